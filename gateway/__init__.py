@@ -1,0 +1,3 @@
+"""Building-telemetry gateway: Infodeck's webhooks in, MQTT and Modbus out."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,64 @@
+"""The scalar types users write: durations (`90s`), sizes (`1MiB`), addresses (`127.0.0.1:8080`)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_HIGHEST_PORT = 65535
+
+
+def parse_duration(text: object) -> float:
+    """Return seconds for `500ms`, `90s`, `15m`, `2h` or `7d`; raise ValueError with advice otherwise."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("a duration is a number and its unit, such as 90s, 15m or 2h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def parse_size(text: object) -> int:
+    """Return bytes for `512KiB`, `1MiB` or `2GiB`; raise ValueError with advice otherwise."""
+    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError("a size is a whole number and its unit, such as 512KiB, 1MiB or 2GiB")
+    return int(match[1]) * _BYTES[match[2]]
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """Where to listen or connect; an IPv6 address is written in brackets, `[::1]:8080`."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_host_port(text: object) -> HostPort:
+    """Return the parts of `host:port`; port 0 (any free port) is allowed."""
+    match = (
+        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):(\d{1,5})", text)
+        if isinstance(text, str)
+        else None
+    )
+    if match is None or int(match[3]) > _HIGHEST_PORT:
+        raise ValueError("an address is host:port, such as 127.0.0.1:8080 or [::1]:8080")
+    return HostPort(host=match[1] or match[2], port=int(match[3]))
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds, written as `90s`, `15m`, `2h`."""
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""Bytes, written as `1MiB`."""
+
+Address = Annotated[
+    HostPort, BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value))
+]
+"""`host:port`."""

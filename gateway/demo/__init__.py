@@ -1,0 +1,1 @@
+"""A simulated Infodeck and an embedded MQTT broker, for the demo, for training and for tests."""

@@ -1,0 +1,60 @@
+"""The whole error tree. Errors are built from facts, keep them as fields, and speak to the user.
+
+Delivery tells three kinds apart by type:
+
+- `TransientError`: the same batch again, with back-off;
+- `RefusedError`: dead letters for the refused updates, then on with the next batch;
+- anything else: the sink is marked failed and restarted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.model import Refusal
+
+
+class GatewayError(Exception):
+    """Whatever the gateway itself raises; its text can be shown to a user as it is."""
+
+
+class ConfigError(GatewayError):
+    """A file or setting cannot be used; `problems` are complete lines, each with its place."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Keep the lines in the order in which a user should read them."""
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class TransientError(GatewayError):
+    """Not now: the receiver is away or busy. The same batch may succeed later."""
+
+
+class RefusedError(GatewayError):
+    """The receiver refused these updates for good; all others of the batch were delivered."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        """Keep each refused update with its reason."""
+        super().__init__(f"{len(refusals)} updates refused, the first one: {refusals[0].reason}")
+        self.refusals = tuple(refusals)
+
+
+class JournalError(GatewayError):
+    """The journal cannot take events now; `retry_after_s` says when the sender may try again."""
+
+    def __init__(self, reason: str, *, retry_after_s: int) -> None:
+        """Keep the reason for the log, and the pause to ask the sender for."""
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class EventError(GatewayError):
+    """The signed body is not an event; the text says what is missing."""
+
+
+class CommandError(GatewayError):
+    """A command cannot do what it was asked; the text says why and what to do."""

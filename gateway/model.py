@@ -1,0 +1,205 @@
+"""The words of this product as data: events, readings, points, registers, updates.
+
+Times are Unix milliseconds (`…_ms`) unless a name says otherwise. Register addresses are 0-based
+PDU addresses. `unit` alone is the Modbus unit id; units of measure are always `unit_of_measure`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+Scalar = float | int | bool | str | None
+"""What a reading or a point can hold. None: there is a reading, but no usable value."""
+
+
+class Quality(IntEnum):
+    """How far a value can be trusted; the numbers are what a `$quality` register shows."""
+
+    GOOD = 0
+    HELD = 1  # no longer fresh, the last value is kept (`on_stale: hold`)
+    STALE = 2  # no longer fresh, replaced by the sentinel or the configured value
+    BAD = 3  # out of range, not convertible, or null
+    FORCED = 4  # a commissioning override
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One accepted webhook delivery, already verified and parsed once.
+
+    `document` is the parsed body, `body` the bytes as received (what the journal keeps).
+    """
+
+    event_id: str
+    type: str
+    body: bytes
+    document: dict[str, Any]
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event as the journal holds it. `seq` grows with every event and is never reused."""
+
+    seq: int
+    event: Event
+
+
+@dataclass(slots=True)
+class Reading:
+    """One telemetry key of one asset at one time. Not frozen: made by the thousand per second."""
+
+    key: str
+    value: Scalar
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The readings found in one event. `container` says where, for `gateway explain`."""
+
+    asset: str
+    container: str
+    readings: tuple[Reading, ...]
+
+
+class RegisterTable(StrEnum):
+    """The four Modbus tables; `holding` and `input` hold 16-bit words, the others bits."""
+
+    HOLDING = "holding"
+    INPUT = "input"
+    COIL = "coil"
+    DISCRETE = "discrete"
+
+
+class ByteOrder(StrEnum):
+    """Order on the wire of the bytes of a 32-bit value whose big-endian bytes are A B C D.
+
+    Wider values follow the same rule: words reversed or not, bytes within words swapped or not.
+    """
+
+    ABCD = "ABCD"
+    CDAB = "CDAB"
+    BADC = "BADC"
+    DCBA = "DCBA"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Where and how one point stands on one Modbus sink.
+
+    `type` is one of int16 uint16 int32 uint32 int64 uint64 float32 float64 bit string;
+    `words` is how many 16-bit registers it covers (1 for a coil or discrete input);
+    `bit` is the position in the word (0 = least significant) where `type` is `bit` in a
+    word table, and None elsewhere; the register holds `value * scale`, rounded for integers.
+    """
+
+    sink: str
+    unit: int
+    table: RegisterTable
+    address: int
+    type: str
+    words: int
+    order: ByteOrder = ByteOrder.ABCD
+    scale: float = 1.0
+    bit: int | None = None
+
+
+class StalePolicy(StrEnum):
+    """What a receiver is shown once a value is no longer fresh."""
+
+    HOLD = "hold"
+    SENTINEL = "sentinel"
+    VALUE = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class OnStale:
+    """`on_stale` of a point: the policy, and the value where the policy is `value`."""
+
+    policy: StalePolicy
+    value: Scalar = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cov:
+    """Change of value: smaller changes are not sent to event sinks, but at least one every `every_ms`."""
+
+    delta: float
+    every_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mqtt:
+    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one."""
+
+    sinks: frozenset[str] | None = None
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """One value for the building: where it comes from and where it goes.
+
+    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…`
+    path, or a pseudo-reading: `$quality`, `$age`, `$heartbeat`. `stale_after_ms` None: never stale.
+    Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
+    """
+
+    site: str
+    tag: str
+    point: str
+    asset: str
+    source: str
+    unit_of_measure: str | None
+    stale_after_ms: int | None
+    on_stale: OnStale
+    cov: Cov | None = None
+    description: str | None = None
+    mqtt: Mqtt | None = field(default_factory=Mqtt)  # None: not on MQTT
+    registers: tuple[Register, ...] = ()
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the name once; it is used per update."""
+        object.__setattr__(self, "name", f"{self.tag}/{self.point}")
+
+
+@dataclass(slots=True)
+class Update:
+    """A point's value at one time, on its way to the sinks. Not frozen: made per reading.
+
+    `value` is what was measured (or what the stale policy puts in its place) and goes together
+    with `quality`. `plain` is for receivers that see no quality, such as registers: the value
+    while good, otherwise what `on_stale` says, None for the sentinel.
+    `seq` is the journal's number of the event, 0 where no event caused it.
+    """
+
+    point: Point
+    value: Scalar
+    plain: Scalar
+    quality: Quality
+    time_ms: int
+    seq: int
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An update that its receiver refused for good, and the reason in the receiver's words."""
+
+    update: Update
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be delivered. `point` and `sink` are "" where no point or sink was reached."""
+
+    sink: str
+    seq: int
+    event_id: str
+    point: str
+    reason: str
+    at_ms: int

@@ -1,0 +1,53 @@
+"""The two promises the middle of the house relies on: Journal and Sink; and what a sink may look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.model import Point, Update
+
+
+class LatestValues(Protocol):
+    """The newest update of every point, in event time. Belongs to the event loop; plain look-ups."""
+
+    def latest(self, point: Point) -> Update | None:
+        """Return the point's newest update, or None before its first reading."""
+
+    def all_latest(self) -> Iterable[Update]:
+        """Return the newest update of every point that has one."""
+
+    def is_newest(self, update: Update) -> bool:
+        """Say whether nothing newer than `update` is known for its point (equal counts as new)."""
+
+
+class Sink(Protocol):
+    """One way out of the gateway. An async context manager: inside it, the sink can be written to.
+
+    Entering starts listening or connecting and restores state from `LatestValues`; a receiver that
+    is away does not make entering fail. Leaving closes everything within a few seconds.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Start; raise `GatewayError` only where waiting cannot help (a port taken, say)."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Stop, telling receivers that the gateway leaves."""
+
+    async def write(self, updates: Sequence[Update]) -> None:
+        """Return once every update is with the receiver (acknowledged, where the protocol can).
+
+        Updates of one point come in journal order and may come again after an error or a restart.
+        An update that is not its point's newest (`LatestValues.is_newest`) must not replace the
+        newer one. Raise `TransientError` to get the same batch again later, `RefusedError` after
+        all others were delivered, to have some dead-lettered.
+        """

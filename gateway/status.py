@@ -1,0 +1,73 @@
+"""What the running gateway knows about itself: counters and states, read by admin, log and terminal.
+
+Plain fields, changed on the event loop only; whoever shows them makes a copy with `snapshot`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+_RECENT = 100
+
+
+@dataclass(slots=True)
+class IntakeStatus:
+    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
+
+    answers: Counter[int] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    accepted: int = 0  # journaled, each once
+    duplicates: int = 0
+    test_events: int = 0
+    other_organization: int = 0
+    ignored_types: Counter[str] = field(default_factory=Counter)
+    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_RECENT))
+
+
+@dataclass(slots=True)
+class MappingStatus:
+    """What became of accepted events."""
+
+    mapped: int = 0
+    unmapped: int = 0
+    unreadable: int = 0
+    late: int = 0  # readings older than their point's newest
+    clock_ahead: int = 0  # readings whose time lay in the future; taken as received
+
+
+@dataclass(slots=True)
+class SinkStatus:
+    """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with."""
+
+    type: str
+    state: str = "starting"
+    cursor: int = 0
+    lag: int = 0
+    written: int = 0
+    retries: int = 0
+    reconnects: int = 0
+    dead_letters: int = 0
+    last_error: str | None = None
+    last_success_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Status:
+    """The whole of it."""
+
+    name: str
+    started_ms: int
+    ready: bool = False
+    intake: IntakeStatus = field(default_factory=IntakeStatus)
+    mapping: MappingStatus = field(default_factory=MappingStatus)
+    sinks: dict[str, SinkStatus] = field(default_factory=dict)
+    journal: dict[str, Any] = field(default_factory=dict)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return a JSON-ready copy."""
+        copy = asdict(self)
+        copy["intake"]["recent"] = list(self.intake.recent)
+        copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
+        return copy

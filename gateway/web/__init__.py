@@ -1,0 +1,1 @@
+"""The way in: the webhook intake and the admin server."""
