@@ -57,11 +57,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The readings found in one event. `container` says where, for `gateway explain`."""
+    """The readings found in one event. `container` says where they stood in `data.object`.
+
+    `clock_ahead` counts readings whose own time lay in the future and was replaced.
+    """
 
     asset: str
     container: str
     readings: tuple[Reading, ...]
+    clock_ahead: int
 
 
 class RegisterTable(StrEnum):
