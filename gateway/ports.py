@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from gateway.model import Event, KeptValue, Notes, Point, Record, Update
 
 
+class PointSource(Protocol):
+    """All points of the tables in use. Belongs to the event loop."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Return every point, in the order of the tables."""
+
+
 class LatestValues(Protocol):
     """The newest update of every point, in event time. Belongs to the event loop; plain look-ups."""
 
