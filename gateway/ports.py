@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class PointSource(Protocol):
-    """All points of the tables in use. Belongs to the event loop."""
+    """The point table in force. It may be swapped for another one between batches."""
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """Return every point, in the order of the tables."""
+        """Return every point."""
 
 
 class LatestValues(Protocol):

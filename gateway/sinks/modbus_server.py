@@ -93,9 +93,10 @@ class ModbusServerSink:
         self.port = config.listen.port
         self._name = name
         self._listen = config.listen
+        self._source = points
         self._latest = latest
         self._status = status
-        self._image = _Image(points.points, sink=name)
+        self._image = _Image((), sink=name)
         self._server = ModbusTcpServer(
             read=self._image.read,
             allow=config.allow,
@@ -106,7 +107,7 @@ class ModbusServerSink:
 
     async def __aenter__(self) -> Self:
         """Fill the registers from the newest values, then open the port."""
-        self._image.write(self._latest.all_latest())
+        self._load()
         try:
             self.port = await self._server.open(self._listen.host, self._listen.port)
         except OSError as error:
@@ -132,10 +133,18 @@ class ModbusServerSink:
 
         A value that its register cannot hold shows as the sentinel there and is refused.
         """
+        if self._source.points is not self._image.points:
+            self._load()
         is_newest = self._latest.is_newest
         refusals = self._image.write(update for update in updates if is_newest(update))
         if refusals:
             raise RefusedError(refusals)
+
+    def _load(self) -> None:
+        """Lay out the registers of the point table in force, filled with what is known, and show these."""
+        self._image = _Image(self._source.points, sink=self._name)
+        self._image.write(self._latest.all_latest())
+        self._server.read = self._image.read
 
 
 def _reason(error: OSError) -> str:
@@ -207,7 +216,8 @@ class _Cell:
 class _Image:
     """All registers of one sink as they stand. Never awaits, so that polls see whole writes only."""
 
-    def __init__(self, points: Iterable[Point], *, sink: str) -> None:
+    def __init__(self, points: tuple[Point, ...], *, sink: str) -> None:
+        self.points = points
         owned = [
             (point, register) for point in points for register in point.registers if register.sink == sink
         ]

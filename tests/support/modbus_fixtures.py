@@ -99,16 +99,22 @@ class Latest:
         return known is None or known.time_ms <= of.time_ms
 
 
-def make_sink(*points: Point, latest: Latest | None = None, **settings: Any) -> ModbusServerSink:
+def make_sink(
+    *points: Point,
+    source: Points | None = None,
+    latest: Latest | None = None,
+    status: SinkStatus | None = None,
+    **settings: Any,
+) -> ModbusServerSink:
     """Make a sink that is not entered yet, on a free loopback port unless `listen` says otherwise."""
     settings = {"listen": HostPort("127.0.0.1", 0), **settings}
     return ModbusServerSink(
         name=SINK,
         config=ModbusServerConfig(type="modbus_server", **settings),
         gateway="edge-1",
-        points=Points(points),
+        points=source or Points(points),
         latest=latest or Latest(),
-        status=SinkStatus(type="modbus_server"),
+        status=status or SinkStatus(type="modbus_server"),
     )
 
 
