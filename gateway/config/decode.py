@@ -6,8 +6,10 @@ A shape is a pydantic dataclass made with `config=STRICT`:
     class Reconcile:
         every: Duration = 900.0
 
-Its validators raise `FieldError` (or ValueError) in the user's words. Paths in files are relative
-to the file's folder: give them the type `RelativePath`.
+Its validators raise `FieldError` (or ValueError) in the user's words. Files are checked in pydantic's
+JSON mode: what a `BeforeValidator` returns goes on as Python, where strict refuses lists for tuples,
+dicts for dataclasses, and networks or paths altogether: use a `PlainValidator` or `AfterValidator`.
+Paths in files are relative to the file's folder: give them the type `RelativePath`.
 """
 
 from __future__ import annotations

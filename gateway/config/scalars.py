@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -87,5 +87,5 @@ Address = Annotated[
 ]
 """`host:port`."""
 
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(parse_network)]
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
 """`10.1.0.0/16`."""

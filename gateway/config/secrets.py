@@ -124,10 +124,10 @@ def parse_secret(written: object, info: ValidationInfo) -> SecretSource:
     raise FieldError(f"this does not say where a secret is: {_ADVICE}", secret=True)
 
 
-def _parse_secrets(written: object) -> object:
+def _parse_secrets(written: object) -> tuple[object, ...]:
     if not isinstance(written, list | tuple):
         raise FieldError(f"a list of secrets is expected, [{{env: NAME}}]: {_ADVICE}", secret=True)
-    return written
+    return tuple(written)
 
 
 SecretReference = Annotated[SecretSource, BeforeValidator(parse_secret)]

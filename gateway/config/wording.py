@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
+_KEY = "[key]"  # pydantic's last step where the key of a mapping is meant, not its value
 _UNKNOWN_KEY = "unexpected_keyword_argument"
 _REQUIRED = frozenset({"missing", "union_tag_not_found"})
 _CHOICES = frozenset({"literal_error", "enum", "union_tag_invalid"})
@@ -100,9 +101,9 @@ def _split(loc: Iterable[str | int], root: Node) -> tuple[tuple[str | int, ...],
     node = root
     for step in loc:
         inner = child(node, step)
-        if inner is None:
+        if inner is None and step != _KEY:
             labels.append((len(path), str(step)))
-        else:
+        elif inner is not None:
             path.append(step)
             node = inner
     return tuple(path), tuple(labels)
@@ -164,7 +165,7 @@ def _choices(finding: _Finding) -> str:
 
 def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Problem:
     value = finding.value
-    is_key = finding.type == _UNKNOWN_KEY or (bool(finding.labels) and finding.labels[-1][1] == "[key]")
+    is_key = finding.type == _UNKNOWN_KEY or finding.loc[-1:] == (_KEY,)
     if finding.type in _REQUIRED or finding.type == _UNKNOWN_KEY:
         value = MISSING
     message = (
