@@ -16,7 +16,9 @@ _HIGHEST_PORT = 65535
 
 def parse_duration(text: object) -> float:
     """Return seconds for `500ms`, `90s`, `15m`, `2h` or `7d`; raise ValueError with advice otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    match = (
+        re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    )
     if match is None:
         raise ValueError("a duration is a number and its unit, such as 90s, 15m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
@@ -24,7 +26,7 @@ def parse_duration(text: object) -> float:
 
 def parse_size(text: object) -> int:
     """Return bytes for `512KiB`, `1MiB` or `2GiB`; raise ValueError with advice otherwise."""
-    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"([0-9]{1,12})(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("a size is a whole number and its unit, such as 512KiB, 1MiB or 2GiB")
     return int(match[1]) * _BYTES[match[2]]
@@ -52,7 +54,7 @@ class HostPort:
 def parse_host_port(text: object) -> HostPort:
     """Return the parts of `host:port`; port 0 (any free port) is allowed."""
     match = (
-        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):(\d{1,5})", text)
+        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
         if isinstance(text, str)
         else None
     )

@@ -91,8 +91,7 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> bytes:
 
 def _from_file(path: Path, *, private: bool) -> bytes:
     try:
-        # Not to hang where somebody put a pipe, and to check the file that is read, not its successor.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123  pathlib has no flags
+        with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError([f"the secret file {path} is not a regular file"])
@@ -105,6 +104,11 @@ def _from_file(path: Path, *, private: bool) -> bytes:
     if len(value) > _LARGEST_BYTES:
         raise ConfigError([f"the secret file {path} is larger than {_LARGEST_BYTES >> 10} KiB: no secret"])
     return value
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file so that a pipe in its place does not hang the gateway."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse_secret(written: object, info: ValidationInfo) -> SecretSource:

@@ -12,7 +12,7 @@ from gateway.config.shapes import known_keys
 from gateway.config.tree import Node, child, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pydantic import ValidationError
 
@@ -140,27 +140,31 @@ def _is_wrong_kind(finding: _Finding) -> bool:
     return unread or finding.type in _KINDS or finding.type in _CHOICES
 
 
-def _expectation(findings: Iterable[_Finding]) -> str:
+def _expectation(findings: Sequence[_Finding]) -> str:
     """Return one sentence about everything that would have been right."""
-    nouns, sentences = [], []
+    nouns: dict[str, None] = {}  # a set that keeps its order
+    sentences: dict[str, None] = {}
     for finding in findings:
         if finding.type in _KINDS:
-            nouns.append(_KINDS[finding.type])
+            nouns[_KINDS[finding.type]] = None
         elif finding.type in _CHOICES:
-            nouns.append(_choices(finding))
+            nouns |= dict.fromkeys(_choices(finding))
         else:
-            sentences.append(finding.message)
-    if "a number" in nouns and "a whole number" in nouns:
-        nouns.remove("a whole number")
-    nouns = list(dict.fromkeys(nouns))
-    text = " or ".join([", ".join(nouns[:-1]), nouns[-1]] if len(nouns) > 1 else nouns)
-    return "; or ".join(([f"{text} is expected"] if nouns else []) + list(dict.fromkeys(sentences)))
+            sentences[finding.message] = None
+    if "a number" in nouns:
+        nouns.pop("a whole number", None)
+    if nouns:
+        *others, last = nouns
+        text = f"{', '.join(others)} or {last}" if others else last
+        one_of = "one of " if others and len(findings) == 1 else ""
+        sentences = {f"{one_of}{text} is expected": None} | sentences
+    return "; or ".join(sentences)
 
 
-def _choices(finding: _Finding) -> str:
-    expected = finding.context["expected"].replace("'", "")
-    text = re.sub(r"\b(True|False)\b", lambda match: match[0].lower(), expected)
-    return f"one of {text}" if " or " in text or ", " in text else text
+def _choices(finding: _Finding) -> list[str]:
+    """Return the words that pydantic lists as `'a', 'b' or 'c'`, with true and false as in YAML."""
+    words = re.split(", | or ", finding.context["expected"].replace("'", ""))
+    return [word.lower() if word in {"True", "False"} else word for word in words]
 
 
 def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Problem:
