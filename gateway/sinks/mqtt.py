@@ -8,15 +8,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass as plain_dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.scalars import Duration
 from gateway.errors import RefusedError, TransientError
 from gateway.model import Refusal
@@ -69,7 +69,7 @@ def parse_broker_url(text: object) -> BrokerUrl:
     if not host or url.scheme not in _PORTS:
         raise ValueError("a broker is mqtt://host:1883, or mqtts://host:8883 for TLS")
     if url.username is not None or url.password is not None:
-        raise ValueError("no user or password here: they have their own keys, `user` and `password`")
+        raise FieldError("no user or password here: they have their own keys", secret=True)
     if url.path.strip("/") or url.query or url.fragment:
         raise ValueError("a broker's address ends after the port; topics begin with `prefix`")
     return BrokerUrl(host=host, port=port or _PORTS[url.scheme], tls=url.scheme == "mqtts")
@@ -91,7 +91,7 @@ def _unquoted_five(value: object) -> object:
     )  # YAML reads 5 as a number, 3.1.1 as text
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig:
     """One broker. `history`: whether readings that are not the newest go to `<topic>/$history`."""
 
@@ -103,9 +103,9 @@ class MqttConfig:
     history: bool = True
     client_id: Annotated[str, Field(min_length=1)] | None = None
     user: str | None = None
-    ca: Annotated[Path, Field(strict=False)] | None = None
-    certificate: Annotated[Path, Field(strict=False)] | None = None
-    key: Annotated[Path, Field(strict=False)] | None = None
+    ca: RelativePath | None = None
+    certificate: RelativePath | None = None
+    key: RelativePath | None = None
     keepalive: Annotated[Duration, Field(ge=1, le=65535)] = 30.0
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 20
 
