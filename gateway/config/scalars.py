@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -36,6 +37,14 @@ class HostPort:
     host: str
     port: int
 
+    @property
+    def is_loopback(self) -> bool:
+        """Say whether only this machine itself can come from there."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -52,6 +61,21 @@ def parse_host_port(text: object) -> HostPort:
     return HostPort(host=match[1] or match[2], port=int(match[3]))
 
 
+def parse_network(text: object) -> IPv4Network | IPv6Network:
+    """Return the network of `10.1.0.0/16`; a lone address is a network of one."""
+    if isinstance(text, IPv4Network | IPv6Network):
+        return text
+    try:
+        interface = ip_interface(text if isinstance(text, str) else "")
+    except ValueError:
+        raise ValueError(
+            "a network is an address and the length of its prefix, such as 10.1.0.0/16"
+        ) from None
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"the address has bits outside of its prefix; the network is {interface.network}")
+    return interface.network
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds, written as `90s`, `15m`, `2h`."""
 
@@ -62,3 +86,6 @@ Address = Annotated[
     HostPort, BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value))
 ]
 """`host:port`."""
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
+"""`10.1.0.0/16`."""

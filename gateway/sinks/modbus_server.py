@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, Strict
+from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass as checked
 from pymodbus.constants import ExcCodes
 
-from gateway.config.scalars import Address, Duration
+from gateway.config.scalars import Address, Duration, Network
 from gateway.errors import EncodingError, GatewayError, RefusedError
 from gateway.mapping.registers import encoder, sentinel
 from gateway.model import Refusal, RegisterTable
@@ -45,19 +45,6 @@ _FUNCTION: Final = {
     RegisterTable.INPUT: 4,
 }
 _DEVICE_ITSELF = (0, 255)  # unit ids that Modbus TCP keeps for the device that is connected to
-
-
-def _network(text: object) -> object:
-    """Read one network of `allow`; a lone address is a network of one."""
-    if not isinstance(text, str):
-        return text
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; a network is written as 10.1.20.0/24 or fd00:20::/64") from None
-
-
-Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 @checked(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
