@@ -6,27 +6,49 @@ A shape is a pydantic dataclass made with `config=STRICT`:
     class Reconcile:
         every: Duration = 900.0
 
-Its validators raise `FieldError` (or ValueError) in the user's words. Paths in files are relative
-to the file's folder: give them the type `RelativePath`.
+Its validators raise `FieldError` (or ValueError) in the user's words. Files are checked in pydantic's
+JSON mode: what a `BeforeValidator` returns goes on as Python, where strict refuses lists for tuples,
+dicts for dataclasses, and networks or paths altogether: use a `PlainValidator` or `AfterValidator`.
+Paths in files are relative to the file's folder: give them the type `RelativePath`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import orjson
-from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import core_schema
 
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
 from gateway.config.tree import Node, child, compose, place_of
 from gateway.config.wording import problems_of
+from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["MISSING", "STRICT", "Document", "FieldError", "Location", "Problem", "RelativePath"]
-__all__ += ["read_document"]
+__all__ = [
+    "MISSING",
+    "STRICT",
+    "ByType",
+    "Document",
+    "FieldError",
+    "Location",
+    "Problem",
+    "RelativePath",
+    "read_document",
+]
 
 T = TypeVar("T")
 
@@ -38,11 +60,27 @@ _LARGEST_FILE_BYTES = 64 << 20
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
     folder: Path = (info.context or {}).get("folder", Path())
-    return folder / path
+    return Path(normpath(folder / path))
 
 
 RelativePath = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path, relative to the folder of the file that names it."""
+
+
+@dataclass(frozen=True)
+class ByType:
+    """Annotates a value whose key `type` chooses its shape: `Annotated[Base, ByType(shapes)]`.
+
+    Every shape has a field `type: Literal["its name in shapes"]`.
+    """
+
+    shapes: Mapping[str, type]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        choices = {name: handler.generate_schema(shape) for name, shape in self.shapes.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="type")
 
 
 class Document(Generic[T]):
@@ -58,6 +96,12 @@ class Document(Generic[T]):
     def value(self) -> T | None:
         """The file in its shape; None while there are problems."""
         return None if self.problems else self._value
+
+    def require(self) -> T:
+        """Return the value; raise ConfigError with all problems where there are any."""
+        if self.problems or self._value is None:
+            raise ConfigError([str(problem) for problem in self.problems])
+        return self._value
 
     def location(self, path: Iterable[str | int]) -> Location:
         """Return the place of the value at `path`, or of the nearest one above it that is in the file."""

@@ -16,7 +16,10 @@ _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+(?=@)|(?<=idt_live_)\w+|(?<=whsec_)\w
 
 
 class _Missing:
-    """The type of MISSING, which is no value that a file can hold."""
+    """The type of MISSING, which is no value that a file can hold; false, as None is."""
+
+    def __bool__(self) -> bool:
+        return False
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -84,7 +87,8 @@ def path_text(path: Iterable[str | int]) -> str:
 
 def key_text(key: str) -> str:
     """Return a key as it stands in a path."""
-    return key if _PLAIN_KEY.fullmatch(key) and key.isascii() else _shortened(_quoted(key))
+    shown = _CREDENTIALS.sub("***", key)
+    return _shortened(shown if _PLAIN_KEY.fullmatch(key) and key.isascii() else _quoted(shown))
 
 
 def show(value: Any) -> str:

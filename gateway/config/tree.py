@@ -137,7 +137,8 @@ class _Composer:
         except _StopError:
             return False
         except yaml.MarkedYAMLError as error:
-            self._note(*_syntax_problem(error, text))
+            line, column, message = _syntax_problem(error, text)
+            self.problems.append(Problem(Location(self._file, line, column), "", message))
             return False
         finally:
             loader.dispose()
@@ -202,9 +203,9 @@ class _Composer:
         self._refuse_tag(event)
         self._refuse_depth(event, levels=1)
         is_key = self._key_is_next()
-        if is_key:
+        if is_key and not any(open_.is_key for open_ in self._open):
             self._note(node.line, node.column, "a key must be a word; put quotes around braces and brackets")
-        else:
+        if not is_key:
             self._attach(node)
         self._open.append(_Open(node, event.anchor, is_key=is_key, nodes_before=self._nodes))
         self._nodes += 1

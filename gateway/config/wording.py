@@ -12,10 +12,11 @@ from gateway.config.shapes import known_keys
 from gateway.config.tree import Node, child, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pydantic import ValidationError
 
+_KEY = "[key]"  # pydantic's last step where the key of a mapping is meant, not its value
 _UNKNOWN_KEY = "unexpected_keyword_argument"
 _REQUIRED = frozenset({"missing", "union_tag_not_found"})
 _CHOICES = frozenset({"literal_error", "enum", "union_tag_invalid"})
@@ -100,9 +101,9 @@ def _split(loc: Iterable[str | int], root: Node) -> tuple[tuple[str | int, ...],
     node = root
     for step in loc:
         inner = child(node, step)
-        if inner is None:
+        if inner is None and step != _KEY:
             labels.append((len(path), str(step)))
-        else:
+        elif inner is not None:
             path.append(step)
             node = inner
     return tuple(path), tuple(labels)
@@ -139,32 +140,36 @@ def _is_wrong_kind(finding: _Finding) -> bool:
     return unread or finding.type in _KINDS or finding.type in _CHOICES
 
 
-def _expectation(findings: Iterable[_Finding]) -> str:
+def _expectation(findings: Sequence[_Finding]) -> str:
     """Return one sentence about everything that would have been right."""
-    nouns, sentences = [], []
+    nouns: dict[str, None] = {}  # a set that keeps its order
+    sentences: dict[str, None] = {}
     for finding in findings:
         if finding.type in _KINDS:
-            nouns.append(_KINDS[finding.type])
+            nouns[_KINDS[finding.type]] = None
         elif finding.type in _CHOICES:
-            nouns.append(_choices(finding))
+            nouns |= dict.fromkeys(_choices(finding))
         else:
-            sentences.append(finding.message)
-    if "a number" in nouns and "a whole number" in nouns:
-        nouns.remove("a whole number")
-    nouns = list(dict.fromkeys(nouns))
-    text = " or ".join([", ".join(nouns[:-1]), nouns[-1]] if len(nouns) > 1 else nouns)
-    return "; or ".join(([f"{text} is expected"] if nouns else []) + list(dict.fromkeys(sentences)))
+            sentences[finding.message] = None
+    if "a number" in nouns:
+        nouns.pop("a whole number", None)
+    if nouns:
+        *others, last = nouns
+        text = f"{', '.join(others)} or {last}" if others else last
+        one_of = "one of " if others and len(findings) == 1 else ""
+        sentences = {f"{one_of}{text} is expected": None} | sentences
+    return "; or ".join(sentences)
 
 
-def _choices(finding: _Finding) -> str:
-    expected = finding.context["expected"].replace("'", "")
-    text = re.sub(r"\b(True|False)\b", lambda match: match[0].lower(), expected)
-    return f"one of {text}" if " or " in text or ", " in text else text
+def _choices(finding: _Finding) -> list[str]:
+    """Return the words that pydantic lists as `'a', 'b' or 'c'`, with true and false as in YAML."""
+    words = re.split(", | or ", finding.context["expected"].replace("'", ""))
+    return [word.lower() if word in {"True", "False"} else word for word in words]
 
 
 def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Problem:
     value = finding.value
-    is_key = finding.type == _UNKNOWN_KEY or (bool(finding.labels) and finding.labels[-1][1] == "[key]")
+    is_key = finding.type == _UNKNOWN_KEY or finding.loc[-1:] == (_KEY,)
     if finding.type in _REQUIRED or finding.type == _UNKNOWN_KEY:
         value = MISSING
     message = (
