@@ -1,1 +1,69 @@
 """An MQTT broker inside the demo's process, so that nothing has to be installed to subscribe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Self
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+
+from gateway.errors import CommandError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_HOST = "127.0.0.1"
+_LISTENER = "default"
+_CONFIG = {
+    "listeners": {_LISTENER: {"type": "external"}},
+    "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
+}
+
+
+class DemoBroker:
+    """A broker for anybody on this machine: MQTT 3.1.1, retained messages, nothing kept on disk.
+
+    An async context manager, on the caller's event loop. It is for demos: it has no passwords and no limits.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        """Choose the loopback port; 0 takes a free one, and `port` says which once it listens."""
+        self.port = port
+        # It logs every step of every message, and warns of clients that leave: not for the demo's screen.
+        logging.getLogger("amqtt").setLevel(logging.CRITICAL + 1)
+
+    async def __aenter__(self) -> Self:
+        """Listen; raise `CommandError` where the port is taken."""
+        self._broker = Broker(_CONFIG)
+        await self._broker.start()
+        try:
+            self._server = await asyncio.start_server(self._serve, _HOST, self.port)
+        except OSError as error:
+            await self._broker.shutdown()
+            raise CommandError(
+                f"the demo's MQTT broker cannot listen on {_HOST}:{self.port}: {error.strerror}"
+            ) from error
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Let all clients go."""
+        self._server.close()
+        await self._broker.shutdown()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._broker.external_connected(
+                StreamReaderAdapter(reader), StreamWriterAdapter(writer), _LISTENER
+            )
+        finally:
+            writer.close()  # amqtt leaves it open where the client broke off

@@ -1,0 +1,111 @@
+"""The demo's embedded broker, with mosquitto's clients and with our own sink."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
+
+from gateway.demo.broker import DemoBroker
+from gateway.errors import CommandError
+
+
+async def first_messages(port: int, count: int, *options: str) -> dict[str, str]:
+    """Return what a fresh `mosquitto_sub` gets: the first `count` messages, by topic."""
+    command = ("mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "#", "-F", "%t %p")
+    process = await asyncio.create_subprocess_exec(
+        *command, "-C", str(count), "-W", "10", *options, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    return dict(line.split(" ", 1) for line in output.decode().splitlines())
+
+
+async def test_our_sink_and_a_late_subscriber(capfd: pytest.CaptureFixture[str]) -> None:
+    """What the sink publishes is retained for mosquitto_sub; the broker prints nothing and stops at once."""
+    updates = [make_update(make_point(f"T/P{n}"), n) for n in range(200)]
+    async with DemoBroker() as broker:
+        rig = MqttRig(
+            f"mqtt://127.0.0.1:{broker.port}", [u.point for u in updates], protocol="3.1.1", payload="value"
+        )
+        async with rig.sink:
+            await rig.deliver(*updates)
+            found = await first_messages(broker.port, 201)
+        assert found == {STATUS_TOPIC: "online"} | {f"gw/v1/hq/T/P{n}": str(n) for n in range(200)}
+        assert (await first_messages(broker.port, 201))[STATUS_TOPIC] == "offline"
+    printed = capfd.readouterr()
+    assert "sink.up" in printed.out
+    assert len((printed.out + printed.err).splitlines()) == 1
+
+
+async def test_the_will_of_a_client_that_broke_off() -> None:
+    """The broker publishes the will, retained, when a client is gone without a word."""
+    async with DemoBroker() as broker:
+        command = (
+            "mosquitto_sub",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(broker.port),
+            "-t",
+            "x",
+            "--will-topic",
+            "gone",
+        )
+        process = await asyncio.create_subprocess_exec(
+            *command, "--will-topic", "gone", "--will-payload", "yes", "--will-retain"
+        )
+        await asyncio.sleep(0.3)
+        process.kill()
+        await process.wait()
+        assert await first_messages(broker.port, 1) == {"gone": "yes"}
+
+
+async def test_strangers_do_not_disturb_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a browser, nor noise, nor a client that says nothing stops the broker or makes it print."""
+    async with DemoBroker() as broker:
+        silent = await asyncio.open_connection("127.0.0.1", broker.port)
+        for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)), b"\x10\xff\xff\xff\xff"):
+            _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+            writer.write(noise)
+            writer.close()
+            await writer.wait_closed()
+        rig = MqttRig(f"mqtt://127.0.0.1:{broker.port}", [], protocol="3.1.1")
+        async with rig.sink:
+            await rig.until("up")
+        assert (await first_messages(broker.port, 1))[STATUS_TOPIC] == "offline"
+        silent[1].close()
+    printed = capfd.readouterr()
+    assert len((printed.out + printed.err).splitlines()) == 1
+
+
+async def test_it_stops_while_clients_are_connected() -> None:
+    """A subscriber that stays does not hold up the end."""
+    async with asyncio.timeout(5):
+        async with DemoBroker() as broker:
+            command = (
+                "mosquitto_sub",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(broker.port),
+                "-t",
+                "#",
+                "-F",
+                "%t",
+                "-N",
+            )
+            process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+            async with MqttRig(f"mqtt://127.0.0.1:{broker.port}", [], protocol="3.1.1").sink:
+                assert process.stdout is not None
+                assert await process.stdout.read(1) == b"g"
+        process.kill()
+        await process.wait()
+
+
+async def test_a_taken_port_is_said() -> None:
+    """A second demo on the same port is told so."""
+    async with DemoBroker() as broker:
+        with pytest.raises(CommandError, match=rf"cannot listen on 127.0.0.1:{broker.port}: .*in use"):
+            async with DemoBroker(broker.port):
+                pass
