@@ -42,9 +42,9 @@ class _Plan:
 class Assembly:
     """Takes points one by one; refuses and reports those whose name, topic or register is taken."""
 
-    def __init__(self, sinks: Mapping[str, str]) -> None:
+    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
         self.points: list[Point] = []
-        self._claims = Claims(mqtt_sinks=[name for name, of_type in sinks.items() if of_type == "mqtt"])
+        self._claims = Claims(prefixes=prefixes)
         self._plans: dict[str, _Plan] = {}
 
     def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
@@ -78,7 +78,7 @@ class Assembly:
         self.points.append(point)
         if self._claims.claim_name(owner):
             self._claims.claim_topics(owner)
-        self._claims.claim_registers(owner)
+            self._claims.claim_registers(owner)
         if asset:
             plan = self._plans.get(asset) or self._plans.setdefault(asset, _Plan())
             plan.add(point, draft)

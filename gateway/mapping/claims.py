@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.mapping.blocks import BIT_TABLES, Block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from gateway.mapping.draft import Draft
     from gateway.mapping.places import Place, Steps
@@ -52,12 +52,13 @@ class _Area:
 class Claims:
     """Collects what points take, and reports whatever is taken twice, naming the other place."""
 
-    def __init__(self, *, mqtt_sinks: Iterable[str]) -> None:
-        self._mqtt_sinks = frozenset(mqtt_sinks)
+    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
+        """Take each MQTT sink's topic prefix by the sink's name."""
+        self._prefixes = prefixes
         self._names: dict[str, Owner] = {}
         self._topics: dict[tuple[str, str], Owner] = {}
         self._areas: dict[tuple[str, int, RegisterTable], _Area] = {}
-        self._reported: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str, str | int]] = set()
 
     def claim_name(self, owner: Owner) -> bool:
         """Take the point's name; report and return False where another point has it."""
@@ -72,8 +73,10 @@ class Claims:
         point = owner.point
         if point.mqtt is None:
             return
-        topic = point.mqtt.topic or f"{point.site}/{point.name}"
-        for sink in self._mqtt_sinks if point.mqtt.sinks is None else point.mqtt.sinks:
+        for sink, prefix in self._prefixes.items():
+            if point.mqtt.sinks is not None and sink not in point.mqtt.sinks:
+                continue
+            topic = point.mqtt.topic or f"{prefix}/{point.site}/{point.name}"
             other = self._topics.setdefault((sink, topic), owner)
             if other is not owner:
                 message = f"the topic {topic} of {point.name} already belongs to {other.point.name} at"
@@ -90,10 +93,11 @@ class Claims:
                 self._report(owner, first[0], message, block.steps)
 
     def _report(self, owner: Owner, other: Owner, message: str, steps: Steps) -> None:
-        """Report once per pair of places, for a shared base or template repeats for every point or asset.
+        """Report once per pair of places and kind, for a shared base or template repeats for every asset.
 
         Within one asset the template is to blame, between assets it is their entries.
         """
+        what = steps[0]
         if owner.entry is not None and owner.entry is not other.entry:
             place, steps = owner.entry, ()
         else:
@@ -101,9 +105,9 @@ class Claims:
             steps = steps if place.has(*steps) else ()
         is_other_entry = other.entry is not None and owner.entry is not other.entry
         other_place = other.entry if is_other_entry else other.draft.layers.bottom
-        pair = (str(place), str(other_place))
-        if pair not in self._reported:
-            self._reported.add(pair)
+        clash = (str(place), str(other_place), what)
+        if clash not in self._reported:
+            self._reported.add(clash)
             place.report(f"{message} {other_place}", *steps)
 
 

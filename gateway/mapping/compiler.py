@@ -24,15 +24,18 @@ if TYPE_CHECKING:
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
 
 
-def load_point_map(folder: Path, sinks: Mapping[str, str]) -> tuple[PointMap | None, list[Problem]]:
+def load_point_map(
+    folder: Path, sinks: Mapping[str, str], *, prefixes: Mapping[str, str] | None = None
+) -> tuple[PointMap | None, list[Problem]]:
     """Return the compiled tables of a folder, or None and everything that is wrong with them.
 
-    `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client. Reads `*.yaml`
-    in the order of their names. Never raises for what the files contain.
+    `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `prefixes`
+    the topic prefix of the MQTT sinks, so that a point's own topic cannot be another's usual one. Reads
+    `*.yaml` in the order of their names. Never raises for what the files contain.
     """
     files, problems = _table_files(folder)
     documents = [read_document(file, Table) for file in files]
-    point_map = _Compiler(documents, sinks).compile()
+    point_map = _Compiler(documents, sinks, prefixes or {}).compile()
     for document in documents:
         problems += _in_reading_order(document.problems)
     return (None if problems else point_map), problems
@@ -65,11 +68,17 @@ def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
 class _Compiler:
     """Compiles the tables of one folder together. Problems go to the documents they are in."""
 
-    def __init__(self, documents: list[Document[Table]], sinks: Mapping[str, str]) -> None:
+    def __init__(
+        self, documents: list[Document[Table]], sinks: Mapping[str, str], prefixes: Mapping[str, str]
+    ) -> None:
         self._sinks = sinks
         self._tables = [(document, document.value) for document in documents if document.value is not None]
         self._all_are_readable = len(self._tables) == len(documents)
-        self._assembly = Assembly(sinks)
+        self._assembly = Assembly(
+            prefixes={
+                name: prefixes.get(name, "") for name, of_type in sinks.items() if of_type.startswith("mqtt")
+            }
+        )
         self._templates: dict[str, CompiledTemplate] = {}
         self._ids: dict[str, Place] = {}
         self._tags: dict[str, Place] = {}

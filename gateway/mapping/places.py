@@ -29,9 +29,11 @@ class Place:
         return str(self.document.location(self.path))
 
     def report(self, message: str, *steps: str | int) -> None:
-        """Note a problem with what stands at `steps` below this place, and show its value."""
+        """Note a problem with what stands at `steps` below this place, and show a single value."""
         path = (*self.path, *steps)
-        self.document.problems.append(self.document.problem(path, message, self.document.written(path)))
+        value = self.document.written(path)
+        shown = MISSING if isinstance(value, dict | list) else value
+        self.document.problems.append(self.document.problem(path, message, shown))
 
     def text(self, *steps: str | int) -> str:
         """Return `file:line:col: path` of what stands at `steps` below this place."""

@@ -112,7 +112,7 @@ class MqttDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttKeys:
-    """`mqtt` of a point: the sinks, and a topic (below the sink's prefix) in place of the usual one."""
+    """`mqtt` of a point: the sinks, and a whole topic in place of `<prefix>/<site>/<tag>/<point>`."""
 
     to: tuple[Text, ...] | None = None
     topic: Topic | None = None
