@@ -98,7 +98,7 @@ class ModbusTcpServer:
     def leave(self, connection: _Connection) -> None:
         """Make room for another client."""
         self._connections.discard(connection)
-        if self._full and len(self._connections) < self._max_connections:
+        if self._full and self._server is not None:
             self._full = False
             self._log.info("Modbus clients can connect again")
 

@@ -16,14 +16,15 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass as plain_dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, Strict
-from pydantic.dataclasses import dataclass as checked
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from pymodbus.constants import ExcCodes
 
+from gateway.config.decode import STRICT
 from gateway.config.scalars import Address, Duration, Network
 from gateway.errors import EncodingError, GatewayError, RefusedError
 from gateway.mapping.registers import encoder, sentinel
@@ -47,7 +48,7 @@ _FUNCTION: Final = {
 _DEVICE_ITSELF = (0, 255)  # unit ids that Modbus TCP keeps for the device that is connected to
 
 
-@checked(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ModbusServerConfig:
     """`type: modbus_server`. Clients outside of `allow` and beyond `max_connections` are dropped.
 
@@ -56,10 +57,7 @@ class ModbusServerConfig:
 
     type: Literal["modbus_server"]
     listen: Address
-    allow: Annotated[tuple[Network, ...], Strict(strict=False)] = (
-        IPv4Network("127.0.0.0/8"),
-        IPv6Network("::1/128"),
-    )
+    allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     max_connections: Annotated[int, Field(ge=1)] = 64
     idle_timeout: Duration = 600.0
 
@@ -191,7 +189,7 @@ class _Bits:
         return int(digits, 2).to_bytes((count + 7) // 8, "little")
 
 
-@dataclass(frozen=True, slots=True)
+@plain_dataclass(frozen=True, slots=True)
 class _Cell:
     """Where one register of a point is written, and how."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 import uvloop
 from structlog.testing import capture_logs
-from support.modbus_fixtures import connect, frame, make_sink, point, register
+from support.modbus_fixtures import Client, connect, frame, make_sink, point, register
 
 from gateway.config.scalars import HostPort
 from gateway.errors import GatewayError
@@ -137,6 +137,17 @@ async def test_leaving_closes_port_and_connections_at_once() -> None:
         slow.close()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", sink.port)
+
+
+async def test_client_that_comes_while_leaving_is_dropped() -> None:
+    """A client whose connection was made but not yet seen by the sink when it left is not served."""
+    async with make_sink(TARGET) as sink:
+        arriving = socket.create_connection(("127.0.0.1", sink.port))  # blocks the loop, so nobody saw it
+        for _ in range(3):  # turns of the loop after which its transport exists, but no more
+            await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(sock=arriving)
+    assert await Client(reader, writer).is_dropped()
+    writer.transport.abort()
 
 
 async def test_half_closed_client_gets_its_answers() -> None:

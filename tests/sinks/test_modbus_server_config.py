@@ -3,58 +3,58 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
+from gateway.config.decode import read_document
 from gateway.config.scalars import HostPort
 from gateway.sinks.modbus_server import ModbusServerConfig
 
-CHECK = TypeAdapter(ModbusServerConfig).validate_python
-LEAST = {"type": "modbus_server", "listen": "127.0.0.1:5020"}
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.config.decode import Document
+
+LEAST = "type: modbus_server\nlisten: 127.0.0.1:5020\n"
 
 
-def test_defaults() -> None:
+def read(folder: Path, text: str) -> Document[ModbusServerConfig]:
+    """Read a file that holds the settings of this sink alone."""
+    file = folder / "sink.yaml"
+    file.write_text(text, encoding="utf-8")
+    return read_document(file, ModbusServerConfig)
+
+
+def test_defaults(tmp_path: Path) -> None:
     """Loopback only, 64 clients, ten minutes."""
-    config = CHECK(LEAST)
+    config = read(tmp_path, LEAST).require()
     assert config.listen == HostPort("127.0.0.1", 5020)
     assert config.allow == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     assert (config.max_connections, config.idle_timeout) == (64, 600.0)
 
 
-def test_all_settings() -> None:
+def test_all_settings(tmp_path: Path) -> None:
     """Networks and durations are read as users write them; a lone address is a network of one."""
-    config = CHECK(
-        {
-            **LEAST,
-            "allow": ["10.1.0.0/16", "10.2.0.7", "fd00::/8"],
-            "max_connections": 2,
-            "idle_timeout": "90s",
-        }
-    )
+    text = "allow: [10.1.0.0/16, 10.2.0.7, 'fd00::/8']\nmax_connections: 2\nidle_timeout: 90s\n"
+    config = read(tmp_path, LEAST + text).require()
     assert config.allow == tuple(ip_network(text) for text in ("10.1.0.0/16", "10.2.0.7/32", "fd00::/8"))
     assert (config.max_connections, config.idle_timeout) == (2, 90.0)
 
 
 @pytest.mark.parametrize(
-    ("setting", "place", "words"),
+    ("setting", "problem"),
     [
-        ({"allow": ["127.0.0.0/8", "10.1.0.5/16"]}, ("allow", 1), "10.1.0.5/16 has host bits set; a network"),
-        ({"allow": ["plant"]}, ("allow", 0), "'plant' does not appear to be an IPv4 or IPv6 network"),
-        ({"allow": [10]}, ("allow", 0), "a network is written as"),
-        ({"allow": "10.0.0.0/8"}, ("allow",), "valid tuple"),
-        ({"max_connections": 0}, ("max_connections",), "greater than or equal to 1"),
-        ({"max_connections": "64"}, ("max_connections",), "valid integer"),
-        ({"idle_timeout": 600}, ("idle_timeout",), "a duration is a number and its unit"),
-        ({"listen": "5020"}, ("listen",), "an address is host:port"),
-        ({"allowed": []}, ("allowed",), "Unexpected"),
+        ("allow: [127.0.0.0/8, 10.1.0.5/16]", "3:22: allow[1]: the address has bits outside of its prefix"),
+        ("allow: [plant]", "3:9: allow[0]: a network is an address and the length of its prefix"),
+        ("allow: 10.0.0.0/8", "3:8: allow: "),
+        ("max_connections: 0", "3:18: max_connections: "),
+        ("max_connections: '64'", "3:18: max_connections: "),
+        ("idle_timeout: 600", "3:15: idle_timeout: a duration is a number and its unit"),
+        ("allowed: []", "3:1: allowed: "),
     ],
 )
-def test_wrong_settings(setting: dict[str, Any], place: tuple[str | int, ...], words: str) -> None:
+def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
     """Each wrong setting is one problem, at its place and in words that help."""
-    with pytest.raises(ValidationError) as failed:
-        CHECK(LEAST | setting)
-    (problem,) = failed.value.errors()
-    assert problem["loc"] == place
-    assert words in problem["msg"]
+    (found,) = read(tmp_path, LEAST + setting).problems
+    assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")
