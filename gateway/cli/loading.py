@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gateway.config.decode import Document, Problem
-    from gateway.mapping.pointmap import PointMap
+    from gateway.mapping.plan import PointMap
 
 
 @dataclass(frozen=True, slots=True)

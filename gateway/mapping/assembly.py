@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.mapping.claims import Claims, Owner
-from gateway.mapping.pointmap import AssetPlan, PathRule, Rule
+from gateway.mapping.plan import AssetPlan, PathRule, Rule
 from gateway.mapping.registers import HIGHEST_ADDRESS
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ class _Plan:
             self.by_key[draft.source] = (*self.by_key.get(draft.source, ()), rule)
 
     def finish(self) -> AssetPlan:
-        return AssetPlan(self.by_key, tuple(self.by_path), tuple(self.pseudo), tuple(self.measured))
+        return AssetPlan(
+            by_key=self.by_key,
+            by_path=tuple(self.by_path),
+            measured=tuple(self.measured),
+            pseudo=tuple(self.pseudo),
+        )
 
 
 class Assembly:

@@ -10,7 +10,7 @@ from gateway.mapping.blocks import sink_problem
 from gateway.mapping.cases import compile_case
 from gateway.mapping.draft import draft_heartbeat, draft_point
 from gateway.mapping.places import Layers, Place, unknown
-from gateway.mapping.pointmap import PointMap
+from gateway.mapping.plan import PointMap
 from gateway.mapping.table import MqttDefaults, Table
 from gateway.mapping.templates import CompiledTemplate, compile_templates, drafts_for
 
@@ -109,7 +109,7 @@ class _Compiler:
             for document, table in (self._tables if self._all_are_readable else ())
             for index, case in enumerate(table.cases)
         ]
-        return PointMap(points, by_asset, by_name, self._heartbeat, tuple(cases))
+        return PointMap(points, by_asset, heartbeat=self._heartbeat, cases=tuple(cases))
 
     def _check_default_sinks(self, document: Document[Table], table: Table) -> None:
         place = Place(document, ("defaults",))

@@ -24,6 +24,10 @@ _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = ("gain", "offset", "map", "range", "clamp", "decimals", "stale_after", "on_stale")
 
 
+_HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400}
+_HIGHEST_BEAT = 32_767
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a template's point, or a free-standing one, is before it has a tag and a base.
@@ -74,8 +78,6 @@ def draft_point(
     if not source:
         layers.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
-    if is_pseudo:
-        _refuse_measuring_keys(keys, layers)
     blocks = read_blocks(keys.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative)
     conversion = _conversion(keys, tuple(block.register for block in blocks))
     draft = Draft(
@@ -91,7 +93,10 @@ def draft_point(
         get=compile_path(source) if source.startswith(("$.", "$[")) else None,
         layers=layers,
     )
-    if not is_pseudo:
+    if is_pseudo:
+        _refuse_measuring_keys(keys, layers)
+        _check_highest(draft, _HIGHEST[source], f"{source} can become")
+    else:
         _check_constants(draft, conversion, layers, needs_numbers=conversion.calculates or bool(keys.cov))
     return draft
 
@@ -191,10 +196,7 @@ def draft_heartbeat(
 ) -> Draft:
     """Return the point that the gateway counts up; it is in registers only."""
     blocks = read_blocks(heartbeat.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=False)
-    for block in blocks:
-        if block.register.type == "string":
-            layers.report("the heartbeat is a number", *block.steps, "type")
-    return Draft(
+    draft = Draft(
         source="$heartbeat",
         unit_of_measure=None,
         stale_after_ms=None,
@@ -207,3 +209,14 @@ def draft_heartbeat(
         get=None,
         layers=layers,
     )
+    _check_highest(draft, _HIGHEST_BEAT, "the heartbeat counts up to")
+    return draft
+
+
+def _check_highest(draft: Draft, highest: int, what: str) -> None:
+    """Refuse registers that could not follow a number of the gateway's own for long."""
+    for block in draft.blocks:
+        try:
+            encoder(block.register)(highest)
+        except EncodingError as error:
+            draft.layers.report(f"{what} {highest}: {error}", *block.steps)

@@ -13,7 +13,7 @@ from gateway.mapping.registers import is_orderable, is_scalable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gateway.mapping.pointmap import PointMap
+    from gateway.mapping.plan import PointMap
     from gateway.model import Point, Register
 
 Cell = str | int | float | None

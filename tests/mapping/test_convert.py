@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mapping.convert import Conversion, Take, compile_conversion
-from gateway.mapping.paths import MISSING, compile_path
+from gateway.mapping.paths import compile_path
+from gateway.mapping.plan import MISSING
 from gateway.model import Quality
 
 if TYPE_CHECKING:

@@ -147,8 +147,8 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
             "system.heartbeat.every: must be more than 0s",
         ),
         (
-            f"{HEAD}system: {{heartbeat: {{every: 1s, modbus: {{register: 1, type: string(2)}}}}}}\n",
-            "system.heartbeat.modbus.type: the heartbeat is a number",
+            f"{HEAD}system: {{heartbeat: {{every: 1s, modbus: {{register: 1, bit: 0}}}}}}\n",
+            "system.heartbeat.modbus: the heartbeat counts up to 32767: a bit holds 0, 1, true",
         ),
         (
             f"{BARE}points: [{{tag: X, point: P, asset: a, from: t, modbus: {{table: coil, register: 1}}}}]",

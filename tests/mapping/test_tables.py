@@ -10,7 +10,7 @@ from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.paths import MISSING
+from gateway.mapping.plan import MISSING
 from gateway.model import ByteOrder, Cov, Mqtt, OnStale, Quality, Register, RegisterTable, StalePolicy
 
 if TYPE_CHECKING:
@@ -186,7 +186,9 @@ def test_a_path_is_a_rule_of_its_own(tmp_path: Path) -> None:
     plan = load_good_tables(tmp_path, single("from: '$.data.object.t[0]', gain: 2")).by_asset["a"]
     (rule,) = plan.by_path
     assert plan.by_key == {}
-    assert rule.convert(rule.get({"data": {"object": {"t": [4]}}})) == (8, Quality.GOOD)
+    found = rule.get({"data": {"object": {"t": [4]}}})
+    assert found is not MISSING
+    assert rule.convert(found) == (8, Quality.GOOD)
     assert rule.get({"data": {}}) is MISSING
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.mapping.compiler import load_point_map
 
 if TYPE_CHECKING:
-    from gateway.mapping.pointmap import PointMap
+    from gateway.mapping.plan import PointMap
 
 EXAMPLES = Path(__file__).parents[2] / "mappings"
 SINKS = {"bms": "mqtt", "regs": "modbus_server"}
