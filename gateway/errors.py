@@ -52,6 +52,10 @@ class JournalError(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class SignatureError(GatewayError):
+    """A delivery is not signed as it must be: missing, malformed, mismatch or outside tolerance."""
+
+
 class EventError(GatewayError):
     """The signed body is not an event; the text says what is missing."""
 

@@ -57,11 +57,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The readings found in one event. `container` says where, for `gateway explain`."""
+    """The readings found in one event. `container` says where they stood in `data.object`.
+
+    `clock_ahead` counts readings whose own time lay in the future and was replaced.
+    """
 
     asset: str
     container: str
     readings: tuple[Reading, ...]
+    clock_ahead: int
 
 
 class RegisterTable(StrEnum):
@@ -203,3 +207,55 @@ class DeadLetter:
     point: str
     reason: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptValue:
+    """What is kept on disk of a point's newest reading, so that a restart knows it.
+
+    `value` and `quality` are as measured; `last_good` is the last value that was good.
+    """
+
+    point: str
+    value: Scalar
+    last_good: Scalar
+    quality: Quality
+    time_ms: int
+    seq: int
+    event_id: str | None
+
+
+@dataclass(slots=True)
+class UnmappedAsset:
+    """An asset that reports but that no point table names, remembered for `gateway discover`."""
+
+    asset: str
+    events: int
+    first_ms: int
+    last_ms: int
+    keys: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
+
+    `kept_through` is the journal number up to which `kept` is the whole truth.
+    """
+
+    cursors: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, KeptValue] = field(default_factory=dict)
+    kept_through: int = 0
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.cursors or self.kept_through or self.dead_letters or self.unmapped)
+
+    def add(self, later: Notes) -> None:
+        """Take over what `later` says."""
+        self.cursors.update(later.cursors)
+        self.kept.update(later.kept)
+        self.kept_through = max(self.kept_through, later.kept_through)
+        self.dead_letters.extend(later.dead_letters)
+        self.unmapped.update(later.unmapped)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import asyncio
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from gateway.model import Point, Update
+    from gateway.model import Event, KeptValue, Notes, Point, Record, Update
 
 
 class LatestValues(Protocol):
@@ -22,6 +23,46 @@ class LatestValues(Protocol):
 
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer than `update` is known for its point (equal counts as new)."""
+
+
+class Journal(Protocol):
+    """The durable log: events in order of acceptance, one cursor per sink, the newest values.
+
+    An async context manager; used from the event loop only, which it never blocks. Numbers (`seq`)
+    grow with every event and are never reused; 0 is before the first.
+    """
+
+    @property
+    def head(self) -> int:
+        """The number of the newest durable event."""
+
+    def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
+        """Have `listener` called with every batch of new events once it is durable, in order."""
+
+    def append(self, event: Event) -> asyncio.Future[None]:
+        """Return what to await until `event` is durable; a duplicate counts as durable.
+
+        The future is shared by all events committed together: do not cancel it. It raises
+        `JournalError` where the journal is full or can't commit; then nothing was accepted.
+        """
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Return at most `limit` events with larger numbers than `after`, oldest first.
+
+        May return fewer than there are, but at least one where there is one.
+        """
+
+    def cursor(self, sink: str) -> int:
+        """Return the last event that `sink` is done with; a new sink begins at the head."""
+
+    def kept(self) -> tuple[list[KeptValue], int]:
+        """Return the values kept at the last stop and the event number they include."""
+
+    def note(self, notes: Notes) -> None:
+        """Keep `notes` soon, all of them or none; after a crash, they may be missing."""
+
+    async def flush(self) -> None:
+        """Return once all that was noted so far is durable."""
 
 
 class Sink(Protocol):

@@ -1,0 +1,207 @@
+"""Raw body → Event → readings, tolerant of every shape that Infodeck may send.
+
+The exact shape of `data.object` in `asset.telemetry.updated` is not documented. Four plausible
+ones are read without configuration: a map, a list, a device shadow, one reading. A point table
+can name an explicit path where none of them fits.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.errors import EventError
+from gateway.model import Event, Reading, Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.model import Scalar
+
+TELEMETRY = "asset.telemetry.updated"
+
+_LONGEST_ID = 200
+_CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
+_SHADOWS = ("shadow", "shadows")
+_KEY_NAMES = ("key", "metric", "name")
+_DEEPEST_NESTING = 4
+
+# Below, the sensor has no clock (1970); above each bound, the number counts a finer unit.
+_EARLIEST_MS = 946_684_800_000  # 2000-01-01
+_LATEST_MS = 253_402_300_799_000  # 9999-12-31
+_MILLISECONDS_FROM = 1e11
+_MICROSECONDS_FROM = 1e14
+_NANOSECONDS_FROM = 1e17
+_CLOCK_LEAD_MS = 300_000  # a reading further ahead of us than this has a wrong clock
+
+_Item = tuple[str, Any, Any]
+
+
+def parse_event(body: bytes, *, received_ms: int) -> Event:
+    """Return the event in a verified body; raise EventError where it is none.
+
+    An event is a JSON object with a string `id` and `type`; telemetry also needs the object `data.object`.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise EventError("the body is not JSON") from error
+    if not isinstance(document, dict):
+        raise EventError("the body is not a JSON object")
+    event_id, kind = document.get("id"), document.get("type")
+    if not isinstance(event_id, str) or not 0 < len(event_id) <= _LONGEST_ID:
+        raise EventError("`id` is missing or not a string")
+    if not isinstance(kind, str) or not 0 < len(kind) <= _LONGEST_ID:
+        raise EventError("`type` is missing or not a string")
+    if kind == TELEMETRY and not isinstance(_object(document), dict):
+        raise EventError("`data.object` is missing or not an object")
+    return Event(event_id=event_id, type=kind, body=body, document=document, received_ms=received_ms)
+
+
+def is_test(event: Event) -> bool:
+    """Say whether the event only tests the webhook and must never reach the building."""
+    document = event.document
+    return event.type == "webhook.test" or document.get("isTest") is True or document.get("livemode") is False
+
+
+def asset_of(event: Event) -> str | None:
+    """Return the id of the asset that a telemetry event speaks of, None where it names none."""
+    thing = _object(event.document)
+    if not isinstance(thing, dict):
+        return None
+    nested = thing.get("asset")
+    candidates = (
+        thing.get("assetId"),
+        nested.get("id") if isinstance(nested, dict) else nested,
+        thing.get("id"),
+    )
+    return next((asset for asset in candidates if isinstance(asset, str) and asset), None)
+
+
+def event_time_ms(event: Event) -> int:
+    """Return the time of readings that carry none: the resource's own, else `created`, else receipt."""
+    thing = _object(event.document)
+    own = parse_time(thing.get("timestamp")) if isinstance(thing, dict) else None
+    time_ms = own or parse_time(event.document.get("created")) or event.received_ms
+    return min(time_ms, event.received_ms) if time_ms > event.received_ms + _CLOCK_LEAD_MS else time_ms
+
+
+def read_telemetry(event: Event) -> Telemetry | None:
+    """Return the event's readings, None where no asset or no known container is in it.
+
+    The first container that holds a reading is taken. Keys of nested objects are joined by dots.
+    """
+    asset, thing = asset_of(event), _object(event.document)
+    if asset is None:
+        return None
+    default_ms = event_time_ms(event)
+    latest_ms = event.received_ms + _CLOCK_LEAD_MS
+    for container, items in _candidates(thing):
+        readings: list[Reading] = []
+        clock_ahead = 0
+        for key, value, timestamp in items:
+            time_ms = default_ms if timestamp is None else (parse_time(timestamp) or default_ms)
+            if time_ms > latest_ms:
+                time_ms = event.received_ms
+                clock_ahead += 1
+            readings.append(Reading(key, value, time_ms))
+        if readings:
+            return Telemetry(asset, container, tuple(readings), clock_ahead)
+    return None
+
+
+def parse_time(value: object) -> int | None:
+    """Return Unix ms for seconds, milliseconds or finer, as number or text, or ISO 8601; else None."""
+    if isinstance(value, str):
+        return _parse_time_text(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    if value >= _NANOSECONDS_FROM:
+        time_ms = value / 1e6
+    elif value >= _MICROSECONDS_FROM:
+        time_ms = value / 1e3
+    elif value >= _MILLISECONDS_FROM:
+        time_ms = value
+    else:
+        time_ms = value * 1e3
+    return round(time_ms) if _EARLIEST_MS <= time_ms <= _LATEST_MS else None
+
+
+def _parse_time_text(text: str) -> int | None:
+    try:
+        return parse_time(float(text))
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+        return parse_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def _object(document: dict[str, Any]) -> Any:
+    data = document.get("data")
+    return data.get("object") if isinstance(data, dict) else None
+
+
+def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
+    """Yield each container found, with its items (key, value, own timestamp or None)."""
+    for name in _CONTAINERS:
+        container = thing.get(name)
+        if isinstance(container, dict):
+            yield name, _map_items(container, container.get("timestamp"))
+        elif isinstance(container, list):
+            yield f"{name}[]", _list_items(container)
+    for name in _SHADOWS:
+        container = thing.get(name)
+        if isinstance(container, dict):
+            yield from _shadow_candidates(name, container)
+    if "value" in thing:
+        yield "value", _list_items([thing])
+
+
+def _map_items(mapping: dict[str, Any], timestamp: Any, prefix: str = "", depth: int = 0) -> Iterator[_Item]:
+    for key, value in mapping.items():
+        if isinstance(value, dict) and "value" not in value:
+            if depth < _DEEPEST_NESTING:
+                yield from _map_items(value, value.get("timestamp", timestamp), f"{prefix}{key}.", depth + 1)
+        elif key != "timestamp":
+            yield prefix + key, *_unwrap(value, timestamp)
+
+
+def _list_items(items: list[Any]) -> Iterator[_Item]:
+    for item in items:
+        if isinstance(item, dict) and "value" in item:
+            key = next((item[name] for name in _KEY_NAMES if isinstance(item.get(name), str)), None)
+            if key:
+                yield key, *_unwrap(item["value"], item.get("timestamp"))
+
+
+def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
+    """Yield the reported state of a lone shadow, or of each named one (`DeviceUplink` and others)."""
+    lone = _reported(shadows)
+    if lone is not None:
+        yield f"{name}.state.reported", _map_items(lone, shadows.get("timestamp"))
+        return
+    for shadow_name, shadow in shadows.items():
+        if isinstance(shadow, dict):
+            reported = _reported(shadow)
+            where = f"{name}.{shadow_name}" + ("" if reported is None else ".state.reported")
+            yield where, _map_items(shadow if reported is None else reported, shadow.get("timestamp"))
+
+
+def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
+    state = shadow.get("state")
+    reported = state.get("reported") if isinstance(state, dict) else None
+    return reported if isinstance(reported, dict) else None
+
+
+def _unwrap(value: Any, timestamp: Any) -> tuple[Scalar, Any]:
+    """Return value and time of `{value, unit, timestamp}` or of a bare value; a list is no value."""
+    if isinstance(value, dict):
+        timestamp = value.get("timestamp", timestamp)
+        value = value["value"]
+    return (value if isinstance(value, str | int | float | bool) else None), timestamp

@@ -1,0 +1,301 @@
+"""The journal on SQLite: group commit by one writer thread, so that one fsync serves many requests.
+
+Everything that waits is committed together, and while that happens the next group gathers. The
+event loop is never blocked: the writer thread owns one connection, readers another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sqlite3
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from gateway.errors import GatewayError, JournalError
+from gateway.journal.store import Outcome, Store
+from gateway.model import Notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.model import Event, KeptValue, Record
+
+log = structlog.get_logger()
+
+_COMMIT_RETRY_AFTER_S = 10
+_NOTES_WAIT_S = 0.1  # notes ride along with events; where none come, they wait this long for company
+_PRUNE_EVERY_S = 60.0
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What is committed together, and the future that all its requests wait for."""
+
+    done: asyncio.Future[None]
+    events: list[Event] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
+
+
+def path_of(url: str) -> Path:
+    """Return the file of `sqlite:////absolute/path` or `sqlite:///absolute/path` (both absolute)."""
+    return Path("/" + unquote(urlsplit(url).path).lstrip("/"))
+
+
+class SqliteJournal:
+    """Implements `gateway.ports.Journal` on one SQLite file."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        sinks: Iterable[str],
+        retention_s: float,
+        max_bytes: int,
+        clock_ms: Callable[[], int],
+        status: dict[str, Any],
+    ) -> None:
+        """Name the sinks whose cursors hold events back; nothing is opened before entering."""
+        self._path = path
+        self._sinks = tuple(sinks)
+        self._retention_ms = int(retention_s * 1000)
+        self._max_bytes = max_bytes
+        self._clock_ms = clock_ms
+        self._status = status
+        self._listeners: list[Callable[[Sequence[Record]], None]] = []
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._writing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._lock = _take_lock(self._path)
+        try:
+            self._store = await asyncio.to_thread(self._open)
+            self._reader = await asyncio.to_thread(Store, self._path, max_bytes=self._max_bytes)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._head = self._store.next_seq - 1
+        self._cursors = self._starting_cursors()
+        self._kept = self._store.kept()
+        self._gathering = _Batch(self._loop.create_future())
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+        self._pruner = asyncio.create_task(self._prune_regularly(), name="journal-prune")
+        self._report(None)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self._pruner.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._pruner
+        with suppress(JournalError):
+            await self.flush()
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._reader.close()
+        self._store.close()
+        self._lock.close()
+
+    @property
+    def head(self) -> int:
+        """The number of the newest durable event."""
+        return self._head
+
+    def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
+        """Have `listener` called on the event loop with each batch of new events."""
+        self._listeners.append(listener)
+
+    def append(self, event: Event) -> asyncio.Future[None]:
+        """Return what to await until `event` is durable; shared by its whole batch."""
+        batch = self._gathering
+        batch.events.append(event)
+        if not self._writing:
+            # Handed over at the end of this turn of the loop, so that all requests of the turn join.
+            self._writing = True
+            self._loop.call_soon(self._hand_over)
+        return batch.done
+
+    async def read(self, after: int, limit: int) -> list[Record]:
+        """Return the next events after `after`, oldest first, read in a thread."""
+        async with self._reading:
+            return await asyncio.to_thread(self._reader.read, after, limit)
+
+    def cursor(self, sink: str) -> int:
+        """Return the last event that `sink` is done with."""
+        return self._cursors[sink]
+
+    def kept(self) -> tuple[list[KeptValue], int]:
+        """Return the values kept at the last stop and the event number they include."""
+        return self._kept
+
+    def note(self, notes: Notes) -> None:
+        """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
+        self._cursors.update(notes.cursors)
+        self._gathering.notes.add(notes)
+        if not self._writing and self._timer is None:
+            self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
+
+    async def flush(self) -> None:
+        """Return once all that was noted or appended so far is durable; raise JournalError if it isn't."""
+        batch = self._gathering
+        self._begin()
+        await asyncio.shield(batch.done)
+
+    def _begin(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        batch = self._gathering
+        self._gathering = _Batch(self._loop.create_future())
+        self._jobs.put(partial(self._commit, batch, self._delivered_through()))
+
+    def _commit(self, batch: _Batch, delivered_through: int) -> None:
+        """Run on the writer thread: commit, and tell the loop."""
+        try:
+            outcome = self._store.commit(batch.events, batch.notes, delivered_through=delivered_through)
+            written = True
+        except sqlite3.Error as error:
+            outcome = Outcome(
+                (), JournalError(f"the journal can't commit: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
+            )
+            written = False
+        self._loop.call_soon_threadsafe(self._committed, batch, outcome, written)
+
+    def _committed(self, batch: _Batch, outcome: Outcome, written: bool) -> None:  # noqa: FBT001 - called by the loop
+        if not written:
+            batch.notes.add(self._gathering.notes)
+            self._gathering.notes = batch.notes
+        self._writing = False
+        if self._gathering.events:
+            self._begin()
+        elif self._gathering.notes and self._timer is None:
+            self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
+        self._report(outcome.error)
+        self._answer(batch, outcome.error)
+        if outcome.records:
+            self._head = outcome.records[-1].seq
+            # After the answers are on their way: senders wait, sinks can.
+            self._loop.call_soon(self._tell, outcome.records)
+
+    def _answer(self, batch: _Batch, error: JournalError | None) -> None:
+        if batch.done.done():
+            return
+        if error is None:
+            batch.done.set_result(None)
+            return
+        batch.done.set_exception(error)
+        batch.done.exception()  # a batch of notes has nobody waiting; its failure is reported above
+
+    def _tell(self, records: Sequence[Record]) -> None:
+        for listener in self._listeners:
+            listener(records)
+
+    def _report(self, error: JournalError | None) -> None:
+        """Log a change of state, once down and once up, and show it in the status."""
+        state = "ok" if error is None else str(error)
+        before = self._status.get("state")
+        self._status["state"] = state
+        if before == state or (before is None and error is None):
+            return
+        if error is not None:
+            log.error(
+                "journal.unavailable", reason=str(error), file=str(self._path), answers="503 until this ends"
+            )
+        else:
+            log.info("journal.available", file=str(self._path))
+
+    def _delivered_through(self) -> int:
+        return min((self._cursors[sink] for sink in self._sinks), default=self._head)
+
+    def _starting_cursors(self) -> dict[str, int]:
+        known = self._store.cursors()
+        for gone in known.keys() - set(self._sinks):
+            self._store.forget_sink(gone)
+            log.info(
+                "journal.sink_forgotten", sink=gone, cursor=known[gone], reason="it is no longer configured"
+            )
+        return {sink: known.get(sink, self._head) for sink in self._sinks}
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    async def _prune_regularly(self) -> None:
+        while True:
+            before_ms = self._clock_ms() - self._retention_ms
+            delivered_through = min(self._delivered_through(), self._head)
+            self._jobs.put(partial(self._prune, before_ms=before_ms, delivered_through=delivered_through))
+            await asyncio.sleep(_PRUNE_EVERY_S)
+
+    def _prune(self, *, before_ms: int, delivered_through: int) -> None:
+        with suppress(sqlite3.Error):  # a file that can't be written is reported by the next commit
+            self._store.prune(before_ms=before_ms, delivered_through=delivered_through)
+            self._status["bytes"] = self._store.used_bytes()
+
+    def _open(self) -> Store:
+        """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
+        try:
+            return Store(self._path, max_bytes=self._max_bytes)
+        except sqlite3.OperationalError as error:
+            raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            aside = _move_aside(self._path, self._clock_ms())
+            log.critical(
+                "journal.corrupt",
+                reason=str(error),
+                file=str(self._path),
+                moved_to=str(aside),
+                lost="undelivered events and the ids of recent ones; `sqlite3 FILE .recover` may save them",
+            )
+            return Store(self._path, max_bytes=self._max_bytes)
+
+
+def _take_lock(path: Path) -> Any:
+    """Return the open lock file; refuse a second gateway on the same journal."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_path.open("w")
+    except OSError as error:
+        raise GatewayError(
+            f"{lock_path}: {error.strerror}; the gateway's user must be able to write there"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise GatewayError(f"{path}: another gateway is running on this journal") from error
+    return lock
+
+
+def _move_aside(path: Path, now_ms: int) -> Path:
+    """Rename the journal and its side files, so that they stay together under the new name."""
+    aside = path.with_name(f"{path.name}.corrupt-{now_ms}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

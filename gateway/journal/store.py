@@ -1,0 +1,286 @@
+"""The journal's SQLite file: checked, committed, read, pruned. Blocking; for one thread at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.errors import JournalError
+from gateway.model import Event, KeptValue, Quality, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from gateway.model import Notes
+
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE events(
+  seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
+CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE kept(
+  point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
+CREATE TABLE unmapped(
+  asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+  keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_letters(
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
+  event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
+"""
+_KEPT_THROUGH = "$kept"  # the newest values' own cursor; no sink can have this name
+
+# Each statement gives up the interpreter lock and must win it back from the busy event loop, so
+# rows are inserted many to a statement; powers of two keep the number of statements small.
+_CHUNKS = tuple(
+    (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
+    for size in (64, 32, 16, 8, 4, 2, 1)
+)
+_UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?)"
+_UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
+  events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
+_INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT body FROM events WHERE seq = ?3))"""
+
+_RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
+_CHECK_EVERY_BYTES = 64 << 10
+_ROW_OVERHEAD_BYTES = 150
+_MOST_DEAD_LETTERS = 10_000
+_MOST_UNMAPPED = 10_000
+_PRUNE_ROWS = 5_000
+_READ_BYTES = 4 << 20
+FULL_RETRY_AFTER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one commit did: the events that were new, with their numbers, and why events were turned away."""
+
+    records: tuple[Record, ...]
+    error: JournalError | None = None
+
+
+class Store:
+    """One open journal file."""
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        """Open or create the file and check it; raise sqlite3.DatabaseError where it is corrupt."""
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(max_bytes)
+        except BaseException:
+            self._database.close()
+            raise
+        self._max_bytes = max_bytes
+        self._unchecked_bytes = _CHECK_EVERY_BYTES
+        self._full = False
+        self._freed_through = 0
+        newest = self._number("SELECT max(seq) FROM events")
+        self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
+
+    def _prepare(self, max_bytes: int) -> None:
+        execute = self._database.execute
+        execute("PRAGMA journal_mode=WAL")
+        execute("PRAGMA synchronous=FULL")
+        execute("PRAGMA mmap_size=0")
+        found = execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        version = self._number("PRAGMA user_version")
+        if version > _SCHEMA_VERSION:
+            raise JournalError(
+                f"the journal was written by a newer gateway (layout {version}); install that version again",
+                retry_after_s=FULL_RETRY_AFTER_S,
+            )
+        if version == 0:
+            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        self._page_bytes = self._number("PRAGMA page_size")
+        execute(f"PRAGMA max_page_count={(max_bytes + _RESERVE_BYTES) // self._page_bytes}")
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        self._database.close()
+
+    def commit(self, events: Sequence[Event], notes: Notes, *, delivered_through: int) -> Outcome:
+        """Write events and notes with one fsync. Events that are there already are left out.
+
+        Where the file is full, bodies of events that every sink has are given up first; if that
+        is not enough, the events are turned away and only the notes written. Raise sqlite3.Error
+        where nothing could be written.
+        """
+        error = None
+        if events and self._is_full(delivered_through):
+            error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
+            events = ()
+        with self._transaction():
+            records = self._insert(events) if events else ()
+            if notes:
+                self._write_notes(notes)
+        return Outcome(records, error)
+
+    def prune(self, *, before_ms: int, delivered_through: int) -> None:
+        """Forget events that are both delivered everywhere and older than the retention."""
+        with self._transaction():
+            self._database.execute(
+                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM (SELECT seq, received_ms FROM events"
+                " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
+                (delivered_through, _PRUNE_ROWS, before_ms),
+            )
+            self._database.execute(
+                "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
+                (_MOST_DEAD_LETTERS,),
+            )
+            self._database.execute(
+                "DELETE FROM unmapped WHERE asset NOT IN"
+                " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
+                (_MOST_UNMAPPED,),
+            )
+
+    def read(self, after: int, limit: int) -> list[Record]:
+        """Return the next events after `after`, bounded by number and by bytes."""
+        records: list[Record] = []
+        size = 0
+        rows = self._database.execute(
+            "SELECT seq, event_id, received_ms, body FROM events"
+            " WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
+            (after, limit),
+        )
+        for seq, event_id, received_ms, body in rows:
+            document = orjson.loads(body)
+            records.append(Record(seq, Event(event_id, document["type"], body, document, received_ms)))
+            size += len(body)
+            if size > _READ_BYTES:
+                break
+        return records
+
+    def cursors(self) -> dict[str, int]:
+        """Return every kept cursor by sink name."""
+        return {
+            sink: seq
+            for sink, seq in self._database.execute("SELECT sink, seq FROM cursors")
+            if sink != _KEPT_THROUGH
+        }
+
+    def forget_sink(self, sink: str) -> None:
+        """Drop the cursor of a sink that no longer exists, so that it holds no events back."""
+        self._database.execute("DELETE FROM cursors WHERE sink = ?", (sink,))
+
+    def kept(self) -> tuple[list[KeptValue], int]:
+        """Return the kept values and the event number they include."""
+        rows = self._database.execute("SELECT * FROM kept")
+        values = [
+            KeptValue(
+                point, orjson.loads(value), orjson.loads(last_good), Quality(quality), time_ms, seq, event_id
+            )
+            for point, value, last_good, quality, time_ms, seq, event_id in rows
+        ]
+        return values, self._number("SELECT seq FROM cursors WHERE sink = ?", _KEPT_THROUGH)
+
+    def used_bytes(self) -> int:
+        """Return the bytes in use in the file, free pages left out."""
+        return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
+
+    def _number(self, query: str, *parameters: str) -> int:
+        row = self._database.execute(query, parameters).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def _insert(self, events: Sequence[Event]) -> tuple[Record, ...]:
+        first = self.next_seq
+        self.next_seq += len(events)
+        before = self._database.total_changes
+        done = 0
+        for size, statement in _CHUNKS:
+            while len(events) - done >= size:
+                chunk = enumerate(events[done : done + size], first + done)
+                self._database.execute(
+                    statement,
+                    tuple(
+                        chain.from_iterable(
+                            (seq, event.event_id, event.received_ms, event.body) for seq, event in chunk
+                        )
+                    ),
+                )
+                done += size
+        self._unchecked_bytes += sum(len(event.body) + _ROW_OVERHEAD_BYTES for event in events)
+        records = enumerate(events, first)
+        if self._database.total_changes - before == len(events):
+            return tuple(Record(seq, event) for seq, event in records)
+        new = {row[0] for row in self._database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
+        return tuple(Record(seq, event) for seq, event in records if seq in new)
+
+    def _write_notes(self, notes: Notes) -> None:
+        execute_many = self._database.executemany
+        cursors = dict(notes.cursors)
+        if notes.kept_through:
+            cursors[_KEPT_THROUGH] = notes.kept_through
+        execute_many(
+            _INSERT_DEAD_LETTER,
+            [
+                (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason)
+                for dead in notes.dead_letters
+            ],
+        )
+        execute_many(
+            _UPSERT_KEPT,
+            [
+                (
+                    kept.point,
+                    orjson.dumps(kept.value).decode(),
+                    orjson.dumps(kept.last_good).decode(),
+                    int(kept.quality),
+                    kept.time_ms,
+                    kept.seq,
+                    kept.event_id,
+                )
+                for kept in notes.kept.values()
+            ],
+        )
+        execute_many(
+            _UPSERT_UNMAPPED,
+            [
+                (seen.asset, seen.events, seen.first_ms, seen.last_ms, orjson.dumps(seen.keys).decode())
+                for seen in notes.unmapped.values()
+            ],
+        )
+        execute_many("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
+
+    def _is_full(self, delivered_through: int) -> bool:
+        """Say whether events must be turned away; measured again only after some bytes were written."""
+        if self._full or self._unchecked_bytes >= _CHECK_EVERY_BYTES:
+            self._unchecked_bytes = 0
+            self._full = self.used_bytes() >= self._max_bytes
+            if self._full and self._free_delivered(delivered_through):
+                self._full = self.used_bytes() >= self._max_bytes
+        return self._full
+
+    def _free_delivered(self, through: int) -> bool:
+        """Give up bodies of delivered events, oldest first; their ids stay, to recognise duplicates."""
+        last = self._number(
+            f"SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > {self._freed_through}"  # noqa: S608 - integers
+            f" AND seq <= {through} ORDER BY seq LIMIT {_PRUNE_ROWS})"
+        )
+        if not last:
+            return False
+        with self._transaction():
+            self._database.execute(
+                "UPDATE events SET body = NULL WHERE seq > ? AND seq <= ?", (self._freed_through, last)
+            )
+        self._freed_through = last
+        return True

@@ -1,0 +1,223 @@
+"""Reading events in every shape that Infodeck may send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import EventError
+from gateway.events import asset_of, is_test, parse_event, parse_time, read_telemetry
+
+if TYPE_CHECKING:
+    from gateway.model import Event, Scalar
+
+CREATED = 1_771_911_526
+RECEIVED_MS = (CREATED + 2) * 1000
+
+
+def event(thing: Any, **envelope: Any) -> Event:
+    """Return a telemetry event around `thing` as `data.object`."""
+    document = {
+        "id": "evt_1",
+        "type": "asset.telemetry.updated",
+        "organizationId": "o-1",
+        "created": CREATED,
+        "data": {"object": thing},
+        **envelope,
+    }
+    return parse_event(orjson.dumps(document), received_ms=RECEIVED_MS)
+
+
+def read(thing: Any) -> dict[str, Scalar]:
+    """Return the readings in `thing` by key."""
+    telemetry = read_telemetry(event({"assetId": "ast-1", **thing}))
+    return {} if telemetry is None else {reading.key: reading.value for reading in telemetry.readings}
+
+
+def times(thing: Any) -> dict[str, int]:
+    """Return the readings' times by key."""
+    telemetry = read_telemetry(event({"assetId": "ast-1", **thing}))
+    assert telemetry is not None
+    return {reading.key: reading.time_ms for reading in telemetry.readings}
+
+
+VALUES = {"temperature": 22.5, "humidity": "48", "occupied": True, "mode": "eco", "co2": None}
+
+
+@pytest.mark.parametrize(
+    ("thing", "container"),
+    [
+        *(({name: VALUES}, name) for name in ("telemetry", "readings", "data", "values", "properties")),
+        ({"readings": [{"key": key, "value": value} for key, value in VALUES.items()]}, "readings[]"),
+        ({"data": [{"name": key, "value": value} for key, value in VALUES.items()]}, "data[]"),
+        ({"values": [{"metric": key, "value": value} for key, value in VALUES.items()]}, "values[]"),
+        ({"shadow": {"DeviceUplink": {"state": {"reported": VALUES}}}}, "shadow.DeviceUplink.state.reported"),
+        ({"shadows": {"DeviceUplink": VALUES}}, "shadows.DeviceUplink"),
+        ({"shadow": {"state": {"reported": VALUES}}}, "shadow.state.reported"),
+    ],
+)
+def test_every_container_is_read(thing: dict[str, Any], container: str) -> None:
+    """Maps, lists and shadows give the same readings, and the container is named."""
+    telemetry = read_telemetry(event({"id": "ast-1", **thing}))
+    assert telemetry is not None
+    assert (telemetry.asset, telemetry.container) == ("ast-1", container)
+    assert {reading.key: reading.value for reading in telemetry.readings} == VALUES
+
+
+@pytest.mark.parametrize("name", ["metric", "key"])
+def test_one_reading_is_read(name: str) -> None:
+    """A lone `{metric, value}` is one reading."""
+    assert read({name: "co2", "value": 640, "unit": "ppm"}) == {"co2": 640}
+
+
+def test_nested_values() -> None:
+    """`{value, unit, timestamp}` gives its value at its own time; deeper objects join keys by dots."""
+    thing = {
+        "telemetry": {
+            "t": {"value": 21.5, "unit": "°C", "timestamp": CREATED - 10},
+            "air": {"co2": 400, "pm": {"pm25": {"value": 3}}},
+            "listed": [1, 2],
+        }
+    }
+    assert read(thing) == {"t": 21.5, "air.co2": 400, "air.pm.pm25": 3, "listed": None}
+    assert times(thing)["t"] == (CREATED - 10) * 1000
+    assert times(thing)["air.co2"] == CREATED * 1000
+
+
+def test_static_properties_are_no_readings() -> None:
+    """A list that describes properties, without values, does not hide the shadow beside it."""
+    thing = {
+        "properties": [{"key": "Power", "name": "Power", "type": "integer", "unit": "W"}],
+        "shadows": {"DeviceUplink": {"state": {"reported": {"Power": 7}}}},
+    }
+    assert read(thing) == {"Power": 7}
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        CREATED - 60,
+        float(CREATED - 60),
+        (CREATED - 60) * 1000,
+        (CREATED - 60) * 1_000_000,
+        (CREATED - 60) * 1_000_000_000,
+        str(CREATED - 60),
+        str((CREATED - 60) * 1000),
+        "2026-02-24T05:37:46Z",
+        "2026-02-24T06:37:46+01:00",
+        "2026-02-24T05:37:46",
+    ],
+)
+def test_times_in_every_notation(timestamp: object) -> None:
+    """Seconds, milliseconds, finer and ISO 8601 give the same moment, on reading, item or resource."""
+    expected = (CREATED - 60) * 1000
+    assert parse_time(timestamp) == expected
+    assert times({"telemetry": {"a": 1}, "timestamp": timestamp}) == {"a": expected}
+    assert times({"telemetry": {"a": 1, "timestamp": timestamp}}) == {"a": expected}
+    assert times({"readings": [{"key": "a", "value": 1, "timestamp": timestamp}]}) == {"a": expected}
+
+
+@pytest.mark.parametrize("timestamp", [0, -1, True, "soon", "", None, 1e300, [], {}, "nan", 12345])
+def test_impossible_times_fall_back_to_the_event(timestamp: object) -> None:
+    """A sensor without a clock does not make its readings old: the event's own time counts."""
+    assert times({"readings": [{"key": "a", "value": 1, "timestamp": timestamp}]}) == {"a": CREATED * 1000}
+
+
+def test_future_times_are_taken_as_received() -> None:
+    """A clock that runs ahead can't block newer readings for years; it is counted."""
+    future = event({"id": "ast-1", "readings": [{"key": "a", "value": 1, "timestamp": CREATED + 86_400}]})
+    telemetry = read_telemetry(future)
+    assert telemetry is not None
+    assert telemetry.readings[0].time_ms == RECEIVED_MS
+    assert telemetry.clock_ahead == 1
+    ahead = read_telemetry(event({"id": "ast-1", "telemetry": {"a": 1}}, created=CREATED * 10))
+    assert ahead is not None
+    assert ahead.readings[0].time_ms == RECEIVED_MS
+
+
+def test_asset_id_is_found() -> None:
+    """`assetId` is preferred, since `id` may be the reading's own; `asset.id` serves too."""
+    assert asset_of(event({"assetId": "ast-1", "id": "r-9"})) == "ast-1"
+    assert asset_of(event({"id": "ast-2"})) == "ast-2"
+    assert asset_of(event({"asset": {"id": "ast-3"}, "id": "r-9"})) == "ast-3"
+    assert asset_of(event({"id": 7})) is None
+
+
+@pytest.mark.parametrize("thing", [{}, {"telemetry": 5}, {"readings": []}, {"readings": [1, {"value": 2}]}])
+def test_unreadable_telemetry_is_none(thing: dict[str, Any]) -> None:
+    """Where no container holds a reading, the answer is None, not an error."""
+    assert read_telemetry(event({"id": "ast-1", **thing})) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"[{}]",
+        b"null",
+        b'"evt_1"',
+        b"{}",
+        b'{"id":"evt_1"}',
+        b'{"id":1,"type":"x"}',
+        b'{"id":"","type":"x"}',
+        b'{"id":"evt_1","type":null}',
+        b'{"id":"evt_1","type":"asset.telemetry.updated"}',
+        b'{"id":"evt_1","type":"asset.telemetry.updated","data":{"object":[]}}',
+        b'{"id":"evt_1","type":"x","v":NaN}',
+        b'{"id":"\xff\xfe","type":"x"}',
+        b'{"id":"' + b"e" * 300 + b'","type":"x"}',
+        b'{"id":"evt_1","type":"x","v":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+)
+def test_what_is_no_event_is_refused(body: bytes) -> None:
+    """Broken, foreign and hostile bodies raise EventError and nothing else."""
+    with pytest.raises(EventError):
+        parse_event(body, received_ms=RECEIVED_MS)
+
+
+def test_test_events_are_recognised() -> None:
+    """`webhook.test`, `isTest` and `livemode: false` each mark a test; live events are none."""
+    assert is_test(event({}, type="webhook.test"))
+    assert is_test(event({}, isTest=True))
+    assert is_test(event({}, livemode=False))
+    assert not is_test(event({}, livemode=True))
+    assert not is_test(event({}))
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**53), 2**53)
+    | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["value", "timestamp", "key", "name", "state", "reported", "telemetry", "shadow", "a"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(
+    thing=st.dictionaries(
+        st.sampled_from(["assetId", "telemetry", "readings", "shadow", "value", "key"]), json_values
+    )
+)
+def test_any_object_is_read_without_error(thing: dict[str, Any]) -> None:
+    """Whatever stands in `data.object`, reading it gives scalars with possible times, or None."""
+    telemetry = read_telemetry(event(thing))
+    for reading in telemetry.readings if telemetry else ():
+        assert reading.value is None or isinstance(reading.value, str | int | float | bool)
+        assert 946_684_800_000 <= reading.time_ms <= RECEIVED_MS + 300_000

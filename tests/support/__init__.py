@@ -1,0 +1,1 @@
+"""Real parts that tests start, and the facts they share."""
