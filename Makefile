@@ -47,8 +47,8 @@ lint: .venv/.dev ## check style, types and the direction of imports
 check: lint test ## lint and test; the tests lint Dockerfile and unit file too. This is what CI runs
 
 .PHONY: bench
-bench: .venv/.dev packages ## measure the durable intake against a bare aiohttp handler, and the whole path
-	@exec $(python) bench/intake.py $(ARGS)
+bench: .venv/.dev ## measure: durable intake against a bare aiohttp handler, and the whole path
+	@for program in bench/[!_]*.py; do $(python) "$$program" $(ARGS); done
 
 .PHONY: lock
 lock: .venv/.dev ## pin requirements/*.txt again after a change of dependencies (ARGS="--upgrade": newest releases)
