@@ -41,7 +41,7 @@ lint: .venv/.dev ## check style, types and the direction of imports
 	step ruff format --check .
 	step mypy
 	echo "== lint-imports"
-	$(python) .venv/bin/lint-imports
+	$(python) .venv/bin/lint-imports --no-logo
 
 .PHONY: check
 check: lint test ## lint and test; the tests lint Dockerfile and unit file too. This is what CI runs
