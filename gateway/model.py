@@ -258,4 +258,8 @@ class Notes:
         self.kept.update(later.kept)
         self.kept_through = max(self.kept_through, later.kept_through)
         self.dead_letters.extend(later.dead_letters)
-        self.unmapped.update(later.unmapped)
+        for asset, seen in later.unmapped.items():
+            earlier = self.unmapped.setdefault(asset, seen)
+            if earlier is not seen:
+                earlier.events += seen.events
+                earlier.last_ms, earlier.keys = seen.last_ms, seen.keys

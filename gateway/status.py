@@ -5,11 +5,9 @@ Plain fields, changed on the event loop only; whoever shows them makes a copy wi
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-_RECENT = 100
 
 
 @dataclass(slots=True)
@@ -23,7 +21,6 @@ class IntakeStatus:
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
-    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
 
 @dataclass(slots=True)
@@ -32,7 +29,7 @@ class MappingStatus:
 
     mapped: int = 0
     unmapped: int = 0
-    unreadable: int = 0
+    unreadable: int = 0  # no asset or no reading was found in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
 
@@ -68,6 +65,5 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
         copy = asdict(self)
-        copy["intake"]["recent"] = list(self.intake.recent)
         copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
         return copy

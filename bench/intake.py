@@ -1,0 +1,212 @@
+"""Durable intake against a bare aiohttp handler: requests/s, in turns, in one run on one machine.
+
+Both servers run in a process of their own on the same kind of event loop; one client process sends
+signed events, each with an id of its own, that no point table maps. Prints the median ratio.
+
+    python bench/intake.py [--connections 50] [--rounds 5] [--seconds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import uvloop
+from aiohttp import web
+
+from gateway.delivery.head import Head
+from gateway.journal.sqlite import SqliteJournal
+from gateway.mapping.image import PointImage
+from gateway.mapping.plan import PointMap
+from gateway.signature import HEADER, Verifier, sign
+from gateway.status import IntakeStatus, MappingStatus
+from gateway.web.intake import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from multiprocessing.connection import Connection
+
+SECRET = b"bench-secret"
+PATH = "/webhooks/infodeck"
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def now_ms() -> int:
+    """Return Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+async def bare(request: web.Request) -> web.Response:
+    """Read the body and answer: the least that a handler can do."""
+    await request.read()
+    return web.Response(body=b'{"received":true}', content_type="application/json")
+
+
+@contextlib.asynccontextmanager
+async def bare_server() -> AsyncIterator[web.Server]:
+    """Serve an aiohttp Application with one POST handler."""
+    application = web.Application()
+    application.router.add_post(PATH, bare)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    assert runner.server is not None
+    yield runner.server
+    await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def durable_server() -> AsyncIterator[web.Server]:
+    """Serve the real intake over a real journal on disk, with the real head of the delivery behind it."""
+    points = PointMap(points=(), by_asset={})
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        path = Path(folder) / "journal.db"
+        journal = SqliteJournal(
+            path, sinks=(), retention_s=1e6, max_bytes=1 << 31, clock_ms=now_ms, status={}
+        )
+        async with journal:
+            head = Head(
+                journal=journal,
+                points=points,
+                image=PointImage(points),
+                status=MappingStatus(),
+                clock_ms=now_ms,
+            )
+            await head.start([])
+            intake = Intake(
+                path=PATH,
+                max_body_bytes=1 << 20,
+                organization="o-bench",
+                verifier=Verifier([SECRET], tolerance_s=300),
+                journal=journal,
+                status=IntakeStatus(),
+                clock_ms=now_ms,
+            )
+            yield intake.server()
+
+
+def serve(kind: str, loop: str, pipe: Connection) -> None:
+    """Run one server until told to stop; then say how much CPU it used."""
+
+    async def run() -> None:
+        async with (bare_server if kind == "bare" else durable_server)() as server:
+            listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+            pipe.send(listener.sockets[0].getsockname()[1])
+            await asyncio.to_thread(pipe.recv)
+            usage = resource.getrusage(resource.RUSAGE_SELF)
+            pipe.send(usage.ru_utime + usage.ru_stime)
+            listener.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(run())
+
+
+class Sender(asyncio.Protocol):
+    """One connection: sends the next request as soon as the last one is answered with 200."""
+
+    def __init__(self, requests: list[bytes], deadline: float) -> None:
+        self.requests = requests
+        self.deadline = deadline
+        self.answered = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.next()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the answer; answers are small and come in one piece."""
+        assert data.startswith(b"HTTP/1.1 200"), data
+        self.answered += 1
+        self.next()
+
+    def next(self) -> None:
+        """Send one request, or stop when the time is over."""
+        if time.perf_counter() > self.deadline or not self.requests:
+            self.transport.close()
+            self.done.set_result(self.answered)
+        else:
+            self.transport.write(self.requests.pop())
+
+
+def make_requests(count: int, tag: str) -> list[bytes]:
+    """Return signed requests, each with an id of its own."""
+    now = int(time.time())
+    requests = []
+    for number in range(count):
+        body = (
+            b'{"id":"evt_%b_%d","type":"asset.telemetry.updated","organizationId":"o-bench","created":%d,"livemode":true,'
+            b'"data":{"object":{"assetId":"ast-%d","telemetry":{"temperature":21.5,"humidity":48,"co2":612}}}}'
+        ) % (tag.encode(), number, now, number % 500)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += f"{HEADER}: {sign(body, SECRET, now)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests.append(head.encode() + body)
+    return requests
+
+
+async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> float:
+    """Return answered requests per second."""
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    senders = [
+        (await loop.create_connection(lambda: Sender(requests, began + seconds), "127.0.0.1", port))[1]
+        for _ in range(connections)
+    ]
+    answered: int = sum(await asyncio.gather(*(sender.done for sender in senders)))
+    assert requests, "the prepared requests ran out; prepare more"
+    return answered / (time.perf_counter() - began)
+
+
+def measure(kind: str, loop: str, connections: int, seconds: float, tag: str) -> tuple[float, float]:
+    """Start one server, load it, and return requests/s and CPU seconds per request."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(kind, loop, theirs))
+    process.start()
+    port = ours.recv()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(load(port, make_requests(6_000, tag + "w"), 1, 0.3))
+        rate = runner.run(load(port, make_requests(int(15_000 * seconds), tag), connections, seconds))
+    ours.send("stop")
+    cpu_s = ours.recv()
+    process.join()
+    return rate, cpu_s / (rate * seconds)
+
+
+def main() -> None:
+    """Measure in turns and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connections", type=int, nargs="*", default=[50, 200])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--loops", nargs="*", default=list(LOOPS))
+    arguments = parser.parse_args()
+    for loop in arguments.loops:
+        for connections in arguments.connections:
+            rows = []
+            for number in range(arguments.rounds):
+                tag = f"{loop}{connections}r{number}"
+                bare_rate, _ = measure("bare", loop, connections, arguments.seconds, tag)
+                rate, cpu_s = measure("durable", loop, connections, arguments.seconds, tag)
+                rows.append((rate / bare_rate, bare_rate, rate, cpu_s))
+            ratio, bare_rate, rate, cpu_s = (statistics.median(column) for column in zip(*rows, strict=True))
+            print(
+                f"{loop:8} {connections:4} connections: bare {bare_rate:7.0f}/s, durable {rate:7.0f}/s"
+                f" ({cpu_s * 1e6:4.0f} µs CPU each), ratio {ratio:.2f}"
+                f" (from {min(row[0] for row in rows):.2f} to {max(row[0] for row in rows):.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What one sink still has to write: from memory while it keeps up, from the journal when it is behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from gateway.model import Point, Update
+
+_MOST_QUEUED = 10_000  # updates kept in memory per sink; beyond, the journal is the queue
+_BATCH_UPDATES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Updates to write together; once they are written, the sink is done with every event up to `through`."""
+
+    updates: Sequence[Update]
+    through: int
+
+
+class Feed:
+    """One sink's side of the stream. `push…` never waits; `next` hands out what comes next, in order."""
+
+    def __init__(self, *, cursor: int, head: int, read: Callable[[int], Awaitable[Batch]]) -> None:
+        """Begin after event `cursor` of `head`; `read(after)` maps the next events from the journal."""
+        self._taken = cursor
+        self._head = head
+        self._read = read
+        self._in_memory = cursor >= head
+        self._queue: deque[tuple[int, Sequence[Update]]] = deque()
+        self._queued = 0
+        self._changes: dict[Point, Update] = {}
+        self._wake = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything so far was handed out."""
+        return not self._changes and self._taken >= self._head
+
+    @property
+    def head(self) -> int:
+        """The newest event that this feed knows of."""
+        return self._head
+
+    def push(self, seq: int, updates: Sequence[Update]) -> None:
+        """Add what event `seq` means; without updates the sink is not even woken."""
+        self._head = seq
+        if not updates:
+            return
+        if self._in_memory:
+            self._queued += len(updates)
+            self._queue.append((seq, updates))
+            if self._queued > _MOST_QUEUED:
+                self._fall_behind()
+        self._wake.set()
+
+    def push_changes(self, updates: Iterable[Update]) -> None:
+        """Add changes that no event caused; of each point only the latest is kept until it is handed out."""
+        for update in updates:
+            self._changes[update.point] = update
+        if self._changes:
+            self._wake.set()
+
+    def nudge(self) -> None:
+        """Wake the sink, so that its cursor passes events without updates."""
+        self._wake.set()
+
+    async def next(self) -> Batch:
+        """Wait for the next batch; it may be empty where only the cursor moves."""
+        while True:
+            self._wake.clear()
+            if self._changes:
+                changes = tuple(self._changes.values())
+                self._changes.clear()
+                return Batch(changes, self._taken)
+            if not self._in_memory:
+                return await self._next_from_journal()
+            if self._queue:
+                return self._next_from_memory()
+            if self._taken < self._head:
+                self._taken = self._head
+                return Batch((), self._taken)
+            await self._wake.wait()
+
+    def _fall_behind(self) -> None:
+        self._queue.clear()
+        self._queued = 0
+        self._in_memory = False
+
+    def _next_from_memory(self) -> Batch:
+        updates: list[Update] = []
+        while self._queue and len(updates) < _BATCH_UPDATES:
+            self._taken, more = self._queue.popleft()
+            updates.extend(more)
+        self._queued -= len(updates)
+        if not self._queue:
+            self._taken = self._head  # what came since has no updates
+        return Batch(updates, self._taken)
+
+    async def _next_from_journal(self) -> Batch:
+        batch = await self._read(self._taken)
+        self._taken = batch.through
+        # No await between this look and the switch: what is pushed from now on is newer than `taken`.
+        self._in_memory = self._taken >= self._head
+        return batch

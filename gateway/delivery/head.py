@@ -1,0 +1,182 @@
+"""The head of the stream: every durable event is mapped once, taken into the image, and fed to all sinks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.delivery.feed import Batch, Feed
+from gateway.events import asset_of, event_time_ms, read_telemetry
+from gateway.mapping.image import map_readings
+from gateway.model import DeadLetter, Notes, UnmappedAsset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.mapping.image import PointImage
+    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.model import Event, Record, Update
+    from gateway.ports import Journal
+    from gateway.status import MappingStatus
+
+_READ_EVENTS = 250
+_MOST_UNMAPPED = 10_000  # assets remembered between two ticks
+_MOST_KEYS = 100
+
+
+class Head:
+    """Belongs to the event loop. `accept` listens to the journal, `tick` is called once a second."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        points: PointMap,
+        image: PointImage,
+        status: MappingStatus,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Have no feeds yet; `start` makes them."""
+        self._journal = journal
+        self._points = points
+        self._image = image
+        self._status = status
+        self._clock_ms = clock_ms
+        self._feeds: dict[str, Feed] = {}
+        self._seen = 0
+        self._kept_through = 0
+        self._unmapped: dict[str, UnmappedAsset] = {}
+        self._dead_letters: list[DeadLetter] = []
+        aging = [
+            point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"
+        ]
+        if points.heartbeat is not None:
+            aging.append(points.heartbeat[1])
+        self._age_sinks = {register.sink for point in aging for register in point.registers}
+
+    async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
+        """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
+        kept, kept_through = self._journal.kept()
+        self._image.restore(kept, now_ms=self._clock_ms())
+        self._seen = self._kept_through = kept_through
+        while self._seen < self._journal.head:
+            records = await self._journal.read(self._seen, _READ_EVENTS)
+            if not records:
+                break
+            for record in records:
+                self._image_of(record)
+            self._seen = records[-1].seq
+        self._seen = self._journal.head
+        self._feeds = {
+            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=self.read) for sink in sinks
+        }
+        self._journal.subscribe(self.accept)
+        return self._feeds
+
+    def accept(self, records: Sequence[Record]) -> None:
+        """Map new events and feed every sink; called right after they became durable."""
+        for record in records:
+            updates = self._image_of(record)
+            for feed in self._feeds.values():
+                feed.push(record.seq, updates)
+        self._seen = records[-1].seq
+
+    def tick(self) -> None:
+        """Let time pass: age values, move `$age` and the heartbeat, and keep the image's changes on disk."""
+        now_ms = self._clock_ms()
+        changes = self._image.tick(now_ms)
+        ages = self._image.ages(now_ms)
+        for name, feed in self._feeds.items():
+            feed.push_changes(changes)
+            if name in self._age_sinks:
+                feed.push_changes(ages)
+            feed.nudge()
+        self._status.late = self._image.late
+        self.keep()
+
+    def keep(self) -> None:
+        """Note the newest values, unmapped assets and unreadable events for the journal to keep."""
+        kept = self._image.keep()
+        if self._seen > self._kept_through or kept or self._dead_letters:
+            self._kept_through = self._seen
+            self._journal.note(
+                Notes(
+                    kept=kept,
+                    kept_through=self._seen,
+                    unmapped=self._unmapped,
+                    dead_letters=self._dead_letters,
+                )
+            )
+            self._unmapped, self._dead_letters = {}, []
+
+    async def read(self, after: int) -> Batch:
+        """Return the next events after `after` from the journal, mapped again, for a sink that is behind."""
+        records = await self._journal.read(after, _READ_EVENTS)
+        if not records:
+            return Batch((), self._seen)
+        updates: list[Update] = []
+        for record in records:
+            plan = self._plan_of(record.event)
+            if plan is not None:
+                updates.extend(self._as_shown(update) for update in self._map(plan, record))
+        return Batch(updates, records[-1].seq)
+
+    def _image_of(self, record: Record) -> Sequence[Update]:
+        """Return the updates that the event brings, and count what became of it."""
+        event = record.event
+        plan = self._plan_of(event)
+        if plan is None:
+            self._remember(event, record.seq)
+            return ()
+        updates = self._map(plan, record)
+        if not updates:
+            return ()
+        self._status.mapped += 1
+        return self._image.accept(plan, updates, now_ms=self._clock_ms())
+
+    def _plan_of(self, event: Event) -> AssetPlan | None:
+        asset = asset_of(event)
+        return self._points.by_asset.get(asset) if asset is not None else None
+
+    def _map(self, plan: AssetPlan, record: Record) -> list[Update]:
+        event = record.event
+        telemetry = read_telemetry(event)
+        readings = telemetry.readings if telemetry is not None else ()
+        if telemetry is not None:
+            self._status.clock_ahead += telemetry.clock_ahead
+        return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
+
+    def _as_shown(self, update: Update) -> Update:
+        """Return the image's own update where it is this one: it knows the last good value."""
+        latest = self._image.latest(update.point)
+        same = latest is not None and (latest.time_ms, latest.seq) == (update.time_ms, update.seq)
+        return latest if latest is not None and same and latest.quality is update.quality else update
+
+    def _remember(self, event: Event, seq: int) -> None:
+        """Count an event that no table maps, and remember its asset and keys for `gateway discover`."""
+        asset = asset_of(event)
+        seen = self._unmapped.get(asset) if asset is not None else None
+        if seen is not None:
+            self._status.unmapped += 1
+            seen.events += 1
+            seen.last_ms = event.received_ms
+            return
+        telemetry = read_telemetry(event)
+        if telemetry is None:
+            self._bury(event, seq)
+            return
+        self._status.unmapped += 1
+        if len(self._unmapped) < _MOST_UNMAPPED:
+            keys = tuple(dict.fromkeys(reading.key for reading in telemetry.readings))[:_MOST_KEYS]
+            self._unmapped[telemetry.asset] = UnmappedAsset(
+                telemetry.asset, 1, event.received_ms, event.received_ms, keys
+            )
+
+    def _bury(self, event: Event, seq: int) -> None:
+        """Turn an event in which no asset or reading was found into a dead letter: it may hold a value."""
+        self._status.unreadable += 1
+        reason = "no asset id or no readings found in data.object; name an explicit path in the point table"
+        self._dead_letters.append(
+            DeadLetter(
+                sink="", seq=seq, event_id=event.event_id, point="", reason=reason, at_ms=self._clock_ms()
+            )
+        )

@@ -1,0 +1,64 @@
+"""Point tables as the running gateway uses them: compiled once, only looked up afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model import Point, Quality, Scalar
+
+    Convert = Callable[[Scalar], tuple[Scalar, Quality]]
+
+
+class _Missing(Enum):
+    MISSING = "missing"
+
+
+MISSING: Final = _Missing.MISSING
+"""What an explicit path finds where the event does not have it."""
+
+Missing = Literal[_Missing.MISSING]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one telemetry key becomes one point's value; `convert` never raises."""
+
+    point: Point
+    convert: Convert
+
+
+@dataclass(frozen=True, slots=True)
+class PathRule:
+    """Like Rule, for a reading at an explicit path; `get` takes the parsed body."""
+
+    point: Point
+    get: Callable[[dict[str, Any]], Scalar | Missing]
+    convert: Convert
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPlan:
+    """All that one asset's events mean. `measured` are its points with readings, `pseudo` those without."""
+
+    by_key: dict[str, tuple[Rule, ...]]
+    by_path: tuple[PathRule, ...]
+    measured: tuple[Point, ...]
+    pseudo: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PointMap:
+    """All point tables together. `heartbeat`: its period in ms and its point."""
+
+    points: tuple[Point, ...]
+    by_asset: dict[str, AssetPlan]
+    heartbeat: tuple[int, Point] | None = None
+    by_name: dict[str, Point] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {point.name: point for point in self.points})

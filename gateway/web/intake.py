@@ -1,0 +1,178 @@
+"""The webhook intake: verify the raw bytes, parse once, journal, and only then answer 200.
+
+Built on aiohttp's low-level server, since one path and one method need no router. Answers are
+those of the product's interface; none of them says anything about secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+
+from gateway.errors import EventError, JournalError, SignatureError
+from gateway.events import TELEMETRY, is_test, parse_event
+from gateway.signature import HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
+    from gateway.errors import GatewayError
+    from gateway.model import Event
+    from gateway.ports import Journal
+    from gateway.signature import Verifier
+    from gateway.status import IntakeStatus
+
+log = structlog.get_logger()
+
+_BODY_WITHIN_S = 20.0  # a sender that is slower than this holds a connection for nothing
+_MOST_TYPES_COUNTED = 100
+_STOPPING_RETRY_AFTER_S = 5
+
+_RECEIVED = b'{"received":true}'
+_UNSIGNED = b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
+_NOT_FOUND = b'{"error":"no such path"}'
+_NOT_ALLOWED = b'{"error":"only POST"}'
+_TOO_LARGE = b'{"error":"the body is too large"}'
+_INCOMPLETE = b'{"error":"the body is incomplete"}'
+
+
+class Intake:
+    """Handles one request at a time per connection; any number of connections share the journal's commits."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        max_body_bytes: int,
+        organization: str,
+        verifier: Verifier,
+        journal: Journal,
+        status: IntakeStatus,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Take everything that is decided at load time; nothing is looked up per request."""
+        self._path = path
+        self._max_body_bytes = max_body_bytes
+        self._organization = organization
+        self._verifier = verifier
+        self._journal = journal
+        self._status = status
+        self._clock_ms = clock_ms
+        self._stopping = False
+
+    def server(self) -> web.Server:
+        """Return the server to be started on a socket; bodies stay as received, never decompressed."""
+        return web.Server(
+            self.handle,
+            request_factory=self._make_request,
+            auto_decompress=False,
+            access_log=None,
+            keepalive_timeout=75,
+        )
+
+    def stop(self) -> None:
+        """Answer 503 from now on; requests under way are finished."""
+        self._stopping = True
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and count the answer."""
+        response = await self._answer(request)
+        self._status.answers[response.status] += 1
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.rel_url.raw_path != self._path:
+            return _json(404, _NOT_FOUND)
+        if request.method != "POST":
+            return _json(405, _NOT_ALLOWED, Allow="POST")
+        return await self._receive(request)
+
+    async def _receive(self, request: web.BaseRequest) -> web.Response:
+        response = None
+        try:
+            event = self._verified(await self._read(request), request)
+            await self._accept(event)
+        except SignatureError as error:
+            self._status.refused[str(error)] += 1
+            response = _json(401, _UNSIGNED)
+        except EventError as error:
+            response = _json(400, _error(error))
+        except JournalError as error:
+            response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
+        except web.HTTPRequestEntityTooLarge:
+            response = _closing(_json(413, _TOO_LARGE))
+        except (TimeoutError, RequestPayloadError, ConnectionError):
+            response = _closing(_json(400, _INCOMPLETE))
+        return response or _json(200, _RECEIVED)
+
+    def _verified(self, raw: bytes, request: web.BaseRequest) -> Event:
+        received_ms = self._clock_ms()
+        headers = request.headers.getall(HEADER, None)
+        # A header that came twice is judged as one text, and refused for its second `t`.
+        self._verifier.verify(raw, ",".join(headers) if headers else None, now_s=received_ms / 1000)
+        return parse_event(raw, received_ms=received_ms)
+
+    async def _accept(self, event: Event) -> None:
+        """Journal what may concern the building; only count the rest."""
+        status = self._status
+        organization = event.document.get("organizationId")
+        if is_test(event):
+            status.test_events += 1
+            log.info("intake.test_event", event_id=event.event_id, type=event.type)
+        elif organization is not None and organization != self._organization:
+            status.other_organization += 1
+        elif event.type != TELEMETRY:
+            known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
+            status.ignored_types[event.type if known else "other"] += 1
+        elif self._stopping:
+            raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
+        else:
+            await self._journal.append(event)
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        """Return the whole body; refuse one that says it is too large before reading it."""
+        length = request.content_length
+        if length is not None and length > self._max_body_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, length)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.content.is_eof():
+            return await request.read()
+        async with asyncio.timeout(_BODY_WITHIN_S):
+            return await request.read()
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """Make the request as aiohttp's own factory does, with our limit for bodies without a length."""
+        loop = asyncio.get_running_loop()
+        limit = self._max_body_bytes
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+
+def _json(code: int, body: bytes, **headers: str) -> web.Response:
+    return web.Response(status=code, body=body, content_type="application/json", headers=headers or None)
+
+
+def _error(error: GatewayError) -> bytes:
+    return orjson.dumps({"error": str(error)})
+
+
+def _closing(response: web.Response) -> web.Response:
+    """End the connection after this answer: what is left of the body was not read."""
+    response.force_close()
+    return response
