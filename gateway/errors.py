@@ -60,5 +60,9 @@ class EventError(GatewayError):
     """The signed body is not an event; the text says what is missing."""
 
 
+class EncodingError(GatewayError, ValueError):
+    """A register's type cannot hold a value; the text names both."""
+
+
 class CommandError(GatewayError):
     """A command cannot do what it was asked; the text says why and what to do."""

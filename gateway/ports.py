@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from gateway.model import Event, KeptValue, Notes, Point, Record, Update
 
 
+class PointSource(Protocol):
+    """The point table in force. It may be swapped for another one between batches."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Return every point."""
+
+
 class LatestValues(Protocol):
     """The newest update of every point, in event time. Belongs to the event loop; plain look-ups."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, PlainValidator
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -15,7 +16,9 @@ _HIGHEST_PORT = 65535
 
 def parse_duration(text: object) -> float:
     """Return seconds for `500ms`, `90s`, `15m`, `2h` or `7d`; raise ValueError with advice otherwise."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    match = (
+        re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
+    )
     if match is None:
         raise ValueError("a duration is a number and its unit, such as 90s, 15m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
@@ -23,7 +26,7 @@ def parse_duration(text: object) -> float:
 
 def parse_size(text: object) -> int:
     """Return bytes for `512KiB`, `1MiB` or `2GiB`; raise ValueError with advice otherwise."""
-    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"([0-9]{1,12})(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("a size is a whole number and its unit, such as 512KiB, 1MiB or 2GiB")
     return int(match[1]) * _BYTES[match[2]]
@@ -36,6 +39,14 @@ class HostPort:
     host: str
     port: int
 
+    @property
+    def is_loopback(self) -> bool:
+        """Say whether only this machine itself can come from there."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -43,13 +54,28 @@ class HostPort:
 def parse_host_port(text: object) -> HostPort:
     """Return the parts of `host:port`; port 0 (any free port) is allowed."""
     match = (
-        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):(\d{1,5})", text)
+        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
         if isinstance(text, str)
         else None
     )
     if match is None or int(match[3]) > _HIGHEST_PORT:
         raise ValueError("an address is host:port, such as 127.0.0.1:8080 or [::1]:8080")
     return HostPort(host=match[1] or match[2], port=int(match[3]))
+
+
+def parse_network(text: object) -> IPv4Network | IPv6Network:
+    """Return the network of `10.1.0.0/16`; a lone address is a network of one."""
+    if isinstance(text, IPv4Network | IPv6Network):
+        return text
+    try:
+        interface = ip_interface(text if isinstance(text, str) else "")
+    except ValueError:
+        raise ValueError(
+            "a network is an address and the length of its prefix, such as 10.1.0.0/16"
+        ) from None
+    if interface.ip != interface.network.network_address:
+        raise ValueError(f"the address has bits outside of its prefix; the network is {interface.network}")
+    return interface.network
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -62,3 +88,6 @@ Address = Annotated[
     HostPort, BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value))
 ]
 """`host:port`."""
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
+"""`10.1.0.0/16`."""

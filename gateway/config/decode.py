@@ -1,0 +1,163 @@
+"""Strict YAML files: every problem at once, each with file, line, column, path and value.
+
+A shape is a pydantic dataclass made with `config=STRICT`:
+
+    @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+    class Reconcile:
+        every: Duration = 900.0
+
+Its validators raise `FieldError` (or ValueError) in the user's words. Files are checked in pydantic's
+JSON mode: what a `BeforeValidator` returns goes on as Python, where strict refuses lists for tuples,
+dicts for dataclasses, and networks or paths altogether: use a `PlainValidator` or `AfterValidator`.
+Paths in files are relative to the file's folder: give them the type `RelativePath`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os.path import normpath
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import core_schema
+
+from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
+from gateway.config.tree import Node, child, compose, place_of
+from gateway.config.wording import problems_of
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "MISSING",
+    "STRICT",
+    "ByType",
+    "Document",
+    "FieldError",
+    "Location",
+    "Problem",
+    "RelativePath",
+    "read_document",
+]
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""For every shape: no unknown keys, and nothing is turned into another type on the quiet."""
+
+_LARGEST_FILE_BYTES = 64 << 20
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return Path(normpath(folder / path))
+
+
+RelativePath = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path, relative to the folder of the file that names it."""
+
+
+@dataclass(frozen=True)
+class ByType:
+    """Annotates a value whose key `type` chooses its shape: `Annotated[Base, ByType(shapes)]`.
+
+    Every shape has a field `type: Literal["its name in shapes"]`.
+    """
+
+    shapes: Mapping[str, type]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        choices = {name: handler.generate_schema(shape) for name, shape in self.shapes.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="type")
+
+
+class Document(Generic[T]):
+    """A file that was read: its value, or what is wrong with it. Whoever finds more appends to `problems`."""
+
+    def __init__(self, file: Path, *, root: Node | None, value: T | None, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
+        self._root = root
+        self._value = value
+
+    @property
+    def value(self) -> T | None:
+        """The file in its shape; None while there are problems."""
+        return None if self.problems else self._value
+
+    def require(self) -> T:
+        """Return the value; raise ConfigError with all problems where there are any."""
+        if self.problems or self._value is None:
+            raise ConfigError([str(problem) for problem in self.problems])
+        return self._value
+
+    def location(self, path: Iterable[str | int]) -> Location:
+        """Return the place of the value at `path`, or of the nearest one above it that is in the file."""
+        line, column = place_of(self._root, path) if self._root else (1, 1)
+        return Location(str(self.file), line, column)
+
+    def problem(self, path: Iterable[str | int], message: str, value: object = MISSING) -> Problem:
+        """Return a problem at `path`; it counts once it is appended to `problems`."""
+        steps = tuple(path)
+        return Problem(self.location(steps), path_text(steps), message, value)
+
+    def written(self, path: Iterable[str | int]) -> Any:
+        """Return what the file has at `path`, unchecked; MISSING where it has nothing."""
+        node = self._root
+        for step in path:
+            node = child(node, step)
+        return MISSING if node is None else node.value
+
+
+def read_document(file: Path, shape: type[T]) -> Document[T]:
+    """Read a YAML file into `shape`. Never raises for what the file contains: see `Document.problems`."""
+    text = _read_text(file)
+    if isinstance(text, Problem):
+        return Document(file, root=None, value=None, problems=[text])
+    root, problems = compose(text, file=str(file))
+    value = None
+    if root is not None:
+        value, more = _validate(root, shape, file)
+        noted = {(problem.location, problem.path) for problem in problems}  # these name the true cause
+        problems += [problem for problem in more if (problem.location, problem.path) not in noted]
+    problems.sort(key=lambda problem: problem.location)
+    return Document(file, root=root, value=value, problems=problems)
+
+
+def _validate(root: Node, shape: type[T], file: Path) -> tuple[T | None, list[Problem]]:
+    """Check as JSON: there, strict still takes lists for tuples, and text for enums and paths."""
+    adapter = TypeAdapter(shape)
+    try:
+        json = orjson.dumps(root.value)
+        return adapter.validate_json(json, strict=True, context={"folder": file.parent.absolute()}), []
+    except ValidationError as error:
+        return None, problems_of(error, schema=adapter.core_schema, root=root, file=str(file))
+
+
+def _read_text(file: Path) -> str | Problem:
+    start = Location(str(file), 1, 1)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        return Problem(start, "", f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if len(data) > _LARGEST_FILE_BYTES:
+        return Problem(start, "", f"the file is larger than {_LARGEST_FILE_BYTES >> 20} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        lines = data[: error.start].decode("utf-8-sig").split("\n")
+        place = Location(str(file), len(lines), len(lines[-1]) + 1)
+        return Problem(place, "", "this is not UTF-8; save the file as UTF-8")

@@ -1,0 +1,130 @@
+"""The rules for single values of `gateway.yaml`, as types that its fields are annotated with."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from gateway.config.problems import FieldError
+from gateway.config.scalars import Address, Duration, HostPort, Size
+
+_SHORTEST_RETENTION_S = 25 * 3600.0
+_SMALLEST_JOURNAL_BYTES = 16 << 20
+
+
+def _check_name(name: str) -> str:
+    if not name or not name.isprintable() or any(mark in name for mark in "/+# "):
+        raise ValueError("a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`")
+    return name
+
+
+def _check_sink_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]+", name):
+        raise ValueError("the name of a sink has small letters, digits, `_` and `-` only")
+    return name
+
+
+def _check_organization(text: str) -> str:
+    if not re.fullmatch(r"[\w-]+", text, re.ASCII):
+        raise ValueError("an organization id is letters, digits and `-`, such as o-xxxx")
+    return text
+
+
+def _check_api(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        host = url.hostname or ""
+        usable = url.port != 0
+    except ValueError:
+        usable = False
+    if not usable or url.scheme not in {"https", "http"} or not host or url.query or url.fragment:
+        raise ValueError("a URL is expected, such as https://app.infodeck.io/api/v2")
+    if "@" in url.netloc:
+        raise FieldError("no user or password here: the API takes `api_key`", secret=True)
+    if url.scheme == "http" and not HostPort(host, 0).is_loopback:
+        raise ValueError("https:// is required, or the API key would travel in the clear")
+    return text.rstrip("/")
+
+
+def _check_url_path(path: str) -> str:
+    if not re.fullmatch(r"/[\w./~-]*", path, re.ASCII):
+        raise ValueError("a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow")
+    return path
+
+
+def _check_journal_url(url: str) -> str:
+    path = url.removeprefix("sqlite:///")
+    if path == url or not path.strip("/") or path.endswith("/") or "?" in path or not path.isprintable():
+        raise ValueError(
+            "the journal is sqlite:/// and an absolute path, such as sqlite:///var/lib/gateway/journal.db"
+        )
+    return url
+
+
+def _check_retention(seconds: float) -> float:
+    if seconds < _SHORTEST_RETENTION_S:
+        raise ValueError("must be at least 25h: Infodeck retries for 24 h, so ids must be kept longer")
+    return seconds
+
+
+def _check_journal_size(size_bytes: int) -> int:
+    if size_bytes < _SMALLEST_JOURNAL_BYTES:
+        raise ValueError("must be at least 16MiB")
+    return size_bytes
+
+
+def _check_period(seconds: float) -> float:
+    if seconds <= 0:
+        raise ValueError("must be more than 0s")
+    return seconds
+
+
+def _check_body_size(size_bytes: int) -> int:
+    if size_bytes <= 0:
+        raise ValueError("must be more than 0B")
+    return size_bytes
+
+
+def _check_loopback(address: HostPort) -> HostPort:
+    if not address.is_loopback:
+        raise ValueError(
+            "must be a loopback address, such as 127.0.0.1:9680, for nobody is asked for a password"
+        )
+    return address
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""A gateway's name, which is one level of its MQTT topics."""
+
+SinkName = Annotated[str, AfterValidator(_check_sink_name)]
+"""What point tables and metrics call a sink."""
+
+Organization = Annotated[str, AfterValidator(_check_organization)]
+"""Infodeck's id of an organization; it becomes part of URLs."""
+
+ApiUrl = Annotated[str, AfterValidator(_check_api)]
+"""Infodeck's API, without a slash at the end; https, or http on this machine."""
+
+UrlPath = Annotated[str, AfterValidator(_check_url_path)]
+"""The path of a URL of our own."""
+
+JournalUrl = Annotated[str, AfterValidator(_check_journal_url)]
+"""`sqlite:///absolute/path`."""
+
+Retention = Annotated[Duration, AfterValidator(_check_retention)]
+"""Seconds; longer than Infodeck retries."""
+
+JournalSize = Annotated[Size, AfterValidator(_check_journal_size)]
+"""Bytes; enough for the journal to work with."""
+
+Period = Annotated[Duration, AfterValidator(_check_period)]
+"""Seconds, more than 0."""
+
+BodySize = Annotated[Size, AfterValidator(_check_body_size)]
+"""Bytes, more than 0."""
+
+LoopbackAddress = Annotated[Address, AfterValidator(_check_loopback)]
+"""`host:port` that only this machine reaches."""

@@ -1,0 +1,141 @@
+"""Secrets are never written into a file of settings: it says where they are, and they are read when needed.
+
+`{env: NAME}` is an environment variable, `{file: PATH}` a file of its own that nobody else may
+read, `{credential: NAME}` a systemd credential (`LoadCredential=`). No message repeats what was written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ValidationInfo
+
+from gateway.config.problems import FieldError
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LARGEST_BYTES = 64 << 10
+_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
+_A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
+_ADVICE = "write {env: NAME}, {file: PATH} or {credential: NAME}, and keep the secret itself out of this file"
+
+
+class Secret:
+    """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """Return the secret itself, without the line ends behind it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a secret is not to be written anywhere")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSource:
+    """Where a secret is: `name` is a variable, an absolute path, or a credential's name."""
+
+    kind: Literal["env", "file", "credential"]
+    name: str
+
+    def __str__(self) -> str:
+        return f"{{{self.kind}: {self.name}}}"
+
+    def resolve(self, environ: Mapping[str, str] = os.environ) -> Secret:
+        """Read the secret; raise ConfigError, which says what is missing and what to do."""
+        if self.kind == "env":
+            value = _from_environment(self.name, environ)
+        elif self.kind == "file":
+            value = _from_file(Path(self.name), private=True)
+        else:
+            value = _from_credential(self.name, environ)
+        value = value.rstrip(b"\r\n")
+        if not value:
+            raise ConfigError([f"the secret {self} is empty"])
+        return Secret(value)
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
+    if name not in environ:
+        raise ConfigError([f"the environment variable {name} is not set"])
+    return os.fsencode(environ[name])
+
+
+def _from_credential(name: str, environ: Mapping[str, str]) -> bytes:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise ConfigError(
+            [f"there are no systemd credentials here; the unit needs LoadCredential={name}:/path/to/it"]
+        )
+    return _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
+
+
+def _from_file(path: Path, *, private: bool) -> bytes:
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError([f"the secret file {path} is not a regular file"])
+            if private and status.st_mode & _FOR_OTHERS:
+                mode = stat.S_IMODE(status.st_mode)
+                raise ConfigError([f"others may read the secret file {path} ({mode:04o}): chmod 600 {path}"])
+            value = stream.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"the secret file {path} cannot be read: {error.strerror}"]) from None
+    if len(value) > _LARGEST_BYTES:
+        raise ConfigError([f"the secret file {path} is larger than {_LARGEST_BYTES >> 10} KiB: no secret"])
+    return value
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file so that a pipe in its place does not hang the gateway."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def parse_secret(written: object, info: ValidationInfo) -> SecretSource:
+    """Return where the secret is; raise FieldError, without what was written, for anything else."""
+    if isinstance(written, SecretSource):
+        return written
+    if not isinstance(written, dict):
+        raise FieldError(f"a secret is not written here: {_ADVICE}", secret=True)
+    match list(written.items()):
+        case [(_, str(name))] if _A_SECRET_ITSELF.search(name) or not name.isprintable():
+            pass
+        case [("env" | "credential" as kind, str(name))] if _NAMES[kind].fullmatch(name):
+            return SecretSource(kind, name)
+        case [("file", str(name))] if name:
+            folder: Path = (info.context or {}).get("folder", Path())
+            return SecretSource("file", str(folder / name))
+    raise FieldError(f"this does not say where a secret is: {_ADVICE}", secret=True)
+
+
+def _parse_secrets(written: object) -> tuple[object, ...]:
+    if not isinstance(written, list | tuple):
+        raise FieldError(f"a list of secrets is expected, [{{env: NAME}}]: {_ADVICE}", secret=True)
+    return tuple(written)
+
+
+SecretReference = Annotated[SecretSource, BeforeValidator(parse_secret)]
+"""One secret, as `{env: NAME}`, `{file: PATH}` or `{credential: NAME}`."""
+
+SecretReferences = Annotated[tuple[SecretReference, ...], BeforeValidator(_parse_secrets)]
+"""A list of secrets."""

@@ -1,0 +1,311 @@
+"""YAML text as plain values with their places: the core schema of YAML 1.2, no tags, no surprises.
+
+Works on the parser's events and without recursion, so that no nesting can exhaust the stack.
+Keys are always text, as written. Messages never repeat values: one may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gateway.config.core_schema import resolve
+from gateway.config.problems import Location, Problem, path_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DEEPEST = 60
+_MOST_FROM_ALIASES = 1_000_000
+_NO_TAGS = "tags are not supported; put quotes around text that starts with !"
+_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about ten times as fast
+
+
+@dataclass(slots=True)
+class Node:
+    """A value and its place; line and column count from 1."""
+
+    value: Any
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Sequence(Node):
+    """A list; `children` in the order of `value`."""
+
+    children: list[Node] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping(Node):
+    """A mapping; `children` by the keys of `value`; `keys` says where each key stands."""
+
+    children: dict[str, Node] = field(default_factory=dict)
+    keys: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def child(node: Node | None, step: str | int) -> Node | None:
+    """Return the node that one step of a path leads to, None where it leads nowhere."""
+    if isinstance(node, Mapping) and isinstance(step, str):
+        return node.children.get(step)
+    if isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.children):
+        return node.children[step]
+    return None
+
+
+def place_of(root: Node, path: Iterable[str | int], *, key: bool = False) -> tuple[int, int]:
+    """Return line and column of the value at `path`, or of the nearest one above that exists.
+
+    With `key`, where the key stands that leads to it.
+    """
+    node, place = root, (root.line, root.column)
+    for step in path:
+        inner = child(node, step)
+        if inner is None:
+            return node.line, node.column
+        place = (inner.line, inner.column)
+        if key and isinstance(node, Mapping):
+            place = node.keys[str(step)]
+        node = inner
+    return place
+
+
+def compose(text: str, *, file: str) -> tuple[Node | None, list[Problem]]:
+    """Return the tree of the one document in `text` and all problems found.
+
+    The tree is None where the text cannot be read to its end; otherwise it holds whatever is usable.
+    """
+    composer = _Composer(file)
+    complete = composer.run(text)
+    return composer.root if complete else None, composer.problems
+
+
+class _StopError(Exception):
+    """The problem just noted leaves nothing worth reading."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that is still being read."""
+
+    node: Sequence | Mapping
+    anchor: str | None
+    is_key: bool
+    nodes_before: int
+    key: str | None = None  # of the value that comes next; None: a key comes next
+    drop: bool = False  # that value has no place, for its key was refused
+    height: int = 1  # levels of nesting from here down
+
+
+@dataclass(slots=True)
+class _Anchored:
+    node: Node
+    nodes: int
+    height: int
+
+
+class _Composer:
+    """Builds the tree; carries on after every problem that lets it."""
+
+    def __init__(self, file: str) -> None:
+        self.root: Node | None = None
+        self.problems: list[Problem] = []
+        self._file = file
+        self._open: list[_Open] = []
+        self._anchored: dict[str, _Anchored] = {}
+        self._nodes = 0
+        self._from_aliases = 0
+
+    def run(self, text: str) -> bool:
+        """Read everything; return whether the tree is complete."""
+        if unreadable := _UNREADABLE.search(text):
+            lines = text[: unreadable.start()].split("\n")
+            character = f"U+{ord(unreadable[0]):04X}"
+            self._note(len(lines), len(lines[-1]) + 1, f"the character {character} is not allowed in YAML")
+            return False
+        loader = _Loader(text)
+        try:
+            while type(event := loader.get_event()) is not yaml.StreamEndEvent:
+                self._take(event)
+        except _StopError:
+            return False
+        except yaml.MarkedYAMLError as error:
+            line, column, message = _syntax_problem(error, text)
+            self.problems.append(Problem(Location(self._file, line, column), "", message))
+            return False
+        finally:
+            loader.dispose()
+        if self.root is None:
+            self._note(1, 1, "the file is empty")
+        return True
+
+    def _take(self, event: Any) -> None:
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._take_scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            self._start(event, Mapping({}, *_place(event)))
+        elif kind is yaml.SequenceStartEvent:
+            self._start(event, Sequence([], *_place(event)))
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self._end()
+        elif kind is yaml.AliasEvent:
+            self._take_alias(event)
+        elif kind is yaml.DocumentStartEvent and self.root is not None:
+            self._note(*_place(event), "a second document starts here; a file holds one")
+            raise _StopError
+
+    def _take_scalar(self, event: Any) -> None:
+        self._nodes += 1
+        line, column = _place(event)
+        self._refuse_tag(event)
+        if not event.value.isascii() and _SURROGATE.search(event.value):
+            self._note(line, column, "half of a surrogate pair is no character")
+            event.value = ""
+        plain = event.implicit[0]
+        if self._key_is_next():
+            self._take_key(event.value, line, column, plain=plain)
+            return
+        node = Node(event.value, line, column)
+        if plain:
+            try:
+                node.value = resolve(event.value)
+            except ValueError as error:
+                node.value = None
+                self._note(line, column, str(error))
+        if event.anchor is not None:
+            self._anchored[event.anchor] = _Anchored(node, 1, 0)
+        self._finish(node)
+
+    def _key_is_next(self) -> bool:
+        return bool(self._open) and type(self._open[-1].node) is Mapping and self._open[-1].key is None
+
+    def _take_key(self, key: str, line: int, column: int, *, plain: bool) -> None:
+        parent = self._open[-1]
+        parent.key = key
+        places = parent.node.keys if isinstance(parent.node, Mapping) else {}
+        parent.drop = key in places or (plain and key == "<<")
+        if key in places:
+            self._note(line, column, f"this key is given twice, first on line {places[key][0]}")
+        elif parent.drop:
+            self._note(line, column, "merging with << is not supported; write the keys out")
+        else:
+            places[key] = (line, column)
+
+    def _start(self, event: Any, node: Sequence | Mapping) -> None:
+        self._refuse_tag(event)
+        self._refuse_depth(event, levels=1)
+        is_key = self._key_is_next()
+        if is_key and not any(open_.is_key for open_ in self._open):
+            self._note(node.line, node.column, "a key must be a word; put quotes around braces and brackets")
+        if not is_key:
+            self._attach(node)
+        self._open.append(_Open(node, event.anchor, is_key=is_key, nodes_before=self._nodes))
+        self._nodes += 1
+
+    def _end(self) -> None:
+        ended = self._open.pop()
+        if ended.anchor is not None:
+            size = self._nodes - ended.nodes_before
+            self._anchored[ended.anchor] = _Anchored(ended.node, size, ended.height)
+        if self._open:
+            parent = self._open[-1]
+            parent.height = max(parent.height, ended.height + 1)
+            parent.key, parent.drop = ("", True) if ended.is_key else (None, False)
+
+    def _take_alias(self, event: Any) -> None:
+        line, column = _place(event)
+        target = self._anchored.get(event.anchor)
+        if self._key_is_next():
+            self._note(line, column, "an alias cannot be a key")
+            self._open[-1].key, self._open[-1].drop = "", True
+            return
+        if any(event.anchor == open_.anchor for open_ in self._open):
+            self._note(line, column, "this alias lies within what it refers to")
+            target = None
+        elif target is None:
+            self._note(
+                line, column, "nothing before it is named like this alias; put quotes around text with *"
+            )
+        if target is None:
+            self._finish(Node(None, line, column))
+            return
+        self._refuse_depth(event, levels=target.height)
+        self._from_aliases += target.nodes
+        self._nodes += target.nodes
+        if self._from_aliases > _MOST_FROM_ALIASES:
+            self._note(line, column, f"aliases stand for more than {_MOST_FROM_ALIASES:,} values by here")
+            raise _StopError
+        if self._open:
+            self._open[-1].height = max(self._open[-1].height, target.height + 1)
+        self._finish(target.node)
+
+    def _attach(self, node: Node) -> None:
+        if not self._open:
+            self.root = node
+            return
+        parent = self._open[-1]
+        if isinstance(parent.node, Sequence):
+            parent.node.children.append(node)
+            parent.node.value.append(node.value)
+        elif not parent.drop and parent.key is not None:
+            parent.node.children[parent.key] = node
+            parent.node.value[parent.key] = node.value
+
+    def _finish(self, node: Node) -> None:
+        """Attach a value that is complete: a key comes next."""
+        self._attach(node)
+        if self._open:
+            self._open[-1].key, self._open[-1].drop = None, False
+
+    def _refuse_tag(self, event: Any) -> None:
+        if event.tag is not None:
+            self._note(*_place(event), _NO_TAGS)
+
+    def _refuse_depth(self, event: Any, *, levels: int) -> None:
+        if len(self._open) + levels > _DEEPEST:
+            self._note(*_place(event), f"nested more than {_DEEPEST} levels deep")
+            raise _StopError
+
+    def _note(self, line: int, column: int, message: str) -> None:
+        path: list[str | int] = []
+        for position, open_ in enumerate(self._open, start=1):
+            if isinstance(open_.node, Sequence):
+                path.append(len(open_.node.children) - (position < len(self._open)))
+            elif open_.key is not None:
+                path.append(open_.key)
+        self.problems.append(Problem(Location(self._file, line, column), path_text(path), message))
+
+
+def _place(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
+    """Return line, column and message; the parser stops at the first mistake of this kind."""
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    problem = error.problem or "unknown mistake"
+    lines = text.splitlines()
+    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
+    if rest.startswith("\t"):
+        problem = "a tab cannot indent; use spaces"
+    elif rest[:1] in {"@", "`", "%"}:
+        problem = f"put quotes around text that starts with {rest[0]}"
+    elif "tag" in problem:
+        problem = _NO_TAGS
+    elif "mapping values" in problem:
+        problem = "a second `: ` on this line, or wrong indentation; put quotes around text with a colon"
+    elif "character" in problem:
+        problem = "a character that cannot stand here"
+    elif error.context:
+        problem = f"{error.context}, {problem}"
+    return line, column, f"not valid YAML: {problem}"

@@ -1,0 +1,203 @@
+"""Pydantic's findings as problems: users' words, one message where several alternatives failed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
+from gateway.config.shapes import known_keys
+from gateway.config.tree import Node, child, place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pydantic import ValidationError
+
+_KEY = "[key]"  # pydantic's last step where the key of a mapping is meant, not its value
+_UNKNOWN_KEY = "unexpected_keyword_argument"
+_REQUIRED = frozenset({"missing", "union_tag_not_found"})
+_CHOICES = frozenset({"literal_error", "enum", "union_tag_invalid"})
+_KINDS = {
+    "string_type": "text",
+    "path_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+    "none_required": "nothing",
+}
+_LIMITS = {
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "needs {min_length} or more entries, has {actual_length}",
+    "too_long": "takes {max_length} entries at most, has more",
+    "string_too_short": "needs {min_length} or more characters",
+    "string_too_long": "takes {max_length} characters at most",
+    "string_pattern_mismatch": "must match {pattern}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One error of pydantic, at `path` in the file.
+
+    `labels` are the steps of `loc` that do not exist in the file, with the depth at which they
+    stand: the names of alternatives that pydantic tried.
+    """
+
+    path: tuple[str | int, ...]
+    type: str
+    message: str
+    value: object
+    labels: tuple[tuple[int, str], ...] = ()
+    loc: tuple[str | int, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+def problems_of(error: ValidationError, *, schema: Any, root: Node, file: str) -> list[Problem]:
+    """Return everything that `error` says about the file, in no particular order."""
+    findings = [_finding(detail, root) for detail in error.errors(include_url=False)]
+    return [_problem(finding, schema=schema, root=root, file=file) for finding in _merge(findings)]
+
+
+def _finding(detail: Any, root: Node) -> _Finding:
+    loc, kind, context = detail["loc"], detail["type"], detail.get("ctx", {})
+    path, labels = _split(loc[:-1] if kind == "missing" else loc, root)
+    message, value = detail["msg"], detail["input"]
+    if kind == "missing":
+        path += (loc[-1],)
+    elif kind == "union_tag_not_found":
+        path += (context["discriminator"].strip("'"),)
+    elif kind == "union_tag_invalid":
+        path += (context["discriminator"].strip("'"),)
+        value, context = context["tag"], {"expected": context["expected_tags"]}
+    reason = context.get("error")
+    if reason is not None:
+        message = str(reason)
+    if isinstance(reason, FieldError):
+        path += reason.at
+        value = MISSING if reason.secret else reason.value if reason.at else value
+    return _Finding(path, kind, message, value, labels, loc, context)
+
+
+def _split(loc: Iterable[str | int], root: Node) -> tuple[tuple[str | int, ...], tuple[tuple[int, str], ...]]:
+    """Part the steps that exist in the file from pydantic's own."""
+    path: list[str | int] = []
+    labels: list[tuple[int, str]] = []
+    node = root
+    for step in loc:
+        inner = child(node, step)
+        if inner is None and step != _KEY:
+            labels.append((len(path), str(step)))
+        elif inner is not None:
+            path.append(step)
+            node = inner
+    return tuple(path), tuple(labels)
+
+
+def _merge(findings: Iterable[_Finding], depth: int = 0) -> Iterator[_Finding]:
+    """Yield the findings of one alternative for each union; `depth` unions lie behind us."""
+    unions: dict[tuple[str | int, ...], dict[str, list[_Finding]]] = {}
+    for finding in findings:
+        if len(finding.labels) <= depth:
+            yield finding
+        else:
+            at, label = finding.labels[depth]
+            unions.setdefault(finding.path[:at], {}).setdefault(label, []).append(finding)
+    for path, alternatives in unions.items():
+        yield from _merge(_closest(path, list(alternatives.values())), depth + 1)
+
+
+def _closest(path: tuple[str | int, ...], alternatives: list[list[_Finding]]) -> list[_Finding]:
+    """Return the findings of the alternative that the user most likely meant, or one about all."""
+    meant = [
+        findings
+        for findings in alternatives
+        if not all(finding.path == path and _is_wrong_kind(finding) for finding in findings)
+    ]
+    if meant or len(alternatives) == 1:
+        return min(meant or alternatives, key=len)
+    all_findings = [finding for findings in alternatives for finding in findings]
+    return [_Finding(path, "union", _expectation(all_findings), all_findings[0].value)]
+
+
+def _is_wrong_kind(finding: _Finding) -> bool:
+    unread = finding.type == "value_error" and not isinstance(finding.value, dict | list)
+    return unread or finding.type in _KINDS or finding.type in _CHOICES
+
+
+def _expectation(findings: Sequence[_Finding]) -> str:
+    """Return one sentence about everything that would have been right."""
+    nouns: dict[str, None] = {}  # a set that keeps its order
+    sentences: dict[str, None] = {}
+    for finding in findings:
+        if finding.type in _KINDS:
+            nouns[_KINDS[finding.type]] = None
+        elif finding.type in _CHOICES:
+            nouns |= dict.fromkeys(_choices(finding))
+        else:
+            sentences[finding.message] = None
+    if "a number" in nouns:
+        nouns.pop("a whole number", None)
+    if nouns:
+        *others, last = nouns
+        text = f"{', '.join(others)} or {last}" if others else last
+        one_of = "one of " if others and len(findings) == 1 else ""
+        sentences = {f"{one_of}{text} is expected": None} | sentences
+    return "; or ".join(sentences)
+
+
+def _choices(finding: _Finding) -> list[str]:
+    """Return the words that pydantic lists as `'a', 'b' or 'c'`, with true and false as in YAML."""
+    words = re.split(", | or ", finding.context["expected"].replace("'", ""))
+    return [word.lower() if word in {"True", "False"} else word for word in words]
+
+
+def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Problem:
+    value = finding.value
+    is_key = finding.type == _UNKNOWN_KEY or finding.loc[-1:] == (_KEY,)
+    if finding.type in _REQUIRED or finding.type == _UNKNOWN_KEY:
+        value = MISSING
+    message = (
+        _unknown_key(str(finding.loc[-1]), known_keys(schema, finding.loc))
+        if finding.type == _UNKNOWN_KEY
+        else _message(finding)
+    )
+    line, column = place_of(root, finding.path, key=is_key)
+    return Problem(Location(file, line, column), path_text(finding.path), message, value)
+
+
+def _unknown_key(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"unknown key, did you mean `{close[0]}`?"
+    return f"unknown key; known here: {', '.join(known)}" if known else "unknown key"
+
+
+def _message(finding: _Finding) -> str:
+    kind, value = finding.type, finding.value
+    if kind in _REQUIRED:
+        is_entry = isinstance(finding.path[-1], int)
+        return "one more entry is expected" if is_entry else "this key is required"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return "text is expected; put quotes around it"
+    if kind in _KINDS or kind in _CHOICES:
+        return _expectation([finding])
+    if kind in _LIMITS:
+        return _LIMITS[kind].format_map(finding.context)
+    text = finding.message.replace("Input should be", "must be")
+    return text if kind == "value_error" else text[:1].lower() + text[1:]

@@ -1,0 +1,255 @@
+"""Values to 16-bit registers and back. Pure: what a register looks like on the wire, and nothing else.
+
+An encoder or decoder is made once per register and then called per value. Bytes are as on the wire:
+two per register, the first one sent first. A bit (in a word, or a coil) takes part as a word in which
+only that bit can be set, so that its neighbours can be combined with `|`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from gateway.errors import EncodingError
+from gateway.model import ByteOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.model import Register, Scalar
+
+HIGHEST_ADDRESS = 65535
+HIGHEST_BIT = 15
+LONGEST_STRING = 246  # 123 registers, the most that one Modbus request can write
+
+_CODES = {  # struct code and registers of each numeric type
+    "int16": ("h", 1),
+    "uint16": ("H", 1),
+    "int32": ("i", 2),
+    "uint32": ("I", 2),
+    "int64": ("q", 4),
+    "uint64": ("Q", 4),
+    "float32": ("f", 2),
+    "float64": ("d", 4),
+}
+_EXPECTED = f"a type is one of {', '.join(_CODES)}, bit, string(N) with N from 1 to {LONGEST_STRING}"
+
+
+def parse_type(text: str) -> tuple[str, int]:
+    """Return the kind and the number of registers of a type: `string(15)` gives ("string", 8).
+
+    A string of odd length is rounded up to whole registers. Raises ValueError with the known types.
+    """
+    if text in _CODES:
+        return text, _CODES[text][1]
+    if text == "bit":
+        return text, 1
+    match = re.fullmatch(r"string\((\d{1,3})\)", text)
+    if match is None or not 1 <= int(match[1]) <= LONGEST_STRING:
+        raise ValueError(_EXPECTED)
+    return "string", (int(match[1]) + 1) // 2
+
+
+def is_orderable(kind: str) -> bool:
+    """Say whether a byte order means anything for a type: only numbers wider than one register have one."""
+    return kind in _CODES and _CODES[kind][1] > 1
+
+
+def is_scalable(kind: str) -> bool:
+    """Say whether a scale means anything for a type: bits and strings have none."""
+    return kind in _CODES
+
+
+def encoder(register: Register) -> Callable[[Scalar], bytes]:
+    """Return the function from a value to the register's `2 * words` bytes.
+
+    None gives the sentinel. A value that the type cannot hold raises EncodingError: out of range after
+    the scale, equal to the sentinel, not finite, text in a number's place, too long a string.
+    """
+    if register.type == "bit":
+        return _bit_encoder(register)
+    if register.type == "string":
+        return _string_encoder(register)
+    if register.type.startswith("float"):
+        return _float_encoder(register)
+    return _integer_encoder(register)
+
+
+def decoder(register: Register) -> Callable[[bytes], Scalar]:
+    """Return the inverse of the register's encoder; the sentinel gives None, a bit True or False.
+
+    A scaled integer comes back within half a step of its scale.
+    """
+    if register.type == "bit":
+        mask = 1 << (register.bit or 0)
+        return lambda raw: bool(int.from_bytes(raw, "big") & mask)
+    if register.type == "string":
+        return lambda raw: raw.rstrip(b"\0").decode("ascii", "replace") or None
+    unpack = _unpacker(register)
+    scale = register.scale
+    empty = sentinel(register)
+
+    def decode(raw: bytes) -> Scalar:
+        number = unpack(raw)
+        if number != number or raw == empty:  # noqa: PLR0124 - the quick test for NaN, of which there are many
+            return None
+        return number if scale == 1 else number / scale
+
+    return decode
+
+
+def sentinel(register: Register) -> bytes:
+    """Return what the register shows while there is no value.
+
+    NaN for floats, 0x8000… for signed, 0xFFFF… for unsigned, all NUL for strings. A bit has no spare
+    state and shows 0.
+    """
+    size = 2 * register.words
+    if register.type.startswith("float"):
+        return _packer(register)(math.nan)
+    if register.type.startswith("int"):
+        return _packer(register)(_limits(register.type)[2])
+    if register.type.startswith("uint"):
+        return b"\xff" * size
+    return bytes(size)
+
+
+def _limits(kind: str) -> tuple[int, int, int]:
+    """Lowest and highest value of an integer type without its sentinel, and the sentinel."""
+    bits = 16 * _CODES[kind][1]
+    if kind.startswith("uint"):
+        return 0, (1 << bits) - 2, (1 << bits) - 1
+    return 1 - (1 << bits - 1), (1 << bits - 1) - 1, -(1 << bits - 1)
+
+
+def _packer(register: Register) -> Callable[[float], bytes]:
+    """Pack a number in the register's byte order.
+
+    DCBA is the little-endian form of ABCD. The two mixed orders are these with the bytes swapped
+    inside each word: read as big-endian words, written as little-endian ones.
+    """
+    code, words = _CODES[register.type]
+    plain = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).pack
+    if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
+        return plain
+    read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
+    return lambda number: write(*read(plain(number)))
+
+
+def _unpacker(register: Register) -> Callable[[bytes], float]:
+    """Undo `_packer`."""
+    code, words = _CODES[register.type]
+    plain = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).unpack
+    if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
+        return lambda raw: plain(raw)[0]
+    read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
+    return lambda raw: plain(write(*read(raw)))[0]
+
+
+def _whole_scale(register: Register) -> float:
+    """Return the scale as an int where it is whole, so that integers stay exact beyond 2**53."""
+    return int(register.scale) if float(register.scale).is_integer() else register.scale
+
+
+def _float_encoder(register: Register) -> Callable[[Scalar], bytes]:
+    pack, empty, scale = _packer(register), sentinel(register), _whole_scale(register)
+    isfinite = math.isfinite
+
+    def encode(value: Scalar) -> bytes:
+        if value is None:
+            return empty
+        if isinstance(value, str):
+            raise _not_a_number(register, value)
+        try:
+            scaled = value * scale
+            if isfinite(scaled):
+                return pack(scaled)
+        except OverflowError:
+            raise _does_not_fit(register, value) from None
+        raise _does_not_fit(register, value)
+
+    return encode
+
+
+def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
+    pack, empty, scale = _packer(register), sentinel(register), _whole_scale(register)
+    lowest, highest, _ = _limits(register.type)
+
+    def encode(value: Scalar) -> bytes:
+        if value is None:
+            return empty
+        if isinstance(value, str):
+            raise _not_a_number(register, value)
+        try:
+            scaled = value * scale
+            if scaled.__class__ is float:
+                scaled = round_half_away(scaled)
+        except (OverflowError, ValueError):  # infinity, NaN
+            raise _does_not_fit(register, value) from None
+        if lowest <= scaled <= highest:
+            return pack(scaled)
+        raise _does_not_fit(register, value)
+
+    return encode
+
+
+def round_half_away(number: float) -> int:
+    """Round halves away from zero: 0.25 at scale 10 is 3, not 2 as with Python's round-half-to-even.
+
+    That is what a person computes who checks a register by hand. A product such as 1.005 * 100 comes
+    out a few units of the last place below the half that was meant, so that much counts as a half.
+    """
+    whole = int(number)
+    if abs(number - whole) >= 0.5 - abs(number) * 4e-16:
+        return whole + 1 if number > 0 else whole - 1
+    return whole
+
+
+def _bit_encoder(register: Register) -> Callable[[Scalar], bytes]:
+    clear = bytes(2)
+    by_value: dict[Scalar, bytes] = {None: clear, 0: clear, 1: (1 << (register.bit or 0)).to_bytes(2, "big")}
+
+    def encode(value: Scalar) -> bytes:
+        try:
+            return by_value[value]  # False and 0.0 are equal to 0, True and 1.0 to 1
+        except KeyError:
+            raise EncodingError(f"a bit holds 0, 1, true or false, not {value!r}") from None
+
+    return encode
+
+
+def _string_encoder(register: Register) -> Callable[[Scalar], bytes]:
+    size = 2 * register.words
+
+    def encode(value: Scalar) -> bytes:
+        raw = _text(value).encode("ascii", "replace").replace(b"\0", b"?")
+        if len(raw) > size:
+            raise EncodingError(f"{value!r} has {len(raw)} characters, the register holds {size}")
+        return raw.ljust(size, b"\0")
+
+    return encode
+
+
+def _text(value: Scalar) -> str:
+    """Write a value as JSON would, without the quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _not_a_number(register: Register, value: str) -> EncodingError:
+    return EncodingError(f"{register.type} holds numbers, not the text {value!r}")
+
+
+def _does_not_fit(register: Register, value: float) -> EncodingError:
+    scaled = "" if register.scale == 1 else f" at scale {register.scale:g}"
+    if register.type.startswith("float"):
+        return EncodingError(f"{value!r}{scaled} is beyond {register.type}")
+    lowest, highest, empty = _limits(register.type)
+    return EncodingError(
+        f"{value!r}{scaled} is beyond {register.type}, {lowest} to {highest} ({empty} means: no value)"
+    )

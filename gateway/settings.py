@@ -1,0 +1,267 @@
+"""The whole of `gateway.yaml`: its shape, its defaults, its rules; and which sinks there are.
+
+Secrets are not in `Settings`, only where they are: `resolve_secrets` reads them, so that a file can
+be checked on a machine that has none.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import MISSING, STRICT, ByType, Document, RelativePath, read_document
+from gateway.config.rules import (
+    ApiUrl,
+    BodySize,
+    JournalSize,
+    JournalUrl,
+    LoopbackAddress,
+    Name,
+    Organization,
+    Period,
+    Retention,
+    SinkName,
+    UrlPath,
+)
+from gateway.config.scalars import Address, HostPort, Network, parse_host_port
+from gateway.config.secrets import Secret, SecretReference, SecretReferences, SecretSource
+from gateway.errors import ConfigError
+from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
+from gateway.sinks.mqtt import MqttConfig, MqttSink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.config.decode import Problem
+    from gateway.ports import LatestValues, PointSource, Sink
+    from gateway.status import SinkStatus
+
+_INTAKE = HostPort("127.0.0.1", 8080)
+_ADMIN = HostPort("127.0.0.1", 9680)
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
+
+
+class SinkFactory(Protocol):
+    """Makes a sink: what every sink's constructor takes. `config` is of the sink's own config class."""
+
+    def __call__(
+        self,
+        *,
+        name: str,
+        config: Any,
+        gateway: str,
+        points: PointSource,
+        latest: LatestValues,
+        status: SinkStatus,
+    ) -> Sink:
+        """Return the sink, not yet started."""
+
+
+@plain_dataclass(frozen=True, slots=True)
+class SinkType:
+    """What a sink's `type` stands for."""
+
+    config: type
+    factory: SinkFactory
+
+
+SINK_TYPES: dict[str, SinkType] = {
+    "mqtt": SinkType(MqttConfig, MqttSink),
+    "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
+}
+
+
+class SinkConfig(Protocol):
+    """Common to the config classes of all sinks."""
+
+    @property
+    def type(self) -> str:
+        """Return its name in SINK_TYPES."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Reconcile:
+    """How often (seconds) the API is asked for what webhooks may have missed."""
+
+    every: Period = 15 * 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Infodeck:
+    """The cloud side. Without `api_key` there is no reconciliation."""
+
+    organization: Organization
+    api: ApiUrl = "https://app.infodeck.io/api/v2"
+    api_key: SecretReference | None = None
+    reconcile: Reconcile = Field(default_factory=Reconcile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Tls:
+    """PEM files; absolute."""
+
+    certificate: RelativePath
+    key: RelativePath
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Intake:
+    """Where webhooks arrive. `tolerance` in seconds, both ways; `max_body` in bytes."""
+
+    listen: Address = _INTAKE
+    path: UrlPath = "/webhooks/infodeck"
+    tls: Tls | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    signing_secrets: Annotated[SecretReferences, Field(min_length=1)]
+    tolerance: Period = 5 * 60.0
+    max_body: BodySize = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Journal:
+    """Where events are kept, for how long (seconds) and up to which size (bytes)."""
+
+    url: JournalUrl = "sqlite:///var/lib/gateway/journal.db"
+    retention: Retention = 48 * 3600.0
+    max_size: JournalSize = 2 << 30
+
+    @property
+    def path(self) -> Path:
+        """The database file, absolute."""
+        return Path("/") / self.url.removeprefix("sqlite:///").lstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Admin:
+    """Where the dashboard, health and metrics are."""
+
+    listen: LoopbackAddress = _ADMIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Log:
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+AnySinkConfig = Annotated[
+    SinkConfig, ByType({name: sink_type.config for name, sink_type in SINK_TYPES.items()})
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Settings:
+    """`gateway.yaml`. `mappings` is the folder of the point tables, absolute."""
+
+    infodeck: Infodeck
+    intake: Intake
+    name: Name = Field(default_factory=socket.gethostname)
+    journal: Journal = Field(default_factory=Journal)
+    sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
+    mappings: RelativePath = Field(default="../mappings", validate_default=True)
+    admin: Admin = Field(default_factory=Admin)
+    log: Log = Field(default_factory=Log)
+
+
+@plain_dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the gateway itself needs; sinks read their own. `api_key` None: there is none."""
+
+    api_key: Secret | None
+    signing_secrets: tuple[Secret, ...]
+
+
+def load_settings(file: Path) -> Document[Settings]:
+    """Read `gateway.yaml` and check everything that can be checked without the secrets."""
+    document = read_document(file, Settings)
+    document.problems += [*_clear_text_problems(document), *_port_problems(document)]
+    document.problems.sort(key=lambda problem: problem.location)
+    return document
+
+
+def resolve_secrets(document: Document[Settings]) -> Secrets:
+    """Read every secret, those of the sinks too; raise ConfigError with all that cannot be read."""
+    settings = document.require()
+    secrets: dict[SecretSource, Secret] = {}
+    problems = []
+    for path, source in _secret_sources(settings):
+        try:
+            secrets[source] = source.resolve()
+        except ConfigError as error:
+            problems.append(document.problem(path, str(error)))
+    if problems:
+        raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
+    api_key = settings.infodeck.api_key
+    return Secrets(
+        api_key=None if api_key is None else secrets[api_key],
+        signing_secrets=tuple(secrets[source] for source in settings.intake.signing_secrets),
+    )
+
+
+def _secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
+    """Yield every secret's source below `value`, with its path in the file."""
+    if isinstance(value, SecretSource):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secret_sources(inner, (*path, key))
+    elif isinstance(value, tuple):
+        for position, inner in enumerate(value):
+            yield from _secret_sources(inner, (*path, position))
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _secret_sources(getattr(value, field.name), (*path, field.name))
+
+
+def _clear_text_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where events would travel unprotected."""
+    listen = _listeners(document).get(("intake", "listen"))
+    protected = document.written(["intake", "tls"]) or document.written(["intake", "trusted_proxies"])
+    if listen and not listen.is_loopback and not protected:
+        yield document.problem(
+            ["intake", "listen"],
+            "events would travel in the clear beyond this machine: set `tls`, or set `trusted_proxies` to"
+            " the networks of the proxies that end TLS, or listen on 127.0.0.1",
+            str(listen),
+        )
+
+
+def _port_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each listener on a port that another one has."""
+    taken: dict[tuple[str, ...], HostPort] = {}
+    for path, address in _listeners(document).items():
+        for other_path, other in taken.items():
+            if _collide(address, other):
+                message = f"{'.'.join(other_path)} listens on this port already"
+                yield document.problem(path, message, str(address))
+        taken[path] = address
+
+
+def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:
+    """Return all addresses as written, so that one mistake elsewhere does not hide those here."""
+    listeners: dict[tuple[str, ...], HostPort] = {("intake", "listen"): _INTAKE, ("admin", "listen"): _ADMIN}
+    sinks = document.written(["sinks"])
+    for path in [
+        *listeners,
+        *(("sinks", name, "listen") for name in (sinks if isinstance(sinks, dict) else ())),
+    ]:
+        written = document.written(path)
+        if written is not MISSING:
+            listeners.pop(path, None)
+            with suppress(ValueError):  # it has a problem of its own
+                listeners[path] = parse_host_port(written)
+    return listeners
+
+
+def _collide(one: HostPort, other: HostPort) -> bool:
+    hosts = {"127.0.0.1" if address.host == "localhost" else address.host for address in (one, other)}
+    return one.port == other.port != 0 and (len(hosts) == 1 or not hosts.isdisjoint(_EVERYWHERE))

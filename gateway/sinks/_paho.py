@@ -1,0 +1,312 @@
+"""One MQTT connection on asyncio: paho-mqtt without its threads, and a window of unacknowledged publishes.
+
+A `Connection` lives from CONNECT to its end and is never used again: paho's own reconnection and
+its memory of unacknowledged messages stay out of play, and the sink alone decides what is sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+
+from gateway.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, SocketLike
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from gateway.model import Update
+
+_CONNACK_TIMEOUT_S = 10.0
+_TICK_S = 1.0
+_BURST = 20  # messages made and queued before the event loop gets its turn, about 2 ms
+_FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
+_NO_LIMIT = 65535  # MQTT 5: the receive maximum of a broker that names none
+
+_ADVICE = {
+    0x84: 'set `protocol: "3.1.1"`',
+    0x85: "set another `client_id`",
+    0x86: "check `user` and `password`",
+    0x87: "check `user` and `password`, and the broker's access list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files of PEM text; `ca` None: the system's certificate authorities."""
+
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """All that a CONNECT needs. The will is `will_payload`, retained, on `will_topic`."""
+
+    host: str
+    port: int
+    version: MQTTProtocolVersion
+    client_id: str
+    keepalive_s: int
+    window: int
+    will_topic: str
+    will_payload: bytes
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+
+
+class PackedProperties(Properties):
+    """MQTT 5 properties of a PUBLISH, already as bytes: paho builds 30 entries for each set of its own."""
+
+    _packed: bytes
+
+    def __init__(self, packed: bytes) -> None:
+        object.__setattr__(self, "_packed", packed)  # paho's own setter takes the names of MQTT only
+
+    def pack(self) -> bytes:
+        """Return the property length and the properties."""
+        return self._packed
+
+
+class Message(NamedTuple):
+    """One PUBLISH with QoS 1, and the update that it carries where there is one."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: PackedProperties | None = None
+    update: Update | None = None
+
+
+class Rejection(NamedTuple):
+    """A message that the broker acknowledged with a failure (MQTT 5 only), and which."""
+
+    message: Message
+    code: int
+    reason: str
+
+
+async def connect(dial: Dial) -> Connection:
+    """Return a connection that the broker has accepted; raise `TransientError` with the reason otherwise."""
+    try:
+        client = await asyncio.to_thread(_dial, dial)  # names, TCP and TLS: all of them may block
+    except (OSError, ValueError) as error:
+        raise TransientError(f"cannot connect: {error}") from error
+    connection = Connection(client, dial)
+    try:
+        await connection.accepted()
+    except BaseException:
+        connection.abort("not accepted")
+        raise
+    return connection
+
+
+def _dial(dial: Dial) -> Client:
+    """Connect and send CONNECT; the client has no callbacks yet, so nothing of it reaches another thread."""
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=dial.client_id,
+        protocol=dial.version,
+        reconnect_on_failure=False,
+    )
+    client.max_inflight_messages = 0  # unlimited: the window is kept here; paho scans its own at every PUBACK
+    client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
+    client.username_pw_set(dial.user, dial.password)
+    if dial.tls is not None:
+        client.tls_set_context(_tls_context(dial.tls))
+    client.connect(dial.host, dial.port, dial.keepalive_s)
+    return client
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.certificate is not None:
+        # Without this, OpenSSL asks for an encrypted key's password on the terminal.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    return context
+
+
+class Connection:
+    """One connection. Publishing is for one caller at a time."""
+
+    def __init__(self, client: Client, dial: Dial) -> None:
+        """Take the client over from the thread that dialled."""
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._window = dial.window
+        self._stall_s = 2.0 * dial.keepalive_s
+        self._unacknowledged: dict[int, Message] = {}
+        self._rejections: list[Rejection] = []
+        self._progressed_at = self._loop.time()
+        self._progress: asyncio.Future[None] | None = None
+        self._accepted: asyncio.Future[None] = self._loop.create_future()
+        self._lost: asyncio.Future[str] = self._loop.create_future()
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        self._attach()
+
+    def _attach(self) -> None:
+        client = self._client
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_socket_close = self._on_socket_close
+        client.on_socket_register_write = self._on_socket_register_write
+        client.on_socket_unregister_write = self._on_socket_unregister_write
+        sock = client.socket()
+        if sock is None:
+            self._end("the connection broke before CONNECT was sent")
+            return
+        self._loop.add_reader(sock.fileno(), self._readable)
+        client.loop_write()  # what the thread may not have been able to send
+
+    async def accepted(self) -> None:
+        """Wait for the broker's CONNACK; raise `TransientError` where it refuses or keeps silent."""
+        try:
+            async with asyncio.timeout(_CONNACK_TIMEOUT_S):
+                await self._accepted
+        except TimeoutError:
+            raise TransientError(f"the broker did not answer within {_CONNACK_TIMEOUT_S:.0f} s") from None
+
+    async def ended(self) -> str:
+        """Wait until the connection is lost, and return the reason in words."""
+        await asyncio.wait([self._lost])
+        return self._lost.result()
+
+    async def publish(self, messages: Iterable[Message]) -> list[Rejection]:
+        """Return once the broker has acknowledged every message, with those that it rejected.
+
+        Takes from `messages` only what the window has room for: each is made when it is sent.
+        Raises `TransientError` when the connection ends, or nothing is acknowledged for too long.
+        """
+        rejections: list[Rejection] = []
+        self._rejections = rejections
+        for count, message in enumerate(messages, 1):
+            while len(self._unacknowledged) >= self._window:
+                await self._acknowledgement()
+            self._send(message)
+            if count % _BURST == 0:
+                await asyncio.sleep(0)
+        while self._unacknowledged:
+            await self._acknowledgement()
+        return rejections
+
+    async def _acknowledgement(self) -> None:
+        self._raise_if_lost()
+        self._progress = self._loop.create_future()
+        await self._progress
+        self._raise_if_lost()
+
+    def _send(self, message: Message) -> None:
+        self._raise_if_lost()
+        if not self._unacknowledged:
+            self._progressed_at = self._loop.time()
+        topic, payload, retain, properties, _ = message
+        sent = self._client.publish(topic, payload, 1, retain, properties)
+        self._unacknowledged[sent.mid] = message
+
+    def _raise_if_lost(self) -> None:
+        if self._lost.done():
+            raise TransientError(self._lost.result())
+
+    async def close(self, farewell: Message, *, timeout_s: float) -> None:
+        """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost."""
+        try:
+            with suppress(TransientError, TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self.publish([farewell])
+                self._client.disconnect()
+                self._client.loop_write()
+        finally:
+            self.abort("closed")
+
+    def abort(self, reason: str) -> None:
+        """End the connection without a word; the broker publishes the will."""
+        self._end(reason)
+        sock = self._client.socket()
+        if isinstance(sock, socket.socket):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            self._client.loop_read()  # reads the end of the stream, and cleans up
+
+    def _end(self, reason: str) -> None:
+        self._timer.cancel()
+        if not self._lost.done():
+            self._lost.set_result(reason)
+        if not self._accepted.done():
+            self._accepted.set_exception(TransientError(reason))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
+    def _tick(self) -> None:
+        """Keep the connection alive, and end it when the broker is dead."""
+        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        self._client.loop_misc()
+        if self._unacknowledged and self._loop.time() - self._progressed_at > self._stall_s:
+            self.abort(f"the broker acknowledged nothing for {self._stall_s:.0f} s")
+
+    def _readable(self) -> None:
+        self._client.loop_read()
+        # TLS may hold decrypted packets which the socket will not announce again.
+        while isinstance(sock := self._client.socket(), ssl.SSLSocket) and sock.pending():
+            self._client.loop_read()
+
+    def _on_socket_close(self, _client: Client, _data: Any, sock: SocketLike) -> None:
+        self._loop.remove_reader(sock.fileno())
+
+    def _on_socket_register_write(self, client: Client, _data: Any, sock: SocketLike) -> None:
+        self._loop.add_writer(sock.fileno(), client.loop_write)
+
+    def _on_socket_unregister_write(self, _client: Client, _data: Any, sock: SocketLike) -> None:
+        self._loop.remove_writer(sock.fileno())
+
+    def _on_connect(
+        self,
+        _client: Client,
+        _data: Any,
+        _flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.value >= _FIRST_FAILURE:
+            advice = _ADVICE.get(reason.value)
+            self._end(f"the broker refuses the connection: {reason}" + (f"; {advice}" if advice else ""))
+        elif not self._accepted.done():
+            self._window = min(self._window, getattr(properties, "ReceiveMaximum", _NO_LIMIT))
+            self._accepted.set_result(None)
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        # Paho calls a broken connection an "Unspecified error".
+        spoken = flags.is_disconnect_packet_from_server or str(reason) != "Unspecified error"
+        self._end(f"the broker ended the connection: {reason}" if spoken else "the connection broke")
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
+    ) -> None:
+        message = self._unacknowledged.pop(mid)
+        if reason.value >= _FIRST_FAILURE:
+            self._rejections.append(Rejection(message, reason.value, str(reason)))
+        self._progressed_at = self._loop.time()
+        self._wake()

@@ -1,0 +1,261 @@
+"""`gateway.yaml`: its defaults, its rules, and that everything wrong with it is told in one run."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import fields
+from ipaddress import ip_network
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_type_hints
+
+import pytest
+from support.config_files import complaints, write
+
+from gateway.config.scalars import HostPort
+from gateway.config.secrets import SecretSource
+from gateway.errors import ConfigError
+from gateway.settings import (
+    SINK_TYPES,
+    Admin,
+    Infodeck,
+    Intake,
+    Journal,
+    Log,
+    Reconcile,
+    Settings,
+    Tls,
+    load_settings,
+    resolve_secrets,
+)
+from gateway.sinks.modbus_server import ModbusServerConfig
+from gateway.sinks.mqtt import MqttConfig
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.yaml"
+LEAST = """\
+infodeck: {organization: o-1}
+intake: {signing_secrets: [{env: SIGNING_SECRET}]}
+"""
+BROKEN = Path(__file__).parent / "broken"
+
+
+def settings_of(folder: Path, text: str) -> Settings:
+    """Return the settings of a file without problems."""
+    document = load_settings(write(folder, text, "gateway.yaml"))
+    assert complaints(document) == []
+    return document.require()
+
+
+def complaints_of(folder: Path, text: str) -> list[str]:
+    """Return the problems of a file without its name."""
+    document = load_settings(write(folder, text, "gateway.yaml"))
+    return [line.removeprefix("gateway.yaml:") for line in complaints(document)]
+
+
+def test_example() -> None:
+    """The shipped example is a good file, and its secrets are not in it."""
+    document = load_settings(EXAMPLE)
+    settings = document.require()
+    assert settings.name == "edge-1"
+    assert [type(sink) for sink in settings.sinks.values()] == [MqttConfig, ModbusServerConfig]
+    assert settings.intake.signing_secrets == (SecretSource("env", "INFODECK_SIGNING_SECRET"),)
+    assert settings.mappings == EXAMPLE.parents[1] / "mappings"
+
+
+def test_example_shows_every_setting() -> None:
+    """Whoever reads the example has seen all there is, except what belongs to single sinks."""
+    text = EXAMPLE.read_text()
+    shapes = [fields(shape) for shape in (Settings, Infodeck, Reconcile, Intake, Tls, Journal, Admin, Log)]
+    for field in chain(*shapes):
+        assert f"{field.name}:" in text, field.name
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """An organization and a signing secret are enough."""
+    settings = settings_of(tmp_path, LEAST)
+    assert settings.name == socket.gethostname()
+    assert settings.infodeck == Infodeck(organization="o-1")
+    assert (settings.infodeck.api, settings.infodeck.api_key) == ("https://app.infodeck.io/api/v2", None)
+    assert settings.infodeck.reconcile.every == 900.0
+    intake = settings.intake
+    assert (intake.listen, intake.path) == (HostPort("127.0.0.1", 8080), "/webhooks/infodeck")
+    assert (intake.tls, intake.trusted_proxies, intake.tolerance, intake.max_body) == (
+        None,
+        (),
+        300.0,
+        1 << 20,
+    )
+    assert settings.journal == Journal()
+    assert settings.journal.path == Path("/var/lib/gateway/journal.db")
+    assert (settings.journal.retention, settings.journal.max_size) == (172800.0, 2 << 30)
+    assert settings.sinks == {}
+    assert settings.mappings == tmp_path.parent / "mappings"
+    assert settings.admin == Admin(listen=HostPort("127.0.0.1", 9680))
+    assert settings.log == Log(level="info", format="json")
+
+
+def test_everything_set(tmp_path: Path) -> None:
+    """Files are relative to gateway.yaml, networks are networks, URLs end without a slash."""
+    settings = settings_of(
+        tmp_path,
+        """\
+        infodeck: {organization: o-1, api: "http://127.0.0.1:9000/api/", api_key: {file: key}}
+        intake:
+          listen: 0.0.0.0:443
+          tls: {certificate: tls/cert.pem, key: /etc/key.pem}
+          trusted_proxies: [10.0.0.0/24, "fd00::1"]
+          signing_secrets: [{env: A}, {credential: b}]
+        journal: {url: "sqlite:////srv/j.db", retention: 25h, max_size: 16MiB}
+        mappings: tables
+        """,
+    )
+    assert settings.infodeck.api == "http://127.0.0.1:9000/api"
+    assert settings.infodeck.api_key == SecretSource("file", str(tmp_path / "key"))
+    assert settings.intake.tls is not None
+    assert settings.intake.tls.certificate == tmp_path / "tls/cert.pem"
+    assert settings.intake.tls.key == Path("/etc/key.pem")
+    assert settings.intake.trusted_proxies == (ip_network("10.0.0.0/24"), ip_network("fd00::1/128"))
+    assert settings.journal.path == Path("/srv/j.db")
+    assert settings.mappings == tmp_path / "tables"
+
+
+def test_broken_file() -> None:
+    """A file with 30 mistakes has them all told in one run, each at its exact place, and no secret."""
+    document = load_settings(BROKEN / "gateway.yaml")
+    told = (BROKEN / "problems.txt").read_text()
+    assert "".join(f"{line}\n" for line in complaints(document)) == told
+    assert len(document.problems) == 30
+    assert "hunter2" not in told
+    with pytest.raises(ConfigError) as refused:
+        resolve_secrets(document)
+    assert len(refused.value.problems) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: ''", "1:7: name: a name is one level of an MQTT topic"),
+        ("name: a+b", "1:7: name: a name is one level"),
+        ("name: a b", "1:7: name: a name is one level"),
+        ("name: 'a#'", "1:7: name: a name is one level"),
+        ("journal: {url: 'postgres://x'}", "1:16: journal.url: the journal is sqlite:/// and an"),
+        ("journal: {url: 'sqlite:///'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {url: 'sqlite:///var/'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {url: 'sqlite:///j.db?mode=ro'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {retention: 24.9h}", "1:22: journal.retention: must be at least 25h: Infodeck retries"),
+        ("journal: {max_size: 1MiB}", "1:21: journal.max_size: must be at least 16MiB"),
+        ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
+        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt or modbus_server is expected"),
+        ("sinks: [a]", "1:8: sinks: a mapping is expected"),
+        ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
+        ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
+        ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
+         '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),
+        ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),
+    ],
+)  # fmt: skip
+def test_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """Each rule is told where it is broken."""
+    (found,) = complaints_of(tmp_path, f"{text}\n{LEAST}")
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("api: https://me:hunter2@h/", "infodeck.api: no user or password here: the API takes `api_key`"),
+        ("api: app.infodeck.io", "infodeck.api: a URL is expected, such as https://app.infodeck.io/api/v2"),
+        ("api: https://h:99999", "infodeck.api: a URL is expected"),
+        ("api: 'https://[x'", "infodeck.api: a URL is expected"),
+        ("api: 'https://h?a=b'", "infodeck.api: a URL is expected"),
+        ("api: http://app.infodeck.io", "infodeck.api: https:// is required"),
+        ("reconcile: {every: 0ms}", "infodeck.reconcile.every: must be more than 0s"),
+        ("organization: o/1", "infodeck.organization: an organization id is letters, digits and `-`"),
+    ],
+)
+def test_infodeck_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """The API key never travels in the clear, and what becomes part of a URL can be part of one."""
+    organization = "" if "organization" in text else "organization: o-1, "
+    intake = LEAST.splitlines()[1]
+    (found,) = complaints_of(tmp_path, f"infodeck: {{{organization}{text}}}\n{intake}")
+    assert found.split(": ", 1)[1].startswith(problem)
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("path: webhooks", "intake.path: a path starts with `/`"),
+        ("path: /a?b", "intake.path: a path starts with `/`"),
+        ("tolerance: 0s", "intake.tolerance: must be more than 0s"),
+        ("max_body: 0B", "intake.max_body: must be more than 0B"),
+        ("trusted_proxies: [10.0.0.1/8]", "intake.trusted_proxies[0]: the address has bits outside"),
+        ("trusted_proxies: [proxy.example]", "intake.trusted_proxies[0]: a network is an address and"),
+        ("tls: {certificate: a}", "intake.tls.key: this key is required"),
+        (
+            "listen: 0.0.0.0:80",
+            "intake.listen: events would travel in the clear beyond this machine: set `tls`",
+        ),
+        ("listen: 'gateway:80', trusted_proxies: []", "intake.listen: events would travel in the clear"),
+        ("signing_secrets: []", "intake.signing_secrets: needs 1 or more entries"),
+        ("signing_secrets: hunter2", "intake.signing_secrets: a list of secrets is expected"),
+    ],
+)
+def test_intake_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """Nothing travels in the clear by accident, and every limit is one."""
+    secrets = "" if "signing_secrets" in text else "signing_secrets: [{env: A}], "
+    (found,) = complaints_of(tmp_path, f"infodeck: {{organization: o-1}}\nintake: {{{secrets}{text}}}")
+    assert found.split(": ", 1)[1].startswith(problem)
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "intake: {signing_secrets: [{env: A}], listen: 0.0.0.0:80, trusted_proxies: [10.0.0.0/8]}",
+        "intake: {signing_secrets: [{env: A}], listen: 0.0.0.0:80, tls: {certificate: c, key: k}}",
+        "intake: {signing_secrets: [{env: A}], listen: '[::1]:80'}",
+        "intake: {signing_secrets: [{env: A}], listen: 127.0.0.1:0}\nadmin: {listen: 127.0.0.1:0}",
+        "intake: {signing_secrets: [{env: A}], listen: 127.0.0.1:80}\nadmin: {listen: 127.0.0.2:80}",
+    ],
+)
+def test_allowed_listeners(tmp_path: Path, text: str) -> None:
+    """Encrypted, behind a proxy, or on this machine; any free port, or one port on two addresses."""
+    settings_of(tmp_path, f"infodeck: {{organization: o-1}}\n{text}")
+
+
+def test_sink_types() -> None:
+    """The name of a sink's type in the registry is the one that its config takes."""
+    for name, sink_type in SINK_TYPES.items():
+        assert get_type_hints(sink_type.config)["type"] == Literal[name]
+
+
+def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are read apart from the settings, in the order in which they are tried."""
+    monkeypatch.setenv("OLD", "hunter2")
+    write(tmp_path, b"hunter3\n", "new").chmod(0o600)
+    infodeck = "infodeck: {organization: o-1, api_key: {env: OLD}}"
+    intake = "intake: {signing_secrets: [{file: new}, {env: OLD}]}"
+    document = load_settings(write(tmp_path, f"{infodeck}\n{intake}"))
+    secrets = resolve_secrets(document)
+    assert secrets.api_key is not None
+    assert secrets.api_key.reveal() == b"hunter2"
+    assert [secret.reveal() for secret in secrets.signing_secrets] == [b"hunter3", b"hunter2"]
+    assert "hunter" not in f"{secrets} {document.value}"
+
+
+def test_missing_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All secrets that cannot be read are told at once, each at its reference; settings are good without."""
+    monkeypatch.delenv("NONE", raising=False)
+    write(tmp_path, b"hunter2", "open").chmod(0o644)
+    text = "infodeck: {organization: o-1, api_key: {env: NONE}}\nintake: {signing_secrets: [{file: open}]}"
+    document = load_settings(write(tmp_path, text))
+    assert complaints(document) == []
+    with pytest.raises(ConfigError) as refused:
+        resolve_secrets(document)
+    file, key = tmp_path / "file.yaml", tmp_path / "open"
+    advice = f"others may read the secret file {key} (0644): chmod 600 {key}"
+    assert refused.value.problems == (
+        f"{file}:1:40: infodeck.api_key: the environment variable NONE is not set",
+        f"{file}:2:28: intake.signing_secrets[0]: {advice}",
+    )

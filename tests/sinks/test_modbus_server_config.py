@@ -1,0 +1,60 @@
+"""`type: modbus_server` in gateway.yaml."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.config.decode import read_document
+from gateway.config.scalars import HostPort
+from gateway.sinks.modbus_server import ModbusServerConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.config.decode import Document
+
+LEAST = "type: modbus_server\nlisten: 127.0.0.1:5020\n"
+
+
+def read(folder: Path, text: str) -> Document[ModbusServerConfig]:
+    """Read a file that holds the settings of this sink alone."""
+    file = folder / "sink.yaml"
+    file.write_text(text, encoding="utf-8")
+    return read_document(file, ModbusServerConfig)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """Loopback only, 64 clients, ten minutes."""
+    config = read(tmp_path, LEAST).require()
+    assert config.listen == HostPort("127.0.0.1", 5020)
+    assert config.allow == (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    assert (config.max_connections, config.idle_timeout) == (64, 600.0)
+
+
+def test_all_settings(tmp_path: Path) -> None:
+    """Networks and durations are read as users write them; a lone address is a network of one."""
+    text = "allow: [10.1.0.0/16, 10.2.0.7, 'fd00::/8']\nmax_connections: 2\nidle_timeout: 90s\n"
+    config = read(tmp_path, LEAST + text).require()
+    assert config.allow == tuple(ip_network(text) for text in ("10.1.0.0/16", "10.2.0.7/32", "fd00::/8"))
+    assert (config.max_connections, config.idle_timeout) == (2, 90.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("allow: [127.0.0.0/8, 10.1.0.5/16]", "3:22: allow[1]: the address has bits outside of its prefix"),
+        ("allow: [plant]", "3:9: allow[0]: a network is an address and the length of its prefix"),
+        ("allow: 10.0.0.0/8", "3:8: allow: "),
+        ("max_connections: 0", "3:18: max_connections: "),
+        ("max_connections: '64'", "3:18: max_connections: "),
+        ("idle_timeout: 600", "3:15: idle_timeout: a duration is a number and its unit"),
+        ("allowed: []", "3:1: allowed: "),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
+    """Each wrong setting is one problem, at its place and in words that help."""
+    (found,) = read(tmp_path, LEAST + setting).problems
+    assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")

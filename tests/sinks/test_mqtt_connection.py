@@ -1,0 +1,242 @@
+"""What becomes of the MQTT sink's connection: broker away, killed, frozen, unwilling, and the sink killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import support
+from support.mosquitto import Mosquitto, free_port, subscribe
+from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
+
+from gateway.errors import RefusedError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.model import Update
+
+TESTS = Path(support.__file__).parents[1]
+PROGRAM = """
+import asyncio, sys
+from support.mqtt_parts import MqttRig
+async def main():
+    async with MqttRig(sys.argv[1], []).sink:
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that knows nothing yet."""
+    with Mosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+def updates_of_many_points(count: int) -> list[Update]:
+    """Return one update for each of `count` points, each with its own value."""
+    return [make_update(make_point(f"T/P{n}"), n, seq=n + 1) for n in range(count)]
+
+
+async def deliver_for_sure(rig: MqttRig, *updates: Update) -> int:
+    """Do as the delivery loop does, and return how often the batch had to be sent again."""
+    for again in range(100):
+        with contextlib.suppress(TransientError):
+            await rig.deliver(*updates)
+            return again
+        await asyncio.sleep(0.05)
+    raise AssertionError("the broker did not come back")
+
+
+async def test_online_while_it_runs_and_offline_after_a_clean_end(broker: Mosquitto) -> None:
+    """The status topic says `online` retained, and `offline` before a DISCONNECT, not through the will."""
+    rig = MqttRig(broker.url, [])
+    async with subscribe(broker.port) as subscriber:
+        async with rig.sink:
+            await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC) == ["online"])
+            await rig.until("up")
+        await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC) == ["online", "offline"])
+    assert all(message.retained and message.qos == 1 for message in subscriber.seen)
+    assert "Received DISCONNECT from gateway-edge-1-bms" in broker.log
+
+
+async def test_the_broker_says_offline_for_a_gateway_that_was_killed(broker: Mosquitto) -> None:
+    """After kill -9, the retained status is `offline`: the BMS notices a dead gateway."""
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, broker.url, env={**os.environ, "PYTHONPATH": path}
+    )
+    try:
+        async with subscribe(broker.port) as subscriber:
+            await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC) == ["online"])
+            process.kill()
+            await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC) == ["online", "offline"])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    async with subscribe(broker.port) as late_subscriber:
+        assert late_subscriber.payloads(STATUS_TOPIC) == ["offline"]
+
+
+async def test_nothing_is_lost_when_the_broker_dies_in_mid_stream_and_comes_back_empty(
+    broker: Mosquitto,
+) -> None:
+    """All retained state is there again after the outage, with what was sent before it."""
+    updates = updates_of_many_points(2_000)
+    rig = MqttRig(broker.url, [update.point for update in updates])
+    half_way = asyncio.Event()
+
+    async def outage() -> None:
+        await half_way.wait()
+        broker.kill()
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(broker.start)
+
+    async with rig.sink, asyncio.TaskGroup() as tasks:
+        tasks.create_task(outage())
+        repeated = 0
+        for begin in range(0, len(updates), 100):
+            if begin == 1_000:
+                half_way.set()
+            repeated += await deliver_for_sure(rig, *updates[begin : begin + 100])
+    async with subscribe(broker.port) as subscriber:
+        found = {m.topic: m.json["value"] for m in subscriber.seen if m.topic.startswith("gw/v1/hq/")}
+    assert found == {f"gw/v1/hq/T/P{n}": n for n in range(2_000)}
+    assert repeated > 0
+    assert rig.status.reconnects == 1
+
+
+async def test_a_broker_that_is_away_at_the_start_gets_all_state_when_it_comes(tmp_path: Path) -> None:
+    """Entering does not fail; a write waits a little, then says that the broker is away, and why."""
+    broker = Mosquitto(tmp_path)
+    point = make_point("T/P")
+    rig = MqttRig(broker.url, [point])
+    async with rig.sink:
+        await rig.until("away")
+        with pytest.raises(TransientError, match=rf"mqtt://127.0.0.1:{broker.port} is away: .*refused"):
+            await rig.deliver(make_update(point, 1))
+        with broker:
+            await rig.until("up")
+            async with subscribe(broker.port) as subscriber:
+                assert subscriber.last("gw/v1/hq/T/P").json["value"] == 1
+    assert rig.status.reconnects == 0
+    assert "refused" in str(rig.status.last_error)
+
+
+async def test_a_write_waits_for_a_broker_that_is_just_coming(tmp_path: Path) -> None:
+    """A short outage costs no repeated batch."""
+    broker = Mosquitto(tmp_path)
+    point = make_point("T/P")
+    rig = MqttRig(broker.url, [point])
+    async with rig.sink, asyncio.TaskGroup() as tasks:
+        tasks.create_task(rig.deliver(make_update(point, 1)))
+        await rig.until("away")
+        await asyncio.to_thread(broker.start)
+    broker.kill()
+    assert rig.status.state == "up"
+
+
+async def test_a_frozen_broker_is_noticed_and_found_again(broker: Mosquitto) -> None:
+    """Without a word from the broker, a write fails after twice the keep-alive; until then it is kept up."""
+    point = make_point("T/P")
+    rig = MqttRig(broker.url, [point], keepalive="1s")
+    async with rig.sink:
+        await rig.deliver(make_update(point, 1))
+        await asyncio.sleep(2.5)  # idle for longer than the broker's patience of 1.5 keep-alives
+        assert rig.status.reconnects == 0
+        broker.signal(signal.SIGSTOP)
+        with pytest.raises(TransientError):
+            async with asyncio.timeout(5):
+                await rig.deliver(make_update(point, 2))
+        broker.signal(signal.SIGCONT)
+        assert await deliver_for_sure(rig, make_update(point, 3)) < 100
+    assert rig.status.reconnects == 1
+
+
+async def test_a_refused_topic_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    """The broker's access list lets one topic through: the other becomes a refusal with its reason."""
+    access = tmp_path / "access"
+    access.write_text("topic readwrite support/#\ntopic read gw/#\ntopic write gw/v1/hq/T/P1\n")
+    updates = updates_of_many_points(3)
+    with Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {access}") as broker:
+        rig = MqttRig(broker.url, [update.point for update in updates])
+        async with rig.sink:
+            with pytest.raises(RefusedError) as refused:
+                await rig.deliver(*updates)
+        async with subscribe(broker.port) as subscriber:
+            assert [message.topic for message in subscriber.seen] == ["gw/v1/hq/T/P1"]
+    assert [(refusal.update, refusal.reason) for refusal in refused.value.refusals] == [
+        (updates[0], "the broker refuses gw/v1/hq/T/P0: Not authorized"),
+        (updates[2], "the broker refuses gw/v1/hq/T/P2: Not authorized"),
+    ]
+
+
+async def test_the_brokers_receive_maximum_is_respected(tmp_path: Path) -> None:
+    """A broker that takes 3 messages at a time gets no more, whatever `in_flight` says."""
+    updates = updates_of_many_points(500)
+    with Mosquitto(tmp_path, "allow_anonymous true", "max_inflight_messages 3") as broker:
+        rig = MqttRig(broker.url, [update.point for update in updates], in_flight=1000)
+        async with rig.sink:
+            await rig.deliver(*updates)  # mosquitto disconnects a client that goes beyond
+    assert rig.status.reconnects == 0
+    assert "Receive maximum" not in broker.log
+
+
+async def test_no_more_than_in_flight_messages_are_unacknowledged() -> None:
+    """A listener that accepts the connection and acknowledges only `online` gets `in_flight` messages."""
+    received: list[int] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                kind = (await reader.readexactly(1))[0]
+                body = await reader.readexactly((await reader.readexactly(1))[0])
+                if kind >> 4 == 1:
+                    writer.write(bytes([0x20, 2, 0, 0]))
+                elif kind >> 4 == 3 and 3 not in received:
+                    topic_length = int.from_bytes(body[:2], "big")
+                    writer.write(bytes([0x40, 2]) + body[2 + topic_length : 4 + topic_length])
+                received.append(kind >> 4)
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", port := free_port())
+    updates = updates_of_many_points(100)
+    points = [update.point for update in updates]
+    rig = MqttRig(f"mqtt://127.0.0.1:{port}", points, protocol="3.1.1", in_flight=7, payload="value")
+    async with server, rig.sink:
+        await rig.until("up")
+        write = asyncio.create_task(rig.deliver(*updates))
+        await asyncio.sleep(0.2)
+        assert received.count(3) == 1 + 7
+        write.cancel()
+
+
+async def test_a_burst_is_received_whole_while_the_event_loop_goes_on(broker: Mosquitto) -> None:
+    """5,000 updates at once arrive, and nothing else in the process has to wait long for its turn."""
+    updates = updates_of_many_points(5_000)
+    rig = MqttRig(broker.url, [update.point for update in updates], in_flight=1000)
+    pauses: list[float] = []
+
+    async def watch() -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            await asyncio.sleep(0.001)
+            pauses.append(loop.time() - began)
+
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        watcher = asyncio.create_task(watch())
+        await rig.deliver(*updates)
+        watcher.cancel()
+        await subscriber.catch_up()
+    values = {m.topic: m.json["value"] for m in subscriber.seen if m.topic.startswith("gw/v1/hq/")}
+    assert values == {f"gw/v1/hq/T/P{n}": n for n in range(5_000)}
+    assert max(pauses) < 0.2

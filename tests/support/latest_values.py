@@ -1,0 +1,36 @@
+"""`LatestValues` over a dict, by point name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model import Point, Update
+
+
+class DictLatestValues:
+    """The newest update of every point that was told to `take`."""
+
+    def __init__(self) -> None:
+        self._updates: dict[str, Update] = {}
+
+    def take(self, updates: Iterable[Update]) -> None:
+        """Remember those that are not older than what is known."""
+        for update in updates:
+            if self.is_newest(update):
+                self._updates[update.point.name] = update
+
+    def latest(self, point: Point) -> Update | None:
+        """Return the newest update of `point`."""
+        return self._updates.get(point.name)
+
+    def all_latest(self) -> Iterable[Update]:
+        """Return the newest update of every point."""
+        return list(self._updates.values())
+
+    def is_newest(self, update: Update) -> bool:
+        """Say whether `update` is at least as new as what is known."""
+        known = self._updates.get(update.point.name)
+        return known is None or update.time_ms >= known.time_ms

@@ -1,0 +1,197 @@
+"""A real mosquitto on a free loopback port, and what `mosquitto_sub` sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+_START_TIMEOUT_S = 10.0
+_ALWAYS = (
+    "persistence false",
+    "max_queued_messages 100000",  # a subscriber gets all retained messages, not the first 1,000
+    "user root",  # reads the tests' files where root starts it; without meaning elsewhere
+)
+_MARK = "support/mark"
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Mosquitto:
+    """One broker process. A context manager; `kill` and `start` it within as often as needed.
+
+    `settings` are lines of mosquitto.conf and take the place of anonymous access. Nothing is kept
+    over a restart: the broker comes back empty.
+    """
+
+    def __init__(self, folder: Path, *settings: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._log_path = folder / f"mosquitto-{self.port}.log"
+        self._config_path = folder / f"mosquitto-{self.port}.conf"
+        lines = (f"listener {self.port} 127.0.0.1", *(settings or ("allow_anonymous true",)))
+        self._config_path.write_text("\n".join((*lines, *_ALWAYS, "")))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where sinks connect."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What the broker logged so far."""
+        return self._log_path.read_text()
+
+    def start(self) -> None:
+        """Start, and return once connections are taken."""
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["mosquitto", "-v", "-c", self._config_path], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            time.sleep(0.01)
+        raise RuntimeError(f"mosquitto did not start: {self.log}")
+
+    def kill(self) -> None:
+        """Kill -9: no goodbye to anybody."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal: SIGSTOP freezes the broker, SIGCONT lets it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+def write_password_file(path: Path, *, user: str, password: str) -> None:
+    """Write a password file for mosquitto's `password_file`."""
+    subprocess.run(["mosquitto_passwd", "-c", "-b", path, user, password], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One message as `mosquitto_sub` received it; `retained` as published, `expiry_s` as it remained."""
+
+    topic: str
+    payload: str
+    retained: bool
+    qos: int
+    expiry_s: int | None
+    user_properties: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        """The payload, parsed."""
+        return json.loads(self.payload)
+
+    @classmethod
+    def of(cls, line: bytes) -> Seen:
+        """Parse a line of `mosquitto_sub -F %j`."""
+        fields = json.loads(line)
+        properties = fields.get("properties", {})
+        return cls(
+            topic=fields["topic"],
+            payload=fields["payload"],
+            retained=bool(fields["retain"]),
+            qos=fields["qos"],
+            expiry_s=properties.get("message-expiry-interval"),
+            user_properties=properties.get("user-properties", {}),
+        )
+
+
+class Subscriber:
+    """A running `mosquitto_sub` on every topic: what came, in order, and waiting for more."""
+
+    def __init__(self, port: int, arguments: tuple[str, ...]) -> None:
+        self.seen: list[Seen] = []
+        self._port = port
+        self._arguments = arguments
+        self._markers: set[str] = set()
+        self._more = asyncio.Condition()
+
+    def payloads(self, topic: str) -> list[str]:
+        """Return what came on one topic."""
+        return [message.payload for message in self.seen if message.topic == topic]
+
+    def last(self, topic: str) -> Seen:
+        """Return the last message of one topic."""
+        return next(message for message in reversed(self.seen) if message.topic == topic)
+
+    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+        """Return once `condition` holds; it is looked at after every message."""
+        async with asyncio.timeout(timeout_s), self._more:
+            await self._more.wait_for(condition)
+
+    async def catch_up(self) -> None:
+        """Return once everything that the broker had until now has come."""
+        marker = str(uuid.uuid4())
+        while True:
+            await _run(
+                "mosquitto_pub", "-p", str(self._port), *self._arguments, "-q", "1", "-t", _MARK, "-m", marker
+            )
+            with contextlib.suppress(TimeoutError):
+                await self.wait_for(lambda: marker in self._markers, timeout_s=0.2)
+                return
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        """Take in messages until the subscriber ends."""
+        async for line in stream:
+            message = Seen.of(line)
+            async with self._more:
+                if message.topic == _MARK:
+                    self._markers.add(message.payload)
+                else:
+                    self.seen.append(message)
+                self._more.notify_all()
+
+
+@contextlib.asynccontextmanager
+async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
+    """Run `mosquitto_sub` with MQTT 5 and `arguments` (user, say); starts with all retained messages seen."""
+    command = ("mosquitto_sub", "-p", str(port), "-V", "5", "-q", "1", "-t", "#", "--retain-as-published")
+    process = await asyncio.create_subprocess_exec(
+        *command, "-F", "%j", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    subscriber = Subscriber(port, arguments)
+    reader = asyncio.create_task(subscriber.read(process.stdout), name="mosquitto_sub")
+    try:
+        await subscriber.catch_up()
+        yield subscriber
+    finally:
+        process.kill()
+        await process.wait()
+        await reader
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    await process.wait()
