@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
 from gateway.mapping.compiler import load_point_map
-from gateway.settings import SINK_TYPES, Settings, load_settings
+from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
@@ -54,12 +54,24 @@ def read(config: Path) -> Loaded:
 
 def load(config: Path) -> tuple[Settings, PointMap]:
     """Return usable settings and tables; otherwise print every problem and raise CommandError."""
+    return _usable(read(config))
+
+
+def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
+    """Return what `load` does and every secret; a secret that can't be read is a problem like others."""
     loaded = read(config)
+    settings, point_map = _usable(loaded)
+    return settings, resolve_secrets(loaded.settings), point_map
+
+
+def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:
     settings = loaded.settings.value
     if loaded.problems or settings is None or loaded.point_map is None:
         print(*loaded.problems, sep="\n", file=sys.stderr)
         count = len(loaded.problems)
-        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and its point tables")
+        raise CommandError(
+            f"{count} problem{'' if count == 1 else 's'} in {loaded.settings.file} and its point tables"
+        )
     return settings, loaded.point_map
 
 

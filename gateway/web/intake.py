@@ -7,6 +7,8 @@ those of the product's interface; none of them says anything about secrets.
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import orjson
@@ -19,12 +21,13 @@ from gateway.events import TELEMETRY, is_test, parse_event
 from gateway.signature import HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
+    from gateway.config.scalars import Network
     from gateway.errors import GatewayError
     from gateway.model import Event
     from gateway.ports import Journal
@@ -41,6 +44,7 @@ _RECEIVED_BODY = b'{"received":true}'
 _UNSIGNED = b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
 _NOT_FOUND = b'{"error":"no such path"}'
 _NOT_ALLOWED = b'{"error":"only POST"}'
+_FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
 _TOO_LARGE = b'{"error":"the body is too large"}'
 _INCOMPLETE = b'{"error":"the body is incomplete"}'
 
@@ -87,8 +91,12 @@ class Intake:
         journal: Journal,
         status: IntakeStatus,
         clock_ms: Callable[[], int],
+        trusted_proxies: Sequence[Network] | None = None,
     ) -> None:
-        """Take everything that is decided at load time; nothing is looked up per request."""
+        """Take everything that is decided at load time; nothing is looked up per request.
+
+        Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
+        """
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._organization = organization
@@ -97,6 +105,8 @@ class Intake:
         self._status = status
         self._clock_ms = clock_ms
         self._stopping = False
+        self._trusted_proxies = trusted_proxies
+        self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
 
     def server(self) -> web.Server:
         """Return the server to be started on a socket; bodies stay as received, never decompressed."""
@@ -123,7 +133,16 @@ class Intake:
             return _json(404, _NOT_FOUND)
         if request.method != "POST":
             return _json(405, _NOT_ALLOWED, Allow="POST")
+        if not self._is_trusted(request.remote):
+            return _closing(_json(403, _FORBIDDEN))
         return await self._receive(request)
+
+    def _judge_sender(self, remote: str | None) -> bool:
+        """Say whether plain HTTP may come from `remote`."""
+        if self._trusted_proxies is None or remote is None:
+            return True
+        address = ip_address(remote)
+        return address.is_loopback or any(address in network for network in self._trusted_proxies)
 
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         response: web.StreamResponse
