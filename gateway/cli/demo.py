@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import argparse
 
 _ORGANIZATION = "o-demo"
-_REFRESH_S = 1.0
-_WITHOUT_TERMINAL_S = 5.0
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}
 _SETTINGS = """\
 name: demo
@@ -71,9 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
         for_s = None if arguments.duration is None else parse_duration(arguments.duration)
     except ValueError as error:
         raise CommandError(f"--for {arguments.duration}: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_demo(Path(folder), for_s))
+    with (
+        tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder,
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
+    ):
+        runner.run(_demo(Path(folder), for_s))
     return 0
 
 
@@ -112,9 +112,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
         )
         with suppress(TimeoutError):
             async with asyncio.timeout(for_s):
-                await screen.show_until(
-                    running, every_s=_REFRESH_S if screen.is_live else _WITHOUT_TERMINAL_S
-                )
+                await screen.show_until(running)
         app.stop()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _QUALITY_STYLES = {"good": "green", "held": "yellow", "stale": "yellow", "bad": "red", "forced": "magenta"}
 _WIDTH_WITHOUT_TERMINAL = 120
+_REFRESH_S = 1.0
+_WITHOUT_TERMINAL_S = 5.0
 
 
 class Screen:
@@ -71,8 +73,9 @@ class Screen:
         if self.is_live:
             self._live.stop()
 
-    async def show_until(self, done: asyncio.Future[None], *, every_s: float) -> None:
+    async def show_until(self, done: asyncio.Future[None]) -> None:
         """Show the present state again and again, until `done`."""
+        every_s = _REFRESH_S if self.is_live else _WITHOUT_TERMINAL_S
         while not done.done():
             await asyncio.wait([done], timeout=every_s)
             self.show()
@@ -88,9 +91,8 @@ class Screen:
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
         for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus"):
-            table.add_column(
-                heading, justify="right" if heading in {"value", "age"} else "left", no_wrap=True
-            )
+            justify: Literal["left", "right"] = "right" if heading in {"value", "age"} else "left"
+            table.add_column(heading, justify=justify, no_wrap=True)
         for point in self._points:
             table.add_row(*self._row(point))
         return table
@@ -119,7 +121,7 @@ class Screen:
 
 def show_value(value: Scalar) -> str:
     """Return the value as a person would write it."""
-    return "–" if value is None else str(value)
+    return "-" if value is None else str(value)
 
 
 def _register(point: Point) -> str:

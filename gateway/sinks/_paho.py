@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paho.mqtt.client import Client
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, SocketLike
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from gateway.config.secrets import SecretSource
     from gateway.model import Update
 
 _CONNACK_TIMEOUT_S = 10.0
@@ -64,7 +65,7 @@ class Dial:
     will_topic: str
     will_payload: bytes
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: SecretSource | None = None
     tls: Tls | None = None
 
 
@@ -100,7 +101,7 @@ class Rejection(NamedTuple):
 
 
 async def connect(dial: Dial) -> Connection:
-    """Return a connection that the broker has accepted; raise `TransientError` with the reason otherwise."""
+    """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise."""
     try:
         client = await asyncio.to_thread(_dial, dial)  # names, TCP and TLS: all of them may block
     except (OSError, ValueError) as error:
@@ -124,15 +125,30 @@ def _dial(dial: Dial) -> Client:
     )
     client.max_inflight_messages = 0  # unlimited: the window is kept here; paho scans its own at every PUBACK
     client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
-    client.username_pw_set(dial.user, dial.password)
+    if dial.user is not None:
+        password = None if dial.password is None else dial.password.resolve().reveal()
+        # Typed as text, passed on as it is: an MQTT password is bytes.
+        client.username_pw_set(dial.user, password)  # type: ignore[arg-type]
     if dial.tls is not None:
         client.tls_set_context(_tls_context(dial.tls))
     client.connect(dial.host, dial.port, dial.keepalive_s)
     return client
 
 
+class _TlsSocket(ssl.SSLSocket):
+    """Closes itself where no TLS comes about; paho would leave it open."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 def _tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=tls.ca)
+    context.sslsocket_class = _TlsSocket
     if tls.certificate is not None:
         # Without this, OpenSSL asks for an encrypted key's password on the terminal.
         context.load_cert_chain(tls.certificate, tls.key, password="")

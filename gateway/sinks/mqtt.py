@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass as plain_dataclass
@@ -16,9 +15,11 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from gateway.backoff import Backoff
 from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.scalars import Duration
-from gateway.errors import RefusedError, TransientError
+from gateway.config.secrets import SecretReference
+from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import Refusal
 from gateway.sinks._outlet import Outlet
 from gateway.sinks._paho import Dial, Message, Tls, connect
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from gateway.status import SinkStatus
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_SHORTEST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
+_SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
@@ -42,8 +42,7 @@ _FAREWELL_S = 2.0
 # sent again they would fail again, and hold up every other point.
 _NOT_NOW = frozenset({0x91, 0x97})
 
-_log = structlog.get_logger(__name__)
-_random = random.SystemRandom()
+_log = structlog.get_logger()
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -103,6 +102,7 @@ class MqttConfig:
     history: bool = True
     client_id: Annotated[str, Field(min_length=1)] | None = None
     user: str | None = None
+    password: SecretReference | None = None
     ca: RelativePath | None = None
     certificate: RelativePath | None = None
     key: RelativePath | None = None
@@ -113,6 +113,8 @@ class MqttConfig:
     def _check_together(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("`certificate` and `key` belong together")
+        if self.password is not None and self.user is None:
+            raise ValueError("a `password` needs its `user`")
         if not self.url.tls and (self.ca or self.certificate):
             raise ValueError("`ca`, `certificate` and `key` are for TLS: write the url with mqtts://")
         return self
@@ -145,7 +147,7 @@ class MqttSink:
         self._outlets: dict[str, Outlet] = {}
         self._connection: Connection | None = None  # None until all retained state is published again
         self._up = asyncio.Event()
-        self._away: str | None = None  # why, in words
+        self._away = "not connected yet"  # why it is, in words
         self._connected_before = False
         self._prepare()
 
@@ -186,7 +188,7 @@ class MqttSink:
                 async with asyncio.timeout(_PATIENCE_S):
                     await self._up.wait()
         if self._connection is None:
-            raise TransientError(f"{self._config.url} is away: {self._away or 'still connecting'}")
+            raise TransientError(f"{self._config.url} is away: {self._away}")
         return self._connection
 
     def _prepare(self) -> None:
@@ -243,19 +245,18 @@ class MqttSink:
         return refusals
 
     async def _stay_connected(self) -> None:
-        pause_s = _SHORTEST_PAUSE_S
+        backoff = Backoff()
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
             try:
                 reason = await self._session()
-            except TransientError as error:
+            except GatewayError as error:
                 reason = str(error)
             self._note_away(reason)
-            if loop.time() - began_s > _LONGEST_PAUSE_S:
-                pause_s = _SHORTEST_PAUSE_S
-            await asyncio.sleep(pause_s * _random.uniform(0.75, 1.25))
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            if loop.time() - began_s > _SETTLED_S:
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     async def _session(self) -> str:
         """Hold one connection until it is lost, and return why it was."""
@@ -284,6 +285,7 @@ class MqttSink:
             will_topic=self._status_topic,
             will_payload=b"offline",
             user=config.user,
+            password=config.password,
             tls=Tls(config.ca, config.certificate, config.key) if config.url.tls else None,
         )
 
@@ -297,7 +299,7 @@ class MqttSink:
         self._judge(rejections)
         if rejections:
             topic, reason = rejections[0].message.topic, rejections[0].reason
-            _log.warning("topics refused", sink=self._name, count=len(rejections), first=topic, reason=reason)
+            _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
 
     def _newest(self) -> Iterator[Update]:
         for outlet in list(self._outlets.values()):
@@ -309,14 +311,13 @@ class MqttSink:
         if self._connected_before:
             self._status.reconnects += 1
         self._connected_before = True
+        if self._status.state != "up":
+            _log.info("sink.up", sink=self._name, was=self._status.state, broker=str(self._config.url))
         self._status.state = "up"
-        self._away = None
         self._up.set()
-        _log.info("broker connected", sink=self._name, broker=str(self._config.url))
 
     def _note_away(self, reason: str) -> None:
-        if self._away is None:  # once down, once up
-            _log.warning("broker away", sink=self._name, broker=str(self._config.url), reason=reason)
+        if self._status.state != "away":  # once down, once up; a failed write may have told it first
+            _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._config.url))
         self._status.state = "away"
-        self._status.last_error = reason
-        self._away = reason
+        self._status.last_error = self._away = reason

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import support
+import uvloop
 from support.mosquitto import Mosquitto, free_port, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
 
@@ -240,3 +241,20 @@ async def test_a_burst_is_received_whole_while_the_event_loop_goes_on(broker: Mo
     values = {m.topic: m.json["value"] for m in subscriber.seen if m.topic.startswith("gw/v1/hq/")}
     assert values == {f"gw/v1/hq/T/P{n}": n for n in range(5_000)}
     assert max(pauses) < 0.2
+
+
+def test_it_runs_on_uvloop(broker: Mosquitto) -> None:
+    """The faster event loop serves as well as asyncio's own, from the connection to the farewell."""
+
+    async def deliver() -> None:
+        point = make_point("T/P")
+        rig = MqttRig(broker.url, [point])
+        async with subscribe(broker.port) as subscriber:
+            async with rig.sink:
+                await rig.deliver(make_update(point, 1))
+                await rig.deliver(*(make_update(point, n) for n in range(100)))
+            await subscriber.wait_for(lambda: "offline" in subscriber.payloads(STATUS_TOPIC))
+        assert subscriber.last("gw/v1/hq/T/P").json["value"] == 99
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(deliver())

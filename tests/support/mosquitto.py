@@ -153,13 +153,19 @@ class Subscriber:
     async def catch_up(self) -> None:
         """Return once everything that the broker had until now has come."""
         marker = str(uuid.uuid4())
-        while True:
-            await _run(
-                "mosquitto_pub", "-p", str(self._port), *self._arguments, "-q", "1", "-t", _MARK, "-m", marker
-            )
+        for _ in range(50):
+            await self._publish(_MARK, marker)
             with contextlib.suppress(TimeoutError):
                 await self.wait_for(lambda: marker in self._markers, timeout_s=0.2)
                 return
+        raise RuntimeError("mosquitto_sub does not get what mosquitto_pub publishes")
+
+    async def _publish(self, topic: str, payload: str) -> None:
+        command = ("mosquitto_pub", "-h", "127.0.0.1", "-p", str(self._port), "-q", "1", "-t", topic)
+        process = await asyncio.create_subprocess_exec(
+            *command, "-m", payload, *self._arguments, stderr=asyncio.subprocess.DEVNULL
+        )
+        await process.wait()
 
     async def read(self, stream: asyncio.StreamReader) -> None:
         """Take in messages until the subscriber ends."""
@@ -176,7 +182,20 @@ class Subscriber:
 @contextlib.asynccontextmanager
 async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
     """Run `mosquitto_sub` with MQTT 5 and `arguments` (user, say); starts with all retained messages seen."""
-    command = ("mosquitto_sub", "-p", str(port), "-V", "5", "-q", "1", "-t", "#", "--retain-as-published")
+    command = (
+        "mosquitto_sub",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-V",
+        "5",
+        "-q",
+        "1",
+        "-t",
+        "#",
+        "--retain-as-published",
+    )
     process = await asyncio.create_subprocess_exec(
         *command, "-F", "%j", *arguments, stdout=asyncio.subprocess.PIPE
     )
@@ -187,11 +206,7 @@ async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
         await subscriber.catch_up()
         yield subscriber
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         await reader
-
-
-async def _run(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
-    await process.wait()

@@ -1,0 +1,139 @@
+"""Passwords and TLS of the MQTT sink, against a mosquitto that insists on them."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.mosquitto import Mosquitto, subscribe, write_password_file
+from support.mqtt_parts import MqttRig, make_point, make_update
+
+from gateway.config.secrets import SecretSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that lets only the user `gw` in."""
+    passwords = tmp_path / "passwords"
+    write_password_file(passwords, user="gw", password="right")
+    with Mosquitto(tmp_path, "allow_anonymous false", f"password_file {passwords}") as broker:
+        yield broker
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_the_password_comes_from_its_secret(
+    guarded: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With user and password, the sink gets in and publishes."""
+    monkeypatch.setenv("MQTT_PASSWORD", "right")
+    point = make_point()
+    password = SecretSource("env", "MQTT_PASSWORD")
+    rig = MqttRig(guarded.url, [point], protocol=protocol, user="gw", password=password)
+    async with rig.sink:
+        await rig.deliver(make_update(point, 21.5))
+    async with subscribe(guarded.port, "-u", "gw", "-P", "right") as subscriber:
+        assert subscriber.last(TOPIC).json["value"] == 21.5
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_wrong_password_is_said_and_not_shown(
+    guarded: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The sink stays away and says what to check; once the secret is right, it gets in by itself."""
+    monkeypatch.setenv("MQTT_PASSWORD", "wrong-one")
+    password = SecretSource("env", "MQTT_PASSWORD")
+    rig = MqttRig(guarded.url, [make_point()], protocol=protocol, user="gw", password=password)
+    async with rig.sink:
+        await rig.until("away")
+        assert str(rig.status.last_error).startswith(
+            "the broker refuses the connection: Not authorized; check "
+        )
+        monkeypatch.setenv("MQTT_PASSWORD", "right")
+        await rig.until("up")
+    assert "wrong-one" not in "".join(capfd.readouterr())
+
+
+async def test_a_secret_that_cannot_be_read_is_said(guarded: Mosquitto) -> None:
+    """A password whose variable went missing keeps the sink away, with the variable's name."""
+    password = SecretSource("env", "NO_SUCH_VARIABLE")
+    rig = MqttRig(guarded.url, [make_point()], user="gw", password=password)
+    async with rig.sink:
+        await rig.until("away")
+    assert rig.status.last_error == "the environment variable NO_SUCH_VARIABLE is not set"
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    """Run openssl in a folder."""
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """Return a folder with `ca.pem`, and with key and certificate of the broker and of a client."""
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(tmp_path, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
+    for name in ("broker", "client"):
+        openssl(
+            tmp_path, "req", "-x509", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.pem",
+            "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
+        )  # fmt: skip
+    return tmp_path
+
+
+@pytest.fixture
+def encrypted(authority: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that speaks TLS with clients that have a certificate of its authority."""
+    settings = [f"{key} {authority / name}" for key, name in
+                (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))]  # fmt: skip
+    with Mosquitto(authority, "allow_anonymous true", "require_certificate true", *settings) as broker:
+        yield broker
+
+
+def subscriber_options(authority: Path) -> list[str]:
+    """Return how mosquitto's own clients get in."""
+    files = {"--cafile": "ca.pem", "--cert": "client.pem", "--key": "client.key"}
+    return [part for option, name in files.items() for part in (option, str(authority / name))]
+
+
+async def test_tls_with_a_client_certificate(encrypted: Mosquitto, authority: Path) -> None:
+    """`mqtts://` checks the broker's certificate against `ca` and shows the gateway's own."""
+    updates = [make_update(make_point(f"T/P{n}"), n) for n in range(300)]
+    files = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}
+    rig = MqttRig(
+        f"mqtts://127.0.0.1:{encrypted.port}",
+        [update.point for update in updates],
+        **{key: authority / name for key, name in files.items()},
+    )
+    async with rig.sink:
+        await rig.deliver(*updates)
+    async with subscribe(encrypted.port, *subscriber_options(authority)) as subscriber:
+        values = [m.json["value"] for m in subscriber.seen if m.topic.startswith("gw/v1/hq/")]
+    assert sorted(values) == list(range(300))
+    assert rig.status.reconnects == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "certificate verify failed"),
+        ({"ca": "missing.pem"}, "No such file"),
+        ({"ca": "ca.pem"}, "connection broke"),
+    ],
+)
+async def test_tls_that_does_not_fit_keeps_the_sink_away(
+    encrypted: Mosquitto, authority: Path, settings: dict[str, Any], words: str
+) -> None:
+    """An unknown authority, a missing file, a missing client certificate: the reason is said."""
+    files = {key: authority / name for key, name in settings.items()}
+    rig = MqttRig(f"mqtts://127.0.0.1:{encrypted.port}", [], **files)
+    async with rig.sink:
+        await rig.until("away")
+        assert words in str(rig.status.last_error)
