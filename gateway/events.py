@@ -72,13 +72,13 @@ def asset_of(event: Event) -> str | None:
     thing = _object(event.document)
     if not isinstance(thing, dict):
         return None
-    nested = thing.get("asset")
-    candidates = (
-        thing.get("assetId"),
-        nested.get("id") if isinstance(nested, dict) else nested,
-        thing.get("id"),
-    )
-    return next((asset for asset in candidates if isinstance(asset, str) and asset), None)
+    asset = thing.get("assetId")
+    if not isinstance(asset, str):
+        nested = thing.get("asset")
+        asset = nested.get("id") if isinstance(nested, dict) else nested
+    if not isinstance(asset, str):
+        asset = thing.get("id")
+    return asset if isinstance(asset, str) and asset else None
 
 
 def event_time_ms(event: Event) -> int:

@@ -24,9 +24,9 @@ class Quality(IntEnum):
     FORCED = 4  # a commissioning override
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
-    """One accepted webhook delivery, already verified and parsed once.
+    """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
 
     `document` is the parsed body, `body` the bytes as received (what the journal keeps).
     """
@@ -38,9 +38,12 @@ class Event:
     received_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
-    """An event as the journal holds it. `seq` grows with every event and is never reused."""
+    """An event as the journal holds it. `seq` grows with every event and is never reused.
+
+    Not frozen: made per event.
+    """
 
     seq: int
     event: Event

@@ -35,7 +35,7 @@ class SinkLoop:
         clock_ms: Callable[[], int],
     ) -> None:
         """`make_sink` is called again whenever the sink must be restarted."""
-        self._name = name
+        self.name = name
         self._make_sink = make_sink
         self._feed = feed
         self._journal = journal
@@ -88,12 +88,12 @@ class SinkLoop:
         self._status.lag = self._feed.head - batch.through
         if batch.through != self._status.cursor:
             self._status.cursor = batch.through
-            self._journal.note(Notes(cursors={self._name: batch.through}))
+            self._journal.note(Notes(cursors={self.name: batch.through}))
 
     def _come_up(self, written: int) -> None:
         self._backoff.reset()
         if self._status.state != "up":
-            log.info("sink.up", sink=self._name, was=self._status.state)
+            log.info("sink.up", sink=self.name, was=self._status.state)
             self._status.state = "up"
         self._status.written += written
         self._status.last_success_ms = self._clock_ms()
@@ -102,7 +102,7 @@ class SinkLoop:
         self._status.last_error = str(error)
         self._status.lag = self._feed.head - self._status.cursor
         if self._status.state != "away":
-            log.warning("sink.away", sink=self._name, reason=str(error), events="kept in the journal")
+            log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
 
     def _fail(self, error: Exception) -> None:
@@ -111,7 +111,7 @@ class SinkLoop:
         if self._status.last_error != reason or self._status.state != "failed":
             log.error(
                 "sink.failed",
-                sink=self._name,
+                sink=self.name,
                 reason=reason,
                 restarts="with back-off",
                 exc_info=None if isinstance(error, GatewayError) else error,
@@ -122,7 +122,7 @@ class SinkLoop:
         self._status.dead_letters += len(error.refusals)
         letters = [
             DeadLetter(
-                sink=self._name,
+                sink=self.name,
                 seq=refusal.update.seq,
                 event_id=refusal.update.event_id or "",
                 point=refusal.update.point.name,
@@ -134,7 +134,7 @@ class SinkLoop:
         self._journal.note(Notes(dead_letters=letters))
         log.warning(
             "sink.refused",
-            sink=self._name,
+            sink=self.name,
             updates=len(letters),
             first=letters[0].reason,
             point=letters[0].point,

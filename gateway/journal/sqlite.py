@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 _COMMIT_RETRY_AFTER_S = 10
 _NOTES_WAIT_S = 0.1  # notes ride along with events; where none come, they wait this long for company
+_GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
+_COMPANY = 4  # events in one commit that mean load; a lone sender never waits
 _PRUNE_EVERY_S = 60.0
 
 
@@ -190,7 +192,11 @@ class SqliteJournal:
             self._gathering.notes = batch.notes
         self._writing = False
         if self._gathering.events:
-            self._begin()
+            self._writing = True
+            if len(batch.events) >= _COMPANY:
+                self._loop.call_later(_GATHER_S, self._hand_over)
+            else:
+                self._hand_over()
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.model import Point, Quality, Scalar
-
-    Convert = Callable[[Scalar], tuple[Scalar, Quality]]
+    from gateway.mapping.cases import Case
+    from gateway.mapping.convert import Convert
+    from gateway.model import Point, Scalar
 
 
 class _Missing(Enum):
@@ -53,11 +53,12 @@ class AssetPlan:
 
 @dataclass(frozen=True, slots=True)
 class PointMap:
-    """All point tables together. `heartbeat`: its period in ms and its point."""
+    """All point tables together. `heartbeat`: its period in ms and its point; `points` has it too."""
 
     points: tuple[Point, ...]
     by_asset: dict[str, AssetPlan]
     heartbeat: tuple[int, Point] | None = None
+    cases: tuple[Case, ...] = ()
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -185,7 +185,7 @@ def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
         try:
             scaled = value * scale
             if scaled.__class__ is float:
-                scaled = _round_half_away(scaled)
+                scaled = round_half_away(scaled)
         except (OverflowError, ValueError):  # infinity, NaN
             raise _does_not_fit(register, value) from None
         if lowest <= scaled <= highest:
@@ -195,7 +195,7 @@ def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
     return encode
 
 
-def _round_half_away(number: float) -> int:
+def round_half_away(number: float) -> int:
     """Round halves away from zero: 0.25 at scale 10 is 3, not 2 as with Python's round-half-to-even.
 
     That is what a person computes who checks a register by hand. A product such as 1.005 * 100 comes

@@ -1,0 +1,67 @@
+"""`gateway`, also `python -m gateway`: finds the command and lets no traceback reach a user."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from gateway import __version__
+from gateway.cli import check, demo, points, run, send, test
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+COMMANDS: dict[str, ModuleType] = {
+    "demo": demo,
+    "run": run,
+    "check": check,
+    "test": test,
+    "points": points,
+    "send": send,
+}
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+
+
+def main() -> None:
+    """Run the command named on the command line, and exit with its code."""
+    arguments = parser().parse_args()
+    try:
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+    except GatewayError:
+        code = 1
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception:
+        if os.environ.get("GATEWAY_DEBUG"):
+            raise
+        code = _INTERNAL_ERROR
+    sys.exit(code)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="gateway",
+        description="Joins Infodeck's signed telemetry webhooks to a building's MQTT and Modbus.",
+    )
+    top.add_argument("--version", action="version", version=f"gateway {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
+        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return top
+
+
+if __name__ == "__main__":
+    main()

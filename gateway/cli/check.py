@@ -1,0 +1,41 @@
+"""`gateway check`: validates gateway.yaml and every point table, all problems at once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from gateway.cli.loading import add_config_argument, read
+from gateway.errors import ConfigError
+from gateway.settings import resolve_secrets
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config_argument(parser)
+    parser.add_argument(
+        "--secrets", action="store_true", help="also read every secret, as the daemon will when it starts"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print each problem as `file:line:col: path: message (value)`; return 1 where there is one."""
+    loaded = read(arguments.config)
+    problems = [str(problem) for problem in loaded.problems]
+    if arguments.secrets and not loaded.settings.problems:
+        try:
+            resolve_secrets(loaded.settings)
+        except ConfigError as error:
+            problems += error.problems
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems or loaded.point_map is None:
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
+        return 1
+    points = loaded.point_map.points
+    registers = sum(len(point.registers) for point in points)
+    print(f"ok: {len(loaded.point_map.by_asset)} assets, {len(points)} points, {registers} with a register")
+    return 0

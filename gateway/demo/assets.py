@@ -1,0 +1,91 @@
+"""The demo's simulated building: assets whose readings move slowly, as real ones do.
+
+`mappings/demo.yaml` beside this file is the point table that fits `DEMO_ASSETS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+from gateway.model import Scalar
+
+Signal = Callable[[float, Random], Scalar]
+"""The value `elapsed_s` seconds after the simulation's start; the generator adds the noise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedAsset:
+    """One asset as Infodeck knows it, and what its device measures every `period_s` seconds."""
+
+    id: str
+    type: str
+    name: str
+    period_s: float
+    signals: Mapping[str, Signal]
+
+    def telemetry(self, elapsed_s: float, random: Random) -> dict[str, Scalar]:
+        """Return one report: every telemetry key with its present value."""
+        return {key: signal(elapsed_s, random) for key, signal in self.signals.items()}
+
+
+def wave(*, mean: float, swing: float, period_s: float, noise: float, shift: float = 0.0) -> Signal:
+    """Swing around `mean` once per `period_s`; `shift` is the part of a period that it runs ahead."""
+
+    def signal(elapsed_s: float, random: Random) -> Scalar:
+        ideal = mean + swing * math.sin(math.tau * (elapsed_s / period_s + shift))
+        return round(ideal + random.gauss(0, noise), 2)
+
+    return signal
+
+
+def whole(signal: Signal) -> Signal:
+    """Report whole numbers, as a CO2 sensor does."""
+    return lambda elapsed_s, random: round(float(signal(elapsed_s, random) or 0))
+
+
+def alternating(*, first: Scalar, then: Scalar, period_s: float, shift: float = 0.0) -> Signal:
+    """Hold `first` for half a period and `then` for the other half."""
+    return lambda elapsed_s, _: first if (elapsed_s / period_s + shift) % 1.0 < 1 / 2 else then
+
+
+def counter(*, start: float, per_hour: float) -> Signal:
+    """Count up evenly, as an energy meter does under constant load."""
+    return lambda elapsed_s, _: round(start + per_hour * elapsed_s / 3600, 3)
+
+
+def _room(number: int, *, shift: float) -> SimulatedAsset:
+    """Make a meeting room: while it is occupied, CO2 and temperature rise."""
+    return SimulatedAsset(
+        id=f"ast-demo-rm{number}",
+        type="at-iaq",
+        name=f"Room {number}",
+        period_s=5.0,
+        signals={
+            "temperature": wave(mean=22.0, swing=1.5, period_s=600, noise=0.05, shift=shift - 1 / 8),
+            "humidity": wave(mean=46.0, swing=6.0, period_s=1200, noise=0.3, shift=shift),
+            "co2": whole(wave(mean=700, swing=250, period_s=600, noise=5, shift=shift - 1 / 8)),
+            "occupancy": alternating(first="occupied", then="vacant", period_s=600, shift=shift),
+        },
+    )
+
+
+DEMO_ASSETS: tuple[SimulatedAsset, ...] = (
+    _room(101, shift=0.0),
+    _room(102, shift=0.3),
+    _room(201, shift=0.55),
+    _room(202, shift=0.8),
+    SimulatedAsset(
+        id="ast-demo-ahu1",
+        type="at-ahu",
+        name="Air-handling unit 1",
+        period_s=3.0,
+        signals={
+            "supply_temperature": wave(mean=16.0, swing=1.0, period_s=300, noise=0.05),
+            "fan_running": alternating(first=True, then=False, period_s=240),
+            "energy": counter(start=18250.0, per_hour=360.0),
+        },
+    ),
+)

@@ -1,0 +1,132 @@
+"""What the demo shows: a live table of all points, and how to subscribe and poll."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from gateway.model import Point, Scalar
+    from gateway.ports import LatestValues
+    from gateway.status import Status
+
+_QUALITY_STYLES = {"good": "green", "held": "yellow", "stale": "yellow", "bad": "red", "forced": "magenta"}
+_WIDTH_WITHOUT_TERMINAL = 120
+_REFRESH_S = 1.0
+_WITHOUT_TERMINAL_S = 5.0
+
+
+class Screen:
+    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew."""
+
+    def __init__(
+        self,
+        *,
+        points: tuple[Point, ...],
+        latest: LatestValues,
+        status: Status,
+        prefix: str,
+        mqtt_port: int,
+        modbus_port: int,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """Take what is shown; `prefix` is that of the MQTT sink."""
+        self._points = points
+        self._latest = latest
+        self._status = status
+        self._clock_ms = clock_ms
+        self._console = Console()
+        self.is_live = self._console.is_terminal
+        if not self.is_live:
+            self._console = Console(width=_WIDTH_WITHOUT_TERMINAL)
+        self._how_to = (
+            f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{prefix}/#'\n"
+            f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
+            "    (zone temperature of room 101)"
+        )
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
+
+    def __enter__(self) -> Self:
+        self._console.print(
+            "A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:"
+        )
+        self._console.print(self._how_to, highlight=False, soft_wrap=True)
+        if self.is_live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        if self.is_live:
+            self._live.stop()
+
+    async def show_until(self, done: asyncio.Future[None]) -> None:
+        """Show the present state again and again, until `done`."""
+        every_s = _REFRESH_S if self.is_live else _WITHOUT_TERMINAL_S
+        while not done.done():
+            await asyncio.wait([done], timeout=every_s)
+            self.show()
+
+    def show(self) -> None:
+        """Show the present state once."""
+        picture = Group(self._table(), Text(self._summary()))
+        if self.is_live:
+            self._live.update(picture, refresh=True)
+        else:
+            self._console.print(picture)
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus"):
+            justify: Literal["left", "right"] = "right" if heading in {"value", "age"} else "left"
+            table.add_column(heading, justify=justify, no_wrap=True)
+        for point in self._points:
+            table.add_row(*self._row(point))
+        return table
+
+    def _row(self, point: Point) -> tuple[str | Text, ...]:
+        update = self._latest.latest(point)
+        if update is None:
+            value, quality, age = "", Text("waiting", style="dim"), ""
+        else:
+            name = update.quality.name.lower()
+            value, quality = show_value(update.value), Text(name, style=_QUALITY_STYLES[name])
+            age = f"{max(0, self._clock_ms() - update.time_ms) // 1000} s"
+        topic = f"{point.site}/{point.tag}/{point.point}" if point.mqtt is not None else ""
+        return point.name, value, point.unit_of_measure or "", quality, age, topic, _register(point)
+
+    def _summary(self) -> str:
+        intake, sinks = self._status.intake, self._status.sinks
+        written = ", ".join(
+            f"{name} {status.state}, {status.written} written" for name, status in sinks.items()
+        )
+        return (
+            f"events: {intake.accepted} accepted, {intake.duplicates} duplicates, {intake.test_events} test"
+            f"; sinks: {written}"
+        )
+
+
+def show_value(value: Scalar) -> str:
+    """Return the value as a person would write it."""
+    return "-" if value is None else str(value)
+
+
+def _register(point: Point) -> str:
+    if not point.registers:
+        return ""
+    first = point.registers[0]
+    bit = "" if first.bit is None else f".{first.bit}"
+    return f"{first.table} {first.address}{bit} {first.type}"

@@ -1,0 +1,110 @@
+"""The users' own checks of their tables: given these readings, expect these values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.config.problems import show
+from gateway.mapping.places import unknown
+from gateway.mapping.table import Expected
+from gateway.model import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.mapping.places import Place
+    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.mapping.table import CaseEntry, Plain
+    from gateway.model import Point, Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a case expects of one point. `place` is where that is written, `file:line:col: path`."""
+
+    name: str
+    value: Scalar
+    quality: Quality | None  # None: good, or bad where no value is expected
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, ready to run. `telemetry` is by telemetry key or path."""
+
+    asset: str
+    telemetry: Mapping[str, Scalar]
+    expect: tuple[Expectation, ...]
+    place: str
+
+
+def compile_case(
+    entry: CaseEntry, place: Place, *, by_name: Mapping[str, Point], by_asset: Mapping[str, AssetPlan]
+) -> Case:
+    """Return the case in a form that can be run; report names of assets and points that do not exist."""
+    asset = entry.given.asset
+    if asset not in by_asset:
+        place.report(unknown("asset", asset, by_asset), "given", "asset")
+    expect = []
+    for name, expected in entry.expect.items():
+        point = by_name.get(name)
+        if point is None:
+            place.report(unknown("point", name, by_name), "expect", name)
+        elif point.asset != asset:
+            place.report(
+                f"is a point of {point.asset or 'the gateway itself'}, not of {asset}", "expect", name
+            )
+        expect.append(_expectation(name, expected, place.text("expect", name)))
+    return Case(asset, entry.given.telemetry, tuple(expect), place.text())
+
+
+def _expectation(name: str, expected: Expected | Plain, place: str) -> Expectation:
+    if isinstance(expected, Expected):
+        return Expectation(name, expected.value, Quality[expected.quality.upper()], place)
+    return Expectation(name, expected, None, place)
+
+
+def run_cases(point_map: PointMap) -> list[str]:
+    """Run every case; return one line per expectation that is not met, each with its place."""
+    return [line for case in point_map.cases for line in _run(case, point_map.by_asset[case.asset])]
+
+
+def _run(case: Case, plan: AssetPlan) -> list[str]:
+    results: dict[str, tuple[Scalar, Quality]] = {}
+    failures = []
+    for key, value in case.telemetry.items():
+        rules = plan.by_key.get(key) or [rule for rule in plan.by_path if rule.point.source == key]
+        if not rules:
+            known = {*plan.by_key, *(rule.point.source for rule in plan.by_path)}
+            failures.append(f"{case.place}: {unknown('reading', key, known)} ({show(key)})")
+        for rule in rules:
+            results[rule.point.name] = rule.convert(value)
+    for expectation in case.expect:
+        failures += _compare(expectation, results.get(expectation.name))
+    return failures
+
+
+def _compare(expectation: Expectation, result: tuple[Scalar, Quality] | None) -> list[str]:
+    if result is None:
+        return [f"{expectation.place}: expected {_shown(expectation.value)}, but nothing given leads here"]
+    value, quality = result
+    wanted = expectation.quality
+    if wanted is None:
+        wanted = Quality.BAD if expectation.value is None else Quality.GOOD
+    if _is_same(value, expectation.value) and quality is wanted:
+        return []
+    expected = f"{_shown(expectation.value)} ({wanted.name.lower()})"
+    return [f"{expectation.place}: expected {expected}, got {_shown(value)} ({quality.name.lower()})"]
+
+
+def _is_same(value: Scalar, expected: Scalar) -> bool:
+    """Compare numbers as far as anyone would write them down; true and 1 are the same."""
+    if isinstance(value, float | int) and isinstance(expected, float | int):
+        return math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
+    return value == expected
+
+
+def _shown(value: Scalar) -> str:
+    return "no value" if value is None else show(value)

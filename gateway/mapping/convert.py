@@ -1,0 +1,180 @@
+"""From what a sensor said to what the building is shown. Pure; compiled once per point into closures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, cast
+
+from gateway.mapping.registers import round_half_away
+from gateway.model import Quality, Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Convert = Callable[[Scalar], tuple[Scalar, Quality]]
+"""Takes a reading's value, gives the point's value and its quality; (None, BAD) where there is no value."""
+
+_UNUSABLE: tuple[Scalar, Quality] = (None, Quality.BAD)
+_LONGEST_EXACT_INTEGER = 20  # characters of a 64-bit integer; anything longer is taken as a float
+
+
+class Take(Enum):
+    """How readings of a point are taken."""
+
+    ANY = "any"  # numbers, text and booleans as they come
+    NUMBER = "number"  # numeric text becomes a number, booleans become 0 and 1
+    SWITCH = "switch"  # likewise, but booleans stay, also where they come as text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What a point does with its readings, in this order: take or map, gain, offset, range, decimals.
+
+    `map` has text keys as written in the table. `range` is lowest and highest, both included; outside
+    of it the quality is bad, or with `clamp` the nearer bound is taken.
+    """
+
+    take: Take = Take.ANY
+    map: Mapping[str, Scalar] | None = None
+    gain: float = 1.0
+    offset: float = 0.0
+    range: tuple[float, float] | None = None
+    clamp: bool = False
+    decimals: int | None = None
+
+    @property
+    def calculates(self) -> bool:
+        """Say whether anything is done that only numbers allow."""
+        return bool(self.gain != 1 or self.offset or self.range or self.decimals is not None)
+
+
+def compile_conversion(conversion: Conversion) -> Convert:
+    """Return the conversion as one function, with only the steps that it needs."""
+    if conversion.map is not None:
+        take = _mapped(conversion.map)
+    else:
+        take = {Take.ANY: _anything, Take.NUMBER: _number, Take.SWITCH: _switch}[conversion.take]
+    if not conversion.calculates:
+        return _taken(take)
+    return _calculated(take, conversion)
+
+
+def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
+    good = Quality.GOOD
+
+    def convert(value: Scalar) -> tuple[Scalar, Quality]:
+        taken = take(value)
+        return _UNUSABLE if taken is None else (taken, good)
+
+    return convert
+
+
+def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Convert:
+    gain, offset, clamp = conversion.gain, conversion.offset, conversion.clamp
+    is_linear = gain != 1 or offset != 0
+    low, high = conversion.range or (-math.inf, math.inf)
+    factor = None if conversion.decimals is None else 10**conversion.decimals
+    good, bad = Quality.GOOD, Quality.BAD
+
+    def convert(value: Scalar) -> tuple[Scalar, Quality]:
+        number = cast("float | None", take(value))
+        if number is None:
+            return _UNUSABLE
+        if is_linear:
+            number = _without_noise(number * gain + offset)
+            if number - number != 0:  # the product was too large for a float
+                return _UNUSABLE
+        quality = good
+        if not low <= number <= high:
+            if clamp:
+                number = low if number < low else high
+            else:
+                quality = bad
+        if factor is not None:
+            number = _rounded(number, factor)
+        return number, quality
+
+    return convert
+
+
+def _without_noise(number: float) -> float:
+    """Drop what binary arithmetic leaves behind: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
+
+    12 significant digits are more than any sensor has and fewer than the 15 a float holds.
+    """
+    return float("%.12g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
+
+
+def _rounded(number: float, factor: int) -> float:
+    """Round to decimals as a person would; whole numbers come out as such, 21 and not 21.0."""
+    scaled = number * factor
+    if scaled - scaled != 0:  # too large to have decimals
+        return number
+    whole = round_half_away(scaled)
+    return whole if factor == 1 else whole / factor
+
+
+def _anything(value: Scalar) -> Scalar:
+    if isinstance(value, float) and value - value != 0:  # NaN and infinity are no values
+        return None
+    return value
+
+
+def _number(value: Scalar) -> float | None:
+    if value.__class__ is float or value.__class__ is int:
+        number = cast("float", value)
+        return number if number - number == 0 else None
+    if isinstance(value, str):
+        return _number_in(value)
+    return None if value is None else int(value)
+
+
+def _switch(value: Scalar) -> Scalar:
+    if value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().lower(), _number_in(value))
+    return _number(value)
+
+
+def _number_in(text: str) -> float | None:
+    """Return the number that a text is; None for anything else, such as "n/a", "21,5", "1_000" or "nan"."""
+    if "_" in text or not text.isascii():
+        return None
+    try:
+        if len(text) <= _LONGEST_EXACT_INTEGER and text.lstrip("+-").isdigit():
+            return int(text)
+        return _finite(float(text))
+    except ValueError:
+        return None
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _mapped(table: Mapping[str, Scalar]) -> Callable[[Scalar], Scalar]:
+    """Look readings up: text as text, booleans under true and false, numbers by value (1.0 under 1).
+
+    Text that is not found is looked up as the number it may be, a boolean as 0 or 1.
+    """
+    by_boolean = {key.lower() == "true": output for key, output in table.items() if key.lower() in _BOOLEANS}
+    by_number = {number: output for key, output in table.items() if (number := _number_in(key)) is not None}
+
+    def look_up(value: Scalar) -> Scalar:
+        if isinstance(value, str):
+            if value in table:
+                return table[value]
+            number = _number_in(value)
+            return None if number is None else by_number.get(number)
+        if (value is True or value is False) and value in by_boolean:
+            return by_boolean[value]
+        return None if value is None else by_number.get(value)
+
+    return look_up
+
+
+_BOOLEANS = frozenset({"true", "false"})

@@ -1,0 +1,40 @@
+"""Explicit paths into an event, `$.data.object.sensors[0].value`, compiled into getters. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gateway.mapping.plan import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.mapping.plan import Missing
+    from gateway.model import Scalar
+
+_PATH = re.compile(r"\$(?:\.[^.\[\]\s]+|\[\d{1,4}\])+")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:
+    """Return the getter from a parsed event body to what stands at the path.
+
+    MISSING where nothing does, None where an object or a list does. Raises ValueError with an example
+    for text that is no path.
+    """
+    if not _PATH.fullmatch(path):
+        raise ValueError("a path into the event is written like $.data.object.sensors[0].value")
+    steps: list[str | int] = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
+
+    def get(body: Any) -> Scalar | Missing:
+        for step in steps:
+            if isinstance(body, str):  # has indexes too, but no parts
+                return MISSING
+            try:
+                body = body[step]
+            except (LookupError, TypeError):
+                return MISSING
+        return None if isinstance(body, dict | list) else body
+
+    return get

@@ -1,0 +1,75 @@
+"""Where things are written in the tables, for messages about what the compiler finds."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.config.decode import MISSING
+from gateway.config.problems import path_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.config.decode import Document
+    from gateway.mapping.table import Table
+
+Steps = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One value in one table."""
+
+    document: Document[Table]
+    path: Steps
+
+    def __str__(self) -> str:
+        return str(self.document.location(self.path))
+
+    def report(self, message: str, *steps: str | int) -> None:
+        """Note a problem with what stands at `steps` below this place, and show a single value."""
+        path = (*self.path, *steps)
+        value = self.document.written(path)
+        shown = MISSING if isinstance(value, dict | list) else value
+        self.document.problems.append(self.document.problem(path, message, shown))
+
+    def text(self, *steps: str | int) -> str:
+        """Return `file:line:col: path` of what stands at `steps` below this place."""
+        path = (*self.path, *steps)
+        return f"{self.document.location(path)}: {path_text(path)}"
+
+    def has(self, *steps: str | int) -> bool:
+        """Say whether anything is written at `steps` below this place."""
+        return self.document.written((*self.path, *steps)) is not MISSING
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The places whose keys make up one point: what an asset overrides, if anything, then the point."""
+
+    places: tuple[Place, ...]
+
+    @property
+    def bottom(self) -> Place:
+        """The place of the point itself."""
+        return self.places[-1]
+
+    def place_of(self, *steps: str | int) -> Place:
+        """Return the layer that wrote the key at `steps`; the point itself where none did."""
+        return next((place for place in self.places if place.has(*steps)), self.bottom)
+
+    def report(self, message: str, *steps: str | int) -> None:
+        """Note a problem with the key at `steps` where it is written."""
+        self.place_of(*steps).report(message, *steps)
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the message about a name that stands for nothing, with the one that may be meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"there is no {what} of this name, did you mean `{close[0]}`?"
+    few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")  # noqa: PLR2004 - as many as a line takes
+    return f"there is no {what} of this name" + (f"; known: {few}" if names else "")

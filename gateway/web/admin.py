@@ -1,0 +1,45 @@
+"""The admin server: is it alive, is it ready, and what does it know about itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.status import Status
+
+
+def admin_application(*, status: Status, problems: Callable[[], list[str]]) -> web.Application:
+    """Return the application. `problems` says why the gateway is not alive; empty while it makes progress."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        found = problems()
+        return _json({"healthy": not found, "problems": found}, code=503 if found else 200)
+
+    async def readyz(_: web.Request) -> web.Response:
+        reasons = unready(status)
+        return _json({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
+
+    async def show_status(_: web.Request) -> web.Response:
+        return _json(status.snapshot())
+
+    application = web.Application()
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)
+    application.router.add_get("/api/status", show_status)
+    return application
+
+
+def unready(status: Status) -> list[str]:
+    """Return why events would not be accepted now. A sink that is away is no reason: the journal keeps."""
+    reasons = [] if status.ready else ["starting or stopping"]
+    journal = status.journal.get("state", "ok")
+    return reasons if journal == "ok" else [*reasons, journal]
+
+
+def _json(document: object, *, code: int = 200) -> web.Response:
+    return web.Response(status=code, body=orjson.dumps(document), content_type="application/json")

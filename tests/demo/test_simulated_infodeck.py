@@ -1,0 +1,211 @@
+"""The simulated Infodeck, judged by a real HTTP server that checks what Infodeck's documentation says."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from itertools import pairwise
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import yaml
+from aiohttp import web
+
+from gateway.demo.assets import DEMO_ASSETS
+from gateway.demo.infodeck import SimulatedInfodeck
+from gateway.events import parse_event, read_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+SECRET = b"demo-signing-secret"
+ORGANIZATION = "o-demo"
+BY_ID = {asset.id: asset for asset in DEMO_ASSETS}
+
+
+class Receiver:
+    """A webhook endpoint that keeps what it got and refuses the first `refuse` attempts with 503."""
+
+    def __init__(self, *, refuse: int = 0) -> None:
+        self.url = ""
+        self.refuse = refuse
+        self.requests: list[tuple[dict[str, Any], bytes, str]] = []
+        self._changed = asyncio.Condition()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Note the request and answer as a gateway would."""
+        assert request.content_type == "application/json"
+        body = await request.read()
+        self.requests.append((orjson.loads(body), body, request.headers["x-infodeck-signature"]))
+        async with self._changed:
+            self._changed.notify_all()
+        if len(self.requests) <= self.refuse:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        return web.json_response({"received": True})
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the requests so far satisfy `condition`."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(condition)
+
+    def types(self) -> list[str]:
+        """Return the event types in order of arrival."""
+        return [event["type"] for event, _, _ in self.requests]
+
+
+@asynccontextmanager
+async def listening(receiver: Receiver) -> AsyncIterator[Receiver]:
+    """Serve `receiver` on a free loopback port."""
+    application = web.Application()
+    application.router.add_post("/webhooks/infodeck", receiver.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        receiver.url = f"http://{host}:{port}/webhooks/infodeck"
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Return as soon as `condition` holds; fail if it does not within five seconds."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("not within five seconds")
+
+
+def simulated(url: str, **options: Any) -> SimulatedInfodeck:
+    """Make a simulation fast enough for a test; without surprises unless `options` ask for them."""
+    calm: dict[str, Any] = {"rate": 100.0, "duplicate_share": 0.0, "test_event": False, "first_retry_s": 0.01}
+    return SimulatedInfodeck(
+        url=url, secret=SECRET, organization=ORGANIZATION, assets=DEMO_ASSETS, **calm | options
+    )
+
+
+async def test_every_delivery_is_signed_over_its_raw_body() -> None:
+    """`v1` is HMAC-SHA256 of "t.body" under the secret, and `t` is now."""
+    async with listening(Receiver()) as receiver, simulated(receiver.url):
+        await receiver.until(lambda: len(receiver.requests) >= 10)
+    for _, body, header in receiver.requests:
+        timestamp, digest = (part.split("=")[1] for part in header.split(","))
+        expected = hmac.new(SECRET, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+        assert header == f"t={timestamp},v1={expected}"
+        assert digest == expected
+        assert abs(time.time() - int(timestamp)) < 5
+
+
+async def test_events_have_the_documented_envelope_and_every_reading() -> None:
+    """Each asset reports all its keys in an `asset.telemetry.updated` that the gateway can read."""
+    async with listening(Receiver()) as receiver, simulated(receiver.url):
+        await receiver.until(
+            lambda: {event["data"]["object"]["id"] for event, _, _ in receiver.requests} == set(BY_ID)
+        )
+    for event, body, _ in receiver.requests:
+        assert event["id"].startswith("evt_")
+        assert event["organizationId"] == ORGANIZATION
+        assert event["livemode"] is True
+        assert abs(time.time() - event["created"]) < 5
+        telemetry = read_telemetry(parse_event(body, received_ms=int(time.time() * 1000)))
+        assert telemetry is not None
+        asset = BY_ID[telemetry.asset]
+        assert event["data"]["object"]["assetTypeId"] == asset.type
+        assert {reading.key for reading in telemetry.readings} == set(asset.signals)
+        assert all(reading.value is not None for reading in telemetry.readings)
+
+
+async def test_an_event_is_sent_again_until_it_is_answered_with_200() -> None:
+    """After two 503 the same events come again, and all are delivered in the end."""
+    async with (
+        listening(Receiver(refuse=2)) as receiver,
+        simulated(receiver.url, rate=0.1) as infodeck,
+    ):
+        await receiver.until(lambda: len(receiver.requests) >= len(DEMO_ASSETS) + 2)
+        await eventually(lambda: infodeck.deliveries.delivered == len(DEMO_ASSETS))
+        sent = Counter(event["id"] for event, _, _ in receiver.requests)
+        assert len(sent) == len(DEMO_ASSETS)
+        assert sum(sent.values()) == len(DEMO_ASSETS) + 2
+        assert (infodeck.deliveries.failed, infodeck.deliveries.given_up) == (2, 0)
+
+
+async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_up(
+    unused_tcp_port: int,
+) -> None:
+    """Nobody listens: attempts at 0, 0.05, 0.15 and 0.35 s, and no more within the half second."""
+    async with simulated(
+        f"http://127.0.0.1:{unused_tcp_port}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
+    ) as infodeck:
+        await eventually(lambda: infodeck.deliveries.given_up == len(DEMO_ASSETS))
+        assert infodeck.deliveries.failed == 4 * len(DEMO_ASSETS)
+        assert infodeck.deliveries.delivered == 0
+
+
+async def test_some_events_come_twice_and_a_test_event_first() -> None:
+    """With `duplicate_share` 1 every event comes twice; `webhook.test` is marked as a test."""
+    async with (
+        listening(Receiver()) as receiver,
+        simulated(receiver.url, rate=0.001, duplicate_share=1.0, test_event=True) as infodeck,
+    ):
+        await receiver.until(lambda: len(receiver.requests) >= 2 * (len(DEMO_ASSETS) + 1))
+        assert infodeck.deliveries.duplicates == len(DEMO_ASSETS) + 1
+    assert set(Counter(event["id"] for event, _, _ in receiver.requests).values()) == {2}
+    (test, *_), *_ = [row for row in receiver.requests if row[0]["type"] == "webhook.test"]
+    assert receiver.types()[0] == "webhook.test"
+    assert test["isTest"] is True
+    assert test["livemode"] is False
+
+
+async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    """Leaving the context stops all reports and retries at once, without a word."""
+    async with listening(Receiver(refuse=1000)) as receiver:
+        async with simulated(receiver.url):
+            await receiver.until(lambda: len(receiver.requests) >= 5)
+        seen = len(receiver.requests)
+        await asyncio.sleep(0.2)
+        assert len(receiver.requests) - seen <= len(DEMO_ASSETS)  # what was under way
+    assert not caplog.records
+
+
+def test_readings_move_slowly_and_stay_plausible() -> None:
+    """Within five seconds no room's temperature jumps by a degree, and a day stays in human bounds."""
+    random = Random(1)
+    room = DEMO_ASSETS[0]
+    day = [room.telemetry(elapsed_s, random) for elapsed_s in range(0, 24 * 3600, 5)]
+    temperatures = [float(report["temperature"] or 0) for report in day]
+    assert all(abs(now - then) < 1 for then, now in pairwise(temperatures))
+    assert all(15 < temperature < 30 for temperature in temperatures)
+    assert all(300 < int(report["co2"] or 0) < 1200 for report in day)
+    assert all(20 < float(report["humidity"] or 0) < 80 for report in day)
+    assert {report["occupancy"] for report in day} == {"vacant", "occupied"}
+
+
+def test_the_energy_counter_never_falls() -> None:
+    """The AHU's meter only counts up, whatever the noise elsewhere."""
+    random = Random(1)
+    energy = [float(BY_ID["ast-demo-ahu1"].telemetry(s, random)["energy"] or 0) for s in range(0, 3600, 3)]
+    assert energy == sorted(energy)
+    assert energy[-1] > energy[0]
+
+
+def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> None:
+    """Whatever the table asks for is simulated, and whatever is simulated is in the table."""
+    table = yaml.safe_load(files("gateway.demo").joinpath("mappings", "demo.yaml").read_text())
+    asked: dict[str, set[str]] = {}
+    for asset in table["assets"]:
+        points = table["templates"][asset["use"]]["points"].values()
+        asked[asset["id"]] = {point["from"] for point in points if not point["from"].startswith("$")}
+        assert table["templates"][asset["use"]]["match"] == {"asset_type": BY_ID[asset["id"]].type}
+    for point in table["points"]:
+        asked.setdefault(point["asset"], set()).add(point["from"])
+    assert asked == {asset.id: set(asset.signals) for asset in DEMO_ASSETS}

@@ -1,0 +1,208 @@
+"""The users' own cases, and the list that is handed to the BMS engineer."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.point_tables import EXAMPLES, HEAD, PREFIXES, load_good_tables, load_tables
+
+from gateway.cli import points as points_command
+from gateway.cli import test as test_command
+from gateway.errors import CommandError
+from gateway.mapping.cases import run_cases
+from gateway.mapping.listing import COLUMNS, list_points, render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SINKS = """{
+  bms: {type: mqtt, url: 'mqtt://127.0.0.1:1883'},
+  regs: {type: modbus_server, listen: '127.0.0.1:5020'},
+}"""
+TABLE = f"""{HEAD}points:
+  - {{tag: X, point: T, asset: a, from: t, unit: degC, range: [0, 50], description: "A | B, C"}}
+  - {{tag: X, point: S, asset: a, from: $.data.s, mqtt: false, modbus: {{modicon: 410001, type: string(5)}}}}
+  - tag: X
+    point: F
+    asset: b
+    from: f
+    mqtt: {{topic: f}}
+    modbus: {{register: 9, type: int32, scale: 2}}
+  - {{tag: X, point: B, asset: b, from: f, modbus: [{{register: 8, bit: 4}}, {{table: coil, register: 99}}]}}
+"""
+
+
+def case(asset: str, telemetry: str, expect: str) -> str:
+    """Return the table with one case; what it expects is on line 16."""
+    given = f"{{asset: {asset}, telemetry: {{{telemetry}}}}}"
+    return f"{TABLE}cases:\n  - given: {given}\n    expect: {{{expect}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "expect"),
+    [
+        ("t: 21.5", "X/T: 21.5"),
+        ("t: '21.5'", "X/T: 21.5"),
+        ("t: 0.1", "X/T: 0.10000000000000001"),
+        ("t: 85", "X/T: {value: 85, quality: bad}"),
+        ("t: n/a", "X/T: null"),
+        ("t: 21.5", "X/T: {value: 21.5, quality: good}"),
+        ("$.data.s: on", "X/S: on"),
+        ("t: true", "X/T: true"),
+    ],
+)
+def test_a_case_that_holds_is_silent(tmp_path: Path, telemetry: str, expect: str) -> None:
+    """Values, values with quality, no value, and readings by path can be expected."""
+    assert run_cases(load_good_tables(tmp_path, case("a", telemetry, expect))) == []
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "expect", "line"),
+    [
+        ("t: 21.5", "X/T: 21.4", "a.yaml:16:19: cases[0].expect.X/T: expected 21.4 (good), got 21.5 (good)"),
+        ("t: 85", "X/T: 85", "cases[0].expect.X/T: expected 85 (good), got 85 (bad)"),
+        ("t: 21.5", "X/T: null", "expected no value (bad), got 21.5 (good)"),
+        ("t: 21.5", "X/S: on", 'expected "on", but nothing given leads here'),
+        (
+            "tt: 21.5, t: 1",
+            "X/T: 1",
+            "a.yaml:15:5: cases[0]: there is no reading of this name, did you mean `t`?",
+        ),
+    ],
+)
+def test_a_case_that_fails_is_located(tmp_path: Path, telemetry: str, expect: str, line: str) -> None:
+    """What was expected and what came is said at the expectation."""
+    (failure,) = run_cases(load_good_tables(tmp_path, case("a", telemetry, expect)))
+    assert line in failure
+
+
+@pytest.mark.parametrize(
+    ("asset", "expect", "problem"),
+    [
+        ("aa", "X/T: 1", "cases[0].given.asset: there is no asset of this name, did you mean `a`?"),
+        ("a", "X/U: 1", "cases[0].expect.X/U: there is no point of this name, did you mean `X/"),
+        ("a", "X/F: 1", "cases[0].expect.X/F: is a point of b, not of a"),
+        (
+            "a",
+            "X/T: {value: 1, quality: fine}",
+            "cases[0].expect.X/T.quality: one of good or bad is expected",
+        ),
+    ],
+)
+def test_a_case_about_nothing_is_refused(tmp_path: Path, asset: str, expect: str, problem: str) -> None:
+    """A case that names an asset or point that is not there is a problem of the table."""
+    _, problems = load_tables(tmp_path, case(asset, "t: 1", expect))
+    assert any(problem in line for line in problems)
+
+
+def test_every_register_has_a_row(tmp_path: Path) -> None:
+    """A row tells where a point is: topic with prefix, PDU address, 1-based number, five or six digits."""
+    rows = list_points(load_good_tables(tmp_path, TABLE), prefixes=PREFIXES)
+    shown = [
+        (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
+        for row in rows
+    ]
+    assert shown == [
+        ("X/T", "gw/v1/hq/X/T", None, None, None, None, None),
+        ("X/S", None, 10000, 10001, "410001", "string(6)", 3),
+        ("X/F", "f", 9, 10, "30010", "int32", 2),
+        ("X/B", "gw/v1/hq/X/B", 8, 9, "30009", "bit", 1),
+        ("X/B", "gw/v1/hq/X/B", 99, 100, "00100", "bit", 1),
+    ]
+    assert [(row["order"], row["scale"], row["bit"]) for row in rows[2:]] == [
+        ("ABCD", 2, None), (None, None, 4), (None, None, None),
+    ]  # fmt: skip
+
+
+def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
+    """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
+    rows = list_points(load_good_tables(tmp_path, TABLE), prefixes=PREFIXES)
+    assert json.loads(render(rows, form="json")) == rows
+    parsed = list(csv.DictReader(io.StringIO(render(rows, form="csv"))))
+    assert tuple(parsed[0]) == COLUMNS
+    assert [(row["modicon"], row["description"]) for row in parsed][:2] == [("", "A | B, C"), ("410001", "")]
+    table = render(rows, form="table").splitlines()
+    assert table[0].split() == [
+        "point", "in", "topic", "sink", "unit", "table", "PDU", "modicon", "type", "order", "scale", "bit",
+    ]  # fmt: skip
+    assert len(table) == 6
+    assert len({line.count(" | ") for line in render(rows, form="md").splitlines()}) == 1
+
+
+def write_config(folder: Path, table: str, *, sinks: str = SINKS) -> Path:
+    """Write settings beside a folder of one table; return the settings' path."""
+    (folder / "mappings").mkdir()
+    (folder / "mappings" / "hq.yaml").write_text(table, encoding="utf-8")
+    config = folder / "gateway.yaml"
+    config.write_text(
+        f"infodeck: {{organization: o-1}}\nintake: {{signing_secrets: [{{env: S}}]}}\n"
+        f"sinks: {sinks}\nmappings: mappings\n",
+        encoding="utf-8",
+    )
+    return config
+
+
+def run_command(command: Any, *arguments: str | Path) -> int:
+    """Run a command as the program does."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    code = command.run(parser.parse_args([str(argument) for argument in arguments]))
+    assert isinstance(code, int)
+    return code
+
+
+def test_the_points_command_prints_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`gateway points` prints what the settings and tables say, and exits with 0."""
+    config = write_config(tmp_path, TABLE)
+    assert run_command(points_command, "-c", config, "--format", "csv") == 0
+    assert "X,F,X/F,,,b,f,f,regs,1,input,9,10,30010,2,int32,ABCD,2," in capsys.readouterr().out
+
+
+def test_the_test_command_tells_by_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`gateway test` exits with 0 while every case holds, and with 1 and the places where one does not."""
+    config = write_config(tmp_path, case("a", "t: 21.5", "X/T: 21.5"))
+    assert run_command(test_command, "-c", config) == 0
+    assert capsys.readouterr().out == "cases: 1, expectations: 1, failures: 0\n"
+    (tmp_path / "mappings" / "hq.yaml").write_text(case("a", "t: 21.5", "X/T: 22"), encoding="utf-8")
+    assert run_command(test_command, "-c", config) == 1
+    assert "hq.yaml:16:19: cases[0].expect.X/T: expected 22 (good)" in capsys.readouterr().err
+
+
+def test_commands_report_settings_and_tables_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Problems of the settings do not hide those of the tables, which still know the sinks by name."""
+    sinks = SINKS.replace("url:", "user: 7, url:")
+    config = write_config(
+        tmp_path, f"{TABLE}  - {{tag: X, point: Q, asset: a, from: q, gain: 0}}\n", sinks=sinks
+    )
+    with pytest.raises(CommandError, match="2 problems in"):
+        run_command(test_command, "-c", config)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert "gateway.yaml:4:" in lines[0]
+    assert "hq.yaml:14:" in lines[1]
+
+
+@pytest.mark.parametrize("sinks", ["{bms: {type: mqqt}}", "{bms: {type: []}}", "[]"])
+def test_sinks_that_are_no_sinks_are_the_only_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sinks: str
+) -> None:
+    """While it is not known which sinks there are, no point is blamed for naming one."""
+    config = write_config(tmp_path, TABLE, sinks=sinks)
+    with pytest.raises(CommandError, match="1 problem in"):
+        run_command(test_command, "-c", config)
+    assert "gateway.yaml:3:" in capsys.readouterr().err
+
+
+def test_the_shipped_settings_and_examples_go_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example settings, with the example tables, load, list every point, and pass their cases."""
+    config = EXAMPLES.parent / "config" / "gateway.yaml"
+    assert run_command(test_command, "-c", config) == 0
+    assert run_command(points_command, "-c", config) == 0
+    assert "AHU-1/KWH" in capsys.readouterr().out

@@ -1,0 +1,198 @@
+"""From readings to values: numbers, text, booleans, maps, arithmetic, range."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.mapping.convert import Conversion, Take, compile_conversion
+from gateway.mapping.paths import compile_path
+from gateway.mapping.plan import MISSING
+from gateway.model import Quality
+
+if TYPE_CHECKING:
+    from gateway.model import Scalar
+
+GOOD, BAD = Quality.GOOD, Quality.BAD
+NUMBER = Conversion(take=Take.NUMBER)
+SWITCH = Conversion(take=Take.SWITCH)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=30)
+
+
+@pytest.mark.parametrize(
+    ("conversion", "value", "expected"),
+    [
+        (Conversion(), 21.5, 21.5),
+        (Conversion(), "cooling", "cooling"),
+        (Conversion(), True, True),
+        (Conversion(), "21.5", "21.5"),
+        (NUMBER, 21.5, 21.5),
+        (NUMBER, "21.5", 21.5),
+        (NUMBER, " 640 ", 640),
+        (NUMBER, "-1e3", -1000),
+        (NUMBER, True, 1),
+        (NUMBER, False, 0),
+        (NUMBER, "18446744073709551615", 18446744073709551615),
+        (SWITCH, True, True),
+        (SWITCH, "False", False),
+        (SWITCH, "1", 1),
+        (Conversion(take=Take.NUMBER, gain=0.1), 215, 21.5),
+        (Conversion(take=Take.NUMBER, offset=-0.4), 21.8, 21.4),
+        (Conversion(take=Take.NUMBER, gain=1.8, offset=32), 21.5, 70.7),
+        (Conversion(take=Take.NUMBER, gain=2, offset=1), 9007199254740993, 18014398509481987),
+        (Conversion(take=Take.NUMBER, gain=10), True, 10),
+        (Conversion(take=Take.NUMBER, decimals=1), 21.45, 21.5),
+        (Conversion(take=Take.NUMBER, decimals=1), -21.45, -21.5),
+        (Conversion(take=Take.NUMBER, decimals=2), 1e300, 1e300),
+        (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), 99.5, 50),
+        (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), -3, 0),
+        (Conversion(take=Take.NUMBER, range=(0, 50)), 50, 50),
+        (Conversion(take=Take.NUMBER, gain=10, range=(0, 50)), 5, 50),
+    ],
+)
+def test_readings_become_values(conversion: Conversion, value: Scalar, expected: Scalar) -> None:
+    """A usable reading gives its value in good quality, of the type that a receiver expects."""
+    converted, quality = compile_conversion(conversion)(value)
+    assert (converted, quality) == (expected, GOOD)
+    assert isinstance(converted, bool) == isinstance(expected, bool)
+
+
+@pytest.mark.parametrize(
+    "value", [None, math.nan, math.inf, "n/a", "21,5", "", "nan", "inf", "1_000", "٣", "1e999"]
+)
+@pytest.mark.parametrize("conversion", [NUMBER, SWITCH, Conversion(take=Take.NUMBER, gain=2, range=(0, 1))])
+def test_what_is_no_number_is_bad(conversion: Conversion, value: Scalar) -> None:
+    """Where a number is needed, null, NaN, infinity and other text are no value, of bad quality."""
+    assert compile_conversion(conversion)(value) == (None, BAD)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, -math.inf])
+def test_what_is_no_value_at_all_is_bad(value: Scalar) -> None:
+    """Also where anything is taken as it comes, null, NaN and infinity are no value."""
+    assert compile_conversion(Conversion())(value) == (None, BAD)
+
+
+def test_outside_the_range_the_value_is_kept_and_bad() -> None:
+    """A reading outside of `range` stays visible, in bad quality; decimals apply to it too."""
+    convert = compile_conversion(Conversion(take=Take.NUMBER, range=(-20, 60), decimals=1))
+    assert convert(85.04) == (85.0, BAD)
+    assert convert(-20.01) == (-20.0, BAD)
+
+
+def test_arithmetic_beyond_floats_is_bad() -> None:
+    """A product too large for a float is no value, not infinity."""
+    assert compile_conversion(Conversion(take=Take.NUMBER, gain=1e10))(1e300) == (None, BAD)
+
+
+def test_no_decimals_give_a_whole_number() -> None:
+    """`decimals: 0` shows 400, not 400.0."""
+    value, _ = compile_conversion(Conversion(take=Take.NUMBER, gain=1000, decimals=0))(0.4)
+    assert repr(value) == "400"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("vacant", (0, GOOD)),
+        ("Vacant", (None, BAD)),
+        (True, ("yes", GOOD)),
+        (False, ("zero", GOOD)),
+        ("true", ("yes", GOOD)),
+        (1, ("one", GOOD)),
+        (1.0, ("one", GOOD)),
+        ("1", ("one", GOOD)),
+        ("1.0", ("one", GOOD)),
+        (2, (None, BAD)),
+        ("off", (None, BAD)),
+        (None, (None, BAD)),
+        (math.nan, (None, BAD)),
+    ],
+)
+def test_a_map_is_looked_up_as_a_person_reads_it(value: Scalar, expected: tuple[Scalar, Quality]) -> None:
+    """Text is found as text, numbers by value, booleans under true/false or else 1/0; the rest is bad."""
+    table: dict[str, Scalar] = {"vacant": 0, "true": "yes", "1": "one", "0": "zero", "off": None}
+    assert compile_conversion(Conversion(map=table))(value) == expected
+
+
+def test_a_mapped_value_goes_on_through_gain_and_range() -> None:
+    """What the map gives is treated like a reading."""
+    convert = compile_conversion(
+        Conversion(take=Take.NUMBER, map={"low": 1, "high": 9}, gain=10, offset=5, range=(0, 50))
+    )
+    assert convert("low") == (15, GOOD)
+    assert convert("high") == (95, BAD)
+
+
+conversions = st.builds(
+    Conversion,
+    take=st.sampled_from(Take),
+    gain=st.sampled_from([1, -1, 0.1, 1000, 1e300]),
+    offset=st.sampled_from([0, -0.4, 1e300]),
+    range=st.none() | st.just((-20, 60)),
+    clamp=st.booleans(),
+    decimals=st.none() | st.integers(0, 9),
+).filter(lambda conversion: conversion.take is not Take.ANY or not conversion.calculates)
+
+
+@given(value=scalars, conversion=conversions)
+def test_no_reading_breaks_a_conversion(value: Scalar, conversion: Conversion) -> None:
+    """Whatever arrives gives a finite value or none, good only with a value and inside the range."""
+    converted, quality = compile_conversion(conversion)(value)
+    if isinstance(converted, float):
+        assert math.isfinite(converted)
+    assert (converted is None) <= (quality is BAD)
+    if conversion.range and quality is GOOD:
+        assert isinstance(converted, float | int)
+        assert conversion.range[0] <= converted <= conversion.range[1]
+
+
+@given(tenths=st.integers(-10_000, 10_000), offset=st.integers(-100, 100))
+def test_arithmetic_leaves_no_noise(tenths: int, offset: int) -> None:
+    """Sums of decimal numbers read as decimal arithmetic has them: 21.8 - 0.4 is 21.4."""
+    convert = compile_conversion(Conversion(take=Take.NUMBER, offset=offset / 10))
+    value, _ = convert(tenths / 10)
+    assert Decimal(repr(value)) == (Decimal(tenths) + Decimal(offset)) / 10
+
+
+@given(value=finite)
+def test_plain_numbers_stay_as_they_are(value: float) -> None:
+    """Without arithmetic, not a bit of a number changes."""
+    assert compile_conversion(NUMBER)(value) == (value, GOOD)
+
+
+BODY = {"data": {"object": {"a": [{"b": 1.5}, None], "name": "x", "x-y": True}}}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("$.data.object.a[0].b", 1.5),
+        ("$.data.object.x-y", True),
+        ("$.data.object.a[1]", None),
+        ("$.data.object.a[2]", MISSING),
+        ("$.data.object.a.b", MISSING),
+        ("$.data.object.name[0]", MISSING),
+        ("$.data.object.name.b", MISSING),
+        ("$.data[0]", MISSING),
+        ("$.data.object.a[1].b", MISSING),
+        ("$.nothing", MISSING),
+        ("$.data.object.a", None),
+        ("$.data.object", None),
+    ],
+)
+def test_paths_lead_to_values(path: str, expected: object) -> None:
+    """A path finds the value; nothing there is no reading; an object or list there is no usable value."""
+    assert compile_path(path)(BODY) is expected or compile_path(path)(BODY) == expected
+
+
+@pytest.mark.parametrize("path", ["$", "$.", "$..a", "$.a[x]", "$.a[-1]", "$.a b", "$.a[", "a.b"])
+def test_what_is_no_path_is_refused(path: str) -> None:
+    """A mistyped path is answered with an example."""
+    with pytest.raises(ValueError, match=r"written like \$\.data"):
+        compile_path(path)

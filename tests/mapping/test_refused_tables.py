@@ -1,0 +1,205 @@
+"""What is refused about assets, templates, files and folders: where, and in which words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import HEAD, load_tables, table_of_points
+
+from gateway.mapping.compiler import load_point_map
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+BARE = "schema: gateway.points/1\nsite: hq\n"
+TEMPLATE = f"""{HEAD}templates:
+  t:
+    stride: 4
+    points:
+      A: {{from: a, modbus: {{register: 0, type: float32}}}}
+      B: {{from: b, modbus: {{register: 2, type: int16}}}}
+assets:
+  - {{id: one, tag: X1, use: t, base: 0}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asset", "problem"),
+    [
+        (
+            "id: two, tag: X2, use: tt, base: 4",
+            "assets[1].use: there is no template of this name, did you mean `t`?",
+        ),
+        (
+            "id: two, tag: X2, use: t",
+            "assets[1]: `base` is required: registers of the template t are relative",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 65534",
+            "assets[1].base: X2/B would end at register 65536, the last is",
+        ),
+        ("id: two, tag: X2, use: t, base: 65536", "assets[1].base: must be at most 65535"),
+        ("id: one, tag: X2, use: t, base: 4", "assets[1].id: this asset is already at a.yaml:11:5"),
+        ("id: two, tag: X1, use: t, base: 4", "assets[1].tag: this tag is already at a.yaml:11:5"),
+        (
+            "id: two, tag: X2, use: t, base: 1",
+            "register 1-2 of unit 1 on regs for X2/A overlaps X1/A at a.yaml:11:5",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 4, points: {AA: {gain: 2}}",
+            "assets[1].points.AA: there is no point of this name, did you mean `A`? (template t)",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 4, points: {B: {modbus: {register: 4}}}",
+            "assets[1].points.B.modbus.register: ends at register 4, beyond the template's stride of 4 (4)",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 4, points: {B: {range: [-40000, 0]}}",
+            "assets[1].points.B.range[0]: does not fit its register: -40000 is beyond int16",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 4, points: {B: {modbus: {order: CDAB}}}",
+            "assets[1].points.B.modbus.order: int16 has no order",
+        ),
+        (
+            "id: two, tag: X2, use: t, base: 4, points: {B: {modbus: {register: 1}}}",
+            "points.B.modbus: input register 5 of unit 1 on regs for X2/B overlaps X2/A at a.yaml:8:10",
+        ),
+        ("id: two, tag: X2, use: t, base: 4, auto: true", "assets[1].auto: unknown key"),
+    ],
+)
+def test_an_asset_with_a_problem_is_refused(tmp_path: Path, asset: str, problem: str) -> None:
+    """What is wrong with an asset, or with what it overrides, is said once, on the asset's line."""
+    _, problems = load_tables(tmp_path, f"{TEMPLATE}  - {{{asset}}}\n")
+    assert len(problems) == 1
+    shown = problems[0].replace(f"{tmp_path}/", "")
+    assert shown.startswith("a.yaml:12:")
+    assert problem in shown
+
+
+def test_a_template_is_blamed_once_however_many_assets_use_it(tmp_path: Path) -> None:
+    """A clash inside of a template is one problem, at the template, not one per asset."""
+    table = TEMPLATE.replace("register: 2", "register: 1") + "  - {id: two, tag: X2, use: t, base: 8}\n"
+    _, problems = load_tables(tmp_path, table)
+    assert len(problems) == 1
+    assert problems[0].startswith("a.yaml:9:28: templates.t.points.B.modbus: input register 1 of unit 1")
+
+
+def test_a_template_point_beyond_the_stride_is_refused(tmp_path: Path) -> None:
+    """A point must end within the registers that the template keeps for an asset."""
+    _, problems = load_tables(tmp_path, TEMPLATE.replace("register: 0", "register: 3"))
+    assert len(problems) == 1
+    assert (
+        "templates.t.points.A.modbus.register: ends at register 4, beyond the template's stride of 4 (3)"
+        in (problems[0])
+    )
+
+
+def test_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
+    """Ids, tags, templates, names, topics, registers and the heartbeat are unique across all files."""
+    table = (
+        TEMPLATE + "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 90, type: int16}}\n"
+    )
+    table += "system: {heartbeat: {every: 10s, modbus: {register: 99, type: uint16}}}\n"
+    _, problems = load_tables(tmp_path, table, table)
+    shown = [problem.replace(f"{tmp_path}/", "") for problem in problems]
+    assert shown == [
+        "b.yaml:6:5: templates.t: a template of this name is already at a.yaml:6:5",
+        'b.yaml:11:10: assets[0].id: this asset is already at a.yaml:11:5 ("one")',
+        'b.yaml:11:20: assets[0].tag: this tag is already at a.yaml:11:5 ("X1")',
+        'b.yaml:13:21: points[0].point: a point named Y/P is already at a.yaml:13:5 ("P")',
+        "b.yaml:14:21: system.heartbeat: there is one for the whole gateway, already at a.yaml:14:21",
+    ]
+
+
+def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
+    """Two files that put points in one place are told apart by file, line and column."""
+    first = table_of_points("tag: X, point: A, mqtt: {topic: x}, modbus: {register: 1, type: int16}")
+    _, problems = load_tables(tmp_path, first, first.replace("point: A", "point: B"))
+    assert len(problems) == 2
+    assert all(problem.startswith("b.yaml:5:") for problem in problems)
+    assert all("X/A at " in problem and "a.yaml:5:5" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("schema: gateway.points/2\nsite: hq\n", "a.yaml:1:9: schema: this version reads gateway.points/1"),
+        ("site: hq\n", "a.yaml:1:1: schema: this key is required"),
+        (f"{BARE}tags: {{}}\n", "a.yaml:3:1: tags: unknown key"),
+        (
+            "schema: gateway.points/1\nsite: hq\ndefaults: {modbus: {to: rgs}}\n",
+            "defaults.modbus.to: there is no sink",
+        ),
+        (
+            "schema: gateway.points/1\nsite: hq\ndefaults: {mqtt: {to: [regs]}}\n",
+            "defaults.mqtt.to[0]: this sink is",
+        ),
+        (
+            f"{HEAD}templates: {{t: {{points: {{A: {{unit: V}}}}}}}}\n",
+            "templates.t.points.A.from: this key is required",
+        ),
+        (f"{HEAD}templates: {{t: {{points: {{}}}}}}\n", "templates.t.points: needs 1 or more entries"),
+        (
+            f"{HEAD}system: {{heartbeat: {{every: 0s, modbus: {{register: 1, type: int16}}}}}}\n",
+            "system.heartbeat.every: must be more than 0s",
+        ),
+        (
+            f"{HEAD}system: {{heartbeat: {{every: 1s, modbus: {{register: 1, bit: 0}}}}}}\n",
+            "system.heartbeat.modbus: the heartbeat counts up to 32767: a bit holds 0, 1, true",
+        ),
+        (
+            f"{BARE}points: [{{tag: X, point: P, asset: a, from: t, modbus: {{table: coil, register: 1}}}}]",
+            "points[0].modbus: `to` is required: the name of a Modbus sink, here or under defaults",
+        ),
+        (
+            f"{BARE}points: [{{tag: X, point: P, asset: a, from: t, modbus: {{to: regs, register: 1}}}}]",
+            "points[0].modbus: `table` is required, here or under defaults: input, holding, coil or discrete",
+        ),
+    ],
+)
+def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: str) -> None:
+    """What is wrong with a file as a whole is said where it stands."""
+    point_map, problems = load_tables(tmp_path, table)
+    assert point_map is None
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_thirty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
+    """Nobody mends a table one message at a time: thirty mistakes are thirty lines, in reading order."""
+    table = table_of_points(
+        *(
+            f"tag: X, point: P{index}, modbus: {{register: {index}, type: int16, order: CDAB}}"
+            for index in range(10)
+        ),
+        *(f"tag: X, point: Q{index}, clamp: true" for index in range(10)),
+        *(f"tag: X, point: R{index}, mqtt: {{to: [nobody]}}" for index in range(10)),
+    )
+    _, problems = load_tables(tmp_path, table)
+    assert len(problems) == 30
+    assert [int(problem.split(":")[1]) for problem in problems] == list(range(5, 35))
+
+
+def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
+    """A file that cannot be read is one problem; the other files are checked, without guesses about it."""
+    broken = "schema: gateway.points/1\nsite: [\n"
+    other = (
+        f"{HEAD}assets: [{{id: a, tag: X, use: in_the_broken_file}}]\n"
+        + table_of_points("tag: Y, point: P, clamp: true")[len(HEAD) :]
+    )
+    _, problems = load_tables(tmp_path, broken, other)
+    assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml"]
+    assert "points[0].clamp" in problems[1]
+
+
+def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
+    """A folder that is missing or has no table is said, and so is a table that would be overlooked."""
+    assert "No such file" in str(load_point_map(tmp_path / "no", {})[1][0])
+    assert "no file ends in .yaml" in str(load_point_map(tmp_path, {})[1][0])
+    (tmp_path / "hq.yml").write_text("", encoding="utf-8")
+    assert "hq.yml:1:1: would not be read: a point table's name ends in .yaml" in str(
+        load_point_map(tmp_path, {})[1][0]
+    )

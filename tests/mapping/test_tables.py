@@ -1,0 +1,274 @@
+"""What tables that are right compile to."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
+
+from gateway.mapping.cases import run_cases
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.plan import MISSING
+from gateway.model import ByteOrder, Cov, Mqtt, OnStale, Quality, Register, RegisterTable, StalePolicy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.model import Scalar
+
+DESIGN = """\
+schema: gateway.points/1
+site: hq-tower
+defaults:
+  stale_after: 90m
+  on_stale: sentinel
+  modbus: {to: regs, unit: 1, table: input, order: ABCD}
+templates:
+  iaq:
+    match: {asset_type: at-iaq}
+    stride: 16
+    points:
+      ZN-T: {from: temperature, unit: degC, cov: 0.1, range: [-20, 60], modbus: {register: 0, type: float32}}
+      ZN-RH:  {from: humidity, unit: percent, modbus: {register: 2, type: uint16, scale: 10}}
+      ZN-CO2: {from: co2, unit: ppm, modbus: {register: 3, type: uint16}}
+      OCC:    {from: occupancy, map: {vacant: 0, occupied: 1}, modbus: {register: 4, bit: 0}}
+      AGE:    {from: $age, modbus: {register: 12, type: uint32}}
+      QUAL:   {from: $quality, modbus: {register: 14, type: uint16}}
+assets:
+  - {id: ast-a1b2c3d4, tag: L03-RM312, use: iaq, base: 1000}
+  - {id: ast-b7c8d9e0, tag: L03-RM314, use: iaq, base: 1016, points: {ZN-T: {offset: -0.4}}}
+system:
+  heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}
+cases:
+  - given: {asset: ast-a1b2c3d4, telemetry: {temperature: 21.5, occupancy: occupied}}
+    expect: {L03-RM312/ZN-T: 21.5, L03-RM312/OCC: 1}
+"""
+
+
+def test_the_documented_table_compiles(tmp_path: Path) -> None:
+    """The table in the documentation gives its points, registers, rules and heartbeat, and meets its case."""
+    point_map = load_good_tables(tmp_path, DESIGN)
+    assert len(point_map.points) == 13
+    assert set(point_map.by_asset) == {"ast-a1b2c3d4", "ast-b7c8d9e0"}
+    point = point_map.by_name["L03-RM314/ZN-T"]
+    assert (point.site, point.tag, point.point, point.asset) == (
+        "hq-tower", "L03-RM314", "ZN-T", "ast-b7c8d9e0",
+    )  # fmt: skip
+    assert (point.source, point.unit_of_measure) == ("temperature", "degC")
+    assert point.stale_after_ms == 90 * 60_000
+    assert point.on_stale == OnStale(StalePolicy.SENTINEL)
+    assert point.cov == Cov(0.1, 45 * 60_000)
+    assert point.mqtt == Mqtt()
+    assert point.registers == (Register("regs", 1, RegisterTable.INPUT, 1016, "float32", 2),)
+    assert run_cases(point_map) == []
+
+
+def test_an_asset_plan_leads_from_keys_to_points(tmp_path: Path) -> None:
+    """Each telemetry key has its rules; what the gateway makes itself stands apart."""
+    point_map = load_good_tables(tmp_path, DESIGN)
+    plan = point_map.by_asset["ast-b7c8d9e0"]
+    assert set(plan.by_key) == {"temperature", "humidity", "co2", "occupancy"}
+    assert [point.name for point in plan.pseudo] == ["L03-RM314/AGE", "L03-RM314/QUAL"]
+    assert [point.point for point in plan.measured] == ["ZN-T", "ZN-RH", "ZN-CO2", "OCC"]
+    assert all(point.stale_after_ms is None for point in plan.pseudo)
+    (rule,) = plan.by_key["temperature"]
+    assert rule.point is point_map.by_name["L03-RM314/ZN-T"]
+    assert rule.convert(21.8) == (21.4, Quality.GOOD)
+    (unchanged,) = point_map.by_asset["ast-a1b2c3d4"].by_key["temperature"]
+    assert unchanged.convert("21.8") == (21.8, Quality.GOOD)
+
+
+def test_the_heartbeat_is_a_register_only(tmp_path: Path) -> None:
+    """The heartbeat is a point with a register, on no topic and of no asset."""
+    heartbeat = load_good_tables(tmp_path, DESIGN).heartbeat
+    assert heartbeat is not None
+    every_ms, point = heartbeat
+    assert every_ms == 10_000
+    assert (point.source, point.asset, point.mqtt) == ("$heartbeat", "", None)
+    assert [register.address for register in point.registers] == [0]
+
+
+def single(keys: str) -> str:
+    """Return a table with one point, X/P of the asset `a`."""
+    return f"{HEAD}points:\n  - {{tag: X, point: P, asset: a, {keys}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "register"),
+    [
+        ("modbus: {modicon: 31001, type: int16}", Register("regs", 1, RegisterTable.INPUT, 1000, "int16", 1)),
+        (
+            "modbus: {modicon: 465536, type: int16}",
+            Register("regs", 1, RegisterTable.HOLDING, 65535, "int16", 1),
+        ),
+        ("modbus: {modicon: 00007}", Register("regs", 1, RegisterTable.COIL, 6, "bit", 1)),
+        ("modbus: {modicon: '010001'}", Register("regs", 1, RegisterTable.COIL, 10000, "bit", 1)),
+        ("modbus: {modicon: 10001}", Register("regs", 1, RegisterTable.DISCRETE, 0, "bit", 1)),
+        (
+            "modbus: {register: 7, unit: 9, table: holding, type: string(15)}",
+            Register("regs", 9, RegisterTable.HOLDING, 7, "string", 8),
+        ),
+        (
+            "modbus: {register: 7, type: float64, order: CDAB, scale: 0.1}",
+            Register("regs", 1, RegisterTable.INPUT, 7, "float64", 4, ByteOrder.CDAB, 0.1),
+        ),
+        ("modbus: {register: 7, bit: 15}", Register("regs", 1, RegisterTable.INPUT, 7, "bit", 1, bit=15)),
+        (
+            "modbus: {register: 7, type: bit, bit: 3}",
+            Register("regs", 1, RegisterTable.INPUT, 7, "bit", 1, bit=3),
+        ),
+        (
+            "modbus: {register: 7, table: coil, type: bit}",
+            Register("regs", 1, RegisterTable.COIL, 7, "bit", 1),
+        ),
+        (
+            "modbus: {register: 65534, type: uint32}",
+            Register("regs", 1, RegisterTable.INPUT, 65534, "uint32", 2),
+        ),
+    ],
+)
+def test_register_blocks_say_where_and_how(tmp_path: Path, keys: str, register: Register) -> None:
+    """Every way to write a register gives its table, 0-based PDU address, type and size."""
+    point_map = load_good_tables(tmp_path, single(f"from: t, {keys}"))
+    assert point_map.by_name["X/P"].registers == (register,)
+
+
+@pytest.mark.parametrize(
+    ("keys", "name", "expected"),
+    [
+        ("stale_after: never", "stale_after_ms", None),
+        ("stale_after: 90s", "stale_after_ms", 90_000),
+        ("unit: degC", "stale_after_ms", 5_400_000),
+        ("on_stale: hold", "on_stale", OnStale(StalePolicy.HOLD)),
+        ("on_stale: {value: -1}", "on_stale", OnStale(StalePolicy.VALUE, -1)),
+        ("cov: {delta: 0.5, every: 1m}", "cov", Cov(0.5, 60_000)),
+        ("cov: 1, stale_after: 10m", "cov", Cov(1, 300_000)),
+        ("cov: 1, stale_after: never", "cov", Cov(1, 2_700_000)),
+        ("mqtt: false", "mqtt", None),
+        ("mqtt: {to: [bms]}", "mqtt", Mqtt(frozenset({"bms"}))),
+        ("mqtt: {topic: plant/x}", "mqtt", Mqtt(None, "plant/x")),
+        ("description: Supply air", "description", "Supply air"),
+    ],
+)
+def test_point_keys_reach_the_point(tmp_path: Path, keys: str, name: str, expected: object) -> None:
+    """What a table says of a point is what the point says, with the built-in defaults."""
+    point_map = load_good_tables(tmp_path, single(f"from: t, {keys}"))
+    assert getattr(point_map.by_name["X/P"], name) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "reading", "value"),
+    [
+        ("unit: degC", "21.5", 21.5),
+        ("cov: 1", "21.5", 21.5),
+        ("modbus: {register: 0, type: uint16}", True, 1),
+        ("modbus: {register: 0, bit: 0}", True, True),
+        ("modbus: {register: 0, bit: 0}", "true", True),
+        ("modbus: {register: 0, type: string(8)}", "21.5", "21.5"),
+        ("description: Mode", "cooling", "cooling"),
+        ("description: On", False, False),
+    ],
+)
+def test_what_a_point_is_decides_how_readings_are_taken(
+    tmp_path: Path, keys: str, reading: Scalar, value: object
+) -> None:  # fmt: skip
+    """A unit, a deadband or a numeric register makes a point numeric; a bit a switch; else all is taken."""
+    plan = load_good_tables(tmp_path, single(f"from: t, {keys}")).by_asset["a"]
+    converted, quality = plan.by_key["t"][0].convert(reading)
+    assert (converted, quality) == (value, Quality.GOOD)
+    assert type(converted) is type(value)
+
+
+def test_a_path_is_a_rule_of_its_own(tmp_path: Path) -> None:
+    """A `$.…` source reads the event's body, and makes no reading where nothing is there."""
+    plan = load_good_tables(tmp_path, single("from: '$.data.object.t[0]', gain: 2")).by_asset["a"]
+    (rule,) = plan.by_path
+    assert plan.by_key == {}
+    found = rule.get({"data": {"object": {"t": [4]}}})
+    assert found is not MISSING
+    assert rule.convert(found) == (8, Quality.GOOD)
+    assert rule.get({"data": {}}) is MISSING
+
+
+def test_overrides_are_laid_over_the_template(tmp_path: Path) -> None:
+    """An override replaces what it names, register blocks key by key, and leaves all else."""
+    table = f"""{HEAD}
+templates:
+  t:
+    points:
+      A: {{from: a, unit: degC, modbus: {{register: 1, type: int16, scale: 10}}}}
+      B: {{from: b, modbus: {{register: 2, type: int16}}}}
+      C: {{from: c, modbus: {{register: 3, type: int16}}}}
+assets:
+  - id: x
+    tag: X
+    use: t
+    base: 100
+    points:
+      A: {{from: a2, modbus: {{scale: 100}}}}
+      B: {{modbus: {{modicon: 40007}}}}
+      C: {{modbus: [{{register: 5, type: int16}}, {{register: 6, type: int16, unit: 2}}], mqtt: false}}
+"""
+    by_name = load_good_tables(tmp_path, table).by_name
+    a, b, c = (by_name[f"X/{name}"] for name in "ABC")
+    assert (a.source, a.unit_of_measure) == ("a2", "degC")
+    assert a.registers == (Register("regs", 1, RegisterTable.INPUT, 101, "int16", 1, scale=100),)
+    assert b.registers == (Register("regs", 1, RegisterTable.HOLDING, 6, "int16", 1),)
+    assert [(register.address, register.unit) for register in c.registers] == [(105, 1), (106, 2)]
+    assert c.mqtt is None
+
+
+def test_files_share_templates_and_assets(tmp_path: Path) -> None:
+    """An asset may use another file's template and have points of its own elsewhere, under its tag."""
+    templates = f"{HEAD}templates: {{t: {{points: {{A: {{from: k}}}}}}}}\n"
+    assets = """\
+schema: gateway.points/1
+site: annex
+assets: [{id: a, tag: X, use: t}]
+points: [{tag: X, point: B, asset: a, from: k}]
+"""
+    point_map = load_good_tables(tmp_path, assets, templates)
+    rules = point_map.by_asset["a"].by_key["k"]
+    assert [rule.point.name for rule in rules] == ["X/A", "X/B"]
+    assert {point.site for point in point_map.points} == {"annex"}
+
+
+def test_bits_share_a_word(tmp_path: Path) -> None:
+    """Different bits of one word are no overlap, nor are equal addresses of different tables and units."""
+    blocks = ["register: 0, bit: 0", "register: 0, bit: 1", "register: 0, bit: 0, unit: 2"]
+    blocks += ["register: 0, type: uint16, table: holding", "register: 0, table: coil"]
+    table = f"{HEAD}points:\n" + "".join(
+        f"  - {{tag: X, point: P{index}, asset: a, from: t, modbus: {{{block}}}}}\n"
+        for index, block in enumerate(blocks)
+    )
+    assert len(load_good_tables(tmp_path, table).points) == 5
+
+
+def test_the_shipped_examples_load_and_their_cases_hold() -> None:
+    """Both example tables are free of problems together, and do what their own cases say."""
+    point_map, problems = load_point_map(EXAMPLES, SINKS)
+    assert problems == []
+    assert point_map is not None
+    assert len(point_map.cases) >= 6
+    assert run_cases(point_map) == []
+    assert {"L03-RM312/ZN-T", "AHU-1/KWH", "AHU-1/SF-STS"} <= set(point_map.by_name)
+
+
+def test_ten_thousand_assets_load_in_seconds(tmp_path: Path) -> None:
+    """A table of 10,000 assets with 8 points each loads within a few seconds."""
+    points = "".join(
+        f"      P{index}: {{from: k{index}, modbus: {{register: {index}, type: uint16}}}}\n"
+        for index in range(8)
+    )
+    assets = "".join(
+        f"  - {{id: ast-{index}, tag: T{index}, use: u{index // 5000}, base: {index % 5000 * 8}}}\n"
+        for index in range(10_000)
+    )
+    second = points.replace("register:", "unit: 2, register:")
+    table = f"{HEAD}templates:\n  u0:\n    points:\n{points}  u1:\n    points:\n{second}assets:\n{assets}"
+    start = time.perf_counter()
+    point_map = load_good_tables(tmp_path, table)
+    assert len(point_map.points) == 80_000
+    assert time.perf_counter() - start < 10

@@ -1,0 +1,101 @@
+"""The unit file and the Dockerfile, judged by the tools that know them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = "/opt/gateway/.venv/bin/gateway"
+# Debian 12's systemd does not know these yet and says that it ignores them.
+NEWER_KEYS = ("RestartSteps", "RestartMaxDelaySec")
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """Return a copy of the unit that starts a program which exists on every machine."""
+    text = (ROOT / "systemd" / "gateway.service").read_text()
+    assert f"ExecStart={INSTALLED} run -c /etc/gateway/gateway.yaml" in text
+    copy = tmp_path / "gateway.service"
+    copy.write_text(text.replace(INSTALLED, "/bin/true"))
+    return copy
+
+
+def test_systemd_has_nothing_to_say_against_the_unit(unit: Path) -> None:
+    """`systemd-analyze verify` finds no unknown key, no bad value, no missing program."""
+    result = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", unit],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    complaints = [
+        line
+        for line in result.stderr.splitlines()
+        if "gateway.service" in line and not any(f"'{key}'" in line for key in NEWER_KEYS)
+    ]
+    assert complaints == []
+
+
+def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
+    """`systemd-analyze security` rates the exposure below 2 of 10; what is left is the network."""
+    result = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    figure = re.search(r"Overall exposure level for gateway.service: ([0-9.]+)", result.stdout)
+    assert figure is not None
+    assert float(figure[1]) < 2
+
+
+def test_the_dockerfile_is_clean() -> None:
+    """Hadolint finds nothing, with no rule turned off."""
+    text = (ROOT / "Dockerfile").read_text()
+    hadolint = Path(sys.executable).with_name("hadolint")
+    result = subprocess.run([hadolint, "Dockerfile"], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+    assert "hadolint ignore" not in text
+
+
+def test_the_image_runs_under_a_numeric_user() -> None:
+    """The last USER before the entry point is a number other than 0, which an orchestrator can check."""
+    users = re.findall(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert users
+    assert "0" not in users[-1]
+
+
+def test_what_the_image_copies_exists_and_reaches_the_builder() -> None:
+    """Every source of a COPY from the context is in the repository and let through by .dockerignore."""
+    ignore = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line.removeprefix("!") for line in ignore if line.startswith("!")]
+    copies = re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    sources = [source for copy in copies for source in copy.split()[:-1]]
+    assert "gateway" in sources
+    assert "*" in ignore
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert any(fnmatch(source, pattern) for pattern in allowed), source
+
+
+def test_the_wheel_holds_the_package_with_its_data_and_nothing_else(tmp_path: Path) -> None:
+    """Built as the image builds it: code, the demo's point table, the licence; no tests, no caches."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run(
+        [*command, "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("building_gateway-*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {"gateway/model.py", "gateway/demo/mappings/demo.yaml"} <= held
+    assert any(name.endswith("/licenses/LICENSE") for name in held)
+    assert {name.split("/")[0] for name in held} == {"gateway", wheel.name.split("-py3")[0] + ".dist-info"}
+    assert not any("__pycache__" in name for name in held)

@@ -1,0 +1,128 @@
+"""What `make` promises: every target described, and a clear word where a machine lacks something."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+TOP_LEVEL = (
+    "gateway config mappings tests systemd docs bench requirements Dockerfile Makefile README.md "
+    "CHANGELOG.md CONTRIBUTING.md LICENSE pyproject.toml .ci/run"
+)
+
+
+@pytest.fixture
+def bare_path() -> Iterator[Path]:
+    """Give a folder to use as the whole PATH: a shell and little else, so no apt-get and no sudo."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # unlike tmp_path, another user may look into it
+        for command in ("bash", "dirname", "env", "rm"):
+            (folder / command).symlink_to(shutil.which(command) or command)
+        yield folder
+
+
+def program(path: Path, text: str) -> None:
+    """Write an executable file."""
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_help_describes_every_target() -> None:
+    """Plain `make` lists each target that a user may type, with what it does."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^\.PHONY: (\w+)$", makefile, re.MULTILINE)) - {"packages"}
+    shown = subprocess.run(["make", "-C", ROOT], check=True, capture_output=True, text=True).stdout
+    assert set(re.findall(r"^make (\w+) +\S", shown, re.MULTILINE)) == targets
+    assert targets >= {"bench", "check", "clean", "demo", "help", "lint", "lock", "test"}
+
+
+def test_the_top_level_layout_holds() -> None:
+    """Everything stands where users and CI look for it."""
+    assert [name for name in TOP_LEVEL.split() if not (ROOT / name).exists()] == []
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_missing_packages_are_named_where_there_is_no_apt(bare_path: Path) -> None:
+    """On another system the message names what is needed, and nothing is tried."""
+    result = subprocess.run(
+        ["bash", ROOT / ".ci" / "install-packages", "mosquitto", "mbpoll"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(bare_path)},
+    )
+    assert result.returncode == 1
+    assert "missing: mosquitto mbpoll" in result.stderr
+
+
+def test_a_user_without_root_is_told_what_to_type(bare_path: Path) -> None:
+    """No root and no sudo: the exact command is printed and apt-get is not run."""
+    ran = bare_path / "ran"
+    program(bare_path / "apt-get", f"#!/bin/sh\n: > '{ran}'\n")
+    script = (ROOT / ".ci" / "install-packages").read_text()
+    result = subprocess.run(
+        [shutil.which("bash") or "bash", "-s", "--", "mosquitto", "mbpoll"],
+        input=script,  # piped, because nobody may not be allowed to read this folder
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={"PATH": str(bare_path)},
+        user=65534 if os.geteuid() == 0 else None,
+    )
+    assert result.returncode == 1
+    assert "sudo apt-get install mosquitto mbpoll" in result.stderr
+    assert not ran.exists()
+
+
+def test_a_python_that_only_seems_to_be_there_is_passed_over(tmp_path: Path, bare_path: Path) -> None:
+    """A shim that starts nothing comes first on PATH; the Python behind it makes .venv, spaces and all."""
+    clone = tmp_path / "a clone"
+    (clone / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "create-venv", clone / ".ci")
+    for shim in ("python3.13", "python3.12"):
+        program(bare_path / shim, "#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
+    (bare_path / "python3").symlink_to(Path(sys.executable).resolve())
+    result = subprocess.run(
+        ["bash", clone / ".ci" / "create-venv"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(bare_path)},
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    version = subprocess.run(
+        [clone / ".venv" / "bin" / "python", "-m", "pip", "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert str(clone / ".venv") in version
+
+
+def test_without_any_python_the_package_to_install_is_named(tmp_path: Path, bare_path: Path) -> None:
+    """No usable Python, no root: the message names python3-venv and no half-made .venv is left."""
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    result = subprocess.run(
+        ["bash", tmp_path / ".ci" / "create-venv"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(bare_path)},
+    )
+    assert result.returncode == 1
+    assert "python3-venv" in result.stderr
+    assert not (tmp_path / ".venv").exists()

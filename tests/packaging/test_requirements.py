@@ -1,0 +1,77 @@
+"""The pinned requirements: complete, hashed, in agreement, and free of any address."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+LOCKS = ("build.txt", "demo.txt", "dev.txt", "run.txt")
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Return version by project name; fail on an entry that is not `name==version` with hashes."""
+    text = (ROOT / "requirements" / lock).read_text().replace("\\\n", " ")
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        entry = re.fullmatch(
+            r"([a-z0-9-]+)==([0-9][0-9a-z.]*)(?: ; [^#]+?)?((?:\s+--hash=sha256:[0-9a-f]{64})+)", line.strip()
+        )
+        assert entry is not None, f"{lock}: not pinned with hashes: {line[:80]}"
+        found[entry[1]] = entry[2]
+    return found
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_is_pinned_with_hashes_and_without_addresses(lock: str) -> None:
+    """Each entry is one exact version with its hashes; no index or host is named anywhere."""
+    text = (ROOT / "requirements" / lock).read_text()
+    assert len(pins(lock)) >= 5
+    assert not re.search(r"://|--(index|extra-index|find-links|trusted)|@", text)
+
+
+def test_the_locks_agree_with_each_other() -> None:
+    """What runs in production is what was tested: dev.txt holds every pin of the other files."""
+    tested = pins("dev.txt").items()
+    for lock in LOCKS:
+        assert pins(lock).items() <= tested, lock
+
+
+def test_the_locks_hold_what_pyproject_asks_for() -> None:
+    """run.txt has the dependencies and `speed`, demo.txt also `demo`, dev.txt the tools of dev.in."""
+    project = tomllib.loads(PYPROJECT)["project"]
+    extras = project["optional-dependencies"]
+    tools = (ROOT / "requirements" / "dev.in").read_text().splitlines()
+    assert names(project["dependencies"] + extras["speed"]) <= pins("run.txt").keys()
+    assert names(extras["demo"]) <= pins("demo.txt").keys()
+    assert names([line for line in tools if not line.startswith("#")]) <= pins("dev.txt").keys()
+    assert not names(extras["demo"]) & pins("run.txt").keys()
+
+
+def names(requirements: list[str]) -> set[str]:
+    """Return the normalised project names."""
+    return {re.split(r"[=<>~! ]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+
+
+def test_the_build_backend_is_pinned_as_pyproject_says() -> None:
+    """Installing without build isolation uses the very backend that an isolated build would fetch."""
+    (backend,) = tomllib.loads(PYPROJECT)["build-system"]["requires"]
+    assert backend in (ROOT / "requirements" / "build.in").read_text().splitlines()
+    assert backend == f"hatchling=={pins('build.txt')['hatchling']}"
+
+
+def test_every_dependency_has_its_reason_beside_it() -> None:
+    """In pyproject.toml and dev.in, each line that names a dependency ends in a comment."""
+    project = tomllib.loads(PYPROJECT)["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    for requirement in [requirement for part in lists for requirement in part]:
+        (line,) = [line for line in PYPROJECT.splitlines() if f'"{requirement}"' in line]
+        assert re.search(r"\]?,?\s+# \w+", line), line
+    for line in (ROOT / "requirements" / "dev.in").read_text().splitlines():
+        assert re.search(r"# \w+", line), line

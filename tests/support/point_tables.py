@@ -1,0 +1,42 @@
+"""Point tables written to a folder and loaded as the gateway loads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.mapping.compiler import load_point_map
+
+if TYPE_CHECKING:
+    from gateway.mapping.plan import PointMap
+
+EXAMPLES = Path(__file__).parents[2] / "mappings"
+SINKS = {"bms": "mqtt", "regs": "modbus_server"}
+PREFIXES = {"bms": "gw/v1"}
+HEAD = """\
+schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+"""
+"""Three lines that a table can begin with."""
+
+
+def load_tables(folder: Path, *tables: str) -> tuple[PointMap | None, list[str]]:
+    """Load tables as a.yaml, b.yaml …; problems as lines, with names of files in place of paths."""
+    for name, text in zip("abcdefgh", tables, strict=False):
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    point_map, problems = load_point_map(folder, SINKS, prefixes=PREFIXES)
+    return point_map, [str(problem).replace(f"{folder}/", "") for problem in problems]
+
+
+def load_good_tables(folder: Path, *tables: str) -> PointMap:
+    """Load tables that have no problems."""
+    point_map, problems = load_tables(folder, *tables)
+    assert problems == []
+    assert point_map is not None
+    return point_map
+
+
+def table_of_points(*points: str) -> str:
+    """Return a table whose free-standing points start on line 5; each one reads `t` of asset `a`."""
+    return f"{HEAD}points:\n" + "".join(f"  - {{asset: a, from: t, {keys}}}\n" for keys in points)
