@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import socket
 import tempfile
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
 _ORGANIZATION = "o-demo"
+_SECRET = "demo-secret"  # noqa: S105 - no secret: the demo is on loopback only, and README.md signs with it
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}
 _SETTINGS = """\
 name: demo
@@ -83,9 +83,10 @@ async def _demo(folder: Path, for_s: float | None) -> None:
     from gateway.demo.infodeck import SimulatedInfodeck  # noqa: PLC0415 - likewise
     from gateway.demo.screen import Screen  # noqa: PLC0415 - likewise
 
-    ports, secret = _free_ports(), secrets.token_hex(16)
-    settings, found, points = load_with_secrets(_write_settings(folder, ports, secret))
+    ports = _free_ports()
+    settings, found, points = load_with_secrets(_write_settings(folder, ports))
     configure_logging(level=settings.log.level, form=settings.log.format)
+    url = f"http://127.0.0.1:{ports.intake}{settings.intake.path}"
     app = App(settings=settings, secrets=found, points=points)
     _stop_on_signals(app)
     async with AsyncExitStack() as stack:
@@ -93,8 +94,8 @@ async def _demo(folder: Path, for_s: float | None) -> None:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         running = group.create_task(app.run(), name="gateway")
         infodeck = SimulatedInfodeck(
-            url=f"http://127.0.0.1:{ports.intake}{settings.intake.path}",
-            secret=secret.encode(),
+            url=url,
+            secret=_SECRET.encode(),
             organization=_ORGANIZATION,
             assets=DEMO_ASSETS,
         )
@@ -107,6 +108,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
                 prefix=mqtt_prefixes(settings)["bms"],
                 mqtt_port=ports.mqtt,
                 modbus_port=ports.modbus,
+                intake_url=url,
                 clock_ms=now_ms,
             )
         )
@@ -116,11 +118,11 @@ async def _demo(folder: Path, for_s: float | None) -> None:
         app.stop()
 
 
-def _write_settings(folder: Path, ports: Ports, secret: str) -> Path:
+def _write_settings(folder: Path, ports: Ports) -> Path:
     """Write what an integrator would write, and return the file."""
     secret_file = folder / "signing-secret"
     secret_file.touch(mode=0o600)
-    secret_file.write_text(secret)
+    secret_file.write_text(_SECRET)
     settings = folder / "gateway.yaml"
     settings.write_text(
         _SETTINGS.format(

@@ -40,15 +40,18 @@ async def run_until_signal(app: App) -> None:
     loop.add_signal_handler(signal.SIGHUP, _refuse_reload)
     try:
         await app.run()
-    except* GatewayError as group:
-        raise GatewayError("; ".join(dict.fromkeys(_texts(group)))) from None
+    except ExceptionGroup as group:
+        foreseen, others = group.split(GatewayError)
+        if foreseen is None or others is not None:
+            raise
+        raise GatewayError("; ".join(dict.fromkeys(_texts(foreseen)))) from group
 
 
-def _texts(group: BaseExceptionGroup[GatewayError]) -> list[str]:
+def _texts(group: ExceptionGroup[GatewayError]) -> list[str]:
     return [
         text
         for error in group.exceptions
-        for text in (_texts(error) if isinstance(error, BaseExceptionGroup) else [str(error)])
+        for text in (_texts(error) if isinstance(error, ExceptionGroup) else [str(error)])
     ]
 
 

@@ -36,6 +36,7 @@ class Screen:
         prefix: str,
         mqtt_port: int,
         modbus_port: int,
+        intake_url: str,
         clock_ms: Callable[[], int],
     ) -> None:
         """Take what is shown; `prefix` is that of the MQTT sink."""
@@ -50,7 +51,8 @@ class Screen:
         self._how_to = (
             f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{prefix}/#'\n"
             f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
-            "    (zone temperature of room 101)"
+            "    (zone temperature of room 101)\n"
+            f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)"
         )
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 

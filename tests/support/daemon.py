@@ -1,0 +1,149 @@
+"""The real daemon as a process of its own, with its files in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from support.mosquitto import free_port
+
+REPOSITORY = Path(__file__).parents[2]
+SECRET = "made-up-signing-secret"
+ORGANIZATION = "o-test"
+_START_WITHIN_S = 20.0
+
+
+def sign(body: bytes, timestamp: int | None = None) -> str:
+    """Return the signature header as the guide describes it, independently of the gateway's code."""
+    moment = int(time.time()) if timestamp is None else timestamp
+    digest = hmac.new(SECRET.encode(), b"%d." % moment + body, hashlib.sha256).hexdigest()
+    return f"t={moment},v1={digest}"
+
+
+def telemetry(event_id: str, asset: str, readings: dict[str, Any], *, time_ms: int | None = None) -> bytes:
+    """Return the body of a telemetry event."""
+    thing: dict[str, Any] = {"assetId": asset, "telemetry": readings}
+    if time_ms is not None:
+        thing["timestamp"] = time_ms
+    event = {
+        "id": event_id,
+        "type": "asset.telemetry.updated",
+        "organizationId": ORGANIZATION,
+        "created": int(time.time()),
+        "data": {"object": thing},
+        "livemode": True,
+    }
+    return json.dumps(event).encode()
+
+
+@dataclass
+class Daemon:
+    """`gateway run` with an MQTT and a Modbus sink; start, kill and start it again."""
+
+    folder: Path
+    broker_port: int
+    tables: Path = REPOSITORY / "mappings"
+    intake_port: int = field(default_factory=free_port)
+    modbus_port: int = field(default_factory=free_port)
+    admin_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        """Write the settings and the secret."""
+        secret = self.folder / "secret"
+        secret.touch(mode=0o600)
+        secret.write_text(SECRET)
+        self.config.write_text(
+            f"""\
+name: test-box
+infodeck: {{organization: {ORGANIZATION}}}
+intake: {{listen: "127.0.0.1:{self.intake_port}", signing_secrets: [{{file: secret}}]}}
+journal: {{url: "sqlite://{self.folder}/journal.db"}}
+sinks:
+  bms: {{type: mqtt, url: "mqtt://127.0.0.1:{self.broker_port}"}}
+  regs: {{type: modbus_server, listen: "127.0.0.1:{self.modbus_port}"}}
+mappings: {self.tables}
+admin: {{listen: "127.0.0.1:{self.admin_port}"}}
+"""
+        )
+
+    @property
+    def config(self) -> Path:
+        """The settings file."""
+        return self.folder / "gateway.yaml"
+
+    @property
+    def log(self) -> str:
+        """All that the daemon has logged, over all its starts."""
+        return (self.folder / "log").read_text()
+
+    @property
+    def url(self) -> str:
+        """Where events are posted."""
+        return f"http://127.0.0.1:{self.intake_port}/webhooks/infodeck"
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+                env=os.environ,
+            )
+        deadline = time.monotonic() + _START_WITHIN_S
+        while not self.is_ready():
+            assert self.process.poll() is None, f"the daemon has ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"the daemon is not ready in time:\n{self.log}"
+            time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        """Ask `/readyz`."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def status(self) -> dict[str, Any]:
+        """Ask `/api/status`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/api/status", timeout=5) as answer:
+            return dict(json.load(answer))
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it as systemd would; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=20)
+        self.process = None
+        return code
+
+    def post(self, body: bytes, header: str | None = None) -> tuple[int, str]:
+        """Post one event, signed now unless `header` says otherwise; return status and answer."""
+        signature = sign(body) if header is None else header
+        request = urllib.request.Request(self.url, body, {"x-infodeck-signature": signature})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
