@@ -28,7 +28,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import HEADER, Verifier, sign
-from gateway.status import IntakeStatus, MappingStatus
+from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 from gateway.web.intake import Intake
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def durable_server() -> AsyncIterator[web.Server]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         path = Path(folder) / "journal.db"
         journal = SqliteJournal(
-            path, sinks=(), retention_s=1e6, max_bytes=1 << 31, clock_ms=now_ms, status={}
+            path, sinks=(), retention_s=1e6, max_bytes=1 << 31, clock_ms=now_ms, status=JournalStatus()
         )
         async with journal:
             head = Head(

@@ -33,16 +33,22 @@ def main() -> None:
     try:
         code = arguments.run(arguments)
         sys.stdout.flush()
-    except GatewayError:
+    except GatewayError as error:
+        print(f"gateway: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception:
+    except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
+        print(
+            f"gateway: internal error: {type(error).__name__}: {error}\n"
+            "This is a fault of the gateway, please report it; GATEWAY_DEBUG=1 shows where it happened.",
+            file=sys.stderr,
+        )
         code = _INTERNAL_ERROR
     sys.exit(code)
 

@@ -16,11 +16,19 @@ class IntakeStatus:
 
     answers: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    accepted: int = 0  # journaled, each once
-    duplicates: int = 0
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class JournalStatus:
+    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning."""
+
+    state: str = "ok"
+    accepted: int = 0  # events, each counted once
+    duplicates: int = 0
+    bytes_used: int = 0
 
 
 @dataclass(slots=True)
@@ -60,7 +68,7 @@ class Status:
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
-    journal: dict[str, Any] = field(default_factory=dict)
+    journal: JournalStatus = field(default_factory=JournalStatus)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""

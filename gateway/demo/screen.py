@@ -43,6 +43,7 @@ class Screen:
         self._points = points
         self._latest = latest
         self._status = status
+        self._prefix = prefix
         self._clock_ms = clock_ms
         self._console = Console()
         self.is_live = self._console.is_terminal
@@ -107,16 +108,29 @@ class Screen:
             name = update.quality.name.lower()
             value, quality = show_value(update.value), Text(name, style=_QUALITY_STYLES[name])
             age = f"{max(0, self._clock_ms() - update.time_ms) // 1000} s"
-        topic = f"{point.site}/{point.tag}/{point.point}" if point.mqtt is not None else ""
-        return point.name, value, point.unit_of_measure or "", quality, age, topic, _register(point)
+        return (
+            point.name,
+            value,
+            point.unit_of_measure or "",
+            quality,
+            age,
+            self._topic(point),
+            _register(point),
+        )
+
+    def _topic(self, point: Point) -> str:
+        if point.mqtt is None:
+            return ""
+        return point.mqtt.topic or f"{self._prefix}/{point.site}/{point.tag}/{point.point}"
 
     def _summary(self) -> str:
-        intake, sinks = self._status.intake, self._status.sinks
+        journal, sinks = self._status.journal, self._status.sinks
         written = ", ".join(
             f"{name} {status.state}, {status.written} written" for name, status in sinks.items()
         )
         return (
-            f"events: {intake.accepted} accepted, {intake.duplicates} duplicates, {intake.test_events} test"
+            f"events: {journal.accepted} accepted, {journal.duplicates} duplicates,"
+            f" {self._status.intake.test_events} test"
             f"; sinks: {written}"
         )
 

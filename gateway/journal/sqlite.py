@@ -13,10 +13,8 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -26,9 +24,11 @@ from gateway.model import Notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from gateway.model import Event, KeptValue, Record
+    from gateway.status import JournalStatus
 
 log = structlog.get_logger()
 
@@ -48,11 +48,6 @@ class _Batch:
     notes: Notes = field(default_factory=Notes)
 
 
-def path_of(url: str) -> Path:
-    """Return the file of `sqlite:////absolute/path` or `sqlite:///absolute/path` (both absolute)."""
-    return Path("/" + unquote(urlsplit(url).path).lstrip("/"))
-
-
 class SqliteJournal:
     """Implements `gateway.ports.Journal` on one SQLite file."""
 
@@ -64,7 +59,7 @@ class SqliteJournal:
         retention_s: float,
         max_bytes: int,
         clock_ms: Callable[[], int],
-        status: dict[str, Any],
+        status: JournalStatus,
     ) -> None:
         """Name the sinks whose cursors hold events back; nothing is opened before entering."""
         self._path = path
@@ -95,7 +90,6 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
         self._pruner = asyncio.create_task(self._prune_regularly(), name="journal-prune")
-        self._report(None)
         return self
 
     async def __aexit__(
@@ -200,6 +194,9 @@ class SqliteJournal:
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
+        if outcome.error is None:
+            self._status.accepted += len(outcome.records)
+            self._status.duplicates += len(batch.events) - len(outcome.records)
         self._answer(batch, outcome.error)
         if outcome.records:
             self._head = outcome.records[-1].seq
@@ -222,10 +219,9 @@ class SqliteJournal:
     def _report(self, error: JournalError | None) -> None:
         """Log a change of state, once down and once up, and show it in the status."""
         state = "ok" if error is None else str(error)
-        before = self._status.get("state")
-        self._status["state"] = state
-        if before == state or (before is None and error is None):
+        if self._status.state == state:
             return
+        self._status.state = state
         if error is not None:
             log.error(
                 "journal.unavailable", reason=str(error), file=str(self._path), answers="503 until this ends"
@@ -259,7 +255,7 @@ class SqliteJournal:
     def _prune(self, *, before_ms: int, delivered_through: int) -> None:
         with suppress(sqlite3.Error):  # a file that can't be written is reported by the next commit
             self._store.prune(before_ms=before_ms, delivered_through=delivered_through)
-            self._status["bytes"] = self._store.used_bytes()
+            self._status.bytes_used = self._store.used_bytes()
 
     def _open(self) -> Store:
         """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""

@@ -37,7 +37,7 @@ def admin_application(*, status: Status, problems: Callable[[], list[str]]) -> w
 def unready(status: Status) -> list[str]:
     """Return why events would not be accepted now. A sink that is away is no reason: the journal keeps."""
     reasons = [] if status.ready else ["starting or stopping"]
-    journal = status.journal.get("state", "ok")
+    journal = status.journal.state
     return reasons if journal == "ok" else [*reasons, journal]
 
 

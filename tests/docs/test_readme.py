@@ -1,0 +1,108 @@
+"""README's commands, run as a newcomer would paste them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+README = (REPOSITORY / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+SET_UP, SEND, USE = BLOCKS
+
+
+def paste(script: str) -> str:
+    """Run a block in bash, in the repository; return what it prints. `.venv/bin` is this Python's folder."""
+    script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Run the demo; return which port stands in for each of the usual ones."""
+    path = tmp_path_factory.mktemp("demo") / "out"
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with path.open("wb") as out:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "demo", "--for", "60s"],
+            cwd=REPOSITORY,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+    deadline = time.monotonic() + 30
+    while "L03-RM301/ZN-T" not in (printed := path.read_text()):
+        assert demo.poll() is None, printed
+        assert time.monotonic() < deadline, printed
+        time.sleep(0.1)
+    found = {
+        "1883": r"mosquitto_sub -p (\d+)",
+        "5020": r"mbpoll -m tcp -p (\d+)",
+        "8080": r"http://127\.0\.0\.1:(\d+)/",
+    }
+    yield {usual: re.findall(pattern, printed)[0] for usual, pattern in found.items()}
+    demo.terminate()
+    assert demo.wait(timeout=20) == 0
+    assert "Traceback" not in path.read_text()
+
+
+def test_event_of_your_own(ports: dict[str, str]) -> None:
+    """The block signs with openssl, posts with curl, and reads 21.5 from MQTT and from Modbus."""
+    script = SEND
+    for usual, port in ports.items():
+        script = re.sub(rf"\b{usual}\b", port, script)
+    printed = paste(script)
+    assert printed.startswith('{"received":true}')
+    assert '{"value":21.5,"unit":"degC","quality":"good"' in printed
+    assert re.search(r"\[1064\]:\s+21\.5$", printed, re.MULTILINE)
+
+
+def test_commands_on_the_examples() -> None:
+    """Check, test and points run on the shipped files."""
+    printed = paste(USE)
+    assert "ok: " in printed
+    assert "failures: 0" in printed
+    assert "gw/v1/hq-tower/L03-RM312/ZN-T" in printed
+
+
+def test_set_up_commands_are_targets_of_make() -> None:
+    """README's two commands exist, and nothing else is needed."""
+    assert SET_UP.splitlines() == ["make demo", "make test"]
+    for line in SET_UP.splitlines():
+        subprocess.run([*line.split(), "--dry-run"], cwd=REPOSITORY, check=True, capture_output=True)
+
+
+def test_demo_ends_by_itself() -> None:
+    """`--for` ends the demo cleanly, with every simulated point shown."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "demo", "--for", "7s"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 7 <= time.monotonic() - began < 20
+    row = next(line for line in done.stdout.splitlines() if line.startswith("AHU-1/SA-T"))
+    assert "good" in row
