@@ -21,8 +21,9 @@ from gateway.config.scalars import Duration
 from gateway.config.secrets import SecretReference
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import Refusal
-from gateway.sinks._outlet import Outlet
-from gateway.sinks._paho import Dial, Message, Tls, connect
+from gateway.sinks._mqtt_connection import Message, connect
+from gateway.sinks._mqtt_dial import Dial, Tls
+from gateway.sinks._mqtt_outlet import Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Point, Update
     from gateway.ports import LatestValues, PointSource
-    from gateway.sinks._paho import Connection, Rejection
+    from gateway.sinks._mqtt_connection import Connection, Rejection
     from gateway.status import SinkStatus
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}

@@ -191,6 +191,31 @@ async def test_the_brokers_receive_maximum_is_respected(tmp_path: Path) -> None:
     assert "Receive maximum" not in broker.log
 
 
+async def test_a_message_that_the_broker_finds_too_large_is_refused(tmp_path: Path) -> None:
+    """It becomes a refusal, instead of a connection that the broker ends again and again."""
+    long, short = make_point("T/LONG"), make_point("T/SHORT")
+    with Mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 300") as broker:
+        rig = MqttRig(broker.url, [long, short])
+        async with rig.sink:
+            with pytest.raises(RefusedError) as refused:
+                await rig.deliver(make_update(long, "x" * 300), make_update(short, "x" * 50))
+        async with subscribe(broker.port) as subscriber:
+            assert subscriber.last("gw/v1/hq/T/SHORT").json["value"] == "x" * 50
+    (refusal,) = refused.value.refusals
+    assert refusal.reason == "the broker refuses gw/v1/hq/T/LONG: Packet too large, at most 300 bytes"
+    assert rig.status.reconnects == 0
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_sink(broker: Mosquitto) -> None:
+    """It reaches whoever runs the sink, who marks it failed and restarts it; the will says `offline`."""
+    rig = MqttRig(broker.url, [make_point()])
+    rig.latest.latest = lambda _point: 1 // 0  # type: ignore[assignment, return-value]
+    with pytest.raises(ExceptionGroup) as failed:
+        async with rig.sink:
+            await asyncio.sleep(10)
+    assert [type(error) for error in failed.value.exceptions] == [ZeroDivisionError]
+
+
 async def test_no_more_than_in_flight_messages_are_unacknowledged() -> None:
     """A listener that accepts the connection and acknowledges only `online` gets `in_flight` messages."""
     received: list[int] = []

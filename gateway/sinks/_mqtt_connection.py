@@ -10,30 +10,30 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 
 from gateway.errors import TransientError
+from gateway.sinks._mqtt_dial import dial_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags, SocketLike
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, SocketLike
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from gateway.config.secrets import SecretSource
     from gateway.model import Update
+    from gateway.sinks._mqtt_dial import Dial
 
 _CONNACK_TIMEOUT_S = 10.0
 _TICK_S = 1.0
 _BURST = 20  # messages made and queued before the event loop gets its turn, about 2 ms
 _FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
-_NO_LIMIT = 65535  # MQTT 5: the receive maximum of a broker that names none
+_MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
+_LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
+_HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
+_PACKET_TOO_LARGE = 0x95
 
 _ADVICE = {
     0x84: 'set `protocol: "3.1.1"`',
@@ -43,32 +43,6 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Files of PEM text; `ca` None: the system's certificate authorities."""
-
-    ca: Path | None
-    certificate: Path | None
-    key: Path | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """All that a CONNECT needs. The will is `will_payload`, retained, on `will_topic`."""
-
-    host: str
-    port: int
-    version: MQTTProtocolVersion
-    client_id: str
-    keepalive_s: int
-    window: int
-    will_topic: str
-    will_payload: bytes
-    user: str | None = None
-    password: SecretSource | None = None
-    tls: Tls | None = None
-
-
 class PackedProperties(Properties):
     """MQTT 5 properties of a PUBLISH, already as bytes: paho builds 30 entries for each set of its own."""
 
@@ -76,6 +50,9 @@ class PackedProperties(Properties):
 
     def __init__(self, packed: bytes) -> None:
         object.__setattr__(self, "_packed", packed)  # paho's own setter takes the names of MQTT only
+
+    def __len__(self) -> int:
+        return len(self._packed)
 
     def pack(self) -> bytes:
         """Return the property length and the properties."""
@@ -91,6 +68,12 @@ class Message(NamedTuple):
     properties: PackedProperties | None = None
     update: Update | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the packet, or up to three bytes more."""
+        properties = len(self.properties) if self.properties is not None else 1
+        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
+
 
 class Rejection(NamedTuple):
     """A message that the broker acknowledged with a failure (MQTT 5 only), and which."""
@@ -103,7 +86,7 @@ class Rejection(NamedTuple):
 async def connect(dial: Dial) -> Connection:
     """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise."""
     try:
-        client = await asyncio.to_thread(_dial, dial)  # names, TCP and TLS: all of them may block
+        client = await asyncio.to_thread(dial_broker, dial)  # names, TCP and TLS: all of them may block
     except (OSError, ValueError) as error:
         raise TransientError(f"cannot connect: {error}") from error
     connection = Connection(client, dial)
@@ -115,46 +98,6 @@ async def connect(dial: Dial) -> Connection:
     return connection
 
 
-def _dial(dial: Dial) -> Client:
-    """Connect and send CONNECT; the client has no callbacks yet, so nothing of it reaches another thread."""
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=dial.client_id,
-        protocol=dial.version,
-        reconnect_on_failure=False,
-    )
-    client.max_inflight_messages = 0  # unlimited: the window is kept here; paho scans its own at every PUBACK
-    client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
-    if dial.user is not None:
-        password = None if dial.password is None else dial.password.resolve().reveal()
-        # Typed as text, passed on as it is: an MQTT password is bytes.
-        client.username_pw_set(dial.user, password)  # type: ignore[arg-type]
-    if dial.tls is not None:
-        client.tls_set_context(_tls_context(dial.tls))
-    client.connect(dial.host, dial.port, dial.keepalive_s)
-    return client
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """Closes itself where no TLS comes about; paho would leave it open."""
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    context.sslsocket_class = _TlsSocket
-    if tls.certificate is not None:
-        # Without this, OpenSSL asks for an encrypted key's password on the terminal.
-        context.load_cert_chain(tls.certificate, tls.key, password="")
-    return context
-
-
 class Connection:
     """One connection. Publishing is for one caller at a time."""
 
@@ -163,6 +106,7 @@ class Connection:
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window = dial.window
+        self._largest_bytes = _LARGEST_PACKET_BYTES
         self._stall_s = 2.0 * dial.keepalive_s
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
@@ -211,6 +155,10 @@ class Connection:
         rejections: list[Rejection] = []
         self._rejections = rejections
         for count, message in enumerate(messages, 1):
+            if message.size_bytes > self._largest_bytes:  # the broker would disconnect, again and again
+                reason = f"Packet too large, at most {self._largest_bytes} bytes"
+                rejections.append(Rejection(message, _PACKET_TOO_LARGE, reason))
+                continue
             if len(self._unacknowledged) >= self._window:
                 # Half the window keeps the broker busy, and one waking serves the other half.
                 await self._acknowledged(down_to=self._window // 2)
@@ -310,7 +258,8 @@ class Connection:
             advice = _ADVICE.get(reason.value)
             self._end(f"the broker refuses the connection: {reason}" + (f"; {advice}" if advice else ""))
         elif not self._accepted.done():
-            self._window = min(self._window, getattr(properties, "ReceiveMaximum", _NO_LIMIT))
+            self._window = min(self._window, getattr(properties, "ReceiveMaximum", _MOST_UNACKNOWLEDGED))
+            self._largest_bytes = getattr(properties, "MaximumPacketSize", _LARGEST_PACKET_BYTES)
             self._accepted.set_result(None)
 
     def _on_disconnect(

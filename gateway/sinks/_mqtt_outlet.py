@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import orjson
 
 from gateway.model import Quality
-from gateway.sinks._paho import Message, PackedProperties
+from gateway.sinks._mqtt_connection import Message, PackedProperties
 
 if TYPE_CHECKING:
     from gateway.model import Point, Scalar, Update
