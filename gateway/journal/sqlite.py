@@ -73,6 +73,7 @@ class SqliteJournal:
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._reading = asyncio.Lock()
+        self._duplicates = 0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -114,6 +115,11 @@ class SqliteJournal:
     def head(self) -> int:
         """The number of the newest durable event."""
         return self._head
+
+    @property
+    def duplicates(self) -> int:
+        """How many appended events were left out because they were there already."""
+        return self._duplicates
 
     def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
         """Have `listener` called on the event loop with each batch of new events."""
@@ -193,6 +199,8 @@ class SqliteJournal:
                 self._hand_over()
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
+        if outcome.error is None:
+            self._duplicates += len(batch.events) - len(outcome.records)
         self._report(outcome.error)
         if outcome.error is None:
             self._status.accepted += len(outcome.records)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
 
     from gateway.config.scalars import Network
     from gateway.errors import GatewayError
-    from gateway.model import Event
+    from gateway.model import Event, Record
     from gateway.ports import Journal
     from gateway.signature import Verifier
     from gateway.status import IntakeStatus
 
 log = structlog.get_logger()
 
-_BODY_WITHIN_S = 20.0  # a sender that is slower than this holds a connection for nothing
+_LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
 
@@ -47,6 +48,7 @@ _NOT_ALLOWED = b'{"error":"only POST"}'
 _FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
 _TOO_LARGE = b'{"error":"the body is too large"}'
 _INCOMPLETE = b'{"error":"the body is incomplete"}'
+_FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
 
 
 class _Received(web.StreamResponse):
@@ -78,6 +80,26 @@ class _Received(web.StreamResponse):
 _RECEIVED = _Received()
 
 
+class _ConnectionLog:
+    """The logger that aiohttp is given: it answers by itself what is no HTTP, and tells only its logger.
+
+    Anyone may send garbage, so that is counted and worth no more than a debug line, which quotes none of it.
+    """
+
+    def __init__(self, status: IntakeStatus) -> None:
+        self._status = status
+
+    def debug(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
+        """Take note of a connection that began with garbage, or of a bug."""
+        if isinstance(exc_info, HttpProcessingError):
+            self._status.answers[400] += 1
+            log.debug("intake.no_http", reason=type(exc_info).__name__)
+        else:
+            log.error("intake.failed", reason=message % arguments, exc_info=exc_info)
+
+    exception = debug
+
+
 class Intake:
     """Handles one request at a time per connection; any number of connections share the journal's commits."""
 
@@ -92,6 +114,7 @@ class Intake:
         status: IntakeStatus,
         clock_ms: Callable[[], int],
         trusted_proxies: Sequence[Network] | None = None,
+        body_within_s: float = 20.0,
     ) -> None:
         """Take everything that is decided at load time; nothing is looked up per request.
 
@@ -106,6 +129,8 @@ class Intake:
         self._clock_ms = clock_ms
         self._stopping = False
         self._trusted_proxies = trusted_proxies
+        self._body_within_s = body_within_s
+        journal.subscribe(self._count_new)
         self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
 
     def server(self) -> web.Server:
@@ -115,7 +140,9 @@ class Intake:
             request_factory=self._make_request,
             auto_decompress=False,
             access_log=None,
+            logger=_ConnectionLog(self._status),
             keepalive_timeout=75,
+            lingering_time=_LINGER_S,
         )
 
     def stop(self) -> None:
@@ -123,8 +150,12 @@ class Intake:
         self._stopping = True
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, and count the answer."""
-        response = await self._answer(request)
+        """Answer one request, and count the answer; a bug ends this request and nothing else."""
+        try:
+            response = await self._answer(request)
+        except Exception:
+            log.exception("intake.failed")
+            response = _closing(_json(500, _FAILED))
         self._status.answers[response.status] += 1
         return response
 
@@ -186,6 +217,10 @@ class Intake:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:
             await self._journal.append(event)
+            status.duplicates = self._journal.duplicates
+
+    def _count_new(self, records: Sequence[Record]) -> None:
+        self._status.accepted += len(records)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Return the whole body; refuse one that says it is too large before reading it."""
@@ -196,7 +231,7 @@ class Intake:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if request.content.is_eof():
             return await request.read()
-        async with asyncio.timeout(_BODY_WITHIN_S):
+        async with asyncio.timeout(self._body_within_s):
             return await request.read()
 
     def _make_request(

@@ -1,0 +1,306 @@
+"""What the intake answers, over real HTTP, with the journal's file as witness."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+from support.intake_server import (
+    MAX_BODY_BYTES,
+    NOW_S,
+    PATH,
+    SECRET,
+    SINK,
+    RunningIntake,
+    chunked,
+    event,
+    request,
+    running_intake,
+    signature,
+)
+
+from gateway.model import Notes
+from gateway.signature import HEADER, sign
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+RECEIVED = b'{"received":true}'
+BODY = event()
+DIGEST = sign(BODY, SECRET, NOW_S).partition("v1=")[2]
+
+
+@pytest.fixture
+async def intake(tmp_path: Path) -> AsyncIterator[RunningIntake]:
+    """Serve an intake with the usual settings."""
+    async with running_intake(tmp_path) as running:
+        yield running
+
+
+async def test_received_means_durable(intake: RunningIntake) -> None:
+    """When the 200 is here, another process can read the event from the file, byte for byte."""
+    async with intake.connect() as connection:
+        for number in range(20):
+            body = event(f"evt_{number}", note="ü \u2028")
+            await connection.send(request(body))
+            answer = await connection.answer()
+            assert intake.stored()[f"evt_{number}"] == body
+            assert (answer.code, answer.body) == (200, RECEIVED)
+            assert answer.headers["content-type"] == "application/json"
+    assert intake.status.accepted == 20
+
+
+async def test_duplicates_are_received_and_stored_once(intake: RunningIntake) -> None:
+    """Infodeck's retries get their 200; the first body stays, and the repetitions are counted."""
+    for body in (BODY, BODY, event(created=NOW_S - 1)):
+        assert (await intake.ask(request(body))).body == RECEIVED
+    assert intake.stored() == {"evt_1": BODY}
+    assert (intake.status.accepted, intake.status.duplicates) == (1, 2)
+
+
+REFUSED = {
+    "missing": ("missing", ()),
+    "empty": ("malformed", (f"{HEADER}:",)),
+    "garbage": ("malformed", (f"{HEADER}: garbage",)),
+    "no time": ("malformed", (f"{HEADER}: v1={DIGEST}",)),
+    "not hexadecimal": ("malformed", (f"{HEADER}: t={NOW_S},v1={'z' * 64}",)),
+    "not ASCII": ("malformed", (f"{HEADER}: t={NOW_S},v1=\xff\xfe",)),
+    "long": ("malformed", (f"{HEADER}: t={NOW_S},v1={DIGEST}{',' * 5000}",)),
+    "repeated": ("malformed", (signature(BODY), signature(BODY))),
+    "repeated, one wrong": ("malformed", (signature(BODY, secret=b"other"), signature(BODY))),
+    "other secret": ("mismatch", (signature(BODY, secret=b"other"),)),
+    "other body": ("mismatch", (signature(BODY + b" "),)),
+    "old": ("outside tolerance", (signature(BODY, timestamp_s=NOW_S - 301),)),
+    "future": ("outside tolerance", (signature(BODY, timestamp_s=NOW_S + 301),)),
+}
+
+
+@pytest.mark.parametrize(("reason", "headers"), REFUSED.values(), ids=REFUSED)
+async def test_unsigned_is_401(intake: RunningIntake, reason: str, headers: tuple[str, ...]) -> None:
+    """Every wrong signature gets the same words; only the counter knows why; nothing is stored or logged."""
+    with capture_logs() as logs:
+        answer = await intake.ask(request(BODY, *headers, signed=False))
+    assert answer.code == 401
+    assert answer.body == b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
+    assert SECRET not in str(answer).encode()
+    assert DIGEST not in str(answer)
+    assert (intake.status.refused, intake.status.answers) == ({reason: 1}, {401: 1})
+    assert (intake.stored(), logs) == ({}, [])
+
+
+@pytest.mark.parametrize("age_s", [-300, 300])
+async def test_tolerance_includes_its_bounds(intake: RunningIntake, age_s: int) -> None:
+    """Exactly five minutes old or early is still received."""
+    header = signature(BODY, timestamp_s=NOW_S - age_s)
+    assert (await intake.ask(request(BODY, header, signed=False))).code == 200
+
+
+NO_EVENTS = {
+    "empty": b"",
+    "not JSON": b"not json",
+    "list": b"[]",
+    "NaN": b'{"id":"evt_1","type":"x","v":NaN}',
+    "deep": b'{"id":"evt_1","type":"x","v":' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "not UTF-8": b'{"id":"\xff\xfe","type":"x"}',
+    "half a surrogate": b'{"id":"evt_\\ud800","type":"asset.telemetry.updated","data":{"object":{}}}',
+    "no id": b'{"type":"asset.telemetry.updated","data":{"object":{}}}',
+    "no object": b'{"id":"evt_1","type":"asset.telemetry.updated"}',
+}
+
+
+@pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
+async def test_signed_but_no_event_is_400(intake: RunningIntake, body: bytes) -> None:
+    """Signed nonsense is told what it lacks in JSON, is not stored, and leaves the connection usable."""
+    async with intake.connect() as connection:
+        await connection.send(request(body))
+        answer = await connection.answer()
+        assert answer.code == 400
+        assert list(orjson.loads(answer.body)) == ["error"]
+        await connection.send(request(BODY))
+        assert (await connection.answer()).code == 200
+    assert list(intake.stored()) == ["evt_1"]
+
+
+@pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
+async def test_signature_is_judged_before_parsing(intake: RunningIntake, body: bytes) -> None:
+    """What nobody signed is refused unread: 401, never 400."""
+    assert (await intake.ask(request(body, signed=False))).code == 401
+
+
+@pytest.mark.parametrize("target", ["/", "/webhooks", f"{PATH}/", f"{PATH}x", f"/x?{PATH}", "/%00"])
+async def test_other_paths_are_404(intake: RunningIntake, target: str) -> None:
+    """Only the configured path exists."""
+    assert (await intake.ask(request(BODY, target=target))).code == 404
+    assert intake.stored() == {}
+
+
+@pytest.mark.parametrize("target", [f"{PATH}?a=1&b", f"{PATH}?", f"http://gateway{PATH}"])
+async def test_path_alone_decides(intake: RunningIntake, target: str) -> None:
+    """A query string or an absolute target changes nothing."""
+    assert (await intake.ask(request(BODY, target=target))).code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
+async def test_other_methods_are_405(intake: RunningIntake, method: str) -> None:
+    """The answer names the method that is allowed."""
+    answer = await intake.ask(request(BODY, method=method))
+    assert (answer.code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_body_of_exactly_the_limit_is_received(intake: RunningIntake) -> None:
+    """The limit itself is allowed, with a length and in chunks."""
+    for number, way in enumerate(("length", "chunks")):
+        body = event(f"evt_{number}", pad="")
+        body = event(f"evt_{number}", pad="x" * (MAX_BODY_BYTES - len(body)))
+        assert len(body) == MAX_BODY_BYTES
+        data = request(body)
+        if way == "chunks":
+            head = request(body, "Transfer-Encoding: chunked", length=False).removesuffix(body)
+            data = head + chunked(body, 60_000)
+        assert (await intake.ask(data)).code == 200
+    assert len(intake.stored()) == 2
+
+
+async def test_length_over_the_limit_is_413_before_the_body(intake: RunningIntake) -> None:
+    """Two announced MiB are refused at once, and the connection is closed."""
+    body = event(pad="x" * (2 << 20))
+    async with intake.connect() as connection:
+        await connection.send(request(body).removesuffix(body))
+        answer = await connection.answer()
+        assert (answer.code, answer.headers["connection"]) == (413, "close")
+        await connection.send(body)
+        assert await connection.is_closed()
+    assert intake.stored() == {}
+
+
+async def test_chunks_over_the_limit_are_413(intake: RunningIntake) -> None:
+    """A body that does not tell its length is stopped when it passes the limit, and the connection closed."""
+    body = event(pad="x" * (2 << 20))
+    head = request(body, "Transfer-Encoding: chunked", length=False).removesuffix(body)
+    async with intake.connect() as connection:
+        await connection.send(head + chunked(body, 60_000))
+        answer = await connection.answer()
+        assert (answer.code, answer.headers["connection"]) == (413, "close")
+        assert await connection.is_closed()
+    assert intake.stored() == {}
+
+
+async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
+    """A full journal asks for patience and stores nothing; once the sinks have delivered, it goes on."""
+    async with (
+        running_intake(tmp_path, max_journal_bytes=256 << 10) as intake,
+        intake.connect() as connection,
+    ):
+        code = number = 0
+        while code != 503:
+            before = set(intake.stored())
+            number += 1
+            await connection.send(request(event(f"evt_{number}", pad="x" * 20_000)))
+            answer = await connection.answer()
+            code = answer.code
+        assert answer.headers["retry-after"] == "60"
+        assert orjson.loads(answer.body) == {"error": "the journal is full"}
+        assert set(intake.stored()) == before
+        assert intake.status.accepted == len(before)
+        intake.journal.note(Notes(cursors={SINK: intake.journal.head}))
+        await connection.send(request(event(f"evt_{number}")))
+        assert (await connection.answer()).code == 200
+        assert f"evt_{number}" in intake.stored()
+
+
+async def test_journal_that_cannot_commit_is_503(intake: RunningIntake) -> None:
+    """While the file can't be written, senders are asked to come again; then the same event is received."""
+
+    def rename(old: str, new: str) -> None:
+        with contextlib.closing(sqlite3.connect(intake.file)) as database:
+            database.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename("events", "away")
+    answer = await intake.ask(request(BODY))
+    assert (answer.code, answer.headers["retry-after"]) == (503, "10")
+    rename("away", "events")
+    assert (await intake.ask(request(BODY))).code == 200
+    assert intake.stored() == {"evt_1": BODY}
+
+
+async def test_stopping_is_503(intake: RunningIntake) -> None:
+    """A gateway that stops takes no more events and says when to come again; signatures still come first."""
+    intake.intake.stop()
+    answer = await intake.ask(request(BODY))
+    assert (answer.code, answer.headers["retry-after"]) == (503, "5")
+    assert (await intake.ask(request(BODY, signed=False))).code == 401
+    assert intake.stored() == {}
+
+
+async def test_test_events_go_nowhere(intake: RunningIntake) -> None:
+    """The three marks of a test are acknowledged, counted and shown in the log, and never stored."""
+    bodies = [event(type="webhook.test"), event(isTest=True), event(livemode=False)]
+    with capture_logs() as logs:
+        for body in bodies:
+            assert (await intake.ask(request(body))).body == RECEIVED
+    assert [line["event"] for line in logs] == ["intake.test_event"] * 3
+    assert (intake.stored(), intake.status.test_events, intake.status.accepted) == ({}, 3, 0)
+
+
+async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
+    """Other organizations and other types are acknowledged and counted, without end only in number."""
+    assert (await intake.ask(request(event(organizationId="o-other")))).body == RECEIVED
+    async with intake.connect() as connection:
+        for number in range(105):
+            await connection.send(request(event(type=f"unknown.{number}")))
+            assert (await connection.answer()).code == 200
+    assert (intake.stored(), intake.status.other_organization) == ({}, 1)
+    assert (len(intake.status.ignored_types), intake.status.ignored_types["other"]) == (101, 5)
+
+
+async def test_gzip_is_taken_as_raw_bytes(intake: RunningIntake) -> None:
+    """Nothing is decompressed: the signature is that of the bytes as sent, and they are no JSON."""
+    packed = gzip.compress(BODY)
+    assert (await intake.ask(request(packed, "Content-Encoding: gzip"))).code == 400
+    header = signature(BODY)
+    assert (await intake.ask(request(packed, "Content-Encoding: gzip", header, signed=False))).code == 401
+    assert (await intake.ask(request(BODY, "Content-Encoding: gzip"))).code == 200
+
+
+async def test_answers_are_counted(intake: RunningIntake) -> None:
+    """Every answer is counted under its status."""
+    for data in (
+        request(BODY),
+        request(BODY),
+        request(BODY, signed=False),
+        request(b"[]"),
+        request(BODY, target="/"),
+        request(BODY, method="GET"),
+        b"no HTTP at all\r\n\r\n",
+    ):
+        await intake.ask(data)
+    assert intake.status.answers == {200: 2, 401: 1, 400: 2, 404: 1, 405: 1}
+
+
+async def test_own_bug_is_500_without_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What goes wrong inside is said plainly, logged as an error with its traceback, and counted."""
+
+    def broken_clock() -> int:
+        raise RuntimeError("the clock has stopped")
+
+    async with running_intake(tmp_path, clock_ms=broken_clock) as intake:
+        with caplog.at_level(logging.DEBUG), capture_logs() as logs:
+            for headers in ((), ("Expect: 100-continue",)):
+                async with intake.connect() as connection:
+                    await connection.send(request(BODY, *headers))
+                    answer = await connection.answer()
+                    answer = await connection.answer() if answer.code == 100 else answer
+                    assert answer.code == 500
+                    assert list(orjson.loads(answer.body)) == ["error"]
+                    assert b"clock" not in answer.body
+        assert [(line["event"], line["log_level"]) for line in logs] == [("intake.failed", "error")] * 2
+        assert all(line["exc_info"] for line in logs)
+        assert "Traceback" not in caplog.text
+        assert intake.status.answers == {500: 2}
