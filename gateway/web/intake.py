@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
@@ -54,7 +55,7 @@ _FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
 class _Received(web.StreamResponse):
     """The 200 that nearly every request gets: bytes made once, not header by header.
 
-    One instance answers all requests that keep their connection; it keeps nothing of any of them.
+    One instance answers all requests of HTTP/1.1 that keep their connection; it keeps nothing of any of them.
     """
 
     _BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -180,7 +181,8 @@ class Intake:
         try:
             event = self._verified(await self._read(request), request)
             await self._accept(event)
-            response = _RECEIVED if request.keep_alive else _json(200, _RECEIVED_BODY)
+            plain = request.keep_alive and request.version >= HttpVersion11
+            response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
             self._status.refused[str(error)] += 1
             response = _json(401, _UNSIGNED)

@@ -1,0 +1,35 @@
+"""What reaches standard error, seen from outside the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = """
+import logging, sys
+import structlog
+from gateway.logs import configure_logging
+
+def verify(secret):
+    raise RuntimeError("a bug")
+
+configure_logging(level="info", form=sys.argv[1])
+try:
+    verify("whsec-" + "made-up")
+except RuntimeError:
+    structlog.get_logger().exception("intake.failed")
+    logging.getLogger("library").exception("failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_tracebacks_show_no_values(form: str) -> None:
+    """A bug's traceback says where it happened, and not what the variables held: that may be a secret."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, form], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stderr.count("RuntimeError: a bug") == 2
+    assert "in verify" in done.stderr
+    assert "whsec-made-up" not in done.stderr
