@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -46,6 +47,7 @@ class _Batch:
     done: asyncio.Future[None]
     events: list[Event] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
+    wanted: bool = False  # somebody waits for it, even if it stays empty
 
 
 def path_of(url: str) -> Path:
@@ -83,14 +85,10 @@ class SqliteJournal:
         self._loop = asyncio.get_running_loop()
         self._lock = _take_lock(self._path)
         try:
-            self._store = await asyncio.to_thread(self._open)
-            self._reader = await asyncio.to_thread(Store, self._path, max_bytes=self._max_bytes)
+            await asyncio.to_thread(self._open)
         except BaseException:
             self._lock.close()
             raise
-        self._head = self._store.next_seq - 1
-        self._cursors = self._starting_cursors()
-        self._kept = self._store.kept()
         self._gathering = _Batch(self._loop.create_future())
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -158,6 +156,7 @@ class SqliteJournal:
     async def flush(self) -> None:
         """Return once all that was noted or appended so far is durable; raise JournalError if it isn't."""
         batch = self._gathering
+        batch.wanted = True
         self._begin()
         await asyncio.shield(batch.done)
 
@@ -191,7 +190,7 @@ class SqliteJournal:
             batch.notes.add(self._gathering.notes)
             self._gathering.notes = batch.notes
         self._writing = False
-        if self._gathering.events:
+        if self._gathering.events or self._gathering.wanted:
             self._writing = True
             if len(batch.events) >= _COMPANY:
                 self._loop.call_later(_GATHER_S, self._hand_over)
@@ -200,7 +199,7 @@ class SqliteJournal:
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
-        self._answer(batch, outcome.error)
+        self._answer(batch, outcome.error if batch.events or not written else None)
         if outcome.records:
             self._head = outcome.records[-1].seq
             # After the answers are on their way: senders wait, sinks can.
@@ -237,13 +236,16 @@ class SqliteJournal:
         return min((self._cursors[sink] for sink in self._sinks), default=self._head)
 
     def _starting_cursors(self) -> dict[str, int]:
+        """Return each sink's cursor, on disk from now on: a new sink is owed all that comes after it."""
         known = self._store.cursors()
         for gone in known.keys() - set(self._sinks):
-            self._store.forget_sink(gone)
             log.info(
                 "journal.sink_forgotten", sink=gone, cursor=known[gone], reason="it is no longer configured"
             )
-        return {sink: known.get(sink, self._head) for sink in self._sinks}
+        cursors = {sink: known.get(sink, self._head) for sink in self._sinks}
+        if cursors != known:
+            self._store.replace_cursors(cursors)
+        return cursors
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -252,16 +254,30 @@ class SqliteJournal:
     async def _prune_regularly(self) -> None:
         while True:
             before_ms = self._clock_ms() - self._retention_ms
-            delivered_through = min(self._delivered_through(), self._head)
+            delivered_through = self._delivered_through()
             self._jobs.put(partial(self._prune, before_ms=before_ms, delivered_through=delivered_through))
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _prune(self, *, before_ms: int, delivered_through: int) -> None:
         with suppress(sqlite3.Error):  # a file that can't be written is reported by the next commit
-            self._store.prune(before_ms=before_ms, delivered_through=delivered_through)
-            self._status["bytes"] = self._store.used_bytes()
+            if self._store.prune(before_ms=before_ms, delivered_through=delivered_through):
+                again = partial(self._prune, before_ms=before_ms, delivered_through=delivered_through)
+                self._jobs.put(again)  # behind the commit that waits meanwhile
+            self._loop.call_soon_threadsafe(self._status.update, {"bytes": self._store.used_bytes()})
 
-    def _open(self) -> Store:
+    def _open(self) -> None:
+        """Open the file twice, to write and to read at the same time, and take over what it holds."""
+        self._store = self._open_store()
+        try:
+            self._reader = Store(self._path, max_bytes=self._max_bytes)
+            self._head = self._store.next_seq - 1
+            self._cursors = self._starting_cursors()
+            self._kept = self._store.kept()
+        except sqlite3.Error as error:
+            self._store.close()
+            raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
+
+    def _open_store(self) -> Store:
         """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
         try:
             return Store(self._path, max_bytes=self._max_bytes)
@@ -285,6 +301,8 @@ def _take_lock(path: Path) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = lock_path.open("w")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise GatewayError(f"{path}: cannot be created, since a folder of that path is a file") from error
     except OSError as error:
         raise GatewayError(
             f"{lock_path}: {error.strerror}; the gateway's user must be able to write there"
@@ -299,7 +317,11 @@ def _take_lock(path: Path) -> Any:
 
 def _move_aside(path: Path, now_ms: int) -> Path:
     """Rename the journal and its side files, so that they stay together under the new name."""
-    aside = path.with_name(f"{path.name}.corrupt-{now_ms}")
+    aside = next(
+        name
+        for number in count(now_ms)  # a clock that begins anew at every start may give the same time twice
+        if not (name := path.with_name(f"{path.name}.corrupt-{number}")).exists()
+    )
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

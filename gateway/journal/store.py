@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.errors import JournalError
+from gateway.errors import GatewayError, JournalError
 from gateway.model import Event, KeptValue, Quality, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import Notes
@@ -34,7 +35,9 @@ CREATE TABLE dead_letters(
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
   event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
 """
-_KEPT_THROUGH = "$kept"  # the newest values' own cursor; no sink can have this name
+# Cursors of the journal's own; no sink can have such a name.
+_KEPT_THROUGH = "$kept"  # the newest values'
+_NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -73,7 +76,7 @@ class Store:
         """Open or create the file and check it; raise sqlite3.DatabaseError where it is corrupt."""
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare(max_bytes)
+            self._prepare(path, max_bytes)
         except BaseException:
             self._database.close()
             raise
@@ -84,7 +87,7 @@ class Store:
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
 
-    def _prepare(self, max_bytes: int) -> None:
+    def _prepare(self, path: Path, max_bytes: int) -> None:
         execute = self._database.execute
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=FULL")
@@ -94,9 +97,9 @@ class Store:
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
         if version > _SCHEMA_VERSION:
-            raise JournalError(
-                f"the journal was written by a newer gateway (layout {version}); install that version again",
-                retry_after_s=FULL_RETRY_AFTER_S,
+            raise GatewayError(
+                f"{path}: written by a newer gateway (layout {version}, this one knows {_SCHEMA_VERSION});"
+                " install that version again"
             )
         if version == 0:
             self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
@@ -115,7 +118,7 @@ class Store:
         where nothing could be written.
         """
         error = None
-        if events and self._is_full(delivered_through):
+        if (events or self._full) and self._is_full(delivered_through):
             error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
             events = ()
         with self._transaction():
@@ -124,14 +127,19 @@ class Store:
                 self._write_notes(notes)
         return Outcome(records, error)
 
-    def prune(self, *, before_ms: int, delivered_through: int) -> None:
-        """Forget events that are both delivered everywhere and older than the retention."""
+    def prune(self, *, before_ms: int, delivered_through: int) -> bool:
+        """Forget events that are both delivered everywhere and older than the retention.
+
+        Return whether there may be more of them: a limit keeps commits from waiting long.
+        """
         with self._transaction():
-            self._database.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM (SELECT seq, received_ms FROM events"
+            pruned = self._database.execute(
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT seq, received_ms FROM events"
                 " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
                 (delivered_through, _PRUNE_ROWS, before_ms),
-            )
+            ).rowcount
+            if pruned:
+                self._write_cursors({_NUMBERED: self.next_seq - 1})
             self._database.execute(
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                 (_MOST_DEAD_LETTERS,),
@@ -141,6 +149,7 @@ class Store:
                 " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
                 (_MOST_UNMAPPED,),
             )
+        return pruned == _PRUNE_ROWS
 
     def read(self, after: int, limit: int) -> list[Record]:
         """Return the next events after `after`, bounded by number and by bytes."""
@@ -164,19 +173,21 @@ class Store:
         return {
             sink: seq
             for sink, seq in self._database.execute("SELECT sink, seq FROM cursors")
-            if sink != _KEPT_THROUGH
+            if not sink.startswith("$")
         }
 
-    def forget_sink(self, sink: str) -> None:
-        """Drop the cursor of a sink that no longer exists, so that it holds no events back."""
-        self._database.execute("DELETE FROM cursors WHERE sink = ?", (sink,))
+    def replace_cursors(self, cursors: Mapping[str, int]) -> None:
+        """Keep the cursors of these sinks and no others: a sink that is gone holds no events back."""
+        with self._transaction():
+            self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
+            self._write_cursors(cursors)
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the kept values and the event number they include."""
         rows = self._database.execute("SELECT * FROM kept")
         values = [
             KeptValue(
-                point, orjson.loads(value), orjson.loads(last_good), Quality(quality), time_ms, seq, event_id
+                point, json.loads(value), json.loads(last_good), Quality(quality), time_ms, seq, event_id
             )
             for point, value, last_good, quality, time_ms, seq, event_id in rows
         ]
@@ -242,8 +253,8 @@ class Store:
             [
                 (
                     kept.point,
-                    orjson.dumps(kept.value).decode(),
-                    orjson.dumps(kept.last_good).decode(),
+                    json.dumps(kept.value),
+                    json.dumps(kept.last_good),
                     int(kept.quality),
                     kept.time_ms,
                     kept.seq,
@@ -259,7 +270,10 @@ class Store:
                 for seen in notes.unmapped.values()
             ],
         )
-        execute_many("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
+        self._write_cursors(cursors)
+
+    def _write_cursors(self, cursors: Mapping[str, int]) -> None:
+        self._database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
 
     def _is_full(self, delivered_through: int) -> bool:
         """Say whether events must be turned away; measured again only after some bytes were written."""
@@ -274,7 +288,7 @@ class Store:
         """Give up bodies of delivered events, oldest first; their ids stay, to recognise duplicates."""
         last = self._number(
             f"SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > {self._freed_through}"  # noqa: S608 - integers
-            f" AND seq <= {through} ORDER BY seq LIMIT {_PRUNE_ROWS})"
+            f" AND seq <= {through} AND body IS NOT NULL ORDER BY seq LIMIT {_PRUNE_ROWS})"
         )
         if not last:
             return False
