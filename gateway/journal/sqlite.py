@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -83,11 +83,12 @@ class SqliteJournal:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._lock = _take_lock(self._path)
+        self._files = ExitStack()
         try:
+            self._files.enter_context(_take_lock(self._path))
             await asyncio.to_thread(self._open)
         except BaseException:
-            self._lock.close()
+            self._files.close()
             raise
         self._gathering = _Batch(self._loop.create_future())
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -110,9 +111,7 @@ class SqliteJournal:
             await self.flush()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._reader.close()
-        self._store.close()
-        self._lock.close()
+        self._files.close()
 
     @property
     def head(self) -> int:
@@ -267,23 +266,25 @@ class SqliteJournal:
 
     def _open(self) -> None:
         """Open the file twice, to write and to read at the same time, and take over what it holds."""
-        self._store = self._open_store()
         try:
-            self._reader = Store(self._path, max_bytes=self._max_bytes)
+            self._store = self._open_store()
+            self._reader = self._open_store()
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
         except sqlite3.Error as error:
-            self._store.close()
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 
     def _open_store(self) -> Store:
         """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
+        store = Store(self._path, max_bytes=self._max_bytes)
+        self._files.callback(store.close)
         try:
-            return Store(self._path, max_bytes=self._max_bytes)
-        except sqlite3.OperationalError as error:
-            raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
+            store.prepare()
+        except sqlite3.OperationalError:  # not the file's fault
+            raise
         except sqlite3.DatabaseError as error:
+            # While it is open: SQLite folds the log into a file that it closes, but not into a moved one.
             aside = _move_aside(self._path, self._clock_ms())
             log.critical(
                 "journal.corrupt",
@@ -292,7 +293,11 @@ class SqliteJournal:
                 moved_to=str(aside),
                 lost="undelivered events and the ids of recent ones; `sqlite3 FILE .recover` may save them",
             )
-            return Store(self._path, max_bytes=self._max_bytes)
+            store.close()
+            store = Store(self._path, max_bytes=self._max_bytes)
+            self._files.callback(store.close)
+            store.prepare()
+        return store
 
 
 def _take_lock(path: Path) -> Any:

@@ -50,6 +50,16 @@ _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset)
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
   VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT body FROM events WHERE seq = ?3))"""
+_LAST_TO_FREE = """SELECT max(seq) FROM (
+  SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
+# Taken out and put in again: rows that only shrink where they are leave their pages half empty.
+_FREE = (
+    """CREATE TEMP TABLE slim AS
+      SELECT seq, event_id, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
+    "DELETE FROM events WHERE seq > :after AND seq <= :last",
+    "INSERT INTO events SELECT * FROM slim",
+    "DROP TABLE slim",
+)
 
 _RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
 _CHECK_EVERY_BYTES = 64 << 10
@@ -73,38 +83,36 @@ class Store:
     """One open journal file."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
-        """Open or create the file and check it; raise sqlite3.DatabaseError where it is corrupt."""
+        """Open the file or prepare to create it; nothing is read before `prepare`."""
+        self._path = path
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(path, max_bytes)
-        except BaseException:
-            self._database.close()
-            raise
         self._max_bytes = max_bytes
         self._unchecked_bytes = _CHECK_EVERY_BYTES
         self._full = False
         self._freed_through = 0
-        newest = self._number("SELECT max(seq) FROM events")
-        self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
 
-    def _prepare(self, path: Path, max_bytes: int) -> None:
+    def prepare(self) -> None:
+        """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
         execute = self._database.execute
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=FULL")
         execute("PRAGMA mmap_size=0")
+        execute("PRAGMA temp_store=MEMORY")
         found = execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
         if version > _SCHEMA_VERSION:
             raise GatewayError(
-                f"{path}: written by a newer gateway (layout {version}, this one knows {_SCHEMA_VERSION});"
-                " install that version again"
+                f"{self._path}: written by a newer gateway (layout {version}, this one knows"
+                f" {_SCHEMA_VERSION}); install that version again"
             )
         if version == 0:
             self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
         self._page_bytes = self._number("PRAGMA page_size")
-        execute(f"PRAGMA max_page_count={(max_bytes + _RESERVE_BYTES) // self._page_bytes}")
+        execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
+        newest = self._number("SELECT max(seq) FROM events")
+        self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -197,7 +205,7 @@ class Store:
         """Return the bytes in use in the file, free pages left out."""
         return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
 
-    def _number(self, query: str, *parameters: str) -> int:
+    def _number(self, query: str, *parameters: str | int) -> int:
         row = self._database.execute(query, parameters).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
 
@@ -286,15 +294,11 @@ class Store:
 
     def _free_delivered(self, through: int) -> bool:
         """Give up bodies of delivered events, oldest first; their ids stay, to recognise duplicates."""
-        last = self._number(
-            f"SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > {self._freed_through}"  # noqa: S608 - integers
-            f" AND seq <= {through} AND body IS NOT NULL ORDER BY seq LIMIT {_PRUNE_ROWS})"
-        )
+        last = self._number(_LAST_TO_FREE, self._freed_through, through, _PRUNE_ROWS)
         if not last:
             return False
         with self._transaction():
-            self._database.execute(
-                "UPDATE events SET body = NULL WHERE seq > ? AND seq <= ?", (self._freed_through, last)
-            )
+            for statement in _FREE:
+                self._database.execute(statement, {"after": self._freed_through, "last": last})
         self._freed_through = last
         return True
