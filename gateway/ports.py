@@ -44,10 +44,6 @@ class Journal(Protocol):
     def head(self) -> int:
         """The number of the newest durable event."""
 
-    @property
-    def duplicates(self) -> int:
-        """How many appended events were left out because they were there already."""
-
     def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
         """Have `listener` called with every batch of new events once it is durable, in order."""
 

@@ -10,9 +10,10 @@ import asyncio
 import fcntl
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,6 +47,7 @@ class _Batch:
     done: asyncio.Future[None]
     events: list[Event] = field(default_factory=list)
     notes: Notes = field(default_factory=Notes)
+    wanted: bool = False  # somebody waits for it, even if it stays empty
 
 
 class SqliteJournal:
@@ -73,20 +75,16 @@ class SqliteJournal:
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._reading = asyncio.Lock()
-        self._duplicates = 0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._lock = _take_lock(self._path)
+        self._files = ExitStack()
         try:
-            self._store = await asyncio.to_thread(self._open)
-            self._reader = await asyncio.to_thread(Store, self._path, max_bytes=self._max_bytes)
+            self._files.enter_context(_take_lock(self._path))
+            await asyncio.to_thread(self._open)
         except BaseException:
-            self._lock.close()
+            self._files.close()
             raise
-        self._head = self._store.next_seq - 1
-        self._cursors = self._starting_cursors()
-        self._kept = self._store.kept()
         self._gathering = _Batch(self._loop.create_future())
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -107,19 +105,12 @@ class SqliteJournal:
             await self.flush()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._reader.close()
-        self._store.close()
-        self._lock.close()
+        self._files.close()
 
     @property
     def head(self) -> int:
         """The number of the newest durable event."""
         return self._head
-
-    @property
-    def duplicates(self) -> int:
-        """How many appended events were left out because they were there already."""
-        return self._duplicates
 
     def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
         """Have `listener` called on the event loop with each batch of new events."""
@@ -158,6 +149,7 @@ class SqliteJournal:
     async def flush(self) -> None:
         """Return once all that was noted or appended so far is durable; raise JournalError if it isn't."""
         batch = self._gathering
+        batch.wanted = True
         self._begin()
         await asyncio.shield(batch.done)
 
@@ -191,7 +183,7 @@ class SqliteJournal:
             batch.notes.add(self._gathering.notes)
             self._gathering.notes = batch.notes
         self._writing = False
-        if self._gathering.events:
+        if self._gathering.events or self._gathering.wanted:
             self._writing = True
             if len(batch.events) >= _COMPANY:
                 self._loop.call_later(_GATHER_S, self._hand_over)
@@ -199,13 +191,11 @@ class SqliteJournal:
                 self._hand_over()
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
-        if outcome.error is None:
-            self._duplicates += len(batch.events) - len(outcome.records)
         self._report(outcome.error)
         if outcome.error is None:
             self._status.accepted += len(outcome.records)
             self._status.duplicates += len(batch.events) - len(outcome.records)
-        self._answer(batch, outcome.error)
+        self._answer(batch, outcome.error if batch.events or not written else None)
         if outcome.records:
             self._head = outcome.records[-1].seq
             # After the answers are on their way: senders wait, sinks can.
@@ -241,13 +231,16 @@ class SqliteJournal:
         return min((self._cursors[sink] for sink in self._sinks), default=self._head)
 
     def _starting_cursors(self) -> dict[str, int]:
+        """Return each sink's cursor, on disk from now on: a new sink is owed all that comes after it."""
         known = self._store.cursors()
         for gone in known.keys() - set(self._sinks):
-            self._store.forget_sink(gone)
             log.info(
                 "journal.sink_forgotten", sink=gone, cursor=known[gone], reason="it is no longer configured"
             )
-        return {sink: known.get(sink, self._head) for sink in self._sinks}
+        cursors = {sink: known.get(sink, self._head) for sink in self._sinks}
+        if cursors != known:
+            self._store.replace_cursors(cursors)
+        return cursors
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -256,22 +249,38 @@ class SqliteJournal:
     async def _prune_regularly(self) -> None:
         while True:
             before_ms = self._clock_ms() - self._retention_ms
-            delivered_through = min(self._delivered_through(), self._head)
+            delivered_through = self._delivered_through()
             self._jobs.put(partial(self._prune, before_ms=before_ms, delivered_through=delivered_through))
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _prune(self, *, before_ms: int, delivered_through: int) -> None:
         with suppress(sqlite3.Error):  # a file that can't be written is reported by the next commit
-            self._store.prune(before_ms=before_ms, delivered_through=delivered_through)
+            if self._store.prune(before_ms=before_ms, delivered_through=delivered_through):
+                again = partial(self._prune, before_ms=before_ms, delivered_through=delivered_through)
+                self._jobs.put(again)  # behind the commit that waits meanwhile
             self._status.bytes_used = self._store.used_bytes()
 
-    def _open(self) -> Store:
-        """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
+    def _open(self) -> None:
+        """Open the file twice, to write and to read at the same time, and take over what it holds."""
         try:
-            return Store(self._path, max_bytes=self._max_bytes)
-        except sqlite3.OperationalError as error:
+            self._store = self._open_store()
+            self._reader = self._open_store()
+            self._head = self._store.next_seq - 1
+            self._cursors = self._starting_cursors()
+            self._kept = self._store.kept()
+        except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
+
+    def _open_store(self) -> Store:
+        """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
+        store = Store(self._path, max_bytes=self._max_bytes)
+        self._files.callback(store.close)
+        try:
+            store.prepare()
+        except sqlite3.OperationalError:  # not the file's fault
+            raise
         except sqlite3.DatabaseError as error:
+            # While it is open: SQLite folds the log into a file that it closes, but not into a moved one.
             aside = _move_aside(self._path, self._clock_ms())
             log.critical(
                 "journal.corrupt",
@@ -280,7 +289,11 @@ class SqliteJournal:
                 moved_to=str(aside),
                 lost="undelivered events and the ids of recent ones; `sqlite3 FILE .recover` may save them",
             )
-            return Store(self._path, max_bytes=self._max_bytes)
+            store.close()
+            store = Store(self._path, max_bytes=self._max_bytes)
+            self._files.callback(store.close)
+            store.prepare()
+        return store
 
 
 def _take_lock(path: Path) -> Any:
@@ -289,6 +302,8 @@ def _take_lock(path: Path) -> Any:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = lock_path.open("w")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise GatewayError(f"{path}: cannot be created, since a folder of that path is a file") from error
     except OSError as error:
         raise GatewayError(
             f"{lock_path}: {error.strerror}; the gateway's user must be able to write there"
@@ -303,7 +318,11 @@ def _take_lock(path: Path) -> Any:
 
 def _move_aside(path: Path, now_ms: int) -> Path:
     """Rename the journal and its side files, so that they stay together under the new name."""
-    aside = path.with_name(f"{path.name}.corrupt-{now_ms}")
+    aside = next(
+        name
+        for number in count(now_ms)  # a clock that begins anew at every start may give the same time twice
+        if not (name := path.with_name(f"{path.name}.corrupt-{number}")).exists()
+    )
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

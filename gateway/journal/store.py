@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.errors import JournalError
+from gateway.errors import GatewayError, JournalError
 from gateway.model import Event, KeptValue, Quality, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import Notes
@@ -34,7 +35,9 @@ CREATE TABLE dead_letters(
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
   event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
 """
-_KEPT_THROUGH = "$kept"  # the newest values' own cursor; no sink can have this name
+# Cursors of the journal's own; no sink can have such a name.
+_KEPT_THROUGH = "$kept"  # the newest values'
+_NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -47,6 +50,16 @@ _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset)
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
   VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT body FROM events WHERE seq = ?3))"""
+_LAST_TO_FREE = """SELECT max(seq) FROM (
+  SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
+# Taken out and put in again: rows that only shrink where they are leave their pages half empty.
+_FREE = (
+    """CREATE TEMP TABLE slim AS
+      SELECT seq, event_id, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
+    "DELETE FROM events WHERE seq > :after AND seq <= :last",
+    "INSERT INTO events SELECT * FROM slim",
+    "DROP TABLE slim",
+)
 
 _RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
 _CHECK_EVERY_BYTES = 64 << 10
@@ -70,38 +83,36 @@ class Store:
     """One open journal file."""
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
-        """Open or create the file and check it; raise sqlite3.DatabaseError where it is corrupt."""
+        """Open the file or prepare to create it; nothing is read before `prepare`."""
+        self._path = path
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare(max_bytes)
-        except BaseException:
-            self._database.close()
-            raise
         self._max_bytes = max_bytes
         self._unchecked_bytes = _CHECK_EVERY_BYTES
         self._full = False
         self._freed_through = 0
-        newest = self._number("SELECT max(seq) FROM events")
-        self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
 
-    def _prepare(self, max_bytes: int) -> None:
+    def prepare(self) -> None:
+        """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
         execute = self._database.execute
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=FULL")
         execute("PRAGMA mmap_size=0")
+        execute("PRAGMA temp_store=MEMORY")
         found = execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
         if version > _SCHEMA_VERSION:
-            raise JournalError(
-                f"the journal was written by a newer gateway (layout {version}); install that version again",
-                retry_after_s=FULL_RETRY_AFTER_S,
+            raise GatewayError(
+                f"{self._path}: written by a newer gateway (layout {version}, this one knows"
+                f" {_SCHEMA_VERSION}); install that version again"
             )
         if version == 0:
             self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
         self._page_bytes = self._number("PRAGMA page_size")
-        execute(f"PRAGMA max_page_count={(max_bytes + _RESERVE_BYTES) // self._page_bytes}")
+        execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
+        newest = self._number("SELECT max(seq) FROM events")
+        self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -115,7 +126,7 @@ class Store:
         where nothing could be written.
         """
         error = None
-        if events and self._is_full(delivered_through):
+        if (events or self._full) and self._is_full(delivered_through):
             error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
             events = ()
         with self._transaction():
@@ -124,14 +135,19 @@ class Store:
                 self._write_notes(notes)
         return Outcome(records, error)
 
-    def prune(self, *, before_ms: int, delivered_through: int) -> None:
-        """Forget events that are both delivered everywhere and older than the retention."""
+    def prune(self, *, before_ms: int, delivered_through: int) -> bool:
+        """Forget events that are both delivered everywhere and older than the retention.
+
+        Return whether there may be more of them: a limit keeps commits from waiting long.
+        """
         with self._transaction():
-            self._database.execute(
-                "DELETE FROM events WHERE seq <= (SELECT max(seq) FROM (SELECT seq, received_ms FROM events"
+            pruned = self._database.execute(
+                "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT seq, received_ms FROM events"
                 " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
                 (delivered_through, _PRUNE_ROWS, before_ms),
-            )
+            ).rowcount
+            if pruned:
+                self._write_cursors({_NUMBERED: self.next_seq - 1})
             self._database.execute(
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                 (_MOST_DEAD_LETTERS,),
@@ -141,6 +157,7 @@ class Store:
                 " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
                 (_MOST_UNMAPPED,),
             )
+        return pruned == _PRUNE_ROWS
 
     def read(self, after: int, limit: int) -> list[Record]:
         """Return the next events after `after`, bounded by number and by bytes."""
@@ -164,19 +181,21 @@ class Store:
         return {
             sink: seq
             for sink, seq in self._database.execute("SELECT sink, seq FROM cursors")
-            if sink != _KEPT_THROUGH
+            if not sink.startswith("$")
         }
 
-    def forget_sink(self, sink: str) -> None:
-        """Drop the cursor of a sink that no longer exists, so that it holds no events back."""
-        self._database.execute("DELETE FROM cursors WHERE sink = ?", (sink,))
+    def replace_cursors(self, cursors: Mapping[str, int]) -> None:
+        """Keep the cursors of these sinks and no others: a sink that is gone holds no events back."""
+        with self._transaction():
+            self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
+            self._write_cursors(cursors)
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the kept values and the event number they include."""
         rows = self._database.execute("SELECT * FROM kept")
         values = [
             KeptValue(
-                point, orjson.loads(value), orjson.loads(last_good), Quality(quality), time_ms, seq, event_id
+                point, json.loads(value), json.loads(last_good), Quality(quality), time_ms, seq, event_id
             )
             for point, value, last_good, quality, time_ms, seq, event_id in rows
         ]
@@ -186,7 +205,7 @@ class Store:
         """Return the bytes in use in the file, free pages left out."""
         return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
 
-    def _number(self, query: str, *parameters: str) -> int:
+    def _number(self, query: str, *parameters: str | int) -> int:
         row = self._database.execute(query, parameters).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
 
@@ -242,8 +261,8 @@ class Store:
             [
                 (
                     kept.point,
-                    orjson.dumps(kept.value).decode(),
-                    orjson.dumps(kept.last_good).decode(),
+                    json.dumps(kept.value),
+                    json.dumps(kept.last_good),
                     int(kept.quality),
                     kept.time_ms,
                     kept.seq,
@@ -259,7 +278,10 @@ class Store:
                 for seen in notes.unmapped.values()
             ],
         )
-        execute_many("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
+        self._write_cursors(cursors)
+
+    def _write_cursors(self, cursors: Mapping[str, int]) -> None:
+        self._database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
 
     def _is_full(self, delivered_through: int) -> bool:
         """Say whether events must be turned away; measured again only after some bytes were written."""
@@ -272,15 +294,11 @@ class Store:
 
     def _free_delivered(self, through: int) -> bool:
         """Give up bodies of delivered events, oldest first; their ids stay, to recognise duplicates."""
-        last = self._number(
-            f"SELECT max(seq) FROM (SELECT seq FROM events WHERE seq > {self._freed_through}"  # noqa: S608 - integers
-            f" AND seq <= {through} ORDER BY seq LIMIT {_PRUNE_ROWS})"
-        )
+        last = self._number(_LAST_TO_FREE, self._freed_through, through, _PRUNE_ROWS)
         if not last:
             return False
         with self._transaction():
-            self._database.execute(
-                "UPDATE events SET body = NULL WHERE seq > ? AND seq <= ?", (self._freed_through, last)
-            )
+            for statement in _FREE:
+                self._database.execute(statement, {"after": self._freed_through, "last": last})
         self._freed_through = last
         return True

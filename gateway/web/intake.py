@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.config.scalars import Network
     from gateway.errors import GatewayError
-    from gateway.model import Event, Record
+    from gateway.model import Event
     from gateway.ports import Journal
     from gateway.signature import Verifier
     from gateway.status import IntakeStatus
@@ -131,7 +131,6 @@ class Intake:
         self._stopping = False
         self._trusted_proxies = trusted_proxies
         self._body_within_s = body_within_s
-        journal.subscribe(self._count_new)
         self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
 
     def server(self) -> web.Server:
@@ -219,10 +218,6 @@ class Intake:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:
             await self._journal.append(event)
-            status.duplicates = self._journal.duplicates
-
-    def _count_new(self, records: Sequence[Record]) -> None:
-        self._status.accepted += len(records)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Return the whole body; refuse one that says it is too large before reading it."""

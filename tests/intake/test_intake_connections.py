@@ -88,7 +88,7 @@ async def test_many_connections_at_once(intake: RunningIntake) -> None:
 
     await asyncio.gather(*(send(sender) for sender in range(200)))
     assert set(intake.stored()) == {f"evt_{sender}_{number}" for sender in range(200) for number in range(3)}
-    assert (intake.status.accepted, intake.status.duplicates) == (600, 0)
+    assert (intake.kept.accepted, intake.kept.duplicates) == (600, 0)
 
 
 async def test_the_same_event_on_many_connections(intake: RunningIntake) -> None:
@@ -96,7 +96,7 @@ async def test_the_same_event_on_many_connections(intake: RunningIntake) -> None
     answers = await asyncio.gather(*(intake.ask(request(BODY)) for _ in range(50)))
     assert {answer.code for answer in answers} == {200}
     assert intake.stored() == {"evt_1": BODY}
-    assert (intake.status.accepted, intake.status.duplicates) == (1, 49)
+    assert (intake.kept.accepted, intake.kept.duplicates) == (1, 49)
 
 
 async def test_body_in_many_small_segments(intake: RunningIntake) -> None:

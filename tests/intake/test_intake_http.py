@@ -54,7 +54,7 @@ async def test_received_means_durable(intake: RunningIntake) -> None:
             assert intake.stored()[f"evt_{number}"] == body
             assert (answer.code, answer.body) == (200, RECEIVED)
             assert answer.headers["content-type"] == "application/json"
-    assert intake.status.accepted == 20
+    assert intake.kept.accepted == 20
 
 
 async def test_duplicates_are_received_and_stored_once(intake: RunningIntake) -> None:
@@ -62,7 +62,7 @@ async def test_duplicates_are_received_and_stored_once(intake: RunningIntake) ->
     for body in (BODY, BODY, event(created=NOW_S - 1)):
         assert (await intake.ask(request(body))).body == RECEIVED
     assert intake.stored() == {"evt_1": BODY}
-    assert (intake.status.accepted, intake.status.duplicates) == (1, 2)
+    assert (intake.kept.accepted, intake.kept.duplicates) == (1, 2)
 
 
 REFUSED = {
@@ -208,7 +208,7 @@ async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
         assert answer.headers["retry-after"] == "60"
         assert orjson.loads(answer.body) == {"error": "the journal is full"}
         assert set(intake.stored()) == before
-        assert intake.status.accepted == len(before)
+        assert intake.kept.accepted == len(before)
         intake.journal.note(Notes(cursors={SINK: intake.journal.head}))
         await connection.send(request(event(f"evt_{number}")))
         assert (await connection.answer()).code == 200
@@ -246,7 +246,7 @@ async def test_test_events_go_nowhere(intake: RunningIntake) -> None:
         for body in bodies:
             assert (await intake.ask(request(body))).body == RECEIVED
     assert [line["event"] for line in logs] == ["intake.test_event"] * 3
-    assert (intake.stored(), intake.status.test_events, intake.status.accepted) == ({}, 3, 0)
+    assert (intake.stored(), intake.status.test_events, intake.kept.accepted) == ({}, 3, 0)
 
 
 async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:

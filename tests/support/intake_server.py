@@ -15,7 +15,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import HEADER, Verifier, sign
-from gateway.status import IntakeStatus, MappingStatus
+from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 from gateway.web.intake import Intake
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class RunningIntake:
     intake: Intake
     journal: SqliteJournal
     status: IntakeStatus
+    kept: JournalStatus
     file: Path
 
     def connect(self) -> Connection:
@@ -171,10 +172,10 @@ async def running_intake(
 ) -> AsyncIterator[RunningIntake]:
     """Serve within the context; one sink is configured, which has delivered nothing yet."""
     file = folder / "journal.db"
-    status = IntakeStatus()
+    status, kept = IntakeStatus(), JournalStatus()
     points = PointMap(points=(), by_asset={})
     journal = SqliteJournal(
-        file, sinks=[SINK], retention_s=3600, max_bytes=max_journal_bytes, clock_ms=now_ms, status={}
+        file, sinks=[SINK], retention_s=3600, max_bytes=max_journal_bytes, clock_ms=now_ms, status=kept
     )
     async with journal:
         head = Head(
@@ -198,7 +199,7 @@ async def running_intake(
         server = intake.server()
         listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, backlog=512)
         try:
-            yield RunningIntake(listener.sockets[0].getsockname()[1], intake, journal, status, file)
+            yield RunningIntake(listener.sockets[0].getsockname()[1], intake, journal, status, kept, file)
         finally:
             listener.close()
             await server.shutdown(1.0)

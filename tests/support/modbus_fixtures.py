@@ -166,9 +166,10 @@ def frame(pdu: bytes, *, unit: int = 1, transaction: int = 7) -> bytes:
 
 
 @asynccontextmanager
-async def connect(sink: ModbusServerSink, *, source: str = "127.0.0.1") -> AsyncIterator[Client]:
-    """Connect to a sink from a loopback address."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", sink.port, local_addr=(source, 0))
+async def connect(sink: ModbusServerSink | int, *, source: str = "127.0.0.1") -> AsyncIterator[Client]:
+    """Connect to a sink, or to its port, from a loopback address."""
+    port = sink if isinstance(sink, int) else sink.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     try:
         yield Client(reader, writer)
     finally:

@@ -1,0 +1,273 @@
+"""What every journal promises (`gateway.ports.Journal`), on real disk files; one line adds another one."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from support.journal_parts import (
+    JOURNALS,
+    LONG_AFTER_MS,
+    START_MS,
+    ids,
+    make_event,
+    read_all,
+    until_pruned,
+)
+
+from gateway.errors import JournalError
+from gateway.model import KeptValue, Notes, Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from gateway.model import Record, Scalar
+    from gateway.ports import Journal
+
+    Open = Callable[..., AbstractAsyncContextManager[Journal]]
+
+
+@pytest.fixture(params=list(JOURNALS.values()), ids=list(JOURNALS))
+def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Return what opens the journal under test, always on the same disk state."""
+    return partial(request.param, tmp_path)
+
+
+def kept_value(point: str, value: Scalar, *, seq: int = 1) -> KeptValue:
+    """Make a kept value that was good."""
+    return KeptValue(point, value, value, Quality.GOOD, START_MS, seq, f"evt_{seq}")
+
+
+async def test_events_stand_in_the_order_of_acceptance(open_journal: Open) -> None:
+    """Whatever is appended in one turn of the loop or one after the other is read in that order, whole."""
+    async with open_journal() as journal:
+        assert journal.head == 0
+        events = [make_event(number) for number in range(300)]
+        await asyncio.gather(*{journal.append(event) for event in events[:250]})
+        for event in events[250:]:
+            await journal.append(event)
+        records = await read_all(journal)
+        assert [record.event for record in records] == events
+        numbers = [record.seq for record in records]
+        assert numbers == sorted(set(numbers))
+        assert journal.head == numbers[-1]
+
+
+async def test_events_outlive_a_restart(open_journal: Open) -> None:
+    """After a stop everything is read as before, and numbering goes on behind it."""
+    async with open_journal() as journal:
+        for number in range(3):
+            await journal.append(make_event(number))
+        before = await read_all(journal)
+    async with open_journal() as journal:
+        assert await read_all(journal) == before
+        assert journal.head == before[-1].seq
+        await journal.append(make_event(3))
+        assert (await read_all(journal))[-1].seq > before[-1].seq
+
+
+async def test_numbers_are_never_used_again(open_journal: Open) -> None:
+    """Not even where every event was given up after its retention, and the gateway restarted twice."""
+    async with open_journal(sinks=()) as journal:
+        for number in range(3):
+            await journal.append(make_event(number))
+        head = journal.head
+    async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:  # held back by nobody
+        await until_pruned(journal)
+        assert journal.head == head
+    async with open_journal(sinks=()) as journal:
+        assert journal.head == head
+        await journal.append(make_event(3))
+        assert journal.head > head
+
+
+async def test_a_duplicate_is_accepted_and_stored_once(open_journal: Open) -> None:
+    """The same id in one batch, in a later one and after a restart counts as durable, and is told once."""
+    event, told = make_event(1), list[str]()
+    async with open_journal() as journal:
+        journal.subscribe(lambda records: told.extend(ids(records)))
+        await asyncio.gather(*{journal.append(each) for each in (event, make_event(0), event)})
+        await journal.append(event)
+        await asyncio.gather(*{journal.append(each) for each in (make_event(2), event, make_event(3))})
+        await asyncio.sleep(0)
+        assert told == ["evt_1", "evt_0", "evt_2", "evt_3"]
+    async with open_journal() as journal:
+        await journal.append(event)
+        assert ids(await read_all(journal)) == told
+
+
+async def test_reading_begins_after_a_number_and_ends_at_a_limit(open_journal: Open) -> None:
+    """`after` is left out, `limit` is kept, and behind the head there is nothing."""
+    async with open_journal() as journal:
+        for number in range(10):
+            await journal.append(make_event(number))
+        records = await read_all(journal)
+        assert await journal.read(records[3].seq, 4) == records[4:8]
+        assert await journal.read(records[8].seq, 4) == records[9:]
+        assert await journal.read(journal.head, 4) == []
+        assert await read_all(journal, limit=3) == records
+
+
+async def test_large_events_are_read_one_after_the_other(open_journal: Open) -> None:
+    """A read gives at least one event however large it is, and reading on gives them all."""
+    async with open_journal() as journal:
+        events = [make_event(number, padding=3 << 20) for number in range(4)]
+        await asyncio.gather(*{journal.append(event) for event in events})
+        assert [record.event for record in await read_all(journal)] == events
+        assert 1 <= len(await journal.read(0, 1000)) <= 2
+
+
+async def test_each_sink_has_a_cursor_of_its_own(open_journal: Open) -> None:
+    """A cursor is what was noted for this sink, at once and after a restart."""
+    sinks = ("bms", "regs")
+    async with open_journal(sinks=sinks) as journal:
+        for number in range(5):
+            await journal.append(make_event(number))
+        journal.note(Notes(cursors={"bms": 2}))
+        journal.note(Notes(cursors={"regs": 5}))
+        journal.note(Notes(cursors={"bms": 3}))
+        assert (journal.cursor("bms"), journal.cursor("regs")) == (3, 5)
+    async with open_journal(sinks=sinks) as journal:
+        assert (journal.cursor("bms"), journal.cursor("regs")) == (3, 5)
+
+
+async def test_a_new_sink_begins_at_the_head_and_stays_there(open_journal: Open) -> None:
+    """A sink gets what came after it was first configured, also what came while it was never reached."""
+    async with open_journal(sinks=()) as journal:
+        await journal.append(make_event(0))
+        began = journal.head
+    async with open_journal(sinks=("bms",)) as journal:
+        assert journal.cursor("bms") == began
+        await journal.append(make_event(1))
+    async with open_journal(sinks=("bms", "regs")) as journal:
+        assert journal.cursor("bms") == began
+        assert journal.cursor("regs") == journal.head > began
+
+
+async def test_a_sink_that_was_taken_out_begins_anew(open_journal: Open) -> None:
+    """It holds nothing back while it is away, so when it comes back it is a new one."""
+    async with open_journal(sinks=("bms",)) as journal:
+        await journal.append(make_event(0))
+    async with open_journal(sinks=()) as journal:
+        await journal.append(make_event(1))
+    async with open_journal(sinks=("bms",)) as journal:
+        assert journal.cursor("bms") == journal.head
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        0,
+        1,
+        -7,
+        21.5,
+        1e300,
+        -0.1,
+        2**64,
+        -(10**30),
+        "",
+        "occupied",
+        "Zürich, 23 °C",
+        "21",
+    ],
+)
+async def test_kept_values_come_back_as_they_were(open_journal: Open, value: Scalar) -> None:
+    """Every kind of value is the same after a restart, type and all, with the number that it includes."""
+    kept = KeptValue("L03/ZN-T", value, "before", Quality.BAD, START_MS - 1, 4, None)
+    async with open_journal() as journal:
+        assert journal.kept() == ([], 0)
+        journal.note(Notes(kept={"L03/ZN-T": kept_value("L03/ZN-T", 1)}, kept_through=3))
+        journal.note(Notes(kept={"L03/ZN-T": kept, "B": kept_value("B", 2)}, kept_through=4))
+        await journal.flush()
+    async with open_journal() as journal:
+        values, through = journal.kept()
+        assert sorted(values, key=lambda each: each.point) == [kept_value("B", 2), kept]
+        assert type(next(each.value for each in values if each.point == "L03/ZN-T")) is type(value)
+        assert through == 4
+
+
+async def test_later_notes_replace_earlier_ones_only_where_they_speak(open_journal: Open) -> None:
+    """Values and cursors that later notes do not name stay as they were."""
+    async with open_journal() as journal:
+        for number in range(9):
+            await journal.append(make_event(number))
+        journal.note(Notes(kept={"A": kept_value("A", 1)}, kept_through=8, cursors={"bms": 7}))
+        await journal.flush()
+        journal.note(Notes(kept={"B": kept_value("B", 2)}, kept_through=9))
+    async with open_journal() as journal:
+        values, through = journal.kept()
+        assert {each.point: each.value for each in values} == {"A": 1, "B": 2}
+        assert (through, journal.cursor("bms")) == (9, 7)
+
+
+async def test_listeners_are_told_in_order_of_what_is_durable(open_journal: Open) -> None:
+    """Each listener gets every new event once, in order, when it can be read already."""
+    async with open_journal() as journal:
+        told: list[Record] = []
+        others: list[str] = []
+
+        def listen(records: Sequence[Record]) -> None:
+            assert records
+            assert journal.head >= records[-1].seq
+            told.extend(records)
+
+        journal.subscribe(listen)
+        journal.subscribe(lambda records: others.extend(ids(records)))
+        for turn in range(20):
+            await asyncio.gather(*{journal.append(make_event(10 * turn + n)) for n in range(10)})
+        await journal.flush()
+        assert told == await read_all(journal)
+        assert others == ids(told) == [f"evt_{number}" for number in range(200)]
+
+
+async def test_a_full_journal_turns_events_away_until_others_are_delivered(open_journal: Open) -> None:
+    """It says when to come again, accepts nothing by halves, and goes on once a sink has caught up."""
+    async with open_journal(max_bytes=1 << 20) as journal:
+        accepted = 0
+        with pytest.raises(JournalError) as full:  # noqa: PT012 - which append it is that fails is not known
+            while accepted < 1000:
+                await journal.append(make_event(accepted, padding=20_000))
+                accepted += 1
+        assert full.value.retry_after_s > 0
+        with pytest.raises(JournalError):
+            await journal.append(make_event(accepted))
+        expected = [f"evt_{number}" for number in range(accepted)]
+        assert ids(await read_all(journal)) == expected
+        journal.note(Notes(cursors={"bms": journal.head}))
+        await journal.append(make_event(accepted))
+        assert ids(await read_all(journal))[-1] == f"evt_{accepted}"
+
+
+async def test_flush_returns_however_little_there_is_to_do(open_journal: Open) -> None:
+    """With nothing noted, with a commit under way, and several times at once."""
+    async with open_journal() as journal, asyncio.timeout(5):
+        await journal.flush()
+        waiting = journal.append(make_event(0))
+        await asyncio.sleep(0)  # now its commit is under way
+        await asyncio.gather(journal.flush(), journal.flush())
+        assert waiting.done()
+        journal.note(Notes(cursors={"bms": 1}))
+        await journal.flush()
+
+
+async def test_leaving_keeps_what_was_appended_and_noted(open_journal: Open) -> None:
+    """Nobody needs to flush or to wait before leaving, also with a commit under way."""
+    async with asyncio.timeout(5):
+        async with open_journal() as journal:
+            journal.append(make_event(0))
+            journal.note(Notes(cursors={"bms": 1}))
+            journal.append(make_event(1))
+        async with open_journal() as journal:
+            assert ids(await read_all(journal)) == ["evt_0", "evt_1"]
+            assert journal.cursor("bms") == 1
+            journal.append(make_event(2))
+            await asyncio.sleep(0)
+        async with open_journal() as journal:
+            assert ids(await read_all(journal)) == ["evt_0", "evt_1", "evt_2"]

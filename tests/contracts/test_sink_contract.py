@@ -1,0 +1,195 @@
+"""What every sink promises (`gateway.ports.Sink`), seen by its receivers; one line adds another sink."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from support.mqtt_parts import make_update, now_ms
+from support.sink_receivers import RECEIVERS, Broker, Controller
+
+from gateway.errors import GatewayError, RefusedError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.sink_receivers import Receiver
+
+    from gateway.model import Update
+
+LEAVING_TAKES_AT_MOST_S = 3.0
+EARLIER_MS = 60_000
+
+
+@pytest.fixture(params=list(RECEIVERS.values()), ids=list(RECEIVERS))
+def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
+    """Return a receiver that was shown nothing yet."""
+    with request.param(tmp_path) as made:
+        yield made
+
+
+def updates(receiver: Receiver, *values: float, earlier_ms: int = 0) -> list[Update]:
+    """Make an update of the first point, and one of the second where there is a second value."""
+    time_ms = now_ms() - earlier_ms
+    points = receiver.points[: len(values)]
+    return [make_update(point, value, time_ms=time_ms) for point, value in zip(points, values, strict=True)]
+
+
+async def until_shown(receiver: Receiver, *expected: float | None) -> None:
+    """Wait until these are the values of the two points."""
+    async with asyncio.timeout(5):
+        while await receiver.shown() != list(expected):  # noqa: ASYNC110 - what others see has no event
+            await asyncio.sleep(0.02)
+
+
+async def test_entering_restores_the_latest_values(receiver: Receiver) -> None:
+    """What was known before the start is shown without a write; what was not has no value."""
+    receiver.latest.take(updates(receiver, 21.5))
+    async with receiver.make_sink():
+        await until_shown(receiver, 21.5, None)
+
+
+async def test_what_was_written_is_shown(receiver: Receiver) -> None:
+    """When a write returns, the receiver has every update of it."""
+    async with receiver.make_sink() as sink:
+        for batch in (updates(receiver, 21.5, 40.0), updates(receiver, 22.0)):
+            receiver.latest.take(batch)
+            await sink.write(batch)
+        assert await receiver.shown() == [22.0, 40.0]
+
+
+async def test_what_is_not_newest_replaces_nothing(receiver: Receiver) -> None:
+    """Not before, together with or after the newer value, and not where that one was never written."""
+    older, newer = updates(receiver, 1.0, 2.0, earlier_ms=EARLIER_MS), updates(receiver, 21.5, 40.0)
+    async with receiver.make_sink() as sink:
+        receiver.latest.take(newer)
+        for batch in ([*older, *newer], [*newer, *older], older):
+            await sink.write(batch)
+            assert await receiver.shown() == [21.5, 40.0]
+        newest = updates(receiver, 22.0)
+        receiver.latest.take(newest)
+        await sink.write(newer)
+        assert (await receiver.shown())[0] in {21.5, 22.0}
+        await sink.write(newest)
+        await sink.write(newer)
+        assert await receiver.shown() == [22.0, 40.0]
+
+
+async def test_the_same_batch_may_come_again(receiver: Receiver) -> None:
+    """After an error or a restart it does: the outcome is the same as after one time."""
+    batch = [*updates(receiver, 20.0, earlier_ms=EARLIER_MS), *updates(receiver, 21.5, 40.0)]
+    receiver.latest.take(batch)
+    for _ in range(2):
+        async with receiver.make_sink() as sink:
+            for _ in range(2):
+                await sink.write(batch)
+                assert await receiver.shown() == [21.5, 40.0]
+
+
+async def test_a_refused_update_does_not_keep_the_others(receiver: Receiver) -> None:
+    """It is named with its reason after all others were delivered; the sink goes on."""
+    impossible = make_update(receiver.points[0], receiver.impossible)
+    async with receiver.make_sink() as sink:
+        batch = [impossible, *updates(receiver, 21.5, 40.0)[1:]]
+        receiver.latest.take(batch)
+        with pytest.raises(RefusedError) as refused:
+            await sink.write(batch)
+        assert [refusal.update for refusal in refused.value.refusals] == [impossible]
+        assert refused.value.refusals[0].reason
+        assert await receiver.shown() == [None, 40.0]
+        following = updates(receiver, 22.0)
+        receiver.latest.take(following)
+        await sink.write(following)
+        assert await receiver.shown() == [22.0, 40.0]
+
+
+async def test_leaving_is_prompt_and_seen(receiver: Receiver) -> None:
+    """Within a few seconds everything is closed, and the building can see that the gateway is away."""
+    async with receiver.make_sink() as sink:
+        batch = updates(receiver, 21.5, 40.0)
+        receiver.latest.take(batch)
+        await sink.write(batch)
+        assert not await receiver.knows_that_the_gateway_is_away()
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < LEAVING_TAKES_AT_MOST_S
+    assert await receiver.knows_that_the_gateway_is_away()
+
+
+async def test_a_fresh_sink_takes_the_place_of_one_that_left(receiver: Receiver) -> None:
+    """Several times in a row at the same address, with what was learnt in between."""
+    for value in (1.0, 2.0, 3.0):
+        async with receiver.make_sink() as sink:
+            batch = updates(receiver, value, value)
+            receiver.latest.take(batch)
+            await sink.write(batch)
+            assert await receiver.shown() == [value, value]
+        receiver.latest.take(updates(receiver, value + 0.5))
+    async with receiver.make_sink():
+        await until_shown(receiver, 3.5, 3.0)
+
+
+async def test_an_error_inside_comes_out_as_it_is(receiver: Receiver) -> None:
+    """Leaving hides nothing of what went wrong, and closes all the same."""
+    error = LookupError("inside")
+
+    async def run() -> None:
+        async with receiver.make_sink() as sink:
+            await sink.write(updates(receiver, 1.0))
+            raise error
+
+    with pytest.raises(LookupError) as raised:
+        await run()
+    assert raised.value is error
+    assert await receiver.knows_that_the_gateway_is_away()
+
+
+async def test_a_cancelled_sink_leaves_too(receiver: Receiver) -> None:
+    """Stopping the gateway cancels its sinks: they close promptly and the cancellation goes on."""
+
+    async def run() -> None:
+        async with receiver.make_sink() as sink:
+            await sink.write(updates(receiver, 1.0))
+            inside.set()
+            await asyncio.Event().wait()
+
+    inside = asyncio.Event()
+    task = asyncio.create_task(run())
+    async with asyncio.timeout(5):
+        await inside.wait()
+    task.cancel()
+    async with asyncio.timeout(LEAVING_TAKES_AT_MOST_S):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await receiver.knows_that_the_gateway_is_away()
+
+
+async def test_a_broker_that_is_away_does_not_make_entering_fail(tmp_path: Path) -> None:
+    """A sink that dials out goes on trying, says so to whoever writes, and can leave at any time."""
+    broker = Broker(tmp_path)
+    sink = broker.make_sink()
+    batch = updates(broker, 21.5, 40.0)
+    broker.latest.take(batch)
+    async with sink:
+        with pytest.raises(TransientError):
+            await sink.write(batch)
+        with broker:
+            await until_shown(broker, 21.5, 40.0)
+    async with asyncio.timeout(LEAVING_TAKES_AT_MOST_S):
+        async with broker.make_sink():
+            pass
+
+
+async def test_a_port_that_is_taken_cannot_be_waited_for(tmp_path: Path) -> None:
+    """A sink that listens says which address another program has, and can be entered once it is free."""
+    controller = Controller(tmp_path)
+    with (
+        socket.create_server(("127.0.0.1", controller.port)),
+        pytest.raises(GatewayError, match=rf"127\.0\.0\.1:{controller.port}"),
+    ):
+        async with controller.make_sink():
+            pass
+    async with controller.make_sink():
+        assert await controller.shown() == [None, None]

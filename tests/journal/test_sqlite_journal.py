@@ -1,0 +1,205 @@
+"""The journal's SQLite file: how it is opened, what becomes of a broken one, and who shares a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+import struct
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
+
+from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gateway.model import Record
+
+PAGE_BYTES = 4096
+SYNCHRONOUS_FULL = 2
+
+
+async def fill(folder: Path, count: int = 100) -> None:
+    """Write a journal, and leave it as a killed gateway does: with a log that is not folded in."""
+    async with sqlite_journal(folder) as journal:
+        for number in range(count):
+            await journal.append(make_event(number, padding=1000))
+    async with sqlite_journal(folder) as journal:
+        await journal.append(make_event(count))
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(folder / f"journal.db{suffix}", folder / f"killed{suffix}")
+    for suffix in ("", "-wal", "-shm"):
+        (folder / f"killed{suffix}").rename(folder / f"journal.db{suffix}")
+
+
+def overwrite_pages(file: Path) -> None:
+    """Damage every page but the first two."""
+    content = bytearray(file.read_bytes())
+    for start in range(2 * PAGE_BYTES, len(content), PAGE_BYTES):
+        content[start : start + 100] = b"\xa5" * 100
+    file.write_bytes(content)
+
+
+def cut_in_half(file: Path) -> None:
+    """Lose the second half."""
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def write_text(file: Path) -> None:
+    """Have something else in the place of the database."""
+    file.write_text("this is no database\n" * 1000)
+
+
+def set_aside(folder: Path) -> list[bytes]:
+    """Return the contents of all files that were moved aside."""
+    return [file.read_bytes() for file in folder.glob("journal.db.corrupt-*")]
+
+
+def commits(folder: Path) -> int:
+    """Count the transactions in the write-ahead log; frames that end one say how large the file is then."""
+    log = (folder / "journal.db-wal").read_bytes()
+    salt = log[16:24]
+    frames = [log[start : start + 24] for start in range(32, len(log), 24 + PAGE_BYTES)]
+    return sum(frame[8:16] == salt and struct.unpack(">I", frame[4:8])[0] > 0 for frame in frames)
+
+
+async def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
+    """The file is in WAL mode, and the connection that writes has `synchronous=FULL`."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(0))
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as other:
+            assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        # A setting of the connection alone: it cannot be seen from outside.
+        assert journal._store._number("PRAGMA synchronous") == SYNCHRONOUS_FULL
+
+
+async def test_listeners_are_told_what_another_connection_can_see(tmp_path: Path) -> None:
+    """When a listener hears of an event, and when its sender does, it is committed."""
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as other:
+
+        def visible() -> int:
+            return int(other.execute("SELECT count(*) FROM events").fetchone()[0])
+
+        def listen(records: Sequence[Record]) -> None:
+            assert visible() == records[-1].seq
+            heard.extend(ids(records))
+
+        heard: list[str] = []
+        async with sqlite_journal(tmp_path) as journal:
+            journal.subscribe(listen)
+            for number in range(50):
+                await journal.append(make_event(number))
+                assert visible() == number + 1
+            await journal.flush()
+        assert heard == [f"evt_{number}" for number in range(50)]
+
+
+async def test_events_that_come_together_share_one_commit(tmp_path: Path) -> None:
+    """All of one turn of the loop are one commit, all that come while it lasts are the next one."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(0))
+        before = commits(tmp_path)
+        first = {journal.append(make_event(number)) for number in range(1, 200)}
+        await asyncio.sleep(0)  # handed over to the writer
+        second = {journal.append(make_event(number)) for number in range(200, 400)}
+        await asyncio.gather(*first, *second)
+        assert commits(tmp_path) - before == 2
+        assert len(await read_all(journal)) == 400
+
+
+async def test_a_log_that_was_not_folded_in_is_taken_over(tmp_path: Path) -> None:
+    """After a kill, SQLite's own recovery brings all events back and nothing is moved aside."""
+    await fill(tmp_path)
+    with capture_logs() as logs:
+        async with sqlite_journal(tmp_path) as journal:
+            assert ids(await read_all(journal)) == [f"evt_{number}" for number in range(101)]
+    assert logs == []
+
+
+@pytest.mark.parametrize("damage", [overwrite_pages, cut_in_half, write_text])
+async def test_a_corrupt_file_is_moved_aside_as_it_is(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """File, log and index stay together under a new name, it is logged loudly, and a new journal works."""
+    await fill(tmp_path)
+    file = tmp_path / "journal.db"
+    damage(file)
+    damaged, log_file = file.read_bytes(), (tmp_path / "journal.db-wal").read_bytes()
+    with capture_logs() as logs:
+        async with sqlite_journal(tmp_path) as journal:
+            assert journal.head == 0
+            await journal.append(make_event(7))
+            assert ids(await read_all(journal)) == ["evt_7"]
+    aside = tmp_path / f"journal.db.corrupt-{START_MS}"
+    assert aside.read_bytes() == damaged
+    assert aside.with_name(aside.name + "-wal").read_bytes() == log_file
+    assert aside.with_name(aside.name + "-shm").exists()
+    assert [(line["log_level"], line["event"]) for line in logs] == [("critical", "journal.corrupt")]
+    assert (logs[0]["file"], logs[0]["moved_to"]) == (str(file), str(aside))
+    async with sqlite_journal(tmp_path) as journal:
+        assert ids(await read_all(journal)) == ["evt_7"]
+
+
+async def test_no_corrupt_file_takes_the_place_of_another(tmp_path: Path) -> None:
+    """Both are kept, also on a machine whose clock begins at the same time at every start."""
+    for content in (b"first" * 1000, b"second" * 1000):
+        (tmp_path / "journal.db").write_bytes(content)
+        async with sqlite_journal(tmp_path):
+            pass
+    assert sorted(content[:6] for content in set_aside(tmp_path)) == [b"firstf", b"second"]
+
+
+async def test_a_second_gateway_on_the_same_journal_is_refused(tmp_path: Path) -> None:
+    """It is told why, the first one goes on, and once that one has left there is room."""
+    async with sqlite_journal(tmp_path) as journal:
+        with pytest.raises(GatewayError) as refused:
+            async with sqlite_journal(tmp_path):
+                pass
+        assert str(refused.value) == f"{tmp_path}/journal.db: another gateway is running on this journal"
+        await journal.append(make_event(0))
+    async with sqlite_journal(tmp_path) as journal:
+        assert ids(await read_all(journal)) == ["evt_0"]
+
+
+async def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """After a downgrade, nothing is written, moved or lost; the text says what to do."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(0))
+    file = tmp_path / "journal.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version=2")
+    with pytest.raises(GatewayError) as refused:
+        async with sqlite_journal(tmp_path):
+            pass
+    assert str(refused.value) == (
+        f"{file}: written by a newer gateway (layout 2, this one knows 1); install that version again"
+    )
+    assert set_aside(tmp_path) == []
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("folder", ["file", "file/deeper", "file/deeper/still"])
+async def test_a_folder_that_cannot_be_is_named(tmp_path: Path, folder: str) -> None:
+    """A path that leads through a file is refused in words a user understands."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GatewayError) as refused:
+        async with sqlite_journal(tmp_path / folder):
+            pass
+    assert str(refused.value) == (
+        f"{tmp_path / folder}/journal.db: cannot be created, since a folder of that path is a file"
+    )
+
+
+async def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    """What SQLite cannot open is said with its path, and it is not taken for a corrupt journal."""
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(GatewayError, match=r"journal\.db: the journal can't be opened: unable to open"):
+        async with sqlite_journal(tmp_path):
+            pass
+    assert (tmp_path / "journal.db").is_dir()

@@ -1,0 +1,168 @@
+"""When room gets scarce: `max_size`, a disk that takes no more, and the retention."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.journal_parts import (
+    HOUR_MS,
+    LONG_AFTER_MS,
+    START_MS,
+    ids,
+    make_event,
+    read_all,
+    sqlite_journal,
+    until_pruned,
+)
+
+from gateway.errors import JournalError
+from gateway.model import Notes
+from gateway.status import JournalStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.journal.sqlite import SqliteJournal
+
+MIB = 1 << 20
+
+
+async def append_until_refused(journal: SqliteJournal, *, first: int, padding: int = 20_000) -> int:
+    """Append events one by one; return the number of the one that is turned away."""
+    for number in range(first, first + 1000):
+        try:
+            await journal.append(make_event(number, padding=padding))
+        except JournalError:
+            return number
+    raise AssertionError("the journal took 1000 events")
+
+
+@contextmanager
+def no_file_beyond(size_bytes: int) -> Iterator[None]:
+    """Let writes beyond a size fail, in every file of this process, as a full disk lets them fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
+    """Bodies go oldest first and no further than the slowest sink; their ids are still known."""
+    async with sqlite_journal(tmp_path, sinks=("bms", "regs"), max_bytes=MIB) as journal:
+        first_refused = await append_until_refused(journal, first=0)
+        assert (tmp_path / "journal.db").stat().st_size < 2 * MIB
+        journal.note(Notes(cursors={"bms": journal.head}))
+        assert await append_until_refused(journal, first=first_refused) == first_refused
+        journal.note(Notes(cursors={"regs": 10}))
+        refused = await append_until_refused(journal, first=first_refused)
+        assert refused >= first_refused + 5
+        accepted = [f"evt_{number}" for number in range(refused)]
+        assert ids(await read_all(journal)) == accepted[10:]
+        journal.note(Notes(cursors={"bms": journal.head, "regs": journal.head}))
+        told: list[str] = []
+        journal.subscribe(lambda records: told.extend(ids(records)))
+        for number in (0, 5, 11, refused):
+            await journal.append(make_event(number))
+        await journal.flush()
+        assert told == [f"evt_{refused}"]
+
+
+async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path) -> None:
+    """Ten thousand events pass through a small journal, also after a restart, and none is turned away."""
+    for start in (0, 5000):
+        async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
+            for first in range(start, start + 5000, 500):
+                events = [make_event(number, padding=500) for number in range(first, first + 500)]
+                await asyncio.gather(*{journal.append(event) for event in events})
+                journal.note(Notes(cursors={"bms": journal.head}))
+    async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
+        assert journal.head == 10_000
+        for number in range(10_000, 10_100):
+            await journal.append(make_event(number, padding=20_000))
+            journal.note(Notes(cursors={"bms": journal.head}))
+
+
+async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path: Path) -> None:
+    """Cursors and values are still kept meanwhile, and do not make it look available."""
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
+        with capture_logs() as logs:
+            refused = await append_until_refused(journal, first=0)
+            for _ in range(3):
+                journal.note(Notes(kept_through=journal.head))
+                await journal.flush()
+                assert status.state == "the journal is full"
+                with pytest.raises(JournalError):
+                    await journal.append(make_event(refused))
+            journal.note(Notes(cursors={"bms": journal.head}))
+            await journal.flush()
+            assert status.state == "ok"
+            await journal.append(make_event(refused))
+    assert [line["event"] for line in logs] == ["journal.unavailable", "journal.available"]
+
+
+async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
+    """Events are turned away whole, notes wait, it is logged once, and it ends by itself."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(0))
+        with capture_logs() as logs:
+            with no_file_beyond((tmp_path / "journal.db-wal").stat().st_size + 100_000):
+                refused = await append_until_refused(journal, first=1)
+                journal.note(Notes(cursors={"bms": 2}))
+                for number in range(refused, refused + 3):
+                    with pytest.raises(JournalError) as error:
+                        await journal.append(make_event(number, padding=200_000))
+                    assert error.value.retry_after_s > 0
+                    assert str(error.value).startswith("the journal can't commit: ")
+            await journal.append(make_event(1000))
+        assert ids(await read_all(journal)) == [*(f"evt_{number}" for number in range(refused)), "evt_1000"]
+    assert [line["event"] for line in logs] == ["journal.unavailable", "journal.available"]
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.cursor("bms") == 2
+        assert len(await read_all(journal)) == refused + 1
+
+
+async def test_events_too_large_to_fit_together_are_all_turned_away(tmp_path: Path) -> None:
+    """Nothing of a commit that went beyond the file's limit stays, and the next small one is taken."""
+    async with sqlite_journal(tmp_path, max_bytes=64 << 10) as journal:
+        waiting = [journal.append(make_event(number, padding=MIB)) for number in range(4)]
+        with pytest.raises(JournalError, match="full"):
+            await waiting[0]
+        assert await read_all(journal) == []
+        await journal.append(make_event(4))
+        assert ids(await read_all(journal)) == ["evt_4"]
+
+
+async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -> None:
+    """Neither an old event that a sink still needs nor a delivered one that is young is given up."""
+    ages_h = {0: 60, 1: 50, 2: 47, 3: 60, 4: 1}
+    async with sqlite_journal(tmp_path) as journal:
+        for number, age_h in ages_h.items():
+            await journal.append(make_event(number, received_ms=START_MS - age_h * HOUR_MS))
+        journal.note(Notes(cursors={"bms": 3}))
+    async with sqlite_journal(tmp_path) as journal, asyncio.timeout(5):
+        while ids(await journal.read(0, 1)) != ["evt_2"]:  # noqa: ASYNC110 - pruning has no event
+            await asyncio.sleep(0.01)
+        assert ids(await read_all(journal)) == ["evt_2", "evt_3", "evt_4"]
+        for number in (0, 2):
+            await journal.append(make_event(number))
+        assert ids(await read_all(journal)) == ["evt_2", "evt_3", "evt_4", "evt_0"]
+
+
+async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
+    """However many there are: otherwise a busy building would grow the file for ever."""
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        await asyncio.gather(*{journal.append(make_event(number)) for number in range(11_000)})
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS, status=status) as journal:
+        await until_pruned(journal)
+        await journal.flush()
+        assert status.bytes_used < 100_000

@@ -1,0 +1,88 @@
+"""Journals on real disk files, in all their implementations, and events to put into them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.journal.sqlite import SqliteJournal
+from gateway.model import Event
+from gateway.status import JournalStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from gateway.model import Record
+    from gateway.ports import Journal
+
+START_MS = 1_800_000_000_000
+HOUR_MS = 3_600_000
+RETENTION_S = 48 * 3600.0
+LONG_AFTER_MS = START_MS + 1000 * HOUR_MS
+
+
+class OpenJournal(Protocol):
+    """Makes a journal that is not entered yet; made again, it stands on the same disk state."""
+
+    def __call__(
+        self,
+        folder: Path,
+        *,
+        sinks: Sequence[str] = ("bms",),
+        max_bytes: int = 1 << 30,
+        clock_ms: Callable[[], int] = lambda: START_MS,
+        status: JournalStatus | None = None,
+    ) -> AbstractAsyncContextManager[Journal]:
+        """Return the journal, on disk in `folder`, with a retention of `RETENTION_S`."""
+
+
+def sqlite_journal(
+    folder: Path,
+    *,
+    sinks: Sequence[str] = ("bms",),
+    max_bytes: int = 1 << 30,
+    clock_ms: Callable[[], int] = lambda: START_MS,
+    status: JournalStatus | None = None,
+) -> SqliteJournal:
+    """Make a SQLite journal, `journal.db` in `folder`."""
+    return SqliteJournal(
+        folder / "journal.db",
+        sinks=sinks,
+        retention_s=RETENTION_S,
+        max_bytes=max_bytes,
+        clock_ms=clock_ms,
+        status=JournalStatus() if status is None else status,
+    )
+
+
+JOURNALS: dict[str, OpenJournal] = {"sqlite": sqlite_journal}
+
+
+def make_event(number: int, *, received_ms: int = START_MS, padding: int = 0) -> Event:
+    """Make the event `evt_<number>`, with a body that is `padding` bytes longer than need be."""
+    document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "padding": "x" * padding}
+    return Event(f"evt_{number}", document["type"], json.dumps(document).encode(), document, received_ms)
+
+
+def ids(records: Sequence[Record]) -> list[str]:
+    """Return the event ids of records."""
+    return [record.event.event_id for record in records]
+
+
+async def read_all(journal: Journal, *, limit: int = 1000) -> list[Record]:
+    """Read on from the beginning until there is nothing more."""
+    records: list[Record] = []
+    while more := await journal.read(records[-1].seq if records else 0, limit):
+        assert len(more) <= limit
+        records += more
+    return records
+
+
+async def until_pruned(journal: Journal) -> None:
+    """Wait until nothing can be read any more: what begins with entering has happened."""
+    async with asyncio.timeout(10):
+        while await journal.read(0, 1):  # noqa: ASYNC110 - pruning has no event
+            await asyncio.sleep(0.01)
