@@ -19,6 +19,10 @@ Convert = Callable[[Scalar], tuple[Scalar, Quality]]
 
 _UNUSABLE: tuple[Scalar, Quality] = (None, Quality.BAD)
 _LONGEST_EXACT_INTEGER = 20  # characters of a 64-bit integer; anything longer is taken as a float
+_SMALLEST, _LARGEST = (
+    -(2**63),
+    2**64 - 1,
+)  # no register and no JSON of ours holds more
 
 
 class Take(Enum):
@@ -114,7 +118,7 @@ def _rounded(number: float, factor: int) -> float:
     if scaled - scaled != 0:  # too large to have decimals
         return number
     whole = round_half_away(scaled)
-    return whole if factor == 1 else whole / factor
+    return _within_64_bits(whole) if factor == 1 else whole / factor
 
 
 def _anything(value: Scalar) -> Scalar:
@@ -146,10 +150,14 @@ def _number_in(text: str) -> float | None:
         return None
     try:
         if len(text) <= _LONGEST_EXACT_INTEGER and text.lstrip("+-").isdigit():
-            return int(text)
+            return _within_64_bits(int(text))
         return _finite(float(text))
     except ValueError:
         return None
+
+
+def _within_64_bits(number: int) -> float:
+    return number if _SMALLEST <= number <= _LARGEST else float(number)
 
 
 def _finite(number: float) -> float | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.model import Event, Point, Reading, Scalar
 
 _AGED = (Quality.HELD, Quality.STALE)
+_NO_EVENT = 0  # the journal number of what no event caused
 _HEARTBEAT_WRAPS_AT = 32_768  # fits every register type, and never reads as a sentinel
 
 
@@ -75,10 +76,15 @@ class PointImage:
         return list(self._current.values())
 
     def is_newest(self, update: Update) -> bool:
-        """Say whether nothing newer is known. An update that aged meanwhile is no longer the newest."""
+        """Say whether nothing newer is known. An update that aged meanwhile is no longer the newest.
+
+        Pseudo-readings have no order but the one in which they were made: only the one shown counts.
+        """
         current = self._current.get(update.point)
         if current is None or current is update:
             return True
+        if update.seq == _NO_EVENT:
+            return False
         ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
         return ours > theirs or (ours == theirs and current.quality not in _AGED)
 
@@ -116,6 +122,15 @@ class PointImage:
             changes.extend(self._pseudo(self._points.by_asset[asset], now_ms))
         return changes
 
+    def beside(self, plan: AssetPlan) -> list[Update]:
+        """Return what an asset shows that is not in its events: stand-ins of aged values, pseudo-readings."""
+        shown = [self._current.get(point) for point in (*plan.measured, *plan.pseudo)]
+        return [
+            update
+            for update in shown
+            if update is not None and (update.seq == _NO_EVENT or update.quality in _AGED)
+        ]
+
     def ages(self, now_ms: int) -> list[Update]:
         """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
         out = [self._age(point, now_ms) for point in self._ages if point.asset in self._asset_times]
@@ -126,10 +141,11 @@ class PointImage:
         return out
 
     def restore(self, kept: Iterable[KeptValue], *, now_ms: int) -> None:
-        """Bring back the values of the last run; points that no longer exist are left out."""
+        """Bring back the values of the last run; points that are no longer measured are left out."""
+        measured = {point for plan in self._points.by_asset.values() for point in plan.measured}
         for value in kept:
             point = self._points.by_name.get(value.point)
-            if point is None:
+            if point is None or point not in measured:
                 continue
             good = value.quality is Quality.GOOD
             plain = value.value if good else point.on_stale.value
@@ -141,9 +157,7 @@ class PointImage:
             self._current[point] = self._aged(update, now_ms) or update
         self._changed.clear()
         for asset in sorted(self._asset_times):
-            plan = self._points.by_asset.get(asset)
-            if plan is not None:
-                self._pseudo(plan, now_ms)
+            self._pseudo(self._points.by_asset[asset], now_ms)
 
     def keep(self) -> dict[str, KeptValue]:
         """Return what must be kept on disk of all points that changed since the last call."""
@@ -215,6 +229,6 @@ class PointImage:
         return self._pseudo_update(point, max(0, now_ms - self._asset_times[point.asset]) // 1000, now_ms)
 
     def _pseudo_update(self, point: Point, value: int, now_ms: int) -> Update:
-        update = Update(point, value, value, Quality.GOOD, now_ms, 0, None)
+        update = Update(point, value, value, Quality.GOOD, now_ms, _NO_EVENT, None)
         self._current[point] = update
         return update

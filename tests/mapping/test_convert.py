@@ -6,8 +6,9 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.mapping.convert import Conversion, Take, compile_conversion
@@ -189,6 +190,20 @@ BODY = {"data": {"object": {"a": [{"b": 1.5}, None], "name": "x", "x-y": True}}}
 def test_paths_lead_to_values(path: str, expected: object) -> None:
     """A path finds the value; nothing there is no reading; an object or list there is no usable value."""
     assert compile_path(path)(BODY) is expected or compile_path(path)(BODY) == expected
+
+
+@given(
+    scalars | st.integers().map(str),
+    st.sampled_from(
+        [NUMBER, SWITCH, Conversion(take=Take.NUMBER, decimals=0), Conversion(take=Take.NUMBER, gain=1000.0)]
+    ),
+)
+@example("99999999999999999999", NUMBER)
+@example(1e30, Conversion(take=Take.NUMBER, decimals=0))
+def test_every_value_can_be_kept_and_published(value: Scalar, conversion: Conversion) -> None:
+    """No reading becomes a number that JSON can't hold: the journal and MQTT write values as JSON."""
+    converted, _ = compile_conversion(conversion)(value)
+    assert orjson.loads(orjson.dumps(converted)) == converted
 
 
 @pytest.mark.parametrize("path", ["$", "$.", "$..a", "$.a[x]", "$.a[-1]", "$.a b", "$.a[", "a.b"])

@@ -1,0 +1,205 @@
+"""A sink's feed: in order, each event once, from memory or from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.mqtt_parts import make_point, make_update
+
+from gateway.delivery.feed import Batch, Feed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.model import Update
+
+POINT, OTHER = make_point("R/T"), make_point("R/H")
+Event = tuple[int, "Sequence[Update]"]
+sizes = st.sampled_from([0, 1, 2, 400, 4_000, 11_000])  # updates of an event; 10,000 are held in memory
+
+
+class Stream:
+    """A list of events as the journal would hold it, and a feed on it that begins after `cursor`."""
+
+    def __init__(self, *, before: Sequence[int] = (), cursor: int = 0, read_events: int = 3) -> None:
+        """Hold one event of each size in `before` from the start; read `read_events` at a time."""
+        self.events: list[Event] = []
+        self.arriving: list[int] = []  # sizes of events that come in the middle of the next read
+        self.reads = 0
+        self._read_events = read_events
+        for size in before:
+            self._append(size)
+        self.feed = Feed(cursor=cursor, head=len(self.events), read=self._read)
+
+    def push(self, size: int) -> None:
+        """Have one more event happen."""
+        seq, updates = self._append(size)
+        self.feed.push(seq, updates)
+
+    def _append(self, size: int) -> Event:
+        seq = len(self.events) + 1
+        self.events.append((seq, (make_update(POINT, seq, time_ms=seq, seq=seq),) * size))
+        return self.events[-1]
+
+    async def _read(self, after: int) -> Batch:
+        self.reads += 1
+        found = self.events[after : after + self._read_events]
+        await asyncio.sleep(0)
+        while self.arriving:
+            self.push(self.arriving.pop())
+        return Batch([update for _, updates in found for update in updates], found[-1][0])
+
+    def through(self, seq: int) -> list[int]:
+        """Return what a sink must have got of the events up to `seq`."""
+        return [update.seq for _, updates in self.events[:seq] for update in updates]
+
+
+async def all_batches(feed: Feed) -> list[Batch]:
+    """Take everything that is there."""
+    batches = []
+    while not feed.idle:
+        batches.append(await feed.next())
+    return batches
+
+
+@given(
+    before=st.lists(sizes, max_size=8),
+    cursor=st.integers(0, 8),
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("push"), sizes),
+            st.tuples(st.just("changes"), sizes),
+            st.tuples(st.just("next"), st.lists(sizes, max_size=2)),
+        ),
+        max_size=25,
+    ),
+)
+def test_each_event_comes_once_and_in_order(
+    before: list[int], cursor: int, steps: list[tuple[str, int | list[int]]]
+) -> None:
+    """However pushes, batches and reads interleave, and however far behind: no loss, no repetition."""
+    cursor = min(cursor, len(before))
+    stream = Stream(before=before, cursor=cursor)
+    got: list[int] = []
+    through = [cursor]
+
+    async def take() -> None:
+        batch = await stream.feed.next()
+        got.extend(update.seq for update in batch.updates if update.seq)
+        through.append(batch.through)
+        assert got == stream.through(batch.through)[len(stream.through(cursor)) :]
+
+    async def run() -> None:
+        for step, argument in steps:
+            if isinstance(argument, list):
+                stream.arriving = argument
+                if not stream.feed.idle:
+                    await take()
+            elif step == "push":
+                stream.push(argument)
+            else:
+                stream.feed.push_changes([make_update(OTHER, argument, time_ms=1, seq=0)])
+        while not stream.feed.idle:
+            await take()
+
+    asyncio.run(run())
+    assert through == sorted(through)
+    assert through[-1] == stream.feed.head == len(stream.events)
+
+
+async def test_a_batch_is_bounded_and_says_how_far_it_goes() -> None:
+    """A thousand waiting events come as two batches, the first one with the number it reaches."""
+    stream = Stream()
+    for _ in range(1_000):
+        stream.push(1)
+    batches = await all_batches(stream.feed)
+    assert [(len(batch.updates), batch.through) for batch in batches] == [(500, 500), (500, 1_000)]
+    assert stream.reads == 0
+
+
+async def test_a_sink_that_falls_behind_reads_the_journal_until_it_has_caught_up() -> None:
+    """Memory is given up for the journal, once; what comes after that is served from memory again."""
+    stream = Stream(read_events=5_000)
+    for _ in range(10_001):
+        stream.push(1)
+    stream.push(1)
+    batches = await all_batches(stream.feed)
+    assert [batch.through for batch in batches] == [5_000, 10_000, 10_002]
+    assert stream.reads == 3
+    stream.push(1)
+    assert (await stream.feed.next()).through == 10_003
+    assert stream.reads == 3
+
+
+async def test_of_each_point_only_the_latest_change_is_handed_out() -> None:
+    """Changes that no event caused do not pile up while a sink is away, and do not move the cursor."""
+    stream = Stream()
+    stream.push(1)
+    await stream.feed.next()
+    stream.push(1)
+    first, second, other = (make_update(point, 1, seq=0) for point in (POINT, POINT, OTHER))
+    stream.feed.push_changes([first, other])
+    stream.feed.push_changes([second])
+    assert not stream.feed.idle
+    batch = await stream.feed.next()
+    assert list(batch.updates) == [second, other]
+    assert batch.updates[0] is second
+    assert batch.through == 1
+    assert (await stream.feed.next()).through == 2
+    assert stream.feed.idle
+
+
+async def test_changes_survive_falling_behind() -> None:
+    """They are in no journal: giving up memory keeps them."""
+    stream = Stream()
+    stream.feed.push_changes([make_update(OTHER, 1, seq=0)])
+    stream.push(11_000)
+    batches = await all_batches(stream.feed)
+    assert [len(batch.updates) for batch in batches] == [1, 11_000]
+
+
+@pytest.mark.parametrize("updates", [0, 3])
+async def test_events_without_updates_only_move_the_cursor(updates: int) -> None:
+    """They wake nobody; the next batch, or a nudge, takes the cursor past them."""
+    stream = Stream()
+    waiting = asyncio.create_task(stream.feed.next())
+    await asyncio.sleep(0)
+    stream.push(0)
+    stream.push(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    if updates:
+        stream.push(updates)
+    else:
+        stream.feed.nudge()
+    batch = await waiting
+    assert (len(batch.updates), batch.through) == (updates, len(stream.events))
+    assert stream.feed.idle
+
+
+async def test_a_nudge_without_news_brings_no_batch() -> None:
+    """A sink that has everything is woken every second and goes on waiting."""
+    stream = Stream(before=[1], cursor=1)
+    waiting = asyncio.create_task(stream.feed.next())
+    await asyncio.sleep(0)
+    stream.feed.nudge()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_cancelling_a_wait_loses_nothing() -> None:
+    """Neither a wait for news nor a read in progress takes anything away when it is cut short."""
+    stream = Stream(before=[1, 1, 1, 1], cursor=0)
+    reading = asyncio.create_task(stream.feed.next())
+    await asyncio.sleep(0)
+    reading.cancel()
+    stream.push(1)
+    batches = await all_batches(stream.feed)
+    assert [update.seq for batch in batches for update in batch.updates] == [1, 2, 3, 4, 5]
