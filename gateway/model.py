@@ -14,6 +14,12 @@ Scalar = float | int | bool | str | None
 """What a reading or a point can hold. None: there is a reading, but no usable value."""
 
 
+PSEUDO_SOURCES = ("$quality", "$age")
+"""What a point table may ask for that no sensor measures: the gateway makes it itself."""
+HEARTBEAT = "$heartbeat"
+"""The source of the system's own heartbeat point."""
+
+
 class Quality(IntEnum):
     """How far a value can be trusted; the numbers are what a `$quality` register shows."""
 
@@ -167,10 +173,12 @@ class Point:
     mqtt: Mqtt | None = field(default_factory=Mqtt)  # None: not on MQTT
     registers: tuple[Register, ...] = ()
     name: str = field(init=False)
+    is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
     def __post_init__(self) -> None:
-        """Make the name once; it is used per update."""
+        """Make once what is used per update."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
+        object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
 
 
 @dataclass(slots=True)

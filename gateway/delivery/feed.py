@@ -37,6 +37,7 @@ class Feed:
         self._queued = 0
         self._changes: dict[Point, Update] = {}
         self._wake = asyncio.Event()
+        self._nudged = False
 
     @property
     def idle(self) -> bool:
@@ -68,7 +69,8 @@ class Feed:
             self._wake.set()
 
     def nudge(self) -> None:
-        """Wake the sink, so that its cursor passes events without updates."""
+        """Have the sink turn once: its cursor passes events without updates, and it is seen to be alive."""
+        self._nudged = True
         self._wake.set()
 
     async def next(self) -> Batch:
@@ -83,7 +85,8 @@ class Feed:
                 return await self._next_from_journal()
             if self._queue:
                 return self._next_from_memory()
-            if self._taken < self._head:
+            if self._nudged or self._taken < self._head:
+                self._nudged = False
                 self._taken = self._head
                 return Batch((), self._taken)
             await self._wake.wait()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
@@ -12,9 +14,10 @@ from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.delivery.feed import Batch, Feed
+    from gateway.model import Point, Refusal
     from gateway.ports import Journal, Sink
     from gateway.status import SinkStatus
 
@@ -33,6 +36,7 @@ class SinkLoop:
         journal: Journal,
         status: SinkStatus,
         clock_ms: Callable[[], int],
+        backoff: Backoff | None = None,
     ) -> None:
         """`make_sink` is called again whenever the sink must be restarted."""
         self.name = name
@@ -42,7 +46,9 @@ class SinkLoop:
         self._status = status
         self._clock_ms = clock_ms
         self._batch: Batch | None = None  # taken from the feed and not yet written
-        self._backoff = Backoff()
+        self._backoff = backoff or Backoff()
+        self._failure: str | None = None  # the reason that was told, until a write succeeds
+        self._refused: set[Point] = set()  # points that were told of
         self.turned_ms = clock_ms()
 
     @property
@@ -52,12 +58,19 @@ class SinkLoop:
 
     async def run(self) -> None:
         """Keep the sink running until cancelled."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         while True:
             try:
                 async with self._make_sink() as sink:
                     await self._serve(sink)
-            except Exception as error:  # noqa: BLE001 - whatever a sink raises must not stop the others
+            except asyncio.CancelledError as error:
+                if task.cancelling():
+                    raise
+                self._fail(error)  # something inside the sink was cancelled, not the loop
+            except Exception as error:  # whatever a sink raises must not stop the others
                 self._fail(error)
+                if task.cancelling():
+                    raise asyncio.CancelledError from error
             await self._pause()
 
     async def _serve(self, sink: Sink) -> None:
@@ -73,6 +86,7 @@ class SinkLoop:
 
     async def _write(self, sink: Sink, batch: Batch) -> bool:
         """Return whether the batch is written; what was refused for good becomes dead letters."""
+        written = len(batch.updates)
         try:
             await sink.write(batch.updates)
         except TransientError as error:
@@ -80,8 +94,9 @@ class SinkLoop:
             self._go_away(error)
             return False
         except RefusedError as error:
-            self._bury(error)
-        self._come_up(len(batch.updates))
+            written -= len(error.refusals)
+            self._bury(error.refusals)
+        self._come_up(written)
         return True
 
     def _done(self, batch: Batch) -> None:
@@ -92,9 +107,11 @@ class SinkLoop:
 
     def _come_up(self, written: int) -> None:
         self._backoff.reset()
-        if self._status.state != "up":
-            log.info("sink.up", sink=self.name, was=self._status.state)
-            self._status.state = "up"
+        # A sink that was restarted says "up" of itself as soon as it listens; only a write ends a failure.
+        was = self._status.state if self._failure is None else "failed"
+        if was != "up":
+            log.info("sink.up", sink=self.name, was=was)
+            self._status.state, self._failure = "up", None
         self._status.written += written
         self._status.last_success_ms = self._clock_ms()
 
@@ -105,41 +122,50 @@ class SinkLoop:
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
 
-    def _fail(self, error: Exception) -> None:
-        """Mark the sink failed. Only an error that nobody foresaw is logged with its traceback."""
-        reason = str(error) if isinstance(error, GatewayError) else f"{type(error).__name__}: {error}"
-        if self._status.last_error != reason or self._status.state != "failed":
-            log.error(
-                "sink.failed",
-                sink=self.name,
-                reason=reason,
-                restarts="with back-off",
-                exc_info=None if isinstance(error, GatewayError) else error,
-            )
+    def _fail(self, error: BaseException) -> None:
+        """Mark the sink failed."""
+        reason = str(error) if isinstance(error, GatewayError) else _unforeseen(error)
+        if self._failure != reason:
+            self._failure = reason
+            log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
         self._status.state, self._status.last_error = "failed", reason
 
-    def _bury(self, error: RefusedError) -> None:
-        self._status.dead_letters += len(error.refusals)
+    def _bury(self, refusals: Sequence[Refusal]) -> None:
+        """Make dead letters, and tell of each point once a run.
+
+        What no event caused, such as a heartbeat, is lettered only then: it would come every second.
+        """
+        new = {
+            refusal.update.point: refusal for refusal in refusals if refusal.update.point not in self._refused
+        }
+        self._refused.update(new)
         letters = [
-            DeadLetter(
-                sink=self.name,
-                seq=refusal.update.seq,
-                event_id=refusal.update.event_id or "",
-                point=refusal.update.point.name,
-                reason=refusal.reason,
-                at_ms=self._clock_ms(),
-            )
-            for refusal in error.refusals
+            self._letter(refusal)
+            for refusal in refusals
+            if refusal.update.event_id is not None or new.get(refusal.update.point) is refusal
         ]
+        self._status.dead_letters += len(letters)
         self._journal.note(Notes(dead_letters=letters))
-        log.warning(
-            "sink.refused",
+        for point, refusal in new.items():
+            log.warning("sink.refused", sink=self.name, point=point.name, reason=refusal.reason)
+
+    def _letter(self, refusal: Refusal) -> DeadLetter:
+        update = refusal.update
+        return DeadLetter(
             sink=self.name,
-            updates=len(letters),
-            first=letters[0].reason,
-            point=letters[0].point,
+            seq=update.seq,
+            event_id=update.event_id or "",
+            point=update.point.name,
+            reason=refusal.reason,
+            at_ms=self._clock_ms(),
         )
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._backoff.next_s())
         self.turned_ms = self._clock_ms()
+
+
+def _unforeseen(error: BaseException) -> str:
+    """Return what happened and where; a traceback would carry values that are nobody's business."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (line {place.lineno} of {Path(place.filename).name})"

@@ -13,6 +13,7 @@ from gateway.errors import CommandError
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Any
 
 _HOST = "127.0.0.1"
 _LISTENER = "default"
@@ -36,6 +37,7 @@ class DemoBroker:
 
     async def __aenter__(self) -> Self:
         """Listen; raise `CommandError` where the port is taken."""
+        asyncio.get_running_loop().set_exception_handler(_report_unless_from_broker)
         self._broker = Broker(_CONFIG)
         await self._broker.start()
         try:
@@ -67,3 +69,11 @@ class DemoBroker:
             )
         finally:
             writer.close()  # amqtt leaves it open where the client broke off
+
+
+def _report_unless_from_broker(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report what nobody awaited, except amqtt's own tasks: they fail for every client that just leaves."""
+    task = context.get("future")
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    if code is None or "amqtt" not in code.co_filename:
+        loop.default_exception_handler(context)

@@ -10,8 +10,8 @@ from gateway.mapping.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.convert import Conversion, Convert, Take, compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import encoder, is_scalable
-from gateway.mapping.table import PSEUDO_SOURCES, CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
-from gateway.model import Cov, Mqtt, OnStale, Point, Quality, StalePolicy
+from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
+from gateway.model import PSEUDO_SOURCES, Cov, Mqtt, OnStale, Point, Quality, StalePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

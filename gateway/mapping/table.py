@@ -15,9 +15,8 @@ from gateway.config.decode import STRICT, FieldError
 from gateway.config.rules import Period
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, parse_type
-from gateway.model import ByteOrder, RegisterTable
+from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
 
-PSEUDO_SOURCES = ("$quality", "$age")
 _NOT_IN_LEVELS = "/+#"
 
 

@@ -219,7 +219,8 @@ class MqttSink:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            return outlet.history(update) if self._config.history else None
+            is_history = self._config.history and not update.point.is_pseudo  # those are state, not measured
+            return outlet.history(update) if is_history else None
         if outlet.within_deadband(update):
             return None
         message = outlet.live(update, now_ms=self._clock())

@@ -182,16 +182,19 @@ async def test_events_without_updates_only_move_the_cursor(updates: int) -> None
     assert stream.feed.idle
 
 
-async def test_a_nudge_without_news_brings_no_batch() -> None:
-    """A sink that has everything is woken every second and goes on waiting."""
+async def test_a_nudge_without_news_brings_an_empty_batch() -> None:
+    """A sink that has everything turns once a nudge, so that its standing still can be seen."""
     stream = Stream(before=[1], cursor=1)
     waiting = asyncio.create_task(stream.feed.next())
     await asyncio.sleep(0)
     stream.feed.nudge()
+    stream.feed.nudge()
+    assert await waiting == Batch((), 1)
+    again = asyncio.create_task(stream.feed.next())
     for _ in range(5):
         await asyncio.sleep(0)
-    assert not waiting.done()
-    waiting.cancel()
+    assert not again.done()
+    again.cancel()
 
 
 async def test_cancelling_a_wait_loses_nothing() -> None:

@@ -199,10 +199,12 @@ def test_the_energy_counter_never_falls() -> None:
 
 
 def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> None:
-    """Whatever the table asks for is simulated, and whatever is simulated is in the table."""
+    """The table and the simulation have the same assets and keys, but for the room left to the reader."""
     table = yaml.safe_load(files("gateway.demo").joinpath("mappings", "demo.yaml").read_text())
     asked: dict[str, set[str]] = {}
     for asset in table["assets"]:
+        if asset["id"] == "ast-demo-rm301":
+            continue
         points = table["templates"][asset["use"]]["points"].values()
         asked[asset["id"]] = {point["from"] for point in points if not point["from"].startswith("$")}
         assert table["templates"][asset["use"]]["match"] == {"asset_type": BY_ID[asset["id"]].type}

@@ -1,0 +1,144 @@
+"""Delivery as the gateway composes it: a journal on disk, the head, and a loop for each recording sink."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.backoff import Backoff
+from gateway.delivery.head import Head
+from gateway.delivery.loop import SinkLoop
+from gateway.events import parse_event
+from gateway.journal.sqlite import SqliteJournal
+from gateway.mapping.image import PointImage
+from gateway.status import MappingStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from support.recording_sink import Receiver
+
+NOON = 1_790_000_000_000
+TABLE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: T, asset: a, from: t, range: [0, 1000000], on_stale: hold}
+  - {tag: R, point: H, asset: a, from: h}
+  - {tag: R, point: QUAL, asset: a, from: $quality}
+  - {tag: R, point: DEEP, asset: c, from: $.data.object.deep.value}
+"""
+
+
+@dataclass
+class Clock:
+    """A clock that tests set."""
+
+    now_ms: int = NOON
+
+    def __call__(self) -> int:
+        """Return Unix milliseconds."""
+        return self.now_ms
+
+
+@dataclass
+class Rig:
+    """One run of delivery."""
+
+    file: Path
+    journal: SqliteJournal
+    head: Head
+    image: PointImage
+    clock: Clock
+    mapping: MappingStatus
+    loops: dict[str, SinkLoop] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def offer(self, number: int | str, thing: dict[str, Any]) -> asyncio.Future[None]:
+        """Hand an event to the journal; a whole batch of them shares one commit."""
+        document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": thing}}
+        return self.journal.append(parse_event(orjson.dumps(document), received_ms=self.clock.now_ms))
+
+    async def send(self, number: int | str, **readings: Any) -> None:
+        """Return once one event of asset `a` is durable."""
+        await self.offer(number, {"assetId": "a", "telemetry": readings})
+
+    async def send_thing(self, number: int | str, thing: dict[str, Any]) -> None:
+        """Return once an event with this resource is durable and mapped."""
+        await self.offer(number, thing)
+        await asyncio.sleep(0)
+
+    async def delivered(self) -> None:
+        """Return once every sink has everything, and that is noted on disk."""
+        await self.journal.flush()
+        self.head.tick()
+        await self.until(lambda: all(loop.idle for loop in self.loops.values()))
+        await self.journal.flush()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that has no event of its own."""
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110 - plain states of several parts
+                await asyncio.sleep(0.002)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read the journal's file from outside."""
+        return rows(self.file, query)
+
+
+def rows(file: Path, query: str) -> list[tuple[Any, ...]]:
+    """Return what a query finds in a journal's file."""
+    with closing(sqlite3.connect(file)) as database:
+        return database.execute(query).fetchall()
+
+
+@contextmanager
+def failing_commits(file: Path) -> Iterator[None]:
+    """Let every commit that moves a cursor fail, as on a disk that takes no more."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(
+            "CREATE TRIGGER failing BEFORE INSERT ON cursors BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+        try:
+            yield
+        finally:
+            database.execute("DROP TRIGGER failing")
+
+
+@asynccontextmanager
+async def delivering(
+    file: Path, points: PointMap, receivers: Mapping[str, Receiver], *, clock: Clock | None = None
+) -> AsyncIterator[Rig]:
+    """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more."""
+    clock = clock or Clock()
+    journal = SqliteJournal(
+        file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status={}
+    )
+    image, mapping = PointImage(points), MappingStatus()
+    head = Head(journal=journal, points=points, image=image, status=mapping, clock_ms=clock)
+    rig = Rig(file, journal, head, image, clock, mapping)
+    async with journal:
+        feeds = await head.start(list(receivers))
+        async with asyncio.TaskGroup() as tasks:
+            for name, receiver in receivers.items():
+                loop = rig.loops[name] = SinkLoop(
+                    name=name,
+                    make_sink=receiver.make_sink,
+                    feed=feeds[name],
+                    journal=journal,
+                    status=receiver.status,
+                    clock_ms=clock,
+                    backoff=Backoff(first_s=0.002, longest_s=0.01),
+                )
+                rig.tasks[name] = tasks.create_task(loop.run(), name=f"sink {name}")
+            yield rig
+            for task in rig.tasks.values():
+                task.cancel()
