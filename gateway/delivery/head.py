@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Record, Update
+    from gateway.model import Event, Record, Telemetry, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -109,15 +109,24 @@ class Head:
             self._unmapped, self._dead_letters = {}, []
 
     async def read(self, after: int) -> Batch:
-        """Return the next events after `after` from the journal, mapped again, for a sink that is behind."""
-        records = await self._journal.read(after, _READ_EVENTS)
+        """Return the next events after `after` from the journal, mapped again, for a sink that is behind.
+
+        Not beyond what the image has taken in when this is called: later events come in their turn.
+        """
+        seen = self._seen
+        records = [record for record in await self._journal.read(after, _READ_EVENTS) if record.seq <= seen]
         if not records:
-            return Batch((), self._seen)
+            return Batch((), seen)
         updates: list[Update] = []
+        plans: dict[str, AssetPlan] = {}
         for record in records:
             plan = self._plan_of(record.event)
             if plan is not None:
-                updates.extend(self._as_shown(update) for update in self._map(plan, record))
+                mapped = self._map(plan, read_telemetry(record.event), record)
+                updates.extend(self._as_shown(update) for update in mapped)
+                plans.update((update.point.asset, plan) for update in mapped[:1])
+        for plan in plans.values():
+            updates.extend(self._image.beside(plan))
         return Batch(updates, records[-1].seq)
 
     def _image_of(self, record: Record) -> Sequence[Update]:
@@ -127,8 +136,13 @@ class Head:
         if plan is None:
             self._remember(event, record.seq)
             return ()
-        updates = self._map(plan, record)
+        telemetry = read_telemetry(event)
+        if telemetry is not None:
+            self._status.clock_ahead += telemetry.clock_ahead
+        updates = self._map(plan, telemetry, record)
         if not updates:
+            if telemetry is None:
+                self._bury(event, record.seq)
             return ()
         self._status.mapped += 1
         return self._image.accept(plan, updates, now_ms=self._clock_ms())
@@ -137,12 +151,9 @@ class Head:
         asset = asset_of(event)
         return self._points.by_asset.get(asset) if asset is not None else None
 
-    def _map(self, plan: AssetPlan, record: Record) -> list[Update]:
+    def _map(self, plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
         event = record.event
-        telemetry = read_telemetry(event)
         readings = telemetry.readings if telemetry is not None else ()
-        if telemetry is not None:
-            self._status.clock_ahead += telemetry.clock_ahead
         return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
 
     def _as_shown(self, update: Update) -> Update:

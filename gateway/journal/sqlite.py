@@ -85,8 +85,7 @@ class SqliteJournal:
         except BaseException:
             self._files.close()
             raise
-        # A new sink's place is kept together with the first event after it, or a restart would skip that one.
-        self._gathering = _Batch(self._loop.create_future(), notes=Notes(cursors=dict(self._cursors)))
+        self._gathering = _Batch(self._loop.create_future())
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
         self._pruner = asyncio.create_task(self._prune_regularly(), name="journal-prune")

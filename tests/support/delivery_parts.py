@@ -16,13 +16,14 @@ from gateway.delivery.loop import SinkLoop
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
-from gateway.status import MappingStatus
+from gateway.status import JournalStatus, MappingStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
+    from gateway.model import Event
     from support.recording_sink import Receiver
 
 NOON = 1_790_000_000_000
@@ -64,8 +65,12 @@ class Rig:
 
     def offer(self, number: int | str, thing: dict[str, Any]) -> asyncio.Future[None]:
         """Hand an event to the journal; a whole batch of them shares one commit."""
+        return self.journal.append(self.event(number, thing))
+
+    def event(self, number: int | str, thing: dict[str, Any]) -> Event:
+        """Make an event with this resource, received now."""
         document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": thing}}
-        return self.journal.append(parse_event(orjson.dumps(document), received_ms=self.clock.now_ms))
+        return parse_event(orjson.dumps(document), received_ms=self.clock.now_ms)
 
     async def send(self, number: int | str, **readings: Any) -> None:
         """Return once one event of asset `a` is durable."""
@@ -120,7 +125,7 @@ async def delivering(
     """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more."""
     clock = clock or Clock()
     journal = SqliteJournal(
-        file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status={}
+        file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = PointImage(points), MappingStatus()
     head = Head(journal=journal, points=points, image=image, status=mapping, clock_ms=clock)

@@ -1,0 +1,267 @@
+"""The head of the stream: what becomes of an event once it is durable, also after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
+from support.point_tables import load_good_tables
+from support.recording_sink import Receiver
+
+from gateway.delivery.feed import Batch
+from gateway.delivery.head import Head
+from gateway.model import Quality, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Scalar
+
+AGES = """\
+schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: T, asset: a, from: t}
+  - {tag: R, point: AGE, asset: a, from: $age, modbus: {register: 0, type: uint32}}
+system: {heartbeat: {every: 10s, modbus: {register: 2, type: uint16}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where the journal is."""
+    return tmp_path / "journal.db"
+
+
+def shown(rig: Rig, points: PointMap, name: str) -> tuple[Scalar, Quality] | None:
+    """Return what a point shows."""
+    update = rig.image.latest(points.by_name[name])
+    return None if update is None else (update.value, update.quality)
+
+
+def crash(file: Path) -> Path:
+    """Return the journal as a killed gateway would leave it: a copy made while it runs."""
+    copied = file.with_name("crashed.db")
+    for suffix in ("", "-wal"):
+        shutil.copy(file.with_name(file.name + suffix), copied.with_name(copied.name + suffix))
+    return copied
+
+
+async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap) -> None:
+    """An asset that no table names is no dead letter: its events, times and keys are kept for discovery."""
+    receiver, clock = Receiver(), Clock()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        await rig.send_thing(1, {"assetId": "x", "telemetry": {"t": 1, "h": 2}})
+        await rig.send_thing(2, {"assetId": "x", "telemetry": {"t": 3, "h": 2}})
+        rig.head.tick()
+        clock.now_ms += 5_000
+        await rig.send_thing(3, {"assetId": "x", "telemetry": {"t": 4, "h": 2}})
+        await rig.send_thing(4, {"assetId": "y", "telemetry": {"co2": 400}})
+        await rig.delivered()
+        assert (rig.mapping.unmapped, rig.mapping.unreadable, rig.mapping.mapped) == (4, 0, 0)
+    found = rows(file, "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset")
+    assert [(*row[:4], json.loads(row[4])) for row in found] == [
+        ("x", 3, NOON, NOON + 5_000, ["t", "h"]),
+        ("y", 1, NOON + 5_000, NOON + 5_000, ["co2"]),
+    ]
+    assert rows(file, "SELECT * FROM dead_letters") == []
+    assert receiver.attempts == []
+    assert rows(file, "SELECT seq FROM cursors WHERE sink = 'bms'") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"telemetry": {"t": 1}},
+        {"assetId": 7, "telemetry": {"t": 1}},
+        {"assetId": "stranger", "surprise": {"t": 1}},
+        {"assetId": "a", "surprise": {"t": 1}},
+        {"assetId": "a", "telemetry": {}},
+        {"assetId": "c", "deep": {"other": 1}},
+    ],
+    ids=["no asset", "asset is a number", "stranger", "mapped asset", "empty container", "path not there"],
+)
+async def test_an_event_in_which_nothing_is_found_is_dead_lettered(
+    file: Path, points: PointMap, thing: dict[str, Any]
+) -> None:
+    """No asset, or no reading in any known place: it may hold a value, so its body is kept with a reason."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send_thing(1, thing)
+        await rig.delivered()
+        assert (rig.mapping.unreadable, rig.mapping.unmapped, rig.mapping.mapped) == (1, 0, 0)
+    ((sink, seq, event_id, point, reason, body),) = rows(
+        file, "SELECT sink, seq, event_id, point, reason, body FROM dead_letters"
+    )
+    assert (sink, seq, event_id, point) == ("", 1, "evt_1", "")
+    assert "name an explicit path in the point table" in reason
+    assert json.loads(body)["data"]["object"] == thing
+    assert rows(file, "SELECT seq FROM cursors WHERE sink = 'bms'") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"assetId": "a", "telemetry": {"unused": 1}},
+        {"assetId": "c", "deep": {"value": 1}},
+        {"assetId": "c", "deep": {"value": None}},
+    ],
+    ids=["keys that no point uses", "explicit path", "nothing at the path"],
+)
+async def test_what_was_found_is_no_dead_letter(file: Path, points: PointMap, thing: dict[str, Any]) -> None:
+    """A reading that no point uses, and a value at an explicit path alone, are as they should be."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send_thing(1, thing)
+        await rig.delivered()
+        assert (rig.mapping.unreadable, rig.mapping.unmapped) == (0, 0)
+    assert rows(file, "SELECT * FROM dead_letters") == []
+
+
+async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: PointMap) -> None:
+    """Events that were durable but not yet in the kept values are mapped again, each counted once."""
+    clock = Clock()
+    away = Receiver(away=1_000_000)
+    async with delivering(file, points, {"bms": away}, clock=clock) as rig:
+        await rig.send(1, t=1, h=40)
+        await rig.send_thing("x1", {"assetId": "x", "telemetry": {"t": 1}})
+        rig.head.tick()
+        await rig.journal.flush()
+        clock.now_ms += 1
+        await rig.send(2, t=2)
+        await rig.send_thing("x2", {"assetId": "x", "telemetry": {"t": 1}})
+        await rig.send_thing("bad", {"assetId": "a"})
+        crashed = crash(file)
+    assert rows(crashed, "SELECT point, value FROM kept WHERE point = 'R/T'") == [("R/T", "1")]
+    receiver = Receiver()
+    async with delivering(crashed, points, {"bms": receiver}, clock=clock) as rig:
+        assert shown(rig, points, "R/T") == (2, Quality.GOOD)
+        assert shown(rig, points, "R/H") == (40, Quality.GOOD)
+        assert shown(rig, points, "R/QUAL") == (0, Quality.GOOD)
+        await rig.delivered()
+    assert receiver.values("R/T") == [1, 2]
+    assert rows(crashed, "SELECT asset, events FROM unmapped") == [("x", 2)]
+    assert rows(crashed, "SELECT event_id FROM dead_letters") == [("evt_bad",)]
+    assert rows(crashed, "SELECT value FROM kept WHERE point = 'R/T'") == [("2",)]
+
+
+async def test_a_restart_does_not_bring_old_values_back(file: Path, points: PointMap) -> None:
+    """An older reading after the restart is late, and what aged while the gateway was down is held."""
+    clock = Clock()
+    async with delivering(file, points, {"bms": Receiver()}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await rig.delivered()
+    clock.now_ms += 10_001
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        assert shown(rig, points, "R/T") == (21, Quality.HELD)
+        await rig.offer(2, {"assetId": "a", "telemetry": {"t": {"value": 5, "timestamp": NOON - 1}}})
+        await rig.delivered()
+        assert shown(rig, points, "R/T") == (21, Quality.HELD)
+        assert rig.mapping.late == 1
+        late = [update for update in receiver.updates if update.value == 5]
+        assert [rig.image.is_newest(update) for update in late] == [False]
+
+
+async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
+    file: Path, points: PointMap
+) -> None:
+    """Behind, it also gets stand-ins, `$quality`, and under `hold` the last good value beside a bad one."""
+    clock = Clock()
+    away = Receiver(away=1_000_000)
+    async with delivering(file, points, {"bms": away}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await rig.offer(2, {"assetId": "a", "telemetry": {"h": {"value": 50, "timestamp": NOON - 60_000}}})
+        await rig.send(3, t=-5)
+        rig.head.tick()
+        await rig.journal.flush()
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        await rig.delivered()
+        newest = {
+            update.point.name: (update.value, update.plain, update.quality)
+            for update in receiver.updates
+            if rig.image.is_newest(update)
+        }
+    assert receiver.values("R/T") == [21, -5]
+    assert newest == {
+        "R/T": (-5, 21, Quality.BAD),
+        "R/H": (None, None, Quality.STALE),
+        "R/QUAL": (Quality.BAD, Quality.BAD, Quality.GOOD),
+    }
+
+
+async def test_a_wrong_clock_is_counted_once(file: Path, points: PointMap) -> None:
+    """However many sinks read an event again, its readings from the future count as one each."""
+    away = Receiver(away=1_000_000)
+    async with delivering(file, points, {"bms": away}) as rig:
+        await rig.offer(1, {"assetId": "a", "telemetry": {"t": {"value": 1, "timestamp": NOON + 9_000_000}}})
+        await rig.journal.flush()
+    async with delivering(file, points, {"bms": Receiver(), "new": Receiver()}) as rig:
+        await rig.delivered()
+        assert rig.mapping.clock_ahead == 1
+
+
+async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, points: PointMap) -> None:
+    """Where the journal has nothing more, a sink moves up to what was known before it was asked."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=1)
+        await rig.delivered()
+        reading = asyncio.create_task(rig.head.read(1))
+        await asyncio.sleep(0)
+        rig.head.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
+        assert await reading == Batch((), 1)
+
+
+async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
+    """An event that is durable but not yet in the image comes in its turn, and then only once."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=1)
+        behind = Head(
+            journal=rig.journal, points=points, image=rig.image, status=rig.mapping, clock_ms=rig.clock
+        )
+        assert await behind.read(0) == Batch((), 0)
+        assert (await rig.head.read(0)).through == 1
+
+
+async def test_time_alone_reaches_the_sinks(file: Path, points: PointMap) -> None:
+    """A value that ages is sent once, with the asset's quality, without moving the cursor."""
+    receiver, clock = Receiver(), Clock()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await rig.delivered()
+        clock.now_ms += 10_001
+        await rig.delivered()
+        await rig.delivered()
+    aged = [(update.point.name, update.value, update.quality) for update in receiver.updates[2:]]
+    assert aged == [("R/T", 21, Quality.HELD), ("R/QUAL", Quality.HELD, Quality.GOOD)]
+    assert rows(file, "SELECT seq FROM cursors WHERE sink = 'bms'") == [(1,)]
+
+
+async def test_ages_and_heartbeat_go_every_second_only_where_they_have_a_register(
+    file: Path, tmp_path: Path
+) -> None:
+    """A Modbus sink is told with every tick; MQTT would only be flooded."""
+    (tmp_path / "tables").mkdir()
+    points = load_good_tables(tmp_path / "tables", AGES)
+    regs, bms, clock = Receiver(), Receiver(), Clock()
+    async with delivering(file, points, {"regs": regs, "bms": bms}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        for _ in range(3):
+            await rig.delivered()
+            clock.now_ms += 10_000
+    assert regs.values("R/AGE") == [0, 0, 10, 20]
+    assert bms.values("R/AGE") == [0]
+    first = NOON // 10_000 % 32_768
+    assert regs.values("$gateway/heartbeat") == [first, first + 1, first + 2]
+    assert bms.values("$gateway/heartbeat") == []
