@@ -16,7 +16,7 @@ from gateway.delivery.loop import SinkLoop
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
-from gateway.status import MappingStatus
+from gateway.status import JournalStatus, MappingStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -120,7 +120,7 @@ async def delivering(
     """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more."""
     clock = clock or Clock()
     journal = SqliteJournal(
-        file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status={}
+        file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = PointImage(points), MappingStatus()
     head = Head(journal=journal, points=points, image=image, status=mapping, clock_ms=clock)
