@@ -13,21 +13,21 @@ import asyncio
 import contextlib
 import multiprocessing
 import resource
-import secrets
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import uvloop
+from _load import PATH, SECRET, load, make_requests
 from aiohttp import web
 
 from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
 from gateway.mapping.plan import PointMap
-from gateway.signature import HEADER, Verifier, sign
+from gateway.signature import Verifier
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 from gateway.web.intake import Intake
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from multiprocessing.connection import Connection
 
-SECRET = b"bench-secret"
-PATH = "/webhooks/infodeck"
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,
     "uvloop": uvloop.new_event_loop,
@@ -112,63 +110,6 @@ def serve(kind: str, loop: str, pipe: Connection) -> None:
         runner.run(run())
 
 
-class Sender(asyncio.Protocol):
-    """One connection: sends the next request as soon as the last one is answered with 200."""
-
-    def __init__(self, requests: list[bytes], deadline: float) -> None:
-        self.requests = requests
-        self.deadline = deadline
-        self.answered = 0
-        self.done = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Send the first request."""
-        self.transport = cast("asyncio.Transport", transport)
-        self.next()
-
-    def data_received(self, data: bytes) -> None:
-        """Count the answer; answers are small and come in one piece."""
-        assert data.startswith(b"HTTP/1.1 200"), data
-        self.answered += 1
-        self.next()
-
-    def next(self) -> None:
-        """Send one request, or stop when the time is over."""
-        if time.perf_counter() > self.deadline or not self.requests:
-            self.transport.close()
-            self.done.set_result(self.answered)
-        else:
-            self.transport.write(self.requests.pop())
-
-
-def make_requests(count: int) -> list[bytes]:
-    """Return signed requests, each with an id of its own."""
-    now = int(time.time())
-    requests = []
-    for number in range(count):
-        body = (
-            b'{"id":"evt_%b","type":"asset.telemetry.updated","organizationId":"o-bench","created":%d,"livemode":true,'
-            b'"data":{"object":{"assetId":"ast-%d","telemetry":{"temperature":21.5,"humidity":48,"co2":612}}}}'
-        ) % (secrets.token_hex(12).encode(), now, number % 500)
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        head += f"{HEADER}: {sign(body, SECRET, now)}\r\nContent-Length: {len(body)}\r\n\r\n"
-        requests.append(head.encode() + body)
-    return requests
-
-
-async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> float:
-    """Return answered requests per second."""
-    loop = asyncio.get_running_loop()
-    began = time.perf_counter()
-    senders = [
-        (await loop.create_connection(lambda: Sender(requests, began + seconds), "127.0.0.1", port))[1]
-        for _ in range(connections)
-    ]
-    answered: int = sum(await asyncio.gather(*(sender.done for sender in senders)))
-    assert requests, "the prepared requests ran out; prepare more"
-    return answered / (time.perf_counter() - began)
-
-
 def measure(kind: str, loop: str, connections: int, seconds: float) -> tuple[float, float]:
     """Start one server, load it, and return requests/s and CPU seconds per request."""
     ours, theirs = multiprocessing.Pipe()
@@ -177,7 +118,9 @@ def measure(kind: str, loop: str, connections: int, seconds: float) -> tuple[flo
     port = ours.recv()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(load(port, make_requests(12_000), 1, 0.3))
-        rate = runner.run(load(port, make_requests(int(70_000 * seconds)), connections, seconds))
+        requests = make_requests(int(70_000 * seconds))
+        rate = runner.run(load(port, requests, connections, seconds))
+        assert requests, "the prepared requests ran out; prepare more"
     ours.send("stop")
     cpu_s = ours.recv()
     process.join()

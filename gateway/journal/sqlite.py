@@ -75,6 +75,7 @@ class SqliteJournal:
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._reading = asyncio.Lock()
+        self._cursors: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()

@@ -11,7 +11,7 @@ from gateway.mapping.convert import Conversion, Convert, Take, compile_conversio
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import encoder, is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
-from gateway.model import PSEUDO_SOURCES, Cov, Mqtt, OnStale, Point, Quality, StalePolicy
+from gateway.model import HEARTBEAT, PSEUDO_SOURCES, Cov, Mqtt, OnStale, Point, Quality, StalePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -197,7 +197,7 @@ def draft_heartbeat(
     """Return the point that the gateway counts up; it is in registers only."""
     blocks = read_blocks(heartbeat.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=False)
     draft = Draft(
-        source="$heartbeat",
+        source=HEARTBEAT,
         unit_of_measure=None,
         stale_after_ms=None,
         on_stale=OnStale(StalePolicy.HOLD),

@@ -1,0 +1,71 @@
+"""The load: signed requests made beforehand, and connections that send them as fast as they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import cast
+
+from gateway.signature import HEADER, sign
+
+SECRET = b"bench-secret"
+ORGANIZATION = "o-bench"
+PATH = "/webhooks/infodeck"
+ASSETS = 500
+
+
+class Sender(asyncio.Protocol):
+    """One connection: sends the next request as soon as the last one is answered with 200."""
+
+    def __init__(self, requests: list[bytes], deadline: float) -> None:
+        self.requests = requests
+        self.deadline = deadline
+        self.answered = 0
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.next()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the answer; answers are small and come in one piece."""
+        assert data.startswith(b"HTTP/1.1 200"), data
+        self.answered += 1
+        self.next()
+
+    def next(self) -> None:
+        """Send one request, or stop when the time is over."""
+        if time.perf_counter() > self.deadline or not self.requests:
+            self.transport.close()
+            self.done.set_result(self.answered)
+        else:
+            self.transport.write(self.requests.pop())
+
+
+def make_requests(count: int) -> list[bytes]:
+    """Return signed requests, each with an id of its own."""
+    now = int(time.time())
+    requests = []
+    for number in range(count):
+        body = (
+            b'{"id":"evt_%b","type":"asset.telemetry.updated","organizationId":"o-bench","created":%d,"livemode":true,'
+            b'"data":{"object":{"assetId":"ast-%d","telemetry":{"temperature":21.5,"humidity":48,"co2":612}}}}'
+        ) % (secrets.token_hex(12).encode(), now, number % ASSETS)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head += f"{HEADER}: {sign(body, SECRET, now)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        requests.append(head.encode() + body)
+    return requests
+
+
+async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> float:
+    """Return answered requests per second."""
+    loop = asyncio.get_running_loop()
+    began = time.perf_counter()
+    senders = [
+        (await loop.create_connection(lambda: Sender(requests, began + seconds), "127.0.0.1", port))[1]
+        for _ in range(connections)
+    ]
+    answered: int = sum(await asyncio.gather(*(sender.done for sender in senders)))
+    return answered / (time.perf_counter() - began)
