@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TABLE = """\
 schema: gateway.points/1
 site: bench
-defaults: {modbus: {to: regs}}
+defaults: {modbus: {to: regs, table: input}}
 templates:
   iaq:
     points:

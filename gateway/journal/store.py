@@ -61,6 +61,7 @@ _FREE = (
     "DROP TABLE slim",
 )
 
+_PAGE_BYTES = 2048
 _RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
 _CHECK_EVERY_BYTES = 64 << 10
 _ROW_OVERHEAD_BYTES = 150
@@ -94,6 +95,9 @@ class Store:
     def prepare(self) -> None:
         """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
         execute = self._database.execute
+        # Ids are random: each one changes another page of their index, and every changed page is
+        # logged whole. Pages of half the usual size make commits cheaper, and spare flash.
+        execute(f"PRAGMA page_size={_PAGE_BYTES}")
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=FULL")
         execute("PRAGMA mmap_size=0")
