@@ -2,91 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
+from support.room_image import FRESH_MS, NOON, TABLE, Room, make_event, named
 
 from gateway.mapping.image import PointImage, map_readings
-from gateway.model import Event, Quality, Reading
+from gateway.model import Quality, Reading
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.mapping.plan import PointMap
-    from gateway.model import KeptValue, Scalar, Update
-
-FRESH_MS = 10_000
-NOON = 1_790_000_000_000
-TABLE = """\
-schema: gateway.points/1
-site: hq
-defaults: {stale_after: 10s, modbus: {to: regs, table: input}}
-points:
-  - {tag: R, point: HOLD, asset: a, from: hold, range: [0, 50], on_stale: hold}
-  - {tag: R, point: SENTINEL, asset: a, from: sentinel, range: [0, 50], on_stale: sentinel}
-  - {tag: R, point: VALUE, asset: a, from: value, range: [0, 50], on_stale: {value: 7}}
-  - {tag: R, point: PATH, asset: a, from: $.data.object.deep.value, on_stale: sentinel}
-  - {tag: R, point: QUAL, asset: a, from: $quality}
-  - {tag: R, point: AGE, asset: a, from: $age}
-  - {tag: Q, point: T, asset: b, from: t}
-"""
-HEARTBEAT = "system: {heartbeat: {every: 10s, modbus: {to: regs, register: 0, type: uint16}}}\n"
-
-
-@dataclass
-class Room:
-    """An image of the table, and short ways to put readings in and to look at points."""
-
-    points: PointMap
-    image: PointImage
-    seq: int = 0
-
-    def read(self, *, at_ms: int, now_ms: int | None = None, **readings: Scalar) -> list[Update]:
-        """Take in one event of asset `a` whose readings were all made `at_ms`."""
-        self.seq += 1
-        found = [Reading(key, value, at_ms) for key, value in readings.items()]
-        plan = self.points.by_asset["a"]
-        event = make_event(self.seq, {})
-        updates = map_readings(plan, found, event=event, time_ms=at_ms, seq=self.seq)
-        return self.image.accept(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
-
-    def shown(self, name: str) -> tuple[Scalar, Scalar, Quality]:
-        """Return value, plain value and quality that a point shows."""
-        update = self.image.latest(self.points.by_name[name])
-        assert update is not None
-        return update.value, update.plain, update.quality
-
-    def restarted(self, kept: list[KeptValue], *, now_ms: int) -> Room:
-        """Return the same room in the next run of the gateway."""
-        room = Room(self.points, PointImage(self.points), self.seq)
-        room.image.restore(kept, now_ms=now_ms)
-        return room
-
-
-def make_event(seq: int, thing: dict[str, Any]) -> Event:
-    """Make an event whose resource is `thing`."""
-    return Event(f"evt_{seq}", "asset.telemetry.updated", b"", {"data": {"object": thing}}, NOON)
+    from gateway.model import Scalar
 
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
     """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE + HEARTBEAT)
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 @pytest.fixture
 def room(points: PointMap) -> Room:
     """Begin with an empty image."""
     return Room(points, PointImage(points))
-
-
-def named(updates: list[Update], point: str) -> list[Update]:
-    """Return the updates of one point of tag R."""
-    return [update for update in updates if update.point.name == f"R/{point}"]
 
 
 @given(times=st.lists(st.integers(0, 5), min_size=1, max_size=20))
@@ -286,69 +227,6 @@ def test_what_happens_beside_the_events_is_told_to_who_reads_them_again(room: Ro
         ("R/AGE", 10),
     ]
     assert all(room.image.is_newest(update) for update in beside)
-
-
-def test_only_what_changed_is_kept(room: Room) -> None:
-    """Each point is written to disk once per change, with its last good value; ageing is no change."""
-    room.read(at_ms=NOON, hold=21, sentinel=5)
-    room.read(at_ms=NOON + 1, hold=99)
-    kept = room.image.keep()
-    assert sorted(kept) == ["R/HOLD", "R/SENTINEL"]
-    hold = kept["R/HOLD"]
-    assert (hold.value, hold.last_good, hold.quality) == (99, 21, Quality.BAD)
-    assert (hold.time_ms, hold.seq, hold.event_id) == (NOON + 1, 2, "evt_2")
-    room.image.tick(NOON + FRESH_MS + 2)
-    room.read(at_ms=NOON - 1, now_ms=NOON, hold=1)
-    assert room.image.keep() == {}
-
-
-@given(
-    readings=st.lists(
-        st.tuples(
-            st.sampled_from(["hold", "sentinel", "value"]),
-            st.sampled_from([21, 22.5, 99, None, "text"]),
-            st.integers(0, 3 * FRESH_MS),
-        ),
-        min_size=1,
-        max_size=12,
-    ),
-    later_ms=st.integers(0, 3 * FRESH_MS),
-)
-def test_a_restart_shows_the_same(
-    points: PointMap, readings: list[tuple[str, Scalar, int]], later_ms: int
-) -> None:
-    """What is kept brings back every value, also those that aged meanwhile, and never an older one."""
-    room = Room(points, PointImage(points))
-    kept: dict[str, KeptValue] = {}
-    now_ms = NOON + 3 * FRESH_MS
-    for key, value, after_ms in readings:
-        room.read(at_ms=NOON + after_ms, now_ms=now_ms, **{key: value})
-        kept.update(room.image.keep())
-    room.image.tick(now_ms + later_ms)
-    again = room.restarted(list(kept.values()), now_ms=now_ms + later_ms)
-    for name in kept:
-        assert again.shown(name) == room.shown(name)
-    assert again.shown("R/QUAL") == room.shown("R/QUAL")
-    assert again.image.keep() == {}
-    room.image.tick(now_ms + 5 * FRESH_MS)
-    again.image.tick(now_ms + 5 * FRESH_MS)
-    assert [again.shown(name) for name in kept] == [room.shown(name) for name in kept]
-
-
-def test_values_of_points_that_are_gone_or_changed_their_source_are_left_out(
-    room: Room, tmp_path: Path
-) -> None:
-    """A table edited between two runs starts: a point that is now a pseudo-reading takes no old value."""
-    room.read(at_ms=NOON, hold=21, sentinel=5)
-    kept = list(room.image.keep().values())
-    edited = load_good_tables(
-        tmp_path,
-        "schema: gateway.points/1\nsite: hq\npoints:\n"
-        "  - {tag: R, point: HOLD, asset: a, from: $quality}\n  - {tag: R, point: NEW, asset: a, from: t}\n",
-    )
-    image = PointImage(edited)
-    image.restore(kept, now_ms=NOON)
-    assert image.all_latest() == []
 
 
 def test_looks_at_a_point_are_planned_once(room: Room) -> None:

@@ -1,0 +1,69 @@
+"""One room's points in a PointImage, and short ways to put readings in and to look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.mapping.image import PointImage, map_readings
+from gateway.model import Event, Quality, Reading
+
+if TYPE_CHECKING:
+    from gateway.mapping.plan import PointMap
+    from gateway.model import KeptValue, Scalar, Update
+
+FRESH_MS = 10_000
+NOON = 1_790_000_000_000
+TABLE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s, modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: HOLD, asset: a, from: hold, range: [0, 50], on_stale: hold}
+  - {tag: R, point: SENTINEL, asset: a, from: sentinel, range: [0, 50], on_stale: sentinel}
+  - {tag: R, point: VALUE, asset: a, from: value, range: [0, 50], on_stale: {value: 7}}
+  - {tag: R, point: PATH, asset: a, from: $.data.object.deep.value, on_stale: sentinel}
+  - {tag: R, point: QUAL, asset: a, from: $quality}
+  - {tag: R, point: AGE, asset: a, from: $age}
+system: {heartbeat: {every: 10s, modbus: {to: regs, register: 0, type: uint16}}}
+"""
+
+
+@dataclass
+class Room:
+    """An image of the table, and short ways to put readings in and to look at points."""
+
+    points: PointMap
+    image: PointImage
+    seq: int = 0
+
+    def read(self, *, at_ms: int, now_ms: int | None = None, **readings: Scalar) -> list[Update]:
+        """Take in one event of asset `a` whose readings were all made `at_ms`."""
+        self.seq += 1
+        found = [Reading(key, value, at_ms) for key, value in readings.items()]
+        plan = self.points.by_asset["a"]
+        event = make_event(self.seq, {})
+        updates = map_readings(plan, found, event=event, time_ms=at_ms, seq=self.seq)
+        return self.image.accept(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
+
+    def shown(self, name: str) -> tuple[Scalar, Scalar, Quality]:
+        """Return value, plain value and quality that a point shows."""
+        update = self.image.latest(self.points.by_name[name])
+        assert update is not None
+        return update.value, update.plain, update.quality
+
+    def restarted(self, kept: list[KeptValue], *, now_ms: int) -> Room:
+        """Return the same room in the next run of the gateway."""
+        room = Room(self.points, PointImage(self.points), self.seq)
+        room.image.restore(kept, now_ms=now_ms)
+        return room
+
+
+def make_event(seq: int, thing: dict[str, Any]) -> Event:
+    """Make an event whose resource is `thing`."""
+    return Event(f"evt_{seq}", "asset.telemetry.updated", b"", {"data": {"object": thing}}, NOON)
+
+
+def named(updates: list[Update], point: str) -> list[Update]:
+    """Return the updates of one point of tag R."""
+    return [update for update in updates if update.point.name == f"R/{point}"]
