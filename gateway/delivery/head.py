@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway.delivery.feed import Batch, Feed
 from gateway.events import asset_of, event_time_ms, read_telemetry
 from gateway.mapping.image import map_readings
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
+log = structlog.get_logger()
+
 _READ_EVENTS = 250
 _MOST_UNMAPPED = 10_000  # assets remembered between two ticks
 _MOST_KEYS = 100
+_UNREADABLE = "no asset id or no readings found in data.object; name an explicit path in the point table"
 
 
 class Head:
@@ -130,7 +135,17 @@ class Head:
         return Batch(updates, records[-1].seq)
 
     def _image_of(self, record: Record) -> Sequence[Update]:
-        """Return the updates that the event brings, and count what became of it."""
+        """Return the updates that the event brings; one that can't be mapped takes no other with it."""
+        try:
+            return self._mapped(record)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: keep the event, and go on
+            reason = f"internal error while mapping: {type(error).__name__}: {error}"
+            log.error("head.failed", event_id=record.event.event_id, reason=reason)  # noqa: TRY400 - no traceback
+            self._bury(record.event, record.seq, reason=reason)
+            return ()
+
+    def _mapped(self, record: Record) -> Sequence[Update]:
+        """Map the event into the image, and count what became of it."""
         event = record.event
         plan = self._plan_of(event)
         if plan is None:
@@ -182,10 +197,9 @@ class Head:
                 telemetry.asset, 1, event.received_ms, event.received_ms, keys
             )
 
-    def _bury(self, event: Event, seq: int) -> None:
-        """Turn an event in which no asset or reading was found into a dead letter: it may hold a value."""
+    def _bury(self, event: Event, seq: int, *, reason: str = _UNREADABLE) -> None:
+        """Turn an event that could not be mapped into a dead letter: it may hold a value."""
         self._status.unreadable += 1
-        reason = "no asset id or no readings found in data.object; name an explicit path in the point table"
         self._dead_letters.append(
             DeadLetter(
                 sink="", seq=seq, event_id=event.event_id, point="", reason=reason, at_ms=self._clock_ms()

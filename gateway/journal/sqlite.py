@@ -172,7 +172,7 @@ class SqliteJournal:
         try:
             outcome = self._store.commit(batch.events, batch.notes, delivered_through=delivered_through)
             written = True
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
             outcome = Outcome(
                 (), JournalError(f"the journal can't commit: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -265,3 +266,24 @@ async def test_ages_and_heartbeat_go_every_second_only_where_they_have_a_registe
     first = NOON // 10_000 % 32_768
     assert regs.values("$gateway/heartbeat") == [first, first + 1, first + 2]
     assert bms.values("$gateway/heartbeat") == []
+
+
+def fail(_: Scalar) -> tuple[Scalar, Quality]:
+    """Stand for a fault of our own in a conversion."""
+    raise ZeroDivisionError("a fault")
+
+
+async def test_an_event_that_fails_takes_no_other_with_it(file: Path, points: PointMap) -> None:
+    """A fault in mapping one event dead-letters that event; those committed with it are delivered."""
+    plan = points.by_asset["a"]
+    faulty = replace(plan, by_key={"t": (replace(plan.by_key["t"][0], convert=fail),)})
+    receiver = Receiver()
+    broken = replace(points, by_asset=points.by_asset | {"faulty": faulty})
+    async with delivering(file, broken, {"bms": receiver}) as rig:
+        commits = [rig.offer(1, {"assetId": "faulty", "telemetry": {"t": 1}})]
+        commits.append(rig.offer(2, {"assetId": "a", "telemetry": {"t": 21}}))
+        await asyncio.gather(*commits)
+        await rig.delivered()
+        assert shown(rig, broken, "R/T") == (21, Quality.GOOD)
+        letters = rig.rows("SELECT event_id, reason FROM dead_letters")
+    assert letters == [("evt_1", "internal error while mapping: ZeroDivisionError: a fault")]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Record
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 2048
 SYNCHRONOUS_FULL = 2
 
 
