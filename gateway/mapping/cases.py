@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.mapping.places import unknown
+from gateway.mapping.plan import Case, Expectation
 from gateway.mapping.table import Expected
 from gateway.model import Quality
 
@@ -18,26 +18,6 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.mapping.table import CaseEntry, Plain
     from gateway.model import Point, Scalar
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a case expects of one point. `place` is where that is written, `file:line:col: path`."""
-
-    name: str
-    value: Scalar
-    quality: Quality | None  # None: good, or bad where no value is expected
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case, ready to run. `telemetry` is by telemetry key or path."""
-
-    asset: str
-    telemetry: Mapping[str, Scalar]
-    expect: tuple[Expectation, ...]
-    place: str
 
 
 def compile_case(

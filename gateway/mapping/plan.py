@@ -7,11 +7,10 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from gateway.mapping.cases import Case
     from gateway.mapping.convert import Convert
-    from gateway.model import Point, Scalar
+    from gateway.model import Point, Quality, Scalar
 
 
 class _Missing(Enum):
@@ -49,6 +48,26 @@ class AssetPlan:
     by_path: tuple[PathRule, ...]
     measured: tuple[Point, ...]
     pseudo: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a case expects of one point. `place` is where that is written, `file:line:col: path`."""
+
+    name: str
+    value: Scalar
+    quality: Quality | None  # None: good, or bad where no value is expected
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, ready to run. `telemetry` is by telemetry key or path."""
+
+    asset: str
+    telemetry: Mapping[str, Scalar]
+    expect: tuple[Expectation, ...]
+    place: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,105 @@
+"""The daemon over TLS, and what it tells systemd."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import REPOSITORY, Daemon, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto
+
+ROOM = "ast-a1b2c3d4"
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Run the gateway with a certificate of its own on the intake."""
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-days", "2", "-subj", "/CN=gateway.test"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    daemon = Daemon(tmp_path, broker.port)
+    settings = daemon.config.read_text()
+    tls = "intake: {tls: {certificate: certificate.pem, key: key.pem}, "
+    daemon.config.write_text(settings.replace("intake: {", tls))
+    daemon.start()
+    yield daemon
+    daemon.kill()
+
+
+def test_intake_over_tls(encrypted: Daemon) -> None:
+    """`send` is received over TLS; plain HTTP and TLS 1.1 are not spoken on that port."""
+    command = [sys.executable, "-m", "gateway", "send", "-c", str(encrypted.config), "--asset", ROOM]
+    sent = subprocess.run(
+        [*command, "temperature=21"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert sent.stdout.endswith('200 {"received":true}\n'), sent.stderr
+    with pytest.raises((urllib.error.URLError, OSError)):
+        encrypted.post(telemetry("evt_plain", ROOM, {"temperature": 20}))
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    with (
+        socket.create_connection(("127.0.0.1", encrypted.intake_port), timeout=5) as connection,
+        pytest.raises(ssl.SSLError),
+    ):
+        old.wrap_socket(connection)
+    assert "Traceback" not in encrypted.log
+
+
+def test_unusable_certificate_is_told_plainly(encrypted: Daemon) -> None:
+    """A certificate that can't be read ends the start with its name, without a traceback."""
+    encrypted.stop()
+    (encrypted.folder / "certificate.pem").write_text("no certificate")
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "run", "-c", str(encrypted.config)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "certificate.pem" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_systemd_hears_ready_watchdog_and_stopping(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its notification socket: ready once, alive while it makes progress, and stopping."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(path))
+        notified.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        daemon = Daemon(tmp_path, broker.port)
+        daemon.start()
+        heard = [notified.recv(1000).decode() for _ in range(4)]
+        assert heard[0].startswith("READY=1\nSTATUS=")
+        assert heard[1:] == ["WATCHDOG=1"] * 3
+        assert daemon.stop() == 0
+        while (message := notified.recv(1000).decode()) == "WATCHDOG=1":
+            pass
+        assert message == "STOPPING=1"
