@@ -49,7 +49,7 @@ _UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?)"
 _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT body FROM events WHERE seq = ?3))"""
+  VALUES (?, ?, ?, ?, ?, ?, (SELECT body FROM events WHERE seq = ?))"""
 _LAST_TO_FREE = """SELECT max(seq) FROM (
   SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
 # Taken out and put in again: rows that only shrink where they are leave their pages half empty.
@@ -256,7 +256,7 @@ class Store:
         execute_many(
             _INSERT_DEAD_LETTER,
             [
-                (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason)
+                (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq)
                 for dead in notes.dead_letters
             ],
         )
