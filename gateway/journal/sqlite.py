@@ -265,7 +265,9 @@ class SqliteJournal:
         """Open the file twice, to write and to read at the same time, and take over what it holds."""
         try:
             self._store = self._open_store()
-            self._reader = self._open_store()
+            # The file was checked a line above; on a large one a second check would double the start.
+            self._reader = Store(self._path, max_bytes=self._max_bytes)
+            self._files.callback(self._reader.close)
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
