@@ -7,8 +7,11 @@ PDU addresses. `unit` alone is the Modbus unit id; units of measure are always `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
-from typing import Any
+from enum import Enum, IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Scalar = float | int | bool | str | None
 """What a reading or a point can hold. None: there is a reading, but no usable value."""
@@ -28,6 +31,7 @@ class Quality(IntEnum):
     STALE = 2  # no longer fresh, replaced by the sentinel or the configured value
     BAD = 3  # out of range, not convertible, or null
     FORCED = 4  # a commissioning override
+    OFFLINE = 5  # Infodeck says that the device is not connected
 
 
 @dataclass(slots=True)
@@ -143,6 +147,36 @@ class Cov:
     every_ms: int
 
 
+class Take(Enum):
+    """How readings of a point are taken."""
+
+    ANY = "any"  # numbers, text and booleans as they come
+    NUMBER = "number"  # numeric text becomes a number, booleans become 0 and 1
+    SWITCH = "switch"  # likewise, but booleans stay, also where they come as text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What a point does with its readings, in this order: take or map, gain, offset, range, decimals.
+
+    `map` has text keys as written in the table. `range` is lowest and highest, both included; outside
+    of it the quality is bad, or with `clamp` the nearer bound is taken.
+    """
+
+    take: Take = Take.ANY
+    map: Mapping[str, Scalar] | None = None
+    gain: float = 1.0
+    offset: float = 0.0
+    range: tuple[float, float] | None = None
+    clamp: bool = False
+    decimals: int | None = None
+
+    @property
+    def calculates(self) -> bool:
+        """Say whether anything is done that only numbers allow."""
+        return bool(self.gain != 1 or self.offset or self.range or self.decimals is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Mqtt:
     """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one."""
@@ -172,6 +206,8 @@ class Point:
     description: str | None = None
     mqtt: Mqtt | None = field(default_factory=Mqtt)  # None: not on MQTT
     registers: tuple[Register, ...] = ()
+    conversion: Conversion = field(default_factory=Conversion)
+    tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
@@ -234,6 +270,31 @@ class KeptValue:
     time_ms: int
     seq: int
     event_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAsset:
+    """An asset as Infodeck's API describes it; None where it says nothing.
+
+    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
+    says of the device's connection.
+    """
+
+    id: str
+    name: str | None = None
+    asset_type: str | None = None
+    model: str | None = None
+    manufacturer: str | None = None
+    location: str | None = None
+    online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetSnapshot:
+    """Every asset of the organization, as of `at_ms`, by its id."""
+
+    at_ms: int
+    assets: Mapping[str, KnownAsset]
 
 
 @dataclass(slots=True)

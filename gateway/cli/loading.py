@@ -26,6 +26,7 @@ class Loaded:
     settings: Document[Settings]
     point_map: PointMap | None
     problems: list[Problem]
+    warnings: list[Problem]
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +46,11 @@ def read(config: Path) -> Loaded:
     document = load_settings(config)
     found = _tables_of(document)
     if found is None:
-        return Loaded(document, None, document.problems)
+        return Loaded(document, None, document.problems, [])
     folder, sinks = found
     prefixes = {} if document.value is None else mqtt_prefixes(document.value)
-    point_map, problems = load_point_map(folder, sinks, prefixes=prefixes)
-    return Loaded(document, point_map, [*document.problems, *problems])
+    tables = load_point_map(folder, sinks, prefixes=prefixes)
+    return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
 
 
 def load(config: Path) -> tuple[Settings, PointMap]:

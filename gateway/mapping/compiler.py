@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.config.decode import Document, Location, Problem, read_document
@@ -19,26 +20,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.table import AssetEntry, Heartbeat, SinglePoint
-    from gateway.model import Point
+    from gateway.model import AssetSnapshot, Point
 
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
 
 
+@dataclass(frozen=True, slots=True)
+class CompiledTables:
+    """All tables of a folder. `point_map` is None while there are problems; warnings do no harm to it."""
+
+    point_map: PointMap | None
+    problems: list[Problem]
+    warnings: list[Problem] = field(default_factory=list)
+
+
 def load_point_map(
-    folder: Path, sinks: Mapping[str, str], *, prefixes: Mapping[str, str] | None = None
-) -> tuple[PointMap | None, list[Problem]]:
-    """Return the compiled tables of a folder, or None and everything that is wrong with them.
+    folder: Path,
+    sinks: Mapping[str, str],
+    *,
+    prefixes: Mapping[str, str] | None = None,
+    snapshot: AssetSnapshot | None = None,
+) -> CompiledTables:
+    """Return the compiled tables of a folder, or everything that is wrong with them.
 
     `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `prefixes`
-    the topic prefix of the MQTT sinks, so that a point's own topic cannot be another's usual one. Reads
-    `*.yaml` in the order of their names. Never raises for what the files contain.
+    the topic prefix of the MQTT sinks, so that a point's own topic cannot be another's usual one;
+    `snapshot` what Infodeck's API knows of assets, None where nobody has asked it. Reads `*.yaml` in
+    the order of their names. Never raises for what the files contain.
     """
     files, problems = _table_files(folder)
     documents = [read_document(file, Table) for file in files]
-    point_map = _Compiler(documents, sinks, prefixes or {}).compile()
+    point_map = _Compiler(documents, sinks, prefixes or {}, snapshot).compile()
     for document in documents:
         problems += _in_reading_order(document.problems)
-    return (None if problems else point_map), problems
+    return CompiledTables(None if problems else point_map, problems)
 
 
 def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
@@ -69,8 +84,13 @@ class _Compiler:
     """Compiles the tables of one folder together. Problems go to the documents they are in."""
 
     def __init__(
-        self, documents: list[Document[Table]], sinks: Mapping[str, str], prefixes: Mapping[str, str]
+        self,
+        documents: list[Document[Table]],
+        sinks: Mapping[str, str],
+        prefixes: Mapping[str, str],
+        snapshot: AssetSnapshot | None,
     ) -> None:
+        self._snapshot = snapshot
         self._sinks = sinks
         self._tables = [(document, document.value) for document in documents if document.value is not None]
         self._all_are_readable = len(self._tables) == len(documents)

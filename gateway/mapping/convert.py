@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 from gateway.mapping.registers import round_half_away
-from gateway.model import Quality, Scalar
+from gateway.model import Quality, Scalar, Take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gateway.model import Conversion
 
 Convert = Callable[[Scalar], tuple[Scalar, Quality]]
 """Takes a reading's value, gives the point's value and its quality; (None, BAD) where there is no value."""
@@ -23,36 +23,6 @@ _SMALLEST, _LARGEST = (
     -(2**63),
     2**64 - 1,
 )  # no register and no JSON of ours holds more
-
-
-class Take(Enum):
-    """How readings of a point are taken."""
-
-    ANY = "any"  # numbers, text and booleans as they come
-    NUMBER = "number"  # numeric text becomes a number, booleans become 0 and 1
-    SWITCH = "switch"  # likewise, but booleans stay, also where they come as text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """What a point does with its readings, in this order: take or map, gain, offset, range, decimals.
-
-    `map` has text keys as written in the table. `range` is lowest and highest, both included; outside
-    of it the quality is bad, or with `clamp` the nearer bound is taken.
-    """
-
-    take: Take = Take.ANY
-    map: Mapping[str, Scalar] | None = None
-    gain: float = 1.0
-    offset: float = 0.0
-    range: tuple[float, float] | None = None
-    clamp: bool = False
-    decimals: int | None = None
-
-    @property
-    def calculates(self) -> bool:
-        """Say whether anything is done that only numbers allow."""
-        return bool(self.gain != 1 or self.offset or self.range or self.decimals is not None)
 
 
 def compile_conversion(conversion: Conversion) -> Convert:

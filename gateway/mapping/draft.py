@@ -7,11 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import EncodingError
 from gateway.mapping.blocks import Block, read_blocks, sink_problem
-from gateway.mapping.convert import Conversion, Convert, Take, compile_conversion
+from gateway.mapping.convert import Convert, compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import encoder, is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
-from gateway.model import HEARTBEAT, PSEUDO_SOURCES, Cov, Mqtt, OnStale, Point, Quality, StalePolicy
+from gateway.model import (
+    HEARTBEAT,
+    PSEUDO_SOURCES,
+    Conversion,
+    Cov,
+    Mqtt,
+    OnStale,
+    Point,
+    Quality,
+    StalePolicy,
+    Take,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +54,7 @@ class Draft:
     description: str | None
     mqtt: Mqtt | None
     blocks: tuple[Block, ...]
+    conversion: Conversion
     convert: Convert
     get: Callable[[Any], Any] | None
     layers: Layers
@@ -67,6 +79,7 @@ class Draft:
             description=self.description,
             mqtt=self.mqtt,
             registers=tuple([block.at(base) for block in self.blocks]),
+            conversion=self.conversion,
         )
 
 
@@ -89,6 +102,7 @@ def draft_point(
         description=keys.description,
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
         blocks=blocks,
+        conversion=conversion,
         convert=compile_conversion(conversion),
         get=compile_path(source) if source.startswith(("$.", "$[")) else None,
         layers=layers,
@@ -205,6 +219,7 @@ def draft_heartbeat(
         description="Counts up while the gateway runs",
         mqtt=None,
         blocks=blocks,
+        conversion=Conversion(),
         convert=compile_conversion(Conversion()),
         get=None,
         layers=layers,

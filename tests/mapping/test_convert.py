@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.mapping.convert import Conversion, Take, compile_conversion
+from gateway.mapping.convert import compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.plan import MISSING
-from gateway.model import Quality
+from gateway.model import Conversion, Quality, Take
 
 if TYPE_CHECKING:
     from gateway.model import Scalar

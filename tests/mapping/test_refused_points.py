@@ -143,7 +143,7 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
             "$age, modbus: {register: 0, type: uint16}",
             "points[0].modbus: $age can become 31536000: 31536000 is beyond uint16",
         ),
-        ("$quality, modbus: {register: 0, bit: 1}", "points[0].modbus: $quality can become 4: a bit holds"),
+        ("$quality, modbus: {register: 0, bit: 1}", "points[0].modbus: $quality can become 5: a bit holds"),
         ("$age, stale_after: 1h", "points[0].stale_after: does not apply to $age"),
     ],
 )

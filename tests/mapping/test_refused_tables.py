@@ -197,9 +197,9 @@ def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
 
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
     """A folder that is missing or has no table is said, and so is a table that would be overlooked."""
-    assert "No such file" in str(load_point_map(tmp_path / "no", {})[1][0])
-    assert "no file ends in .yaml" in str(load_point_map(tmp_path, {})[1][0])
+    assert "No such file" in str(load_point_map(tmp_path / "no", {}).problems[0])
+    assert "no file ends in .yaml" in str(load_point_map(tmp_path, {}).problems[0])
     (tmp_path / "hq.yml").write_text("", encoding="utf-8")
     assert "hq.yml:1:1: would not be read: a point table's name ends in .yaml" in str(
-        load_point_map(tmp_path, {})[1][0]
+        load_point_map(tmp_path, {}).problems[0]
     )

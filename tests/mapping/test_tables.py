@@ -248,7 +248,8 @@ def test_bits_share_a_word(tmp_path: Path) -> None:
 
 def test_the_shipped_examples_load_and_their_cases_hold() -> None:
     """Both example tables are free of problems together, and do what their own cases say."""
-    point_map, problems = load_point_map(EXAMPLES, SINKS)
+    tables = load_point_map(EXAMPLES, SINKS)
+    point_map, problems = tables.point_map, tables.problems
     assert problems == []
     assert point_map is not None
     assert len(point_map.cases) >= 6

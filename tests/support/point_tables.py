@@ -25,8 +25,8 @@ def load_tables(folder: Path, *tables: str) -> tuple[PointMap | None, list[str]]
     """Load tables as a.yaml, b.yaml …; problems as lines, with names of files in place of paths."""
     for name, text in zip("abcdefgh", tables, strict=False):
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    point_map, problems = load_point_map(folder, SINKS, prefixes=PREFIXES)
-    return point_map, [str(problem).replace(f"{folder}/", "") for problem in problems]
+    compiled = load_point_map(folder, SINKS, prefixes=PREFIXES)
+    return compiled.point_map, [str(problem).replace(f"{folder}/", "") for problem in compiled.problems]
 
 
 def load_good_tables(folder: Path, *tables: str) -> PointMap:
