@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each problem as `file:line:col: path: message (value)`; return 1 where there is one."""
+    """Print each problem as `file:line:col: path: message (value)`; return 1 where there is one.
+
+    Warnings look alike, begin with `warning:` and change nothing about the result.
+    """
     loaded = read(arguments.config)
     problems = [str(problem) for problem in loaded.problems]
     if arguments.secrets and not loaded.settings.problems:
@@ -30,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
             resolve_secrets(loaded.settings)
         except ConfigError as error:
             problems += error.problems
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems or loaded.point_map is None:

@@ -84,11 +84,15 @@ class ByType:
 
 
 class Document(Generic[T]):
-    """A file that was read: its value, or what is wrong with it. Whoever finds more appends to `problems`."""
+    """A file that was read: its value, or what is wrong with it.
+
+    Whoever finds more appends to `problems`; `warnings` do not keep the file from being used.
+    """
 
     def __init__(self, file: Path, *, root: Node | None, value: T | None, problems: list[Problem]) -> None:
         self.file = file
         self.problems = problems
+        self.warnings: list[Problem] = []
         self._root = root
         self._value = value
 

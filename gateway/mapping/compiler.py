@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.decode import Document, Location, Problem, read_document
@@ -31,7 +31,7 @@ class CompiledTables:
 
     point_map: PointMap | None
     problems: list[Problem]
-    warnings: list[Problem] = field(default_factory=list)
+    warnings: list[Problem]
 
 
 def load_point_map(
@@ -51,9 +51,11 @@ def load_point_map(
     files, problems = _table_files(folder)
     documents = [read_document(file, Table) for file in files]
     point_map = _Compiler(documents, sinks, prefixes or {}, snapshot).compile()
+    warnings: list[Problem] = []
     for document in documents:
         problems += _in_reading_order(document.problems)
-    return CompiledTables(None if problems else point_map, problems)
+        warnings += _in_reading_order(document.warnings)
+    return CompiledTables(None if problems else point_map, problems, warnings)
 
 
 def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:

@@ -12,7 +12,7 @@ from gateway.config.problems import path_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.config.decode import Document
+    from gateway.config.decode import Document, Problem
     from gateway.mapping.table import Table
 
 Steps = tuple[str | int, ...]
@@ -30,10 +30,16 @@ class Place:
 
     def report(self, message: str, *steps: str | int) -> None:
         """Note a problem with what stands at `steps` below this place, and show a single value."""
+        self.document.problems.append(self._problem(message, steps))
+
+    def warn(self, message: str, *steps: str | int) -> None:
+        """Note what is suspicious but can be used, otherwise like `report`."""
+        self.document.warnings.append(self._problem(message, steps))
+
+    def _problem(self, message: str, steps: Steps) -> Problem:
         path = (*self.path, *steps)
         value = self.document.written(path)
-        shown = MISSING if isinstance(value, dict | list) else value
-        self.document.problems.append(self.document.problem(path, message, shown))
+        return self.document.problem(path, message, MISSING if isinstance(value, dict | list) else value)
 
     def text(self, *steps: str | int) -> str:
         """Return `file:line:col: path` of what stands at `steps` below this place."""
@@ -63,6 +69,10 @@ class Layers:
     def report(self, message: str, *steps: str | int) -> None:
         """Note a problem with the key at `steps` where it is written."""
         self.place_of(*steps).report(message, *steps)
+
+    def warn(self, message: str, *steps: str | int) -> None:
+        """Note what is suspicious about the key at `steps` where it is written."""
+        self.place_of(*steps).warn(message, *steps)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
