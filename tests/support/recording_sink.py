@@ -11,10 +11,11 @@ from gateway.model import Refusal
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Receiver:
 
     status: SinkStatus = field(default_factory=lambda: SinkStatus(type="recording"))
     updates: list[Update] = field(default_factory=list)  # all that arrived
+    adopted: list[tuple[PointSource, LatestValues, list[Update]]] = field(default_factory=list)
     attempts: list[list[int]] = field(default_factory=list)  # numbers of the events of each write
     events: list[str] = field(default_factory=list)  # "enter", "leave"
     away: int = 0  # how many writes fail for now
@@ -69,6 +71,14 @@ class RecordingSink:
         self._receiver.events.append("leave")
         if self._receiver.fails_to_leave is not None:
             raise self._receiver.fails_to_leave
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Remember what comes with another point table; updates of all points are taken as before."""
+
+        def adopt(news: Iterable[Update]) -> None:
+            self._receiver.adopted.append((points, latest, list(news)))
+
+        return adopt
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Take the updates, or fail as told: first by exception, then for now, then point by point."""
