@@ -12,7 +12,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
-from gateway.model import Quality, Refusal
+from gateway.model import STAND_INS, Refusal
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Tls
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["MqttConfig", "MqttSink"]
 
 _SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
-_AGED = frozenset({Quality.HELD, Quality.STALE})
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
@@ -146,8 +145,8 @@ class MqttSink:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            # History is what was measured: not pseudo-readings, nor what stood in for a value that aged.
-            is_measured = not update.point.is_pseudo and update.quality not in _AGED
+            # History is what was measured: not pseudo-readings, nor what stood in for a reading.
+            is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
             return outlet.history(update) if self._config.history and is_measured else None
         if outlet.within_deadband(update):
             return None
