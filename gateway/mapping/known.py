@@ -65,7 +65,7 @@ class Known:
 
     def has_come_back(self, asset: str) -> bool:
         """End the asset's being offline if it has reported since; say whether that was so."""
-        if asset not in self.offline or self.asset_times[asset] <= self.told[asset].at_ms:
+        if asset not in self.offline or self.asset_times.get(asset, 0) <= self.told[asset].at_ms:
             return False
         self.offline.discard(asset)
         return True

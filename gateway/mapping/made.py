@@ -38,7 +38,11 @@ class Made:
                 self._worst(point.asset, plan) if point.source == "$quality" else self._online(point.asset)
             )
             before = self._shown.get(point)
-            if value != (before.value if before is not None else None):
+            if before is None:
+                is_news = value is not None or self._had_quality(point.asset, plan)
+            else:
+                is_news = value != before.value
+            if is_news:
                 out.append(self._show(point, value, now_ms))
         return out
 
@@ -58,6 +62,11 @@ class Made:
             return int(Quality.OFFLINE)
         seen = (point for point in plan.measured if point in known.measured or point in known.forced)
         return max((int(self._shown[point].quality) for point in seen), default=None)
+
+    def _had_quality(self, asset: str, plan: AssetPlan) -> bool:
+        """Say whether receivers may have been shown a quality before any reading: forced, or offline."""
+        known = self._known
+        return asset in known.told or any(point in known.ended for point in plan.measured)
 
     def _online(self, asset: str) -> int | None:
         online = self._known.is_online(asset)
