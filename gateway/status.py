@@ -38,6 +38,8 @@ class MappingStatus:
     mapped: int = 0
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
+    connections: int = 0  # events that said whether a device is connected
+    connections_unclear: int = 0  # likewise, but none of the words known for it were in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
 
