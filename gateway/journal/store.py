@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import GatewayError, JournalError
+from gateway.journal import assets
 from gateway.model import Event, KeptValue, Quality, Record
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Notes
 
-_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
@@ -80,6 +81,15 @@ class Outcome:
     error: JournalError | None = None
 
 
+def check_layout(path: Path, version: int) -> None:
+    """Raise GatewayError where the file's layout is not known yet."""
+    if version > SCHEMA_VERSION:
+        raise GatewayError(
+            f"{path}: written by a newer gateway (layout {version}, this one knows"
+            f" {SCHEMA_VERSION}); install that version again"
+        )
+
+
 class Store:
     """One open journal file."""
 
@@ -106,13 +116,10 @@ class Store:
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
-        if version > _SCHEMA_VERSION:
-            raise GatewayError(
-                f"{self._path}: written by a newer gateway (layout {version}, this one knows"
-                f" {_SCHEMA_VERSION}); install that version again"
-            )
-        if version == 0:
-            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        check_layout(self._path, version)
+        if version < SCHEMA_VERSION:
+            tables = (_SCHEMA if version == 0 else "") + assets.TABLE
+            self._database.executescript(f"BEGIN;{tables}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         self._page_bytes = self._number("PRAGMA page_size")
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
