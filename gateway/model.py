@@ -350,6 +350,7 @@ class Notes:
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
     forced: dict[str, Forced | None] = field(default_factory=dict)
     online: dict[str, OnlineState] = field(default_factory=dict)
+    snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
         return bool(
@@ -359,6 +360,7 @@ class Notes:
             or self.unmapped
             or self.forced
             or self.online
+            or self.snapshot is not None
         )
 
     def add(self, later: Notes) -> None:
@@ -369,6 +371,7 @@ class Notes:
         self.dead_letters.extend(later.dead_letters)
         self.forced.update(later.forced)
         self.online.update(later.online)
+        self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:
