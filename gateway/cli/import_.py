@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(imported.text, end="")
     else:
         _write(output, imported.text)
-        print(f"{output}: {imported.points} points")
+        print(f"{output}: {imported.points} point{'' if imported.points == 1 else 's'}")
     return 0
 
 

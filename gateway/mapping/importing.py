@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gateway.config.problems import show
+from gateway.config.problems import MISSING, show
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.listing import COLUMNS
@@ -172,7 +172,7 @@ def _in_sheet(problem: Problem, message: str, single: Sequence[SheetPoint], rows
     if match is None:
         row = rows.get(problem.location.line)
         if row is not None:
-            return complaint(message, row=row, value=problem.value or None)
+            return complaint(message, row=row, value=_value(problem))
         shown = show(problem.value)
         return f"{problem.path}: {message}" + (f" ({shown})" if shown else "")
     point = single[int(match[1])]
@@ -180,8 +180,11 @@ def _in_sheet(problem: Problem, message: str, single: Sequence[SheetPoint], rows
     is_block = key == "modbus" and index is not None
     row = point.rows[int(index)] if is_block else point.rows[0]
     column = _column(key, index, inner)
-    value = problem.value or None
-    return complaint(message, row=row, column=column, value=value)
+    return complaint(message, row=row, column=column, value=_value(problem))
+
+
+def _value(problem: Problem) -> object:
+    return None if problem.value is MISSING else problem.value
 
 
 def _column(key: str | None, index: str | None, inner: str | None) -> str | None:
