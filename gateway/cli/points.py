@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load, mqtt_prefixes
 from gateway.errors import CommandError
-from gateway.mapping.handover import Origin, SinkPlace, handover
+from gateway.mapping.document import Origin, SinkPlace, handover
 from gateway.mapping.listing import list_points
 from gateway.mapping.listing_forms import csv_rows, json_rows, screen_table
 from gateway.sinks.modbus_server import ModbusServerConfig

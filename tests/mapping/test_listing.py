@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from support.point_tables import EXAMPLES, HEAD, PREFIXES, SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.handover import Origin, SinkPlace, handover
+from gateway.mapping.document import Origin, SinkPlace, handover
 from gateway.mapping.listing import COLUMNS, Row, list_points
 from gateway.mapping.listing_forms import csv_rows, json_rows, screen_table
 
