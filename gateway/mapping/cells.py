@@ -84,6 +84,11 @@ def parse_flag(text: str) -> bool:
     return word in _YES
 
 
+def is_flag(text: str) -> bool:
+    """Say whether a cell would be taken for true or false."""
+    return text.lower() in _YES | _NO
+
+
 def is_no(text: str) -> bool:
     """Say whether the cell says false in so many words."""
     return text.lower() in _NO - {"0"}

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from gateway.mapping.cells import is_flag
 from gateway.mapping.flow import flow
 from gateway.mapping.listing import COLUMNS
 
@@ -58,7 +59,8 @@ def plain(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, list):
-        return ", ".join(cell) if cell else "[]"
+        names = ", ".join(cell)
+        return f"[{names}]" if not names or is_flag(names) else names
     return flow(cell) if isinstance(cell, bool | int | float | Mapping) else str(cell)
 
 

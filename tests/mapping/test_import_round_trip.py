@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
     from gateway.model import Point
 
-SINKS = {"bms": "mqtt", "cloud": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
-PREFIXES = {"bms": "gw/v1", "cloud": "c"}
+SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
+PREFIXES = {"bms": "gw/v1", "no": "c"}
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 cell_text = any_text.filter(lambda text: text == text.strip() and "\r" not in text and "\0" not in text)
@@ -50,7 +50,7 @@ on_stale = st.one_of(st.sampled_from(["hold", "sentinel"]), plain.map(lambda val
 stale_after = st.one_of(st.just("never"), duration)
 mqtt = st.one_of(
     st.booleans(),
-    st.fixed_dictionaries({"to": st.sampled_from([[], ["bms"], ["cloud", "bms"]])}),
+    st.fixed_dictionaries({"to": st.sampled_from([[], ["bms"], ["no", "bms"], ["no"]])}),
 )
 
 
