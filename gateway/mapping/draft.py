@@ -11,6 +11,7 @@ from gateway.mapping.convert import Convert, compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import encoder, is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
+from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
 from gateway.model import (
     HEARTBEAT,
     PSEUDO_SOURCES,
@@ -32,7 +33,17 @@ if TYPE_CHECKING:
     from gateway.model import Register, Scalar
 
 _STALE_AFTER_S = 90 * 60.0
-_MEASURING_KEYS = ("gain", "offset", "map", "range", "clamp", "decimals", "stale_after", "on_stale")
+_MEASURING_KEYS = (
+    "source_unit",
+    "gain",
+    "offset",
+    "map",
+    "range",
+    "clamp",
+    "decimals",
+    "stale_after",
+    "on_stale",
+)
 
 
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400}
@@ -92,7 +103,7 @@ def draft_point(
         layers.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
     blocks = read_blocks(keys.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative)
-    conversion = _conversion(keys, tuple(block.register for block in blocks))
+    conversion = _conversion(keys, tuple(block.register for block in blocks), layers)
     draft = Draft(
         source=source,
         unit_of_measure=keys.unit,
@@ -121,10 +132,14 @@ def _refuse_measuring_keys(keys: PointKeys, layers: Layers) -> None:
             layers.report(f"does not apply to {keys.source}, which the gateway makes itself", name)
 
 
-def _conversion(keys: PointKeys, registers: tuple[Register, ...]) -> Conversion:
+def _conversion(keys: PointKeys, registers: tuple[Register, ...], layers: Layers) -> Conversion:
     """Numbers are expected where something can only be done with numbers, or a unit of measure says so."""
+    unit_gain, unit_offset = _unit_conversion(keys, layers)
     plain = Conversion(
         map=keys.map,
+        source_unit=keys.source_unit,
+        unit_gain=unit_gain,
+        unit_offset=unit_offset,
         gain=1 if keys.gain is None else keys.gain,
         offset=keys.offset or 0,
         range=keys.range,
@@ -137,6 +152,24 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...]) -> Conversion:
     if any(register.type == "bit" for register in registers):
         return replace(plain, take=Take.SWITCH)
     return plain
+
+
+def _unit_conversion(keys: PointKeys, layers: Layers) -> tuple[float, float]:
+    """Return gain and offset from `source_unit` to `unit`; those that change nothing where there is none."""
+    unchanged = (1, 0)
+    if keys.source_unit is None or keys.source in PSEUDO_SOURCES:
+        return unchanged
+    if keys.map is not None:
+        layers.report("stands beside `map`, whose values are in `unit` already", "source_unit")
+        return unchanged
+    if keys.unit is None:
+        layers.report("needs `unit` beside it: what is published", "source_unit")
+        return unchanged
+    found = unit_conversion(keys.source_unit, keys.unit)
+    if isinstance(found, UnitProblem):
+        layers.report(found.message, found.key)
+        return unchanged
+    return found
 
 
 def _stale_after_ms(written: StaleAfter | None, default: StaleAfter | None) -> int | None:

@@ -152,6 +152,7 @@ class PointKeys:
 
     source: Source | None = Field(default=None, alias="from")
     unit: Text | None = None
+    source_unit: Text | None = None
     gain: Factor | None = None
     offset: Number | None = None
     map: dict[str, Plain] | None = Field(default=None, min_length=1)
