@@ -63,6 +63,7 @@ class Draft:
     on_stale: OnStale
     cov: Cov | None
     description: str | None
+    tags: Mapping[str, Any] | None
     mqtt: Mqtt | None
     blocks: tuple[Block, ...]
     conversion: Conversion
@@ -91,6 +92,7 @@ class Draft:
             mqtt=self.mqtt,
             registers=tuple([block.at(base) for block in self.blocks]),
             conversion=self.conversion,
+            tags=self.tags,
         )
 
 
@@ -111,6 +113,7 @@ def draft_point(
         on_stale=_on_stale(keys.on_stale or defaults.on_stale),
         cov=_cov(keys, defaults),
         description=keys.description,
+        tags=keys.tags,
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
         blocks=blocks,
         conversion=conversion,
@@ -250,6 +253,7 @@ def draft_heartbeat(
         on_stale=OnStale(StalePolicy.HOLD),
         cov=None,
         description="Counts up while the gateway runs",
+        tags=None,
         mqtt=None,
         blocks=blocks,
         conversion=Conversion(),

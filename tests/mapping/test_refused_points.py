@@ -137,6 +137,12 @@ POINT_PROBLEMS = [
     ("unit: degC, source_unit: delta_degF", "source_unit: cannot become degC: they measure different things"),
     ("unit: Hz, source_unit: rpm", "source_unit: cannot become Hz: they measure different things"),
     ("unit: kW, source_unit: kvar", "source_unit: cannot become kW: they measure different things"),
+    ("tags: {}", "points[0].tags: needs 1 or more entries"),
+    ("tags: {brick: }", "points[0].tags.brick: true or false, a number, text or a list is expected (null)"),
+    ("tags: {brick: {a: b}}", "tags.brick: true or false, a number, text or a list is expected (a mapping)"),
+    ("tags: {haystack: []}", "points[0].tags.haystack: needs 1 or more entries"),
+    ("tags: {haystack: [zone, 1]}", "tags.haystack[1]: text is expected; put quotes around it (1)"),
+    ("tags: [zone]", "points[0].tags: a mapping is expected (a list)"),
     ("gian: 2", "points[0].gian: unknown key, did you mean `gain`?"),
 ]
 
