@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import EncodingError
 from gateway.mapping.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.convert import Convert, compile_conversion
 from gateway.mapping.paths import compile_path
-from gateway.mapping.registers import encoder, is_scalable
+from gateway.mapping.fit import check_decimals, check_fit, check_highest, check_reach
+from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
 from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
 from gateway.model import (
@@ -123,7 +123,7 @@ def draft_point(
     )
     if is_pseudo:
         _refuse_measuring_keys(keys, layers)
-        _check_highest(draft, _HIGHEST[source], f"{source} can become")
+        check_highest(blocks, layers, _HIGHEST[source], f"{source} can become")
     else:
         _check_constants(draft, conversion, layers, needs_numbers=conversion.calculates or bool(keys.cov))
     return draft
@@ -221,24 +221,17 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
     if conversion.clamp and conversion.range is None:
         layers.report("is about `range`, which is not written here", "clamp")
     if draft.on_stale.policy is StalePolicy.VALUE:
-        _check_fit(draft, draft.on_stale.value, "on_stale", "value")
+        check_fit(draft.blocks, layers, draft.on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
-        _check_fit(draft, bound, "range", index)
+        (check_fit if conversion.clamp else check_reach)(draft.blocks, layers, bound, "range", index)
+    check_decimals(draft.blocks, layers, conversion.decimals or 0)
     for key, output in (conversion.map or {}).items():
         if isinstance(output, str) and needs_numbers:
             layers.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)
             continue
         value, quality = draft.convert(key)
         if quality is Quality.GOOD:
-            _check_fit(draft, value, "map", key)
-
-
-def _check_fit(draft: Draft, value: Scalar, *steps: str | int) -> None:
-    for block in draft.blocks:
-        try:
-            encoder(block.register)(value)
-        except EncodingError as error:
-            draft.layers.report(f"does not fit its register: {error}", *steps)
+            check_fit(draft.blocks, layers, value, "map", key)
 
 
 def draft_heartbeat(
@@ -261,14 +254,5 @@ def draft_heartbeat(
         get=None,
         layers=layers,
     )
-    _check_highest(draft, _HIGHEST_BEAT, "the heartbeat counts up to")
+    check_highest(blocks, layers, _HIGHEST_BEAT, "the heartbeat counts up to")
     return draft
-
-
-def _check_highest(draft: Draft, highest: int, what: str) -> None:
-    """Refuse registers that could not follow a number of the gateway's own for long."""
-    for block in draft.blocks:
-        try:
-            encoder(block.register)(highest)
-        except EncodingError as error:
-            draft.layers.report(f"{what} {highest}: {error}", *block.steps)

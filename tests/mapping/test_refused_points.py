@@ -86,14 +86,6 @@ POINT_PROBLEMS = [
     ("map: {a: on}, modbus: {register: 0, type: int16}", "int16 holds numbers, not the text 'on'"),
     ("map: {a: long text}, modbus: {register: 0, type: string(4)}", "has 9 characters, the register holds 4"),
     ("map: {a: text}, gain: 2", "map.a: is text, but gain, offset, range, decimals and cov need numbers"),
-    (
-        "range: [-20, 60], modbus: {register: 0, type: uint16}",
-        "a.yaml:5:51: points[0].range[0]: does not fit its register: -20 is beyond uint16",
-    ),
-    (
-        "range: [0, 4000], modbus: {register: 0, type: int16, scale: 10}",
-        "range[1]: does not fit its register: 4000",
-    ),
     ("range: [0, 65535], clamp: true, modbus: {register: 0, type: uint16}", "65535 is beyond uint16"),
     ("gain: 0", "points[0].gain: must not be 0"),
     ("range: [60, -20]", "points[0].range: is [lowest, highest], but 60 is not less than -20"),

@@ -243,13 +243,13 @@ templates:
       B: {{from: $age, tags: {{brick: Age}}}}
 assets:
   - {{id: x, tag: X, use: t}}
-  - {{id: y, tag: Y, use: t, points: {{A: {{tags: {{haystack: [duct], fan: 2}}}}, B: {{tags: {{brick: No}}}}}}}}
+  - {{id: y, tag: Y, use: t, points: {{A: {{tags: {{haystack: [x], fan: 2}}}}, B: {{tags: {{brick: No}}}}}}}}
 """
     by_name = load_good_tables(tmp_path, table).by_name
     assert by_name["X/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("zone", "temp")}
-    assert by_name["Y/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("duct",), "fan": 2}
+    assert by_name["Y/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("x",), "fan": 2}
     assert by_name["Y/B"].tags == {"brick": "No"}
-    assert orjson.loads(orjson.dumps(by_name["Y/A"].tags))["haystack"] == ["duct"]
+    assert orjson.loads(orjson.dumps(by_name["Y/A"].tags))["haystack"] == ["x"]
 
 
 def test_files_share_templates_and_assets(tmp_path: Path) -> None:
