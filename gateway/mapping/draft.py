@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.convert import Convert, compile_conversion
-from gateway.mapping.paths import compile_path
 from gateway.mapping.fit import check_decimals, check_fit, check_highest, check_reach
+from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
 from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.places import Layers
     from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, StaleAfter
-    from gateway.model import Register, Scalar
+    from gateway.model import Register
 
 _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = (

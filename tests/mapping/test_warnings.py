@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         ),
         (
             "range: [0, 4000], modbus: {register: 0, type: int16, scale: 10}",
-            "range[1]: reaches beyond its register, where -32768 and a dead letter take the value's place: 4000",
+            "range[1]: reaches beyond its register, where -32768 and a dead letter take the",
         ),
         (
             "range: [0, 1e300], modbus: {register: 0, type: float32}",
