@@ -129,11 +129,12 @@ def _facts(point: Point) -> dict[str, Any]:
 
 
 def _meaning(conversion: Conversion) -> dict[str, Any]:
-    """Return what makes the number another one for the same reading."""
+    """Return what makes the number another one for the same reading, the change of unit counted in."""
+    gain, offset = conversion.linear
     return {
         "map": dict(conversion.map) if conversion.map is not None else None,
-        "gain": conversion.gain,
-        "offset": conversion.offset,
+        "gain": gain,
+        "offset": offset,
         "take": conversion.take.value,
     }
 

@@ -30,6 +30,12 @@ _CALCULATION = ("gain", "offset")
 # A sensor is corrected by a little; anything beyond is another number.
 _CORRECTION_RATIO = 0.1
 _CORRECTION_OFFSET = 5.0  # where no range says how far values reach
+_DURATIONS = (  # from which length on a unit is used: 48h, but 7d
+    ("d", 86_400_000, 604_800_000),
+    ("h", 3_600_000, 7_200_000),
+    ("m", 60_000, 120_000),
+    ("s", 1000, 1000),
+)
 _TAKEN_AS = {"any": "as they come", "number": "as numbers", "switch": "as on and off"}
 
 
@@ -91,8 +97,8 @@ def _compare_calculation(old: ListedPoint, new: ListedPoint) -> Iterator[Change]
     yield Change(
         kind=Kind.CORRECTED if _is_correction(before, after, new.facts.get("range")) else Kind.CALCULATION,
         subject=new.name,
-        old=_calculation_text(*before),
-        new=_calculation_text(*after),
+        old=calculation_text(*before, of="reading"),
+        new=calculation_text(*after, of="reading"),
     )
 
 
@@ -102,8 +108,9 @@ def _is_correction(before: tuple[float, float], after: tuple[float, float], limi
     return abs(ratio - 1) <= _CORRECTION_RATIO and shift <= _CORRECTION_RATIO * span
 
 
-def _calculation_text(gain: float, offset: float) -> str:
-    parts = ["reading" if gain == 1 else f"reading x {gain:.12g}"]
+def calculation_text(gain: float, offset: float, *, of: str) -> str:
+    """Return a gain and an offset as arithmetic: `reading x 0.001 - 0.4`."""
+    parts = [of if gain == 1 else f"{of} x {gain:.12g}"]
     if offset:
         parts.append(f"{'-' if offset < 0 else '+'} {abs(offset):.12g}")
     return " ".join(parts)
@@ -129,7 +136,7 @@ def fact_text(key: str, value: Any) -> str:
 
 def duration_text(duration_ms: int) -> str:
     """Return a duration as the tables write it: 90m, 10s."""
-    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
-        if duration_ms and duration_ms % unit_ms == 0 and (unit != "d" or duration_ms > unit_ms):
+    for unit, unit_ms, least_ms in _DURATIONS:
+        if duration_ms >= least_ms and duration_ms % unit_ms == 0:
             return f"{duration_ms // unit_ms}{unit}"
     return f"{duration_ms}ms"

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.commands import gateway
 from support.daemon import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def gateway(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run `gateway` in the repository's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
 
 
 @pytest.fixture
