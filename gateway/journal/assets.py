@@ -6,15 +6,19 @@ changed but the time; flash memory lives longer that way.
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 
 from gateway.model import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:
-    import sqlite3
+    from collections.abc import Iterable
+
+log = structlog.get_logger()
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS assets(
@@ -26,14 +30,19 @@ _UPSERT = """INSERT INTO assets VALUES (1, ?, ?)
   ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, known = excluded.known"""
 
 
-def encode(snapshot: AssetSnapshot) -> str:
-    """Return the assets as JSON, in an order that stays."""
-    return orjson.dumps([snapshot.assets[asset] for asset in sorted(snapshot.assets)]).decode()
+def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
+    """Replace what is kept, in a transaction of its own.
 
-
-def write(database: sqlite3.Connection, *, at_ms: int, known: str) -> None:
-    """Replace what was kept; `known` comes from `encode`."""
-    database.execute(_UPSERT, (at_ms, known))
+    Where that is not possible, the log says so and nothing else suffers: events and cursors matter
+    more, and the API tells the same again soon.
+    """
+    known = orjson.dumps([snapshot.assets[asset] for asset in sorted(snapshot.assets)])
+    try:
+        if len(known) > room_bytes:
+            raise sqlite3.OperationalError("the journal is full")
+        database.execute(_UPSERT, (snapshot.at_ms, known.decode()))
+    except sqlite3.Error as error:
+        log.warning("journal.assets_not_kept", reason=str(error), assets=len(snapshot.assets))
 
 
 def read(database: sqlite3.Connection) -> AssetSnapshot | None:
@@ -42,10 +51,12 @@ def read(database: sqlite3.Connection) -> AssetSnapshot | None:
     if row is None:
         return None
     try:
-        assets = [
-            KnownAsset(**{key: asset[key] for key in _FIELDS & asset.keys()})
-            for asset in orjson.loads(row[1])
-        ]
+        return AssetSnapshot(row[0], {asset.id: asset for asset in _decode(row[1])})
     except (ValueError, TypeError, AttributeError):  # edited by hand; the API tells it again soon
         return None
-    return AssetSnapshot(row[0], {asset.id: asset for asset in assets})
+
+
+def _decode(known: str) -> Iterable[KnownAsset]:
+    """Yield the assets; what a later gateway tells of them besides is left out."""
+    for asset in orjson.loads(known):
+        yield KnownAsset(**{key: asset[key] for key in _FIELDS & asset.keys()})

@@ -78,8 +78,9 @@ def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
             check_layout(path, database.execute("PRAGMA user_version").fetchone()[0])
             yield database if _has_table(database, "events") else None
     except (sqlite3.Error, OSError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
         raise GatewayError(
-            f"{path}: the journal can't be read: {error}; the command needs the rights of the gateway's user"
+            f"{path}: the journal can't be read: {reason}; the command needs the rights of the gateway's user"
         ) from error
 
 

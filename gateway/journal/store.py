@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Notes
+    from gateway.model import AssetSnapshot, Notes
 
 SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -144,6 +144,8 @@ class Store:
             records = self._insert(events) if events else ()
             if notes:
                 self._write_notes(notes)
+        if notes.snapshot is not None:
+            assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
@@ -211,6 +213,10 @@ class Store:
             for point, value, last_good, quality, time_ms, seq, event_id in rows
         ]
         return values, self._number("SELECT seq FROM cursors WHERE sink = ?", _KEPT_THROUGH)
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that are kept, None where there never were any."""
+        return assets.read(self._database)
 
     def used_bytes(self) -> int:
         """Return the bytes in use in the file, free pages left out."""
