@@ -15,8 +15,10 @@ from gateway.cli.loading import add_config_argument, load, mqtt_prefixes
 from gateway.errors import CommandError, GatewayError
 from gateway.mapping.comparison import compare
 from gateway.mapping.comparison_report import CHANGE_FORMS, render_changes
-from gateway.mapping.inventory import inventory_in, inventory_of
-from gateway.mapping.listing import list_points, render
+from gateway.mapping.handed_out import inventory_in
+from gateway.mapping.inventory import inventory_of
+from gateway.mapping.listing import list_points
+from gateway.mapping.listing_forms import csv_rows
 
 if TYPE_CHECKING:
     import argparse
@@ -41,9 +43,9 @@ class _Tables:
         """Return all that there is to know."""
         return inventory_of(self.points, prefixes=mqtt_prefixes(self.settings), sinks=_sinks(self.settings))
 
-    def csv(self) -> str:
+    def csv(self) -> bytes:
         """Return what `gateway points --format csv` prints."""
-        return render(list_points(self.points, prefixes=mqtt_prefixes(self.settings)), form="csv")
+        return csv_rows(list_points(self.points, prefixes=mqtt_prefixes(self.settings))).encode()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _inventories(old: Path, new: Path, *, config: Path) -> tuple[Inventory, Inventory]:
     """Return both sides in the same detail: where one is a CSV, the other is taken as its CSV as well."""
     sides = [_read(path, config) for path in (old, new)]
-    if any(isinstance(side, str) for side in sides):
+    if any(isinstance(side, bytes) for side in sides):
         first, second = (
-            inventory_in(side if isinstance(side, str) else side.csv(), file=str(path))
+            inventory_in(side if isinstance(side, bytes) else side.csv(), file=str(path))
             for side, path in zip(sides, (old, new), strict=True)
         )
         return first, second
@@ -86,19 +88,19 @@ def _inventories(old: Path, new: Path, *, config: Path) -> tuple[Inventory, Inve
     return before, after
 
 
-def _read(path: Path, config: Path) -> _Tables | str:
-    """Return compiled tables, or the text of a CSV."""
+def _read(path: Path, config: Path) -> _Tables | bytes:
+    """Return compiled tables, or the contents of a CSV."""
     if path.is_dir():
         return _Tables(*load(config, folder=path))
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if path.suffix.lower() == ".csv":
-        return text
+        data = path.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
+        return data
     if path.suffix.lower() not in {".yaml", ".yml"}:
         raise CommandError(f"{path}: {_USE}")
-    if any(line.startswith("schema: gateway.points/") for line in text.splitlines()):
+    if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
         raise CommandError(f"{path}: is one point table; tables are compared by the folder. {_USE}")
     return _Tables(*load(path))
 

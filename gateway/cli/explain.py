@@ -22,7 +22,7 @@ from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
 from gateway.mapping.comparison_report import aligned
 from gateway.mapping.explanation import explain
 from gateway.mapping.explanation_report import render_readings, render_ways, time_text
-from gateway.mapping.meaning import duration_text
+from gateway.mapping.listing import duration
 from gateway.mapping.places import unknown
 from gateway.model import Quality, Record
 from gateway.sinks._mqtt_outlet import Outlet
@@ -105,7 +105,7 @@ def _from_file(name: str, settings: Settings) -> Record:
 def _from_journal(event_id: str, settings: Settings) -> Record:
     journal = settings.journal
     record = read_event(journal.path, event_id)
-    kept = duration_text(round(journal.retention * 1000))
+    kept = duration(round(journal.retention * 1000))
     if record is None:
         raise CommandError(
             f"{event_id}: not in the journal {journal.path}. It keeps telemetry for {kept}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from gateway.mapping.meaning import compare_facts
@@ -203,13 +204,13 @@ def _any(_one: Register, _other: Register) -> bool:
 
 
 def _compare_topics(old: ListedPoint, new: ListedPoint, lost_sinks: set[str]) -> Iterator[Change]:
-    before, after = dict(old.topics), dict(new.topics)
-    for sink in sorted(before.keys() | after.keys()):
-        was, now = before.get(sink), after.get(sink)
-        if was == now or sink in lost_sinks:
-            continue
-        kind = Kind.NEW_TOPIC if was is None else Kind.TOPIC_GONE if now is None else Kind.TOPIC_MOVED
-        yield Change(kind=kind, subject=new.name, old=was, new=now, what=sink or None)
+    gone, come = sorted(old.topics - new.topics), sorted(new.topics - old.topics)
+    for sink in sorted({sink for sink, _ in (*gone, *come)} - lost_sinks):
+        before = [topic for of_sink, topic in gone if of_sink == sink]
+        after = [topic for of_sink, topic in come if of_sink == sink]
+        for was, now in zip_longest(before, after):
+            kind = Kind.NEW_TOPIC if was is None else Kind.TOPIC_GONE if now is None else Kind.TOPIC_MOVED
+            yield Change(kind=kind, subject=new.name, old=was, new=now, what=sink or None)
 
 
 def _counted(number: int, noun: str) -> str:

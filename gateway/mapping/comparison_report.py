@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.mapping.verdicts import Change
 
 _HEADINGS = {True: "Would break an existing BMS database", False: "Harmless"}
+_TOGETHER = 4  # topics that moved alike are told in one line from this number on
 _SINKS = frozenset({Kind.SINK_GONE, Kind.SINK_CHANGED, Kind.NEW_SINK})
 
 
@@ -61,8 +62,35 @@ def _text(changes: Sequence[Change]) -> str:
     for breaks, group in groupby(changes, key=lambda change: change.kind.breaks):
         parts.append(f"{_HEADINGS[breaks].upper()}\n\n")
         for kind, of_kind in groupby(group, key=lambda change: change.kind):
-            parts.append(f"{kind.title}: {kind.why}\n{aligned(map(_row, of_kind))}\n")
+            parts.append(f"{kind.title}: {kind.why}\n{aligned(_rows(of_kind))}\n")
     return "".join(parts) + summary(changes) + "\n"
+
+
+def _rows(changes: Iterable[Change]) -> list[list[str]]:
+    """Return the lines of one kind. Topics that moved together, with all below a level, are one line."""
+    groups: dict[object, list[Change]] = {}
+    for change in changes:
+        groups.setdefault(_topic_heads(change) or change, []).append(change)
+    rows = []
+    for group in groups.values():
+        heads = _topic_heads(group[0])
+        if heads is not None and len(group) >= _TOGETHER:
+            was, now = heads
+            rows.append([f"{len(group):,} points", group[0].what or "", f"{was}/…", "->", f"{now}/…"])
+        else:
+            rows += map(_row, group)
+    return rows
+
+
+def _topic_heads(change: Change) -> tuple[str, str] | None:
+    """Return what differs of two topics without the levels that they have in common at their end."""
+    if change.kind is not Kind.TOPIC_MOVED:
+        return None
+    was, now = str(change.old).split("/"), str(change.new).split("/")
+    while was and now and was[-1] == now[-1]:
+        was.pop()
+        now.pop()
+    return "/".join(was), "/".join(now)
 
 
 def _row(change: Change) -> list[str]:

@@ -9,7 +9,7 @@ from gateway.config.problems import show
 from gateway.mapping.blocks import modicon
 from gateway.mapping.comparison_report import aligned, form_text, place_text
 from gateway.mapping.explanation import view_register
-from gateway.mapping.meaning import duration_text
+from gateway.mapping.listing import duration
 from gateway.model import Quality, StalePolicy
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _output_rows(output: Output, messages: Messages, *, is_derived: bool) -> Ite
 def _why_derived(update: Update) -> str:
     if update.quality not in _AGED:
         return "made by gateway"
-    return f"older than {duration_text(update.point.stale_after_ms or 0)}"
+    return f"older than {duration(update.point.stale_after_ms or 0)}"
 
 
 def _stand_in(point: Point) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from gateway.mapping.listing import duration
 from gateway.mapping.verdicts import Change, Kind
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ _CALCULATION = ("gain", "offset")
 # A sensor is corrected by a little; anything beyond is another number.
 _CORRECTION_RATIO = 0.1
 _CORRECTION_OFFSET = 5.0  # where no range says how far values reach
-_DURATIONS = (  # from which length on a unit is used: 48h, but 7d
-    ("d", 86_400_000, 604_800_000),
-    ("h", 3_600_000, 7_200_000),
-    ("m", 60_000, 120_000),
-    ("s", 1000, 1000),
-)
 _TAKEN_AS = {"any": "as they come", "number": "as numbers", "switch": "as on and off"}
 
 
@@ -62,7 +57,7 @@ def _kind(key: str, before: Any, after: Any) -> Kind | None:
     if key == "unit_of_measure":
         return Kind.UNIT_OF_MEASURE if before and after else Kind.UNIT_TOLD
     if key == "map":
-        return _map_kind(_as_map(before), _as_map(after))
+        return _map_kind(before, after)
     if key == "every_ms":
         return Kind.HEARTBEAT if after > before else Kind.HEARTBEAT_FASTER
     if key.startswith("cov"):
@@ -77,21 +72,12 @@ def _map_kind(before: dict[str, Any] | None, after: dict[str, Any] | None) -> Ki
     return Kind.MAP_EXTENDED if all(after.get(key, missing) == before[key] for key in before) else Kind.MAP
 
 
-def _as_map(value: Any) -> dict[str, Any] | None:
-    """Return the map of a table, also from a CSV's cell."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, dict) else None
-
-
 def _compare_calculation(old: ListedPoint, new: ListedPoint) -> Iterator[Change]:
-    if not all(key in side.facts for key in _CALCULATION for side in (old, new)):
-        return
-    before = old.facts["gain"], old.facts["offset"]
-    after = new.facts["gain"], new.facts["offset"]
+    told = old.facts.keys() & new.facts.keys()
+    before, after = (
+        (side.facts["gain"] if "gain" in told else 1.0, side.facts["offset"] if "offset" in told else 0.0)
+        for side in (old, new)
+    )
     if all(math.isclose(*pair, rel_tol=1e-9, abs_tol=1e-12) for pair in zip(before, after, strict=True)):
         return
     yield Change(
@@ -124,19 +110,11 @@ def fact_text(key: str, value: Any) -> str:
         case "take", str():
             text = _TAKEN_AS.get(value, value)
         case "stale_after" | "every_ms", int():
-            text = duration_text(value)
+            text = duration(value)
         case "cov", (delta, every_ms):
-            text = f"{delta:g}, at least every {duration_text(every_ms)}"
+            text = f"{delta:g}, at least every {duration(every_ms)}"
         case "range", (low, high):
             text = f"{low:.12g} to {high:.12g}"
         case _:
             text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else str(value)
     return text
-
-
-def duration_text(duration_ms: int) -> str:
-    """Return a duration as the tables write it: 90m, 10s."""
-    for unit, unit_ms, least_ms in _DURATIONS:
-        if duration_ms >= least_ms and duration_ms % unit_ms == 0:
-            return f"{duration_ms // unit_ms}{unit}"
-    return f"{duration_ms}ms"

@@ -100,7 +100,7 @@ def test_missing_files_and_unknown_events_are_told(tmp_path: Path) -> None:
     done = gateway("explain", "evt_none")
     assert done.returncode == 1
     assert "not in the journal" in done.stderr
-    assert "48h (journal.retention)" in done.stderr
+    assert "2d (journal.retention)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.point_tables import EXAMPLES, HEAD, PREFIXES, SINKS
+from support.point_tables import HEAD, PREFIXES, SINKS
 
-from gateway.errors import ConfigError
 from gateway.mapping.comparison import compare, summary
 from gateway.mapping.comparison_report import render_changes
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.inventory import Inventory, ListedPoint, inventory_in, inventory_of
-from gateway.mapping.listing import list_points, render
+from gateway.mapping.inventory import Inventory, ListedPoint, inventory_of
 from gateway.mapping.verdicts import Change, Kind
 from gateway.model import Register, RegisterTable
 
@@ -341,35 +337,19 @@ def test_without_a_change_there_is_nothing_to_tell(same: Inventory) -> None:
     assert render_changes([], form="text") == "no difference\n"
 
 
-def test_a_csv_tells_what_the_tables_tell() -> None:
-    """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
-    compiled = load_point_map(EXAMPLES, SINKS, prefixes=PREFIXES)
-    assert compiled.point_map is not None
-    text = render(list_points(compiled.point_map, prefixes=PREFIXES), form="csv")
-    listed = inventory_in(text, file="x.csv")
-    full = inventory_of(compiled.point_map, prefixes=PREFIXES, sinks={})
-    assert listed.points.keys() == full.points.keys()
-    for name, point in listed.points.items():
-        assert point.registers == full.points[name].registers
-        assert {topic for _, topic in point.topics} == {topic for _, topic in full.points[name].topics}
-        assert point.facts["asset"] == full.points[name].facts["asset"]
-    saved = io.StringIO()
-    csv.writer(saved, delimiter=";").writerows(csv.reader(io.StringIO(text)))  # as Excel may save it
-    assert compare(listed, inventory_in(f"\ufeff{saved.getvalue()}", file="y.csv")) == []
-
-
-def test_a_csv_that_cannot_be_read_is_told_by_row_and_column() -> None:
-    """Every unreadable cell is named, all at once; a file without the columns is told as well."""
-    head = "name,topic,sink,unit,table,address,type,order,scale,bit\n"
-    with pytest.raises(ConfigError) as caught:
-        inventory_in(head + "A/P,,regs,1,inputs,0,int16,,,\nB/P,,regs,1,input,zero,int17,,,\n", file="x.csv")
-    assert caught.value.problems == (
-        "x.csv:2: column table: cannot be read ('inputs')",
-        "x.csv:3: column address: cannot be read ('zero')",
-        "x.csv:3: column type: cannot be read ('int17')",
-    )
-    with pytest.raises(ConfigError, match="no column address"):
-        inventory_in("name,topic,sink,table,type\n", file="x.csv")
+def test_topics_that_moved_together_are_one_line() -> None:
+    """Another prefix or site moves every topic: the text says so once, JSON has every point."""
+    moved = [
+        Change(kind=Kind.TOPIC_MOVED, subject=f"T/P{n}", old=f"gw/v1/hq/T/P{n}", new=f"gw/v2/hq/T/P{n}")
+        for n in range(9)
+    ]
+    alone = Change(kind=Kind.TOPIC_MOVED, subject="T/own", old="a/b", new="c/b")
+    lines = render_changes([*moved, alone], form="text").splitlines()
+    assert [" ".join(line.split()) for line in lines[3:5]] == [
+        "9 points gw/v1/… -> gw/v2/…",
+        "T/own a/b -> c/b",
+    ]
+    assert len(json.loads(render_changes(moved, form="json"))["changes"]) == 9
 
 
 def test_reports_have_the_same_counts(tmp_path: Path) -> None:
