@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, import_, points, run, send, test
+from gateway.cli import check, demo, diff, explain, import_, points, run, send, test
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ COMMANDS: dict[str, ModuleType] = {
     "test": test,
     "points": points,
     "import": import_,
+    "diff": diff,
+    "explain": explain,
     "send": send,
 }
 
