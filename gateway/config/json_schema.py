@@ -95,7 +95,7 @@ def _tidied(node: Any) -> Any:
         if key in _BY_NAME:  # what it holds are users' keys or our classes, and not words of JSON Schema
             tidied[key] = {name: _tidied(inner) for name, inner in value.items()}
         elif key not in _LEFT_OUT:
-            tidied[words.get(key, key)] = value if key == "default" else _tidied(value)
+            tidied[str(words.get(key, key))] = value if key == "default" else _tidied(value)
     for definition in tidied.get("$defs", {}).values():
         definition.pop("description", None)  # it is for readers of our code
     if "patternProperties" in tidied:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gateway.mapping.table import AssetEntry, Heartbeat, SinglePoint
+    from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint
     from gateway.model import AssetSnapshot, Point
 
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
@@ -110,7 +110,9 @@ class _Compiler:
     def compile(self) -> PointMap:
         """Take all templates first, for assets may use those of other files."""
         for document, table in self._tables:
-            self._check_default_sinks(document, table)
+            self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
+            for name, template in table.templates.items():
+                self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
             self._take_templates(document, table)
         for document, table in self._tables:
             for index, entry in enumerate(table.assets):
@@ -134,12 +136,11 @@ class _Compiler:
         ]
         return PointMap(points, by_asset, heartbeat=self._heartbeat, cases=tuple(cases))
 
-    def _check_default_sinks(self, document: Document[Table], table: Table) -> None:
-        place = Place(document, ("defaults",))
-        to = table.defaults.modbus.to
+    def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
+        to = defaults.modbus.to
         if to is not None and (problem := sink_problem(to, self._sinks, kind="modbus")):
             place.report(problem, "modbus", "to")
-        mqtt = table.defaults.mqtt
+        mqtt = defaults.mqtt
         for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
             if problem := sink_problem(name, self._sinks, kind="mqtt"):
                 place.report(problem, "mqtt", "to", index)

@@ -99,7 +99,7 @@ UnitId = Annotated[int, Field(ge=0, le=255)]
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ModbusDefaults:
-    """`defaults.modbus`: what a file's register blocks need not repeat."""
+    """`defaults.modbus`: what register blocks need not repeat."""
 
     to: Text | None = None
     """The Modbus sink that the registers are on, by its name in gateway.yaml."""
@@ -137,7 +137,7 @@ class ModbusKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttDefaults:
-    """`defaults.mqtt`: which MQTT sinks a file's points go to."""
+    """`defaults.mqtt`: which MQTT sinks points go to."""
 
     to: tuple[Text, ...]
     """The MQTT sinks that the points go to, by their names in gateway.yaml."""
@@ -177,7 +177,7 @@ OnStaleKeys = Literal["hold", "sentinel"] | OnStaleValue
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Defaults:
-    """`defaults` of a file; they hold for that file's templates and single points."""
+    """`defaults` of a file hold for its templates and single points, those of a template for its points."""
 
     stale_after: StaleAfter | None = None
     """A value is no longer fresh after this time without a reading; 90m if not written anywhere."""
@@ -261,6 +261,8 @@ class Template:
     """Which devices the template is made for."""
     stride: Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)] | None = None
     """Registers kept for each asset."""
+    defaults: Defaults = Field(default_factory=Defaults)
+    """What the points of this template need not repeat; it wins over the file's `defaults`."""
     points: dict[Level, PointKeys] = Field(min_length=1)
     """The points of each asset, by their names."""
 

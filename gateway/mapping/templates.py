@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.draft import Draft, draft_point
-from gateway.mapping.merge import merge_point
+from gateway.mapping.merge import merge_defaults, merge_point
 from gateway.mapping.places import Layers, Place, unknown
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
-    """A template with the drafts of its points, by their names."""
+    """A template with the drafts of its points, by their names; `defaults`: its own and its file's."""
 
     name: str
     template: Template
@@ -34,11 +34,12 @@ def compile_templates(
     compiled = []
     for name, template in table.templates.items():
         place = Place(document, ("templates", name))
+        defaults = merge_defaults(table.defaults, template.defaults)
         drafts = {
             point: draft_point(
                 keys,
                 Layers((Place(document, (*place.path, "points", point)),)),
-                defaults=table.defaults,
+                defaults=defaults,
                 sinks=sinks,
                 is_relative=True,
             )
@@ -46,7 +47,7 @@ def compile_templates(
         }
         for draft in drafts.values():
             _check_stride(draft, template.stride)
-        compiled.append(CompiledTemplate(name, template, place, table.defaults, drafts))
+        compiled.append(CompiledTemplate(name, template, place, defaults, drafts))
     return compiled
 
 

@@ -138,6 +138,14 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
             "defaults.mqtt.to[0]: this sink is",
         ),
         (
+            f"{HEAD}templates: {{t: {{defaults: {{modbus: {{to: rgs}}}}, points: {{A: {{from: a}}}}}}}}\n",
+            "a.yaml:4:41: templates.t.defaults.modbus.to: there is no sink of this name, did you mean",
+        ),
+        (
+            f"{HEAD}templates: {{t: {{defaults: {{cov: 1}}, points: {{A: {{from: a}}}}}}}}\n",
+            "templates.t.defaults.cov: unknown key; known here: ",
+        ),
+        (
             f"{HEAD}templates: {{t: {{points: {{A: {{unit: V}}}}}}}}\n",
             "templates.t.points.A.from: this key is required",
         ),
