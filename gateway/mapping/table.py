@@ -13,6 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError
 from gateway.config.rules import Period
+from gateway.config.salvage import ANY, Parts
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
 from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
@@ -360,3 +361,17 @@ class Table:
     """The gateway's own points."""
     cases: tuple[CaseEntry, ...] = ()
     """Checks of this table that `gateway test` runs."""
+
+
+PARTS = Parts(
+    droppable=(
+        *((section, ANY) for section in ("templates", "assets", "points", "cases")),
+        *((section,) for section in ("templates", "assets", "points", "cases", "system", ANY)),
+        ("templates", ANY, "points", ANY),
+        ("defaults", "stale_after"),
+        ("defaults", "on_stale"),
+    ),
+    stand_ins={"site": "-"},
+    essential=("schema", "defaults"),
+)
+"""What can be left out of a table that has problems, so that the rest of it is checked all the same."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config.decode import Document
+    from gateway.mapping.gaps import Gaps
     from gateway.mapping.table import AssetEntry, Defaults, Table, Template
 
 
@@ -52,7 +53,7 @@ def compile_templates(
 
 
 def drafts_for(
-    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: Mapping[str, str]
+    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: Mapping[str, str], gaps: Gaps
 ) -> dict[str, Draft]:
     """Return the drafts of one asset: the template's own, except where the asset overrides something."""
     if not entry.points:
@@ -61,7 +62,8 @@ def drafts_for(
     for name, override in entry.points.items():
         point = used.template.points.get(name)
         if point is None:
-            place.report(unknown("point", name, drafts) + f" (template {used.name})", "points", name)
+            if (used.name, name) not in gaps.template_points:
+                place.report(unknown("point", name, drafts) + f" (template {used.name})", "points", name)
             continue
         own = Place(place.document, (*place.path, "points", name))
         layers = Layers((own, drafts[name].layers.bottom))

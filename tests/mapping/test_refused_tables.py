@@ -176,21 +176,6 @@ def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: 
     assert problem in problems[0]
 
 
-def test_thirty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
-    """Nobody mends a table one message at a time: thirty mistakes are thirty lines, in reading order."""
-    table = table_of_points(
-        *(
-            f"tag: X, point: P{index}, modbus: {{register: {index}, type: int16, order: CDAB}}"
-            for index in range(10)
-        ),
-        *(f"tag: X, point: Q{index}, clamp: true" for index in range(10)),
-        *(f"tag: X, point: R{index}, mqtt: {{to: [nobody]}}" for index in range(10)),
-    )
-    _, problems = load_tables(tmp_path, table)
-    assert len(problems) == 30
-    assert [int(problem.split(":")[1]) for problem in problems] == list(range(5, 35))
-
-
 def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
     """A file that cannot be read is one problem; the other files are checked, without guesses about it."""
     broken = "schema: gateway.points/1\nsite: [\n"
