@@ -1,4 +1,4 @@
-"""Overrides of one asset laid over its template's point."""
+"""Keys laid over others: of one asset over its template's point, a template's defaults over its file's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import copy
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from gateway.mapping.table import ModbusKeys, PointKeys
+from gateway.mapping.table import Defaults, ModbusDefaults, ModbusKeys, PointKeys
 
-Keys = TypeVar("Keys", PointKeys, ModbusKeys)
+Keys = TypeVar("Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
 
 
 def merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
@@ -23,6 +23,12 @@ def merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     if point.tags and override.tags:
         given["tags"] = point.tags | override.tags
     return _with(point, given)
+
+
+def merge_defaults(defaults: Defaults, override: Defaults) -> Defaults:
+    """Return the defaults with every key that the override writes in place of their own."""
+    modbus = _with(defaults.modbus, _written(override.modbus, ModbusDefaults))
+    return _with(defaults, _written(override, Defaults) | {"modbus": modbus})
 
 
 def _merge_block(block: ModbusKeys, override: ModbusKeys) -> ModbusKeys:

@@ -34,7 +34,9 @@ _CODES = {  # struct code and registers of each numeric type
     "float32": ("f", 2),
     "float64": ("d", 4),
 }
-_EXPECTED = f"a type is one of {', '.join(_CODES)}, bit, string(N) with N from 1 to {LONGEST_STRING}"
+PLAIN_TYPES = (*_CODES, "bit")
+"""Every type but string(N)."""
+_EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
 def parse_type(text: str) -> tuple[str, int]:
