@@ -56,10 +56,15 @@ class ModbusServerConfig:
     """
 
     type: Literal["modbus_server"]
+    """A Modbus TCP server, which controllers poll."""
     listen: Address
+    """Where the controllers connect; the usual port is 502."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks whose clients may connect; others are dropped."""
     max_connections: Annotated[int, Field(ge=1)] = 64
+    """Clients at the same time."""
     idle_timeout: Duration = 600.0
+    """A client that asks nothing for so long is dropped."""
 
 
 class ModbusServerSink:
