@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from gateway.assets.reconcile import Reconciler
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
+from gateway.delivery.reload import Reloader, note_tables
+from gateway.delivery.watch import watch_tables
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
-from gateway.notify import notify, watchdog_period_s
+from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
@@ -28,8 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.config.scalars import HostPort
+    from gateway.config.secrets import Secret
+    from gateway.delivery.reload import TableFiles
     from gateway.mapping.plan import PointMap
-    from gateway.settings import Secrets, Settings
+    from gateway.model import AssetSnapshot
+    from gateway.ports import Sink
+    from gateway.settings import Secrets, Settings, SinkConfig
 
 log = structlog.get_logger()
 
@@ -56,15 +64,23 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class App:
-    """One gateway. `run` returns after `stop`; `image` shows every point's newest value."""
+    """One gateway. `run` returns after `stop`; `image` shows every point's newest value.
 
-    def __init__(self, *, settings: Settings, secrets: Secrets, points: PointMap) -> None:
+    With `files`, point tables are read again when they change, and when `reload` asks for it.
+    """
+
+    def __init__(
+        self, *, settings: Settings, secrets: Secrets, points: PointMap, files: TableFiles | None = None
+    ) -> None:
         """Build every part; nothing is opened or started yet."""
         self._settings = settings
-        self._points = points
+        self._files = files
         self._stopping = asyncio.Event()
+        self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self.status = Status(name=settings.name, started_ms=now_ms())
-        self.image = PointImage(points)
+        note_tables(
+            self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
+        )
         self._journal = SqliteJournal(
             settings.journal.path,
             sinks=settings.sinks,
@@ -76,7 +92,7 @@ class App:
         self._head = Head(
             journal=self._journal,
             points=points,
-            image=self.image,
+            image=PointImage(points),
             status=self.status.mapping,
             clock_ms=now_ms,
         )
@@ -93,6 +109,35 @@ class App:
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
         )
         self._loops: list[SinkLoop] = []
+        self._reloader = self._make_reloader(files) if files is not None else None
+        self._reconciler = self._make_reconciler(secrets.api_key)
+
+    @property
+    def image(self) -> PointImage:
+        """Every point's newest value. It knows the point table in force; after a reload it is another one."""
+        return self._head.image
+
+    def _make_reloader(self, files: TableFiles) -> Reloader:
+        return Reloader(
+            read=lambda: files.read(self.snapshot),
+            head=self._head,
+            loops=self._loops,
+            status=self.status.tables,
+            clock_ms=now_ms,
+        )
+
+    def reload(self) -> None:
+        """Have the point tables read again, as an administrator asks by SIGHUP."""
+        if self._files is None or self._reloader is None:
+            return
+        notify_reloading()
+        if self._files.settings_changed():
+            log.warning(
+                "settings.changed",
+                file=str(self._files.settings_file),
+                advice="restart the gateway to apply it; point tables are read again all the same",
+            )
+        self._reloader.request(done=self._notify_ready)
 
     def stop(self) -> None:
         """Begin to stop in order; may be called more than once."""
@@ -101,11 +146,15 @@ class App:
     async def run(self) -> None:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         async with self._journal:
+            self.snapshot = self._journal.snapshot()
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
+                if self._reconciler is not None:
+                    running.append(tasks.create_task(self._reconciler.run(), name="reconcile"))
                 async with self._listening():
+                    running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
                     self._announce_ready()
                     await self._stopping.wait()
@@ -115,30 +164,59 @@ class App:
             self._head.keep()
         log.info("gateway.stopped")
 
+    def _make_reconciler(self, api_key: Secret | None) -> Reconciler | None:
+        infodeck = self._settings.infodeck
+        if api_key is None:
+            return None
+        return Reconciler(
+            api=infodeck.api,
+            organization=infodeck.organization,
+            api_key=api_key,
+            every_s=infodeck.reconcile.every,
+            journal=self._journal,
+            status=self.status.reconcile,
+            clock_ms=now_ms,
+            on_snapshot=self._take_snapshot,
+        )
+
+    def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
+        self.snapshot = snapshot
+
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
         for name, config in self._settings.sinks.items():
             status = SinkStatus(type=config.type, cursor=self._journal.cursor(name))
             self.status.sinks[name] = status
-            make_sink = partial(
-                SINK_TYPES[config.type].factory,
-                name=name,
-                config=config,
-                gateway=self._settings.name,
-                points=self._points,
-                latest=self.image,
-                status=status,
-            )
             self._loops.append(
                 SinkLoop(
                     name=name,
-                    make_sink=make_sink,
+                    make_sink=partial(self._make_sink, name, config, status),
                     feed=feeds[name],
                     journal=self._journal,
                     status=status,
                     clock_ms=now_ms,
                 )
             )
+
+    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus) -> Sink:
+        """Make a sink for the point table in force, which may be another one at each restart of the sink."""
+        return SINK_TYPES[config.type].factory(
+            name=name,
+            config=config,
+            gateway=self._settings.name,
+            points=self.image.points,
+            latest=self.image,
+            status=status,
+        )
+
+    def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        if self._files is None or self._reloader is None:
+            return []
+        watch = watch_tables(self._files.folder, self._reloader.request, since_ns=self._files.read_ns)
+        return [
+            tasks.create_task(self._reloader.run(), name="reload"),
+            tasks.create_task(watch, name="watch point tables"),
+        ]
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
@@ -180,12 +258,20 @@ class App:
             "gateway.ready",
             name=settings.name,
             intake=f"{settings.intake.listen}{settings.intake.path}",
-            points=len(self._points.points),
-            assets=len(self._points.by_asset),
+            points=self.status.tables.points,
+            assets=self.status.tables.assets,
             sinks=list(settings.sinks),
-            reconciliation="off: not part of this version, names and units come from the point tables",
+            reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
+            if self._reconciler is None
+            else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        notify(READY="1", STATUS=f"{len(self._points.points)} points, {len(settings.sinks)} sinks")
+        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        self._notify_ready()
+
+    def _notify_ready(self) -> None:
+        tables = self.status.tables
+        refused = "; changed point tables are refused, see /api/status" if tables.problems else ""
+        notify(READY="1", STATUS=f"{tables.points} points, {len(self._settings.sinks)} sinks{refused}")
 
     async def _tick(self) -> None:
         while True:

@@ -17,7 +17,7 @@ Scalar = float | int | bool | str | None
 """What a reading or a point can hold. None: there is a reading, but no usable value."""
 
 
-PSEUDO_SOURCES = ("$quality", "$age")
+PSEUDO_SOURCES = ("$quality", "$age", "$online")
 """What a point table may ask for that no sensor measures: the gateway makes it itself."""
 HEARTBEAT = "$heartbeat"
 """The source of the system's own heartbeat point."""
@@ -161,14 +161,18 @@ class Take(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What a point does with its readings, in this order: take or map, gain, offset, range, decimals.
+    """What a point does with its readings, in this order: take or map, unit, gain, offset, range, decimals.
 
-    `map` has text keys as written in the table. `range` is lowest and highest, both included; outside
-    of it the quality is bad, or with `clamp` the nearer bound is taken.
+    `map` has text keys as written in the table. `source_unit` is the sensor's unit of measure where it is
+    not the point's; `unit_gain` and `unit_offset` lead from one to the other. `range` is lowest and highest,
+    both included; outside of it the quality is bad, or with `clamp` the nearer bound is taken.
     """
 
     take: Take = Take.ANY
     map: Mapping[str, Scalar] | None = None
+    source_unit: str | None = None
+    unit_gain: float = 1
+    unit_offset: float = 0
     gain: float = 1.0
     offset: float = 0.0
     range: tuple[float, float] | None = None
@@ -178,7 +182,12 @@ class Conversion:
     @property
     def calculates(self) -> bool:
         """Say whether anything is done that only numbers allow."""
-        return bool(self.gain != 1 or self.offset or self.range or self.decimals is not None)
+        return bool(self.linear != (1, 0) or self.range or self.decimals is not None)
+
+    @property
+    def linear(self) -> tuple[float, float]:
+        """Return the one gain and offset that stand for those of the unit and of the point together."""
+        return self.unit_gain * self.gain, self.unit_offset * self.gain + self.offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +202,8 @@ class Mqtt:
 class Point:
     """One value for the building: where it comes from and where it goes.
 
-    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…`
-    path, or a pseudo-reading: `$quality`, `$age`, `$heartbeat`. `stale_after_ms` None: never stale.
+    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
+    a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -350,6 +359,7 @@ class Notes:
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
     forced: dict[str, Forced | None] = field(default_factory=dict)
     online: dict[str, OnlineState] = field(default_factory=dict)
+    snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
         return bool(
@@ -359,6 +369,7 @@ class Notes:
             or self.unmapped
             or self.forced
             or self.online
+            or self.snapshot is not None
         )
 
     def add(self, later: Notes) -> None:
@@ -369,6 +380,7 @@ class Notes:
         self.dead_letters.extend(later.dead_letters)
         self.forced.update(later.forced)
         self.online.update(later.online)
+        self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from gateway.model import Event, Forced, KeptValue, Notes, OnlineState, Point, Record, Update
+    from gateway.model import (
+        AssetSnapshot,
+        Event,
+        Forced,
+        KeptValue,
+        Notes,
+        OnlineState,
+        Point,
+        Record,
+        Update,
+    )
 
 
 class PointSource(Protocol):
@@ -73,6 +83,9 @@ class Journal(Protocol):
     def online(self) -> list[OnlineState]:
         """Return what was known at start of the devices' connections."""
 
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
+
     def note(self, notes: Notes) -> None:
         """Keep `notes` soon, all of them or none; after a crash, they may be missing."""
 
@@ -80,7 +93,7 @@ class Journal(Protocol):
         """Return once all that was noted so far is durable."""
 
 
-Adopt = Callable[[Iterable["Update"]], None]
+Adopt = Callable[[Iterable["Update"]], list[object]]
 """Puts in place what a sink has prepared; see `Sink.prepare`."""
 
 
@@ -120,6 +133,6 @@ class Sink(Protocol):
 
         `latest` is the image for that table, which nobody changes meanwhile. The returned function
         puts everything in place: on the event loop, quick, without await, and only once. It is given
-        the updates (of the new table) that came after `latest` was made, and it keeps what it replaced:
-        whoever lets go of the function, off the event loop, frees the old structures.
+        the updates (of the new table) that came after `latest` was made. It keeps what it replaced and
+        returns it in small pieces: dropped one by one in a thread, thousands of them hold up nobody.
         """

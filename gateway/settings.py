@@ -91,6 +91,7 @@ class Reconcile:
     """How often (seconds) the API is asked for what webhooks may have missed."""
 
     every: Period = 15 * 60.0
+    """How often the API is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -98,9 +99,13 @@ class Infodeck:
     """The cloud side. Without `api_key` there is no reconciliation."""
 
     organization: Organization
+    """The organization's id; events of others go nowhere."""
     api: ApiUrl = "https://app.infodeck.io/api/v2"
+    """Where Infodeck's API is."""
     api_key: SecretReference | None = None
+    """Where the API key is; without it there is no reconciliation."""
     reconcile: Reconcile = Field(default_factory=Reconcile)
+    """Asking the API for what webhooks may have missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -108,7 +113,9 @@ class Tls:
     """PEM files; absolute."""
 
     certificate: RelativePath
+    """PEM file with the certificate and its chain."""
     key: RelativePath
+    """PEM file with the private key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -116,12 +123,19 @@ class Intake:
     """Where webhooks arrive. `tolerance` in seconds, both ways; `max_body` in bytes."""
 
     listen: Address = _INTAKE
+    """Where webhooks arrive; beyond loopback `tls` or `trusted_proxies` is required."""
     path: UrlPath = "/webhooks/infodeck"
+    """The path of the webhook's URL."""
     tls: Tls | None = None
+    """Certificate and key of the gateway's own HTTPS."""
     trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies that end TLS in front of the gateway."""
     signing_secrets: Annotated[SecretReferences, Field(min_length=1)]
+    """Where the webhook's signing secrets are; two while one is being rotated."""
     tolerance: Period = 5 * 60.0
+    """How far a delivery's time may be off, both ways."""
     max_body: BodySize = 1 << 20
+    """Larger deliveries are refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -129,8 +143,11 @@ class Journal:
     """Where events are kept, for how long (seconds) and up to which size (bytes)."""
 
     url: JournalUrl = "sqlite:///var/lib/gateway/journal.db"
+    """The database file: sqlite:// and an absolute path."""
     retention: Retention = 48 * 3600.0
+    """How long events are kept; at least 25h, for Infodeck repeats deliveries for 24 h."""
     max_size: JournalSize = 2 << 30
+    """When it is full, Infodeck is asked to come again later; at least 16MiB."""
 
     @property
     def path(self) -> Path:
@@ -143,6 +160,7 @@ class Admin:
     """Where the dashboard, health and metrics are."""
 
     listen: LoopbackAddress = _ADMIN
+    """Where the dashboard, health and metrics are; loopback only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -150,7 +168,9 @@ class Log:
     """What is logged to standard error, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged."""
     format: Literal["json", "console"] = "json"
+    """json for machines, console for people."""
 
 
 AnySinkConfig = Annotated[
@@ -163,13 +183,21 @@ class Settings:
     """`gateway.yaml`. `mappings` is the folder of the point tables, absolute."""
 
     infodeck: Infodeck
+    """The cloud side."""
     intake: Intake
+    """Where webhooks arrive."""
     name: Name = Field(default_factory=socket.gethostname)
+    """This gateway, in topics and metrics; the host's name if not written."""
     journal: Journal = Field(default_factory=Journal)
+    """Where events are kept."""
     sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
+    """Where values go, by the names that point tables use."""
     mappings: RelativePath = Field(default="../mappings", validate_default=True)
+    """The folder of the point tables."""
     admin: Admin = Field(default_factory=Admin)
+    """Dashboard, health and metrics."""
     log: Log = Field(default_factory=Log)
+    """What is logged to standard error, and how."""
 
 
 @plain_dataclass(frozen=True, slots=True)

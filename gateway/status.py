@@ -38,8 +38,26 @@ class MappingStatus:
     mapped: int = 0
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
+    connections: int = 0  # events that said whether a device is connected
+    connections_unclear: int = 0  # likewise, but none of the words known for it were in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
+
+
+@dataclass(slots=True)
+class TablesStatus:
+    """The point tables. `refused` counts reloads that failed; `problems` says why the last one did.
+
+    `problems` is empty while the tables on disk are the ones in force; at most 50 lines of each are kept.
+    """
+
+    loaded_ms: int = 0
+    points: int = 0
+    assets: int = 0
+    reloads: int = 0  # that brought other tables into force
+    refused: int = 0
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -59,6 +77,16 @@ class SinkStatus:
 
 
 @dataclass(slots=True)
+class ReconcileStatus:
+    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones."""
+
+    state: str = "off"
+    assets: int = 0
+    last_success_ms: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """The whole of it."""
 
@@ -67,8 +95,10 @@ class Status:
     ready: bool = False
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
+    tables: TablesStatus = field(default_factory=TablesStatus)
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
+    reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""

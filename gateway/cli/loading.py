@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import CompiledTables, load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 from gateway.sinks.mqtt import MqttConfig
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,27 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(config: Path) -> Loaded:
-    """Read settings and tables; the tables are checked wherever the settings name usable sinks."""
+def read(config: Path, *, folder: Path | None = None) -> Loaded:
+    """Read settings and tables; the tables are checked wherever the settings name usable sinks.
+
+    `folder`: tables to read in place of those that the settings name.
+    """
     document = load_settings(config)
     found = _tables_of(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    folder, sinks = found
+    named, sinks = found
     prefixes = {} if document.value is None else mqtt_prefixes(document.value)
-    tables = load_point_map(folder, sinks, prefixes=prefixes)
+    tables = load_point_map(folder or named, sinks, prefixes=prefixes)
     return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
 
 
-def load(config: Path) -> tuple[Settings, PointMap]:
-    """Return usable settings and tables; otherwise print every problem and raise CommandError."""
-    return _usable(read(config))
+def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
+    """Return usable settings and tables; otherwise print every problem and raise CommandError.
+
+    `folder`: tables to read in place of those that the settings name.
+    """
+    return _usable(read(config, folder=folder))
 
 
 def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
@@ -63,6 +70,23 @@ def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
     loaded = read(config)
     settings, point_map = _usable(loaded)
     return settings, resolve_secrets(loaded.settings), point_map
+
+
+def load_to_run(config: Path) -> tuple[Settings, Secrets, CompiledTables]:
+    """Return what `load_with_secrets` does, and the warnings with the tables."""
+    loaded = read(config)
+    settings, point_map = _usable(loaded)
+    return settings, resolve_secrets(loaded.settings), CompiledTables(point_map, [], loaded.warnings)
+
+
+def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> CompiledTables:
+    """Read the point tables again, for a gateway that runs with these settings."""
+    return load_point_map(
+        settings.mappings,
+        {name: sink.type for name, sink in settings.sinks.items()},
+        prefixes=mqtt_prefixes(settings),
+        snapshot=snapshot,
+    )
 
 
 def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:

@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
+from gateway.config.salvage import Parts, Remains, salvage
 from gateway.config.tree import Node, child, compose, place_of
 from gateway.config.wording import problems_of
 from gateway.errors import ConfigError
@@ -87,10 +88,20 @@ class Document(Generic[T]):
     """A file that was read: its value, or what is wrong with it.
 
     Whoever finds more appends to `problems`; `warnings` do not keep the file from being used.
+    `remains` is what can be looked through for more problems: all of a good file, or what is left of another.
     """
 
-    def __init__(self, file: Path, *, root: Node | None, value: T | None, problems: list[Problem]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        root: Node | None,
+        value: T | None,
+        problems: list[Problem],
+        remains: Remains[T] | None = None,
+    ) -> None:
         self.file = file
+        self.remains = remains or Remains(value, written=None if root is None else root.value)
         self.problems = problems
         self.warnings: list[Problem] = []
         self._root = root
@@ -115,7 +126,7 @@ class Document(Generic[T]):
     def problem(self, path: Iterable[str | int], message: str, value: object = MISSING) -> Problem:
         """Return a problem at `path`; it counts once it is appended to `problems`."""
         steps = tuple(path)
-        return Problem(self.location(steps), path_text(steps), message, value)
+        return Problem(self.location(steps), path_text(steps), message, value, steps)
 
     def written(self, path: Iterable[str | int]) -> Any:
         """Return what the file has at `path`, unchecked; MISSING where it has nothing."""
@@ -125,8 +136,11 @@ class Document(Generic[T]):
         return MISSING if node is None else node.value
 
 
-def read_document(file: Path, shape: type[T]) -> Document[T]:
-    """Read a YAML file into `shape`. Never raises for what the file contains: see `Document.problems`."""
+def read_document(file: Path, shape: type[T], *, parts: Parts | None = None) -> Document[T]:
+    """Read a YAML file into `shape`. Never raises for what the file contains: see `Document.problems`.
+
+    `parts` says what can be left out of a file with problems, so that the rest can be checked further.
+    """
     text = _read_text(file)
     if isinstance(text, Problem):
         return Document(file, root=None, value=None, problems=[text])
@@ -137,17 +151,38 @@ def read_document(file: Path, shape: type[T]) -> Document[T]:
         noted = {(problem.location, problem.path) for problem in problems}  # these name the true cause
         problems += [problem for problem in more if (problem.location, problem.path) not in noted]
     problems.sort(key=lambda problem: problem.location)
-    return Document(file, root=root, value=value, problems=problems)
+    remains: Remains[T] | None = None
+    if problems:
+        remains = (
+            Remains(None) if root is None or parts is None else _salvage(root, shape, problems, parts, file)
+        )
+    return Document(file, root=root, value=value, problems=problems, remains=remains)
+
+
+def _salvage(root: Node, shape: type[T], problems: list[Problem], parts: Parts, file: Path) -> Remains[T]:
+    """Check again without what was refused. What is found then are consequences: only their paths count."""
+
+    def validate(written: Any) -> T | list[tuple[str | int, ...]]:
+        try:
+            return _validated(written, TypeAdapter(shape), file)
+        except ValidationError as error:
+            return [detail["loc"] for detail in error.errors(include_url=False)]
+
+    return salvage(root.value, [problem.steps for problem in problems], parts=parts, validate=validate)
 
 
 def _validate(root: Node, shape: type[T], file: Path) -> tuple[T | None, list[Problem]]:
-    """Check as JSON: there, strict still takes lists for tuples, and text for enums and paths."""
     adapter = TypeAdapter(shape)
     try:
-        json = orjson.dumps(root.value)
-        return adapter.validate_json(json, strict=True, context={"folder": file.parent.absolute()}), []
+        return _validated(root.value, adapter, file), []
     except ValidationError as error:
         return None, problems_of(error, schema=adapter.core_schema, root=root, file=str(file))
+
+
+def _validated(written: Any, adapter: TypeAdapter[T], file: Path) -> T:
+    """Check as JSON: there, strict still takes lists for tuples, and text for enums and paths."""
+    context = {"folder": file.parent.absolute()}
+    return adapter.validate_json(orjson.dumps(written), strict=True, context=context)
 
 
 def _read_text(file: Path) -> str | Problem:

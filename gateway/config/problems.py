@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -43,12 +43,13 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that a user has to mend. `path` is "" where the file as a whole is meant."""
+    """One thing that a user has to mend. `path`, made up of `steps`, is "" where the whole file is meant."""
 
     location: Location
     path: str
     message: str
     value: object = MISSING
+    steps: tuple[str | int, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         path = f"{self.path}: " if self.path else ""

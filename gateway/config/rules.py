@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from gateway.config.problems import FieldError
 from gateway.config.scalars import Address, Duration, HostPort, Size
@@ -96,22 +96,27 @@ def _check_loopback(address: HostPort) -> HostPort:
     return address
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+def _pattern(pattern: str) -> WithJsonSchema:
+    """Let editors know the rule as far as a pattern can say it."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
+Name = Annotated[str, AfterValidator(_check_name), _pattern("^[^/+# ]+$")]
 """A gateway's name, which is one level of its MQTT topics."""
 
-SinkName = Annotated[str, AfterValidator(_check_sink_name)]
+SinkName = Annotated[str, AfterValidator(_check_sink_name), _pattern("^[a-z0-9_-]+$")]
 """What point tables and metrics call a sink."""
 
-Organization = Annotated[str, AfterValidator(_check_organization)]
+Organization = Annotated[str, AfterValidator(_check_organization), _pattern("^[A-Za-z0-9_-]+$")]
 """Infodeck's id of an organization; it becomes part of URLs."""
 
-ApiUrl = Annotated[str, AfterValidator(_check_api)]
+ApiUrl = Annotated[str, AfterValidator(_check_api), _pattern("^https?://[^/@?#]+[^@?#]*$")]
 """Infodeck's API, without a slash at the end; https, or http on this machine."""
 
-UrlPath = Annotated[str, AfterValidator(_check_url_path)]
+UrlPath = Annotated[str, AfterValidator(_check_url_path), _pattern("^/[A-Za-z0-9_./~-]*$")]
 """The path of a URL of our own."""
 
-JournalUrl = Annotated[str, AfterValidator(_check_journal_url)]
+JournalUrl = Annotated[str, AfterValidator(_check_journal_url), _pattern("^sqlite:///+[^/?]([^?]*[^/?])?$")]
 """`sqlite:///absolute/path`."""
 
 Retention = Annotated[Duration, AfterValidator(_check_retention)]

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import Annotated
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HIGHEST_PORT = 65535
+DURATION_PATTERN = "^[0-9]{1,12}([.][0-9]{1,12})?(ms|s|m|h|d)$"
+SIZE_PATTERN = "^[0-9]{1,12}(B|KiB|MiB|GiB)$"
 
 
 def parse_duration(text: object) -> float:
@@ -24,12 +26,24 @@ def parse_duration(text: object) -> float:
     return float(match[1]) * _SECONDS[match[2]]
 
 
+def duration_text(seconds: float) -> str:
+    """Write seconds as a user would: 90s, 15m, 48h."""
+    unit = next((unit for unit in ("h", "m", "s") if seconds % _SECONDS[unit] == 0), "ms")
+    return f"{round(seconds / _SECONDS[unit])}{unit}"
+
+
 def parse_size(text: object) -> int:
     """Return bytes for `512KiB`, `1MiB` or `2GiB`; raise ValueError with advice otherwise."""
     match = re.fullmatch(r"([0-9]{1,12})(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
     if match is None:
         raise ValueError("a size is a whole number and its unit, such as 512KiB, 1MiB or 2GiB")
     return int(match[1]) * _BYTES[match[2]]
+
+
+def size_text(size_bytes: int) -> str:
+    """Write bytes as a user would: 512KiB, 2GiB."""
+    unit = next(unit for unit in reversed(_BYTES) if size_bytes % _BYTES[unit] == 0)
+    return f"{size_bytes // _BYTES[unit]}{unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +97,30 @@ def parse_network(text: object) -> IPv4Network | IPv6Network:
     return interface.network
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
+]
 """Seconds, written as `90s`, `15m`, `2h`."""
 
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}),
+]
 """Bytes, written as `1MiB`."""
 
 Address = Annotated[
-    HostPort, BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value))
+    HostPort,
+    BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value)),
+    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$"}),
 ]
 """`host:port`."""
 
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(parse_network),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*(/[0-9]{1,3})?$"}),
+]
 """`10.1.0.0/16`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ValidationInfo
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
 
 from gateway.config.problems import FieldError
 from gateway.errors import ConfigError
@@ -134,7 +134,28 @@ def _parse_secrets(written: object) -> tuple[object, ...]:
     return tuple(written)
 
 
-SecretReference = Annotated[SecretSource, BeforeValidator(parse_secret)]
+_WAYS = {
+    "env": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "The name of an environment variable."},
+    "file": {"minLength": 1, "description": "A file of its own that nobody else may read (chmod 600)."},
+    "credential": {
+        "pattern": r"^[^/\s]+$",
+        "description": "A systemd credential: LoadCredential= in the unit.",
+    },
+}
+
+SecretReference = Annotated[
+    SecretSource,
+    BeforeValidator(parse_secret),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {way: {"type": "string", **what} for way, what in _WAYS.items()},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        }
+    ),
+]
 """One secret, as `{env: NAME}`, `{file: PATH}` or `{credential: NAME}`."""
 
 SecretReferences = Annotated[tuple[SecretReference, ...], BeforeValidator(_parse_secrets)]

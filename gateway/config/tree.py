@@ -281,7 +281,8 @@ class _Composer:
                 path.append(len(open_.node.children) - (position < len(self._open)))
             elif open_.key is not None:
                 path.append(open_.key)
-        self.problems.append(Problem(Location(self._file, line, column), path_text(path), message))
+        place = Location(self._file, line, column)
+        self.problems.append(Problem(place, path_text(path), message, steps=tuple(path)))
 
 
 def _place(event: Any) -> tuple[int, int]:

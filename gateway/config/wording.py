@@ -178,7 +178,7 @@ def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Proble
         else _message(finding)
     )
     line, column = place_of(root, finding.path, key=is_key)
-    return Problem(Location(file, line, column), path_text(finding.path), message, value)
+    return Problem(Location(file, line, column), path_text(finding.path), message, value, finding.path)
 
 
 def _unknown_key(key: str, known: list[str]) -> str:

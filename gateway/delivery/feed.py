@@ -94,7 +94,7 @@ class Feed:
         self._in_memory = after >= self._head
         self._renew = renew
         names = [*self._renewing, *(update.point.name for update in (*self._changes.values(), *lost))]
-        self._renewing = list(dict.fromkeys((*changed, *names)))
+        self._renewing = list(dict.fromkeys((*changed, *names)) if names else changed)
         self._changes.clear()
         self._wake.set()
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.delivery.feed import Batch, Feed
-from gateway.events import asset_of, event_time_ms, read_telemetry
-from gateway.mapping.image import map_readings
+from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
+from gateway.mapping.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ class Head:
         self._kept_through = 0
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
-        aging = [
-            point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"
-        ]
-        if points.heartbeat is not None:
-            aging.append(points.heartbeat[1])
-        self._age_sinks = {register.sink for point in aging for register in point.registers}
+        self._age_sinks = _age_sinks(points)
+
+    @property
+    def image(self) -> PointImage:
+        """The image in force; it knows its point table."""
+        return self._image
+
+    def swap(self, image: PointImage) -> None:
+        """Go on with the image of another point table, which has taken over from the present one."""
+        self._points, self._image = image.points, image
+        self._age_sinks = _age_sinks(image.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
@@ -117,7 +122,7 @@ class Head:
         return bool(changes)
 
     def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
-        """Take in what Infodeck says of a device's connection, as of `at_ms`, and feed the sinks what changed."""
+        """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
         self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
 
     def keep(self) -> None:
@@ -150,7 +155,7 @@ class Head:
         updates: list[Update] = []
         plans: dict[str, AssetPlan] = {}
         for record in records:
-            plan = self._plan_of(record.event)
+            plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
             if plan is not None:
                 mapped = self._map(plan, read_telemetry(record.event), record)
                 updates.extend(self._as_shown(update) for update in mapped)
@@ -177,6 +182,9 @@ class Head:
     def _mapped(self, record: Record) -> Sequence[Update]:
         """Map the event into the image, and count what became of it."""
         event = record.event
+        if event.type == STATUS_CHANGED:
+            self._take_connection(event)
+            return ()
         plan = self._plan_of(event)
         if plan is None:
             self._remember(event, record.seq)
@@ -190,7 +198,23 @@ class Head:
                 self._bury(event, record.seq)
             return ()
         self._status.mapped += 1
-        return self._image.accept(plan, updates, now_ms=self._clock_ms())
+        asset = updates[0].point.asset
+        was_offline = self._image.is_online(asset) is False
+        out = self._image.accept(plan, updates, now_ms=self._clock_ms())
+        if was_offline and self._image.is_online(asset):
+            # The asset's other points show earlier events' values again: a sink that is behind, and reads
+            # this event from the journal, would not be told of them.
+            self._push(out[len(updates) :])
+            return updates
+        return out
+
+    def _take_connection(self, event: Event) -> None:
+        state = read_online(event)
+        if state is None:
+            self._status.connections_unclear += 1
+            return
+        self._status.connections += 1
+        self.set_online(state.asset, state.online, at_ms=state.at_ms)
 
     def _plan_of(self, event: Event) -> AssetPlan | None:
         asset = asset_of(event)
@@ -235,3 +259,11 @@ class Head:
                 sink="", seq=seq, event_id=event.event_id, point="", reason=reason, at_ms=self._clock_ms()
             )
         )
+
+
+def _age_sinks(points: PointMap) -> set[str]:
+    """Return the sinks with registers that move every second: ages and the heartbeat."""
+    aging = [point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"]
+    if points.heartbeat is not None:
+        aging.append(points.heartbeat[1])
+    return {register.sink for point in aging for register in point.registers}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
+from gateway.logs import unforeseen
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
@@ -99,18 +98,18 @@ class SinkLoop:
 
     def swap(
         self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str], renew: Renew
-    ) -> None:
+    ) -> list[object]:
         """Go on with another point table; `news` came after the sink was prepared. No await, and quick.
 
         Whatever was taken from the feed belongs to the old table. What is being written counts no more,
-        neither its success nor its failure: it comes again by the new table.
+        neither its success nor its failure: it comes again by the new table. Return what the sink replaced.
         """
-        if prepared.adopt is not None:
-            prepared.adopt(news)
+        replaced = prepared.adopt(news) if prepared.adopt is not None else []
         batch, self._batch = self._batch, None
         lost = batch.updates if batch is not None and batch.is_change else ()
         after = self._journal.cursor(self.name)
         self._feed.restart(after=after, lost=lost, changed=changed, renew=renew)
+        return replaced
 
     async def _serve(self, sink: Sink) -> None:
         while True:
@@ -168,7 +167,7 @@ class SinkLoop:
 
     def _fail(self, error: BaseException) -> None:
         """Mark the sink failed."""
-        reason = str(error) if isinstance(error, GatewayError) else _unforeseen(error)
+        reason = str(error) if isinstance(error, GatewayError) else unforeseen(error)
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
@@ -207,9 +206,3 @@ class SinkLoop:
     async def _pause(self) -> None:
         await asyncio.sleep(self._backoff.next_s())
         self.turned_ms = self._clock_ms()
-
-
-def _unforeseen(error: BaseException) -> str:
-    """Return what happened and where; a traceback would carry values that are nobody's business."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} (line {place.lineno} of {Path(place.filename).name})"

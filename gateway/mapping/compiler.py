@@ -10,16 +10,17 @@ from gateway.mapping.assembly import Assembly
 from gateway.mapping.blocks import sink_problem
 from gateway.mapping.cases import compile_case
 from gateway.mapping.draft import draft_heartbeat, draft_point
+from gateway.mapping.gaps import Gaps
 from gateway.mapping.places import Layers, Place, unknown
 from gateway.mapping.plan import PointMap
-from gateway.mapping.table import MqttDefaults, Table
+from gateway.mapping.table import PARTS, MqttDefaults, Table
 from gateway.mapping.templates import CompiledTemplate, compile_templates, drafts_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gateway.mapping.table import AssetEntry, Heartbeat, SinglePoint
+    from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint
     from gateway.model import AssetSnapshot, Point
 
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
@@ -49,7 +50,7 @@ def load_point_map(
     the order of their names. Never raises for what the files contain.
     """
     files, problems = _table_files(folder)
-    documents = [read_document(file, Table) for file in files]
+    documents = [read_document(file, Table, parts=PARTS) for file in files]
     point_map = _Compiler(documents, sinks, prefixes or {}, snapshot).compile()
     warnings: list[Problem] = []
     for document in documents:
@@ -94,8 +95,10 @@ class _Compiler:
     ) -> None:
         self._snapshot = snapshot
         self._sinks = sinks
-        self._tables = [(document, document.value) for document in documents if document.value is not None]
-        self._all_are_readable = len(self._tables) == len(documents)
+        self._tables = [
+            (document, document.remains.value) for document in documents if document.remains.value is not None
+        ]
+        self._gaps = Gaps.of(documents)
         self._assembly = Assembly(
             prefixes={
                 name: prefixes.get(name, "") for name, of_type in sinks.items() if of_type.startswith("mqtt")
@@ -110,16 +113,19 @@ class _Compiler:
     def compile(self) -> PointMap:
         """Take all templates first, for assets may use those of other files."""
         for document, table in self._tables:
-            self._check_default_sinks(document, table)
+            self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
+            for name, template in table.templates.items():
+                self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
             self._take_templates(document, table)
         for document, table in self._tables:
-            for index, entry in enumerate(table.assets):
+            for index, entry in zip(document.remains.positions("assets"), table.assets, strict=True):
                 self._take_asset(entry, Place(document, ("assets", index)), site=table.site)
         for document, table in self._tables:
-            for index, single in enumerate(table.points):
+            for index, single in zip(document.remains.positions("points"), table.points, strict=True):
                 self._take_single(single, Place(document, ("points", index)), table)
             if table.system.heartbeat is not None:
                 self._take_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
+        self._warn_of_unused_templates()
         return self._point_map()
 
     def _point_map(self) -> PointMap:
@@ -128,17 +134,16 @@ class _Compiler:
         by_asset = self._assembly.plans()
         cases = [
             compile_case(case, Place(document, ("cases", index)), by_name=by_name, by_asset=by_asset)
-            for document, table in (self._tables if self._all_are_readable else ())
-            for index, case in enumerate(table.cases)
+            for document, table in (() if self._gaps.points else self._tables)
+            for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
         ]
         return PointMap(points, by_asset, heartbeat=self._heartbeat, cases=tuple(cases))
 
-    def _check_default_sinks(self, document: Document[Table], table: Table) -> None:
-        place = Place(document, ("defaults",))
-        to = table.defaults.modbus.to
+    def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
+        to = defaults.modbus.to
         if to is not None and (problem := sink_problem(to, self._sinks, kind="modbus")):
             place.report(problem, "modbus", "to")
-        mqtt = table.defaults.mqtt
+        mqtt = defaults.mqtt
         for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
             if problem := sink_problem(name, self._sinks, kind="mqtt"):
                 place.report(problem, "mqtt", "to", index)
@@ -149,15 +154,21 @@ class _Compiler:
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
 
+    def _warn_of_unused_templates(self) -> None:
+        used = {entry.use for _, table in self._tables for entry in table.assets}
+        for name, compiled in self._templates.items():
+            if name not in used and not self._gaps.points:
+                compiled.place.warn("no asset uses this template, so its points are nowhere")
+
     def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
         if self._is_repeated(entry, place):
             return
         used = self._templates.get(entry.use)
         if used is None:
-            if self._all_are_readable:  # otherwise it may be in a file that must be mended first
+            if not self._gaps.may_have(entry.use):  # otherwise it is there once something else is mended
                 place.report(unknown("template", entry.use, self._templates), "use")
             return
-        drafts = drafts_for(entry, place, used, sinks=self._sinks)
+        drafts = drafts_for(entry, place, used, sinks=self._sinks, gaps=self._gaps)
         if entry.base is None and any(
             block.is_relative for draft in drafts.values() for block in draft.blocks
         ):

@@ -14,42 +14,16 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError
 from gateway.mapping.forcing import check_forcing
 from gateway.mapping.handover import Handover, Noted, kept_values
-from gateway.mapping.known import NO_EVENT, Known, is_fresh
+from gateway.mapping.known import NO_EVENT, Known, is_fresh, take_apart
 from gateway.mapping.made import Made
-from gateway.mapping.plan import MISSING
+from gateway.mapping.readings import update_of
 from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, KeptValue, Point, Reading, Scalar
-
-
-def map_readings(
-    plan: AssetPlan, readings: Sequence[Reading], *, event: Event, time_ms: int, seq: int
-) -> list[Update]:
-    """Return what one event's readings mean for its asset's points, in the order of the readings.
-
-    `time_ms` is the event's own time, for points that read an explicit path.
-    """
-    updates = []
-    event_id = event.event_id
-    by_key = plan.by_key
-    for reading in readings:
-        for rule in by_key.get(reading.key, ()):
-            value, quality = rule.convert(reading.value)
-            plain = value if quality is Quality.GOOD else rule.point.on_stale.value
-            updates.append(
-                Update(rule.point, value, plain, quality, reading.time_ms, seq, event_id, reading.value)
-            )
-    for path in plan.by_path:
-        found = path.get(event.document)
-        if found is not MISSING:
-            value, quality = path.convert(found)
-            plain = value if quality is Quality.GOOD else path.point.on_stale.value
-            updates.append(Update(path.point, value, plain, quality, time_ms, seq, event_id, found))
-    return updates
+    from gateway.model import KeptValue, Point, Scalar
 
 
 class PointImage:
@@ -166,14 +140,19 @@ class PointImage:
 
         While it is offline and has not reported since, all its readings have stand-ins.
         """
+        before = self._known.is_online(asset)
         if not self._known.tell(OnlineState(asset, online, at_ms)):
             return []
         for noted in self._noting():
             noted.assets.add(asset)
         plan = self._points.by_asset.get(asset)
-        if plan is None:
+        if plan is None or self._known.is_online(asset) is before:
             return []
         return [*self._shown_anew(plan.measured, now_ms), *self._made.of(plan, now_ms)]
+
+    def is_online(self, asset: str) -> bool | None:
+        """Say whether a device is connected: what was said last, or reports since; None: nothing was said."""
+        return self._known.is_online(asset)
 
     def beside(self, plan: AssetPlan) -> list[Update]:
         """Return what an asset shows that is not in its events: stand-ins, pseudo-readings."""
@@ -247,19 +226,26 @@ class PointImage:
         self._unkept.add(image._unkept, by_name=self._points.by_name)
         self.late += image.late
 
+    def take_apart(self) -> None:
+        """Free everything, one thing after the other, once another image has taken over from this one.
+
+        May be called in a thread: freed as a whole, the image of a building would hold up all others.
+        """
+        self._known.take_apart()
+        take_apart(self._current)
+        take_apart(self._converts)
+
     def _bring_back(self, value: KeptValue) -> Point | None:
         """Take up a kept reading; return its point, None where that is no longer the same."""
         point = self._points.by_name.get(value.point)
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
             return None
-        good, quality = convert(value.last_good)
-        if quality is Quality.GOOD:
-            at = value.time_ms, value.seq, value.event_id
-            self._known.last_good[point] = Update(point, good, good, quality, *at, value.last_good)
-        shown, quality = convert(value.raw)
-        plain = shown if quality is Quality.GOOD else point.on_stale.value
-        self._take(Update(point, shown, plain, quality, value.time_ms, value.seq, value.event_id, value.raw))
+        at = value.time_ms, value.seq, value.event_id
+        good = update_of(point, convert, value.last_good, *at)
+        if good.quality is Quality.GOOD:
+            self._known.last_good[point] = good
+        self._take(update_of(point, convert, value.raw, *at))
         return point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:

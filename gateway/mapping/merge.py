@@ -1,4 +1,4 @@
-"""Overrides of one asset laid over its template's point."""
+"""Keys laid over others: of one asset over its template's point, a template's defaults over its file's."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ import copy
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from gateway.mapping.table import ModbusKeys, PointKeys
+from gateway.mapping.table import Defaults, ModbusDefaults, ModbusKeys, PointKeys
 
-Keys = TypeVar("Keys", PointKeys, ModbusKeys)
+Keys = TypeVar("Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
 
 
 def merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     """Return the point with every key that the override writes in place of its own.
 
-    Two single register blocks are merged key by key; a list of blocks replaces whatever was there.
+    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces whatever
+    was there.
     """
     given = _written(override, PointKeys)
     if isinstance(point.modbus, ModbusKeys) and isinstance(override.modbus, ModbusKeys):
         given["modbus"] = _merge_block(point.modbus, override.modbus)
+    if point.tags and override.tags:
+        given["tags"] = point.tags | override.tags
     return _with(point, given)
+
+
+def merge_defaults(defaults: Defaults, override: Defaults) -> Defaults:
+    """Return the defaults with every key that the override writes in place of their own."""
+    modbus = _with(defaults.modbus, _written(override.modbus, ModbusDefaults))
+    return _with(defaults, _written(override, Defaults) | {"modbus": modbus})
 
 
 def _merge_block(block: ModbusKeys, override: ModbusKeys) -> ModbusKeys:

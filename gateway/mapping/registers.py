@@ -34,7 +34,9 @@ _CODES = {  # struct code and registers of each numeric type
     "float32": ("f", 2),
     "float64": ("d", 4),
 }
-_EXPECTED = f"a type is one of {', '.join(_CODES)}, bit, string(N) with N from 1 to {LONGEST_STRING}"
+PLAIN_TYPES = (*_CODES, "bit")
+"""Every type but string(N)."""
+_EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
 def parse_type(text: str) -> tuple[str, int]:
@@ -114,6 +116,13 @@ def sentinel(register: Register) -> bytes:
     if register.type.startswith("uint"):
         return b"\xff" * size
     return bytes(size)
+
+
+def sentinel_text(register: Register) -> str:
+    """Return the sentinel as a person reads it off a register."""
+    if register.type.startswith("float"):
+        return "NaN"
+    return str(_limits(register.type)[2]) if is_scalable(register.type) else "0"
 
 
 def _limits(kind: str) -> tuple[int, int, int]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError
 from gateway.config.rules import Period
+from gateway.config.salvage import ANY, Parts
 from gateway.mapping.paths import compile_path
-from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, parse_type
+from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
 from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
 
 _NOT_IN_LEVELS = "/+#"
@@ -38,8 +39,6 @@ def _check_topic(text: str) -> str:
 
 
 def _check_source(text: str) -> str:
-    if text == "$online":
-        raise ValueError("needs asset reconciliation, which this version does not have")
     if text.startswith(("$.", "$[")):
         compile_path(text)
     elif text.startswith("$") and text not in PSEUDO_SOURCES:
@@ -64,27 +63,51 @@ def _check_range(limits: tuple[int | float, int | float]) -> tuple[int | float, 
     return limits
 
 
+def _pattern(pattern: str, *words: str) -> WithJsonSchema:
+    """Let editors know the rule as far as a pattern can say it, and the words to complete."""
+    by_pattern = {"type": "string", "pattern": pattern}
+    return WithJsonSchema({"anyOf": [{"enum": words}, by_pattern]} if words else by_pattern)
+
+
+_LEVEL = r"(?![$\s])[^/+#]*[^/+#\s]"
+_MODICON = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": 465536},
+            {"type": "string", "pattern": "^[0134][0-9]{4,5}$"},
+        ]
+    }
+)
+_STRING_TYPE = r"^string\(([1-9][0-9]?|1[0-9]{2}|2[0-3][0-9]|24[0-6])\)$"
+
 Text = Annotated[str, Field(min_length=1)]
-Level = Annotated[str, AfterValidator(_check_level)]
-Topic = Annotated[str, AfterValidator(_check_topic)]
-Source = Annotated[Text, AfterValidator(_check_source)]
-Type = Annotated[str, AfterValidator(_check_type)]
+Level = Annotated[str, AfterValidator(_check_level), _pattern(f"^{_LEVEL}$")]
+Topic = Annotated[str, AfterValidator(_check_topic), _pattern(f"^{_LEVEL}(/{_LEVEL})*$")]
+Source = Annotated[Text, AfterValidator(_check_source), _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
+Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *PLAIN_TYPES)]
 Number = int | float
-Factor = Annotated[Number, AfterValidator(_check_factor)]
+Factor = Annotated[
+    Number, AfterValidator(_check_factor), WithJsonSchema({"type": "number", "not": {"const": 0}})
+]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
 Plain = bool | int | float | str | None
+Tag = bool | int | float | Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ModbusDefaults:
-    """`defaults.modbus`: what a file's register blocks need not repeat."""
+    """`defaults.modbus`: what register blocks need not repeat."""
 
     to: Text | None = None
+    """The Modbus sink that the registers are on, by its name in gateway.yaml."""
     unit: UnitId | None = None
+    """Modbus unit id; 1 if it is not written anywhere."""
     table: RegisterTable | None = None
+    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
     order: ByteOrder | None = None
+    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -92,21 +115,31 @@ class ModbusKeys:
     """One register block: `register` is a 0-based PDU address, `modicon` a number such as 30001."""
 
     to: Text | None = None
+    """The Modbus sink that the register is on, by its name in gateway.yaml."""
     unit: UnitId | None = None
+    """Modbus unit id."""
     table: RegisterTable | None = None
+    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
     register: Address | None = None
-    modicon: int | str | None = None
+    """0-based PDU address; in a template relative to the asset's `base`. Or write `modicon`."""
+    modicon: Annotated[int | str, _MODICON] | None = None
+    """Address as a BMS shows it, such as 31001, which also says the table. Or write `register`."""
     type: Type | None = None
+    """How the value stands in the register; bit for coils, discrete inputs and single bits."""
     order: ByteOrder | None = None
+    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
     scale: Factor | None = None
+    """The register holds the value times this: 10 shows 21.5 as 215."""
     bit: Annotated[int, Field(ge=0, le=HIGHEST_BIT)] | None = None
+    """Position of the bit in the register, 0 is the lowest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttDefaults:
-    """`defaults.mqtt`: which MQTT sinks a file's points go to."""
+    """`defaults.mqtt`: which MQTT sinks points go to."""
 
     to: tuple[Text, ...]
+    """The MQTT sinks that the points go to, by their names in gateway.yaml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -114,7 +147,9 @@ class MqttKeys:
     """`mqtt` of a point: the sinks, and a whole topic in place of `<prefix>/<site>/<tag>/<point>`."""
 
     to: tuple[Text, ...] | None = None
+    """The MQTT sinks that the point goes to, by their names in gateway.yaml; all if not written."""
     topic: Topic | None = None
+    """A whole topic in place of <prefix>/<site>/<tag>/<point>."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -122,7 +157,9 @@ class CovKeys:
     """`cov` with its own longest silence."""
 
     delta: Annotated[Number, Field(ge=0)]
+    """Smaller changes are not sent."""
     every: Period | None = None
+    """A value is sent at least this often; half of `stale_after` if not written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -130,6 +167,7 @@ class OnStaleValue:
     """`on_stale: {value: X}`."""
 
     value: Plain
+    """What is shown in place of a value that is no longer fresh."""
 
 
 StaleAfter = Literal["never"] | Period
@@ -138,12 +176,16 @@ OnStaleKeys = Literal["hold", "sentinel"] | OnStaleValue
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Defaults:
-    """`defaults` of a file; they hold for that file's templates and single points."""
+    """`defaults` of a file hold for its templates and single points, those of a template for its points."""
 
     stale_after: StaleAfter | None = None
+    """A value is no longer fresh after this time without a reading; 90m if not written anywhere."""
     on_stale: OnStaleKeys | None = None
+    """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
     modbus: ModbusDefaults = Field(default_factory=ModbusDefaults)
+    """What the register blocks need not repeat."""
     mqtt: bool | MqttDefaults | None = None
+    """false: on no MQTT sink, unless a point says so; or which MQTT sinks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -151,19 +193,37 @@ class PointKeys:
     """A point of a template, or what one asset overrides of it."""
 
     source: Source | None = Field(default=None, alias="from")
+    """A telemetry key of the asset, a path such as $.data.object.x, or $age, $quality and the like."""
     unit: Text | None = None
+    """Unit of measure that is published. Any text, unless `source_unit` is converted to it."""
+    source_unit: Text | None = None
+    """The sensor's unit of measure where it is another one, such as degF; it is converted to `unit`."""
     gain: Factor | None = None
+    """The value is multiplied by this."""
     offset: Number | None = None
+    """This is added, after `gain`."""
     map: dict[str, Plain] | None = Field(default=None, min_length=1)
+    """What readings stand for: words, numbers or true/false on the left, values on the right."""
     range: Range | None = None
+    """[lowest, highest]; a value outside of it is of bad quality."""
     clamp: bool | None = None
+    """Outside of `range`, take its nearer end as a good value."""
     decimals: Annotated[int, Field(ge=0, le=9)] | None = None
+    """Round to so many decimals."""
     cov: Annotated[Number, Field(ge=0)] | CovKeys | None = None
+    """Deadband: smaller changes are not sent to event sinks such as MQTT."""
     stale_after: StaleAfter | None = None
+    """The value is no longer fresh after this time without a reading; never: it always is."""
     on_stale: OnStaleKeys | None = None
+    """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
     description: Text | None = None
+    """What the point is, for people."""
+    tags: dict[Text, Tag] | None = Field(default=None, min_length=1)
+    """What the point is, for programs, such as a Brick class or Haystack markers."""
     mqtt: bool | MqttKeys | None = None
+    """false: on no MQTT sink; or which sinks, and a topic of its own."""
     modbus: ModbusKeys | tuple[ModbusKeys, ...] | None = None
+    """The register that shows the point, or a list of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -171,8 +231,11 @@ class SinglePoint(PointKeys):
     """A free-standing point of one asset."""
 
     tag: Level
+    """The asset's name in the building; part of the topic."""
     point: Level
+    """The point's name; part of the topic."""
     asset: Text
+    """The asset's id in Infodeck."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -180,9 +243,13 @@ class Match:
     """What a template is made for: for the reader of the table."""
 
     asset_type: Text | None = None
+    """Id of the asset type in Infodeck."""
     model: Text | None = None
+    """The device's model."""
     manufacturer: Text | None = None
+    """Who makes the device."""
     name: Text | None = None
+    """The asset's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -190,8 +257,13 @@ class Template:
     """The points of one type of device; `stride` is how many registers each asset of it is given."""
 
     match: Match | None = None
+    """Which devices the template is made for."""
     stride: Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)] | None = None
+    """Registers kept for each asset."""
+    defaults: Defaults = Field(default_factory=Defaults)
+    """What the points of this template need not repeat; it wins over the file's `defaults`."""
     points: dict[Level, PointKeys] = Field(min_length=1)
+    """The points of each asset, by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -199,10 +271,15 @@ class AssetEntry:
     """One asset that uses a template; `base` is added to the template's registers."""
 
     id: Text
+    """The asset's id in Infodeck."""
     tag: Level
+    """The asset's name in the building; part of the topics."""
     use: Text
+    """The name of the template."""
     base: Address | None = None
+    """Added to the template's register addresses."""
     points: dict[str, PointKeys] = Field(default_factory=dict)
+    """What this asset has other than the template, by the names of points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -210,7 +287,9 @@ class Heartbeat:
     """A register that the gateway counts up, so that a controller sees a dead gateway."""
 
     every: Period
+    """How often it counts."""
     modbus: ModbusKeys | tuple[ModbusKeys, ...]
+    """The register that counts, or a list of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -218,6 +297,7 @@ class System:
     """The gateway's own points."""
 
     heartbeat: Heartbeat | None = None
+    """A register that counts up while the gateway runs, so that a controller sees when it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -225,7 +305,9 @@ class Given:
     """What a case starts from: readings of one asset, by telemetry key or `$.data.object…` path."""
 
     asset: Text
+    """The asset's id."""
     telemetry: dict[Text, Plain] = Field(min_length=1)
+    """Readings by telemetry key or path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -233,7 +315,9 @@ class Expected:
     """A point's value together with its quality."""
 
     value: Plain
+    """The value; null is no value."""
     quality: Literal["good", "bad"]
+    """Its quality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -241,12 +325,17 @@ class CaseEntry:
     """One check of the table by its author, run by `gateway test`."""
 
     given: Given
+    """What the case starts from."""
     expect: dict[str, Expected | Plain] = Field(min_length=1)
+    """Points as <tag>/<point>, each with its value, or with value and quality."""
+
+
+_SCHEMA = "gateway.points/1"
 
 
 def _check_schema(text: str) -> str:
-    if text != "gateway.points/1":
-        raise FieldError("this version reads gateway.points/1", value=text)
+    if text != _SCHEMA:
+        raise FieldError(f"this version reads {_SCHEMA}", value=text)
     return text
 
 
@@ -254,11 +343,33 @@ def _check_schema(text: str) -> str:
 class Table:
     """One file."""
 
-    schema: Annotated[str, AfterValidator(_check_schema)]
+    schema: Annotated[str, AfterValidator(_check_schema), WithJsonSchema({"const": _SCHEMA})]
+    """The version of this language."""
     site: Level
+    """The building; part of every topic of this file."""
     defaults: Defaults = Field(default_factory=Defaults)
+    """What the points of this file need not repeat."""
     templates: dict[Text, Template] = Field(default_factory=dict)
+    """The points of device types, by a name of your own."""
     assets: tuple[AssetEntry, ...] = ()
+    """The assets that use a template."""
     points: tuple[SinglePoint, ...] = ()
+    """Points of single assets, each with its own keys and absolute registers."""
     system: System = Field(default_factory=System)
+    """The gateway's own points."""
     cases: tuple[CaseEntry, ...] = ()
+    """Checks of this table that `gateway test` runs."""
+
+
+PARTS = Parts(
+    droppable=(
+        *((section, ANY) for section in ("templates", "assets", "points", "cases")),
+        *((section,) for section in ("templates", "assets", "points", "cases", "system", ANY)),
+        ("templates", ANY, "points", ANY),
+        ("defaults", "stale_after"),
+        ("defaults", "on_stale"),
+    ),
+    stand_ins={"site": "-"},
+    essential=("schema", "defaults"),
+)
+"""What can be left out of a table that has problems, so that the rest of it is checked all the same."""

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.draft import Draft, draft_point
-from gateway.mapping.merge import merge_point
+from gateway.mapping.merge import merge_defaults, merge_point
 from gateway.mapping.places import Layers, Place, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config.decode import Document
+    from gateway.mapping.gaps import Gaps
     from gateway.mapping.table import AssetEntry, Defaults, Table, Template
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
-    """A template with the drafts of its points, by their names."""
+    """A template with the drafts of its points, by their names; `defaults`: its own and its file's."""
 
     name: str
     template: Template
@@ -34,11 +35,12 @@ def compile_templates(
     compiled = []
     for name, template in table.templates.items():
         place = Place(document, ("templates", name))
+        defaults = merge_defaults(table.defaults, template.defaults)
         drafts = {
             point: draft_point(
                 keys,
                 Layers((Place(document, (*place.path, "points", point)),)),
-                defaults=table.defaults,
+                defaults=defaults,
                 sinks=sinks,
                 is_relative=True,
             )
@@ -46,12 +48,12 @@ def compile_templates(
         }
         for draft in drafts.values():
             _check_stride(draft, template.stride)
-        compiled.append(CompiledTemplate(name, template, place, table.defaults, drafts))
+        compiled.append(CompiledTemplate(name, template, place, defaults, drafts))
     return compiled
 
 
 def drafts_for(
-    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: Mapping[str, str]
+    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: Mapping[str, str], gaps: Gaps
 ) -> dict[str, Draft]:
     """Return the drafts of one asset: the template's own, except where the asset overrides something."""
     if not entry.points:
@@ -60,7 +62,8 @@ def drafts_for(
     for name, override in entry.points.items():
         point = used.template.points.get(name)
         if point is None:
-            place.report(unknown("point", name, drafts) + f" (template {used.name})", "points", name)
+            if (used.name, name) not in gaps.template_points:
+                place.report(unknown("point", name, drafts) + f" (template {used.name})", "points", name)
             continue
         own = Place(place.document, (*place.path, "points", name))
         layers = Layers((own, drafts[name].layers.bottom))

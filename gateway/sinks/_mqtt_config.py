@@ -6,7 +6,7 @@ from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
@@ -61,24 +61,43 @@ def _unquoted_five(value: object) -> object:
     )  # YAML reads 5 as a number, 3.1.1 as text
 
 
+_URL = WithJsonSchema({"type": "string", "pattern": "^mqtts?://[^/@?#]+/?$"})
+_PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/[^/+#]+)*$"})
+_PROTOCOL = WithJsonSchema({"enum": [5, "5", "3.1.1"]})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig:
     """One broker. `history`: whether readings that are not the newest go to `<topic>/$history`."""
 
     type: Literal["mqtt"]
-    url: Annotated[BrokerUrl, BeforeValidator(parse_broker_url)]
-    prefix: Annotated[str, AfterValidator(_check_prefix)] = "gw/v1"
-    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_unquoted_five)] = "5"
+    """An MQTT broker."""
+    url: Annotated[BrokerUrl, BeforeValidator(parse_broker_url), _URL]
+    """The broker: mqtt://host:1883, or mqtts://host:8883 for TLS."""
+    prefix: Annotated[str, AfterValidator(_check_prefix), _PREFIX] = "gw/v1"
+    """What every topic begins with."""
+    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_unquoted_five), _PROTOCOL] = "5"
+    """Version of MQTT."""
     payload: Literal["json", "value"] = "json"
+    """json: value, unit, quality and time; value: the bare value."""
     history: bool = True
+    """Whether readings that are not the newest go to <topic>/$history."""
     client_id: Annotated[str, Field(min_length=1)] | None = None
+    """How the broker knows this gateway; made from its name if not written."""
     user: str | None = None
+    """The user that the broker knows."""
     password: SecretReference | None = None
+    """Where the user's password is."""
     ca: RelativePath | None = None
+    """PEM file with the certificates to trust; the system's if not written."""
     certificate: RelativePath | None = None
+    """PEM file with the client certificate."""
     key: RelativePath | None = None
+    """PEM file with the client certificate's key."""
     keepalive: Annotated[Duration, Field(ge=1, le=65535)] = 30.0
+    """How often a sign of life is sent; 1s to 65535s."""
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 20
+    """How many messages may wait for the broker's acknowledgement."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

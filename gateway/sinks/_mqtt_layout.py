@@ -24,6 +24,7 @@ _AT_ONCE = 50  # topics announced before live values have their turn
 
 _log = structlog.get_logger()
 
+_described = attrgetter("asset", "tag", "point", "description", "unit_of_measure", "tags")
 _meaning = attrgetter("asset", "source", "unit_of_measure", "conversion", "on_stale", "cov")
 
 
@@ -68,7 +69,7 @@ class Change:
         kept = []
         for topic, outlet in new.by_topic.items():
             before = old.by_topic.get(topic)
-            if before is None or before.meta() != outlet.meta():
+            if before is None or _described(before.point) != _described(outlet.point):
                 topics.append(topic)
             if (
                 outlet.point.cov is not None

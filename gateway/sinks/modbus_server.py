@@ -56,10 +56,15 @@ class ModbusServerConfig:
     """
 
     type: Literal["modbus_server"]
+    """A Modbus TCP server, which controllers poll."""
     listen: Address
+    """Where the controllers connect; the usual port is 502."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks whose clients may connect; others are dropped."""
     max_connections: Annotated[int, Field(ge=1)] = 64
+    """Clients at the same time."""
     idle_timeout: Duration = 600.0
+    """A client that asks nothing for so long is dropped."""
 
 
 class ModbusServerSink:
@@ -127,13 +132,13 @@ class ModbusServerSink:
         """Lay out the registers of another point table, filled with what it knows."""
         image = self._lay_out(points, latest)
 
-        def adopt(news: Iterable[Update]) -> None:
-            nonlocal image
+        replaced = self._image
+
+        def adopt(news: Iterable[Update]) -> list[object]:
             image.write(news)
-            replaced = self._image
             self._points, self._latest = points, latest
             self._show(image)
-            image = replaced  # freed together with this function
+            return replaced.pieces()
 
         return adopt
 
@@ -236,6 +241,10 @@ class _Image:
         if len(self._tables) == 1:
             (only,) = self._tables.values()
             self._tables.update((unit, only) for unit in _DEVICE_ITSELF)
+
+    def pieces(self) -> list[object]:
+        """Return all that this is made of, to be dropped one by one."""
+        return list(self._cells.values())
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
         """Write the updates' plain values; return those that a register cannot hold, by register."""

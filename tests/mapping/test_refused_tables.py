@@ -56,7 +56,7 @@ assets:
             "assets[1].points.B.modbus.register: ends at register 4, beyond the template's stride of 4 (4)",
         ),
         (
-            "id: two, tag: X2, use: t, base: 4, points: {B: {range: [-40000, 0]}}",
+            "id: two, tag: X2, use: t, base: 4, points: {B: {range: [-40000, 0], clamp: true}}",
             "assets[1].points.B.range[0]: does not fit its register: -40000 is beyond int16",
         ),
         (
@@ -138,6 +138,14 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
             "defaults.mqtt.to[0]: this sink is",
         ),
         (
+            f"{HEAD}templates: {{t: {{defaults: {{modbus: {{to: rgs}}}}, points: {{A: {{from: a}}}}}}}}\n",
+            "a.yaml:4:41: templates.t.defaults.modbus.to: there is no sink of this name, did you mean",
+        ),
+        (
+            f"{HEAD}templates: {{t: {{defaults: {{cov: 1}}, points: {{A: {{from: a}}}}}}}}\n",
+            "templates.t.defaults.cov: unknown key; known here: ",
+        ),
+        (
             f"{HEAD}templates: {{t: {{points: {{A: {{unit: V}}}}}}}}\n",
             "templates.t.points.A.from: this key is required",
         ),
@@ -166,21 +174,6 @@ def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: 
     assert point_map is None
     assert len(problems) == 1
     assert problem in problems[0]
-
-
-def test_thirty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
-    """Nobody mends a table one message at a time: thirty mistakes are thirty lines, in reading order."""
-    table = table_of_points(
-        *(
-            f"tag: X, point: P{index}, modbus: {{register: {index}, type: int16, order: CDAB}}"
-            for index in range(10)
-        ),
-        *(f"tag: X, point: Q{index}, clamp: true" for index in range(10)),
-        *(f"tag: X, point: R{index}, mqtt: {{to: [nobody]}}" for index in range(10)),
-    )
-    _, problems = load_tables(tmp_path, table)
-    assert len(problems) == 30
-    assert [int(problem.split(":")[1]) for problem in problems] == list(range(5, 35))
 
 
 def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:

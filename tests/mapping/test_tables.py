@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
@@ -150,6 +151,18 @@ def test_register_blocks_say_where_and_how(tmp_path: Path, keys: str, register: 
         ("mqtt: {to: [bms]}", "mqtt", Mqtt(frozenset({"bms"}))),
         ("mqtt: {topic: plant/x}", "mqtt", Mqtt(None, "plant/x")),
         ("description: Supply air", "description", "Supply air"),
+        ("unit: degC", "tags", None),
+        (
+            "tags: {brick: Zone_Air_Temperature_Sensor, haystack: [zone, air], floor: 3, vav: true, k: 1.5}",
+            "tags",
+            {
+                "brick": "Zone_Air_Temperature_Sensor",
+                "haystack": ("zone", "air"),
+                "floor": 3,
+                "vav": True,
+                "k": 1.5,
+            },
+        ),
     ],
 )
 def test_point_keys_reach_the_point(tmp_path: Path, keys: str, name: str, expected: object) -> None:
@@ -218,6 +231,64 @@ assets:
     assert b.registers == (Register("regs", 1, RegisterTable.HOLDING, 6, "int16", 1),)
     assert [(register.address, register.unit) for register in c.registers] == [(105, 1), (106, 2)]
     assert c.mqtt is None
+
+
+def test_defaults_of_a_template_win_over_the_file(tmp_path: Path) -> None:
+    """What is written closest to the point holds: asset, point, template, file; register keys one by one."""
+    table = """\
+schema: gateway.points/1
+site: hq
+defaults:
+  {stale_after: 1h, on_stale: hold, mqtt: false, modbus: {to: regs, unit: 3, table: holding, order: CDAB}}
+templates:
+  t:
+    defaults: {stale_after: never, on_stale: {value: -1}, mqtt: {to: [bms]}, modbus: {unit: 7, order: ABCD}}
+    points:
+      A: {from: a, modbus: {register: 0, type: int32}}
+      B:
+        from: b
+        stale_after: 2h
+        on_stale: sentinel
+        mqtt: false
+        modbus: {register: 2, type: int32, unit: 8}
+  u: {points: {A: {from: a, modbus: {register: 0, type: int32}}}}
+assets:
+  - {id: x, tag: X, use: t, base: 0}
+  - {id: y, tag: Y, use: t, base: 10, points: {A: {stale_after: 3h, modbus: {unit: 9}}}}
+  - {id: z, tag: Z, use: u, base: 20}
+"""
+    by_name = load_good_tables(tmp_path, table).by_name
+
+    def facts(name: str) -> tuple[object, ...]:
+        point = by_name[name]
+        (register,) = point.registers
+        hours = point.stale_after_ms and point.stale_after_ms / 3_600_000
+        return hours, point.on_stale.policy, point.mqtt, register.unit, register.table, register.order
+
+    on_bms, holding = Mqtt(frozenset({"bms"})), RegisterTable.HOLDING
+    assert facts("X/A") == (None, StalePolicy.VALUE, on_bms, 7, holding, ByteOrder.ABCD)
+    assert facts("X/B") == (2, StalePolicy.SENTINEL, None, 8, holding, ByteOrder.ABCD)
+    assert facts("Y/A") == (3, StalePolicy.VALUE, on_bms, 9, holding, ByteOrder.ABCD)
+    assert facts("Z/A") == (1, StalePolicy.HOLD, None, 3, holding, ByteOrder.CDAB)
+
+
+def test_tags_of_an_asset_are_laid_over_those_of_the_template(tmp_path: Path) -> None:
+    """An override adds or replaces the tags that it names, also on points that the gateway makes itself."""
+    table = f"""{HEAD}
+templates:
+  t:
+    points:
+      A: {{from: a, tags: {{brick: Temperature_Sensor, haystack: [zone, temp]}}}}
+      B: {{from: $age, tags: {{brick: Age}}}}
+assets:
+  - {{id: x, tag: X, use: t}}
+  - {{id: y, tag: Y, use: t, points: {{A: {{tags: {{haystack: [x], fan: 2}}}}, B: {{tags: {{brick: No}}}}}}}}
+"""
+    by_name = load_good_tables(tmp_path, table).by_name
+    assert by_name["X/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("zone", "temp")}
+    assert by_name["Y/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("x",), "fan": 2}
+    assert by_name["Y/B"].tags == {"brick": "No"}
+    assert orjson.loads(orjson.dumps(by_name["Y/A"].tags))["haystack"] == ["x"]
 
 
 def test_files_share_templates_and_assets(tmp_path: Path) -> None:

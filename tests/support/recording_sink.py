@@ -75,8 +75,9 @@ class RecordingSink:
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Remember what comes with another point table; updates of all points are taken as before."""
 
-        def adopt(news: Iterable[Update]) -> None:
+        def adopt(news: Iterable[Update]) -> list[object]:
             self._receiver.adopted.append((points, latest, list(news)))
+            return []
 
         return adopt
 

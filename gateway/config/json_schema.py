@@ -1,0 +1,114 @@
+"""A file's shape as JSON Schema, so that editors complete and explain keys while a file is written.
+
+What a key is for is said once, in the text below its field, and read from the source: nothing of
+this is done while the gateway runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from gateway.config.scalars import DURATION_PATTERN, SIZE_PATTERN, HostPort, duration_text, size_text
+
+_DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest one that all common editors know
+_WORDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "prefixItems": "items",
+}
+_COUNTS = {
+    "array": {"minLength": "minItems", "maxLength": "maxItems"},
+    "object": {"minLength": "minProperties", "maxLength": "maxProperties"},
+}
+
+
+_BY_NAME = frozenset({"properties", "patternProperties", "$defs"})
+_LEFT_OUT = frozenset({"discriminator", "title"})
+
+
+def json_schema(shape: type, *, title: str) -> dict[str, Any]:
+    """Return a shape's JSON Schema. It takes all that the decoder takes.
+
+    And more: rules about several keys, and those that no pattern can say, are the decoder's alone.
+    """
+    schema = TypeAdapter(shape).json_schema(schema_generator=_Generator)
+    return {"$schema": _DIALECT, "title": title, **_tidied(schema)}
+
+
+def key_texts(shape: type) -> dict[str, str]:
+    """Return the text below each field of a dataclass, by the field's name; inherited fields included."""
+    texts: dict[str, str] = {}
+    for part in reversed(inspect.getmro(shape)):
+        if part is object:
+            continue
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        body = definition.body if isinstance(definition, ast.ClassDef) else []
+        for field, below in pairwise(body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(name)),
+                    ast.Expr(ast.Constant(str(text))),
+                ):
+                    texts[name] = inspect.cleandoc(text)
+    return texts
+
+
+class _Generator(GenerateJsonSchema):
+    """Pydantic's generator, with the keys explained."""
+
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        made = super().dataclass_schema(schema)
+        made.pop("description", None)  # of the class, for readers of our code
+        texts = key_texts(schema["cls"])
+        fields = getattr(schema["cls"], "__pydantic_fields__", {})
+        for name, text in texts.items():
+            key = fields[name].alias or name
+            made["properties"][key]["description"] = text
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False  # a key is its own title
+
+    def encode_default(self, dft: Any) -> Any:
+        return str(dft) if isinstance(dft, HostPort) else super().encode_default(dft)
+
+
+def _tidied(node: Any) -> Any:
+    """Make what pydantic writes plain draft 7, with defaults as a user writes them."""
+    if isinstance(node, list):
+        return [_tidied(inner) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    words = _WORDS | _COUNTS.get(str(node.get("type")), {})
+    tidied: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in _BY_NAME:  # what it holds are users' keys or our classes, and not words of JSON Schema
+            tidied[key] = {name: _tidied(inner) for name, inner in value.items()}
+        elif key not in _LEFT_OUT:
+            tidied[str(words.get(key, key))] = value if key == "default" else _tidied(value)
+    for definition in tidied.get("$defs", {}).values():
+        definition.pop("description", None)  # it is for readers of our code
+    if "patternProperties" in tidied:
+        tidied.setdefault("additionalProperties", False)
+    return _with_default(tidied)
+
+
+def _with_default(node: dict[str, Any]) -> dict[str, Any]:
+    default, pattern = node.get("default"), node.get("pattern")
+    if default is None:
+        node.pop("default", None)  # not written is the default
+    elif pattern == DURATION_PATTERN:
+        node["default"] = duration_text(default)
+    elif pattern == SIZE_PATTERN:
+        node["default"] = size_text(default)
+    return node
