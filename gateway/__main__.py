@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, points, run, send, test
+from gateway.cli import check, demo, lock, points, run, send, test
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ COMMANDS: dict[str, ModuleType] = {
     "check": check,
     "test": test,
     "points": points,
+    "lock": lock,
     "send": send,
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,10 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 def read(config: Path) -> Loaded:
     """Read settings and tables; the tables are checked wherever the settings name usable sinks."""
     document = load_settings(config)
-    found = _tables_of(document)
+    found = locate_tables(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    folder, sinks = found
-    prefixes = {} if document.value is None else mqtt_prefixes(document.value)
-    tables = load_point_map(folder, sinks, prefixes=prefixes)
+    tables = load_point_map(found.folder, found.sinks, prefixes=found.prefixes, snapshot=found.snapshot)
     return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
 
 
@@ -68,12 +67,15 @@ def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
 def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:
     settings = loaded.settings.value
     if loaded.problems or settings is None or loaded.point_map is None:
-        print(*loaded.problems, sep="\n", file=sys.stderr)
-        count = len(loaded.problems)
-        raise CommandError(
-            f"{count} problem{'' if count == 1 else 's'} in {loaded.settings.file} and its point tables"
-        )
+        raise refusal(loaded.problems, loaded.settings.file)
     return settings, loaded.point_map
+
+
+def refusal(problems: list[Problem], config: Path) -> CommandError:
+    """Print every problem, and return the error that counts them."""
+    print(*problems, sep="\n", file=sys.stderr)
+    count = len(problems)
+    return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and its point tables")
 
 
 def mqtt_prefixes(settings: Settings) -> dict[str, str]:
@@ -81,18 +83,35 @@ def mqtt_prefixes(settings: Settings) -> dict[str, str]:
     return {name: sink.prefix for name, sink in settings.sinks.items() if isinstance(sink, MqttConfig)}
 
 
-def _tables_of(document: Document[Settings]) -> tuple[Path, dict[str, str]] | None:
-    """Return the folder of the tables and each sink's type, as written where the settings have problems.
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Where the point tables are and what they are compiled with, see `load_point_map`."""
+
+    folder: Path
+    sinks: dict[str, str]
+    prefixes: dict[str, str]
+    snapshot: AssetSnapshot | None
+
+
+def locate_tables(document: Document[Settings]) -> Tables | None:
+    """Return where the tables are, and each sink's type as written where the settings have problems.
 
     None where the sinks are not even named: then every point would seem to be wrong.
     """
     settings = document.value
     if settings is not None:
-        return settings.mappings, {name: sink.type for name, sink in settings.sinks.items()}
-    written, sinks = document.written(["mappings"]), document.written(["sinks"])
+        sinks = {name: sink.type for name, sink in settings.sinks.items()}
+        return Tables(settings.mappings, sinks, mqtt_prefixes(settings), known_assets(settings))
+    written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {
-        name: document.written(["sinks", name, "type"]) for name in (sinks if isinstance(sinks, dict) else ())
+        name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
     }
     is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
-    return (folder, types) if is_known else None
+    return Tables(folder, types, {}, None) if is_known else None
+
+
+def known_assets(settings: Settings) -> AssetSnapshot | None:
+    """Return what the gateway last heard of assets from Infodeck's API; None where it never asked."""
+    del settings  # the journal does not keep it yet
+    return None

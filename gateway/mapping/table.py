@@ -15,16 +15,15 @@ from gateway.config.decode import STRICT, FieldError
 from gateway.config.rules import Period
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, parse_type
+from gateway.mapping.tags import NOT_IN_LEVELS, check_pattern
 from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
-
-_NOT_IN_LEVELS = "/+#"
 
 
 def _check_level(text: str) -> str:
     """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
     if not text or text != text.strip() or not text.isprintable():
         raise ValueError("needs printable characters, without spaces around them")
-    if text[0] == "$" or any(character in text for character in _NOT_IN_LEVELS):
+    if text[0] == "$" or any(character in text for character in NOT_IN_LEVELS):
         raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
     return text
 
@@ -64,6 +63,12 @@ def _check_range(limits: tuple[int | float, int | float]) -> tuple[int | float, 
     return limits
 
 
+def _check_reserve(registers: tuple[int, int]) -> tuple[int, int]:
+    if registers[0] > registers[1]:
+        raise ValueError(f"is [first, last], but {registers[0]} is more than {registers[1]}")
+    return registers
+
+
 Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[str, AfterValidator(_check_level)]
 Topic = Annotated[str, AfterValidator(_check_topic)]
@@ -75,6 +80,9 @@ Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
 Plain = bool | int | float | str | None
 Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
+Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
+Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
+TagPattern = Annotated[Text, AfterValidator(check_pattern)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -177,7 +185,7 @@ class SinglePoint(PointKeys):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Match:
-    """What a template is made for: for the reader of the table."""
+    """What a template is made for. All that is written must hold; `name` is a pattern such as "IAQ *"."""
 
     asset_type: Text | None = None
     model: Text | None = None
@@ -187,16 +195,26 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Template:
-    """The points of one type of device; `stride` is how many registers each asset of it is given."""
+    """The points of one type of device; `stride` is how many registers each asset of it is given.
+
+    `reserve` is the first and last register kept for assets without base. With `auto`, every asset that
+    Infodeck knows and `match` fits gets the points under a tag made by the pattern `tag`.
+    """
 
     match: Match | None = None
-    stride: Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)] | None = None
+    auto: bool = False
+    tag: TagPattern | None = None
+    stride: Stride | None = None
+    reserve: Reserve | None = None
     points: dict[Level, PointKeys] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AssetEntry:
-    """One asset that uses a template; `base` is added to the template's registers."""
+    """One asset that uses a template; `base` is added to the template's registers.
+
+    Without `base` it has the base of its slot in registers.lock.
+    """
 
     id: Text
     tag: Level
