@@ -60,7 +60,8 @@ def wished_tag(pattern: str, asset: KnownAsset) -> str:
         "model": (asset.model or "").strip(),
     }
     text = _as_level(pattern.format_map(values))
-    if not all(values.values()):  # a separator beside nothing would look odd
+    if any(not value and f"{{{field}}}" in pattern for field, value in values.items()):
+        # a separator beside nothing would look odd
         text = text.strip(" -_.")
     return text or _as_level(asset.id) or "-"
 
