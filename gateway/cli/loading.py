@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import CommandError
+from gateway.errors import CommandError, GatewayError
+from gateway.journal.lookup import read_snapshot
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 from gateway.sinks.mqtt import MqttConfig
@@ -49,7 +50,8 @@ def read(config: Path) -> Loaded:
     if found is None:
         return Loaded(document, None, document.problems, [])
     tables = load_point_map(found.folder, found.sinks, prefixes=found.prefixes, snapshot=found.snapshot)
-    return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
+    problems, warnings = [*document.problems, *tables.problems], [*found.warnings, *tables.warnings]
+    return Loaded(document, tables.point_map, problems, warnings)
 
 
 def load(config: Path) -> tuple[Settings, PointMap]:
@@ -85,12 +87,16 @@ def mqtt_prefixes(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Where the point tables are and what they are compiled with, see `load_point_map`."""
+    """Where the point tables are and what they are compiled with, see `load_point_map`.
+
+    `snapshot`: what the gateway last heard of assets from Infodeck's API, None where it never asked.
+    """
 
     folder: Path
     sinks: dict[str, str]
     prefixes: dict[str, str]
     snapshot: AssetSnapshot | None
+    warnings: list[Problem]
 
 
 def locate_tables(document: Document[Settings]) -> Tables | None:
@@ -101,17 +107,23 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
     settings = document.value
     if settings is not None:
         sinks = {name: sink.type for name, sink in settings.sinks.items()}
-        return Tables(settings.mappings, sinks, mqtt_prefixes(settings), known_assets(settings))
+        snapshot, warnings = _known_assets(document, settings)
+        return Tables(settings.mappings, sinks, mqtt_prefixes(settings), snapshot, warnings)
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {
         name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
     }
     is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
-    return Tables(folder, types, {}, None) if is_known else None
+    return Tables(folder, types, {}, None, []) if is_known else None
 
 
-def known_assets(settings: Settings) -> AssetSnapshot | None:
-    """Return what the gateway last heard of assets from Infodeck's API; None where it never asked."""
-    del settings  # the journal does not keep it yet
-    return None
+def _known_assets(
+    document: Document[Settings], settings: Settings
+) -> tuple[AssetSnapshot | None, list[Problem]]:
+    """Look into the journal; one that can't be read stops nobody who asks for something else."""
+    try:
+        return read_snapshot(settings.journal.path), []
+    except GatewayError as error:
+        message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
+        return None, [document.problem(("journal", "url"), message)]

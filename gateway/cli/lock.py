@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     if found is None:
         raise refusal(document.problems, document.file)
     assignment = assign_slots(found.folder, found.sinks, prefixes=found.prefixes, snapshot=found.snapshot)
-    for warning in assignment.warnings:
+    for warning in [*found.warnings, *assignment.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:
         raise refusal([*document.problems, *assignment.problems], document.file)

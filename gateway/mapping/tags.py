@@ -62,7 +62,7 @@ def wished_tag(pattern: str, asset: KnownAsset) -> str:
     text = _as_level(pattern.format_map(values))
     if any(not value and f"{{{field}}}" in pattern for field, value in values.items()):
         # a separator beside nothing would look odd
-        text = text.strip(" -_.")
+        text = _as_level(text.strip(" -_."))
     return text or _as_level(asset.id) or "-"
 
 
