@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot, KnownAsset
 
 _DEFAULT_TAG = "{name}"
-_MOST_SUGGESTIONS = 20  # comparing names takes time, and whoever has that many of them has another problem
+_MOST_STRANGERS = 20  # whoever has more of them has another problem, and comparing ids takes time
 _MOST_COMPARED = 200
 
 
@@ -153,14 +153,17 @@ def _matching(
 def warn_of_strangers(
     assets: Mapping[str, Place], singles: Mapping[str, Place], snapshot: AssetSnapshot
 ) -> None:
-    """Warn of every id in the tables that Infodeck does not know. Both: the first place of each id."""
+    """Warn of ids in the tables that Infodeck does not know. Both: the first place of each id."""
     asked = datetime.fromtimestamp(snapshot.at_ms / 1000, UTC)
     places = [(asset, place, "id") for asset, place in assets.items()]
     places += [(asset, place, "asset") for asset, place in singles.items() if asset not in assets]
     strangers = [one for one in places if one[0] not in snapshot.assets]
-    for number, (asset, place, key) in enumerate(strangers):
-        close = _close(asset, snapshot.assets) if number < _MOST_SUGGESTIONS else None
+    more = len(strangers) - _MOST_STRANGERS
+    for number, (asset, place, key) in enumerate(strangers[:_MOST_STRANGERS], start=1):
+        close = _close(asset, snapshot.assets)
         hint = f"; did you mean `{close}`?" if close else ""
+        if more > 0 and number == _MOST_STRANGERS:
+            hint += f"; nor are {more} more of these tables there: is it the right organization?"
         place.warn(f"no asset of this id in Infodeck as of {asked:%Y-%m-%d %H:%M} UTC{hint}", key)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from os.path import lexists
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import AfterValidator
@@ -116,7 +117,7 @@ class Slots:
 def read_slots(folder: Path) -> Slots:
     """Read a folder's registers.lock. Never raises for what it contains: see `Slots.document`."""
     file = folder / LOCK_NAME
-    return Slots(read_document(file, LockFile) if file.exists() else None)
+    return Slots(read_document(file, LockFile) if lexists(file) else None)  # a dead link is a problem
 
 
 def misfit(slot: Slot, *, template: str, footprint: Footprint) -> tuple[str, str] | None:

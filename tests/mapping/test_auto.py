@@ -206,6 +206,14 @@ def test_assets_that_infodeck_does_not_know_are_warned_of(tmp_path: Path) -> Non
     ]
 
 
+def test_many_unknown_assets_are_told_shortly(tmp_path: Path) -> None:
+    """With the key of another organization nothing is known; that is one mistake, not a thousand."""
+    points = "".join(f"  - {{tag: P, point: X{n}, asset: ast-{n}, from: x}}\n" for n in range(30))
+    found = load(tmp_path, f"{HEAD}points:\n{points}", snapshot=known())
+    assert len(found.warnings) == 20
+    assert "UTC; nor are 10 more of these tables there: is it the right organization?" in found.warnings[-1]
+
+
 def test_a_listed_asset_of_another_type_is_warned_of(tmp_path: Path) -> None:
     """What the template is made for is compared with what the API says, where it says something."""
     table = TEMPLATE.replace("    auto: true\n", "").replace("at-iaq}", "at-iaq, model: AM319}")

@@ -215,6 +215,14 @@ def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path
     assert (found.problems, found.bases()) == ([], {"one": 0, "two": 8})
 
 
+def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
+    """A lock file that ought to be there is not taken for none."""
+    (tmp_path / "registers.lock").symlink_to(tmp_path / "nowhere")
+    assert load(tmp_path, TEMPLATE).problems == [
+        "registers.lock:1:1: cannot be read: No such file or directory"
+    ]
+
+
 def test_a_broken_lock_file_is_one_problem(tmp_path: Path) -> None:
     """Assets without base are not all reported while their slots cannot be read."""
     table = TEMPLATE + "  - {id: two, tag: X2, use: iaq}\n"

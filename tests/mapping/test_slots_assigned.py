@@ -154,6 +154,20 @@ def test_a_slot_in_the_reserve_of_another_template_is_refused(tmp_path: Path) ->
     )
 
 
+def test_a_reserve_is_kept_across_files(tmp_path: Path) -> None:
+    """Assets, single points and the heartbeat of other files are told with both places."""
+    other = f"{HEAD}templates:\n{template('co2')}{assets('b co2 28')}points:\n"
+    other += "  - {tag: Y, point: P, asset: y, from: t, modbus: {modicon: 30011, type: int16}}\n"
+    other += "system: {heartbeat: {every: 1s, modbus: {register: 12, type: uint16}}}\n"
+    problems = load(tmp_path, RESERVED, other).problems
+    assert [problem.split(": input")[0] for problem in problems] == [
+        "b.yaml:11:39: assets[0].base",
+        "b.yaml:13:51: points[0].modbus",
+        "b.yaml:14:41: system.heartbeat.modbus",
+    ]
+    assert all("is inside the reserve of the template iaq at a.yaml:7:14" in problem for problem in problems)
+
+
 def test_lines_and_comments_stay_as_they_are(tmp_path: Path) -> None:
     """New lines go between the old ones by base; notes of the user stay above what they are about."""
     lock = """    # the lobby
