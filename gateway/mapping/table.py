@@ -203,9 +203,12 @@ class Template:
 
     match: Match | None = None
     auto: bool = False
+    """Take every asset that Infodeck knows, that `match` fits and that no table names."""
     tag: TagPattern | None = None
+    """The tag of such an asset, made of {name}, {id}, {location} and {model}; "{name}" if not written."""
     stride: Stride | None = None
     reserve: Reserve | None = None
+    """[first, last]: registers kept for assets of this template without `base`."""
     points: dict[Level, PointKeys] = Field(min_length=1)
 
 
