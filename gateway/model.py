@@ -329,9 +329,16 @@ class Notes:
     kept_through: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
+    snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.kept_through or self.dead_letters or self.unmapped)
+        return bool(
+            self.cursors
+            or self.kept_through
+            or self.dead_letters
+            or self.unmapped
+            or self.snapshot is not None
+        )
 
     def add(self, later: Notes) -> None:
         """Take over what `later` says."""
@@ -339,6 +346,7 @@ class Notes:
         self.kept.update(later.kept)
         self.kept_through = max(self.kept_through, later.kept_through)
         self.dead_letters.extend(later.dead_letters)
+        self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

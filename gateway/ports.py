@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from gateway.model import Event, KeptValue, Notes, Point, Record, Update
+    from gateway.model import AssetSnapshot, Event, KeptValue, Notes, Point, Record, Update
 
 
 class PointSource(Protocol):
@@ -65,6 +65,9 @@ class Journal(Protocol):
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` soon, all of them or none; after a crash, they may be missing."""

@@ -59,6 +59,16 @@ class SinkStatus:
 
 
 @dataclass(slots=True)
+class ReconcileStatus:
+    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones."""
+
+    state: str = "off"
+    assets: int = 0
+    last_success_ms: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """The whole of it."""
 
@@ -69,6 +79,7 @@ class Status:
     mapping: MappingStatus = field(default_factory=MappingStatus)
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
+    reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""

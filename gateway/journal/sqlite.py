@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import Event, KeptValue, Record
+    from gateway.model import AssetSnapshot, Event, KeptValue, Record
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -139,6 +139,10 @@ class SqliteJournal:
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""
         return self._kept
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets known at the last stop."""
+        return self._snapshot
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
@@ -271,6 +275,7 @@ class SqliteJournal:
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
+            self._snapshot = self._store.snapshot()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import GatewayError, JournalError
+from gateway.journal import assets
 from gateway.model import Event, KeptValue, Quality, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Notes
+    from gateway.model import AssetSnapshot, Notes
 
-_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
@@ -80,6 +81,15 @@ class Outcome:
     error: JournalError | None = None
 
 
+def check_layout(path: Path, version: int) -> None:
+    """Raise GatewayError where the file's layout is not known yet."""
+    if version > SCHEMA_VERSION:
+        raise GatewayError(
+            f"{path}: written by a newer gateway (layout {version}, this one knows"
+            f" {SCHEMA_VERSION}); install that version again"
+        )
+
+
 class Store:
     """One open journal file."""
 
@@ -106,13 +116,10 @@ class Store:
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
-        if version > _SCHEMA_VERSION:
-            raise GatewayError(
-                f"{self._path}: written by a newer gateway (layout {version}, this one knows"
-                f" {_SCHEMA_VERSION}); install that version again"
-            )
-        if version == 0:
-            self._database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        check_layout(self._path, version)
+        if version < SCHEMA_VERSION:
+            tables = (_SCHEMA if version == 0 else "") + assets.TABLE
+            self._database.executescript(f"BEGIN;{tables}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
         self._page_bytes = self._number("PRAGMA page_size")
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
@@ -137,6 +144,8 @@ class Store:
             records = self._insert(events) if events else ()
             if notes:
                 self._write_notes(notes)
+        if notes.snapshot is not None:
+            assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
@@ -204,6 +213,10 @@ class Store:
             for point, value, last_good, quality, time_ms, seq, event_id in rows
         ]
         return values, self._number("SELECT seq FROM cursors WHERE sink = ?", _KEPT_THROUGH)
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that are kept, None where there never were any."""
+        return assets.read(self._database)
 
     def used_bytes(self) -> int:
         """Return the bytes in use in the file, free pages left out."""
