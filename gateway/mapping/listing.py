@@ -118,7 +118,7 @@ def _identity(point: Point, prefixes: Mapping[str, str]) -> Row:
 def _treatment(point: Point) -> Row:
     conversion, cov, limits = point.conversion, point.cov, point.conversion.range
     row: Row = {
-        "source_unit": getattr(conversion, "source_unit", None),
+        "source_unit": conversion.source_unit,
         "gain": None if conversion.gain == 1 else conversion.gain,
         "offset": conversion.offset or None,
         "map": conversion.map,
