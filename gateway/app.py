@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,7 +18,7 @@ from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.watch import watch_tables
-from gateway.errors import GatewayError, JournalError
+from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
@@ -27,11 +27,11 @@ from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
 from gateway.web.intake import Intake
+from gateway.web.listening import answers, listen, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from gateway.config.scalars import HostPort
     from gateway.config.secrets import Secret
     from gateway.delivery.reload import TableFiles
     from gateway.mapping.plan import PointMap
@@ -46,7 +46,7 @@ _DRAIN_WITHIN_S = 5.0
 _CLOSE_WITHIN_S = 5.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
-_BACKLOG = 1024
+_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
 
 
 def now_ms() -> int:
@@ -61,6 +61,11 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
+
+
+def _descriptions(snapshot: AssetSnapshot) -> list[tuple[object, ...]]:
+    """Return what point tables can depend on; whether devices are connected is not part of it."""
+    return [_described(asset) for asset in snapshot.assets.values()]
 
 
 class App:
@@ -180,7 +185,11 @@ class App:
         )
 
     def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
-        self.snapshot = snapshot
+        """Remember it, and compile the tables anew where it says something else of any asset."""
+        before, self.snapshot = self.snapshot, snapshot
+        is_news = before is None or _descriptions(before) != _descriptions(snapshot)
+        if self._reloader is not None and is_news:
+            self._reloader.request()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
@@ -229,27 +238,15 @@ class App:
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
-            await stack.enter_async_context(_listen("admin.listen", settings.admin.listen, admin.server))
+            await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
+            tls = settings.intake.tls
+            context = tls_context(tls.certificate, tls.key) if tls is not None else None
             await stack.enter_async_context(
-                _listen("intake.listen", settings.intake.listen, server, tls=self._tls())
+                listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
-
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.intake.tls
-        if tls is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(tls.certificate, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise GatewayError(
-                f"intake.tls: {tls.certificate} and {tls.key} can't be used: {error}"
-            ) from error
-        return context
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -292,16 +289,8 @@ class App:
 
     async def _intake_answers(self) -> bool:
         """Ask the intake something over its own socket, as a sender would."""
-        listen = self._settings.intake.listen.reachable
-        tls = ssl._create_unverified_context() if self._settings.intake.tls else None  # noqa: S323, SLF001 - own socket
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
-                reader, writer = await asyncio.open_connection(listen.host, listen.port, ssl=tls)
-                writer.write(b"GET / HTTP/1.0\r\n\r\n")
-                answer = await reader.read(64)
-                writer.close()
-                return answer.startswith(b"HTTP/1.")
-        return False
+        intake = self._settings.intake
+        return await answers(intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S)
 
     async def _drain(self) -> None:
         """Take no more events, and give the sinks some time to write what is there."""
@@ -314,22 +303,3 @@ class App:
         deadline = time.monotonic() + _DRAIN_WITHIN_S
         while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def _listen(
-    what: str,
-    address: HostPort,
-    protocol: Callable[[], asyncio.Protocol],
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[None]:
-    """Listen within the context; a port that can't be had is told with its setting's name."""
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(protocol, address.host, address.port, ssl=tls, backlog=_BACKLOG)
-    except OSError as error:
-        raise GatewayError(f"{what}: can't listen on {address}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        server.close()
