@@ -17,7 +17,7 @@ log = structlog.get_logger()
 _SETTLED_MS = 200  # without a change for so long, whoever writes is done
 _AT_MOST_MS = 2000  # and if somebody writes all the time, look every so often
 _LOOK_MS = 1000  # how often to see whether another folder stands in the place of the watched one
-_PAUSE_S = 2.0
+_PAUSE_S = 1.0
 _SLACK_NS = 1_000_000_000  # the times of files lag behind the clock, by less than this
 _OTHER_NAMES = frozenset({"registers.lock", "..data"})  # the latter Kubernetes swaps in a mounted folder
 

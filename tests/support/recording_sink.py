@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -33,11 +34,14 @@ class Receiver:
     fails_to_write: list[BaseException] = field(default_factory=list)
     fails_to_leave: Exception | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)  # while clear, writes do not return
+    preparing: threading.Event = field(default_factory=threading.Event)  # set by every `prepare`
+    may_prepare: threading.Event = field(default_factory=threading.Event)  # while clear, it does not return
     asked: asyncio.Event = field(default_factory=asyncio.Event)  # set by every write
 
     def __post_init__(self) -> None:
         """Answer from the start."""
         self.open.set()
+        self.may_prepare.set()
 
     def values(self, point: str) -> list[object]:
         """Return the values of one point in the order in which they arrived."""
@@ -74,6 +78,8 @@ class RecordingSink:
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Remember what comes with another point table; updates of all points are taken as before."""
+        self._receiver.preparing.set()
+        self._receiver.may_prepare.wait(timeout=10)
 
         def adopt(news: Iterable[Update]) -> list[object]:
             self._receiver.adopted.append((points, latest, list(news)))
