@@ -93,7 +93,7 @@ class Journal(Protocol):
         """Return once all that was noted so far is durable."""
 
 
-Adopt = Callable[[Iterable["Update"]], list[object]]
+Adopt = Callable[[Iterable["Update"]], None]
 """Puts in place what a sink has prepared; see `Sink.prepare`."""
 
 
@@ -133,6 +133,6 @@ class Sink(Protocol):
 
         `latest` is the image for that table, which nobody changes meanwhile. The returned function
         puts everything in place: on the event loop, quick, without await, and only once. It is given
-        the updates (of the new table) that came after `latest` was made. It keeps what it replaced and
-        returns it in small pieces: dropped one by one in a thread, thousands of them hold up nobody.
+        the updates (of the new table) that came after `latest` was made. It keeps what it replaced:
+        whoever lets go of it in a thread frees the old structures there.
         """

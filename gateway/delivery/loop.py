@@ -98,18 +98,18 @@ class SinkLoop:
 
     def swap(
         self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str], renew: Renew
-    ) -> list[object]:
+    ) -> None:
         """Go on with another point table; `news` came after the sink was prepared. No await, and quick.
 
         Whatever was taken from the feed belongs to the old table. What is being written counts no more,
-        neither its success nor its failure: it comes again by the new table. Return what the sink replaced.
+        neither its success nor its failure: it comes again by the new table.
         """
-        replaced = prepared.adopt(news) if prepared.adopt is not None else []
+        if prepared.adopt is not None:
+            prepared.adopt(news)
         batch, self._batch = self._batch, None
         lost = batch.updates if batch is not None and batch.is_change else ()
         after = self._journal.cursor(self.name)
         self._feed.restart(after=after, lost=lost, changed=changed, renew=renew)
-        return replaced
 
     async def _serve(self, sink: Sink) -> None:
         while True:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.mapping.difference import Difference, compare
+from gateway.memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,18 +68,6 @@ class _Successor:
     difference: Difference
     handover: Handover
     prepared: list[Prepared]
-
-
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    """What a swap took out of use: a point table, what was only needed for the swap, and pieces of sinks.
-
-    In lists, so that a thread can let go of everything: whoever else holds this holds empty lists then.
-    """
-
-    points: list[PointMap]
-    successor: list[_Successor]
-    pieces: list[object]
 
 
 class Reloader:
@@ -137,7 +126,7 @@ class Reloader:
         difference, replaced = successor.difference, self._swap(successor)
         del successor
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
-        await asyncio.to_thread(_let_go, replaced)
+        await asyncio.to_thread(let_go, replaced)
         gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
 
     async def _build(self, points: PointMap) -> _Successor | None:
@@ -160,8 +149,8 @@ class Reloader:
             None,
         )
 
-    def _swap(self, successor: _Successor) -> _Replaced:
-        """Put everything in place, in one go; return what it took the place of."""
+    def _swap(self, successor: _Successor) -> list[object]:
+        """Put everything in place, in one go; return what leads to all that went out of use."""
         before = self._head.image
         image = successor.handover.finish(now_ms=self._clock_ms())
         self._head.swap(image)
@@ -170,15 +159,14 @@ class Reloader:
             point = image.points.by_name.get(name)
             return image.latest(point) if point is not None else None
 
-        pieces: list[object] = []
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
-            pieces += loop.swap(
+            loop.swap(
                 prepared,
                 news=successor.handover.news,
                 changed=successor.difference.shown_anew,
                 renew=renew,
             )
-        return _Replaced([before.points], [successor], pieces)
+        return [before, successor]
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
         """Keep the tables in force, and say what is wrong with the others."""
@@ -240,19 +228,3 @@ def _in_the_background() -> Iterator[None]:
     finally:
         gc.enable()
         sys.setswitchinterval(turn_s)
-
-
-def _let_go(replaced: _Replaced) -> None:
-    """Free what was replaced, in the thread that this is called in.
-
-    One small piece after the other, for while the interpreter frees what hangs together, it does nothing
-    else: hold the pieces, drop what holds them together, then drop the pieces.
-    """
-    (points,), (successor,) = replaced.points, replaced.successor
-    successor.handover.take_apart()
-    pieces = [*points.points, *points.by_asset.values(), *replaced.pieces]
-    del points, successor
-    for held in (replaced.pieces, replaced.points, replaced.successor):
-        held.clear()
-    while pieces:
-        pieces.pop()

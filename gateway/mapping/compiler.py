@@ -20,6 +20,7 @@ from gateway.mapping.slots import misfit
 from gateway.mapping.sources import Sources, read_sources
 from gateway.mapping.table import MqttDefaults
 from gateway.mapping.templates import CompiledTemplate, compile_templates, drafts_for
+from gateway.memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +64,9 @@ def load_point_map(
     point_map = compiler.compile()
     report_needs(compiler.needs, compiler.templates, sources.slots)
     problems, warnings = sources.findings()
+    used: list[object] = [sources, compiler]
+    del sources, compiler
+    let_go(used)
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 

@@ -88,11 +88,6 @@ class Handover:
         successor.take_over_unkept(self._image)
         return successor
 
-    def take_apart(self) -> None:
-        """Free the old image and what was copied of it; see `PointImage.take_apart`."""
-        self._before.take_apart()
-        self._image.take_apart()
-
     def _shown(self, successor: PointImage) -> Iterator[Update]:
         """Yield what the assets of which something was noted show now."""
         noted = self._noted

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError
 from gateway.mapping.forcing import check_forcing
 from gateway.mapping.handover import Handover, Noted, kept_values
-from gateway.mapping.known import NO_EVENT, Known, is_fresh, take_apart
+from gateway.mapping.known import NO_EVENT, Known, is_fresh
 from gateway.mapping.made import Made
 from gateway.mapping.readings import update_of
 from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
@@ -225,15 +225,6 @@ class PointImage:
         """Keep what `image` would have kept next, and count on from it."""
         self._unkept.add(image._unkept, by_name=self._points.by_name)
         self.late += image.late
-
-    def take_apart(self) -> None:
-        """Free everything, one thing after the other, once another image has taken over from this one.
-
-        May be called in a thread: freed as a whole, the image of a building would hold up all others.
-        """
-        self._known.take_apart()
-        take_apart(self._current)
-        take_apart(self._converts)
 
     def _bring_back(self, value: KeptValue) -> Point | None:
         """Take up a kept reading; return its point, None where that is no longer the same."""

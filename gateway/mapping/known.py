@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.model import Forced, OnlineState, Point, Quality, StalePolicy, Update
 
@@ -35,11 +35,6 @@ class Known:
         copied.told = dict(self.told)
         copied.offline = set(self.offline)
         return copied
-
-    def take_apart(self) -> None:
-        """Forget everything, one thing after the other; see `PointImage.take_apart`."""
-        for held in (self.measured, self.last_good, self.asset_times, self.forced, self.ended, self.told):
-            take_apart(held)
 
     def take(self, update: Update) -> bool:
         """Take a reading if it is the newest of its point; equal times count as new."""
@@ -121,9 +116,3 @@ def is_fresh(measured: Update, now_ms: int) -> bool:
     """Say whether a reading is not older than its point allows."""
     stale_after_ms = measured.point.stale_after_ms
     return stale_after_ms is None or now_ms - measured.time_ms <= stale_after_ms
-
-
-def take_apart(held: dict[Any, Any]) -> None:
-    """Empty a dict without ever freeing much at once: the interpreter does nothing else meanwhile."""
-    while held:
-        held.popitem()

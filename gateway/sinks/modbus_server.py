@@ -132,13 +132,13 @@ class ModbusServerSink:
         """Lay out the registers of another point table, filled with what it knows."""
         image = self._lay_out(points, latest)
 
-        replaced = self._image
+        held: list[_Image] = []
 
-        def adopt(news: Iterable[Update]) -> list[object]:
+        def adopt(news: Iterable[Update]) -> None:
             image.write(news)
+            held.append(self._image)  # until this function is let go of
             self._points, self._latest = points, latest
             self._show(image)
-            return replaced.pieces()
 
         return adopt
 
@@ -241,10 +241,6 @@ class _Image:
         if len(self._tables) == 1:
             (only,) = self._tables.values()
             self._tables.update((unit, only) for unit in _DEVICE_ITSELF)
-
-    def pieces(self) -> list[object]:
-        """Return all that this is made of, to be dropped one by one."""
-        return list(self._cells.values())
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
         """Write the updates' plain values; return those that a register cannot hold, by register."""

@@ -106,12 +106,11 @@ class MqttSink:
         """Lay out the topics of another point table; topics that no point has any more will be cleared."""
         change = Change.between(self._layout, self._lay_out(points))
 
-        def adopt(_: Iterable[Update]) -> list[object]:
+        def adopt(_: Iterable[Update]) -> None:
             self._layout, self._latest = change.new, latest
             for before, outlet in change.kept:
                 outlet.published = before.published
             self._announcer.note(change.topics)
-            return list(change.old.outlets.values())
 
         return adopt
 

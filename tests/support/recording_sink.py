@@ -81,9 +81,8 @@ class RecordingSink:
         self._receiver.preparing.set()
         self._receiver.may_prepare.wait(timeout=10)
 
-        def adopt(news: Iterable[Update]) -> list[object]:
+        def adopt(news: Iterable[Update]) -> None:
             self._receiver.adopted.append((points, latest, list(news)))
-            return []
 
         return adopt
 
