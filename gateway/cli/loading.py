@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from gateway.errors import CommandError
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
-from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -78,7 +77,7 @@ def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:
 
 def mqtt_prefixes(settings: Settings) -> dict[str, str]:
     """Return the topic prefix of each MQTT sink."""
-    return {name: sink.prefix for name, sink in settings.sinks.items() if isinstance(sink, MqttConfig)}
+    return settings.mqtt_prefixes
 
 
 def _tables_of(document: Document[Settings]) -> tuple[Path, dict[str, str]] | None:
