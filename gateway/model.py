@@ -34,6 +34,10 @@ class Quality(IntEnum):
     OFFLINE = 5  # Infodeck says that the device is not connected
 
 
+STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFLINE})
+"""The qualities of what is shown in the place of a reading."""
+
+
 @dataclass(slots=True)
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
@@ -224,7 +228,7 @@ class Update:
     `value` is what was measured (or what the stale policy puts in its place) and goes together
     with `quality`. `plain` is for receivers that see no quality, such as registers: the value
     while good, otherwise what `on_stale` says, None for the sentinel.
-    `seq` is the journal's number of the event, 0 where no event caused it.
+    `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came.
     """
 
     point: Point
@@ -234,6 +238,7 @@ class Update:
     time_ms: int
     seq: int
     event_id: str | None
+    raw: Scalar = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,16 +265,38 @@ class DeadLetter:
 class KeptValue:
     """What is kept on disk of a point's newest reading, so that a restart knows it.
 
-    `value` and `quality` are as measured; `last_good` is the last value that was good.
+    `raw` is the newest reading as it came, `last_good` the last one whose value was good, None where there
+    was none: what they mean is for the point's present conversion to say. `asset` and `source` are the
+    point's own, for a point of the same name may be another one by now.
     """
 
     point: str
-    value: Scalar
+    asset: str
+    source: str
+    raw: Scalar
     last_good: Scalar
-    quality: Quality
     time_ms: int
     seq: int
     event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """A commissioning override: the point shows `value` until `until_ms`, whatever is measured."""
+
+    point: str
+    value: Scalar
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineState:
+    """What Infodeck said of a device's connection, as of `at_ms`."""
+
+    asset: str
+    online: bool
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,7 +339,8 @@ class UnmappedAsset:
 class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
 
-    `kept_through` is the journal number up to which `kept` is the whole truth.
+    `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
+    None to forget it; `online` by asset.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -320,9 +348,18 @@ class Notes:
     kept_through: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
+    forced: dict[str, Forced | None] = field(default_factory=dict)
+    online: dict[str, OnlineState] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.cursors or self.kept_through or self.dead_letters or self.unmapped)
+        return bool(
+            self.cursors
+            or self.kept_through
+            or self.dead_letters
+            or self.unmapped
+            or self.forced
+            or self.online
+        )
 
     def add(self, later: Notes) -> None:
         """Take over what `later` says."""
@@ -330,6 +367,8 @@ class Notes:
         self.kept.update(later.kept)
         self.kept_through = max(self.kept_through, later.kept_through)
         self.dead_letters.extend(later.dead_letters)
+        self.forced.update(later.forced)
+        self.online.update(later.online)
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

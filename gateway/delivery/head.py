@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Record, Telemetry, Update
+    from gateway.model import Event, Point, Record, Scalar, Telemetry, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -61,7 +61,9 @@ class Head:
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
         kept, kept_through = self._journal.kept()
-        self._image.restore(kept, now_ms=self._clock_ms())
+        self._image.restore(
+            kept, now_ms=self._clock_ms(), forced=self._journal.forced(), online=self._journal.online()
+        )
         self._seen = self._kept_through = kept_through
         while self._seen < self._journal.head:
             records = await self._journal.read(self._seen, _READ_EVENTS)
@@ -90,17 +92,40 @@ class Head:
         now_ms = self._clock_ms()
         changes = self._image.tick(now_ms)
         ages = self._image.ages(now_ms)
+        self._push(changes)
         for name, feed in self._feeds.items():
-            feed.push_changes(changes)
             if name in self._age_sinks:
                 feed.push_changes(ages)
             feed.nudge()
         self._status.late = self._image.late
         self.keep()
 
+    def force(self, point: Point, value: Scalar, *, until_ms: int) -> None:
+        """Show `value` on every sink until `until_ms`, whatever is measured, also after a restart.
+
+        Noted at once; durable once the journal is flushed. Raise `GatewayError` where the point or the
+        value cannot be forced, or the time has passed.
+        """
+        self._push(self._image.force(point, value, until_ms=until_ms, now_ms=self._clock_ms()))
+        self.keep()
+
+    def release(self, point: Point) -> bool:
+        """End forcing a point: show what is measured again. Return whether it was forced."""
+        changes = self._image.release(point, now_ms=self._clock_ms())
+        self._push(changes)
+        self.keep()
+        return bool(changes)
+
+    def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
+        """Take in what Infodeck says of a device's connection, as of `at_ms`, and feed the sinks what changed."""
+        self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
+
     def keep(self) -> None:
-        """Note the newest values, unmapped assets and unreadable events for the journal to keep."""
+        """Note what the image and the head remember for the journal to keep: values, overrides and more."""
         kept = self._image.keep()
+        forced, online = self._image.keep_forced(), self._image.keep_online()
+        if forced or online:
+            self._journal.note(Notes(forced=forced, online=online))
         if self._seen > self._kept_through or kept or self._dead_letters:
             self._kept_through = self._seen
             self._journal.note(
@@ -133,6 +158,11 @@ class Head:
         for plan in plans.values():
             updates.extend(self._image.beside(plan))
         return Batch(updates, records[-1].seq)
+
+    def _push(self, changes: Sequence[Update]) -> None:
+        """Feed every sink changes that are in no event."""
+        for feed in self._feeds.values():
+            feed.push_changes(changes)
 
     def _image_of(self, record: Record) -> Sequence[Update]:
         """Return the updates that the event brings; one that can't be mapped takes no other with it."""

@@ -172,12 +172,12 @@ async def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
         await journal.append(make_event(0))
     file = tmp_path / "journal.db"
     with closing(sqlite3.connect(file)) as database:
-        database.execute("PRAGMA user_version=2")
+        database.execute("PRAGMA user_version=9")
     with pytest.raises(GatewayError) as refused:
         async with sqlite_journal(tmp_path):
             pass
     assert str(refused.value) == (
-        f"{file}: written by a newer gateway (layout 2, this one knows 1); install that version again"
+        f"{file}: written by a newer gateway (layout 9, this one knows 2); install that version again"
     )
     assert set_aside(tmp_path) == []
     with closing(sqlite3.connect(file)) as database:

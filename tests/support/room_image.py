@@ -37,11 +37,13 @@ class Room:
     image: PointImage
     seq: int = 0
 
-    def read(self, *, at_ms: int, now_ms: int | None = None, **readings: Scalar) -> list[Update]:
-        """Take in one event of asset `a` whose readings were all made `at_ms`."""
+    def read(
+        self, asset: str = "a", /, *, at_ms: int, now_ms: int | None = None, **readings: Scalar
+    ) -> list[Update]:
+        """Take in one event whose readings were all made `at_ms`."""
         self.seq += 1
         found = [Reading(key, value, at_ms) for key, value in readings.items()]
-        plan = self.points.by_asset["a"]
+        plan = self.points.by_asset[asset]
         event = make_event(self.seq, {})
         updates = map_readings(plan, found, event=event, time_ms=at_ms, seq=self.seq)
         return self.image.accept(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
