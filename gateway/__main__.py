@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, points, run, send, test
+from gateway.cli import check, demo, force, points, release, run, send, test
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ COMMANDS: dict[str, ModuleType] = {
     "test": test,
     "points": points,
     "send": send,
+    "force": force,
+    "release": release,
 }
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
