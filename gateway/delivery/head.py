@@ -121,7 +121,7 @@ class Head:
         return bool(changes)
 
     def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
-        """Take in what Infodeck says of a device's connection, as of `at_ms`, and feed the sinks what changed."""
+        """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
         self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
 
     def keep(self) -> None:

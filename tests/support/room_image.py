@@ -9,8 +9,10 @@ from gateway.mapping.image import PointImage, map_readings
 from gateway.model import Event, Quality, Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.mapping.plan import PointMap
-    from gateway.model import KeptValue, Scalar, Update
+    from gateway.model import Forced, KeptValue, OnlineState, Scalar, Update
 
 FRESH_MS = 10_000
 NOON = 1_790_000_000_000
@@ -54,10 +56,17 @@ class Room:
         assert update is not None
         return update.value, update.plain, update.quality
 
-    def restarted(self, kept: list[KeptValue], *, now_ms: int) -> Room:
+    def restarted(
+        self,
+        kept: list[KeptValue],
+        *,
+        now_ms: int,
+        forced: Iterable[Forced] = (),
+        online: Iterable[OnlineState] = (),
+    ) -> Room:
         """Return the same room in the next run of the gateway."""
         room = Room(self.points, PointImage(self.points), self.seq)
-        room.image.restore(kept, now_ms=now_ms)
+        room.image.restore(kept, now_ms=now_ms, forced=forced, online=online)
         return room
 
 
