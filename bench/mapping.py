@@ -23,7 +23,8 @@ from _tables import PREFIXES, SINKS, make_bodies, write_tables
 
 from gateway.events import event_time_ms, parse_event, read_telemetry
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.image import PointImage, map_readings
+from gateway.mapping.image import PointImage
+from gateway.mapping.readings import map_readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from gateway.assets.reconcile import Reconciler
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.errors import GatewayError, JournalError
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.config.scalars import HostPort
+    from gateway.config.secrets import Secret
     from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
     from gateway.settings import Secrets, Settings
 
 log = structlog.get_logger()
@@ -94,6 +97,8 @@ class App:
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
         )
         self._loops: list[SinkLoop] = []
+        self.snapshot: AssetSnapshot | None = None
+        self._reconciler = self._make_reconciler(secrets.api_key)
 
     def stop(self) -> None:
         """Begin to stop in order; may be called more than once."""
@@ -102,10 +107,13 @@ class App:
     async def run(self) -> None:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         async with self._journal:
+            self.snapshot = self._journal.snapshot()
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
+                if self._reconciler is not None:
+                    running.append(tasks.create_task(self._reconciler.run(), name="reconcile"))
                 async with self._listening():
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
                     self._announce_ready()
@@ -115,6 +123,24 @@ class App:
                     task.cancel()
             self._head.keep()
         log.info("gateway.stopped")
+
+    def _make_reconciler(self, api_key: Secret | None) -> Reconciler | None:
+        infodeck = self._settings.infodeck
+        if api_key is None:
+            return None
+        return Reconciler(
+            api=infodeck.api,
+            organization=infodeck.organization,
+            api_key=api_key,
+            every_s=infodeck.reconcile.every,
+            journal=self._journal,
+            status=self.status.reconcile,
+            clock_ms=now_ms,
+            on_snapshot=self._take_snapshot,
+        )
+
+    def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
+        self.snapshot = snapshot
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
@@ -192,7 +218,9 @@ class App:
             points=len(self._points.points),
             assets=len(self._points.by_asset),
             sinks=list(settings.sinks),
-            reconciliation="off: not part of this version, names and units come from the point tables",
+            reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
+            if self._reconciler is None
+            else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
         notify(READY="1", STATUS=f"{len(self._points.points)} points, {len(settings.sinks)} sinks")
 

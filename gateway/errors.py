@@ -31,7 +31,15 @@ class ConfigError(GatewayError):
 
 
 class TransientError(GatewayError):
-    """Not now: the receiver is away or busy. The same batch may succeed later."""
+    """Not now: the other side is away or busy. The same may succeed later.
+
+    `retry_after_s` is the pause that the other side asked for, None where it asked for none.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
+        """Keep the reason for log and status."""
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class RefusedError(GatewayError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
 
@@ -39,3 +41,9 @@ def configure_logging(*, level: str, form: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def unforeseen(error: BaseException) -> str:
+    """Return what happened and where; a traceback would carry values that are nobody's business."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} (line {place.lineno} of {Path(place.filename).name})"

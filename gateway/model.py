@@ -17,7 +17,7 @@ Scalar = float | int | bool | str | None
 """What a reading or a point can hold. None: there is a reading, but no usable value."""
 
 
-PSEUDO_SOURCES = ("$quality", "$age")
+PSEUDO_SOURCES = ("$quality", "$age", "$online")
 """What a point table may ask for that no sensor measures: the gateway makes it itself."""
 HEARTBEAT = "$heartbeat"
 """The source of the system's own heartbeat point."""
@@ -193,8 +193,8 @@ class Mqtt:
 class Point:
     """One value for the building: where it comes from and where it goes.
 
-    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…`
-    path, or a pseudo-reading: `$quality`, `$age`, `$heartbeat`. `stale_after_ms` None: never stale.
+    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
+    a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -350,6 +350,7 @@ class Notes:
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
     forced: dict[str, Forced | None] = field(default_factory=dict)
     online: dict[str, OnlineState] = field(default_factory=dict)
+    snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
         return bool(
@@ -359,6 +360,7 @@ class Notes:
             or self.unmapped
             or self.forced
             or self.online
+            or self.snapshot is not None
         )
 
     def add(self, later: Notes) -> None:
@@ -369,6 +371,7 @@ class Notes:
         self.dead_letters.extend(later.dead_letters)
         self.forced.update(later.forced)
         self.online.update(later.online)
+        self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

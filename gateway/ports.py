@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from gateway.model import Event, Forced, KeptValue, Notes, OnlineState, Point, Record, Update
+    from gateway.model import (
+        AssetSnapshot,
+        Event,
+        Forced,
+        KeptValue,
+        Notes,
+        OnlineState,
+        Point,
+        Record,
+        Update,
+    )
 
 
 class PointSource(Protocol):
@@ -71,6 +81,9 @@ class Journal(Protocol):
 
     def online(self) -> list[OnlineState]:
         """Return what was known at start of the devices' connections."""
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` soon, all of them or none; after a crash, they may be missing."""

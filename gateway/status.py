@@ -41,6 +41,8 @@ class MappingStatus:
     mapped: int = 0
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
+    connections: int = 0  # events that said whether a device is connected
+    connections_unclear: int = 0  # likewise, but none of the words known for it were in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
     forced: dict[str, Forced] = field(default_factory=dict)  # what is forced now, by point
@@ -63,6 +65,16 @@ class SinkStatus:
 
 
 @dataclass(slots=True)
+class ReconcileStatus:
+    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones."""
+
+    state: str = "off"
+    assets: int = 0
+    last_success_ms: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """The whole of it."""
 
@@ -73,6 +85,7 @@ class Status:
     mapping: MappingStatus = field(default_factory=MappingStatus)
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
+    reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""

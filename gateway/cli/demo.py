@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     import argparse
 
 _ORGANIZATION = "o-demo"
+_API_KEY = "idt_live_demo0000000000000000000000000000"  # no secret either
 _SECRET = "demo-secret"  # noqa: S105 - no secret: the demo is on loopback only, and README.md signs with it
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}
 _SETTINGS = """\
 name: demo
-infodeck: {{organization: {organization}}}
+infodeck: {{organization: {organization}, api: "{api}", api_key: {{file: api-key}}}}
 intake: {{listen: "127.0.0.1:{intake}", signing_secrets: [{{file: signing-secret}}]}}
 journal: {{url: "sqlite://{folder}/journal.db"}}
 sinks:
@@ -78,18 +79,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(folder: Path, for_s: float | None) -> None:
-    from gateway.demo.assets import DEMO_ASSETS  # noqa: PLC0415 - the demo's parts are an optional extra
+    from gateway.demo.api import SimulatedApi, api_item  # noqa: PLC0415 - the demo's parts are an optional extra
+    from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS  # noqa: PLC0415 - likewise
     from gateway.demo.broker import DemoBroker  # noqa: PLC0415 - likewise
     from gateway.demo.infodeck import SimulatedInfodeck  # noqa: PLC0415 - likewise
     from gateway.demo.screen import Screen  # noqa: PLC0415 - likewise
 
     ports = _free_ports()
-    settings, found, points = load_with_secrets(_write_settings(folder, ports))
-    configure_logging(level=settings.log.level, form=settings.log.format)
-    url = f"http://127.0.0.1:{ports.intake}{settings.intake.path}"
-    app = App(settings=settings, secrets=found, points=points)
-    _stop_on_signals(app)
+    items = [api_item(asset, organization=_ORGANIZATION) for asset in KNOWN_ASSETS]
     async with AsyncExitStack() as stack:
+        api = SimulatedApi(organization=_ORGANIZATION, api_key=_API_KEY, items=items)
+        await stack.enter_async_context(api)
+        settings, found, points = load_with_secrets(_write_settings(folder, ports, api=api.url))
+        configure_logging(level=settings.log.level, form=settings.log.format)
+        url = f"http://127.0.0.1:{ports.intake}{settings.intake.path}"
+        app = App(settings=settings, secrets=found, points=points)
+        _stop_on_signals(app)
         await stack.enter_async_context(DemoBroker(ports.mqtt))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         running = group.create_task(app.run(), name="gateway")
@@ -118,15 +123,17 @@ async def _demo(folder: Path, for_s: float | None) -> None:
         app.stop()
 
 
-def _write_settings(folder: Path, ports: Ports) -> Path:
+def _write_settings(folder: Path, ports: Ports, *, api: str) -> Path:
     """Write what an integrator would write, and return the file."""
-    secret_file = folder / "signing-secret"
-    secret_file.touch(mode=0o600)
-    secret_file.write_text(_SECRET)
+    for name, secret in (("signing-secret", _SECRET), ("api-key", _API_KEY)):
+        secret_file = folder / name
+        secret_file.touch(mode=0o600)
+        secret_file.write_text(secret)
     settings = folder / "gateway.yaml"
     settings.write_text(
         _SETTINGS.format(
             organization=_ORGANIZATION,
+            api=api,
             folder=folder,
             mappings=Path(str(files("gateway.demo") / "mappings")),
             **asdict(ports),

@@ -8,8 +8,8 @@ import structlog
 
 from gateway.delivery.feed import Batch, Feed
 from gateway.delivery.overrides import log_expired, log_restored
-from gateway.events import asset_of, event_time_ms, read_telemetry
-from gateway.mapping.image import map_readings
+from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
+from gateway.mapping.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Head:
         updates: list[Update] = []
         plans: dict[str, AssetPlan] = {}
         for record in records:
-            plan = self._plan_of(record.event)
+            plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
             if plan is not None:
                 mapped = self._map(plan, read_telemetry(record.event), record)
                 updates.extend(self._as_shown(update) for update in mapped)
@@ -182,6 +182,9 @@ class Head:
     def _mapped(self, record: Record) -> Sequence[Update]:
         """Map the event into the image, and count what became of it."""
         event = record.event
+        if event.type == STATUS_CHANGED:
+            self._take_connection(event)
+            return ()
         plan = self._plan_of(event)
         if plan is None:
             self._remember(event, record.seq)
@@ -195,7 +198,23 @@ class Head:
                 self._bury(event, record.seq)
             return ()
         self._status.mapped += 1
-        return self._image.accept(plan, updates, now_ms=self._clock_ms())
+        asset = updates[0].point.asset
+        was_offline = self._image.is_online(asset) is False
+        out = self._image.accept(plan, updates, now_ms=self._clock_ms())
+        if was_offline and self._image.is_online(asset):
+            # The asset's other points show earlier events' values again: a sink that is behind, and reads
+            # this event from the journal, would not be told of them.
+            self._push(out[len(updates) :])
+            return updates
+        return out
+
+    def _take_connection(self, event: Event) -> None:
+        state = read_online(event)
+        if state is None:
+            self._status.connections_unclear += 1
+            return
+        self._status.connections += 1
+        self.set_online(state.asset, state.online, at_ms=state.at_ms)
 
     def _plan_of(self, event: Event) -> AssetPlan | None:
         asset = asset_of(event)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
+from gateway.logs import unforeseen
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class SinkLoop:
 
     def _fail(self, error: BaseException) -> None:
         """Mark the sink failed."""
-        reason = str(error) if isinstance(error, GatewayError) else _unforeseen(error)
+        reason = str(error) if isinstance(error, GatewayError) else unforeseen(error)
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
@@ -163,9 +162,3 @@ class SinkLoop:
     async def _pause(self) -> None:
         await asyncio.sleep(self._backoff.next_s())
         self.turned_ms = self._clock_ms()
-
-
-def _unforeseen(error: BaseException) -> str:
-    """Return what happened and where; a traceback would carry values that are nobody's business."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} (line {place.lineno} of {Path(place.filename).name})"

@@ -23,6 +23,8 @@ class SimulatedAsset:
     id: str
     type: str
     name: str
+    location: str
+    model: str
     period_s: float
     signals: Mapping[str, Signal]
 
@@ -62,6 +64,8 @@ def _room(number: int, *, shift: float) -> SimulatedAsset:
         id=f"ast-demo-rm{number}",
         type="at-iaq",
         name=f"Room {number}",
+        location=f"loc-level-{number // 100}",
+        model="Room-1",
         period_s=5.0,
         signals={
             "temperature": wave(mean=22.0, swing=1.5, period_s=600, noise=0.05, shift=shift - 1 / 8),
@@ -81,6 +85,8 @@ DEMO_ASSETS: tuple[SimulatedAsset, ...] = (
         id="ast-demo-ahu1",
         type="at-ahu",
         name="Air-handling unit 1",
+        location="loc-roof",
+        model="Plant-1",
         period_s=3.0,
         signals={
             "supply_temperature": wave(mean=16.0, swing=1.0, period_s=300, noise=0.05),
@@ -89,3 +95,6 @@ DEMO_ASSETS: tuple[SimulatedAsset, ...] = (
         },
     ),
 )
+
+KNOWN_ASSETS: tuple[SimulatedAsset, ...] = (*DEMO_ASSETS, _room(301, shift=0.0))
+"""What the demo's API lists: also the room that never reports by itself, for its events are yours to send."""

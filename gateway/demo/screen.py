@@ -131,7 +131,7 @@ class Screen:
         return (
             f"events: {journal.accepted} accepted, {journal.duplicates} duplicates,"
             f" {self._status.intake.test_events} test"
-            f"; sinks: {written}"
+            f"; assets: {self._status.reconcile.assets} known; sinks: {written}"
         )
 
 

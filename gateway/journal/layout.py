@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.errors import GatewayError
+from gateway.journal import assets
+
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
-VERSION = 2
+SCHEMA_VERSION = 3
 # Cursors of the journal's own; no sink can have such a name.
 KEPT_THROUGH = "$kept"  # the newest values'
 NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
@@ -35,13 +39,13 @@ CREATE TABLE unmapped(
 CREATE TABLE dead_letters(
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
   event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
-{_VALUES}"""
-# Layout 1 kept values as converted, without saying by what. The events that they came from are still
-# there, so the newest of them are mapped again at the next start. Letters of events that could not be
-# mapped are written again then, so the old ones go.
-_FROM_1 = f"""
+{_VALUES}{assets.TABLE}"""
+# Layouts 1 and 2 kept values as converted, without saying by what; 1 had no assets. The events that the
+# values came from are still there, so the newest of them are mapped again at the next start. Letters of
+# events that could not be mapped are written again then, so the old ones go.
+_FROM_OLDER = f"""
 DROP TABLE kept;
-{_VALUES}
+{_VALUES}{assets.TABLE}
 UPDATE cursors SET seq = max(0, min(seq, (SELECT coalesce(max(seq), 0) FROM events) - {_MOST_MAPPED_AGAIN}))
   WHERE sink = '{KEPT_THROUGH}';
 DELETE FROM dead_letters WHERE sink = '' AND seq IN (SELECT seq FROM events WHERE body IS NOT NULL
@@ -51,6 +55,15 @@ DELETE FROM dead_letters WHERE sink = '' AND seq IN (SELECT seq FROM events WHER
 
 def bring_up(database: sqlite3.Connection, version: int) -> None:
     """Create the layout in an empty file (version 0), or bring an older one up, whole or not at all."""
-    steps = {0: _SCHEMA, 1: _FROM_1}
-    if version in steps:
-        database.executescript(f"BEGIN IMMEDIATE;{steps[version]}PRAGMA user_version={VERSION};COMMIT;")
+    if version < SCHEMA_VERSION:
+        steps = _SCHEMA if version == 0 else _FROM_OLDER
+        database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+
+
+def check_layout(path: Path, version: int) -> None:
+    """Raise GatewayError where the file's layout is not known yet."""
+    if version > SCHEMA_VERSION:
+        raise GatewayError(
+            f"{path}: written by a newer gateway (layout {version}, this one knows"
+            f" {SCHEMA_VERSION}); install that version again"
+        )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import Event, Forced, KeptValue, OnlineState, Record
+    from gateway.model import AssetSnapshot, Event, Forced, KeptValue, OnlineState, Record
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -147,6 +147,10 @@ class SqliteJournal:
     def online(self) -> list[OnlineState]:
         """Return what was known at start of the devices' connections."""
         return self._online
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets known at the last stop."""
+        return self._snapshot
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
@@ -280,6 +284,7 @@ class SqliteJournal:
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
             self._forced, self._online = self._store.forced(), self._store.online()
+            self._snapshot = self._store.snapshot()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.errors import GatewayError, JournalError
-from gateway.journal import layout
+from gateway.errors import JournalError
+from gateway.journal import assets, layout
 from gateway.journal.notes import read_forced, read_kept, read_online, write_cursors, write_notes
 from gateway.model import Event, Record
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Forced, KeptValue, Notes, OnlineState
+    from gateway.model import AssetSnapshot, Forced, KeptValue, Notes, OnlineState
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -83,11 +83,7 @@ class Store:
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
-        if version > layout.VERSION:
-            raise GatewayError(
-                f"{self._path}: written by a newer gateway (layout {version}, this one knows"
-                f" {layout.VERSION}); install that version again"
-            )
+        layout.check_layout(self._path, version)
         layout.bring_up(self._database, version)
         self._page_bytes = self._number("PRAGMA page_size")
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
@@ -113,6 +109,8 @@ class Store:
             records = self._insert(events) if events else ()
             if notes:
                 write_notes(self._database, notes)
+        if notes.snapshot is not None:
+            assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
@@ -183,6 +181,10 @@ class Store:
     def online(self) -> list[OnlineState]:
         """Return what was last said of each asset's connection."""
         return read_online(self._database)
+
+    def snapshot(self) -> AssetSnapshot | None:
+        """Return the assets that are kept, None where there never were any."""
+        return assets.read(self._database)
 
     def used_bytes(self) -> int:
         """Return the bytes in use in the file, free pages left out."""

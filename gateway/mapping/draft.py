@@ -35,7 +35,7 @@ _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = ("gain", "offset", "map", "range", "clamp", "decimals", "stale_after", "on_stale")
 
 
-_HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400}
+_HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
 
 

@@ -16,40 +16,14 @@ from gateway.mapping.forcing import check_forcing
 from gateway.mapping.handover import Handover, Noted, kept_values
 from gateway.mapping.known import NO_EVENT, Known, is_fresh
 from gateway.mapping.made import Made
-from gateway.mapping.plan import MISSING
+from gateway.mapping.readings import update_of
 from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, KeptValue, Point, Reading, Scalar
-
-
-def map_readings(
-    plan: AssetPlan, readings: Sequence[Reading], *, event: Event, time_ms: int, seq: int
-) -> list[Update]:
-    """Return what one event's readings mean for its asset's points, in the order of the readings.
-
-    `time_ms` is the event's own time, for points that read an explicit path.
-    """
-    updates = []
-    event_id = event.event_id
-    by_key = plan.by_key
-    for reading in readings:
-        for rule in by_key.get(reading.key, ()):
-            value, quality = rule.convert(reading.value)
-            plain = value if quality is Quality.GOOD else rule.point.on_stale.value
-            updates.append(
-                Update(rule.point, value, plain, quality, reading.time_ms, seq, event_id, reading.value)
-            )
-    for path in plan.by_path:
-        found = path.get(event.document)
-        if found is not MISSING:
-            value, quality = path.convert(found)
-            plain = value if quality is Quality.GOOD else path.point.on_stale.value
-            updates.append(Update(path.point, value, plain, quality, time_ms, seq, event_id, found))
-    return updates
+    from gateway.model import KeptValue, Point, Scalar
 
 
 class PointImage:
@@ -175,6 +149,10 @@ class PointImage:
             return []
         return [*self._shown_anew(plan.measured, now_ms), *self._made.of(plan, now_ms)]
 
+    def is_online(self, asset: str) -> bool | None:
+        """Say whether a device is connected: what was said last, or reports since; None: nothing was said."""
+        return self._known.is_online(asset)
+
     def beside(self, plan: AssetPlan) -> list[Update]:
         """Return what an asset shows that is not in its events: stand-ins, pseudo-readings."""
         shown = [self._current.get(point) for point in (*plan.measured, *plan.pseudo)]
@@ -253,13 +231,11 @@ class PointImage:
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
             return None
-        good, quality = convert(value.last_good)
-        if quality is Quality.GOOD:
-            at = value.time_ms, value.seq, value.event_id
-            self._known.last_good[point] = Update(point, good, good, quality, *at, value.last_good)
-        shown, quality = convert(value.raw)
-        plain = shown if quality is Quality.GOOD else point.on_stale.value
-        self._take(Update(point, shown, plain, quality, value.time_ms, value.seq, value.event_id, value.raw))
+        at = value.time_ms, value.seq, value.event_id
+        good = update_of(point, convert, value.last_good, *at)
+        if good.quality is Quality.GOOD:
+            self._known.last_good[point] = good
+        self._take(update_of(point, convert, value.raw, *at))
         return point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:

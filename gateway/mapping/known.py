@@ -71,7 +71,7 @@ class Known:
         return True
 
     def is_online(self, asset: str) -> bool | None:
-        """Say whether the asset is connected, None where nothing was ever said of it."""
+        """Say whether the asset is connected, as was said last or shown since; None: nothing was said."""
         return asset not in self.offline if asset in self.told else None
 
     def shown(self, point: Point, now_ms: int) -> Update | None:

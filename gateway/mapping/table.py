@@ -38,8 +38,6 @@ def _check_topic(text: str) -> str:
 
 
 def _check_source(text: str) -> str:
-    if text == "$online":
-        raise ValueError("needs asset reconciliation, which this version does not have")
     if text.startswith(("$.", "$[")):
         compile_path(text)
     elif text.startswith("$") and text not in PSEUDO_SOURCES:

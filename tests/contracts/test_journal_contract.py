@@ -216,11 +216,11 @@ async def test_overrides_and_connections_come_back_until_they_are_forgotten(open
         journal.note(Notes(forced={"A": first, "B": other}))
         await journal.flush()
         journal.note(Notes(forced={"A": later}))
-        journal.note(Notes(online={"x": OnlineState("x", False, START_MS)}))  # noqa: FBT003 - the state itself
-        journal.note(Notes(online={"x": OnlineState("x", True, START_MS + 1)}))  # noqa: FBT003 - likewise
+        journal.note(Notes(online={"x": OnlineState("x", online=False, at_ms=START_MS)}))
+        journal.note(Notes(online={"x": OnlineState("x", online=True, at_ms=START_MS + 1)}))
     async with open_journal() as journal:
         assert sorted(journal.forced(), key=lambda each: each.point) == [later, other]
-        assert journal.online() == [OnlineState("x", True, START_MS + 1)]  # noqa: FBT003 - likewise
+        assert journal.online() == [OnlineState("x", online=True, at_ms=START_MS + 1)]
         journal.note(Notes(forced={"A": None}))
     async with open_journal() as journal:
         assert journal.forced() == [other]

@@ -158,17 +158,17 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
     assert rows(crashed, "SELECT raw FROM kept WHERE point = 'R/T'") == [("2",)]
 
 
-LAYOUT_1 = """
+OLDER_LAYOUT = """
 DROP TABLE kept; DROP TABLE forced; DROP TABLE online;
 CREATE TABLE kept(
   point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
   time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
 INSERT INTO kept VALUES ('R/T', '21', '21', 0, 0, 1, NULL);
-PRAGMA user_version=1;
 """
 
 
-async def test_a_journal_of_the_first_layout_is_taken_over(file: Path, points: PointMap) -> None:
+@pytest.mark.parametrize("layout", ["DROP TABLE assets; PRAGMA user_version=1;", "PRAGMA user_version=2;"])
+async def test_a_journal_of_an_older_layout_is_taken_over(file: Path, points: PointMap, layout: str) -> None:
     """Values, which it kept without saying from which readings, come from its events; letters stay single."""
     away = Receiver(away=1_000_000)
     async with delivering(file, points, {"bms": away}) as rig:
@@ -178,7 +178,7 @@ async def test_a_journal_of_the_first_layout_is_taken_over(file: Path, points: P
         rig.head.tick()
         await rig.journal.flush()
     with closing(sqlite3.connect(file)) as database:
-        database.executescript(LAYOUT_1)
+        database.executescript(OLDER_LAYOUT + layout)
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         assert shown(rig, points, "R/T") == (21, Quality.GOOD)

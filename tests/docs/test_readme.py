@@ -92,7 +92,7 @@ def test_set_up_commands_are_targets_of_make() -> None:
 
 
 def test_demo_ends_by_itself() -> None:
-    """`--for` ends the demo cleanly, with every simulated point shown."""
+    """`--for` ends the demo cleanly, with every simulated point shown and every asset known."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "demo", "--for", "7s"],
@@ -106,3 +106,4 @@ def test_demo_ends_by_itself() -> None:
     assert 7 <= time.monotonic() - began < 20
     row = next(line for line in done.stdout.splitlines() if line.startswith("AHU-1/SA-T"))
     assert "good" in row
+    assert "assets: 6 known" in done.stdout

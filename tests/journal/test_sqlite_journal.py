@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
 from gateway.errors import GatewayError
+from gateway.journal.layout import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,12 +173,13 @@ async def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:
         await journal.append(make_event(0))
     file = tmp_path / "journal.db"
     with closing(sqlite3.connect(file)) as database:
-        database.execute("PRAGMA user_version=9")
+        database.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     with pytest.raises(GatewayError) as refused:
         async with sqlite_journal(tmp_path):
             pass
     assert str(refused.value) == (
-        f"{file}: written by a newer gateway (layout 9, this one knows 2); install that version again"
+        f"{file}: written by a newer gateway (layout {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION});"
+        " install that version again"
     )
     assert set_aside(tmp_path) == []
     with closing(sqlite3.connect(file)) as database:

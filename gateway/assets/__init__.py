@@ -1,0 +1,1 @@
+"""What Infodeck's REST API knows of the building's assets."""

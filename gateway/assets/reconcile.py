@@ -1,0 +1,137 @@
+"""Asks Infodeck's API for all assets, again and again; what it last said stays until it says more."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import aiohttp
+import structlog
+
+from gateway.assets.client import fetch_assets
+from gateway.backoff import Backoff
+from gateway.errors import GatewayError, TransientError
+from gateway.logs import unforeseen
+from gateway.model import AssetSnapshot, Notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config.secrets import Secret
+    from gateway.ports import Journal
+    from gateway.status import ReconcileStatus
+
+log = structlog.get_logger()
+
+_APART_S = 30.0  # many requests in a row become one
+_FIRST_RETRY_S = 2.0
+_LONGEST_RETRY_S = 300.0
+_LONGEST_REST_S = 900.0  # after a refusal: somebody may mend it at Infodeck's side
+_JITTER = 0.1
+
+
+class Reconciler:
+    """Keeps a snapshot of all assets. `run` asks at start, then every `every_s`, and soon after `request`.
+
+    A new snapshot goes into the journal and to `on_snapshot`. However the API fails, the last one stays.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        organization: str,
+        api_key: Secret,
+        every_s: float,
+        journal: Journal,
+        status: ReconcileStatus,
+        clock_ms: Callable[[], int],
+        on_snapshot: Callable[[AssetSnapshot], None],
+        apart_s: float = _APART_S,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two questions."""
+        self._api = api
+        self._organization = organization
+        self._api_key = api_key
+        self._every_s = every_s
+        self._journal = journal
+        self._status = status
+        self._clock_ms = clock_ms
+        self._on_snapshot = on_snapshot
+        self._apart_s = min(apart_s, every_s)
+        self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
+        self._requested = asyncio.Event()
+        self._logged: type[BaseException] | None = None
+
+    def request(self) -> None:
+        """Ask soon: something about the assets has changed."""
+        self._requested.set()
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        self._status.state = "starting"
+        if before := self._journal.snapshot():
+            self._show(before)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            while True:
+                self._requested.clear()
+                at_least_s, at_most_s = await self._reconcile(session)
+                await asyncio.sleep(at_least_s)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._requested.wait(), max(0.0, at_most_s - at_least_s))
+
+    async def _reconcile(self, session: aiohttp.ClientSession) -> tuple[float, float]:
+        """Ask once; return how many seconds to wait at least, and at most where nobody requests."""
+        try:
+            self._take(await self._fetch(session))
+        except TransientError as error:
+            self._fail(error, str(error))
+            pause_s = max(self._backoff.next_s(), error.retry_after_s or 0)
+            return pause_s, pause_s
+        except GatewayError as error:
+            self._fail(error, str(error))
+            return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
+        except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
+            self._fail(error, unforeseen(error))
+            return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
+        return self._apart_s, self._jittered(self._every_s)
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> AssetSnapshot:
+        at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
+        assets = await fetch_assets(
+            session, api=self._api, organization=self._organization, api_key=self._api_key
+        )
+        if not assets and self._status.assets:
+            raise GatewayError(
+                f"the API lists no asset any more, but knew {self._status.assets}: check that"
+                f" infodeck.api_key belongs to {self._organization}"
+            )
+        return AssetSnapshot(at_ms, {asset.id: asset for asset in assets})
+
+    def _take(self, snapshot: AssetSnapshot) -> None:
+        self._on_snapshot(snapshot)
+        self._journal.note(Notes(snapshot=snapshot))
+        self._show(snapshot)
+        if self._status.state != "ok":
+            log.info("assets.available", assets=len(snapshot.assets), was=self._status.state)
+        self._status.state, self._status.last_error, self._logged = "ok", None, None
+        self._backoff.reset()
+
+    def _show(self, snapshot: AssetSnapshot) -> None:
+        self._status.assets, self._status.last_success_ms = len(snapshot.assets), snapshot.at_ms
+
+    def _fail(self, error: Exception, reason: str) -> None:
+        """Show it, and log it once, or again where it is of another kind: away is not refused."""
+        self._status.state, self._status.last_error = "failing", reason
+        if self._logged is type(error):
+            return
+        self._logged = type(error)
+        level = log.warning if isinstance(error, TransientError) else log.error
+        level("assets.unavailable", reason=reason, assets=f"{self._status.assets} known from before")
+
+    def _jittered(self, seconds: float) -> float:
+        """Return about that many seconds: boxes must not march in step."""
+        return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter is no cryptography

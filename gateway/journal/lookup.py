@@ -1,0 +1,108 @@
+"""A look into the journal for commands, while the gateway runs or not: it locks and changes nothing.
+
+Blocking. A journal that is not there yet is empty; one that can't be read raises GatewayError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import orjson
+
+from gateway.errors import GatewayError
+from gateway.journal import assets
+from gateway.journal.layout import check_layout
+from gateway.model import DeadLetter, Event, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.model import AssetSnapshot
+
+# Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
+_EVENT = """SELECT seq, event_id, received_ms, coalesce(body,
+    (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
+  FROM events WHERE event_id = ?"""
+_DEAD_LETTERS = """SELECT sink, seq, event_id, point, reason, at_ms
+  FROM dead_letters WHERE event_id = ? ORDER BY id"""
+_CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
+
+
+def read_event(path: Path, event_id: str) -> Record | None:
+    """Return the event as it was received, or None where it is not, or no longer, in the journal.
+
+    Its type and body are empty where a full journal gave them up after delivery.
+    """
+    with _look(path) as database:
+        row = database and database.execute(_EVENT, (event_id,)).fetchone()
+        if not row:
+            return None
+        seq, found_id, received_ms, body = row
+        document = orjson.loads(body) if body else {}
+        return Record(seq, Event(found_id, document.get("type", ""), body or b"", document, received_ms))
+
+
+def dead_letters_of(path: Path, event_id: str) -> list[DeadLetter]:
+    """Return what of the event could not be delivered, oldest first."""
+    with _look(path) as database:
+        rows = database.execute(_DEAD_LETTERS, (event_id,)) if database else ()
+        return [DeadLetter(*row) for row in rows]
+
+
+def read_cursors(path: Path) -> dict[str, int]:
+    """Return the number of the last event that each sink is done with; the last moments may be missing."""
+    with _look(path) as database:
+        return dict(database.execute(_CURSORS)) if database else {}
+
+
+def read_snapshot(path: Path) -> AssetSnapshot | None:
+    """Return what Infodeck's API last said of the assets, or None where it was never asked."""
+    with _look(path) as database:
+        if not database or not _has_table(database, "assets"):
+            return None
+        return assets.read(database)
+
+
+@contextmanager
+def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the file read-only; None where there is none, or nothing in it yet."""
+    try:
+        if not _exists(path):
+            yield None
+            return
+        with closing(sqlite3.connect(_address(path), uri=True)) as database:
+            check_layout(path, database.execute("PRAGMA user_version").fetchone()[0])
+            yield database if _has_table(database, "events") else None
+    except (sqlite3.Error, OSError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise GatewayError(
+            f"{path}: the journal can't be read: {reason}; the command needs the rights of the gateway's user"
+        ) from error
+
+
+def _address(path: Path) -> str:
+    """Return SQLite's name for the file. Without a log beside it nobody writes, and no log shall be begun.
+
+    Otherwise a user who only looks would leave files behind that the gateway's own user can't open.
+    """
+    immutable = "" if _exists(path.with_name(path.name + "-wal")) else "&immutable=1"
+    return f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
+
+
+def _exists(path: Path) -> bool:
+    """Say whether there is such a file; raise OSError where the user may not know."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Say whether there is such a table; an earlier gateway's file may lack some."""
+    query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
+    return database.execute(query, (name,)).fetchone() is not None

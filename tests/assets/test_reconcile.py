@@ -1,0 +1,203 @@
+"""Asking the API again and again: what it says is kept, whatever happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.asset_lists import API_KEY, ORGANIZATION, answer, items, simulated_api
+from support.journal_parts import START_MS, sqlite_journal
+
+from gateway.assets.reconcile import Reconciler
+from gateway.backoff import Backoff
+from gateway.config.secrets import Secret
+from gateway.demo.api import Answer
+from gateway.journal.lookup import read_snapshot
+from gateway.status import ReconcileStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from gateway.demo.api import SimulatedApi
+    from gateway.journal.sqlite import SqliteJournal
+    from gateway.model import AssetSnapshot
+
+AWAY = Answer(status=503)
+WRONG_KEY = answer({"message": "Invalid API key"}, status=401)
+
+
+@dataclass
+class Watch:
+    """A reconciler at work, and what comes of it."""
+
+    reconciler: Reconciler
+    status: ReconcileStatus
+    snapshots: list[AssetSnapshot] = field(default_factory=list)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds."""
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - states have no event
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def reconciling(
+    journal: SqliteJournal,
+    api: SimulatedApi,
+    *,
+    every_s: float = 0.05,
+    apart_s: float = 0.0,
+    on_snapshot: Callable[[AssetSnapshot], None] | None = None,
+) -> AsyncIterator[Watch]:
+    """Run a reconciler with short pauses."""
+    status = ReconcileStatus()
+    snapshots: list[AssetSnapshot] = []
+    reconciler = Reconciler(
+        api=api.url,
+        organization=ORGANIZATION,
+        api_key=Secret(API_KEY.encode()),
+        every_s=every_s,
+        journal=journal,
+        status=status,
+        clock_ms=lambda: START_MS,
+        on_snapshot=on_snapshot or snapshots.append,
+        apart_s=apart_s,
+        backoff=Backoff(first_s=0.01, longest_s=0.02),
+    )
+    running = asyncio.create_task(reconciler.run(), name="reconcile")
+    try:
+        yield Watch(reconciler, status, snapshots)
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) -> None:
+    """The snapshot reaches whoever listens, the status, and the journal's file."""
+    async with simulated_api(150) as api, sqlite_journal(tmp_path) as journal:
+        async with reconciling(journal, api, every_s=60) as watch:
+            await watch.until(lambda: watch.status.state == "ok")
+        await journal.flush()
+        kept = read_snapshot(tmp_path / "journal.db")
+    assert watch.status == ReconcileStatus("ok", 150, START_MS, None)
+    assert [snapshot.at_ms for snapshot in watch.snapshots] == [START_MS]
+    assert watch.snapshots[0].assets.keys() == {item["id"] for item in items(150)}
+    assert kept == watch.snapshots[0]
+
+
+async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path: Path) -> None:
+    """An asset that is gone from the API is gone from the snapshot and the file, a new one in them."""
+    async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
+        async with reconciling(journal, api) as watch:
+            await watch.until(lambda: watch.status.assets == 2)
+            api.items = items(4)[1:]
+            await watch.until(lambda: watch.status.assets == 3)
+        await journal.flush()
+        kept = read_snapshot(tmp_path / "journal.db")
+    assert kept is not None
+    assert list(kept.assets) == list(watch.snapshots[-1].assets) == ["ast-1", "ast-2", "ast-3"]
+
+
+@pytest.mark.parametrize("fault", [AWAY, WRONG_KEY, Answer(body=b"<html>"), answer({"data": []})])
+async def test_however_the_api_fails_the_last_snapshot_stays(tmp_path: Path, fault: Answer) -> None:
+    """It fails, is shown as failing, and comes back; nothing is forgotten meanwhile."""
+    async with (
+        simulated_api(2) as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api) as watch,
+    ):
+        await watch.until(lambda: watch.status.state == "ok")
+        api.faults.extend([fault] * 3)
+        await watch.until(lambda: watch.status.state == "failing")
+        assert watch.status.assets == 2
+        assert watch.status.last_error
+        await watch.until(lambda: watch.status.state == "ok")
+        assert watch.status.last_error is None
+    assert all(len(snapshot.assets) == 2 for snapshot in watch.snapshots)
+
+
+async def test_a_failure_is_logged_once_down_and_once_up(tmp_path: Path) -> None:
+    """Attempts in between log nothing, but a failure of another kind does: away is not refused."""
+    with capture_logs() as lines:
+        async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
+            api.faults.extend([AWAY, AWAY, AWAY, WRONG_KEY, WRONG_KEY])
+            async with reconciling(journal, api) as watch:
+                await watch.until(lambda: len(watch.snapshots) > 2)
+    told = [(line["event"], line["log_level"]) for line in lines if line["event"].startswith("assets.")]
+    assert told == [
+        ("assets.unavailable", "warning"),
+        ("assets.unavailable", "error"),
+        ("assets.available", "info"),
+    ]
+    assert API_KEY not in str(lines)
+
+
+async def test_the_pause_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
+    """Retry-After counts more than the own back-off, and more than a request."""
+    async with simulated_api() as api, sqlite_journal(tmp_path) as journal:
+        api.faults.append(Answer(status=429, headers={"Retry-After": "1"}))
+        async with reconciling(journal, api) as watch:
+            await watch.until(lambda: watch.status.state == "failing")
+            begun_s = time.monotonic()
+            watch.reconciler.request()
+            await watch.until(lambda: watch.status.state == "ok")
+    assert time.monotonic() - begun_s > 0.9
+
+
+async def test_requests_are_answered_soon_and_many_become_one(tmp_path: Path) -> None:
+    """A change of assets need not wait for the regular time, and a hundred changes ask once."""
+    async with (
+        simulated_api() as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api, every_s=60, apart_s=0.1) as watch,
+    ):
+        await watch.until(lambda: watch.status.state == "ok")
+        api.items = items(3)
+        for _ in range(100):
+            watch.reconciler.request()
+        await watch.until(lambda: watch.status.assets == 3)
+        await asyncio.sleep(0.3)  # nothing may come: there is nothing to wait for
+    assert len(api.requests) == 2
+
+
+async def test_what_fails_behind_it_does_not_stop_it(tmp_path: Path) -> None:
+    """An error of whoever takes the snapshot is shown, and the next snapshot comes."""
+    taken: list[AssetSnapshot] = []
+
+    def refuse_the_first(snapshot: AssetSnapshot) -> None:
+        taken.append(snapshot)
+        if len(taken) == 1:
+            raise ZeroDivisionError("made up")
+
+    async with (
+        simulated_api() as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api, on_snapshot=refuse_the_first) as watch,
+    ):
+        await watch.until(lambda: watch.status.state == "failing")
+        assert str(watch.status.last_error).startswith("ZeroDivisionError: made up (line")
+        await watch.until(lambda: watch.status.state == "ok")
+
+
+async def test_a_restart_without_the_api_knows_what_was_known(tmp_path: Path) -> None:
+    """The journal brings the last snapshot back, with its own time."""
+    async with (
+        simulated_api(3) as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api) as watch,
+    ):
+        await watch.until(lambda: watch.status.state == "ok")
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.snapshot() == watch.snapshots[-1]
+        async with reconciling(journal, api) as again:
+            await again.until(lambda: again.status.state == "failing")
+    assert (again.status.assets, again.status.last_success_ms) == (3, START_MS)
+    assert again.snapshots == []

@@ -1,0 +1,106 @@
+"""What the journal keeps of the assets, beside its events."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
+
+from gateway.journal.lookup import read_event, read_snapshot
+from gateway.model import AssetSnapshot, KnownAsset, Notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOM = KnownAsset(id="ast-1", name="Room 1", asset_type="at-iaq", location="Level 3", online=False)
+SNAPSHOT = AssetSnapshot(START_MS, {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")})
+
+# As the first release wrote it; never to be changed.
+FIRST_LAYOUT = """
+CREATE TABLE events(
+  seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
+CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE kept(
+  point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
+CREATE TABLE unmapped(
+  asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
+  keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_letters(
+  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
+  event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
+PRAGMA user_version=1;
+"""
+
+
+async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Later ones replace earlier ones whole; before the first there is none."""
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.snapshot() is None
+        journal.note(Notes(snapshot=AssetSnapshot(1, {"ast-9": KnownAsset(id="ast-9")})))
+        await journal.flush()
+        journal.note(Notes(snapshot=SNAPSHOT))
+        journal.note(Notes(cursors={"bms": 0}))
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.snapshot() == SNAPSHOT
+    assert read_snapshot(tmp_path / "journal.db") == SNAPSHOT
+
+
+async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) -> None:
+    """Events and cursors of the same commit are kept, the earlier snapshot too, and the log says so."""
+    huge = {f"ast-{number}": KnownAsset(id=f"ast-{number}", name="x" * 200) for number in range(6000)}
+    async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
+        journal.note(Notes(snapshot=SNAPSHOT))
+        await journal.flush()
+        with capture_logs() as lines:
+            journal.note(Notes(snapshot=AssetSnapshot(2, huge), cursors={"bms": 1}))
+            await journal.append(make_event(1))
+            await journal.flush()
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("journal.assets_not_kept", "the journal is full")
+    ]
+    async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
+        assert journal.snapshot() == SNAPSHOT
+        assert journal.cursor("bms") == 1
+        assert ids(await read_all(journal)) == ["evt_1"]
+
+
+async def test_a_file_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
+    """An upgrade loses no event, and commands can look before it and after it."""
+    path, event = tmp_path / "journal.db", make_event(1)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(FIRST_LAYOUT)
+        row = (1, event.event_id, event.received_ms, event.body)
+        database.execute("INSERT INTO events VALUES (?,?,?,?)", row)
+    assert read_snapshot(path) is None
+    assert read_event(path, "evt_1") is not None
+    async with sqlite_journal(tmp_path) as journal:
+        assert ids(await read_all(journal)) == ["evt_1"]
+        journal.note(Notes(snapshot=SNAPSHOT))
+    assert read_snapshot(path) == SNAPSHOT
+
+
+@pytest.mark.parametrize("known", ["", "[", "7", "[1]", '[{"name": "no id"}]', '[{"id": ["ast-1"]}]'])
+async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path, known: str) -> None:
+    """What can't be read is none; the API tells it again."""
+    async with sqlite_journal(tmp_path) as journal:
+        journal.note(Notes(snapshot=SNAPSHOT))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("UPDATE assets SET known = ?", (known,))
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.snapshot() is None
+
+
+async def test_fields_of_a_later_gateway_are_left_out(tmp_path: Path) -> None:
+    """The same layout may say more of an asset one day."""
+    async with sqlite_journal(tmp_path) as journal:
+        journal.note(Notes(snapshot=SNAPSHOT))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("""UPDATE assets SET known = '[{"id": "ast-1", "colour": "red"}]'""")
+    found = read_snapshot(tmp_path / "journal.db")
+    assert found is not None
+    assert found.assets == {"ast-1": KnownAsset(id="ast-1")}

@@ -1,0 +1,99 @@
+"""What commands see of the journal, beside a gateway that runs, or without one."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from support.journal_parts import START_MS, make_event, sqlite_journal
+
+from gateway.errors import GatewayError
+from gateway.journal.lookup import dead_letters_of, read_cursors, read_event, read_snapshot
+from gateway.model import DeadLetter, Notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LETTER = DeadLetter("bms", 1, "evt_1", "L03/ZN-T", "topic refused", START_MS)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir())
+
+
+async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_use(tmp_path: Path) -> None:
+    """A look shows what is committed, at once and without the journal's lock."""
+    path = tmp_path / "journal.db"
+    async with sqlite_journal(tmp_path, sinks=("bms", "regs")) as journal:
+        await journal.append(make_event(1))
+        journal.note(Notes(cursors={"bms": 1}, kept_through=1, dead_letters=[LETTER]))
+        await journal.flush()
+        found = read_event(path, "evt_1")
+        assert found is not None
+        assert (found.seq, found.event) == (1, make_event(1))
+        assert read_event(path, "evt_2") is None
+        assert read_cursors(path) == {"bms": 1, "regs": 0}
+        assert dead_letters_of(path, "evt_1") == [LETTER]
+        assert dead_letters_of(path, "evt_2") == []
+
+
+async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
+    """After an orderly stop the same is seen, and the folder stays as the gateway's user left it."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+        journal.note(Notes(dead_letters=[LETTER]))
+    before = _files(tmp_path)
+    found = read_event(tmp_path / "journal.db", "evt_1")
+    assert found is not None
+    assert dead_letters_of(tmp_path / "journal.db", "evt_1") == [LETTER]
+    assert _files(tmp_path) == before
+
+
+async def test_an_event_whose_body_was_given_up_is_still_known(tmp_path: Path) -> None:
+    """What a dead letter keeps is shown; without one, only number and time are left."""
+    path = tmp_path / "journal.db"
+    async with sqlite_journal(tmp_path) as journal:
+        for number in (1, 2):
+            await journal.append(make_event(number))
+        journal.note(Notes(dead_letters=[LETTER]))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE events SET body = NULL")
+    with_letter, without = read_event(path, "evt_1"), read_event(path, "evt_2")
+    assert with_letter is not None
+    assert with_letter.event == make_event(1)
+    assert without is not None
+    assert (without.seq, without.event.received_ms, without.event.body) == (2, START_MS, b"")
+
+
+@pytest.mark.parametrize("name", ["none.db", "no/folder.db", "empty.db"])
+def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path, name: str) -> None:
+    """Before the first start commands find nothing, and create nothing."""
+    (tmp_path / "empty.db").touch()
+    before = sorted(tmp_path.iterdir())
+    path = tmp_path / name
+    assert read_event(path, "evt_1") is None
+    assert read_snapshot(path) is None
+    assert read_cursors(path) == {}
+    assert dead_letters_of(path, "evt_1") == []
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_of_a_newer_gateway_is_refused_in_words(tmp_path: Path) -> None:
+    """The message says which layout it is and what to do."""
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version=99")
+    with pytest.raises(GatewayError, match=r"journal\.db: written by a newer gateway \(layout 99.*install"):
+        read_cursors(path)
+
+
+def test_what_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:
+    """A file or folder that SQLite can't read gives one line, no traceback."""
+    no_database = tmp_path / "a#strange?%20name.db"
+    no_database.write_text("no database, but long enough to look like a file with something in it" * 20)
+    with pytest.raises(GatewayError, match=r"name\.db: the journal can't be read: file is not a database"):
+        read_event(no_database, "evt_1")
+    with pytest.raises(GatewayError, match="the journal can't be read"):
+        read_snapshot(tmp_path)

@@ -1,0 +1,82 @@
+"""The real daemon with an API key: it knows every asset, and still does when the API is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.asset_lists import API_KEY, ORGANIZATION, simulated_api
+from support.daemon import Daemon
+
+from gateway.journal.lookup import read_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto
+
+    from gateway.model import AssetSnapshot
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Make a daemon's files; it is started by the test, and ended here at the latest."""
+    daemon = Daemon(tmp_path, broker.port)
+    yield daemon
+    daemon.kill()
+
+
+def use_api(daemon: Daemon, url: str) -> None:
+    """Add the API and a key's file to the settings."""
+    key = daemon.folder / "api-key"
+    key.touch(mode=0o600)
+    key.write_text(API_KEY)
+    settings = daemon.config.read_text()
+    before = f"infodeck: {{organization: {ORGANIZATION}}}"
+    assert before in settings
+    after = f'infodeck: {{organization: {ORGANIZATION}, api: "{url}", api_key: {{file: api-key}}}}'
+    daemon.config.write_text(settings.replace(before, after))
+
+
+async def until(daemon: Daemon, state: str) -> dict[str, Any]:
+    """Return the status of reconciliation once it has this state."""
+    async with asyncio.timeout(20):
+        while True:
+            status = dict((await asyncio.to_thread(daemon.status))["reconcile"])
+            if status["state"] == state:
+                return status
+            await asyncio.sleep(0.02)
+
+
+async def kept(daemon: Daemon) -> AssetSnapshot:
+    """Return what commands find in the journal, once it is there."""
+    async with asyncio.timeout(10):
+        while True:
+            if found := read_snapshot(daemon.folder / "journal.db"):
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) -> None:
+    """The status counts them, commands find them in the running journal, and a restart has them."""
+    async with simulated_api(150) as api:
+        await asyncio.to_thread(use_api, stopped, api.url)
+        await asyncio.to_thread(stopped.start)
+        status = await until(stopped, "ok")
+        assert status["assets"] == 150
+        assert len((await kept(stopped)).assets) == 150
+        assert await asyncio.to_thread(stopped.stop) == 0
+    await asyncio.to_thread(stopped.start)
+    again = await until(stopped, "failing")
+    assert (again["assets"], again["last_success_ms"]) == (150, status["last_success_ms"])
+    assert "can't be reached" in again["last_error"]
+    assert API_KEY not in stopped.log
+
+
+def test_without_a_key_it_is_off_and_says_so(stopped: Daemon) -> None:
+    """The log tells once what that means, and the status shows it."""
+    stopped.start()
+    assert stopped.status()["reconcile"]["state"] == "off"
+    assert stopped.log.count("off: no infodeck.api_key") == 1
