@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, force, points, release, run, send, test
+from gateway.cli import check, demo, diff, explain, force, import_, points, release, run, send, test
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ COMMANDS: dict[str, ModuleType] = {
     "check": check,
     "test": test,
     "points": points,
+    "import": import_,
+    "diff": diff,
+    "explain": explain,
     "send": send,
     "force": force,
     "release": release,

@@ -161,14 +161,18 @@ class Take(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What a point does with its readings, in this order: take or map, gain, offset, range, decimals.
+    """What a point does with its readings, in this order: take or map, unit, gain, offset, range, decimals.
 
-    `map` has text keys as written in the table. `range` is lowest and highest, both included; outside
-    of it the quality is bad, or with `clamp` the nearer bound is taken.
+    `map` has text keys as written in the table. `source_unit` is the sensor's unit of measure where it is
+    not the point's; `unit_gain` and `unit_offset` lead from one to the other. `range` is lowest and highest,
+    both included; outside of it the quality is bad, or with `clamp` the nearer bound is taken.
     """
 
     take: Take = Take.ANY
     map: Mapping[str, Scalar] | None = None
+    source_unit: str | None = None
+    unit_gain: float = 1
+    unit_offset: float = 0
     gain: float = 1.0
     offset: float = 0.0
     range: tuple[float, float] | None = None
@@ -178,7 +182,12 @@ class Conversion:
     @property
     def calculates(self) -> bool:
         """Say whether anything is done that only numbers allow."""
-        return bool(self.gain != 1 or self.offset or self.range or self.decimals is not None)
+        return bool(self.linear != (1, 0) or self.range or self.decimals is not None)
+
+    @property
+    def linear(self) -> tuple[float, float]:
+        """Return the one gain and offset that stand for those of the unit and of the point together."""
+        return self.unit_gain * self.gain, self.unit_offset * self.gain + self.offset
 
 
 @dataclass(frozen=True, slots=True)

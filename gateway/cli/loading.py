@@ -40,21 +40,27 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(config: Path) -> Loaded:
-    """Read settings and tables; the tables are checked wherever the settings name usable sinks."""
+def read(config: Path, *, folder: Path | None = None) -> Loaded:
+    """Read settings and tables; the tables are checked wherever the settings name usable sinks.
+
+    `folder`: tables to read in place of those that the settings name.
+    """
     document = load_settings(config)
     found = _tables_of(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    folder, sinks = found
+    named, sinks = found
     prefixes = {} if document.value is None else mqtt_prefixes(document.value)
-    tables = load_point_map(folder, sinks, prefixes=prefixes)
+    tables = load_point_map(folder or named, sinks, prefixes=prefixes)
     return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
 
 
-def load(config: Path) -> tuple[Settings, PointMap]:
-    """Return usable settings and tables; otherwise print every problem and raise CommandError."""
-    return _usable(read(config))
+def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
+    """Return usable settings and tables; otherwise print every problem and raise CommandError.
+
+    `folder`: tables to read in place of those that the settings name.
+    """
+    return _usable(read(config, folder=folder))
 
 
 def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load, mqtt_prefixes
-from gateway.mapping.listing import FORMS, list_points, render
+from gateway.errors import CommandError
+from gateway.mapping.document import Origin, SinkPlace, handover
+from gateway.mapping.listing import list_points
+from gateway.mapping.listing_forms import csv_rows, json_rows, screen_table
+from gateway.sinks.modbus_server import ModbusServerConfig
+from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
     import argparse
+
+    from gateway.settings import SinkConfig
+
+_FORMS = ("table", "csv", "json", "md")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,15 +25,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.add_argument(
         "--format",
-        choices=tuple(FORMS),
+        choices=_FORMS,
         default="table",
-        help="csv and json have every column (default: table)",
+        help="md is a document to hand over; csv and json have every column, csv can be imported again "
+        "(default: table)",
+    )
+    parser.add_argument(
+        "--excel",
+        choices=("point", "comma"),
+        help="with --format csv: as an Excel with this decimal mark opens it by a double click",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list; return the exit code."""
+    if arguments.excel and arguments.format != "csv":
+        raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
     rows = list_points(point_map, prefixes=mqtt_prefixes(settings))
-    print(render(rows, form=arguments.format), end="")
+    match arguments.format:
+        case "csv":
+            text = csv_rows(rows, excel=arguments.excel)
+        case "json":
+            text = json_rows(rows)
+        case "md":
+            sinks = [_place(name, sink) for name, sink in settings.sinks.items()]
+            text = handover(rows, Origin(gateway=settings.name, sinks=tuple(sinks)))
+        case _:
+            text = screen_table(rows)
+    print(text, end="")
     return 0
+
+
+def _place(name: str, sink: SinkConfig) -> SinkPlace:
+    if isinstance(sink, MqttConfig):
+        return SinkPlace(name, sink.type, address=str(sink.url), prefix=sink.prefix, payload=sink.payload)
+    address = str(sink.listen) if isinstance(sink, ModbusServerConfig) else None
+    return SinkPlace(name, sink.type, address=address)

@@ -120,6 +120,7 @@ class _Compiler:
                 self._take_single(single, Place(document, ("points", index)), table)
             if table.system.heartbeat is not None:
                 self._take_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
+        self._warn_of_unused_templates()
         return self._point_map()
 
     def _point_map(self) -> PointMap:
@@ -148,6 +149,12 @@ class _Compiler:
             first = self._templates.setdefault(compiled.name, compiled)
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
+
+    def _warn_of_unused_templates(self) -> None:
+        used = {entry.use for _, table in self._tables for entry in table.assets}
+        for name, compiled in self._templates.items():
+            if name not in used and self._all_are_readable:
+                compiled.place.warn("no asset uses this template, so its points are nowhere")
 
     def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
         if self._is_repeated(entry, place):

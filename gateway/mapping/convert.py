@@ -47,8 +47,9 @@ def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
 
 
 def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Convert:
-    gain, offset, clamp = conversion.gain, conversion.offset, conversion.clamp
+    (gain, offset), clamp = conversion.linear, conversion.clamp
     is_linear = gain != 1 or offset != 0
+    cancels_below, places = abs(offset), _places(offset)
     low, high = conversion.range or (-math.inf, math.inf)
     factor = None if conversion.decimals is None else 10**conversion.decimals
     good, bad = Quality.GOOD, Quality.BAD
@@ -58,9 +59,13 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
         if number is None:
             return _UNUSABLE
         if is_linear:
-            number = _without_noise(number * gain + offset)
+            number = number * gain + offset
             if number - number != 0:  # the product was too large for a float
                 return _UNUSABLE
+            if -cancels_below < number < cancels_below:
+                number = round(number, places) + 0  # never -0.0
+            else:
+                number = _without_noise(number)
         quality = good
         if not low <= number <= high:
             if clamp:
@@ -80,6 +85,14 @@ def _without_noise(number: float) -> float:
     12 significant digits are more than any sensor has and fewer than the 15 a float holds.
     """
     return float("%.12g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
+
+
+def _places(offset: float) -> int:
+    """Return the decimals behind which a difference is noise: 273.16 - 273.15 is 0.01000000000005.
+
+    A result smaller than the offset is only as exact as the offset, of which 12 digits count.
+    """
+    return max(0, 11 - math.floor(math.log10(abs(offset)))) if offset else 0
 
 
 def _rounded(number: float, factor: int) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import EncodingError
 from gateway.mapping.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.convert import Convert, compile_conversion
+from gateway.mapping.fit import check_decimals, check_fit, check_highest, check_reach
 from gateway.mapping.paths import compile_path
-from gateway.mapping.registers import encoder, is_scalable
+from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
+from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
 from gateway.model import (
     HEARTBEAT,
     PSEUDO_SOURCES,
@@ -29,10 +30,20 @@ if TYPE_CHECKING:
 
     from gateway.mapping.places import Layers
     from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, StaleAfter
-    from gateway.model import Register, Scalar
+    from gateway.model import Register
 
 _STALE_AFTER_S = 90 * 60.0
-_MEASURING_KEYS = ("gain", "offset", "map", "range", "clamp", "decimals", "stale_after", "on_stale")
+_MEASURING_KEYS = (
+    "source_unit",
+    "gain",
+    "offset",
+    "map",
+    "range",
+    "clamp",
+    "decimals",
+    "stale_after",
+    "on_stale",
+)
 
 
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
@@ -52,6 +63,7 @@ class Draft:
     on_stale: OnStale
     cov: Cov | None
     description: str | None
+    tags: Mapping[str, Any] | None
     mqtt: Mqtt | None
     blocks: tuple[Block, ...]
     conversion: Conversion
@@ -80,6 +92,7 @@ class Draft:
             mqtt=self.mqtt,
             registers=tuple([block.at(base) for block in self.blocks]),
             conversion=self.conversion,
+            tags=self.tags,
         )
 
 
@@ -92,7 +105,7 @@ def draft_point(
         layers.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
     blocks = read_blocks(keys.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative)
-    conversion = _conversion(keys, tuple(block.register for block in blocks))
+    conversion = _conversion(keys, tuple(block.register for block in blocks), layers)
     draft = Draft(
         source=source,
         unit_of_measure=keys.unit,
@@ -100,6 +113,7 @@ def draft_point(
         on_stale=_on_stale(keys.on_stale or defaults.on_stale),
         cov=_cov(keys, defaults),
         description=keys.description,
+        tags=keys.tags,
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
         blocks=blocks,
         conversion=conversion,
@@ -109,7 +123,7 @@ def draft_point(
     )
     if is_pseudo:
         _refuse_measuring_keys(keys, layers)
-        _check_highest(draft, _HIGHEST[source], f"{source} can become")
+        check_highest(blocks, layers, _HIGHEST[source], f"{source} can become")
     else:
         _check_constants(draft, conversion, layers, needs_numbers=conversion.calculates or bool(keys.cov))
     return draft
@@ -121,10 +135,14 @@ def _refuse_measuring_keys(keys: PointKeys, layers: Layers) -> None:
             layers.report(f"does not apply to {keys.source}, which the gateway makes itself", name)
 
 
-def _conversion(keys: PointKeys, registers: tuple[Register, ...]) -> Conversion:
+def _conversion(keys: PointKeys, registers: tuple[Register, ...], layers: Layers) -> Conversion:
     """Numbers are expected where something can only be done with numbers, or a unit of measure says so."""
+    unit_gain, unit_offset = _unit_conversion(keys, layers)
     plain = Conversion(
         map=keys.map,
+        source_unit=keys.source_unit,
+        unit_gain=unit_gain,
+        unit_offset=unit_offset,
         gain=1 if keys.gain is None else keys.gain,
         offset=keys.offset or 0,
         range=keys.range,
@@ -137,6 +155,24 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...]) -> Conversion:
     if any(register.type == "bit" for register in registers):
         return replace(plain, take=Take.SWITCH)
     return plain
+
+
+def _unit_conversion(keys: PointKeys, layers: Layers) -> tuple[float, float]:
+    """Return gain and offset from `source_unit` to `unit`; those that change nothing where there is none."""
+    unchanged = (1, 0)
+    if keys.source_unit is None or keys.source in PSEUDO_SOURCES:
+        return unchanged
+    if keys.map is not None:
+        layers.report("stands beside `map`, whose values are in `unit` already", "source_unit")
+        return unchanged
+    if keys.unit is None:
+        layers.report("needs `unit` beside it: what is published", "source_unit")
+        return unchanged
+    found = unit_conversion(keys.source_unit, keys.unit)
+    if isinstance(found, UnitProblem):
+        layers.report(found.message, found.key)
+        return unchanged
+    return found
 
 
 def _stale_after_ms(written: StaleAfter | None, default: StaleAfter | None) -> int | None:
@@ -185,24 +221,17 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
     if conversion.clamp and conversion.range is None:
         layers.report("is about `range`, which is not written here", "clamp")
     if draft.on_stale.policy is StalePolicy.VALUE:
-        _check_fit(draft, draft.on_stale.value, "on_stale", "value")
+        check_fit(draft.blocks, layers, draft.on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
-        _check_fit(draft, bound, "range", index)
+        (check_fit if conversion.clamp else check_reach)(draft.blocks, layers, bound, "range", index)
+    check_decimals(draft.blocks, layers, conversion.decimals or 0)
     for key, output in (conversion.map or {}).items():
         if isinstance(output, str) and needs_numbers:
             layers.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)
             continue
         value, quality = draft.convert(key)
         if quality is Quality.GOOD:
-            _check_fit(draft, value, "map", key)
-
-
-def _check_fit(draft: Draft, value: Scalar, *steps: str | int) -> None:
-    for block in draft.blocks:
-        try:
-            encoder(block.register)(value)
-        except EncodingError as error:
-            draft.layers.report(f"does not fit its register: {error}", *steps)
+            check_fit(draft.blocks, layers, value, "map", key)
 
 
 def draft_heartbeat(
@@ -217,6 +246,7 @@ def draft_heartbeat(
         on_stale=OnStale(StalePolicy.HOLD),
         cov=None,
         description="Counts up while the gateway runs",
+        tags=None,
         mqtt=None,
         blocks=blocks,
         conversion=Conversion(),
@@ -224,14 +254,5 @@ def draft_heartbeat(
         get=None,
         layers=layers,
     )
-    _check_highest(draft, _HIGHEST_BEAT, "the heartbeat counts up to")
+    check_highest(blocks, layers, _HIGHEST_BEAT, "the heartbeat counts up to")
     return draft
-
-
-def _check_highest(draft: Draft, highest: int, what: str) -> None:
-    """Refuse registers that could not follow a number of the gateway's own for long."""
-    for block in draft.blocks:
-        try:
-            encoder(block.register)(highest)
-        except EncodingError as error:
-            draft.layers.report(f"{what} {highest}: {error}", *block.steps)

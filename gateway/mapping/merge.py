@@ -14,11 +14,14 @@ Keys = TypeVar("Keys", PointKeys, ModbusKeys)
 def merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     """Return the point with every key that the override writes in place of its own.
 
-    Two single register blocks are merged key by key; a list of blocks replaces whatever was there.
+    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces whatever
+    was there.
     """
     given = _written(override, PointKeys)
     if isinstance(point.modbus, ModbusKeys) and isinstance(override.modbus, ModbusKeys):
         given["modbus"] = _merge_block(point.modbus, override.modbus)
+    if point.tags and override.tags:
+        given["tags"] = point.tags | override.tags
     return _with(point, given)
 
 

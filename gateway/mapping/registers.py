@@ -116,6 +116,13 @@ def sentinel(register: Register) -> bytes:
     return bytes(size)
 
 
+def sentinel_text(register: Register) -> str:
+    """Return the sentinel as a person reads it off a register."""
+    if register.type.startswith("float"):
+        return "NaN"
+    return str(_limits(register.type)[2]) if is_scalable(register.type) else "0"
+
+
 def _limits(kind: str) -> tuple[int, int, int]:
     """Lowest and highest value of an integer type without its sentinel, and the sentinel."""
     bits = 16 * _CODES[kind][1]

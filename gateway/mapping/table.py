@@ -71,6 +71,7 @@ Number = int | float
 Factor = Annotated[Number, AfterValidator(_check_factor)]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
 Plain = bool | int | float | str | None
+Tag = bool | int | float | Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
 
@@ -150,6 +151,7 @@ class PointKeys:
 
     source: Source | None = Field(default=None, alias="from")
     unit: Text | None = None
+    source_unit: Text | None = None
     gain: Factor | None = None
     offset: Number | None = None
     map: dict[str, Plain] | None = Field(default=None, min_length=1)
@@ -160,6 +162,7 @@ class PointKeys:
     stale_after: StaleAfter | None = None
     on_stale: OnStaleKeys | None = None
     description: Text | None = None
+    tags: dict[Text, Tag] | None = Field(default=None, min_length=1)
     mqtt: bool | MqttKeys | None = None
     modbus: ModbusKeys | tuple[ModbusKeys, ...] | None = None
 

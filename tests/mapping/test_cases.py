@@ -1,21 +1,17 @@
-"""The users' own cases, and the list that is handed to the BMS engineer."""
+"""The users' own cases, and the commands about tables."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.point_tables import EXAMPLES, HEAD, PREFIXES, load_good_tables, load_tables
+from support.point_tables import EXAMPLES, HEAD, load_good_tables, load_tables
 
 from gateway.cli import points as points_command
 from gateway.cli import test as test_command
 from gateway.errors import CommandError
 from gateway.mapping.cases import run_cases
-from gateway.mapping.listing import COLUMNS, list_points, render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,40 +94,6 @@ def test_a_case_about_nothing_is_refused(tmp_path: Path, asset: str, expect: str
     """A case that names an asset or point that is not there is a problem of the table."""
     _, problems = load_tables(tmp_path, case(asset, "t: 1", expect))
     assert any(problem in line for line in problems)
-
-
-def test_every_register_has_a_row(tmp_path: Path) -> None:
-    """A row tells where a point is: topic with prefix, PDU address, 1-based number, five or six digits."""
-    rows = list_points(load_good_tables(tmp_path, TABLE), prefixes=PREFIXES)
-    shown = [
-        (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
-        for row in rows
-    ]
-    assert shown == [
-        ("X/T", "gw/v1/hq/X/T", None, None, None, None, None),
-        ("X/S", None, 10000, 10001, "410001", "string(6)", 3),
-        ("X/F", "f", 9, 10, "30010", "int32", 2),
-        ("X/B", "gw/v1/hq/X/B", 8, 9, "30009", "bit", 1),
-        ("X/B", "gw/v1/hq/X/B", 99, 100, "00100", "bit", 1),
-    ]
-    assert [(row["order"], row["scale"], row["bit"]) for row in rows[2:]] == [
-        ("ABCD", 2, None), (None, None, 4), (None, None, None),
-    ]  # fmt: skip
-
-
-def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
-    """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
-    rows = list_points(load_good_tables(tmp_path, TABLE), prefixes=PREFIXES)
-    assert json.loads(render(rows, form="json")) == rows
-    parsed = list(csv.DictReader(io.StringIO(render(rows, form="csv"))))
-    assert tuple(parsed[0]) == COLUMNS
-    assert [(row["modicon"], row["description"]) for row in parsed][:2] == [("", "A | B, C"), ("410001", "")]
-    table = render(rows, form="table").splitlines()
-    assert table[0].split() == [
-        "point", "in", "topic", "sink", "unit", "table", "PDU", "modicon", "type", "order", "scale", "bit",
-    ]  # fmt: skip
-    assert len(table) == 6
-    assert len({line.count(" | ") for line in render(rows, form="md").splitlines()}) == 1
 
 
 def write_config(folder: Path, table: str, *, sinks: str = SINKS) -> Path:

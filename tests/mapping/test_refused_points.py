@@ -86,14 +86,6 @@ POINT_PROBLEMS = [
     ("map: {a: on}, modbus: {register: 0, type: int16}", "int16 holds numbers, not the text 'on'"),
     ("map: {a: long text}, modbus: {register: 0, type: string(4)}", "has 9 characters, the register holds 4"),
     ("map: {a: text}, gain: 2", "map.a: is text, but gain, offset, range, decimals and cov need numbers"),
-    (
-        "range: [-20, 60], modbus: {register: 0, type: uint16}",
-        "a.yaml:5:51: points[0].range[0]: does not fit its register: -20 is beyond uint16",
-    ),
-    (
-        "range: [0, 4000], modbus: {register: 0, type: int16, scale: 10}",
-        "range[1]: does not fit its register: 4000",
-    ),
     ("range: [0, 65535], clamp: true, modbus: {register: 0, type: uint16}", "65535 is beyond uint16"),
     ("gain: 0", "points[0].gain: must not be 0"),
     ("range: [60, -20]", "points[0].range: is [lowest, highest], but 60 is not less than -20"),
@@ -114,7 +106,35 @@ POINT_PROBLEMS = [
     ("mqtt: {topic: a//b}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: /a}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: ''}", "mqtt.topic: has an empty level"),
-    ("source_unit: degF", "points[0].source_unit: unknown key"),
+    ("source_unit: degF", 'points[0].source_unit: needs `unit` beside it: what is published ("degF")'),
+    (
+        "unit: degC, source_unit: degF, map: {low: 1}",
+        "source_unit: stands beside `map`, whose values are in `unit` already",
+    ),
+    (
+        "unit: kWh, source_unit: degC",
+        'source_unit: cannot become kWh: they measure different things ("degC")',
+    ),
+    (
+        "unit: W, source_unit: kw",
+        "source_unit: an unknown unit, so nothing can be converted; did you mean `kW`?",
+    ),
+    (
+        "unit: degc, source_unit: degF",
+        "a.yaml:5:49: points[0].unit: an unknown unit, so nothing can be converted",
+    ),
+    ("unit: degC, source_unit: F", "they measure different things; did you mean degF for F?"),
+    ("unit: percent, source_unit: dB", "source_unit: cannot become percent by a factor and an offset"),
+    ("unit: K, source_unit: degC/min", "source_unit: cannot become K: they measure different things"),
+    ("unit: degC, source_unit: delta_degF", "source_unit: cannot become degC: they measure different things"),
+    ("unit: Hz, source_unit: rpm", "source_unit: cannot become Hz: they measure different things"),
+    ("unit: kW, source_unit: kvar", "source_unit: cannot become kW: they measure different things"),
+    ("tags: {}", "points[0].tags: needs 1 or more entries"),
+    ("tags: {brick: }", "points[0].tags.brick: true or false, a number, text or a list is expected (null)"),
+    ("tags: {brick: {a: b}}", "tags.brick: true or false, a number, text or a list is expected (a mapping)"),
+    ("tags: {haystack: []}", "points[0].tags.haystack: needs 1 or more entries"),
+    ("tags: {haystack: [zone, 1]}", "tags.haystack[1]: text is expected; put quotes around it (1)"),
+    ("tags: [zone]", "points[0].tags: a mapping is expected (a list)"),
     ("gian: 2", "points[0].gian: unknown key, did you mean `gain`?"),
 ]
 
@@ -139,6 +159,7 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
         ("$.data..x", "points[0].from: a path into the event is written like $.data.object"),
         ("$heartbeat", "points[0].from: unknown"),
         ('""', "points[0].from: needs 1 or more characters"),
+        ("$age, unit: min, source_unit: s", "source_unit: does not apply to $age, which the gateway makes"),
         ("$age, gain: 2", "points[0].gain: does not apply to $age, which the gateway makes itself (2)"),
         ("$quality, map: {0: 1}", "points[0].map: does not apply to $quality"),
         (

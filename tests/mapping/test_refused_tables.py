@@ -56,7 +56,7 @@ assets:
             "assets[1].points.B.modbus.register: ends at register 4, beyond the template's stride of 4 (4)",
         ),
         (
-            "id: two, tag: X2, use: t, base: 4, points: {B: {range: [-40000, 0]}}",
+            "id: two, tag: X2, use: t, base: 4, points: {B: {range: [-40000, 0], clamp: true}}",
             "assets[1].points.B.range[0]: does not fit its register: -40000 is beyond int16",
         ),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
@@ -150,6 +151,18 @@ def test_register_blocks_say_where_and_how(tmp_path: Path, keys: str, register: 
         ("mqtt: {to: [bms]}", "mqtt", Mqtt(frozenset({"bms"}))),
         ("mqtt: {topic: plant/x}", "mqtt", Mqtt(None, "plant/x")),
         ("description: Supply air", "description", "Supply air"),
+        ("unit: degC", "tags", None),
+        (
+            "tags: {brick: Zone_Air_Temperature_Sensor, haystack: [zone, air], floor: 3, vav: true, k: 1.5}",
+            "tags",
+            {
+                "brick": "Zone_Air_Temperature_Sensor",
+                "haystack": ("zone", "air"),
+                "floor": 3,
+                "vav": True,
+                "k": 1.5,
+            },
+        ),
     ],
 )
 def test_point_keys_reach_the_point(tmp_path: Path, keys: str, name: str, expected: object) -> None:
@@ -218,6 +231,25 @@ assets:
     assert b.registers == (Register("regs", 1, RegisterTable.HOLDING, 6, "int16", 1),)
     assert [(register.address, register.unit) for register in c.registers] == [(105, 1), (106, 2)]
     assert c.mqtt is None
+
+
+def test_tags_of_an_asset_are_laid_over_those_of_the_template(tmp_path: Path) -> None:
+    """An override adds or replaces the tags that it names, also on points that the gateway makes itself."""
+    table = f"""{HEAD}
+templates:
+  t:
+    points:
+      A: {{from: a, tags: {{brick: Temperature_Sensor, haystack: [zone, temp]}}}}
+      B: {{from: $age, tags: {{brick: Age}}}}
+assets:
+  - {{id: x, tag: X, use: t}}
+  - {{id: y, tag: Y, use: t, points: {{A: {{tags: {{haystack: [x], fan: 2}}}}, B: {{tags: {{brick: No}}}}}}}}
+"""
+    by_name = load_good_tables(tmp_path, table).by_name
+    assert by_name["X/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("zone", "temp")}
+    assert by_name["Y/A"].tags == {"brick": "Temperature_Sensor", "haystack": ("x",), "fan": 2}
+    assert by_name["Y/B"].tags == {"brick": "No"}
+    assert orjson.loads(orjson.dumps(by_name["Y/A"].tags))["haystack"] == ["x"]
 
 
 def test_files_share_templates_and_assets(tmp_path: Path) -> None:

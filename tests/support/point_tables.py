@@ -40,3 +40,10 @@ def load_good_tables(folder: Path, *tables: str) -> PointMap:
 def table_of_points(*points: str) -> str:
     """Return a table whose free-standing points start on line 5; each one reads `t` of asset `a`."""
     return f"{HEAD}points:\n" + "".join(f"  - {{asset: a, from: t, {keys}}}\n" for keys in points)
+
+
+def warnings_of(folder: Path, *tables: str) -> list[str]:
+    """Load tables, and return their warnings in the form that problems have."""
+    load_tables(folder, *tables)
+    compiled = load_point_map(folder, SINKS, prefixes=PREFIXES)
+    return [str(warning).replace(f"{folder}/", "") for warning in compiled.warnings]

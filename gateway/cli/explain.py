@@ -1,0 +1,220 @@
+"""`gateway explain`: one event's way: received, readings, points, topics, register words, delivery."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.loading import add_config_argument, load
+from gateway.errors import CommandError, EventError
+from gateway.events import (
+    TELEMETRY,
+    asset_of,
+    event_time_ms,
+    is_test,
+    parse_event,
+    parse_time,
+    read_telemetry,
+)
+from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
+from gateway.mapping.comparison_report import aligned
+from gateway.mapping.explanation import explain
+from gateway.mapping.explanation_report import render_readings, render_ways, time_text
+from gateway.mapping.listing import duration
+from gateway.mapping.places import unknown
+from gateway.model import Quality, Record
+from gateway.sinks._mqtt_outlet import Outlet
+from gateway.sinks.mqtt import MqttConfig
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gateway.mapping.explanation import Explanation, Output
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Event
+    from gateway.settings import Settings
+
+_OFFLINE = 0  # the journal number of an event that is in no journal
+_AGED = frozenset({Quality.HELD, Quality.STALE})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config_argument(parser)
+    parser.add_argument(
+        "event",
+        metavar="EVENT",
+        help="an event's id, looked up in the journal while the gateway runs or not; or a file with one"
+        " event's body as received (a name with a / or ending in .json), - for standard input",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the event's way; return 0, or raise CommandError where there is no such event."""
+    settings, point_map = load(arguments.config)
+    named = arguments.event
+    is_file = named == "-" or named.endswith(".json") or "/" in named or Path(named).is_file()
+    record = _from_file(named, settings) if is_file else _from_journal(named, settings)
+    event = record.event
+    asset = asset_of(event)
+    explanation = explain(
+        point_map,
+        event,
+        asset=asset or "",
+        telemetry=read_telemetry(event),
+        time_ms=event_time_ms(event),
+        seq=record.seq,
+    )
+    print(_header(record, asset, explanation), end="")
+    verdict = _verdict(event, settings)
+    if verdict:
+        print(f"\n{verdict}")
+    if event.type == TELEMETRY:
+        print()
+        if verdict:
+            print("Were it one that counts:\n")
+        print(_mapped(explanation, point_map, asset, settings, received_ms=event.received_ms), end="")
+    if not is_file:
+        print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
+    return 0
+
+
+def _from_file(name: str, settings: Settings) -> Record:
+    """Return the event in a file. It is taken as received when it was created."""
+    try:
+        body = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise CommandError(f"{name}: cannot be read: {error.strerror}") from error
+    if len(body) > settings.intake.max_body:
+        raise CommandError(
+            f"{name}: {len(body)} bytes; the intake answers 413 beyond intake.max_body,"
+            f" {settings.intake.max_body}"
+        )
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        event = parse_event(body, received_ms=now_ms)
+    except EventError as error:
+        raise CommandError(f"{name}: no event, the intake answers 400: {error}") from error
+    event.received_ms = parse_time(event.document.get("created")) or now_ms
+    return Record(_OFFLINE, event)
+
+
+def _from_journal(event_id: str, settings: Settings) -> Record:
+    journal = settings.journal
+    record = read_event(journal.path, event_id)
+    kept = duration(round(journal.retention * 1000))
+    if record is None:
+        raise CommandError(
+            f"{event_id}: not in the journal {journal.path}. It keeps telemetry for {kept}"
+            " (journal.retention), and until every sink has it; test events, other types and other"
+            " organizations' events are never kept. A file's name has a / or ends in .json"
+        )
+    if not record.event.body:
+        raise CommandError(
+            f"{event_id}: received {time_text(record.event.received_ms)} and delivered; its body was given up"
+            " early because the journal was full (journal.max_size)"
+        )
+    return record
+
+
+def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
+    event, telemetry = record.event, explanation.telemetry
+    created_ms = parse_time(event.document.get("created"))
+    tags = () if explanation.plan is None else (point.tag for point in explanation.plan.measured)
+    tag = ", ".join(dict.fromkeys(tags))
+    how = "(taken from a file)" if record.seq == _OFFLINE else f"(number {record.seq} of the journal)"
+    rows = [
+        ["event", event.event_id],
+        ["type", event.type],
+        ["asset", (asset or "none named") + (f"  {tag}" if tag else "")],
+        ["created", time_text(created_ms) if created_ms is not None else "does not say"],
+        ["received", f"{time_text(event.received_ms)}  {how}"],
+    ]
+    if telemetry is None:
+        return aligned(rows, indent="")
+    rows.append(["readings", f"found in data.object.{telemetry.container}"])
+    ahead = telemetry.clock_ahead
+    if ahead:
+        rows.append(["", f"{ahead} with a time in the future, taken as measured when received"])
+    return aligned(rows, indent="") + render_readings(telemetry.readings)
+
+
+def _verdict(event: Event, settings: Settings) -> str | None:
+    """Say why the event goes no further than the intake; None where it goes on to the journal."""
+    organization = event.document.get("organizationId")
+    ours = settings.infodeck.organization
+    if is_test(event):
+        return "A test event: it is answered with 200 and counted, and never reaches the building."
+    if organization is not None and organization != ours:
+        return (
+            f"An event of another organization, {organization}; this gateway's is {ours}: it is answered"
+            " with 200 and counted, and goes nowhere."
+        )
+    if event.type != TELEMETRY:
+        return f"No telemetry: a {event.type} is answered with 200 and counted, and goes nowhere."
+    return None
+
+
+def _mapped(
+    explanation: Explanation,
+    point_map: PointMap,
+    asset: str | None,
+    settings: Settings,
+    *,
+    received_ms: int,
+) -> str:
+    if explanation.plan is None:
+        if asset is None or explanation.telemetry is None:
+            return (
+                "No asset id or no readings are found in data.object, so it becomes a dead letter;"
+                " name an explicit path in the point table ($.data.object…) where they stand elsewhere.\n"
+            )
+        keys = ", ".join(dict.fromkeys(reading.key for reading in explanation.telemetry.readings))
+        return (
+            f"No point table names {asset}: {unknown('asset', asset, point_map.by_asset)}\n"
+            "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
+            f"Its keys are {keys}.\n"
+        )
+    if not explanation.ways and explanation.telemetry is None:
+        return "No readings are found in it, so it becomes a dead letter.\n"
+    return render_ways(explanation, lambda output: _messages(output, settings, received_ms))
+
+
+def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple[str, ...]]:
+    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them."""
+    update, mqtt = output.update, output.update.point.mqtt
+    for name, config in settings.sinks.items():
+        if not isinstance(config, MqttConfig) or mqtt is None:
+            continue
+        if mqtt.sinks is not None and name not in mqtt.sinks:
+            continue
+        outlet = Outlet.of(update.point, prefix=config.prefix, plain=config.payload == "value")
+        if output.is_newest:
+            message = outlet.live(update, now_ms=now_ms)
+        elif config.history and not update.point.is_pseudo and update.quality not in _AGED:
+            message = outlet.history(update)
+        else:
+            continue
+        yield name, message.topic, message.payload.decode(errors="replace")
+
+
+def _delivery(record: Record, settings: Settings) -> str:
+    """Return how far each sink is, and what could not be delivered."""
+    path = settings.journal.path
+    cursors = read_cursors(path)
+    rows = []
+    for name in settings.sinks:
+        cursor = cursors.get(name)
+        if cursor is None:
+            rows.append([name, "has not begun: the gateway has not run with this sink yet"])
+        elif cursor >= record.seq:
+            rows.append([name, "done"])
+        else:
+            rows.append([name, f"waiting, {record.seq - cursor} behind"])
+    for dead in dead_letters_of(path, record.event.event_id):
+        where = " ".join(part for part in (dead.sink or "mapping", dead.point) if part)
+        rows.append([where, f"dead letter: {dead.reason}", time_text(dead.at_ms)])
+    return aligned(rows)

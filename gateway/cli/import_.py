@@ -1,0 +1,94 @@
+"""`gateway import`: makes a point table from a spreadsheet, the inverse of `points --format csv`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.loading import mqtt_prefixes
+from gateway.errors import CommandError, ConfigError
+from gateway.mapping.importing import import_points
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.csv",
+        help="with the columns tag, point, asset, from, and those of `gateway points --format csv` as needed",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="TABLE.yaml", help="a new file; default: print the table"
+    )
+    parser.add_argument("--site", help="where the rows name none; or which one, where they name several")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="check the table against the sinks of these settings",
+    )
+    parser.add_argument("--force", action="store_true", help="replace TABLE.yaml where there is one")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write or print the table; return 0. Raises CommandError after printing what is wrong."""
+    output: Path | None = arguments.output
+    if output is not None and output.suffix != ".yaml":
+        raise CommandError(f"{output}: would not be read: a point table's name ends in .yaml")
+    if output is not None and output.exists() and not arguments.force:
+        raise CommandError(f"{output} is there already; take another name, or replace it with --force")
+    sinks, prefixes = _sinks(arguments.config)
+    try:
+        imported = import_points(
+            _read(arguments.file),
+            name=arguments.file.name,
+            site=arguments.site,
+            sinks=sinks,
+            prefixes=prefixes,
+        )
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{arguments.file}: {problem}", file=sys.stderr)
+        count = len(error.problems)
+        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {arguments.file}") from error
+    for note in imported.notes:
+        print(f"note: {arguments.file}: {note}", file=sys.stderr)
+    if output is None:
+        print(imported.text, end="")
+    else:
+        _write(output, imported.text)
+        print(f"{output}: {imported.points} point{'' if imported.points == 1 else 's'}")
+    return 0
+
+
+def _sinks(config: Path | None) -> tuple[dict[str, str] | None, dict[str, str] | None]:
+    """Return each sink's type, and the topic prefixes; None where there are no settings to ask."""
+    if config is None:
+        return None, None
+    settings = load_settings(config).require()
+    return {name: sink.type for name, sink in settings.sinks.items()}, mqtt_prefixes(settings)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    """Write it whole or not at all: a running gateway may watch the folder."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,93 @@
+"""What a BMS database is made from: each point with its topics, registers and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.model import StalePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Conversion, Point, Register
+
+Topic = tuple[str, str]
+"""An MQTT sink and the topic there; the sink is "" where that is not known, as in a CSV."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedPoint:
+    """One point as a BMS may know it. `facts`: what else is known of it, by the keys of point tables."""
+
+    name: str
+    topics: frozenset[Topic]
+    registers: tuple[Register, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All points by name, and what is known of each sink, by its name."""
+
+    points: Mapping[str, ListedPoint]
+    sinks: Mapping[str, Mapping[str, str]]
+
+
+def inventory_of(
+    point_map: PointMap, *, prefixes: Mapping[str, str], sinks: Mapping[str, Mapping[str, str]]
+) -> Inventory:
+    """Return what compiled tables offer. `prefixes`: each MQTT sink's topic prefix by its name."""
+    beat = point_map.heartbeat
+    return Inventory(
+        points={
+            point.name: ListedPoint(
+                name=point.name,
+                topics=_topics(point, prefixes),
+                registers=point.registers,
+                facts=_facts(point) | ({"every_ms": beat[0]} if beat and beat[1] is point else {}),
+            )
+            for point in point_map.points
+        },
+        sinks=sinks,
+    )
+
+
+def _topics(point: Point, prefixes: Mapping[str, str]) -> frozenset[Topic]:
+    if point.mqtt is None:
+        return frozenset()
+    wanted = point.mqtt.sinks
+    return frozenset(
+        (sink, point.mqtt.topic or f"{prefix}/{point.site}/{point.name}")
+        for sink, prefix in prefixes.items()
+        if wanted is None or sink in wanted
+    )
+
+
+def _facts(point: Point) -> dict[str, Any]:
+    conversion, stale = point.conversion, point.on_stale
+    return _meaning(conversion) | {
+        "asset": point.asset or None,
+        "from": point.source,
+        "unit_of_measure": point.unit_of_measure,
+        "description": point.description,
+        "range": conversion.range,
+        "clamp": conversion.clamp,
+        "decimals": conversion.decimals,
+        "cov": point.cov and (point.cov.delta, point.cov.every_ms),
+        "stale_after": point.stale_after_ms,
+        "on_stale": {"value": stale.value} if stale.policy is StalePolicy.VALUE else stale.policy.value,
+        "tags": dict(point.tags) if point.tags else None,
+    }
+
+
+def _meaning(conversion: Conversion) -> dict[str, Any]:
+    """Return what makes the number another one for the same reading, the change of unit counted in."""
+    gain, offset = conversion.linear
+    return {
+        "map": dict(conversion.map) if conversion.map is not None else None,
+        "gain": gain,
+        "offset": offset,
+        "take": conversion.take.value,
+    }

@@ -1,0 +1,161 @@
+"""`gateway explain` as a user runs it: on a file, on standard input, and on the journal of a daemon."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.commands import gateway
+from support.daemon import Daemon, telemetry
+from support.mosquitto import Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROOM = "ast-a1b2c3d4"
+
+
+def event(asset: str = ROOM, **more: Any) -> str:
+    """Return the body of an event with one reading."""
+    document = {
+        "id": "evt_file",
+        "type": "asset.telemetry.updated",
+        "organizationId": "o-xxxx",
+        "created": 1_780_000_000,
+        "data": {"object": {"id": asset, "telemetry": {"temperature": "21.5", "lux": 300}}},
+    }
+    return json.dumps(document | more)
+
+
+def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
+    """An event in a file: container, readings, point, value, topic with payload, register with its words."""
+    file = tmp_path / "event.json"
+    file.write_text(event())
+    done = gateway("explain", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = " ".join(done.stdout.split())
+    for expected in (
+        "event evt_file type asset.telemetry.updated asset ast-a1b2c3d4 L03-RM312",
+        "readings found in data.object.telemetry",
+        'L03-RM312/ZN-T from temperature reading "21.5" as a number 21.5 value 21.5 degC good',
+        'gw/v1/hq-tower/L03-RM312/ZN-T {"value":21.5,"unit":"degC","quality":"good",',
+        '"ts":"2026-05-28T20:26:40Z","event":"evt_file"}',
+        "modbus regs unit 1 input 1000-1001 31001 float32 ABCD 41AC 0000 = 21.5",
+        "read as ABCD (configured) 21.5 CDAB",
+        "not used by any point: lux 300",
+        "without a reading in this event: L03-RM312/ZN-RH from humidity",
+    ):
+        assert expected in printed
+    assert "delivery" not in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (event("ast-a1b2c3d5"), "No point table names ast-a1b2c3d5: there is no asset of this name, did you"),
+        (event("ast-a1b2c3d5"), "Its keys are temperature, lux."),
+        (event(livemode=False), "A test event: it is answered with 200 and counted, and never reaches"),
+        (
+            event(organizationId="o-else"),
+            "An event of another organization, o-else; this gateway's is",
+        ),
+        (event(type="booking.created"), "No telemetry: a booking.created is answered with 200"),
+        (event(data={"object": {"id": ROOM}}), "so it becomes a dead letter"),
+        (event(data={"object": {}}), "No asset id or no readings are found"),
+    ],
+)
+def test_what_goes_nowhere_is_told(body: str, expected: str) -> None:
+    """Unmapped assets, tests, strangers, other types, unreadable events: what becomes of each."""
+    done = gateway("explain", "-", body=body)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert expected in done.stdout
+
+
+def test_a_test_event_is_mapped_for_the_reader_all_the_same() -> None:
+    """Infodeck's test events show whether the tables would read a real one."""
+    printed = gateway("explain", "-", body=event(isTest=True)).stdout
+    assert printed.index("Were it one that counts") < printed.index("L03-RM312/ZN-T")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [("{", "not JSON"), ('{"id": "e"}', "`type` is missing"), ("[]", "not a JSON object")],
+)
+def test_what_is_no_event_is_told(body: str, expected: str) -> None:
+    """What the intake would answer with 400 is said, with the reason, and the exit code is 1."""
+    done = gateway("explain", "-", body=body)
+    assert done.returncode == 1
+    assert "the intake answers 400" in done.stderr
+    assert expected in done.stderr
+
+
+def test_missing_files_and_unknown_events_are_told(tmp_path: Path) -> None:
+    """A file that is not there and an event that is not in the journal are one message each."""
+    assert "cannot be read: No such file" in gateway("explain", tmp_path / "none.json").stderr
+    done = gateway("explain", "evt_none")
+    assert done.returncode == 1
+    assert "not in the journal" in done.stderr
+    assert "2d (journal.retention)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Mosquitto]]:
+    """Run a broker and the gateway with a table whose words cannot hold every value."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "a.yaml").write_text(
+        "schema: gateway.points/1\nsite: hq\n"
+        "points:\n"
+        "  - {tag: R, point: T, asset: ast-1, from: t, unit: degC, offset: -0.4,"
+        " modbus: {to: regs, table: input, register: 0, type: float32}}\n"
+        "  - {tag: R, point: N, asset: ast-1, from: n,"
+        " modbus: {to: regs, table: input, register: 4, type: uint16}}\n"
+    )
+    with Mosquitto(tmp_path) as broker:
+        gateway_process = Daemon(tmp_path, broker.port, tables=tables)
+        gateway_process.start()
+        yield gateway_process, broker
+        gateway_process.kill()
+
+
+def explain_until(daemon: Daemon, expected: str) -> str:
+    """Explain evt_1 until the text is there: cursors are kept a moment after the delivery."""
+    deadline = time.monotonic() + 15
+    while expected not in (printed := gateway("explain", "-c", daemon.config, "evt_1").stdout):
+        assert time.monotonic() < deadline, printed
+        time.sleep(0.1)
+    return printed
+
+
+def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> None:
+    """What is explained is what the broker and the poller got, and what could not be delivered is told."""
+    running, broker = daemon
+    assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8, "n": 70000}))[0] == 200
+    printed = explain_until(running, "dead letter: unit 1, input 4: 70000 is beyond uint16")
+    explained = re.search(r"gw/v1/hq/R/T  (\{.*\})", printed)
+    assert explained is not None
+    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "gw/v1/hq/R/T", "-C", "1", "-W", "5"]
+    published = subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
+    assert explained[1] == published
+    assert "shows the sentinel, and becomes a dead letter: 70000 is beyond uint16" in printed
+    printed = explain_until(running, "  regs    ")
+    delivery = printed[printed.index("delivery:") :]
+    assert re.search(r"^  bms +done$", delivery, re.MULTILINE)
+
+    running.stop()
+    assert "number 1 of the journal" in explain_until(running, "  regs    ")
+
+
+def test_a_sink_that_is_behind_is_told(daemon: tuple[Daemon, Mosquitto]) -> None:
+    """While the broker is away, the event waits for it, and the other sink is done."""
+    running, broker = daemon
+    broker.kill()
+    assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8}))[0] == 200
+    printed = explain_until(running, "  regs  done")
+    assert re.search(r"^  bms +waiting, 1 behind$", printed, re.MULTILINE)

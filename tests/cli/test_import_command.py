@@ -1,0 +1,116 @@
+"""`gateway import` and `gateway points` as a user types them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = """\
+infodeck: {organization: o-1}
+intake: {signing_secrets: [{env: S}]}
+sinks:
+  bms: {type: mqtt, url: "mqtt://10.0.0.5:1883"}
+  plc: {type: modbus_server, listen: "127.0.0.1:5020"}
+mappings: mappings
+"""
+SHEET = "tag,point,asset,from,type,address\nA,B,ast-1,t,int16,4\n"
+
+
+def gateway(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `gateway` in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with settings, no tables and a sheet."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "gateway.yaml").write_text(SETTINGS, encoding="utf-8")
+    (tmp_path / "sheet.csv").write_text(SHEET, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_sheet_becomes_a_table_that_is_listed_as_the_same_sheet(folder: Path) -> None:
+    """Import, check, list and import again: the table and the list stay as they are."""
+    made = gateway(
+        folder, "import", "sheet.csv", "-c", "gateway.yaml", "--site", "hq", "-o", "mappings/a.yaml"
+    )
+    assert (made.returncode, made.stdout) == (0, "mappings/a.yaml: 1 point\n")
+    assert [*(folder / "mappings").iterdir()] == [folder / "mappings" / "a.yaml"]
+    checked = gateway(folder, "check", "-c", "gateway.yaml")
+    assert checked.stdout == "ok: 1 assets, 1 points, 1 with a register\n"
+    listed = gateway(folder, "points", "-c", "gateway.yaml", "--format", "csv", "--excel", "comma").stdout
+    assert ";plc;1;input;4;5;30005;" in listed
+    (folder / "sheet.csv").write_text(listed, encoding="utf-8")
+    again = gateway(folder, "import", "sheet.csv")
+    assert again.stderr == ""
+    assert again.stdout == (folder / "mappings" / "a.yaml").read_text(encoding="utf-8")
+
+
+def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
+    """A file that is there stays unless `--force` is given, and stays whatever is wrong with the sheet."""
+    table = folder / "mappings" / "a.yaml"
+    table.write_text("mine", encoding="utf-8")
+    arguments = ("import", "sheet.csv", "--site", "hq", "-o", "mappings/a.yaml")
+    refused = gateway(folder, *arguments)
+    assert (refused.returncode, table.read_text(encoding="utf-8")) == (1, "mine")
+    assert "mappings/a.yaml is there already; take another name, or replace it with --force" in refused.stderr
+    (folder / "sheet.csv").write_text(SHEET.replace("int16", "int17"), encoding="utf-8")
+    assert gateway(folder, *arguments, "--force").returncode == 1
+    assert table.read_text(encoding="utf-8") == "mine"
+    (folder / "sheet.csv").write_text(SHEET, encoding="utf-8")
+    assert gateway(folder, *arguments, "--force").returncode == 0
+    assert "schema: gateway.points/1" in table.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none.csv",), "gateway: none.csv: cannot be read: No such file or directory"),
+        (("sheet.csv", "--site", "hq", "-o", "a.yml"), "a.yml: would not be read"),
+        (("sheet.csv", "--site", "hq", "-o", "no/a.yaml"), "no/a.yaml: cannot be written: No such"),
+        (("sheet.csv",), "sheet.csv: the site is not known: add a column `site`, or say --site NAME"),
+        (("sheet.csv", "--site", "hq", "-c", "none.yaml"), "none.yaml:1:1: cannot be read"),
+        (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "row 2, column sink: there is no sink"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_told_plainly(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """Files that are missing or cannot be written, and sinks that do not exist, are one line each."""
+    (folder / "other.csv").write_text(
+        SHEET.replace(",address\n", ",address,sink\n").replace(",4\n", ",4,regs\n")
+    )
+    done = gateway(folder, "import", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_document_names_the_gateways_sinks(folder: Path) -> None:
+    """`points --format md` says where broker and server are, as the settings have them."""
+    gateway(folder, "import", "sheet.csv", "-c", "gateway.yaml", "--site", "hq", "-o", "mappings/a.yaml")
+    document = gateway(folder, "points", "-c", "gateway.yaml", "--format", "md").stdout
+    assert "The broker is mqtt://10.0.0.5:1883." in document
+    assert "The gateway is a Modbus TCP server at 127.0.0.1:5020." in document
+
+
+def test_excel_is_about_csv(folder: Path) -> None:
+    """`--excel` with another format is refused rather than ignored."""
+    done = gateway(folder, "points", "-c", "gateway.yaml", "--excel", "comma")
+    assert done.returncode == 1
+    assert "--excel is about --format csv" in done.stderr

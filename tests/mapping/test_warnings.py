@@ -1,0 +1,105 @@
+"""What is suspicious about tables, but keeps nobody from using them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import HEAD, load_tables, table_of_points, warnings_of
+
+from gateway.mapping.registers import sentinel_text
+from gateway.model import Register, RegisterTable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    [
+        (
+            "range: [-20, 60], modbus: {register: 0, type: uint16}",
+            "-20 is beyond uint16, 0 to 65534 (65535 means: no value) (-20)",
+        ),
+        (
+            "range: [0, 4000], modbus: {register: 0, type: int16, scale: 10}",
+            "range[1]: reaches beyond its register, where -32768 and a dead letter take the",
+        ),
+        (
+            "range: [0, 1e300], modbus: {register: 0, type: float32}",
+            "range[1]: reaches beyond its register, where NaN and a dead letter",
+        ),
+        (
+            "range: [0, 5], modbus: {register: 0, bit: 0}",
+            "range[1]: reaches beyond its register, where 0 and",
+        ),
+        (
+            "decimals: 1, modbus: {register: 0, type: uint16}",
+            "a.yaml:5:53: points[0].decimals: uint16 at scale 1 cannot show them; 10 could (1)",
+        ),
+        (
+            "decimals: 2, modbus: [{register: 0, type: int32, scale: 10}]",
+            "decimals: int32 at scale 10 cannot",
+        ),
+    ],
+)
+def test_a_suspicious_point_is_warned_of(tmp_path: Path, keys: str, warning: str) -> None:
+    """Each warning is one line at its place, and the table can be used all the same."""
+    table = table_of_points(f"tag: X, point: P, {keys}")
+    point_map, problems = load_tables(tmp_path, table)
+    assert (problems, point_map is None) == ([], False)
+    (found,) = warnings_of(tmp_path, table)
+    assert warning in found
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "range: [0, 65534], modbus: {register: 0, type: uint16}",
+        "range: [-20, 60]",
+        "decimals: 1, modbus: {register: 0, type: uint16, scale: 10}",
+        "decimals: 0, modbus: {register: 0, type: uint16}",
+        "decimals: 3, modbus: {register: 0, type: float32}",
+    ],
+)
+def test_what_is_fine_is_not_warned_of(tmp_path: Path, keys: str) -> None:
+    """A warning that is always there is read by nobody."""
+    assert warnings_of(tmp_path, table_of_points(f"tag: X, point: P, {keys}")) == []
+
+
+def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
+    """A template may be used from any file; one that is used from none is said, also where it is last."""
+    one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n  b: {{points: {{A: {{from: k}}}}}}\n"
+    other = "schema: gateway.points/1\nsite: hq\nassets: [{id: x, tag: X, use: a}]\n"
+    assert warnings_of(tmp_path, one, other) == [
+        "a.yaml:6:6: templates.b: no asset uses this template, so its points are nowhere"
+    ]
+
+
+def test_nothing_is_guessed_about_what_cannot_be_read(tmp_path: Path) -> None:
+    """The file with the assets may be broken; then nobody knows which templates they use."""
+    one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n"
+    assert warnings_of(tmp_path, one, "schema: gateway.points/1\nsite: [\n") == []
+
+
+def test_an_override_is_warned_of_at_the_asset(tmp_path: Path) -> None:
+    """What one asset changes is its own fault, not the template's."""
+    table = f"""{HEAD}
+templates: {{t: {{points: {{A: {{from: k, modbus: {{register: 0, type: uint16}}}}}}}}}}
+assets:
+  - {{id: x, tag: X, use: t, base: 0}}
+  - {{id: y, tag: Y, use: t, base: 1, points: {{A: {{range: [0, 70000]}}}}}}
+"""
+    (found,) = warnings_of(tmp_path, table)
+    assert found.startswith("a.yaml:8:62: assets[1].points.A.range[1]: reaches beyond its register")
+
+
+def test_the_sentinel_is_told_as_it_is_read() -> None:
+    """People see a number in a register, not the idea of no value."""
+    texts = {
+        kind: sentinel_text(Register("regs", 1, RegisterTable.INPUT, 0, kind, 1))
+        for kind in ("int16", "uint16", "int32", "float64", "bit")
+    }
+    assert texts == {
+        "int16": "-32768", "uint16": "65535", "int32": "-2147483648", "float64": "NaN", "bit": "0"
+    }  # fmt: skip
