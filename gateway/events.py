@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import EventError
-from gateway.model import Event, Reading, Telemetry
+from gateway.model import Event, OnlineState, Reading, Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gateway.model import Scalar
 
 TELEMETRY = "asset.telemetry.updated"
+STATUS_CHANGED = "asset.status.changed"
+JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
+"""The types that may concern the building; all others are only counted."""
 
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
@@ -36,6 +39,8 @@ _MILLISECONDS_FROM = 1e11
 _MICROSECONDS_FROM = 1e14
 _NANOSECONDS_FROM = 1e17
 _CLOCK_LEAD_MS = 300_000  # a reading further ahead of us than this has a wrong clock
+
+_ONLINE = {"online": True, "offline": False}
 
 _Item = tuple[str, Any, Any]
 
@@ -68,7 +73,7 @@ def is_test(event: Event) -> bool:
 
 
 def asset_of(event: Event) -> str | None:
-    """Return the id of the asset that a telemetry event speaks of, None where it names none."""
+    """Return the id of the asset that an event speaks of, None where it names none."""
     thing = _object(event.document)
     if not isinstance(thing, dict):
         return None
@@ -111,6 +116,21 @@ def read_telemetry(event: Event) -> Telemetry | None:
         if readings:
             return Telemetry(asset, container, tuple(readings), clock_ahead)
     return None
+
+
+def read_online(event: Event) -> OnlineState | None:
+    """Return what an `asset.status.changed` says of its device's connection, None where it says nothing.
+
+    `connectionStatus` counts where it is a boolean, otherwise a `status` of online or offline.
+    """
+    asset, thing = asset_of(event), _object(event.document)
+    if asset is None:
+        return None
+    online = thing.get("connectionStatus")
+    if not isinstance(online, bool):
+        status = thing.get("status")
+        online = _ONLINE.get(status.strip().lower()) if isinstance(status, str) else None
+    return None if online is None else OnlineState(asset, online, event_time_ms(event))
 
 
 def parse_time(value: object) -> int | None:

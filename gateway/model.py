@@ -17,7 +17,7 @@ Scalar = float | int | bool | str | None
 """What a reading or a point can hold. None: there is a reading, but no usable value."""
 
 
-PSEUDO_SOURCES = ("$quality", "$age")
+PSEUDO_SOURCES = ("$quality", "$age", "$online")
 """What a point table may ask for that no sensor measures: the gateway makes it itself."""
 HEARTBEAT = "$heartbeat"
 """The source of the system's own heartbeat point."""
@@ -32,6 +32,10 @@ class Quality(IntEnum):
     BAD = 3  # out of range, not convertible, or null
     FORCED = 4  # a commissioning override
     OFFLINE = 5  # Infodeck says that the device is not connected
+
+
+STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFLINE})
+"""The qualities of what is shown in the place of a reading."""
 
 
 @dataclass(slots=True)
@@ -198,8 +202,8 @@ class Mqtt:
 class Point:
     """One value for the building: where it comes from and where it goes.
 
-    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…`
-    path, or a pseudo-reading: `$quality`, `$age`, `$heartbeat`. `stale_after_ms` None: never stale.
+    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
+    a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -233,7 +237,7 @@ class Update:
     `value` is what was measured (or what the stale policy puts in its place) and goes together
     with `quality`. `plain` is for receivers that see no quality, such as registers: the value
     while good, otherwise what `on_stale` says, None for the sentinel.
-    `seq` is the journal's number of the event, 0 where no event caused it.
+    `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came.
     """
 
     point: Point
@@ -243,6 +247,7 @@ class Update:
     time_ms: int
     seq: int
     event_id: str | None
+    raw: Scalar = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,16 +274,38 @@ class DeadLetter:
 class KeptValue:
     """What is kept on disk of a point's newest reading, so that a restart knows it.
 
-    `value` and `quality` are as measured; `last_good` is the last value that was good.
+    `raw` is the newest reading as it came, `last_good` the last one whose value was good, None where there
+    was none: what they mean is for the point's present conversion to say. `asset` and `source` are the
+    point's own, for a point of the same name may be another one by now.
     """
 
     point: str
-    value: Scalar
+    asset: str
+    source: str
+    raw: Scalar
     last_good: Scalar
-    quality: Quality
     time_ms: int
     seq: int
     event_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """A commissioning override: the point shows `value` until `until_ms`, whatever is measured."""
+
+    point: str
+    value: Scalar
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineState:
+    """What Infodeck said of a device's connection, as of `at_ms`."""
+
+    asset: str
+    online: bool
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +348,8 @@ class UnmappedAsset:
 class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
 
-    `kept_through` is the journal number up to which `kept` is the whole truth.
+    `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
+    None to forget it; `online` by asset.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -329,6 +357,8 @@ class Notes:
     kept_through: int = 0
     dead_letters: list[DeadLetter] = field(default_factory=list)
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
+    forced: dict[str, Forced | None] = field(default_factory=dict)
+    online: dict[str, OnlineState] = field(default_factory=dict)
     snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
@@ -337,6 +367,8 @@ class Notes:
             or self.kept_through
             or self.dead_letters
             or self.unmapped
+            or self.forced
+            or self.online
             or self.snapshot is not None
         )
 
@@ -346,6 +378,8 @@ class Notes:
         self.kept.update(later.kept)
         self.kept_through = max(self.kept_through, later.kept_through)
         self.dead_letters.extend(later.dead_letters)
+        self.forced.update(later.forced)
+        self.online.update(later.online)
         self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)

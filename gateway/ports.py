@@ -9,7 +9,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from gateway.model import AssetSnapshot, Event, KeptValue, Notes, Point, Record, Update
+    from gateway.model import (
+        AssetSnapshot,
+        Event,
+        Forced,
+        KeptValue,
+        Notes,
+        OnlineState,
+        Point,
+        Record,
+        Update,
+    )
 
 
 class PointSource(Protocol):
@@ -65,6 +75,12 @@ class Journal(Protocol):
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""
+
+    def forced(self) -> list[Forced]:
+        """Return the forced values known at start, also those whose time is over by now."""
+
+    def online(self) -> list[OnlineState]:
+        """Return what was known at start of the devices' connections."""
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that Infodeck's API told of before the last stop, None if it never did."""

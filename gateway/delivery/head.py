@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.delivery.feed import Batch, Feed
-from gateway.events import asset_of, event_time_ms, read_telemetry
-from gateway.mapping.image import map_readings
+from gateway.delivery.overrides import log_expired, log_restored
+from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
+from gateway.mapping.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Record, Telemetry, Update
+    from gateway.model import Event, Point, Record, Scalar, Telemetry, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -61,7 +62,9 @@ class Head:
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
         kept, kept_through = self._journal.kept()
-        self._image.restore(kept, now_ms=self._clock_ms())
+        self._image.restore(
+            kept, now_ms=self._clock_ms(), forced=self._journal.forced(), online=self._journal.online()
+        )
         self._seen = self._kept_through = kept_through
         while self._seen < self._journal.head:
             records = await self._journal.read(self._seen, _READ_EVENTS)
@@ -75,6 +78,8 @@ class Head:
             sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=self.read) for sink in sinks
         }
         self._journal.subscribe(self.accept)
+        log_restored(self._image.forced())
+        self.keep()
         return self._feeds
 
     def accept(self, records: Sequence[Record]) -> None:
@@ -88,19 +93,44 @@ class Head:
     def tick(self) -> None:
         """Let time pass: age values, move `$age` and the heartbeat, and keep the image's changes on disk."""
         now_ms = self._clock_ms()
+        log_expired(self._image.forced(), now_ms=now_ms)
         changes = self._image.tick(now_ms)
         ages = self._image.ages(now_ms)
+        self._push(changes)
         for name, feed in self._feeds.items():
-            feed.push_changes(changes)
             if name in self._age_sinks:
                 feed.push_changes(ages)
             feed.nudge()
         self._status.late = self._image.late
         self.keep()
 
+    def force(self, point: Point, value: Scalar, *, until_ms: int) -> None:
+        """Show `value` on every sink until `until_ms`, whatever is measured, also after a restart.
+
+        Noted at once; durable once the journal is flushed. Raise `GatewayError` where the point or the
+        value cannot be forced, or the time has passed.
+        """
+        self._push(self._image.force(point, value, until_ms=until_ms, now_ms=self._clock_ms()))
+        self.keep()
+
+    def release(self, point: Point) -> bool:
+        """End forcing a point: show what is measured again. Return whether it was forced."""
+        changes = self._image.release(point, now_ms=self._clock_ms())
+        self._push(changes)
+        self.keep()
+        return bool(changes)
+
+    def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
+        """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
+        self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
+
     def keep(self) -> None:
-        """Note the newest values, unmapped assets and unreadable events for the journal to keep."""
+        """Note what the image and the head remember for the journal to keep: values, overrides and more."""
+        self._status.forced = {forced.point: forced for forced in self._image.forced()}
         kept = self._image.keep()
+        forced, online = self._image.keep_forced(), self._image.keep_online()
+        if forced or online:
+            self._journal.note(Notes(forced=forced, online=online))
         if self._seen > self._kept_through or kept or self._dead_letters:
             self._kept_through = self._seen
             self._journal.note(
@@ -125,7 +155,7 @@ class Head:
         updates: list[Update] = []
         plans: dict[str, AssetPlan] = {}
         for record in records:
-            plan = self._plan_of(record.event)
+            plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
             if plan is not None:
                 mapped = self._map(plan, read_telemetry(record.event), record)
                 updates.extend(self._as_shown(update) for update in mapped)
@@ -133,6 +163,11 @@ class Head:
         for plan in plans.values():
             updates.extend(self._image.beside(plan))
         return Batch(updates, records[-1].seq)
+
+    def _push(self, changes: Sequence[Update]) -> None:
+        """Feed every sink changes that are in no event."""
+        for feed in self._feeds.values():
+            feed.push_changes(changes)
 
     def _image_of(self, record: Record) -> Sequence[Update]:
         """Return the updates that the event brings; one that can't be mapped takes no other with it."""
@@ -147,6 +182,9 @@ class Head:
     def _mapped(self, record: Record) -> Sequence[Update]:
         """Map the event into the image, and count what became of it."""
         event = record.event
+        if event.type == STATUS_CHANGED:
+            self._take_connection(event)
+            return ()
         plan = self._plan_of(event)
         if plan is None:
             self._remember(event, record.seq)
@@ -160,7 +198,23 @@ class Head:
                 self._bury(event, record.seq)
             return ()
         self._status.mapped += 1
-        return self._image.accept(plan, updates, now_ms=self._clock_ms())
+        asset = updates[0].point.asset
+        was_offline = self._image.is_online(asset) is False
+        out = self._image.accept(plan, updates, now_ms=self._clock_ms())
+        if was_offline and self._image.is_online(asset):
+            # The asset's other points show earlier events' values again: a sink that is behind, and reads
+            # this event from the journal, would not be told of them.
+            self._push(out[len(updates) :])
+            return updates
+        return out
+
+    def _take_connection(self, event: Event) -> None:
+        state = read_online(event)
+        if state is None:
+            self._status.connections_unclear += 1
+            return
+        self._status.connections += 1
+        self.set_online(state.asset, state.online, at_ms=state.at_ms)
 
     def _plan_of(self, event: Event) -> AssetPlan | None:
         asset = asset_of(event)

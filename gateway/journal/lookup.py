@@ -14,7 +14,7 @@ import orjson
 
 from gateway.errors import GatewayError
 from gateway.journal import assets
-from gateway.journal.store import check_layout
+from gateway.journal.layout import check_layout
 from gateway.model import DeadLetter, Event, Record
 
 if TYPE_CHECKING:

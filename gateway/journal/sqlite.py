@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import AssetSnapshot, Event, KeptValue, Record
+    from gateway.model import AssetSnapshot, Event, Forced, KeptValue, OnlineState, Record
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -139,6 +139,14 @@ class SqliteJournal:
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""
         return self._kept
+
+    def forced(self) -> list[Forced]:
+        """Return the forced values known at start, also those whose time is over by now."""
+        return self._forced
+
+    def online(self) -> list[OnlineState]:
+        """Return what was known at start of the devices' connections."""
+        return self._online
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets known at the last stop."""
@@ -275,6 +283,7 @@ class SqliteJournal:
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
+            self._forced, self._online = self._store.forced(), self._store.online()
             self._snapshot = self._store.snapshot()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error

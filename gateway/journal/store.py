@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,34 +10,16 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.errors import GatewayError, JournalError
-from gateway.journal import assets
-from gateway.model import Event, KeptValue, Quality, Record
+from gateway.errors import JournalError
+from gateway.journal import assets, layout
+from gateway.journal.notes import read_forced, read_kept, read_online, write_cursors, write_notes
+from gateway.model import Event, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, Notes
-
-SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE events(
-  seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
-CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE kept(
-  point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
-  time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
-CREATE TABLE unmapped(
-  asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
-  keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE dead_letters(
-  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
-  event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
-"""
-# Cursors of the journal's own; no sink can have such a name.
-_KEPT_THROUGH = "$kept"  # the newest values'
-_NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
+    from gateway.model import AssetSnapshot, Forced, KeptValue, Notes, OnlineState
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -46,11 +27,6 @@ _CHUNKS = tuple(
     (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
     for size in (64, 32, 16, 8, 4, 2, 1)
 )
-_UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?)"
-_UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
-  events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
-_INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?, ?, ?, ?, ?, ?, (SELECT body FROM events WHERE seq = ?))"""
 _LAST_TO_FREE = """SELECT max(seq) FROM (
   SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
 # Taken out and put in again: rows that only shrink where they are leave their pages half empty.
@@ -81,15 +57,6 @@ class Outcome:
     error: JournalError | None = None
 
 
-def check_layout(path: Path, version: int) -> None:
-    """Raise GatewayError where the file's layout is not known yet."""
-    if version > SCHEMA_VERSION:
-        raise GatewayError(
-            f"{path}: written by a newer gateway (layout {version}, this one knows"
-            f" {SCHEMA_VERSION}); install that version again"
-        )
-
-
 class Store:
     """One open journal file."""
 
@@ -116,10 +83,8 @@ class Store:
         if found != "ok":
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
-        check_layout(self._path, version)
-        if version < SCHEMA_VERSION:
-            tables = (_SCHEMA if version == 0 else "") + assets.TABLE
-            self._database.executescript(f"BEGIN;{tables}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        layout.check_layout(self._path, version)
+        layout.bring_up(self._database, version)
         self._page_bytes = self._number("PRAGMA page_size")
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
@@ -143,7 +108,7 @@ class Store:
         with self._transaction():
             records = self._insert(events) if events else ()
             if notes:
-                self._write_notes(notes)
+                write_notes(self._database, notes)
         if notes.snapshot is not None:
             assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
@@ -160,11 +125,12 @@ class Store:
                 (delivered_through, _PRUNE_ROWS, before_ms),
             ).rowcount
             if pruned:
-                self._write_cursors({_NUMBERED: self.next_seq - 1})
+                write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
             self._database.execute(
                 "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
                 (_MOST_DEAD_LETTERS,),
             )
+            self._database.execute("DELETE FROM forced WHERE until_ms < ?", (before_ms,))
             self._database.execute(
                 "DELETE FROM unmapped WHERE asset NOT IN"
                 " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
@@ -201,18 +167,20 @@ class Store:
         """Keep the cursors of these sinks and no others: a sink that is gone holds no events back."""
         with self._transaction():
             self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
-            self._write_cursors(cursors)
+            write_cursors(self._database, cursors)
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the kept values and the event number they include."""
-        rows = self._database.execute("SELECT * FROM kept")
-        values = [
-            KeptValue(
-                point, json.loads(value), json.loads(last_good), Quality(quality), time_ms, seq, event_id
-            )
-            for point, value, last_good, quality, time_ms, seq, event_id in rows
-        ]
-        return values, self._number("SELECT seq FROM cursors WHERE sink = ?", _KEPT_THROUGH)
+        through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
+        return read_kept(self._database), through
+
+    def forced(self) -> list[Forced]:
+        """Return the forced values, also those whose time is over by now."""
+        return read_forced(self._database)
+
+    def online(self) -> list[OnlineState]:
+        """Return what was last said of each asset's connection."""
+        return read_online(self._database)
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that are kept, None where there never were any."""
@@ -260,45 +228,6 @@ class Store:
             return tuple(Record(seq, event) for seq, event in records)
         new = {row[0] for row in self._database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
         return tuple(Record(seq, event) for seq, event in records if seq in new)
-
-    def _write_notes(self, notes: Notes) -> None:
-        execute_many = self._database.executemany
-        cursors = dict(notes.cursors)
-        if notes.kept_through:
-            cursors[_KEPT_THROUGH] = notes.kept_through
-        execute_many(
-            _INSERT_DEAD_LETTER,
-            [
-                (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq)
-                for dead in notes.dead_letters
-            ],
-        )
-        execute_many(
-            _UPSERT_KEPT,
-            [
-                (
-                    kept.point,
-                    json.dumps(kept.value),
-                    json.dumps(kept.last_good),
-                    int(kept.quality),
-                    kept.time_ms,
-                    kept.seq,
-                    kept.event_id,
-                )
-                for kept in notes.kept.values()
-            ],
-        )
-        execute_many(
-            _UPSERT_UNMAPPED,
-            [
-                (seen.asset, seen.events, seen.first_ms, seen.last_ms, orjson.dumps(seen.keys).decode())
-                for seen in notes.unmapped.values()
-            ],
-        )
-        self._write_cursors(cursors)
-
-    def _write_cursors(self, cursors: Mapping[str, int]) -> None:
-        self._database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
 
     def _is_full(self, delivered_through: int) -> bool:
         """Say whether events must be turned away; measured again only after some bytes were written."""

@@ -46,7 +46,7 @@ _MEASURING_KEYS = (
 )
 
 
-_HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400}
+_HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import EncodingError
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.image import PointImage, map_readings
+from gateway.mapping.image import PointImage
 from gateway.mapping.meaning import calculation_text
 from gateway.mapping.plan import MISSING
+from gateway.mapping.readings import map_readings
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
 from gateway.model import ByteOrder, Quality, Reading
 

@@ -38,8 +38,6 @@ def _check_topic(text: str) -> str:
 
 
 def _check_source(text: str) -> str:
-    if text == "$online":
-        raise ValueError("needs asset reconciliation, which this version does not have")
     if text.startswith(("$.", "$[")):
         compile_path(text)
     elif text.startswith("$") and text not in PSEUDO_SOURCES:
@@ -104,7 +102,10 @@ Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
 Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
 Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
-TagPattern = Annotated[Text, AfterValidator(check_pattern)]
+_TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
+TagPattern = Annotated[
+    Text, AfterValidator(check_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -20,7 +20,7 @@ from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.scalars import Duration
 from gateway.config.secrets import SecretReference
 from gateway.errors import GatewayError, RefusedError, TransientError
-from gateway.model import Quality, Refusal
+from gateway.model import STAND_INS, Refusal
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Tls
 from gateway.sinks._mqtt_outlet import Outlet
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
-_AGED = frozenset({Quality.HELD, Quality.STALE})
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
@@ -239,8 +238,8 @@ class MqttSink:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            # History is what was measured: not pseudo-readings, nor what stood in for a value that aged.
-            is_measured = not update.point.is_pseudo and update.quality not in _AGED
+            # History is what was measured: not pseudo-readings, nor what stood in for a reading.
+            is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
             return outlet.history(update) if self._config.history and is_measured else None
         if outlet.within_deadband(update):
             return None

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
-from gateway.events import TELEMETRY, is_test, parse_event
+from gateway.events import JOURNALED, is_test, parse_event
 from gateway.signature import HEADER
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Intake:
             log.info("intake.test_event", event_id=event.event_id, type=event.type)
         elif organization is not None and organization != self._organization:
             status.other_organization += 1
-        elif event.type != TELEMETRY:
+        elif event.type not in JOURNALED:
             known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
             status.ignored_types[event.type if known else "other"] += 1
         elif self._stopping:

@@ -18,7 +18,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.model import KeptValue, Notes, Quality
+from gateway.model import Forced, KeptValue, Notes, OnlineState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
 
 def kept_value(point: str, value: Scalar, *, seq: int = 1) -> KeptValue:
     """Make a kept value that was good."""
-    return KeptValue(point, value, value, Quality.GOOD, START_MS, seq, f"evt_{seq}")
+    return KeptValue(point, "ast-1", "temperature", value, value, START_MS, seq, f"evt_{seq}")
 
 
 async def test_events_stand_in_the_order_of_acceptance(open_journal: Open) -> None:
@@ -180,7 +180,7 @@ async def test_a_sink_that_was_taken_out_begins_anew(open_journal: Open) -> None
 )
 async def test_kept_values_come_back_as_they_were(open_journal: Open, value: Scalar) -> None:
     """Every kind of value is the same after a restart, type and all, with the number that it includes."""
-    kept = KeptValue("L03/ZN-T", value, "before", Quality.BAD, START_MS - 1, 4, None)
+    kept = KeptValue("L03/ZN-T", "ast-1", "t", value, "before", START_MS - 1, 4, None)
     async with open_journal() as journal:
         assert journal.kept() == ([], 0)
         journal.note(Notes(kept={"L03/ZN-T": kept_value("L03/ZN-T", 1)}, kept_through=3))
@@ -189,7 +189,7 @@ async def test_kept_values_come_back_as_they_were(open_journal: Open, value: Sca
     async with open_journal() as journal:
         values, through = journal.kept()
         assert sorted(values, key=lambda each: each.point) == [kept_value("B", 2), kept]
-        assert type(next(each.value for each in values if each.point == "L03/ZN-T")) is type(value)
+        assert type(next(each.raw for each in values if each.point == "L03/ZN-T")) is type(value)
         assert through == 4
 
 
@@ -203,8 +203,27 @@ async def test_later_notes_replace_earlier_ones_only_where_they_speak(open_journ
         journal.note(Notes(kept={"B": kept_value("B", 2)}, kept_through=9))
     async with open_journal() as journal:
         values, through = journal.kept()
-        assert {each.point: each.value for each in values} == {"A": 1, "B": 2}
+        assert {each.point: each.raw for each in values} == {"A": 1, "B": 2}
         assert (through, journal.cursor("bms")) == (9, 7)
+
+
+async def test_overrides_and_connections_come_back_until_they_are_forgotten(open_journal: Open) -> None:
+    """The last one of each point or asset is there after a restart, also one whose time is over."""
+    first, later = Forced("A", 21.5, START_MS, START_MS + 1), Forced("A", None, START_MS, START_MS + 2)
+    other = Forced("B", True, START_MS - 9, START_MS - 1)  # noqa: FBT003 - the forced value
+    async with open_journal() as journal:
+        assert (journal.forced(), journal.online()) == ([], [])
+        journal.note(Notes(forced={"A": first, "B": other}))
+        await journal.flush()
+        journal.note(Notes(forced={"A": later}))
+        journal.note(Notes(online={"x": OnlineState("x", online=False, at_ms=START_MS)}))
+        journal.note(Notes(online={"x": OnlineState("x", online=True, at_ms=START_MS + 1)}))
+    async with open_journal() as journal:
+        assert sorted(journal.forced(), key=lambda each: each.point) == [later, other]
+        assert journal.online() == [OnlineState("x", online=True, at_ms=START_MS + 1)]
+        journal.note(Notes(forced={"A": None}))
+    async with open_journal() as journal:
+        assert journal.forced() == [other]
 
 
 async def test_listeners_are_told_in_order_of_what_is_durable(open_journal: Open) -> None:

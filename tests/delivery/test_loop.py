@@ -267,4 +267,4 @@ async def test_notes_survive_a_commit_that_fails(file: Path, points: PointMap) -
         assert rows(file, "SELECT asset, events FROM unmapped") == [("stranger", 2)]
         assert rows(file, "SELECT seq, point FROM dead_letters") == [(3, "R/H")]
         assert cursor(file) == 4
-        assert ("R/T", "2") in rows(file, "SELECT point, value FROM kept")
+        assert ("R/T", "2") in rows(file, "SELECT point, raw FROM kept")

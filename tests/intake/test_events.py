@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import EventError
-from gateway.events import asset_of, is_test, parse_event, parse_time, read_telemetry
+from gateway.events import asset_of, is_test, parse_event, parse_time, read_online, read_telemetry
+from gateway.model import OnlineState
 
 if TYPE_CHECKING:
     from gateway.model import Event, Scalar
@@ -188,6 +189,34 @@ def test_test_events_are_recognised() -> None:
     assert is_test(event({}, livemode=False))
     assert not is_test(event({}, livemode=True))
     assert not is_test(event({}))
+
+
+@pytest.mark.parametrize(
+    ("thing", "online"),
+    [
+        ({"status": "Online"}, True),
+        ({"status": " OFFLINE "}, False),
+        ({"connectionStatus": True, "status": "Offline"}, True),
+        ({"connectionStatus": False}, False),
+        ({"connectionStatus": "true", "status": "offline"}, False),
+        ({"status": "Maintenance"}, None),
+        ({"status": None}, None),
+        ({"connectionStatus": 1}, None),
+        ({}, None),
+    ],
+)
+def test_a_status_event_says_whether_a_device_is_connected(
+    *, thing: dict[str, Any], online: bool | None
+) -> None:
+    """`connectionStatus` counts where it is a boolean, else the two words known for `status`."""
+    said = read_online(event({"id": "ast-1", **thing}, type="asset.status.changed"))
+    assert said == (None if online is None else OnlineState("ast-1", online, CREATED * 1000))
+
+
+@pytest.mark.parametrize("data", [None, 1, [], {"object": []}, {"object": {"status": "Online"}}])
+def test_a_status_event_without_an_asset_says_nothing(data: Any) -> None:
+    """It is an event all the same."""
+    assert read_online(event({}, type="asset.status.changed", data=data)) is None
 
 
 json_values = st.recursive(

@@ -260,6 +260,18 @@ async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
     assert (len(intake.status.ignored_types), intake.status.ignored_types["other"]) == (101, 5)
 
 
+async def test_what_is_said_of_a_connection_is_durable(intake: RunningIntake) -> None:
+    """A status event is journaled once like telemetry, whatever is in it."""
+    bodies = [
+        event(type="asset.status.changed", id="evt_1"),
+        event(type="asset.status.changed", id="evt_2", data=1),
+    ]
+    for body in (*bodies, bodies[0]):
+        assert (await intake.ask(request(body))).body == RECEIVED
+    assert intake.stored() == {"evt_1": bodies[0], "evt_2": bodies[1]}
+    assert (intake.kept.accepted, intake.kept.duplicates, intake.status.ignored_types) == (2, 1, {})
+
+
 async def test_gzip_is_taken_as_raw_bytes(intake: RunningIntake) -> None:
     """Nothing is decompressed: the signature is that of the bytes as sent, and they are no JSON."""
     packed = gzip.compress(BODY)

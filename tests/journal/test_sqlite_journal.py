@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
 from gateway.errors import GatewayError
-from gateway.journal.store import SCHEMA_VERSION
+from gateway.journal.layout import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

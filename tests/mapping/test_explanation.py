@@ -14,7 +14,7 @@ from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.explanation import Explanation, explain, steps_of, view_register
 from gateway.mapping.explanation_report import render_ways
-from gateway.mapping.image import map_readings
+from gateway.mapping.readings import map_readings
 from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, Take
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_image import FRESH_MS, NOON, TABLE, Room, make_event, named
 
-from gateway.mapping.image import PointImage, map_readings
+from gateway.mapping.image import PointImage
+from gateway.mapping.readings import map_readings
 from gateway.model import Quality, Reading
 
 if TYPE_CHECKING:

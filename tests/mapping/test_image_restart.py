@@ -39,7 +39,7 @@ def test_only_what_changed_is_kept(room: Room) -> None:
     kept = room.image.keep()
     assert sorted(kept) == ["R/HOLD", "R/SENTINEL"]
     hold = kept["R/HOLD"]
-    assert (hold.value, hold.last_good, hold.quality) == (99, 21, Quality.BAD)
+    assert (hold.asset, hold.source, hold.raw, hold.last_good) == ("a", "hold", 99, 21)
     assert (hold.time_ms, hold.seq, hold.event_id) == (NOON + 1, 2, "evt_2")
     room.image.tick(NOON + FRESH_MS + 2)
     room.read(at_ms=NOON - 1, now_ms=NOON, hold=1)
@@ -79,17 +79,62 @@ def test_a_restart_shows_the_same(
     assert [again.shown(name) for name in kept] == [room.shown(name) for name in kept]
 
 
-def test_values_of_points_that_are_gone_or_changed_their_source_are_left_out(
-    room: Room, tmp_path: Path
+EDITED = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: SCALED, asset: a, from: t, gain: 0.1, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: b, from: t}
+  - {tag: R, point: RENAMED, asset: a, from: other}
+  - {tag: R, point: MADE, asset: a, from: $quality}
+"""
+BEFORE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: SCALED, asset: a, from: t, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: a, from: t}
+  - {tag: R, point: RENAMED, asset: a, from: t}
+  - {tag: R, point: MADE, asset: a, from: t}
+  - {tag: R, point: GONE, asset: a, from: t}
+"""
+
+
+def edited(tmp_path: Path, *readings: Scalar) -> Room:
+    """Return the room after these readings of `t` and a restart with the edited table."""
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    before = load_good_tables(tmp_path / "before", BEFORE)
+    room = Room(before, PointImage(before))
+    for number, value in enumerate(readings):
+        room.read(at_ms=NOON + number, t=value)
+    room.points = load_good_tables(tmp_path / "after", EDITED)
+    return room.restarted(list(room.image.keep().values()), now_ms=NOON + len(readings))
+
+
+@pytest.mark.parametrize(
+    ("readings", "shown"),
+    [
+        ([235], (23.5, 23.5, Quality.GOOD)),  # it was bad by the old rule
+        ([30], (3.0, 3.0, Quality.GOOD)),
+        (["nonsense"], (None, None, Quality.BAD)),
+        ([40, 9000], (900.0, 4.0, Quality.BAD)),
+    ],
+    ids=["mended gain", "another gain", "no number", "last good value"],
+)
+def test_a_restart_converts_readings_by_the_table_in_force(
+    tmp_path: Path, readings: list[Scalar], shown: tuple[Scalar, Scalar, Quality]
 ) -> None:
-    """A table edited between two runs starts: a point that is now a pseudo-reading takes no old value."""
-    room.read(at_ms=NOON, hold=21, sentinel=5)
-    kept = list(room.image.keep().values())
-    edited = load_good_tables(
-        tmp_path,
-        "schema: gateway.points/1\nsite: hq\npoints:\n"
-        "  - {tag: R, point: HOLD, asset: a, from: $quality}\n  - {tag: R, point: NEW, asset: a, from: t}\n",
-    )
-    image = PointImage(edited)
-    image.restore(kept, now_ms=NOON)
-    assert image.all_latest() == []
+    """After a gain was mended, the last reading and the last good one are shown as the new table says."""
+    assert edited(tmp_path, *readings).shown("R/SCALED") == shown
+
+
+def test_values_of_points_that_are_another_now_are_left_out(tmp_path: Path) -> None:
+    """A value goes to a point of the same name only where asset and source are the same still."""
+    image = edited(tmp_path, 21).image
+    assert sorted(update.point.name for update in image.all_latest()) == ["R/MADE", "R/SCALED"]
+    made = image.latest(image.points.by_name["R/MADE"])
+    assert made is not None
+    assert made.value == Quality.GOOD

@@ -152,8 +152,10 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("$online", "points[0].from: needs asset reconciliation, which this version does not have"),
-        ("$agee", "points[0].from: unknown; known are a telemetry key, $.data.object…, $quality, $age"),
+        (
+            "$agee",
+            "points[0].from: unknown; known are a telemetry key, $.data.object…, $quality, $age, $online",
+        ),
         ("$.data..x", "points[0].from: a path into the event is written like $.data.object"),
         ("$heartbeat", "points[0].from: unknown"),
         ('""', "points[0].from: needs 1 or more characters"),

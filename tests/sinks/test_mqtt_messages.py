@@ -99,6 +99,23 @@ async def test_of_a_batch_only_the_newest_reading_of_a_point_is_live(broker: Mos
     assert [m.json["value"] for m in subscriber.seen if m.topic == TOPIC] == [3.0]
 
 
+@pytest.mark.parametrize("quality", [Quality.FORCED, Quality.OFFLINE, Quality.HELD, Quality.STALE])
+async def test_what_stands_in_for_a_reading_neither_expires_nor_is_history(
+    broker: Mosquitto, quality: Quality
+) -> None:
+    """Its flag stays to be seen; overtaken before it could be sent, it is of no use to a historian."""
+    point = make_point(stale_after_ms=600_000)
+    rig = MqttRig(broker.url, [point])
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(make_update(point, 20.0, quality=quality))
+        await rig.deliver(make_update(point, 19.0, time_ms=1, quality=quality))
+        await subscriber.catch_up()
+    assert [(m.json["quality"], m.expiry_s) for m in subscriber.seen if m.topic == TOPIC] == [
+        (quality.name.lower(), None)
+    ]
+    assert subscriber.payloads(HISTORY) == []
+
+
 async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
     """With `history: false` a late reading goes nowhere."""
     point = make_point()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.image import PointImage, map_readings
+from gateway.mapping.image import PointImage
+from gateway.mapping.readings import map_readings
 from gateway.model import Event, Quality, Reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.mapping.plan import PointMap
-    from gateway.model import KeptValue, Scalar, Update
+    from gateway.model import Forced, KeptValue, OnlineState, Scalar, Update
 
 FRESH_MS = 10_000
 NOON = 1_790_000_000_000
@@ -37,11 +40,13 @@ class Room:
     image: PointImage
     seq: int = 0
 
-    def read(self, *, at_ms: int, now_ms: int | None = None, **readings: Scalar) -> list[Update]:
-        """Take in one event of asset `a` whose readings were all made `at_ms`."""
+    def read(
+        self, asset: str = "a", /, *, at_ms: int, now_ms: int | None = None, **readings: Scalar
+    ) -> list[Update]:
+        """Take in one event whose readings were all made `at_ms`."""
         self.seq += 1
         found = [Reading(key, value, at_ms) for key, value in readings.items()]
-        plan = self.points.by_asset["a"]
+        plan = self.points.by_asset[asset]
         event = make_event(self.seq, {})
         updates = map_readings(plan, found, event=event, time_ms=at_ms, seq=self.seq)
         return self.image.accept(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
@@ -52,10 +57,17 @@ class Room:
         assert update is not None
         return update.value, update.plain, update.quality
 
-    def restarted(self, kept: list[KeptValue], *, now_ms: int) -> Room:
+    def restarted(
+        self,
+        kept: list[KeptValue],
+        *,
+        now_ms: int,
+        forced: Iterable[Forced] = (),
+        online: Iterable[OnlineState] = (),
+    ) -> Room:
         """Return the same room in the next run of the gateway."""
         room = Room(self.points, PointImage(self.points), self.seq)
-        room.image.restore(kept, now_ms=now_ms)
+        room.image.restore(kept, now_ms=now_ms, forced=forced, online=online)
         return room
 
 

@@ -1,0 +1,107 @@
+"""What the journal keeps beside the events, to and from its tables. Blocking, like all of the store."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.journal.layout import KEPT_THROUGH
+from gateway.model import Forced, KeptValue, OnlineState
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+    from gateway.model import Notes
+
+_UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?,?)"
+_UPSERT_FORCED = "INSERT OR REPLACE INTO forced VALUES (?,?,?,?)"
+_UPSERT_ONLINE = "INSERT OR REPLACE INTO online VALUES (?,?,?)"
+_UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
+  events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
+_INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
+  VALUES (?, ?, ?, ?, ?, ?, (SELECT body FROM events WHERE seq = ?))"""
+
+
+def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
+    """Write all of it; within a transaction."""
+    cursors = dict(notes.cursors)
+    if notes.kept_through:
+        cursors[KEPT_THROUGH] = notes.kept_through
+    database.executemany(
+        _INSERT_DEAD_LETTER,
+        [
+            (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq)
+            for dead in notes.dead_letters
+        ],
+    )
+    database.executemany(_UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
+    database.executemany(
+        _UPSERT_FORCED,
+        [
+            (forced.point, json.dumps(forced.value), forced.since_ms, forced.until_ms)
+            for forced in notes.forced.values()
+            if forced is not None
+        ],
+    )
+    database.executemany(
+        "DELETE FROM forced WHERE point = ?",
+        [(point,) for point, forced in notes.forced.items() if forced is None],
+    )
+    database.executemany(
+        _UPSERT_ONLINE, [(state.asset, state.online, state.at_ms) for state in notes.online.values()]
+    )
+    database.executemany(
+        _UPSERT_UNMAPPED,
+        [
+            (seen.asset, seen.events, seen.first_ms, seen.last_ms, orjson.dumps(seen.keys).decode())
+            for seen in notes.unmapped.values()
+        ],
+    )
+    write_cursors(database, cursors)
+
+
+def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> None:
+    """Write cursors by name; within a transaction."""
+    database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
+
+
+def read_kept(database: sqlite3.Connection) -> list[KeptValue]:
+    """Return the kept values."""
+    return [
+        KeptValue(point, asset, source, json.loads(raw), json.loads(last_good), time_ms, seq, event_id)
+        for point, asset, source, raw, last_good, time_ms, seq, event_id in database.execute(
+            "SELECT * FROM kept"
+        )
+    ]
+
+
+def read_forced(database: sqlite3.Connection) -> list[Forced]:
+    """Return the forced values, also those whose time is over by now."""
+    return [
+        Forced(point, json.loads(value), since_ms, until_ms)
+        for point, value, since_ms, until_ms in database.execute("SELECT * FROM forced")
+    ]
+
+
+def read_online(database: sqlite3.Connection) -> list[OnlineState]:
+    """Return what was last said of each asset's connection."""
+    return [
+        OnlineState(asset, bool(online), at_ms)
+        for asset, online, at_ms in database.execute("SELECT * FROM online")
+    ]
+
+
+def _kept_row(kept: KeptValue) -> tuple[str | int | None, ...]:
+    return (
+        kept.point,
+        kept.asset,
+        kept.source,
+        json.dumps(kept.raw),
+        json.dumps(kept.last_good),
+        kept.time_ms,
+        kept.seq,
+        kept.event_id,
+    )

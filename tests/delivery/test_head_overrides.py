@@ -1,0 +1,244 @@
+"""What comes from no reading, on its way to the sinks and to the disk: overrides, and lost devices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
+from support.point_tables import load_good_tables
+from support.recording_sink import Receiver
+
+from gateway.errors import GatewayError
+from gateway.events import STATUS_CHANGED, parse_event
+from gateway.model import Quality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Scalar
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where the journal is."""
+    return tmp_path / "journal.db"
+
+
+def shown(rig: Rig, name: str) -> tuple[Scalar, Quality] | None:
+    """Return what a point shows."""
+    update = rig.image.latest(rig.image.points.by_name[name])
+    return None if update is None else (update.value, update.quality)
+
+
+def told(receiver: Receiver, name: str) -> list[tuple[Scalar, Quality]]:
+    """Return what a sink was told of a point."""
+    return [(update.value, update.quality) for update in receiver.updates if update.point.name == name]
+
+
+async def test_forcing_and_releasing_reach_every_sink(file: Path, points: PointMap) -> None:
+    """The value at once, with the asset's quality; then the reading that came beneath it, as the newest."""
+    first, second = Receiver(), Receiver()
+    async with delivering(file, points, {"bms": first, "regs": second}) as rig:
+        await rig.send(1, t=21)
+        await rig.delivered()
+        rig.head.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        await rig.until(lambda: (30, Quality.FORCED) in told(first, "R/T"))
+        await rig.send(2, t=22)
+        await rig.delivered()
+        assert shown(rig, "R/T") == (30, Quality.FORCED)
+        assert rig.head.release(points.by_name["R/T"])
+        assert not rig.head.release(points.by_name["R/T"])
+        await rig.delivered()
+    for receiver in (first, second):
+        assert told(receiver, "R/T") == [
+            (21, Quality.GOOD),
+            (30, Quality.FORCED),
+            (22, Quality.GOOD),
+            (22, Quality.GOOD),
+        ]
+        assert receiver.values("R/QUAL") == [0, Quality.FORCED, 0]
+
+
+async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, points: PointMap) -> None:
+    """It is on disk once the journal is flushed; the time that the gateway is down counts."""
+    clock = Clock()
+    async with delivering(file, points, {"bms": Receiver()}, clock=clock) as rig:
+        rig.head.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        rig.head.force(points.by_name["R/H"], 40, until_ms=NOON + 2 * HOUR_MS)
+        await rig.journal.flush()
+        assert rig.rows("SELECT point, value FROM forced ORDER BY point") == [("R/H", "40"), ("R/T", "30")]
+    clock.now_ms += HOUR_MS
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        assert shown(rig, "R/T") == (None, Quality.BAD)
+        assert shown(rig, "R/H") == (40, Quality.FORCED)
+        assert shown(rig, "R/QUAL") == (Quality.FORCED, Quality.GOOD)
+        clock.now_ms += HOUR_MS
+        await rig.delivered()
+        assert told(receiver, "R/H") == [(None, Quality.BAD)]
+        assert rig.image.forced() == []
+
+
+async def test_a_released_point_stays_released_after_a_restart(file: Path, points: PointMap) -> None:
+    """What was measured meanwhile is shown; a point without a reading shows no value."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=21)
+        for name in ("R/T", "R/H"):
+            rig.head.force(points.by_name[name], 30, until_ms=NOON + HOUR_MS)
+        await rig.journal.flush()
+        for name in ("R/T", "R/H"):
+            rig.head.release(points.by_name[name])
+        await rig.journal.flush()
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        assert shown(rig, "R/T") == (21, Quality.GOOD)
+        assert shown(rig, "R/H") == (None, Quality.BAD)
+        assert rig.image.forced() == []
+
+
+TABLE_ONLINE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: T, asset: a, from: t, on_stale: hold}
+  - {tag: R, point: H, asset: a, from: h}
+  - {tag: R, point: QUAL, asset: a, from: $quality}
+  - {tag: R, point: AGE, asset: a, from: $age, modbus: {to: regs, table: input, register: 0, type: uint32}}
+  - {tag: R, point: ONLINE, asset: a, from: $online, modbus: {to: regs, table: discrete, register: 0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def connected(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile a table with all pseudo-readings."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE_ONLINE)
+
+
+async def say(rig: Rig, number: int, **thing: Any) -> None:
+    """Have Infodeck say something of asset `a`, now."""
+    body = {
+        "id": f"evt_{number}",
+        "type": STATUS_CHANGED,
+        "created": rig.clock.now_ms // 1000,
+        "data": {"object": {"id": "a", **thing}, "previousAttributes": {"status": "Unknown"}},
+    }
+    await rig.journal.append(parse_event(orjson.dumps(body), received_ms=rig.clock.now_ms))
+    await asyncio.sleep(0)
+
+
+async def test_a_lost_device_is_told_to_every_sink(file: Path, connected: PointMap) -> None:
+    """All its values get stand-ins at once; the first newer reading of any of them brings all back."""
+    receiver, clock = Receiver(), Clock()
+    async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
+        await rig.send(1, t=21, h=40)
+        clock.now_ms += 1_000
+        await say(rig, 2, status="Offline")
+        await rig.delivered()
+        assert rig.journal.head == 2
+        clock.now_ms += 1_000
+        await rig.send(3, t=22)
+        await rig.delivered()
+        assert (rig.mapping.connections, rig.mapping.connections_unclear) == (1, 0)
+        assert (rig.mapping.mapped, rig.mapping.unmapped, rig.mapping.unreadable) == (2, 0, 0)
+    assert told(receiver, "R/T") == [(21, Quality.GOOD), (21, Quality.OFFLINE), (22, Quality.GOOD)]
+    assert told(receiver, "R/H") == [(40, Quality.GOOD), (None, Quality.OFFLINE), (40, Quality.GOOD)]
+    assert receiver.values("R/QUAL") == [0, Quality.OFFLINE, 0]
+    assert receiver.values("R/ONLINE") == [0, 1]
+    assert rows(file, "SELECT seq FROM cursors WHERE sink = 'bms'") == [(3,)]
+
+
+async def test_a_lost_device_stays_lost_over_a_restart(file: Path, connected: PointMap) -> None:
+    """Kept or only in the journal: what was said is known again, and a sink that was away is told."""
+    clock = Clock()
+    async with delivering(file, connected, {"bms": Receiver(away=1_000_000)}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await say(rig, 2, connectionStatus=False)
+    for _ in range(2):
+        receiver = Receiver(away=0)
+        async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
+            assert shown(rig, "R/T") == (21, Quality.OFFLINE)
+            assert shown(rig, "R/ONLINE") == (0, Quality.GOOD)
+            assert shown(rig, "R/QUAL") == (Quality.OFFLINE, Quality.GOOD)
+            await rig.delivered()
+    assert rows(file, "SELECT * FROM online") == [("a", 0, NOON)]
+
+
+async def test_a_sink_that_is_behind_hears_that_all_values_are_back(file: Path, connected: PointMap) -> None:
+    """It reads the reading from the journal, but the values that come back with it are of older events."""
+    receiver, clock = Receiver(), Clock()
+    async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
+        await rig.send(1, t=21, h=40)
+        await say(rig, 2, status="offline")
+        await rig.delivered()
+        receiver.open.clear()
+        receiver.asked.clear()
+        rig.head.force(connected.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        await receiver.asked.wait()
+        rig.loops["bms"]._feed._fall_behind()  # as if 10,000 updates had come while the sink was busy
+        clock.now_ms += 1_000
+        await rig.send(3, t=22)
+        await rig.journal.flush()
+        receiver.open.set()
+        await rig.until(lambda: told(receiver, "R/H")[-1] == (40, Quality.GOOD))
+
+
+@pytest.mark.parametrize("thing", [{}, {"status": "Maintenance"}, {"status": 1}, {"connectionStatus": "no"}])
+async def test_a_status_that_says_nothing_of_the_connection_changes_nothing(
+    file: Path, connected: PointMap, thing: dict[str, Any]
+) -> None:
+    """It is taken, counted, and no dead letter; its telemetry, if it has any, is none."""
+    async with delivering(file, connected, {"bms": Receiver()}) as rig:
+        await say(rig, 1, telemetry={"t": 1}, **thing)
+        await rig.delivered()
+        assert (rig.mapping.connections, rig.mapping.connections_unclear) == (0, 1)
+        assert rig.image.all_latest() == []
+    assert rows(file, "SELECT * FROM dead_letters") == rows(file, "SELECT * FROM unmapped") == []
+
+
+async def test_pseudo_readings_move_by_themselves_and_after_a_restart(
+    file: Path, connected: PointMap
+) -> None:
+    """Without any event: age every second, quality when values age, connection as it was left."""
+    clock = Clock()
+    async with delivering(file, connected, {"regs": Receiver()}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await say(rig, 2, status="ONLINE")
+        await rig.delivered()
+    receiver = Receiver()
+    async with delivering(file, connected, {"regs": receiver}, clock=clock) as rig:
+        assert [shown(rig, f"R/{name}") for name in ("AGE", "QUAL", "ONLINE")] == [
+            (0, Quality.GOOD),
+            (Quality.GOOD, Quality.GOOD),
+            (1, Quality.GOOD),
+        ]
+        for _ in range(2):
+            clock.now_ms += 6_000
+            await rig.delivered()
+    assert receiver.values("R/AGE")[-1] == 12
+    assert receiver.values("R/QUAL") == [Quality.HELD]
+    async with delivering(file, connected, {"regs": Receiver()}, clock=clock) as rig:
+        assert shown(rig, "R/AGE") == (12, Quality.GOOD)
+        assert shown(rig, "R/QUAL") == (Quality.HELD, Quality.GOOD)
+
+
+async def test_what_cannot_be_forced_changes_nothing(file: Path, points: PointMap) -> None:
+    """The caller is told why, and neither sinks nor disk hear of it."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        with pytest.raises(GatewayError, match="which the gateway makes itself"):
+            rig.head.force(points.by_name["R/QUAL"], 1, until_ms=NOON + HOUR_MS)
+        await rig.delivered()
+    assert receiver.updates == []
+    assert rows(file, "SELECT * FROM forced") == []
