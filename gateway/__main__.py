@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, diff, explain, import_, points, run, schema, send, test
+from gateway.cli import check, demo, diff, explain, import_, lock, points, run, schema, send, test
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ COMMANDS: dict[str, ModuleType] = {
     "import": import_,
     "diff": diff,
     "explain": explain,
+    "lock": lock,
     "send": send,
     "schema": schema,
 }

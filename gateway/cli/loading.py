@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import CommandError
+from gateway.errors import CommandError, GatewayError
+from gateway.journal.lookup import read_snapshot
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 from gateway.sinks.mqtt import MqttConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +49,14 @@ def read(config: Path, *, folder: Path | None = None) -> Loaded:
     `folder`: tables to read in place of those that the settings name.
     """
     document = load_settings(config)
-    found = _tables_of(document)
+    found = locate_tables(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    named, sinks = found
-    prefixes = {} if document.value is None else mqtt_prefixes(document.value)
-    tables = load_point_map(folder or named, sinks, prefixes=prefixes)
-    return Loaded(document, tables.point_map, [*document.problems, *tables.problems], tables.warnings)
+    tables = load_point_map(
+        folder or found.folder, found.sinks, prefixes=found.prefixes, snapshot=found.snapshot
+    )
+    problems, warnings = [*document.problems, *tables.problems], [*found.warnings, *tables.warnings]
+    return Loaded(document, tables.point_map, problems, warnings)
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
@@ -74,12 +77,15 @@ def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
 def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:
     settings = loaded.settings.value
     if loaded.problems or settings is None or loaded.point_map is None:
-        print(*loaded.problems, sep="\n", file=sys.stderr)
-        count = len(loaded.problems)
-        raise CommandError(
-            f"{count} problem{'' if count == 1 else 's'} in {loaded.settings.file} and its point tables"
-        )
+        raise refusal(loaded.problems, loaded.settings.file)
     return settings, loaded.point_map
+
+
+def refusal(problems: list[Problem], config: Path) -> CommandError:
+    """Print every problem, and return the error that counts them."""
+    print(*problems, sep="\n", file=sys.stderr)
+    count = len(problems)
+    return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and its point tables")
 
 
 def mqtt_prefixes(settings: Settings) -> dict[str, str]:
@@ -87,18 +93,45 @@ def mqtt_prefixes(settings: Settings) -> dict[str, str]:
     return {name: sink.prefix for name, sink in settings.sinks.items() if isinstance(sink, MqttConfig)}
 
 
-def _tables_of(document: Document[Settings]) -> tuple[Path, dict[str, str]] | None:
-    """Return the folder of the tables and each sink's type, as written where the settings have problems.
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Where the point tables are and what they are compiled with, see `load_point_map`.
+
+    `snapshot`: what the gateway last heard of assets from Infodeck's API, None where it never asked.
+    """
+
+    folder: Path
+    sinks: dict[str, str]
+    prefixes: dict[str, str]
+    snapshot: AssetSnapshot | None
+    warnings: list[Problem]
+
+
+def locate_tables(document: Document[Settings]) -> Tables | None:
+    """Return where the tables are, and each sink's type as written where the settings have problems.
 
     None where the sinks are not even named: then every point would seem to be wrong.
     """
     settings = document.value
     if settings is not None:
-        return settings.mappings, {name: sink.type for name, sink in settings.sinks.items()}
-    written, sinks = document.written(["mappings"]), document.written(["sinks"])
+        sinks = {name: sink.type for name, sink in settings.sinks.items()}
+        snapshot, warnings = _known_assets(document, settings)
+        return Tables(settings.mappings, sinks, mqtt_prefixes(settings), snapshot, warnings)
+    written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {
-        name: document.written(["sinks", name, "type"]) for name in (sinks if isinstance(sinks, dict) else ())
+        name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
     }
     is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
-    return (folder, types) if is_known else None
+    return Tables(folder, types, {}, None, []) if is_known else None
+
+
+def _known_assets(
+    document: Document[Settings], settings: Settings
+) -> tuple[AssetSnapshot | None, list[Problem]]:
+    """Look into the journal; one that can't be read stops nobody who asks for something else."""
+    try:
+        return read_snapshot(settings.journal.path), []
+    except GatewayError as error:
+        message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
+        return None, [document.problem(("journal", "url"), message)]

@@ -49,7 +49,7 @@ class Assembly:
 
     def __init__(self, *, prefixes: Mapping[str, str]) -> None:
         self.points: list[Point] = []
-        self._claims = Claims(prefixes=prefixes)
+        self.claims = Claims(prefixes=prefixes)
         self._plans: dict[str, _Plan] = {}
 
     def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
@@ -71,6 +71,21 @@ class Assembly:
         for name, draft in drafts.items():
             self._add(draft, entry, site=site, tag=tag, name=name, asset=asset, base=base)
 
+    def add_automatic(
+        self, drafts: Mapping[str, Draft], place: Place, *, site: str, tag: str, asset: str, base: int
+    ) -> bool:
+        """Add an asset that no table names, after all others; warn instead where a topic is taken.
+
+        Its registers are known to be free: nothing else may be in its slot. `place` is of its own.
+        """
+        for name, draft in drafts.items():
+            holder = self.claims.topic_holder(f"{tag}/{name}", draft.mqtt, site=site)
+            if holder is not None:
+                place.warn(f"{asset} is left out: {holder.point.name} has the topic of {tag}/{name}")
+                return False
+        self.add_asset(drafts, place, site=site, tag=tag, asset=asset, base=base)
+        return True
+
     def plans(self) -> dict[str, AssetPlan]:
         """Return the plan of every asset that has points."""
         return {asset: plan.finish() for asset, plan in self._plans.items()}
@@ -81,9 +96,9 @@ class Assembly:
         point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
         owner = Owner(point, draft, entry)
         self.points.append(point)
-        if self._claims.claim_name(owner):
-            self._claims.claim_topics(owner)
-            self._claims.claim_registers(owner)
+        if self.claims.claim_name(owner):
+            self.claims.claim_topics(owner)
+            self.claims.claim_registers(owner)
         if asset:
             plan = self._plans.get(asset) or self._plans.setdefault(asset, _Plan())
             plan.add(point, draft)

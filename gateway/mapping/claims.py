@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from gateway.mapping.blocks import BIT_TABLES, Block
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.draft import Draft
+    from gateway.mapping.footprint import Area
     from gateway.mapping.places import Place, Steps
-    from gateway.model import Point, Register, RegisterTable
+    from gateway.model import Mqtt, Point, Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,17 @@ class _Area:
                 return first
         return None
 
+    def holders(self, first: int, last: int) -> Iterator[_Holder]:
+        """Yield who has any of the addresses from first to last, again where several are theirs."""
+        addresses: Sequence[int] = range(first, last + 1)
+        if len(addresses) > len(self.words) + len(self.words_with_bits):
+            addresses = [
+                address for address in {**self.words, **self.words_with_bits} if address in addresses
+            ]
+        yield from filter(None, map(self.words.get, addresses))
+        for address in filter(self.words_with_bits.__contains__, addresses):
+            yield from filter(None, (self.bits.get((address, bit)) for bit in range(16)))
+
 
 class Claims:
     """Collects what points take, and reports whatever is taken twice, naming the other place."""
@@ -57,8 +69,9 @@ class Claims:
         self._prefixes = prefixes
         self._names: dict[str, Owner] = {}
         self._topics: dict[tuple[str, str], Owner] = {}
-        self._areas: dict[tuple[str, int, RegisterTable], _Area] = {}
+        self._areas: dict[Area, _Area] = {}
         self._reported: set[tuple[str, str, str | int]] = set()
+        self._clashing: set[frozenset[str]] = set()
 
     def claim_name(self, owner: Owner) -> bool:
         """Take the point's name; report and return False where another point has it."""
@@ -92,6 +105,36 @@ class Claims:
                 message = f"{_named(register)} for {owner.point.name} overlaps {first[0].point.name} at"
                 self._report(owner, first[0], message, block.steps)
 
+    def holders(self, area: Area, first: int, last: int) -> Iterator[_Holder]:
+        """Yield who has any of these PDU addresses, again where several are theirs."""
+        taken = self._areas.get(area)
+        return iter(()) if taken is None else taken.holders(first, last)
+
+    def addresses(self) -> Iterator[tuple[Area, Iterable[int]]]:
+        """Yield each area with the PDU addresses that are taken in it."""
+        for area, taken in self._areas.items():
+            yield area, {**taken.words, **taken.words_with_bits}
+
+    def topic_holder(self, name: str, mqtt: Mqtt | None, *, site: str) -> Owner | None:
+        """Return who has one of the usual topics of a point that is to come, None: it may come."""
+        for sink, prefix in self._prefixes.items():
+            if mqtt is not None and (mqtt.sinks is None or sink in mqtt.sinks):
+                holder = self._topics.get((sink, f"{prefix}/{site}/{name}"))
+                if holder is not None:
+                    return holder
+        return None
+
+    def report_intrusion(self, owner: Owner, block: Block, *, into: str, of: str) -> None:
+        """Report a point in registers kept for others; not if it overlaps the asset `of` there anyway."""
+        if of and frozenset((owner.point.asset, of)) in self._clashing:
+            return
+        register = owner.point.registers[owner.draft.blocks.index(block)]
+        message = f"{_named(register)} for {owner.point.name} is inside {into}"
+        if owner.entry is None:
+            owner.draft.layers.report(message, *block.steps)
+        else:
+            owner.entry.report(message, *(("base",) if owner.entry.has("base") else ()))
+
     def _report(self, owner: Owner, other: Owner, message: str, steps: Steps) -> None:
         """Report once per pair of places and kind, for a shared base or template repeats for every asset.
 
@@ -105,6 +148,7 @@ class Claims:
             steps = steps if place.has(*steps) else ()
         is_other_entry = other.entry is not None and owner.entry is not other.entry
         other_place = other.entry if is_other_entry else other.draft.layers.bottom
+        self._clashing.add(frozenset((owner.point.asset, other.point.asset)))
         clash = (str(place), str(other_place), what)
         if clash not in self._reported:
             self._reported.add(clash)

@@ -5,22 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.config.decode import Document, Location, Problem, read_document
 from gateway.mapping.assembly import Assembly
+from gateway.mapping.automatic import find_automatic, warn_of_misfits, warn_of_strangers
 from gateway.mapping.blocks import sink_problem
 from gateway.mapping.cases import compile_case
 from gateway.mapping.draft import draft_heartbeat, draft_point
+from gateway.mapping.footprint import footprint, without_relative
 from gateway.mapping.gaps import Gaps
+from gateway.mapping.kept import check_claims, check_ranges, reserves, slot_ranges
+from gateway.mapping.needs import Need, report_needs
 from gateway.mapping.places import Layers, Place, unknown
 from gateway.mapping.plan import PointMap
-from gateway.mapping.table import PARTS, MqttDefaults, Table
+from gateway.mapping.slots import misfit
+from gateway.mapping.sources import Sources, read_sources
+from gateway.mapping.table import MqttDefaults
 from gateway.mapping.templates import CompiledTemplate, compile_templates, drafts_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint
+    from gateway.config.decode import Document, Problem
+    from gateway.mapping.automatic import Automatic
+    from gateway.mapping.draft import Draft
+    from gateway.mapping.plan import Case
+    from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import AssetSnapshot, Point
 
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
@@ -49,95 +58,146 @@ def load_point_map(
     `snapshot` what Infodeck's API knows of assets, None where nobody has asked it. Reads `*.yaml` in
     the order of their names. Never raises for what the files contain.
     """
-    files, problems = _table_files(folder)
-    documents = [read_document(file, Table, parts=PARTS) for file in files]
-    point_map = _Compiler(documents, sinks, prefixes or {}, snapshot).compile()
-    warnings: list[Problem] = []
-    for document in documents:
-        problems += _in_reading_order(document.problems)
-        warnings += _in_reading_order(document.warnings)
+    sources = read_sources(folder)
+    compiler = Compiler(sources, sinks, prefixes or {}, snapshot)
+    point_map = compiler.compile()
+    report_needs(compiler.needs, compiler.templates, sources.slots)
+    problems, warnings = sources.findings()
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 
-def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
-    """Return the tables, and what there is to say about the folder."""
-    start = Location(str(folder), 1, 1)
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        return [], [Problem(start, "", f"cannot be read: {error.strerror}")]
-    files = [file for file in entries if file.suffix == ".yaml"]
-    problems = [
-        Problem(Location(str(file), 1, 1), "", "would not be read: a point table's name ends in .yaml")
-        for file in entries
-        if file.suffix == ".yml"
-    ]
-    if not files:
-        problems.append(Problem(start, "", "no point table in this folder: no file ends in .yaml"))
-    return files, problems
+class Compiler:
+    """Compiles the tables of one folder together. Problems go to the documents they are in.
 
-
-def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Sort by place, and drop repetitions: an override is checked together with what it overrides."""
-    unique = {(problem.location, problem.path, problem.message): problem for problem in problems}
-    return [unique[key] for key in sorted(unique)]
-
-
-class _Compiler:
-    """Compiles the tables of one folder together. Problems go to the documents they are in."""
+    `needs` are the assets whose relative registers have no place: they have none in the result.
+    """
 
     def __init__(
         self,
-        documents: list[Document[Table]],
+        sources: Sources,
         sinks: Mapping[str, str],
         prefixes: Mapping[str, str],
         snapshot: AssetSnapshot | None,
     ) -> None:
-        self._snapshot = snapshot
-        self._sinks = sinks
-        self._tables = [
-            (document, document.remains.value) for document in documents if document.remains.value is not None
-        ]
-        self._gaps = Gaps.of(documents)
-        self._assembly = Assembly(
+        self.slots = sources.slots
+        self.needs: list[Need] = []
+        self.templates: dict[str, CompiledTemplate] = {}
+        self.assembly = Assembly(
             prefixes={
                 name: prefixes.get(name, "") for name, of_type in sinks.items() if of_type.startswith("mqtt")
             }
         )
-        self._templates: dict[str, CompiledTemplate] = {}
+        self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
+        self._all_are_readable = not any(one.problems for one in sources.tables)
+        self._gaps = Gaps.of(sources.tables)
+        self._snapshot = snapshot
+        self._sinks = sinks
         self._ids: dict[str, Place] = {}
         self._tags: dict[str, Place] = {}
+        self._singles: dict[str, Place] = {}
+        self._uses: dict[str, str] = {}
+        self._in_slots: set[str] = set()
+        self._placed: set[str] = set()
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
 
     def compile(self) -> PointMap:
-        """Take all templates first, for assets may use those of other files."""
-        for document, table in self._tables:
+        """Take all templates first, for assets may use those of other files; automatic assets last."""
+        for document, table in self.tables:
             self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
             for name, template in table.templates.items():
                 self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
             self._take_templates(document, table)
-        for document, table in self._tables:
+        for document, table in self.tables:
             for index, entry in zip(document.remains.positions("assets"), table.assets, strict=True):
                 self._take_asset(entry, Place(document, ("assets", index)), site=table.site)
-        for document, table in self._tables:
+        for document, table in self.tables:
             for index, single in zip(document.remains.positions("points"), table.points, strict=True):
                 self._take_single(single, Place(document, ("points", index)), table)
             if table.system.heartbeat is not None:
                 self._take_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
         self._warn_of_unused_templates()
-        return self._point_map()
+        self._check_kept_registers()
+        self._check_automatic_templates()
+        cases = self._cases()
+        if self._snapshot is not None and self._all_are_readable:
+            self._take_automatic(self._snapshot)
+        return PointMap(
+            tuple(self.assembly.points), self.assembly.plans(), heartbeat=self._heartbeat, cases=cases
+        )
 
-    def _point_map(self) -> PointMap:
-        points = tuple(self._assembly.points)
-        by_name = {point.name: point for point in points}
-        by_asset = self._assembly.plans()
-        cases = [
+    def _cases(self) -> tuple[Case, ...]:
+        """Compile the cases of all tables; they are about what stands there, not about automatic assets."""
+        if self._gaps.points or not any(table.cases for _, table in self.tables):
+            return ()
+        by_name = {point.name: point for point in self.assembly.points}
+        by_asset = self.assembly.plans()
+        return tuple(
             compile_case(case, Place(document, ("cases", index)), by_name=by_name, by_asset=by_asset)
-            for document, table in (() if self._gaps.points else self._tables)
+            for document, table in self.tables
             for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
-        ]
-        return PointMap(points, by_asset, heartbeat=self._heartbeat, cases=tuple(cases))
+        )
+
+    def _check_kept_registers(self) -> None:
+        slots, kept = slot_ranges(self.slots, self.templates), reserves(self.templates.values())
+        check_ranges(slots, kept)
+        check_claims([*slots, *kept], self.assembly.claims, uses=self._uses, in_slots=self._in_slots)
+        for slot, place in self.slots if self._all_are_readable else ():
+            if slot.template not in self.templates:
+                place.warn(
+                    "there is no template of this name any more: its registers are kept from new slots, but"
+                    " nobody checks that no point is laid over them",
+                    "template",
+                )
+
+    def _check_automatic_templates(self) -> None:
+        """Find clashes inside of templates that no asset with registers shows yet: a new one must not."""
+        for used in self.templates.values():
+            if used.template.auto and used.name not in self._placed:
+                trial = Assembly(prefixes={})
+                trial.add_asset(
+                    used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
+                )
+
+    def _take_automatic(self, snapshot: AssetSnapshot) -> None:
+        """Take what Infodeck knows beyond the tables. From here on there are only warnings."""
+        warn_of_strangers(self._ids, self._singles, snapshot)
+        warn_of_misfits(self.templates, snapshot, ids=self._ids, uses=self._uses)
+        tags = {*self._tags, *(point.tag for point in self.assembly.points)}
+        named = {*self._ids, *self._singles}
+        unplaced: dict[str, dict[str, Draft]] = {}
+        for one in find_automatic(
+            self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
+        ):
+            used = one.used
+            base = self._automatic_base(one)
+            if base is None and used.name not in unplaced:
+                rest = without_relative(used.drafts)
+                unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt is not None}
+            self.assembly.add_automatic(
+                used.drafts if base is not None else unplaced[used.name],
+                Place(used.place.document, used.place.path),
+                site=used.site,
+                tag=one.tag,
+                asset=one.known.id,
+                base=base or 0,
+            )
+
+    def _automatic_base(self, one: Automatic) -> int | None:
+        """Return the base of the asset's slot; None where its registers have no place."""
+        used, asset = one.used, one.known.id
+        if not used.footprint.areas:
+            return 0
+        kept = self.slots.of(asset)
+        if kept is None:
+            stride = used.template.stride or used.footprint.size
+            self.needs.append(Need(asset, used.name, stride, used.footprint.areas, None, one.tag))
+            return None
+        problem = misfit(kept.slot, template=used.name, footprint=used.footprint)
+        if problem:
+            key, message = problem
+            kept.place.warn(f"{message}. Until then it is on MQTT only", key)
+        return None if problem else kept.slot.base
 
     def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
         to = defaults.modbus.to
@@ -150,34 +210,64 @@ class _Compiler:
 
     def _take_templates(self, document: Document[Table], table: Table) -> None:
         for compiled in compile_templates(document, table, sinks=self._sinks):
-            first = self._templates.setdefault(compiled.name, compiled)
+            first = self.templates.setdefault(compiled.name, compiled)
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
 
     def _warn_of_unused_templates(self) -> None:
-        used = {entry.use for _, table in self._tables for entry in table.assets}
-        for name, compiled in self._templates.items():
-            if name not in used and not self._gaps.points:
+        used = {entry.use for _, table in self.tables for entry in table.assets}
+        for name, compiled in self.templates.items():
+            if name not in used and not compiled.template.auto and not self._gaps.points:
                 compiled.place.warn("no asset uses this template, so its points are nowhere")
 
     def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
         if self._is_repeated(entry, place):
             return
-        used = self._templates.get(entry.use)
+        used = self.templates.get(entry.use)
         if used is None:
             if not self._gaps.may_have(entry.use):  # otherwise it is there once something else is mended
-                place.report(unknown("template", entry.use, self._templates), "use")
+                place.report(unknown("template", entry.use, self.templates), "use")
             return
         drafts = drafts_for(entry, place, used, sinks=self._sinks, gaps=self._gaps)
-        if entry.base is None and any(
-            block.is_relative for draft in drafts.values() for block in draft.blocks
-        ):
-            message = f"`base` is required: registers of the template {entry.use} are relative to it"
-            place.report(message)
-            return
-        self._assembly.add_asset(
-            drafts, place, site=site, tag=entry.tag, asset=entry.id, base=entry.base or 0
-        )
+        self._uses[entry.id] = entry.use
+        base = self._base(entry, place, used, drafts)
+        if base is None:
+            drafts = without_relative(drafts)
+        else:
+            self._placed.add(used.name)
+        self.assembly.add_asset(drafts, place, site=site, tag=entry.tag, asset=entry.id, base=base or 0)
+
+    def _base(
+        self, entry: AssetEntry, place: Place, used: CompiledTemplate, drafts: Mapping[str, Draft]
+    ) -> int | None:
+        """Return what to add to relative registers; None where they have no place (yet)."""
+        kept = self.slots.of(entry.id)
+        if entry.base is not None:
+            if kept is not None:
+                message = (
+                    "is not used, for the asset has a base of its own; delete this line when no BMS reads"
+                )
+                kept.place.warn(f"{message} its registers any more", "asset")
+            return entry.base
+        needed = used.footprint if drafts is used.drafts else footprint(drafts)
+        if not needed.areas:
+            return 0
+        if kept is not None:
+            problem = misfit(kept.slot, template=used.name, footprint=needed)
+            if problem:
+                key, message = problem
+                kept.place.report(message, key)
+                return None
+            self._in_slots.add(entry.id)
+            return kept.slot.base
+        if used.template.stride is None:
+            place.report(
+                f"has no `base`: write one, or give the template {used.name} a `stride` and run"
+                " `gateway lock -c …`"
+            )
+        else:
+            self.needs.append(Need(entry.id, used.name, used.template.stride, needed.areas, place, None))
+        return None
 
     def _is_repeated(self, entry: AssetEntry, place: Place) -> bool:
         first_id = self._ids.setdefault(entry.id, place)
@@ -192,7 +282,8 @@ class _Compiler:
         draft = draft_point(
             single, Layers((place,)), defaults=table.defaults, sinks=self._sinks, is_relative=False
         )
-        self._assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
+        self._singles.setdefault(single.asset, place)
+        self.assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
 
     def _take_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
@@ -200,5 +291,5 @@ class _Compiler:
             return
         self._heartbeat_place = place
         draft = draft_heartbeat(heartbeat, Layers((place,)), defaults=table.defaults, sinks=self._sinks)
-        point = self._assembly.add(draft, site=table.site, tag=_SYSTEM_TAG, name="heartbeat", asset="")
+        point = self.assembly.add(draft, site=table.site, tag=_SYSTEM_TAG, name="heartbeat", asset="")
         self._heartbeat = (round(heartbeat.every * 1000), point)

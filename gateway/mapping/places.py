@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.decode import MISSING
 from gateway.config.problems import path_text
@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.config.decode import Document, Problem
-    from gateway.mapping.table import Table
 
 Steps = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One value in one table."""
+    """One value in one file: a point table or registers.lock."""
 
-    document: Document[Table]
+    document: Document[Any]
     path: Steps
 
     def __str__(self) -> str:

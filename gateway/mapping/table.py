@@ -16,16 +16,15 @@ from gateway.config.rules import Period
 from gateway.config.salvage import ANY, Parts
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
+from gateway.mapping.tags import NOT_IN_LEVELS, check_pattern
 from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
-
-_NOT_IN_LEVELS = "/+#"
 
 
 def _check_level(text: str) -> str:
     """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
     if not text or text != text.strip() or not text.isprintable():
         raise ValueError("needs printable characters, without spaces around them")
-    if text[0] == "$" or any(character in text for character in _NOT_IN_LEVELS):
+    if text[0] == "$" or any(character in text for character in NOT_IN_LEVELS):
         raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
     return text
 
@@ -80,6 +79,13 @@ _MODICON = WithJsonSchema(
 )
 _STRING_TYPE = r"^string\(([1-9][0-9]?|1[0-9]{2}|2[0-3][0-9]|24[0-6])\)$"
 
+
+def _check_reserve(registers: tuple[int, int]) -> tuple[int, int]:
+    if registers[0] > registers[1]:
+        raise ValueError(f"is [first, last], but {registers[0]} is more than {registers[1]}")
+    return registers
+
+
 Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[str, AfterValidator(_check_level), _pattern(f"^{_LEVEL}$")]
 Topic = Annotated[str, AfterValidator(_check_topic), _pattern(f"^{_LEVEL}(/{_LEVEL})*$")]
@@ -94,6 +100,9 @@ Plain = bool | int | float | str | None
 Tag = bool | int | float | Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
+Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
+Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
+TagPattern = Annotated[Text, AfterValidator(check_pattern)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -240,7 +249,7 @@ class SinglePoint(PointKeys):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Match:
-    """What a template is made for: for the reader of the table."""
+    """What a template is made for. All that is written must hold; `name` is a pattern such as "IAQ *"."""
 
     asset_type: Text | None = None
     """Id of the asset type in Infodeck."""
@@ -254,21 +263,34 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Template:
-    """The points of one type of device; `stride` is how many registers each asset of it is given."""
+    """The points of one type of device; `stride` is how many registers each asset of it is given.
+
+    `reserve` is the first and last register kept for assets without base. With `auto`, every asset that
+    Infodeck knows and `match` fits gets the points under a tag made by the pattern `tag`.
+    """
 
     match: Match | None = None
     """Which devices the template is made for."""
-    stride: Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)] | None = None
-    """Registers kept for each asset."""
     defaults: Defaults = Field(default_factory=Defaults)
     """What the points of this template need not repeat; it wins over the file's `defaults`."""
+    auto: bool = False
+    """Take every asset that Infodeck knows, that `match` fits and that no table names."""
+    tag: TagPattern | None = None
+    """The tag of such an asset, made of {name}, {id}, {location} and {model}; "{name}" if not written."""
+    stride: Stride | None = None
+    """Registers kept for each asset."""
+    reserve: Reserve | None = None
+    """[first, last]: registers kept for assets of this template without `base`."""
     points: dict[Level, PointKeys] = Field(min_length=1)
     """The points of each asset, by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AssetEntry:
-    """One asset that uses a template; `base` is added to the template's registers."""
+    """One asset that uses a template; `base` is added to the template's registers.
+
+    Without `base` it has the base of its slot in registers.lock.
+    """
 
     id: Text
     """The asset's id in Infodeck."""

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.draft import Draft, draft_point
+from gateway.mapping.footprint import Footprint, footprint
 from gateway.mapping.merge import merge_defaults, merge_point
 from gateway.mapping.places import Layers, Place, unknown
+from gateway.mapping.table import Match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompiledTemplate:
-    """A template with the drafts of its points, by their names; `defaults`: its own and its file's."""
+    """A template with the drafts of its points, by their names, and what registers they need.
+
+    `defaults`: its own and its file's together.
+    """
 
     name: str
     template: Template
     place: Place
     defaults: Defaults
     drafts: dict[str, Draft]
+    footprint: Footprint
+    site: str
 
 
 def compile_templates(
@@ -48,7 +55,10 @@ def compile_templates(
         }
         for draft in drafts.values():
             _check_stride(draft, template.stride)
-        compiled.append(CompiledTemplate(name, template, place, defaults, drafts))
+        one = CompiledTemplate(name, template, place, defaults, drafts, footprint(drafts), table.site)
+        _check_reserve(one)
+        _check_automatic(one)
+        compiled.append(one)
     return compiled
 
 
@@ -78,3 +88,38 @@ def _check_stride(draft: Draft, stride: int | None) -> None:
         if stride is not None and block.is_relative and block.end(0) >= stride:
             message = f"ends at register {block.end(0)}, beyond the template's stride of {stride}"
             draft.layers.report(message, *block.steps, "register")
+
+
+def _check_reserve(used: CompiledTemplate) -> None:
+    reserve, stride = used.template.reserve, used.template.stride
+    if reserve is None:
+        return
+    size = reserve[1] - reserve[0] + 1
+    if stride is None:
+        used.place.report("`stride` is required with `reserve`: how many registers of it each asset is given")
+    elif size < stride:
+        used.place.report(f"has {size} registers, but the stride of a single asset is {stride}", "reserve")
+    if not used.footprint.areas:
+        used.place.warn("keeps nothing, for this template has no relative registers", "reserve")
+
+
+def _check_automatic(used: CompiledTemplate) -> None:
+    """Refuse what cannot be the same for many assets that nobody has listed."""
+    template, place = used.template, used.place
+    if not template.auto:
+        if template.tag is not None:
+            place.report("is for automatic assets: write `auto: true` and `match`, or leave it out", "tag")
+        return
+    if template.match is None or template.match == Match():
+        place.report("needs `match` beside it, which says for what assets: asset_type, model, …", "auto")
+    if used.footprint.areas and template.stride is None:
+        place.report("needs `stride` beside it: how many registers each asset is given", "auto")
+    for draft in used.drafts.values():
+        for block in draft.blocks:
+            if not block.is_relative:
+                message = "must be relative with `auto` (`register`): each asset has registers of its own"
+                draft.layers.report(message, *block.steps)
+        if draft.mqtt is not None and draft.mqtt.topic is not None:
+            draft.layers.report(
+                "would be the same for every asset of a template with `auto`", "mqtt", "topic"
+            )

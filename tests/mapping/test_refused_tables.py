@@ -34,7 +34,7 @@ assets:
         ),
         (
             "id: two, tag: X2, use: t",
-            "assets[1]: `base` is required: registers of the template t are relative",
+            "assets[1]: has no `base` and no slot in registers.lock: run `gateway lock -c …`, or write",
         ),
         (
             "id: two, tag: X2, use: t, base: 65534",

@@ -1,0 +1,150 @@
+"""Slots for assets that have none yet: the next free registers, as `gateway lock` assigns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.mapping.compiler import Compiler
+from gateway.mapping.footprint import Area, area_text
+from gateway.mapping.kept import Range, reserves, slot_ranges
+from gateway.mapping.needs import few
+from gateway.mapping.registers import HIGHEST_ADDRESS
+from gateway.mapping.slots import LOCK_NAME, Slot, Slots
+from gateway.mapping.sources import read_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gateway.config.decode import Problem
+    from gateway.mapping.needs import Need
+    from gateway.model import AssetSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What registers.lock lacks: `added` in the order of assignment; none while there are problems.
+
+    `slots` are those it has; `tags` gives the tag of each asset in `added`.
+    """
+
+    slots: Slots
+    added: list[Slot]
+    tags: Mapping[str, str]
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def assign_slots(
+    folder: Path,
+    sinks: Mapping[str, str],
+    *,
+    prefixes: Mapping[str, str],
+    snapshot: AssetSnapshot | None,
+) -> Assignment:
+    """Find registers for every asset that has neither base nor slot: listed ones in their order, then others.
+
+    Parameters as of `load_point_map`. Nothing is written. The same files and assets give the same slots.
+    """
+    sources = read_sources(folder)
+    compiler = Compiler(sources, sinks, prefixes, snapshot)
+    point_map = compiler.compile()
+    added = [] if sources.findings()[0] else _assign(compiler)
+    problems, warnings = sources.findings()
+    tags = {point.asset: point.tag for point in point_map.points}
+    return Assignment(sources.slots, [] if problems else added, tags, problems, warnings)
+
+
+def _assign(compiler: Compiler) -> list[Slot]:
+    """Return the new slots; report each template whose registers do not suffice, where it stands."""
+    room = _Room(compiler)
+    added: list[Slot] = []
+    left: dict[str, list[Need]] = {}
+    for need in compiler.needs:
+        base = room.take(need)
+        if base is None:
+            left.setdefault(need.template, []).append(need)
+        else:
+            added.append(
+                Slot(asset=need.asset, template=need.template, base=base, stride=need.stride, tag=need.tag)
+            )
+    for name, needs in left.items():
+        place, reserve = compiler.templates[name].place, compiler.templates[name].template.reserve
+        assets = few([need.asset for need in needs])
+        if reserve is not None:
+            place.report(
+                f"is full: {assets} would need slots of {needs[0].stride} registers: widen it, or write"
+                f" a `base` for them, or delete lines of {LOCK_NAME} that no BMS reads any more",
+                "reserve",
+            )
+        else:
+            where = ", ".join(area_text(area) for area in sorted(needs[0].areas))
+            place.report(
+                f"no {needs[0].stride} free registers in a row are left for {assets} among the {where}:"
+                " use another unit, or a smaller `stride`",
+                "stride",
+            )
+    return added
+
+
+class _Room:
+    """Which registers are free for new slots."""
+
+    def __init__(self, compiler: Compiler) -> None:
+        self._taken: dict[Area, bytearray] = {}
+        self._kept = reserves(compiler.templates.values())
+        self._reserves = {kept.template: kept for kept in self._kept}
+        self._next: dict[tuple[str, frozenset[Area]], int] = {}
+        slots = slot_ranges(compiler.slots, compiler.templates)
+        self._anywhere = [slot for slot in slots if not slot.areas]
+        for area, addresses in compiler.assembly.claims.addresses():
+            taken = self._of(area)
+            for address in addresses:
+                taken[address] = 1
+        for slot in slots:
+            self._fill(slot.areas, slot.first, slot.last)
+        self._fill_bases(compiler)
+
+    def take(self, need: Need) -> int | None:
+        """Take the next free slot and return its base; None where there is none."""
+        reserve = self._reserves.get(need.template)
+        first, last = (0, HIGHEST_ADDRESS) if reserve is None else (reserve.first, reserve.last)
+        others = [kept for kept in self._kept if kept.template != need.template and kept.areas & need.areas]
+        key = (need.template, need.areas)
+        for base in range(self._next.get(key, first), last - need.stride + 2, need.stride):
+            if self._is_free(need, base, others):
+                self._fill(need.areas, base, base + need.stride - 1)
+                self._next[key] = base + need.stride
+                return base
+        self._next[key] = last + 1
+        return None
+
+    def _is_free(self, need: Need, base: int, others: list[Range]) -> bool:
+        end = base + need.stride
+        return not any(other.overlaps(base, end - 1) for other in others) and all(
+            self._of(area).find(1, base, end) < 0 for area in need.areas
+        )
+
+    def _fill_bases(self, compiler: Compiler) -> None:
+        """Keep the whole stride of each asset with a base, so that its template can grow."""
+        for _, table in compiler.tables:
+            for entry in table.assets:
+                used = compiler.templates.get(entry.use)
+                if entry.base is not None and used is not None:
+                    size = max(used.template.stride or 1, used.footprint.size)
+                    self._fill(used.footprint.areas, entry.base, entry.base + size - 1)
+
+    def _fill(self, areas: frozenset[Area], first: int, last: int) -> None:
+        last = min(last, HIGHEST_ADDRESS)
+        for area in areas:
+            self._of(area)[first : last + 1] = b"\1" * (last - first + 1)
+
+    def _of(self, area: Area) -> bytearray:
+        """Return the area's map; slots of unknown templates may be anywhere, so they are in every area."""
+        taken = self._taken.get(area)
+        if taken is None:
+            taken = self._taken[area] = bytearray(HIGHEST_ADDRESS + 1)
+            for slot in self._anywhere:
+                self._fill(frozenset((area,)), slot.first, slot.last)
+        return taken

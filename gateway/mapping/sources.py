@@ -1,0 +1,62 @@
+"""The files of a mappings folder as read: every table and registers.lock, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.config.decode import Document, Location, Problem, read_document
+from gateway.mapping.slots import Slots, read_slots
+from gateway.mapping.table import PARTS, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files of a folder as read; `problems`: of the folder itself."""
+
+    tables: list[Document[Table]]
+    slots: Slots
+    problems: list[Problem]
+
+    def findings(self) -> tuple[list[Problem], list[Problem]]:
+        """Return all problems and all warnings as they are now, file by file in reading order."""
+        problems, warnings = [*self.problems], list[Problem]()
+        lock = self.slots.document
+        for document in [*self.tables, *(() if lock is None else (lock,))]:
+            problems += _in_reading_order(document.problems)
+            warnings += _in_reading_order(document.warnings)
+        return problems, warnings
+
+
+def read_sources(folder: Path) -> Sources:
+    """Read every table of the folder and its registers.lock."""
+    files, problems = _table_files(folder)
+    return Sources([read_document(file, Table, parts=PARTS) for file in files], read_slots(folder), problems)
+
+
+def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
+    """Return the tables, and what there is to say about the folder."""
+    start = Location(str(folder), 1, 1)
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        return [], [Problem(start, "", f"cannot be read: {error.strerror}")]
+    files = [file for file in entries if file.suffix == ".yaml"]
+    problems = [
+        Problem(Location(str(file), 1, 1), "", "would not be read: a point table's name ends in .yaml")
+        for file in entries
+        if file.suffix == ".yml"
+    ]
+    if not files:
+        problems.append(Problem(start, "", "no point table in this folder: no file ends in .yaml"))
+    return files, problems
+
+
+def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Sort by place, and drop repetitions: an override is checked together with what it overrides."""
+    unique = {(problem.location, problem.path, problem.message): problem for problem in problems}
+    return [unique[key] for key in sorted(unique)]

@@ -1,0 +1,142 @@
+"""`gateway lock` as a user types it: what it prints, writes and refuses to write."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import REPOSITORY
+from support.journal_parts import START_MS, sqlite_journal
+
+from gateway.model import AssetSnapshot, KnownAsset, Notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = """schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+templates:
+  iaq:
+    match: {asset_type: at-iaq}
+    auto: true
+    stride: 4
+    points:
+      T: {from: t, modbus: {register: 0, type: float32}}
+assets:
+  - {id: ast-b, tag: X1, use: iaq}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return settings with one table beside them."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "a.yaml").write_text(TABLE)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "infodeck: {organization: o-1}\n"
+        "intake: {signing_secrets: [{env: S}]}\n"
+        f'journal: {{url: "sqlite:///{tmp_path}/journal.db"}}\n'
+        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
+        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
+        "mappings: mappings\n"
+    )
+    return file
+
+
+def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", command, "-c", str(config), *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def remember(folder: Path, *assets: KnownAsset) -> None:
+    """Let the journal know assets, as the running gateway does."""
+    async with sqlite_journal(folder) as journal:
+        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
+
+
+async def test_slots_are_written_once_and_then_stay(config: Path) -> None:
+    """Listed and automatic assets get slots; the next time there is nothing to add; `check` is content."""
+    await remember(
+        config.parent,
+        KnownAsset(id="ast-b", asset_type="at-iaq"),
+        KnownAsset(id="ast-a", name="Hall", asset_type="at-iaq"),
+    )
+    file = config.parent / "mappings" / "registers.lock"
+    assert gateway(config, "check").returncode == 1
+    tried = gateway(config, "lock", "--dry-run")
+    assert (tried.returncode, tried.stderr, file.exists()) == (0, "", False)
+    assert f"would add 2 slots to {file}; nothing was written" in tried.stdout
+    done = gateway(config, "lock")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "ast-b  X1    iaq  0-3",
+        "ast-a  Hall  iaq  4-7",
+        f"added 2 slots to {file}; commit it together with the tables",
+    ]
+    text = file.read_text()
+    assert text.startswith("# Registers of assets that have no `base`.")
+    assert text.endswith("  - {asset: ast-a, template: iaq, base: 4, stride: 4, tag: Hall}\n")
+    assert list(file.parent.glob(".*")) == []
+    again = gateway(config, "lock")
+    assert (again.returncode, file.read_text()) == (0, text)
+    assert "nothing to add" in again.stdout
+    checked = gateway(config, "check")
+    assert (checked.stdout, checked.stderr) == ("ok: 2 assets, 2 points, 2 with a register\n", "")
+    assert "Hall/T" in gateway(config, "points").stdout
+
+
+def test_nothing_is_written_while_there_are_problems(config: Path) -> None:
+    """Slots for tables that are not what they will be would be kept for ever."""
+    (config.parent / "mappings" / "a.yaml").write_text(TABLE.replace("type: float32", "type: float33"))
+    done = gateway(config, "lock")
+    assert done.returncode == 1
+    assert "a.yaml:10:" in done.stderr
+    assert "1 problem in" in done.stderr
+    assert not (config.parent / "mappings" / "registers.lock").exists()
+
+
+def test_a_file_that_cannot_take_lines_is_left_alone(config: Path) -> None:
+    """A list on one line is right, but no line can be put into it."""
+    file = config.parent / "mappings" / "registers.lock"
+    text = "schema: gateway.registers/1\nslots: [{asset: x, template: iaq, base: 40, stride: 4}]\n"
+    file.write_text(text)
+    done = gateway(config, "lock")
+    assert (done.returncode, done.stdout, file.read_text()) == (1, "", text)
+    assert "one slot a line" in done.stderr
+    assert [one.name for one in file.parent.iterdir() if one.name.startswith(".")] == []
+
+
+def test_a_link_stays_a_link(config: Path) -> None:
+    """Folders of tables are often put together from links; the file behind them is what is written."""
+    real = config.parent / "kept.lock"
+    real.write_text("schema: gateway.registers/1\nslots: []\n")
+    real.chmod(0o640)
+    link = config.parent / "mappings" / "registers.lock"
+    link.symlink_to(real)
+    assert gateway(config, "lock").returncode == 0
+    assert link.is_symlink()
+    assert "ast-b" in real.read_text()
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_an_unreadable_journal_stops_nobody(config: Path) -> None:
+    """What is known of assets is left out, with a warning that says why."""
+    (config.parent / "journal.db").write_bytes(b"no database at all" * 100)
+    done = gateway(config, "lock")
+    assert done.returncode == 0
+    assert "warning: " in done.stderr
+    assert "automatic ones are left out" in done.stderr
+    assert "ast-b  X1  iaq  0-3" in done.stdout
