@@ -23,6 +23,7 @@ from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
+from gateway.web.control import Control, control_socket
 from gateway.web.intake import Intake
 
 if TYPE_CHECKING:
@@ -178,6 +179,14 @@ class App:
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
             await stack.enter_async_context(_listen("admin.listen", settings.admin.listen, admin.server))
+            control = Control(
+                overrides=self._head,
+                image=lambda: self.image,
+                prefixes=settings.mqtt_prefixes,
+                flush=self._journal.flush,
+                clock_ms=now_ms,
+            )
+            await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             await stack.enter_async_context(
