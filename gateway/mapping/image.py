@@ -140,12 +140,13 @@ class PointImage:
 
         While it is offline and has not reported since, all its readings have stand-ins.
         """
+        before = self._known.is_online(asset)
         if not self._known.tell(OnlineState(asset, online, at_ms)):
             return []
         for noted in self._noting():
             noted.assets.add(asset)
         plan = self._points.by_asset.get(asset)
-        if plan is None:
+        if plan is None or self._known.is_online(asset) is before:
             return []
         return [*self._shown_anew(plan.measured, now_ms), *self._made.of(plan, now_ms)]
 
