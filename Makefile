@@ -47,7 +47,7 @@ lint: .venv/.dev ## check style, types and the direction of imports
 check: lint test ## lint and test; the tests lint Dockerfile and unit file too. This is what CI runs
 
 .PHONY: bench
-bench: .venv/.dev ## measure: durable intake against a bare aiohttp handler, and the whole path
+bench: .venv/.dev ## measure: durable intake against a bare aiohttp handler, the mapping alone, and the whole path
 	@for program in bench/[!_]*.py; do $(python) "$$program" $(ARGS); done
 
 .PHONY: lock

@@ -8,7 +8,21 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway import __version__
-from gateway.cli import check, demo, diff, explain, import_, lock, points, run, schema, send, test
+from gateway.cli import (
+    check,
+    demo,
+    diff,
+    explain,
+    force,
+    import_,
+    lock,
+    points,
+    release,
+    run,
+    schema,
+    send,
+    test,
+)
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -25,6 +39,8 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "lock": lock,
     "send": send,
+    "force": force,
+    "release": release,
     "schema": schema,
 }
 

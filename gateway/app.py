@@ -7,7 +7,6 @@ import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,12 +19,14 @@ from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
+from gateway.mapping.difference import describe_the_same
 from gateway.mapping.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
+from gateway.web.control import Control, control_socket
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen, tls_context
 
@@ -46,7 +47,6 @@ _DRAIN_WITHIN_S = 5.0
 _CLOSE_WITHIN_S = 5.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
-_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
 
 
 def now_ms() -> int:
@@ -61,11 +61,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-def _descriptions(snapshot: AssetSnapshot) -> list[tuple[object, ...]]:
-    """Return what point tables can depend on; whether devices are connected is not part of it."""
-    return [_described(asset) for asset in snapshot.assets.values()]
 
 
 class App:
@@ -187,8 +182,7 @@ class App:
     def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it, and compile the tables anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
-        is_news = before is None or _descriptions(before) != _descriptions(snapshot)
-        if self._reloader is not None and is_news:
+        if self._reloader is not None and not describe_the_same(before, snapshot):
             self._reloader.request()
 
     async def _start_delivery(self) -> None:
@@ -239,6 +233,14 @@ class App:
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
             await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
+            control = Control(
+                overrides=self._head,
+                image=lambda: self.image,
+                prefixes=settings.mqtt_prefixes,
+                flush=self._journal.flush,
+                clock_ms=now_ms,
+            )
+            await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             tls = settings.intake.tls

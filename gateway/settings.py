@@ -6,6 +6,7 @@ be checked on a machine that has none.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass as plain_dataclass
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 _INTAKE = HostPort("127.0.0.1", 8080)
 _ADMIN = HostPort("127.0.0.1", 9680)
+_LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
 
 
@@ -157,10 +159,12 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Admin:
-    """Where the dashboard, health and metrics are."""
+    """Where the dashboard, health and metrics are, and the Unix socket of what changes something."""
 
     listen: LoopbackAddress = _ADMIN
     """Where the dashboard, health and metrics are; loopback only."""
+    socket: RelativePath | None = None
+    """The Unix socket of `gateway force` and `release`; control.sock beside the journal if not written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -199,6 +203,16 @@ class Settings:
     log: Log = Field(default_factory=Log)
     """What is logged to standard error, and how."""
 
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket of commands that change something: beside the journal, unless it is set."""
+        return self.admin.socket or self.journal.path.with_name("control.sock")
+
+    @property
+    def mqtt_prefixes(self) -> dict[str, str]:
+        """The topic prefix of each MQTT sink."""
+        return {name: sink.prefix for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)}
+
 
 @plain_dataclass(frozen=True, slots=True)
 class Secrets:
@@ -211,7 +225,11 @@ class Secrets:
 def load_settings(file: Path) -> Document[Settings]:
     """Read `gateway.yaml` and check everything that can be checked without the secrets."""
     document = read_document(file, Settings)
-    document.problems += [*_clear_text_problems(document), *_port_problems(document)]
+    document.problems += [
+        *_clear_text_problems(document),
+        *_port_problems(document),
+        *_socket_problems(document),
+    ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
 
@@ -272,6 +290,22 @@ def _port_problems(document: Document[Settings]) -> Iterator[Problem]:
                 message = f"{'.'.join(other_path)} listens on this port already"
                 yield document.problem(path, message, str(address))
         taken[path] = address
+
+
+def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where the control socket's path is longer than Unix allows."""
+    settings = document.value
+    if settings is None or len(os.fsencode(settings.control_socket)) <= _LONGEST_SOCKET_PATH:
+        return
+    path = settings.control_socket
+    advice = f"the path of a Unix socket has {_LONGEST_SOCKET_PATH} bytes at most, this one is {path}"
+    if settings.admin.socket is not None:
+        yield document.problem(["admin", "socket"], advice)
+    else:
+        yield document.problem(
+            ["journal", "url"],
+            f"{advice}; set `admin.socket` to a shorter one, such as /run/gateway/control.sock",
+        )
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

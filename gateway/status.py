@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.model import Forced
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class MappingStatus:
     connections_unclear: int = 0  # likewise, but none of the words known for it were in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
+    forced: dict[str, Forced] = field(default_factory=dict)  # what is forced now, by point
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop, now_ms
-from gateway.cli.loading import load_with_secrets, mqtt_prefixes
+from gateway.cli.loading import load_with_secrets
 from gateway.config.scalars import parse_duration
 from gateway.errors import CommandError
 from gateway.logs import configure_logging
@@ -110,7 +110,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
                 points=points.points,
                 latest=app.image,
                 status=app.status,
-                prefix=mqtt_prefixes(settings)["bms"],
+                prefix=settings.mqtt_prefixes["bms"],
                 mqtt_port=ports.mqtt,
                 modbus_port=ports.modbus,
                 intake_url=url,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import add_config_argument, load, mqtt_prefixes
+from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError, GatewayError
 from gateway.mapping.comparison import compare
 from gateway.mapping.comparison_report import CHANGE_FORMS, render_changes
@@ -41,11 +41,11 @@ class _Tables:
 
     def inventory(self) -> Inventory:
         """Return all that there is to know."""
-        return inventory_of(self.points, prefixes=mqtt_prefixes(self.settings), sinks=_sinks(self.settings))
+        return inventory_of(self.points, prefixes=self.settings.mqtt_prefixes, sinks=_sinks(self.settings))
 
     def csv(self) -> bytes:
         """Return what `gateway points --format csv` prints."""
-        return csv_rows(list_points(self.points, prefixes=mqtt_prefixes(self.settings))).encode()
+        return csv_rows(list_points(self.points, prefixes=self.settings.mqtt_prefixes)).encode()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError, EventError
 from gateway.events import (
+    STATUS_CHANGED,
     TELEMETRY,
     asset_of,
     event_time_ms,
     is_test,
     parse_event,
     parse_time,
+    read_online,
     read_telemetry,
 )
 from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
@@ -153,9 +155,24 @@ def _verdict(event: Event, settings: Settings) -> str | None:
             f"An event of another organization, {organization}; this gateway's is {ours}: it is answered"
             " with 200 and counted, and goes nowhere."
         )
+    if event.type == STATUS_CHANGED:
+        return _connection(event)
     if event.type != TELEMETRY:
         return f"No telemetry: a {event.type} is answered with 200 and counted, and goes nowhere."
     return None
+
+
+def _connection(event: Event) -> str:
+    """Say what a status event does to the points of its asset."""
+    state = read_online(event)
+    if state is None:
+        return "A status that says nothing of a device's connection: it is counted, and changes nothing."
+    if state.online:
+        return f"It says that {state.asset} is connected: its points show their readings."
+    return (
+        f"It says that {state.asset} is not connected: its points are offline until a newer reading,"
+        " or until it is connected again."
+    )
 
 
 def _mapped(

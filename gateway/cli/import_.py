@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import mqtt_prefixes
 from gateway.errors import CommandError, ConfigError
 from gateway.mapping.importing import import_points
 from gateway.settings import load_settings
@@ -73,7 +72,7 @@ def _sinks(config: Path | None) -> tuple[dict[str, str] | None, dict[str, str] |
     if config is None:
         return None, None
     settings = load_settings(config).require()
-    return {name: sink.type for name, sink in settings.sinks.items()}, mqtt_prefixes(settings)
+    return {name: sink.type for name, sink in settings.sinks.items()}, settings.mqtt_prefixes
 
 
 def _read(file: Path) -> bytes:

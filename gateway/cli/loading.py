@@ -11,7 +11,6 @@ from gateway.errors import CommandError, GatewayError
 from gateway.journal.lookup import read_snapshot
 from gateway.mapping.compiler import CompiledTables, load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
-from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +85,7 @@ def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> Compile
     return load_point_map(
         settings.mappings,
         {name: sink.type for name, sink in settings.sinks.items()},
-        prefixes=mqtt_prefixes(settings),
+        prefixes=settings.mqtt_prefixes,
         snapshot=snapshot,
     )
 
@@ -103,11 +102,6 @@ def refusal(problems: list[Problem], config: Path) -> CommandError:
     print(*problems, sep="\n", file=sys.stderr)
     count = len(problems)
     return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and its point tables")
-
-
-def mqtt_prefixes(settings: Settings) -> dict[str, str]:
-    """Return the topic prefix of each MQTT sink."""
-    return {name: sink.prefix for name, sink in settings.sinks.items() if isinstance(sink, MqttConfig)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +127,7 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
     if settings is not None:
         sinks = {name: sink.type for name, sink in settings.sinks.items()}
         snapshot, warnings = _known_assets(document, settings)
-        return Tables(settings.mappings, sinks, mqtt_prefixes(settings), snapshot, warnings)
+        return Tables(settings.mappings, sinks, settings.mqtt_prefixes, snapshot, warnings)
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import add_config_argument, load, mqtt_prefixes
+from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError
 from gateway.mapping.document import Origin, SinkPlace, handover
 from gateway.mapping.listing import list_points
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.excel and arguments.format != "csv":
         raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
-    rows = list_points(point_map, prefixes=mqtt_prefixes(settings))
+    rows = list_points(point_map, prefixes=settings.mqtt_prefixes)
     match arguments.format:
         case "csv":
             text = csv_rows(rows, excel=arguments.excel)

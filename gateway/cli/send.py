@@ -45,15 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_reading(text: str) -> tuple[str, Scalar]:
-    """Return key and value; numbers, true, false and null are meant as such, all else is text."""
+    """Return key and value."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: a reading is key=value, such as temperature=21.5")
+    return key, parse_value(value)
+
+
+def parse_value(text: str) -> Scalar:
+    """Return what is meant: numbers, true, false and null as such, all else is text."""
     try:
-        parsed = orjson.loads(value)
+        parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return key, value
-    return key, parsed if parsed is None or isinstance(parsed, str | int | float | bool) else value
+        return text
+    return parsed if parsed is None or isinstance(parsed, str | int | float | bool) else text
 
 
 def run(arguments: argparse.Namespace) -> int:

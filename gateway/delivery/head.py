@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.delivery.feed import Batch, Feed
+from gateway.delivery.overrides import log_expired, log_restored
 from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
 from gateway.mapping.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
@@ -82,6 +83,8 @@ class Head:
             sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=self.read) for sink in sinks
         }
         self._journal.subscribe(self.accept)
+        log_restored(self._image.forced())
+        self.keep()
         return self._feeds
 
     def accept(self, records: Sequence[Record]) -> None:
@@ -95,6 +98,7 @@ class Head:
     def tick(self) -> None:
         """Let time pass: age values, move `$age` and the heartbeat, and keep the image's changes on disk."""
         now_ms = self._clock_ms()
+        log_expired(self._image.forced(), now_ms=now_ms)
         changes = self._image.tick(now_ms)
         ages = self._image.ages(now_ms)
         self._push(changes)
@@ -127,6 +131,7 @@ class Head:
 
     def keep(self) -> None:
         """Note what the image and the head remember for the journal to keep: values, overrides and more."""
+        self._status.forced = {forced.point: forced for forced in self._image.forced()}
         kept = self._image.keep()
         forced, online = self._image.keep_forced(), self._image.keep_online()
         if forced or online:

@@ -1,4 +1,4 @@
-"""How one point table differs from the next, as far as a reload must know."""
+"""How one point table differs from the next, and one snapshot of assets, as far as a reload must know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
 
+_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
 _written = attrgetter(*(field.name for field in fields(Point) if field.init))
 
 
@@ -52,6 +54,13 @@ def compare(old: PointMap, new: PointMap) -> Difference:
     names = dict.fromkeys((*(point.name for point in (*added, *changed)), *made))
     unchanged = len(new.by_name) - len(added) - len(changed)
     return Difference(len(added), len(removed), len(changed), unchanged, tuple(names))
+
+
+def describe_the_same(one: AssetSnapshot | None, other: AssetSnapshot) -> bool:
+    """Say whether tables mean the same with both; whether devices are connected is nothing to them."""
+    return one is not None and {*map(_described, one.assets.values())} == {
+        *map(_described, other.assets.values())
+    }
 
 
 def _period_ms(points: PointMap) -> int | None:

@@ -102,7 +102,10 @@ Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
 Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
 Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
-TagPattern = Annotated[Text, AfterValidator(check_pattern)]
+_TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
+TagPattern = Annotated[
+    Text, AfterValidator(check_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -65,6 +65,15 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
             "An event of another organization, o-else; this gateway's is",
         ),
         (event(type="booking.created"), "No telemetry: a booking.created is answered with 200"),
+        (
+            event(type="asset.status.changed", data={"object": {"id": ROOM, "status": "Offline"}}),
+            f"It says that {ROOM} is not connected: its points are offline until a newer reading",
+        ),
+        (
+            event(type="asset.status.changed", data={"object": {"id": ROOM, "connectionStatus": True}}),
+            f"It says that {ROOM} is connected: its points show their readings.",
+        ),
+        (event(type="asset.status.changed"), "A status that says nothing of a device's connection"),
         (event(data={"object": {"id": ROOM}}), "so it becomes a dead letter"),
         (event(data={"object": {}}), "No asset id or no readings are found"),
     ],

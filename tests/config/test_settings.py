@@ -91,6 +91,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.sinks == {}
     assert settings.mappings == tmp_path.parent / "mappings"
     assert settings.admin == Admin(listen=HostPort("127.0.0.1", 9680))
+    assert settings.control_socket == Path("/var/lib/gateway/control.sock")
     assert settings.log == Log(level="info", format="json")
 
 
@@ -259,3 +260,23 @@ def test_missing_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         f"{file}:1:40: infodeck.api_key: the environment variable NONE is not set",
         f"{file}:2:28: intake.signing_secrets[0]: {advice}",
     )
+
+
+def test_control_socket_beside_the_journal(tmp_path: Path) -> None:
+    """It stands beside the journal unless a place is named, which may be relative to the file."""
+    journal = 'journal: {url: "sqlite:///srv/gw/events.db"}\n'
+    assert settings_of(tmp_path, LEAST + journal).control_socket == Path("/srv/gw/control.sock")
+    named = settings_of(tmp_path, LEAST + journal + "admin: {socket: here.sock}\n")
+    assert named.control_socket == tmp_path / "here.sock"
+
+
+def test_too_long_a_path_of_the_control_socket(tmp_path: Path) -> None:
+    """What Unix could not bind is told before the start, where it is written, with what to do."""
+    long = "/srv/" + 90 * "x" + "/gw.sock"
+    [problem] = complaints_of(tmp_path, LEAST + f"admin: {{socket: {long}}}\n")
+    assert problem.startswith("3:17: admin.socket: the path of a Unix socket has 100 bytes at most")
+    journal = f'journal: {{url: "sqlite://{long}/journal.db"}}\n'
+    [problem] = complaints_of(tmp_path, LEAST + journal)
+    assert problem.startswith("3:16: journal.url: the path of a Unix socket")
+    assert "set `admin.socket` to a shorter one, such as /run/gateway/control.sock" in problem
+    assert complaints_of(tmp_path, LEAST + journal + "admin: {socket: /run/gateway/control.sock}\n") == []

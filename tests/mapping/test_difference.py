@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import load_good_tables
 
-from gateway.mapping.difference import compare
+from gateway.mapping.difference import compare, describe_the_same
+from gateway.model import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,3 +64,16 @@ def test_what_differs_is_counted_and_named(
     assert found == counts
     assert set(difference.shown_anew) == names
     assert len(difference.shown_anew) == len(names)
+
+
+def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
+    """A device that connects is no reason to compile all tables anew; a name, or one more asset, is."""
+
+    def snapshot(*assets: KnownAsset) -> AssetSnapshot:
+        return AssetSnapshot(0, {asset.id: asset for asset in assets})
+
+    known = KnownAsset(id="a", name="Room", online=True)
+    assert describe_the_same(snapshot(known), snapshot(replace(known, online=False)))
+    assert not describe_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
+    assert not describe_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
+    assert not describe_the_same(None, snapshot())

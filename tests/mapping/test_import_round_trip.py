@@ -25,6 +25,7 @@ from gateway.mapping.listing_forms import csv_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gateway.mapping.listing import Row
     from gateway.mapping.plan import PointMap
     from gateway.model import Point
 
@@ -76,11 +77,19 @@ def measuring(draw: Any) -> dict[str, Any]:
         "on_stale": on_stale,
         "description": cell_text,
         "mqtt": mqtt,
+        "tags": st.dictionaries(
+            cell_text,
+            st.one_of(st.booleans(), number, cell_text, st.lists(cell_text, min_size=1, max_size=2)),
+            min_size=1,
+            max_size=3,
+        ),
     }
     keys |= draw(st.fixed_dictionaries({}, optional=optional))
     if draw(st.booleans()):
         keys["range"] = [0, 1] if draw(st.booleans()) else [0.0, 1]
         keys |= {"clamp": True} if draw(st.booleans()) else {}
+    elif draw(st.booleans()):
+        keys |= {"unit": "degC", "source_unit": "degF"}
     elif draw(st.booleans()):
         keys["map"] = draw(
             st.dictionaries(any_text, st.sampled_from([0, 1, True, False]), min_size=1, max_size=3)
@@ -195,14 +204,26 @@ def compiled(table: str) -> PointMap:
         return result.point_map
 
 
+EXCEL_WORDS = {"true": "WAHR", "false": "FALSCH"}
+
+
+def has_names_that_excel_changes(rows: list[Row]) -> bool:
+    """Say whether a name is a word that Excel takes for a truth value: nothing tells what it was before."""
+    return any(
+        str(cell) in EXCEL_WORDS
+        for row in rows
+        for column, cell in row.items()
+        if column not in {"clamp", "mqtt"}
+    )
+
+
 def through_excel(text: str) -> bytes:
     """Do what a German Excel does to our CSV when it is saved as Unicode text: tabs, UTF-16, WAHR."""
     records = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=";"))
     written = io.StringIO()
     writer = csv.writer(written, delimiter="\t", lineterminator="\r\n")
     writer.writerow([*(heading.upper().replace("_", " ") for heading in records[0]), "", ""])
-    words = {"true": "WAHR", "false": "FALSCH"}
-    writer.writerows([*(words.get(cell, cell) for cell in record), "", ""] for record in records[1:])
+    writer.writerows([*(EXCEL_WORDS.get(cell, cell) for cell in record), "", ""] for record in records[1:])
     writer.writerow([""] * len(records[0]))
     return written.getvalue().encode("utf-16")
 
@@ -222,6 +243,7 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     first = compiled(table)
     rows = list_points(first, prefixes=PREFIXES)
     assume(rows)
+    assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
         imported = import_points(WAYS[way](rows), name="l.csv", sinks=SINKS, prefixes=PREFIXES)
     except ConfigError as error:  # a tab says nothing about decimal marks, so 1,125 alone may be a thousand

@@ -1,0 +1,60 @@
+"""What commands need to ask the running gateway to change something: its control socket, and its answers."""
+
+from __future__ import annotations
+
+import asyncio
+from errno import EACCES, ECONNREFUSED, ENOENT, EPERM
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from gateway.errors import CommandError
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ANSWER_WITHIN_S = 30.0
+_ERRORS_FROM = 400
+
+
+def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Post `document`, or get without one; return the gateway's answer.
+
+    Only `gateway.yaml` is read: point tables that somebody is editing do not matter, the gateway has its
+    own. Raises CommandError with the gateway's reason, or with what to do where it cannot be reached.
+    """
+    file = load_settings(config).require().control_socket
+    try:
+        return asyncio.run(_ask(file, path, document))
+    except TimeoutError as error:
+        raise CommandError(f"{file}: no answer within {_ANSWER_WITHIN_S:g} s") from error
+    except (OSError, aiohttp.ClientError) as error:
+        raise CommandError(_unreachable(file, config, error)) from error
+
+
+def _unreachable(file: Path, config: Path, error: Exception) -> str:
+    """Return what is the matter; aiohttp's errors keep the system's number, but are not of its types."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in {EACCES, EPERM}:
+        return f"{file} may be used by the gateway's user and by root only; try again with sudo"
+    if number in {ENOENT, ECONNREFUSED}:
+        return (
+            f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
+            " (`systemctl status gateway` shows it)"
+        )
+    return f"{file}: no answer ({error})"
+
+
+async def _ask(file: Path, path: str, document: dict[str, Any] | None) -> dict[str, Any]:
+    method = "GET" if document is None else "POST"
+    async with (
+        aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(file)), timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
+        ) as session,
+        session.request(method, f"http://gateway{path}", json=document) as response,
+    ):
+        answer: dict[str, Any] = await response.json()
+        if response.status >= _ERRORS_FROM:
+            raise CommandError(str(answer.get("error", response.reason)))
+        return answer

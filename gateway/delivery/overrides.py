@@ -1,0 +1,40 @@
+"""What the log says of overrides that nobody asks for at the moment: restored ones, and those that expire."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model import Forced
+
+log = structlog.get_logger()
+
+
+def log_restored(forced: Iterable[Forced]) -> None:
+    """Tell after a start which points are forced from before."""
+    for each in forced:
+        log.info(
+            "point.forced", point=each.point, value=each.value, until=_text(each.until_ms), restored=True
+        )
+
+
+def log_expired(forced: Iterable[Forced], *, now_ms: int) -> None:
+    """Tell which of these are over now."""
+    for each in forced:
+        if each.until_ms <= now_ms:
+            log.info(
+                "point.released",
+                point=each.point,
+                value=each.value,
+                until=_text(each.until_ms),
+                reason="expired",
+            )
+
+
+def _text(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,177 @@
+"""docs/point-tables.md: every example loads, every key has one, every command runs as it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from support.daemon import REPOSITORY, Daemon
+from support.mosquitto import Mosquitto
+
+from gateway.mapping.cases import run_cases
+from gateway.mapping.compiler import load_point_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = (REPOSITORY / "docs/point-tables.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+HEAD = "schema: gateway.points/1\nsite: hq-tower\n"
+SINKS = {"bms": "mqtt", "regs": "modbus_server"}
+SCHEMA = json.loads((REPOSITORY / "config/schema/points.schema.json").read_text(encoding="utf-8"))
+
+
+def examples() -> list[tuple[str, str | None]]:
+    """Return each example table, completed, with the registers.lock that follows it, if one does."""
+    tables = [(name, text) for kind, name, text in BLOCKS if kind == "yaml"]
+    return [
+        (text if text.startswith("schema:") else HEAD + text, after if after_name else None)
+        for (name, text), (after_name, after) in pairwise([*tables, ("", "")])
+        if not name
+    ]
+
+
+@pytest.mark.parametrize(("table", "lock"), examples())
+def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
+    """Each example is a table without problems, and its cases hold."""
+    (tmp_path / "example.yaml").write_text(table, encoding="utf-8")
+    if lock:
+        (tmp_path / "registers.lock").write_text(lock, encoding="utf-8")
+    tables = load_point_map(tmp_path, SINKS, prefixes={"bms": "gw/v1"})
+    assert [str(problem) for problem in tables.problems] == []
+    assert tables.point_map is not None
+    assert run_cases(tables.point_map) == []
+
+
+def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:
+    """Yield shape and key of everything that is written, by the schema that editors use."""
+    schema = resolved(schema)
+    for choice in schema.get("anyOf", ()):
+        yield from keys_of(choice, written)
+    if isinstance(written, list):
+        items = schema.get("items", {})
+        for item in written if isinstance(items, dict) else ():  # a list is of plain values, such as a range
+            yield from keys_of(items, item)
+    elif isinstance(written, dict):
+        properties = schema.get("properties", {})
+        for key, value in written.items():
+            if key in properties:
+                yield schema["title"], key
+                yield from keys_of(properties[key], value)
+            elif isinstance(schema.get("additionalProperties"), dict):
+                yield from keys_of(schema["additionalProperties"], value)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what a reference stands for."""
+    reference = schema.get("$ref")
+    if reference is None:
+        return schema
+    name = reference.rpartition("/")[2]
+    found: dict[str, Any] = SCHEMA["$defs"][name]
+    return {"title": name} | found
+
+
+def all_keys() -> set[tuple[str, str]]:
+    """Return shape and key of everything that a table can have."""
+    shapes = {SCHEMA["title"]: SCHEMA} | SCHEMA["$defs"]
+    return {(name, key) for name, shape in shapes.items() for key in shape.get("properties", ())}
+
+
+def test_every_key_has_an_example() -> None:
+    """No key of the language is without an example that is loaded; a single point stands for others."""
+    shown = {pair for table, _ in examples() for pair in keys_of(SCHEMA, yaml.safe_load(table))}
+    shown |= {("PointKeys", key) for shape, key in shown if shape == "SinglePoint"}
+    shown |= {("SinglePoint", key) for shape, key in shown if shape == "PointKeys"}
+    assert all_keys() - shown == set()
+
+
+def test_every_key_is_explained() -> None:
+    """Every key stands in the first column of a table of the page, or is named in code there."""
+    code = " ".join(re.findall(r"`([^`\n]+)`", PAGE))
+    assert {key for _, key in all_keys() if not re.search(rf"\b{key}\b", code)} == set()
+
+
+def environment() -> dict[str, str]:
+    """Return the environment with this Python's `gateway` on the PATH."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def bash(script: str, folder: Path) -> str:
+    """Run a block as it stands; return what it prints."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run all commands of the page, in order, in a copy of the shipped files; return what they print."""
+    folder = tmp_path_factory.mktemp("box")
+    for name in ("config", "mappings"):
+        shutil.copytree(REPOSITORY / name, folder / name)
+    out = ""
+    for kind, name, text in BLOCKS:
+        if name and kind == "json":
+            (folder / name).write_text(text, encoding="utf-8")
+        if kind == "sh":
+            out += bash(text, folder)
+    return out
+
+
+def test_commands_run(printed: str) -> None:
+    """Every block of commands succeeds, and what the page shows of the output is what is printed."""
+    assert "ok: " in printed
+    assert "failures: 0" in printed
+    assert "no difference" in printed
+    (shown,) = [text for kind, _, text in BLOCKS if kind == "text"]
+    for line in shown.splitlines():
+        assert line.strip() in printed
+
+
+def test_spreadsheet_imports(tmp_path: Path) -> None:
+    """The sheet that the page shows becomes a table of three points."""
+    (sheet,) = [text for kind, _, text in BLOCKS if kind == "csv"]
+    (tmp_path / "own.csv").write_text(sheet, encoding="utf-8")
+    bash("gateway import own.csv --site hq-tower -o own.yaml", tmp_path)
+    tables = load_point_map(tmp_path, SINKS)
+    assert tables.problems == []
+    assert tables.point_map is not None
+    registers = {point.name: point.registers[0].address for point in tables.point_map.points}
+    assert registers == {"AHU-1/SA-T": 0, "AHU-1/RA-T": 1, "AHU-1/FAN": 0}
+
+
+async def test_forcing_as_shown(tmp_path: Path) -> None:
+    """The commands for commissioning do what the page says, on a running gateway."""
+    commands = re.findall(r"^    (gateway (?:force|release) .*)$", PAGE, flags=re.MULTILINE)
+    assert len(commands) == 3
+    with Mosquitto(tmp_path) as broker:
+        daemon = Daemon(tmp_path, broker.port)
+        daemon.start()
+        try:
+            forced, listed, released = (
+                bash(command.replace("config/gateway.yaml", str(daemon.config)), tmp_path)
+                for command in commands
+            )
+        finally:
+            daemon.stop()
+    assert "L03-RM312/ZN-T = 21.5 degC holds" in forced
+    assert "L03-RM312/ZN-T" in listed
+    assert "L03-RM312/ZN-T" in released

@@ -1,0 +1,70 @@
+"""What a building sees of a running daemon, by mosquitto_sub and mbpoll, and ways to change that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from support.daemon import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.daemon import Daemon
+
+_WITHIN_S = 10.0
+
+
+def retained(port: int, topic: str) -> dict[str, Any]:
+    """Return the message that a new subscriber gets on `topic`."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-C", "1", "-W", "5"]
+    message = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return dict(json.loads(message))
+
+
+def polled(port: int, address: int, kind: str) -> str:
+    """Return what mbpoll prints for the input register at a 0-based address; `kind` is mbpoll's -t."""
+    command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
+    command += ["-t", kind, "-B", "-c", "1", "-1", "127.0.0.1"]
+    printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    return next(line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("["))
+
+
+def eventually(look: Callable[[], Any], expected: Any, *, within_s: float = _WITHIN_S) -> None:
+    """Look until it is as expected."""
+    deadline = time.monotonic() + within_s
+    while (seen := look()) != expected:
+        assert time.monotonic() < deadline, f"{seen!r} is seen, {expected!r} expected"
+        time.sleep(0.02)
+
+
+def gateway(daemon: Daemon, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the gateway's commands on the daemon's settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", command, "-c", str(daemon.config), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def ask_control(daemon: Daemon, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    """Post to the daemon's control socket; return status and answer."""
+
+    async def post() -> tuple[int, dict[str, Any]]:
+        connector = aiohttp.UnixConnector(str(daemon.folder / "control.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post(f"http://gateway{path}", data=body) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    return asyncio.run(post())
