@@ -17,7 +17,7 @@ from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier

@@ -21,11 +21,11 @@ from gateway.events import (
     read_telemetry,
 )
 from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
-from gateway.mapping.comparison_report import aligned
-from gateway.mapping.explanation import explain
-from gateway.mapping.explanation_report import render_readings, render_ways, time_text
-from gateway.mapping.listing import duration
-from gateway.mapping.places import unknown
+from gateway.mapping.changes.report import aligned
+from gateway.mapping.compiling.places import unknown
+from gateway.mapping.explaining.explanation import explain
+from gateway.mapping.explaining.report import render_readings, render_ways, time_text
+from gateway.mapping.sheets.listing import duration
 from gateway.model import Quality, Record
 from gateway.sinks._mqtt_outlet import Outlet
 from gateway.sinks.mqtt import MqttConfig
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.mapping.explanation import Explanation, Output
+    from gateway.mapping.explaining.explanation import Explanation, Output
     from gateway.mapping.plan import PointMap
     from gateway.model import Event
     from gateway.settings import Settings

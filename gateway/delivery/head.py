@@ -9,13 +9,13 @@ import structlog
 from gateway.delivery.feed import Batch, Feed
 from gateway.delivery.overrides import log_expired, log_restored
 from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
-from gateway.mapping.readings import map_readings
+from gateway.mapping.live.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.mapping.image import PointImage
+    from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Point, Record, Scalar, Telemetry, Update
     from gateway.ports import Journal

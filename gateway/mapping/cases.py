@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.places import unknown
+from gateway.mapping.compiling.places import unknown
 from gateway.mapping.plan import Case, Expectation
 from gateway.mapping.table import Expected
 from gateway.model import Quality
@@ -14,7 +14,7 @@ from gateway.model import Quality
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mapping.places import Place
+    from gateway.mapping.compiling.places import Place
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.mapping.table import CaseEntry, Plain
     from gateway.model import Point, Scalar

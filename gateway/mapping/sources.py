@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.decode import Document, Location, Problem, read_document
-from gateway.mapping.slots import Slots, read_slots
+from gateway.mapping.slots.lock_file import Slots, read_slots
 from gateway.mapping.table import PARTS, Table
 
 if TYPE_CHECKING:

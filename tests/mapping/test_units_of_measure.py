@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_good_tables, load_tables, table_of_points
 
+from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_conversion
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
 from gateway.model import Conversion, Quality, Take
 
 if TYPE_CHECKING:

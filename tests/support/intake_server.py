@@ -12,7 +12,7 @@ import orjson
 
 from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import HEADER, Verifier, sign
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus

@@ -1,0 +1,102 @@
+"""From the image of one point table to that of the next: built aside, then swapped with little work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gateway.model import KeptValue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from gateway.mapping.live.image import PointImage
+    from gateway.mapping.live.known import Known
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Point
+
+
+@dataclass(slots=True)
+class Noted:
+    """What changed in an image: readings, overrides, connections."""
+
+    measured: set[Point] = field(default_factory=set)
+    forced: set[Point] = field(default_factory=set)
+    assets: set[str] = field(default_factory=set)
+
+    def add(self, other: Noted, *, by_name: Mapping[str, Point]) -> None:
+        """Add what was noted of another table's points, as far as they are still there."""
+        for ours, theirs in ((self.measured, other.measured), (self.forced, other.forced)):
+            ours.update(found for point in theirs if (found := by_name.get(point.name)) is not None)
+        self.assets |= other.assets
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.measured.clear()
+        self.forced.clear()
+        self.assets.clear()
+
+
+class Handover:
+    """One hand-over: `build` in any thread, then `finish` on the event loop. May be dropped at any time."""
+
+    def __init__(
+        self, *, known: Known, noted: Noted, image: PointImage, make_image: Callable[[PointMap], PointImage]
+    ) -> None:
+        """Begin with what `image` knew; `noted` grows with what changes in it."""
+        self._before = known.copy()
+        self._now = known
+        self._noted = noted
+        self._image = image
+        self._make_image = make_image
+        self._successor: PointImage | None = None
+
+    def build(self, points: PointMap, *, now_ms: int) -> None:
+        """Make the image of the new table from what was known at the beginning; leave the old one alone."""
+        before = self._before
+        successor = self._make_image(points)
+        successor.restore(
+            kept_values(before, before.measured),
+            now_ms=now_ms,
+            forced=chain(before.forced.values(), before.ended.values()),
+            online=before.told.values(),
+        )
+        self._successor = successor
+
+    def finish(self, *, now_ms: int) -> PointImage:
+        """Take over what changed meanwhile, and return the new image; let the old one change no more."""
+        successor = self._successor
+        assert successor is not None  # noqa: S101 - a fault of the caller
+        noted, known = self._noted, self._now
+        for point in noted.forced & self._before.forced.keys() - known.forced.keys():
+            if (released := successor.points.by_name.get(point.name)) is not None:
+                successor.release(released, now_ms=now_ms)
+        overrides = (known.forced.get(point) or known.ended.get(point) for point in noted.forced)
+        successor.restore(
+            kept_values(known, noted.measured),
+            now_ms=now_ms,
+            forced=[forced for forced in overrides if forced is not None],
+            online=[known.told[asset] for asset in noted.assets],
+        )
+        successor.tick(now_ms)
+        successor.take_over_unkept(self._image)
+        return successor
+
+
+def kept_values(known: Known, points: Iterable[Point]) -> Iterator[KeptValue]:
+    """Return the readings of those of `points` that have one, such that any table can take them up."""
+    for point in points:
+        measured = known.measured.get(point)
+        if measured is not None:
+            good = known.last_good.get(point)
+            yield KeptValue(
+                point=point.name,
+                asset=point.asset,
+                source=point.source,
+                raw=measured.raw,
+                last_good=good.raw if good is not None else None,
+                time_ms=measured.time_ms,
+                seq=measured.seq,
+                event_id=measured.event_id,
+            )
