@@ -82,17 +82,18 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
 def _without_noise(number: float) -> float:
     """Drop what binary arithmetic leaves behind: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
 
-    12 significant digits are more than any sensor has and fewer than the 15 a float holds.
+    14 significant digits hold milliseconds since 1970 and every meter's counter, and leave room for a few
+    roundings below them.
     """
-    return float("%.12g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
+    return float("%.14g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
 
 
 def _places(offset: float) -> int:
     """Return the decimals behind which a difference is noise: 273.16 - 273.15 is 0.01000000000005.
 
-    A result smaller than the offset is only as exact as the offset, of which 12 digits count.
+    A result smaller than the offset is only as exact as the offset, of which 14 digits count.
     """
-    return max(0, 11 - math.floor(math.log10(abs(offset)))) if offset else 0
+    return max(0, 13 - math.floor(math.log10(abs(offset)))) if offset else 0
 
 
 def _rounded(number: float, factor: int) -> float:

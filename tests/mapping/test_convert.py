@@ -91,6 +91,22 @@ def test_arithmetic_beyond_floats_is_bad() -> None:
     assert compile_conversion(Conversion(take=Take.NUMBER, gain=1e10))(1e300) == (None, BAD)
 
 
+@given(whole=st.integers(-(2**53), 2**53), decimals=st.integers(0, 9))
+def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> None:
+    """A number without a fraction is not moved by rounding, however large: 1250000.0 to 9 decimals."""
+    value, _ = compile_conversion(Conversion(take=Take.NUMBER, decimals=decimals))(float(whole))
+    assert value == whole
+
+
+@pytest.mark.parametrize(
+    ("gain", "value", "expected"),
+    [(0.001, 1_795_507_200_123, 1_795_507_200.123), (0.001, 12_345_678_901_234, 12_345_678_901.234)],
+)
+def test_gain_keeps_the_digits_of_counters_and_clocks(gain: float, value: int, expected: float) -> None:
+    """Milliseconds since 1970 in seconds, a large Wh counter in kWh: no digit that was sent is lost."""
+    assert compile_conversion(Conversion(take=Take.NUMBER, gain=gain))(value) == (expected, GOOD)
+
+
 def test_no_decimals_give_a_whole_number() -> None:
     """`decimals: 0` shows 400, not 400.0."""
     value, _ = compile_conversion(Conversion(take=Take.NUMBER, gain=1000, decimals=0))(0.4)
