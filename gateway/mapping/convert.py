@@ -19,6 +19,7 @@ Convert = Callable[[Scalar], tuple[Scalar, Quality]]
 
 _UNUSABLE: tuple[Scalar, Quality] = (None, Quality.BAD)
 _LONGEST_EXACT_INTEGER = 20  # characters of a 64-bit integer; anything longer is taken as a float
+_EXACT_TO = 2.0**52  # beyond it, no float has that many decimals
 _SMALLEST, _LARGEST = (
     -(2**63),
     2**64 - 1,
@@ -98,11 +99,10 @@ def _places(offset: float) -> int:
 
 def _rounded(number: float, factor: int) -> float:
     """Round to decimals as a person would; whole numbers come out as such, 21 and not 21.0."""
+    if factor == 1:
+        return _within_64_bits(round_half_away(number))
     scaled = number * factor
-    if scaled - scaled != 0:  # too large to have decimals
-        return number
-    whole = round_half_away(scaled)
-    return _within_64_bits(whole) if factor == 1 else whole / factor
+    return round_half_away(scaled) / factor if -_EXACT_TO < scaled < _EXACT_TO else number
 
 
 def _anything(value: Scalar) -> Scalar:
