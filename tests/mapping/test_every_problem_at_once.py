@@ -79,6 +79,7 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
         ("from: c, ", "from: c, decimals: x, ", "points[0].decimals: a whole number is expected"),
         ("expect: {Y/P: 1}", "expect: {}", "cases[1].expect: needs 1 or more entries"),
         ("base: 10, ", "base: 10, base: 11, ", "assets[1].base: this key is given twice"),
+        ("points:\n  -", "cases: []\npoints:\n  -", "cases: this key is given twice"),
     ],
 )
 def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, problem: str) -> None:
@@ -87,6 +88,16 @@ def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, pr
     _, problems = load_tables(tmp_path, TABLE.replace(written, wrong))
     assert len(problems) == 1, problems
     assert problem in problems[0]
+
+
+@pytest.mark.parametrize("section", ["templates", "assets", "points", "cases", "system", "defaults"])
+def test_a_section_that_is_written_twice_is_one_problem(tmp_path: Path, section: str) -> None:
+    """A section that was pasted in once more is told at its second place, whatever section it is."""
+    table = f"{HEAD}system: {{}}\n{TABLE.removeprefix(HEAD)}"
+    for empty in ("{}", "[]"):
+        _, problems = load_tables(tmp_path, f"{table}{section}: {empty}\n")
+        assert len(problems) == 1, problems
+        assert f"{section}: this key is given twice, first on line" in problems[0]
 
 
 def test_all_points_of_a_template_may_be_wrong(tmp_path: Path) -> None:
