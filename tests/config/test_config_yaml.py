@@ -103,6 +103,28 @@ def test_refused(text: str, problem: str) -> None:
     assert problem in found
 
 
+CONFLICT = """\
+assets:
+  - {id: a}
+<<<<<<< HEAD
+  - {id: b}
+=======
+  - {id: c}
+>>>>>>> wing-b
+"""
+
+
+def test_an_unfinished_merge_is_called_that() -> None:
+    """What git leaves in a file after a conflict is named, at its first line."""
+    expected = (
+        "file.yaml:3:1: not valid YAML: a conflict of a git merge is left here; keep what is right of it, and"
+        " remove the lines <<<<<<<, ======= and >>>>>>>"
+    )
+    assert problems_of(CONFLICT) == [expected]
+    assert problems_of(CONFLICT.replace("\n", "\r\n")) == [expected]
+    assert problems_of("a: |\n  <<<<<<< HEAD\nb: 1\n") == []
+
+
 def test_problems_do_not_hide_each_other() -> None:
     """Everything wrong with the YAML itself is told at once."""
     text = "a: !t 1\na: 2\n? {x: .nan}\n: 3\nb: *c\nd:\n  - {e: .inf, e: 1}\n"
