@@ -42,14 +42,15 @@ def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
     """Return the tables, and what there is to say about the folder."""
     start = Location(str(folder), 1, 1)
     try:
-        entries = sorted(folder.iterdir())
+        # What editors and file servers leave beside a table, such as the lock .#a.yaml, is hidden.
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         return [], [Problem(start, "", f"cannot be read: {error.strerror}")]
     files = [file for file in entries if file.suffix == ".yaml"]
     problems = [
         Problem(Location(str(file), 1, 1), "", "would not be read: a point table's name ends in .yaml")
         for file in entries
-        if file.suffix == ".yml"
+        if file.suffix != ".yaml" and file.suffix.lower() in {".yml", ".yaml"}
     ]
     if not files:
         problems.append(Problem(start, "", "no point table in this folder: no file ends in .yaml"))

@@ -188,6 +188,25 @@ def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
     assert "points[0].clamp" in problems[1]
 
 
+@pytest.mark.parametrize(
+    "name", [".#a.yaml", ".a.yaml", "._a.yaml", ".b.yml", "#a.yaml#", "a.yaml~", ".a.yaml.swp"]
+)
+def test_what_editors_leave_beside_a_table_is_no_table(tmp_path: Path, name: str) -> None:
+    """Hidden files, as editors and file servers make them, are not read: no reload fails because of them."""
+    (tmp_path / name).symlink_to("someone@host.4711:1795507200")
+    point_map, problems = load_tables(tmp_path, table_of_points("tag: X, point: P"))
+    assert problems == []
+    assert point_map is not None
+
+
+@pytest.mark.parametrize("name", ["b.yml", "B.YAML", "b.Yml"])
+def test_a_table_under_another_name_is_a_problem(tmp_path: Path, name: str) -> None:
+    """A file that looks like a table and would not be read is told, not passed over."""
+    (tmp_path / name).write_text(BARE)
+    _, problems = load_tables(tmp_path, BARE)
+    assert problems == [f"{name}:1:1: would not be read: a point table's name ends in .yaml"]
+
+
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
     """A folder that is missing or has no table is said, and so is a table that would be overlooked."""
     assert "No such file" in str(load_point_map(tmp_path / "no", {}).problems[0])
