@@ -17,7 +17,7 @@ from gateway.config.problems import Location, Problem, path_text
 from gateway.config.syntax import NO_TAGS, syntax_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _DEEPEST = 60
 _MOST_FROM_ALIASES = 1_000_000
@@ -75,6 +75,16 @@ def place_of(root: Node, path: Iterable[str | int], *, key: bool = False) -> tup
             place = node.keys[str(step)]
         node = inner
     return place
+
+
+def nulls_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every null in a value of a tree."""
+    if value is None:
+        yield path
+    elif isinstance(value, dict | list):
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if inner is None or isinstance(inner, dict | list):
+                yield from nulls_in(inner, (*path, step))
 
 
 def compose(text: str, *, file: str) -> tuple[Node | None, list[Problem]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.decode import Document, Location, Problem, read_document
 from gateway.mapping.slots.lock_file import Slots, read_slots
-from gateway.mapping.table import PARTS, Table
+from gateway.mapping.table import PARTS, Table, may_be_null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +35,8 @@ class Sources:
 def read_sources(folder: Path) -> Sources:
     """Read every table of the folder and its registers.lock."""
     files, problems = _table_files(folder)
-    return Sources([read_document(file, Table, parts=PARTS) for file in files], read_slots(folder), problems)
+    tables = [read_document(file, Table, parts=PARTS, may_be_null=may_be_null) for file in files]
+    return Sources(tables, read_slots(folder), problems)
 
 
 def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:

@@ -78,6 +78,12 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
         ("points/1", "points/2", "schema: this version reads gateway.points/1"),
         ("from: c, ", "from: c, decimals: x, ", "points[0].decimals: a whole number is expected"),
         ("expect: {Y/P: 1}", "expect: {}", "cases[1].expect: needs 1 or more entries"),
+        ("base: 10, ", "base: , ", "assets[1].base: is empty: write a value, or leave the key out (null)"),
+        ("{gain: 2}", "{range: null}", "assets[1].points.A.range: is empty"),
+        ("from: c, ", "from: c, stale_after: ~, ", "points[0].stale_after: is empty"),
+        ("register: 20, ", "register: 20, unit: , ", "points[0].modbus.unit: is empty"),
+        ("table: input", "table: input, order: ", "defaults.modbus.order: is empty"),
+        ("  t:\n", "  t:\n    match: {model: }\n", "templates.t.match.model: is empty"),
         ("base: 10, ", "base: 10, base: 11, ", "assets[1].base: this key is given twice"),
         ("points:\n  -", "cases: []\npoints:\n  -", "cases: this key is given twice"),
     ],
@@ -88,6 +94,16 @@ def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, pr
     _, problems = load_tables(tmp_path, TABLE.replace(written, wrong))
     assert len(problems) == 1, problems
     assert problem in problems[0]
+
+
+def test_nothing_is_a_value_where_it_means_no_value(tmp_path: Path) -> None:
+    """What a map gives, what stands for a stale value, what a case sends and expects may be null."""
+    table = TABLE.replace("from: c, ", "from: c, map: {x: null}, on_stale: {value: null}, ").replace(
+        "telemetry: {c: 1}}, expect: {Y/P: 1}",
+        "telemetry: {c: null}}, expect: {Y/P: {value: null, quality: bad}}",
+    )
+    _, problems = load_tables(tmp_path, table.replace("expect: {X2/A: 2}", "expect: {X2/A: null}"))
+    assert problems == []
 
 
 @pytest.mark.parametrize("section", ["templates", "assets", "points", "cases", "system", "defaults"])
