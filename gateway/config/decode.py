@@ -130,10 +130,19 @@ class Document(Generic[T]):
 
     def written(self, path: Iterable[str | int]) -> Any:
         """Return what the file has at `path`, unchecked; MISSING where it has nothing."""
+        node = self._node(path)
+        return MISSING if node is None else node.value
+
+    def with_zeros(self, path: Iterable[str | int]) -> str | None:
+        """Return the number at `path` as it is written where it starts with 0, for YAML drops leading zeros."""
+        node = self._node(path)
+        return None if node is None else node.zeros
+
+    def _node(self, path: Iterable[str | int]) -> Node | None:
         node = self._root
         for step in path:
             node = child(node, step)
-        return MISSING if node is None else node.value
+        return node
 
 
 def read_document(

@@ -29,11 +29,12 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about
 
 @dataclass(slots=True)
 class Node:
-    """A value and its place; line and column count from 1."""
+    """A value and its place; line and column count from 1. `zeros`: a number as written if it starts with 0."""
 
     value: Any
     line: int
     column: int
+    zeros: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -187,6 +188,8 @@ class _Composer:
         if plain:
             try:
                 node.value = resolve(event.value)
+                if event.value[:1] == "0" and len(event.value) > 1:
+                    node.zeros = event.value
             except ValueError as error:
                 node.value = None
                 self._note(line, column, str(error))

@@ -79,7 +79,7 @@ def read_blocks(
 def parse_modicon(written: int | str) -> tuple[RegisterTable, int]:
     """Return the table and the 0-based PDU address of a 3xxxx number: 31001 is (input, 1000).
 
-    Five digits reach 9999, six reach 65536. YAML drops leading zeros, so short numbers are coils.
+    Five digits reach 9999, six reach 65536. Where leading zeros were dropped, short numbers are coils.
     """
     text = str(written).zfill(5) if isinstance(written, int) else written
     match = re.fullmatch(r"([0134])(\d{4}|\d{5})", text)
@@ -157,11 +157,13 @@ class _Reader:
 
     def _modicon_place(self) -> tuple[RegisterTable, int] | None:
         assert self.keys.modicon is not None  # noqa: S101 - only then called
+        steps = (*self.steps, "modicon")
+        written = self.layers.place_of(*steps).with_zeros(*steps) or self.keys.modicon
         if self.keys.register is not None:
             self._report("stands beside `register`; one of them says where", "modicon")
             return None
         try:
-            table, address = parse_modicon(self.keys.modicon)
+            table, address = parse_modicon(written)
         except ValueError as error:
             self._report(str(error), "modicon")
             return None
