@@ -10,7 +10,7 @@ from gateway.mapping.registers import round_half_away
 from gateway.model import Quality, Scalar, Take
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.model import Conversion
 
@@ -146,6 +146,19 @@ def _within_64_bits(number: int) -> float:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
+
+
+def same_readings(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
+    """Yield each key of a map that means what an earlier one means but gives another value, and that one."""
+    first: dict[Scalar, str] = {}
+    for key, output in table.items():
+        lower = key.lower()
+        number = None if lower in _BOOLEANS else _number_in(key)
+        meaning: Scalar = lower if lower in _BOOLEANS else number
+        if meaning is not None:
+            same = first.setdefault(meaning, key)
+            if table[same] != output:
+                yield key, same
 
 
 def _mapped(table: Mapping[str, Scalar]) -> Callable[[Scalar], Scalar]:
