@@ -134,7 +134,7 @@ class Document(Generic[T]):
         return MISSING if node is None else node.value
 
     def with_zeros(self, path: Iterable[str | int]) -> str | None:
-        """Return the number at `path` as it is written where it starts with 0, for YAML drops leading zeros."""
+        """Return the number at `path` as it is written if it starts with 0: YAML drops leading zeros."""
         node = self._node(path)
         return None if node is None else node.zeros
 

@@ -29,7 +29,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about
 
 @dataclass(slots=True)
 class Node:
-    """A value and its place; line and column count from 1. `zeros`: a number as written if it starts with 0."""
+    """A value and its place; line and column count from 1. `zeros`: what starts with 0, as it is written."""
 
     value: Any
     line: int
