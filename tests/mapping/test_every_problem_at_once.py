@@ -63,6 +63,14 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
     [
         ("id: one,", "id: one, auto: yes,", "assets[0].auto: unknown key"),
         ("id: two,", "id: 2,", "assets[1].id: text is expected"),
+        ("id: two,", "idd: two,", "assets[1].idd: unknown key, did you mean `id`?"),
+        ("use: t, base: 10", "uses: t, base: 10", "assets[1].uses: unknown key, did you mean `use`?"),
+        (
+            "{asset: one, telem",
+            "{aset: one, telem",
+            "cases[1].given.aset: unknown key, did you mean `asset`?",
+        ),
+        ("site: hq", "sit: hq", "sit: unknown key, did you mean `site`?"),
         ("{gain: 2}", "{gian: 2}", "assets[1].points.A.gian: unknown key, did you mean `gain`?"),
         ("{from: a, ", "{form: a, ", "templates.t.points.A.form: unknown key, did you mean `from`?"),
         ("  t:\n", "  t:\n    strid: 4\n", "templates.t.strid: unknown key, did you mean `stride`?"),
@@ -155,7 +163,7 @@ def test_nothing_is_guessed_about_other_files(tmp_path: Path) -> None:
         "schema: gateway.points/1\nsite: hq\nassets: [{id: a, tag: X, use: t}, {id: b, tag: Y, used: u}]\n"
     )
     _, problems = load_tables(tmp_path, templates, assets)
-    assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml", "b.yaml"]
+    assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml"]
     assert warnings_of(tmp_path, templates, assets) == []
 
 
