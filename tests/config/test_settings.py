@@ -70,6 +70,14 @@ def test_example_shows_every_setting() -> None:
         assert f"{field.name}:" in text, field.name
 
 
+@pytest.mark.parametrize("key", ["tls", "path", "trusted_proxies"])
+def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str) -> None:
+    """`tls:` with everything below it commented out is no wish for plain HTTP."""
+    text = LEAST.replace("intake: {", f"intake: {{{key}: , ")
+    (complaint,) = complaints_of(tmp_path, text)
+    assert f"intake.{key}: " in complaint
+
+
 def test_defaults(tmp_path: Path) -> None:
     """An organization and a signing secret are enough."""
     settings = settings_of(tmp_path, LEAST)
