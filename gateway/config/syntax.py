@@ -29,6 +29,8 @@ def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, st
         problem = "a tab cannot indent; use spaces"
     elif rest[:1] in {"@", "`", "%"}:
         problem = f"put quotes around text that starts with {rest[0]}"
+    elif "expected ','" in problem and error.context_mark:
+        problem = _unclosed(error.context_mark, rest, text)
     elif "tag" in problem:
         problem = NO_TAGS
     elif "mapping values" in problem:
@@ -38,3 +40,14 @@ def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, st
     elif error.context:
         problem = f"{error.context}, {problem}"
     return line, column, f"not valid YAML: {problem}"
+
+
+def _unclosed(opening: yaml.Mark, rest: str, text: str) -> str:
+    """Say what is wrong inside brackets that begin at `opening`, where `rest` of a line is not understood."""
+    if rest[:1] in {"[", "{"}:
+        return "put quotes around text with [, ], { or } inside braces or brackets"
+    line = text.splitlines()[opening.line]
+    bracket = line[opening.column : opening.column + 1]
+    closing = {"{": "}", "[": "]"}.get(bracket, "bracket")
+    place = f"line {opening.line + 1}, column {opening.column + 1}"
+    return f"`,` or the closing {closing} is missing here, for the {bracket} at {place}"
