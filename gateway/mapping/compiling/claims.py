@@ -116,7 +116,9 @@ class Claims:
             if place is not None:
                 self._report_shared(owner, first[0], place, modicon, _SAME_REGISTER)
             else:
-                message = f"{_named(register)} for {owner.point.name} overlaps {first[0].point.name} at"
+                message = (
+                    f"{register_text(register)} for {owner.point.name} overlaps {first[0].point.name} at"
+                )
                 self._report(owner, first[0], message, block.steps)
 
     def holders(self, area: Area, first: int, last: int) -> Iterator[_Holder]:
@@ -143,7 +145,7 @@ class Claims:
         if of and frozenset((owner.point.asset, of)) in self._clashing:
             return
         register = owner.point.registers[owner.draft.blocks.index(block)]
-        message = f"{_named(register)} for {owner.point.name} is inside {into}"
+        message = f"{register_text(register)} for {owner.point.name} is inside {into}"
         if owner.entry is None:
             owner.draft.layers.report(message, *block.steps)
         else:
@@ -187,7 +189,8 @@ def _shared(owner: Owner, other: Owner, steps: Steps, other_steps: Steps) -> Pla
     return place if is_same else None
 
 
-def _named(register: Register) -> str:
+def register_text(register: Register) -> str:
+    """Return a register as messages name it: `input register 4-5 of unit 1 on regs`."""
     last = register.address + register.words - 1
     words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
     what = register.table if register.table in BIT_TABLES else f"{register.table} register"
