@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.mapping.table import CaseEntry, Plain
+    from gateway.mapping.table import CaseEntry
+    from gateway.mapping.table_types import Plain
     from gateway.model import Point, Scalar
 
 

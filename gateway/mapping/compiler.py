@@ -19,7 +19,7 @@ from gateway.mapping.slots.kept import check_claims, check_ranges, reserves, slo
 from gateway.mapping.slots.lock_file import misfit
 from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
-from gateway.mapping.table import MqttDefaults
+from gateway.mapping.table_outputs import MqttDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.mapping.compiling.places import Layers, Steps
-    from gateway.mapping.table import ModbusDefaults, ModbusKeys
+    from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
 
 _MODICON = {
     "0": RegisterTable.COIL,
