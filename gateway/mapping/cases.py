@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.compiling.places import unknown
 from gateway.mapping.plan import Case, Expectation
 from gateway.mapping.table import Expected
+from gateway.mapping.wording import unknown
 from gateway.model import Quality
 
 if TYPE_CHECKING:
