@@ -21,6 +21,7 @@ from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
 from gateway.mapping.table_outputs import MqttDefaults
 from gateway.mapping.wording import unknown
+from gateway.memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,6 +65,9 @@ def load_point_map(
     point_map = compiler.compile()
     report_needs(compiler.needs, compiler.templates, sources.slots)
     problems, warnings = sources.findings()
+    used: list[object] = [sources, compiler]
+    del sources, compiler
+    let_go(used)
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 
