@@ -107,6 +107,7 @@ class App:
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
+            on_assets_changed=self._reconcile_soon,
         )
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
@@ -179,9 +180,16 @@ class App:
             on_snapshot=self._take_snapshot,
         )
 
+    def _reconcile_soon(self) -> None:
+        if self._reconciler is not None:
+            self._reconciler.request()
+
     def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
-        """Remember it, and compile the tables anew where it says something else of any asset."""
+        """Remember it; compile the tables anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
+        for known in snapshot.assets.values():
+            if known.online is not None:
+                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
         if self._reloader is not None and not describe_the_same(before, snapshot):
             self._reloader.request()
 
