@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -15,25 +15,30 @@ from aiohttp import web
 from gateway.assets.reconcile import Reconciler
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
-from gateway.errors import GatewayError, JournalError
+from gateway.delivery.reload import Reloader, note_tables
+from gateway.delivery.watch import watch_tables
+from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
+from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.live.image import PointImage
-from gateway.notify import notify, watchdog_period_s
+from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
 from gateway.web.control import Control, control_socket
 from gateway.web.intake import Intake
+from gateway.web.listening import answers, listen, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from gateway.config.scalars import HostPort
     from gateway.config.secrets import Secret
+    from gateway.delivery.reload import TableFiles
     from gateway.mapping.plan import PointMap
     from gateway.model import AssetSnapshot
-    from gateway.settings import Secrets, Settings
+    from gateway.ports import Sink
+    from gateway.settings import Secrets, Settings, SinkConfig
 
 log = structlog.get_logger()
 
@@ -42,7 +47,6 @@ _DRAIN_WITHIN_S = 5.0
 _CLOSE_WITHIN_S = 5.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
-_BACKLOG = 1024
 
 
 def now_ms() -> int:
@@ -60,15 +64,23 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class App:
-    """One gateway. `run` returns after `stop`; `image` shows every point's newest value."""
+    """One gateway. `run` returns after `stop`; `image` shows every point's newest value.
 
-    def __init__(self, *, settings: Settings, secrets: Secrets, points: PointMap) -> None:
+    With `files`, point tables are read again when they change, and when `reload` asks for it.
+    """
+
+    def __init__(
+        self, *, settings: Settings, secrets: Secrets, points: PointMap, files: TableFiles | None = None
+    ) -> None:
         """Build every part; nothing is opened or started yet."""
         self._settings = settings
-        self._points = points
+        self._files = files
         self._stopping = asyncio.Event()
+        self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self.status = Status(name=settings.name, started_ms=now_ms())
-        self.image = PointImage(points)
+        note_tables(
+            self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
+        )
         self._journal = SqliteJournal(
             settings.journal.path,
             sinks=settings.sinks,
@@ -80,7 +92,7 @@ class App:
         self._head = Head(
             journal=self._journal,
             points=points,
-            image=self.image,
+            image=PointImage(points),
             status=self.status.mapping,
             clock_ms=now_ms,
         )
@@ -95,10 +107,38 @@ class App:
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
+            on_assets_changed=self._reconcile_soon,
         )
         self._loops: list[SinkLoop] = []
-        self.snapshot: AssetSnapshot | None = None
+        self._reloader = self._make_reloader(files) if files is not None else None
         self._reconciler = self._make_reconciler(secrets.api_key)
+
+    @property
+    def image(self) -> PointImage:
+        """Every point's newest value. It knows the point table in force; after a reload it is another one."""
+        return self._head.image
+
+    def _make_reloader(self, files: TableFiles) -> Reloader:
+        return Reloader(
+            read=lambda: files.read(self.snapshot),
+            head=self._head,
+            loops=self._loops,
+            status=self.status.tables,
+            clock_ms=now_ms,
+        )
+
+    def reload(self) -> None:
+        """Have the point tables read again, as an administrator asks by SIGHUP."""
+        if self._files is None or self._reloader is None:
+            return
+        notify_reloading()
+        if self._files.settings_changed():
+            log.warning(
+                "settings.changed",
+                file=str(self._files.settings_file),
+                advice="restart the gateway to apply it; point tables are read again all the same",
+            )
+        self._reloader.request(done=self._notify_ready)
 
     def stop(self) -> None:
         """Begin to stop in order; may be called more than once."""
@@ -115,6 +155,7 @@ class App:
                 if self._reconciler is not None:
                     running.append(tasks.create_task(self._reconciler.run(), name="reconcile"))
                 async with self._listening():
+                    running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
                     self._announce_ready()
                     await self._stopping.wait()
@@ -139,33 +180,54 @@ class App:
             on_snapshot=self._take_snapshot,
         )
 
+    def _reconcile_soon(self) -> None:
+        if self._reconciler is not None:
+            self._reconciler.request()
+
     def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
-        self.snapshot = snapshot
+        """Remember it; compile the tables anew where it says something else of any asset."""
+        before, self.snapshot = self.snapshot, snapshot
+        for known in snapshot.assets.values():
+            if known.online is not None:
+                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
+        if self._reloader is not None and not describe_the_same(before, snapshot):
+            self._reloader.request()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
         for name, config in self._settings.sinks.items():
             status = SinkStatus(type=config.type, cursor=self._journal.cursor(name))
             self.status.sinks[name] = status
-            make_sink = partial(
-                SINK_TYPES[config.type].factory,
-                name=name,
-                config=config,
-                gateway=self._settings.name,
-                points=self._points,
-                latest=self.image,
-                status=status,
-            )
             self._loops.append(
                 SinkLoop(
                     name=name,
-                    make_sink=make_sink,
+                    make_sink=partial(self._make_sink, name, config, status),
                     feed=feeds[name],
                     journal=self._journal,
                     status=status,
                     clock_ms=now_ms,
                 )
             )
+
+    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus) -> Sink:
+        """Make a sink for the point table in force, which may be another one at each restart of the sink."""
+        return SINK_TYPES[config.type].factory(
+            name=name,
+            config=config,
+            gateway=self._settings.name,
+            points=self.image.points,
+            latest=self.image,
+            status=status,
+        )
+
+    def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        if self._files is None or self._reloader is None:
+            return []
+        watch = watch_tables(self._files.folder, self._reloader.request, since_ns=self._files.read_ns)
+        return [
+            tasks.create_task(self._reloader.run(), name="reload"),
+            tasks.create_task(watch, name="watch point tables"),
+        ]
 
     @asynccontextmanager
     async def _listening(self) -> AsyncIterator[None]:
@@ -178,7 +240,7 @@ class App:
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
-            await stack.enter_async_context(_listen("admin.listen", settings.admin.listen, admin.server))
+            await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
             control = Control(
                 overrides=self._head,
                 image=lambda: self.image,
@@ -189,24 +251,12 @@ class App:
             await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
+            tls = settings.intake.tls
+            context = tls_context(tls.certificate, tls.key) if tls is not None else None
             await stack.enter_async_context(
-                _listen("intake.listen", settings.intake.listen, server, tls=self._tls())
+                listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
-
-    def _tls(self) -> ssl.SSLContext | None:
-        tls = self._settings.intake.tls
-        if tls is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(tls.certificate, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise GatewayError(
-                f"intake.tls: {tls.certificate} and {tls.key} can't be used: {error}"
-            ) from error
-        return context
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -215,14 +265,20 @@ class App:
             "gateway.ready",
             name=settings.name,
             intake=f"{settings.intake.listen}{settings.intake.path}",
-            points=len(self._points.points),
-            assets=len(self._points.by_asset),
+            points=self.status.tables.points,
+            assets=self.status.tables.assets,
             sinks=list(settings.sinks),
             reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
             if self._reconciler is None
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        notify(READY="1", STATUS=f"{len(self._points.points)} points, {len(settings.sinks)} sinks")
+        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        self._notify_ready()
+
+    def _notify_ready(self) -> None:
+        tables = self.status.tables
+        refused = "; changed point tables are refused, see /api/status" if tables.problems else ""
+        notify(READY="1", STATUS=f"{tables.points} points, {len(self._settings.sinks)} sinks{refused}")
 
     async def _tick(self) -> None:
         while True:
@@ -243,16 +299,8 @@ class App:
 
     async def _intake_answers(self) -> bool:
         """Ask the intake something over its own socket, as a sender would."""
-        listen = self._settings.intake.listen.reachable
-        tls = ssl._create_unverified_context() if self._settings.intake.tls else None  # noqa: S323, SLF001 - own socket
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_ANSWER_WITHIN_S):
-                reader, writer = await asyncio.open_connection(listen.host, listen.port, ssl=tls)
-                writer.write(b"GET / HTTP/1.0\r\n\r\n")
-                answer = await reader.read(64)
-                writer.close()
-                return answer.startswith(b"HTTP/1.")
-        return False
+        intake = self._settings.intake
+        return await answers(intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S)
 
     async def _drain(self) -> None:
         """Take no more events, and give the sinks some time to write what is there."""
@@ -265,22 +313,3 @@ class App:
         deadline = time.monotonic() + _DRAIN_WITHIN_S
         while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def _listen(
-    what: str,
-    address: HostPort,
-    protocol: Callable[[], asyncio.Protocol],
-    tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[None]:
-    """Listen within the context; a port that can't be had is told with its setting's name."""
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(protocol, address.host, address.port, ssl=tls, backlog=_BACKLOG)
-    except OSError as error:
-        raise GatewayError(f"{what}: can't listen on {address}: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        server.close()

@@ -1,4 +1,4 @@
-"""What the daemon tells systemd, by its notification socket: ready, stopping, status, alive.
+"""What the daemon tells systemd, by its notification socket: ready, reloading, stopping, alive.
 
 A dozen lines of our own: the libraries for it are unmaintained or need C headers to install.
 Protocol: sd_notify(3). Outside systemd, nothing is sent.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from contextlib import suppress
 
 
@@ -21,6 +22,11 @@ def notify(**states: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(0)
         sender.sendto(message, "\0" + address[1:] if address.startswith("@") else address)
+
+
+def notify_reloading() -> None:
+    """Say that a reload has begun; READY=1 ends it."""
+    notify(RELOADING="1", MONOTONIC_USEC=str(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000))
 
 
 def watchdog_period_s() -> float | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
     from gateway.model import (
@@ -92,6 +93,10 @@ class Journal(Protocol):
         """Return once all that was noted so far is durable."""
 
 
+Adopt = Callable[[Iterable["Update"]], None]
+"""Puts in place what a sink has prepared; see `Sink.prepare`."""
+
+
 class Sink(Protocol):
     """One way out of the gateway. An async context manager: inside it, the sink can be written to.
 
@@ -118,4 +123,16 @@ class Sink(Protocol):
         An update that is not its point's newest (`LatestValues.is_newest`) must not replace the
         newer one. Raise `TransientError` to get the same batch again later, `RefusedError` after
         all others were delivered, to have some dead-lettered.
+
+        An update of a point that is not in the sink's point table (points are compared by identity)
+        is passed over: it was made for another table, by whose successor it comes again.
+        """
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Build what another point table needs, aside and in another thread, while the sink goes on.
+
+        `latest` is the image for that table, which nobody changes meanwhile. The returned function
+        puts everything in place: on the event loop, quick, without await, and only once. It is given
+        the updates (of the new table) that came after `latest` was made. It keeps what it replaced:
+        whoever lets go of it in a thread frees the old structures there.
         """

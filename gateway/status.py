@@ -49,6 +49,22 @@ class MappingStatus:
 
 
 @dataclass(slots=True)
+class TablesStatus:
+    """The point tables. `refused` counts reloads that failed; `problems` says why the last one did.
+
+    `problems` is empty while the tables on disk are the ones in force; at most 50 lines of each are kept.
+    """
+
+    loaded_ms: int = 0
+    points: int = 0
+    assets: int = 0
+    reloads: int = 0  # that brought other tables into force
+    refused: int = 0
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class SinkStatus:
     """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with."""
 
@@ -83,6 +99,7 @@ class Status:
     ready: bool = False
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
+    tables: TablesStatus = field(default_factory=TablesStatus)
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
     reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)

@@ -21,11 +21,9 @@ from gateway.events import (
     read_telemetry,
 )
 from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
-from gateway.mapping.changes.report import aligned
-from gateway.mapping.compiling.places import unknown
 from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways, time_text
-from gateway.mapping.sheets.listing import duration
+from gateway.mapping.wording import aligned, duration, unknown
 from gateway.model import Quality, Record
 from gateway.sinks._mqtt_outlet import Outlet
 from gateway.sinks.mqtt import MqttConfig

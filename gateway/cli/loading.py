@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError, GatewayError
 from gateway.journal.lookup import read_snapshot
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import CompiledTables, load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 
 if TYPE_CHECKING:
@@ -71,6 +71,23 @@ def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
     loaded = read(config)
     settings, point_map = _usable(loaded)
     return settings, resolve_secrets(loaded.settings), point_map
+
+
+def load_to_run(config: Path) -> tuple[Settings, Secrets, CompiledTables]:
+    """Return what `load_with_secrets` does, and the warnings with the tables."""
+    loaded = read(config)
+    settings, point_map = _usable(loaded)
+    return settings, resolve_secrets(loaded.settings), CompiledTables(point_map, [], loaded.warnings)
+
+
+def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> CompiledTables:
+    """Read the point tables again, for a gateway that runs with these settings."""
+    return load_point_map(
+        settings.mappings,
+        {name: sink.type for name, sink in settings.sinks.items()},
+        prefixes=settings.mqtt_prefixes,
+        snapshot=snapshot,
+    )
 
 
 def _usable(loaded: Loaded, *, folder: Path | None = None) -> tuple[Settings, PointMap]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway.app import App, new_event_loop
-from gateway.cli.loading import add_config_argument, load_with_secrets
+from gateway.cli.loading import add_config_argument, load_to_run, reread_tables
+from gateway.delivery.reload import TableFiles
 from gateway.errors import GatewayError
 from gateway.logs import configure_logging
 
@@ -24,20 +25,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; return 0 after an orderly stop."""
-    settings, secrets, points = load_with_secrets(arguments.config)
+    began_ns = time.time_ns()
+    written = arguments.config.read_bytes() if arguments.config.is_file() else b""
+    settings, secrets, tables = load_to_run(arguments.config)
+    assert tables.point_map is not None  # noqa: S101 - tables with problems end the command
     configure_logging(level=settings.log.level, form=settings.log.format)
-    app = App(settings=settings, secrets=secrets, points=points)
+    files = TableFiles(
+        folder=settings.mappings,
+        read=partial(reread_tables, settings),
+        warnings=tables.warnings,
+        read_ns=began_ns,
+        settings_file=arguments.config,
+        settings_written=written,
+    )
+    app = App(settings=settings, secrets=secrets, points=tables.point_map, files=files)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_until_signal(app))
     return 0
 
 
 async def run_until_signal(app: App) -> None:
-    """Run the gateway; SIGTERM and SIGINT stop it in order."""
+    """Run the gateway; SIGTERM and SIGINT stop it in order, SIGHUP has it read the point tables again."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
-    loop.add_signal_handler(signal.SIGHUP, _refuse_reload)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.run()
     except ExceptionGroup as group:
@@ -53,10 +65,3 @@ def _texts(group: ExceptionGroup[GatewayError]) -> list[str]:
         for error in group.exceptions
         for text in (_texts(error) if isinstance(error, ExceptionGroup) else [str(error)])
     ]
-
-
-def _refuse_reload() -> None:
-    structlog.get_logger().warning(
-        "gateway.reload_refused",
-        reason="this version reads its files at start only; restart it to apply changes",
-    )

@@ -52,12 +52,17 @@ class Head:
         self._kept_through = 0
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
-        aging = [
-            point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"
-        ]
-        if points.heartbeat is not None:
-            aging.append(points.heartbeat[1])
-        self._age_sinks = {register.sink for point in aging for register in point.registers}
+        self._age_sinks = _age_sinks(points)
+
+    @property
+    def image(self) -> PointImage:
+        """The image in force; it knows its point table."""
+        return self._image
+
+    def swap(self, image: PointImage) -> None:
+        """Go on with the image of another point table, which has taken over from the present one."""
+        self._points, self._image = image.points, image
+        self._age_sinks = _age_sinks(image.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
@@ -259,3 +264,11 @@ class Head:
                 sink="", seq=seq, event_id=event.event_id, point="", reason=reason, at_ms=self._clock_ms()
             )
         )
+
+
+def _age_sinks(points: PointMap) -> set[str]:
+    """Return the sinks with registers that move every second: ages and the heartbeat."""
+    aging = [point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"]
+    if points.heartbeat is not None:
+        aging.append(points.heartbeat[1])
+    return {register.sink for point in aging for register in point.registers}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -13,14 +14,22 @@ from gateway.logs import unforeseen
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from gateway.delivery.feed import Batch, Feed
-    from gateway.model import Point, Refusal
-    from gateway.ports import Journal, Sink
+    from gateway.delivery.feed import Batch, Feed, Renew
+    from gateway.model import Point, Refusal, Update
+    from gateway.ports import Adopt, Journal, LatestValues, PointSource, Sink
     from gateway.status import SinkStatus
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What one sink needs for another point table. No sink: it is restarted, by the table in force then."""
+
+    sink: Sink | None
+    adopt: Adopt | None
 
 
 class SinkLoop:
@@ -37,13 +46,14 @@ class SinkLoop:
         clock_ms: Callable[[], int],
         backoff: Backoff | None = None,
     ) -> None:
-        """`make_sink` is called again whenever the sink must be restarted."""
+        """`make_sink` is called again whenever the sink must be restarted, for the point table in force."""
         self.name = name
         self._make_sink = make_sink
         self._feed = feed
         self._journal = journal
         self._status = status
         self._clock_ms = clock_ms
+        self._sink: Sink | None = None  # None while it waits to be restarted
         self._batch: Batch | None = None  # taken from the feed and not yet written
         self._backoff = backoff or Backoff()
         self._failure: str | None = None  # the reason that was told, until a write succeeds
@@ -60,7 +70,8 @@ class SinkLoop:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while True:
             try:
-                async with self._make_sink() as sink:
+                self._sink = self._make_sink()
+                async with self._sink as sink:
                     await self._serve(sink)
             except asyncio.CancelledError as error:
                 if task.cancelling():
@@ -70,18 +81,50 @@ class SinkLoop:
                 self._fail(error)
                 if task.cancelling():
                     raise asyncio.CancelledError from error
+            finally:
+                self._sink = None
             await self._pause()
+
+    async def prepare(self, points: PointSource, latest: LatestValues) -> Prepared:
+        """Have the sink build aside what it needs for another point table, while it goes on."""
+        sink = self._sink
+        if sink is None:
+            return Prepared(None, None)
+        return Prepared(sink, await asyncio.to_thread(sink.prepare, points, latest))
+
+    def is_prepared(self, prepared: Prepared) -> bool:
+        """Say whether the sink is still the one that was prepared: it may have been restarted meanwhile."""
+        return prepared.sink is self._sink
+
+    def swap(
+        self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str], renew: Renew
+    ) -> None:
+        """Go on with another point table; `news` came after the sink was prepared. No await, and quick.
+
+        Whatever was taken from the feed belongs to the old table. What is being written counts no more,
+        neither its success nor its failure: it comes again by the new table.
+        """
+        if prepared.adopt is not None:
+            prepared.adopt(news)
+        batch, self._batch = self._batch, None
+        lost = batch.updates if batch is not None and batch.is_change else ()
+        after = self._journal.cursor(self.name)
+        self._feed.restart(after=after, lost=lost, changed=changed, renew=renew)
 
     async def _serve(self, sink: Sink) -> None:
         while True:
             self.turned_ms = self._clock_ms()
             if self._batch is None:
                 self._batch = await self._feed.next()
-            if self._batch.updates and not await self._write(sink, self._batch):
+            batch = self._batch
+            if batch.updates and not await self._write(sink, batch):
                 await self._pause()
                 continue
-            self._done(self._batch)
-            self._batch = None
+            if self._batch is batch:  # otherwise it is of a point table that was swapped meanwhile
+                self._done(batch)
+                self._batch = None
+            if not self._feed.idle:
+                await asyncio.sleep(0)  # a sink that never waits must not keep all others waiting
 
     async def _write(self, sink: Sink, batch: Batch) -> bool:
         """Return whether the batch is written; what was refused for good becomes dead letters."""
@@ -94,7 +137,8 @@ class SinkLoop:
             return False
         except RefusedError as error:
             written -= len(error.refusals)
-            self._bury(error.refusals)
+            if self._batch is batch:
+                self._bury(error.refusals)
         self._come_up(written)
         return True
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.config.problems import show
 from gateway.errors import EncodingError
 from gateway.mapping.compiling.claims import register_text
-from gateway.mapping.compiling.places import unknown
 from gateway.mapping.plan import Case, Expectation
 from gateway.mapping.registers import encoder
 from gateway.mapping.table import Expected
+from gateway.mapping.wording import unknown
 from gateway.model import Quality
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.mapping.table import CaseEntry, Plain
+    from gateway.mapping.table import CaseEntry
+    from gateway.mapping.table_types import Plain
     from gateway.model import Point, Scalar
 
 

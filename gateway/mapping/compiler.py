@@ -11,7 +11,7 @@ from gateway.mapping.compiling.blocks import sink_problem
 from gateway.mapping.compiling.draft import draft_heartbeat, draft_point
 from gateway.mapping.compiling.footprint import footprint, without_relative
 from gateway.mapping.compiling.gaps import Gaps
-from gateway.mapping.compiling.places import Layers, Place, unknown
+from gateway.mapping.compiling.places import Layers, Place
 from gateway.mapping.compiling.templates import CompiledTemplate, compile_templates, drafts_for
 from gateway.mapping.plan import PointMap
 from gateway.mapping.slots.automatic import find_automatic, warn_of_misfits, warn_of_strangers
@@ -19,7 +19,9 @@ from gateway.mapping.slots.kept import check_claims, check_ranges, reserves, slo
 from gateway.mapping.slots.lock_file import misfit
 from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
-from gateway.mapping.table import MqttDefaults
+from gateway.mapping.table_outputs import MqttDefaults
+from gateway.mapping.wording import unknown
+from gateway.memory import let_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,6 +65,9 @@ def load_point_map(
     point_map = compiler.compile()
     report_needs(compiler.needs, compiler.templates, sources.slots)
     problems, warnings = sources.findings()
+    used: list[object] = [sources, compiler]
+    del sources, compiler
+    let_go(used)
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 

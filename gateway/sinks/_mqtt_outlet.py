@@ -76,6 +76,19 @@ class Outlet:
         """Return the message for a reading that is not the newest: beside the live topic, not retained."""
         return self._message(f"{self.topic}/$history", update, retain=False)
 
+    def meta(self) -> bytes:
+        """Return what the point is, as JSON without what is empty."""
+        point = self.point
+        said = {
+            "asset": point.asset,
+            "tag": point.tag,
+            "point": point.point,
+            "description": point.description,
+            "unit": point.unit_of_measure,
+            "tags": dict(point.tags) if point.tags else None,
+        }
+        return orjson.dumps({key: value for key, value in said.items() if value})
+
     def _message(self, topic: str, update: Update, *, retain: bool, expiry: bytes = b"") -> Message:
         event = _user_property("event", update.event_id) if update.event_id is not None else b""
         packed = expiry + event + self.asset_property

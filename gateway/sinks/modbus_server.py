@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.model import Point, Register, Scalar, Update
-    from gateway.ports import LatestValues, PointSource
+    from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.status import SinkStatus
 
 _FUNCTION: Final = {
@@ -83,7 +83,7 @@ class ModbusServerSink:
         self.port = config.listen.port
         self._name = name
         self._listen = config.listen
-        self._source = points
+        self._points: PointSource = points
         self._latest = latest
         self._status = status
         self._image = _Image((), sink=name)
@@ -97,7 +97,7 @@ class ModbusServerSink:
 
     async def __aenter__(self) -> Self:
         """Fill the registers from the newest values, then open the port."""
-        self._load()
+        self._show(self._lay_out(self._points, self._latest))
         try:
             self.port = await self._server.open(self._listen.host, self._listen.port)
         except OSError as error:
@@ -123,18 +123,34 @@ class ModbusServerSink:
 
         A value that its register cannot hold shows as the sentinel there and is refused.
         """
-        if self._source.points is not self._image.points:
-            self._load()
         is_newest = self._latest.is_newest
         refusals = self._image.write(update for update in updates if is_newest(update))
         if refusals:
             raise RefusedError(refusals)
 
-    def _load(self) -> None:
-        """Lay out the registers of the point table in force, filled with what is known, and show these."""
-        self._image = _Image(self._source.points, sink=self._name)
-        self._image.write(self._latest.all_latest())
-        self._server.read = self._image.read
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Lay out the registers of another point table, filled with what it knows."""
+        image = self._lay_out(points, latest)
+
+        held: list[_Image] = []
+
+        def adopt(news: Iterable[Update]) -> None:
+            image.write(news)
+            held.append(self._image)  # until this function is let go of
+            self._points, self._latest = points, latest
+            self._show(image)
+
+        return adopt
+
+    def _lay_out(self, points: PointSource, latest: LatestValues) -> _Image:
+        """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""
+        image = _Image(points.points, sink=self._name)
+        image.write(latest.all_latest())
+        return image
+
+    def _show(self, image: _Image) -> None:
+        self._image = image
+        self._server.read = image.read
 
 
 def _reason(error: OSError) -> str:
@@ -207,7 +223,6 @@ class _Image:
     """All registers of one sink as they stand. Never awaits, so that polls see whole writes only."""
 
     def __init__(self, points: tuple[Point, ...], *, sink: str) -> None:
-        self.points = points
         owned = [
             (point, register) for point in points for register in point.registers if register.sink == sink
         ]

@@ -5,36 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass as plain_dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from paho.mqtt.enums import MQTTProtocolVersion
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
-from pydantic.dataclasses import dataclass
 
 from gateway.backoff import Backoff
-from gateway.config.decode import STRICT, FieldError, RelativePath
-from gateway.config.scalars import Duration
-from gateway.config.secrets import SecretReference
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import STAND_INS, Refusal
+from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Tls
-from gateway.sinks._mqtt_outlet import Outlet
+from gateway.sinks._mqtt_layout import Announcer, Change, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from gateway.model import Point, Update
-    from gateway.ports import LatestValues, PointSource
+    from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks._mqtt_connection import Connection, Rejection
+    from gateway.sinks._mqtt_outlet import Outlet
     from gateway.status import SinkStatus
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
+__all__ = ["MqttConfig", "MqttSink"]
+
 _SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
@@ -44,100 +39,6 @@ _FAREWELL_S = 2.0
 _NOT_NOW = frozenset({0x91, 0x97})
 
 _log = structlog.get_logger()
-
-
-@plain_dataclass(frozen=True, slots=True)
-class BrokerUrl:
-    """Where the broker listens, and whether it speaks TLS there."""
-
-    host: str
-    port: int
-    tls: bool
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
-
-
-def parse_broker_url(text: object) -> BrokerUrl:
-    """Return the parts of `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out."""
-    try:
-        url = urlsplit(text if isinstance(text, str) else "")
-        host, port = url.hostname, url.port
-    except ValueError:
-        host = port = None
-    if not host or url.scheme not in _PORTS:
-        raise ValueError("a broker is mqtt://host:1883, or mqtts://host:8883 for TLS")
-    if url.username is not None or url.password is not None:
-        raise FieldError("no user or password here: they have their own keys", secret=True)
-    if url.path.strip("/") or url.query or url.fragment:
-        raise ValueError("a broker's address ends after the port; topics begin with `prefix`")
-    return BrokerUrl(host=host, port=port or _PORTS[url.scheme], tls=url.scheme == "mqtts")
-
-
-def _check_prefix(prefix: str) -> str:
-    if any(mark in prefix for mark in "+#\0"):
-        raise ValueError("a topic prefix has no wildcards")
-    if prefix.startswith("$") or not all(prefix.split("/")):
-        raise ValueError(
-            'a topic prefix looks like gw/v1: no "$" at the start, no "/" at either end or twice'
-        )
-    return prefix
-
-
-def _unquoted_five(value: object) -> object:
-    return (
-        "5" if type(value) is int and str(value) == "5" else value
-    )  # YAML reads 5 as a number, 3.1.1 as text
-
-
-_URL = WithJsonSchema({"type": "string", "pattern": "^mqtts?://[^/@?#]+/?$"})
-_PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/[^/+#]+)*$"})
-_PROTOCOL = WithJsonSchema({"enum": [5, "5", "3.1.1"]})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class MqttConfig:
-    """One broker. `history`: whether readings that are not the newest go to `<topic>/$history`."""
-
-    type: Literal["mqtt"]
-    """An MQTT broker."""
-    url: Annotated[BrokerUrl, BeforeValidator(parse_broker_url), _URL]
-    """The broker: mqtt://host:1883, or mqtts://host:8883 for TLS."""
-    prefix: Annotated[str, AfterValidator(_check_prefix), _PREFIX] = "gw/v1"
-    """What every topic begins with."""
-    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_unquoted_five), _PROTOCOL] = "5"
-    """Version of MQTT."""
-    payload: Literal["json", "value"] = "json"
-    """json: value, unit, quality and time; value: the bare value."""
-    history: bool = True
-    """Whether readings that are not the newest go to <topic>/$history."""
-    client_id: Annotated[str, Field(min_length=1)] | None = None
-    """How the broker knows this gateway; made from its name if not written."""
-    user: str | None = None
-    """The user that the broker knows."""
-    password: SecretReference | None = None
-    """Where the user's password is."""
-    ca: RelativePath | None = None
-    """PEM file with the certificates to trust; the system's if not written."""
-    certificate: RelativePath | None = None
-    """PEM file with the client certificate."""
-    key: RelativePath | None = None
-    """PEM file with the client certificate's key."""
-    keepalive: Annotated[Duration, Field(ge=1, le=65535)] = 30.0
-    """How often a sign of life is sent; 1s to 65535s."""
-    in_flight: Annotated[int, Field(ge=1, le=1000)] = 20
-    """How many messages may wait for the broker's acknowledgement."""
-
-    @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("`certificate` and `key` belong together")
-        if self.password is not None and self.user is None:
-            raise ValueError("a `password` needs its `user`")
-        if not self.url.tls and (self.ca or self.certificate):
-            raise ValueError("`ca`, `certificate` and `key` are for TLS: write the url with mqtts://")
-        return self
 
 
 class MqttSink:
@@ -158,18 +59,17 @@ class MqttSink:
         self._name = name
         self._config = config
         self._gateway = gateway
-        self._points = points
         self._latest = latest
         self._status = status
         self._clock = clock
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
-        self._prepared: tuple[Point, ...] = ()
-        self._outlets: dict[str, Outlet] = {}
+        self._layout = self._lay_out(points)
+        self._announcer = Announcer(sink=name)
         self._connection: Connection | None = None  # None until all retained state is published again
         self._up = asyncio.Event()
         self._away = "not connected yet"  # why it is, in words
         self._connected_before = False
-        self._prepare()
+        self._publishing = asyncio.Lock()  # a connection publishes for one at a time
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
@@ -195,12 +95,24 @@ class MqttSink:
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish each update, live or as history, and return when the broker has acknowledged all."""
         connection = await self._connected()
-        self._prepare()
         refusals: list[Refusal] = []
-        rejections = await connection.publish(self._messages(updates, refusals))
+        async with self._publishing:
+            rejections = await connection.publish(self._messages(updates, refusals))
         refusals += self._judge(rejections)
         if refusals:
             raise RefusedError(refusals)
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Lay out the topics of another point table; topics that no point has any more will be cleared."""
+        change = Change.between(self._layout, self._lay_out(points))
+
+        def adopt(_: Iterable[Update]) -> None:
+            self._layout, self._latest = change.new, latest
+            for before, outlet in change.kept:
+                outlet.published = before.published
+            self._announcer.note(change.topics)
+
+        return adopt
 
     async def _connected(self) -> Connection:
         if self._connection is None:
@@ -211,23 +123,18 @@ class MqttSink:
             raise TransientError(f"{self._config.url} is away: {self._away}")
         return self._connection
 
-    def _prepare(self) -> None:
-        """Make the outlets anew where the point table is another one than last time."""
-        if self._points.points is self._prepared:
-            return
-        self._prepared = self._points.points
-        self._outlets = {
-            point.name: Outlet.of(point, prefix=self._config.prefix, plain=self._config.payload == "value")
-            for point in self._prepared
-            if point.mqtt is not None and (point.mqtt.sinks is None or self._name in point.mqtt.sinks)
-        }
+    def _lay_out(self, points: PointSource) -> Layout:
+        config = self._config
+        return Layout.of(
+            points.points, sink=self._name, prefix=config.prefix, plain=config.payload == "value"
+        )
 
     def _messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Make the messages one by one: whether an update is its point's newest is decided as it is sent."""
         for update in updates:
-            outlet = self._outlets.get(update.point.name)
+            outlet = self._layout.outlets.get(update.point)
             if outlet is None:
-                continue  # not on this sink
+                continue  # not on this sink, or not in the point table any more
             try:
                 message = self._message(outlet, update)
             except (TypeError, ValueError, OverflowError) as error:
@@ -254,7 +161,7 @@ class MqttSink:
         for message, code, reason in rejections:
             if message.update is None:
                 continue
-            outlet = self._outlets.get(message.update.point.name)
+            outlet = self._layout.outlets.get(message.update.point)
             if outlet is not None:
                 outlet.published = None  # or its repetition would fall into the deadband
             words = f"the broker refuses {message.topic}: {reason}"
@@ -287,13 +194,29 @@ class MqttSink:
             await self._restore(connection)
             self._connection = connection
             self._note_up()
-            return await connection.ended()
+            return await self._announcing(connection)
         finally:
             self._connection = None
             self._up.clear()
             await connection.close(
                 Message(self._status_topic, b"offline", retain=True), timeout_s=_FAREWELL_S
             )
+
+    async def _announcing(self, connection: Connection) -> str:
+        """Tell what the points are, now and after every reload, until the connection is lost."""
+
+        async def publish(messages: Iterable[Message]) -> list[Rejection]:
+            async with self._publishing:
+                return await connection.publish(messages)
+
+        self._announcer.note(self._layout.by_topic)
+        async with asyncio.TaskGroup() as tasks:
+            announcing = tasks.create_task(
+                self._announcer.run(publish, layout=lambda: self._layout), name=f"mqtt meta {self._name}"
+            )
+            reason = await connection.ended()
+            announcing.cancel()
+        return reason
 
     def _dial(self) -> Dial:
         config = self._config
@@ -313,19 +236,23 @@ class MqttSink:
 
     async def _restore(self, connection: Connection) -> None:
         """Say `online` and publish all retained state again: the broker may have lost it."""
-        self._prepare()
-        for outlet in self._outlets.values():
-            outlet.published = None
-        online = Message(self._status_topic, b"online", retain=True)
-        rejections = await connection.publish(chain([online], self._messages(self._newest(), [])))
+        layout = None
+        rejections = await connection.publish([Message(self._status_topic, b"online", retain=True)])
+        while layout is not self._layout:  # once more where the point table is swapped meanwhile
+            layout = self._layout
+            for outlet in layout.outlets.values():
+                outlet.published = None
+            rejections += await connection.publish(self._messages(self._newest(layout), []))
         self._judge(rejections)
         if rejections:
             topic, reason = rejections[0].message.topic, rejections[0].reason
             _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
 
-    def _newest(self) -> Iterator[Update]:
-        for outlet in list(self._outlets.values()):
-            update = self._latest.latest(outlet.point)
+    def _newest(self, layout: Layout) -> Iterator[Update]:
+        for point in layout.outlets:
+            if layout is not self._layout:
+                return
+            update = self._latest.latest(point)
             if update is not None:
                 yield update
 

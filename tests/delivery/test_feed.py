@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.mqtt_parts import make_point, make_update
+from support.feed_parts import OTHER, POINT, Stream, all_batches
+from support.mqtt_parts import make_update
 
-from gateway.delivery.feed import Batch, Feed
+from gateway.delivery.feed import Batch
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from gateway.model import Update
-
-POINT, OTHER = make_point("R/T"), make_point("R/H")
-Event = tuple[int, "Sequence[Update]"]
 sizes = st.sampled_from([0, 1, 2, 400, 4_000, 11_000])  # updates of an event; 10,000 are held in memory
-
-
-class Stream:
-    """A list of events as the journal would hold it, and a feed on it that begins after `cursor`."""
-
-    def __init__(self, *, before: Sequence[int] = (), cursor: int = 0, read_events: int = 3) -> None:
-        """Hold one event of each size in `before` from the start; read `read_events` at a time."""
-        self.events: list[Event] = []
-        self.arriving: list[int] = []  # sizes of events that come in the middle of the next read
-        self.reads = 0
-        self._read_events = read_events
-        for size in before:
-            self._append(size)
-        self.feed = Feed(cursor=cursor, head=len(self.events), read=self._read)
-
-    def push(self, size: int) -> None:
-        """Have one more event happen."""
-        seq, updates = self._append(size)
-        self.feed.push(seq, updates)
-
-    def _append(self, size: int) -> Event:
-        seq = len(self.events) + 1
-        self.events.append((seq, (make_update(POINT, seq, time_ms=seq, seq=seq),) * size))
-        return self.events[-1]
-
-    async def _read(self, after: int) -> Batch:
-        self.reads += 1
-        found = self.events[after : after + self._read_events]
-        await asyncio.sleep(0)
-        while self.arriving:
-            self.push(self.arriving.pop())
-        return Batch([update for _, updates in found for update in updates], found[-1][0])
-
-    def through(self, seq: int) -> list[int]:
-        """Return what a sink must have got of the events up to `seq`."""
-        return [update.seq for _, updates in self.events[:seq] for update in updates]
-
-
-async def all_batches(feed: Feed) -> list[Batch]:
-    """Take everything that is there."""
-    batches = []
-    while not feed.idle:
-        batches.append(await feed.next())
-    return batches
 
 
 @given(

@@ -12,10 +12,10 @@ import yaml
 from jsonschema import Draft7Validator
 from support.daemon import REPOSITORY
 
-from gateway import settings
 from gateway.cli.schema import SCHEMAS, schema_text
 from gateway.config.decode import read_document
 from gateway.mapping import table
+from gateway.settings import SINK_TYPES, shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,11 +72,11 @@ def test_shipped_files_name_their_schema_and_keep_to_it(file: Path) -> None:
 
 
 SHAPES: dict[str, Any] = {
-    name: shape
-    for module in (table, settings)
-    for name, shape in vars(module).items()
-    if isinstance(shape, type) and hasattr(shape, "__pydantic_fields__")
-} | {sink_type.config.__name__: sink_type.config for sink_type in settings.SINK_TYPES.values()}
+    name: member
+    for module in (table, shape)
+    for name, member in vars(module).items()
+    if isinstance(member, type) and hasattr(member, "__pydantic_fields__")
+} | {sink_type.config.__name__: sink_type.config for sink_type in SINK_TYPES.values()}
 SECRET = {"env": "A"}
 LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be without
     "AssetEntry": {"id": "a", "tag": "A", "use": "t"},

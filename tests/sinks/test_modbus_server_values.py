@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
-from support.modbus_fixtures import Latest, Points, connect, make_sink, mbpoll, point, register, update
+from support.modbus_fixtures import Latest, connect, make_sink, mbpoll, point, register, update
 
 from gateway.config.scalars import HostPort
 from gateway.errors import RefusedError
@@ -182,19 +182,6 @@ async def test_restoring_a_value_that_does_not_fit_does_not_stop_the_start() -> 
     latest.keep([update(target, 1e9)])
     async with make_sink(target, latest=latest) as sink, connect(sink) as client:
         assert await client.read(4, 0, 1) == b"\x80\x00"
-
-
-async def test_new_point_table_is_taken_over() -> None:
-    """After the point table was swapped, registers stand where it has them, filled with known values."""
-    before, after, quiet = (point(name, register(i, "uint16")) for i, name in enumerate(("A", "B", "C")))
-    source, latest = Points((before,)), Latest()
-    async with make_sink(source=source, latest=latest) as sink, connect(sink) as client:
-        await sink.write([update(before, 1)])
-        source.points = (after, quiet)
-        latest.keep([update(after, 2), update(quiet, 3)])
-        await sink.write([update(after, 2)])
-        assert await client.read(4, 1, 2) == b"\x00\x02\x00\x03"
-        assert await client.read(4, 0, 1) == b"\x84\x02"
 
 
 async def test_values_are_never_torn() -> None:

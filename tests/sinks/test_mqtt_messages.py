@@ -180,19 +180,6 @@ async def test_a_point_can_have_its_own_topic_or_no_topic(broker: Mosquitto) -> 
     }
 
 
-async def test_a_new_point_table_is_taken_over_without_reconnecting(broker: Mosquitto) -> None:
-    """After a reload, new points are published and removed ones no longer."""
-    old, new = make_point("T/OLD"), make_point("T/NEW")
-    rig = MqttRig(broker.url, [old])
-    async with rig.sink, subscribe(broker.port) as subscriber:
-        await rig.deliver(make_update(old, 1))
-        rig.table.points = (new,)
-        await rig.deliver(make_update(old, 2), make_update(new, 3))
-        await subscriber.catch_up()
-    assert [m.json["value"] for m in subscriber.seen if "$gateway" not in m.topic] == [1, 3]
-    assert rig.status.reconnects == 0
-
-
 async def test_changes_within_the_deadband_are_not_sent(broker: Mosquitto) -> None:
     """Under `cov`, a number is sent when it moved by delta, changed quality, or nothing was for `every`."""
     point = make_point(cov=Cov(delta=0.1, every_ms=60_000))

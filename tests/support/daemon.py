@@ -64,6 +64,10 @@ class Daemon:
         secret = self.folder / "secret"
         secret.touch(mode=0o600)
         secret.write_text(SECRET)
+        self.write_settings()
+
+    def write_settings(self) -> None:
+        """Write them for the tables that are to be used."""
         self.config.write_text(
             f"""\
 name: test-box

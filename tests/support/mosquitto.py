@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT_S = 10.0
 _ALWAYS = (
-    "persistence false",
     "max_queued_messages 100000",  # a subscriber gets all retained messages, not the first 1,000
     "user root",  # reads the tests' files where root starts it; without meaning elsewhere
 )
@@ -38,15 +37,18 @@ class Mosquitto:
     """One broker process. A context manager; `kill` and `start` it within as often as needed.
 
     `settings` are lines of mosquitto.conf and take the place of anonymous access. Nothing is kept
-    over a restart: the broker comes back empty.
+    over a restart: the broker comes back empty. With `is_persistent`, what it had is kept by `stop`.
     """
 
-    def __init__(self, folder: Path, *settings: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *settings: str, port: int | None = None, is_persistent: bool = False
+    ) -> None:
         self.port = port or free_port()
         self._log_path = folder / f"mosquitto-{self.port}.log"
         self._config_path = folder / f"mosquitto-{self.port}.conf"
         lines = (f"listener {self.port} 127.0.0.1", *(settings or ("allow_anonymous true",)))
-        self._config_path.write_text("\n".join((*lines, *_ALWAYS, "")))
+        kept = ("persistence true", f"persistence_location {folder}/") if is_persistent else ()
+        self._config_path.write_text("\n".join((*lines, *(kept or ("persistence false",)), *_ALWAYS, "")))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,6 +79,12 @@ class Mosquitto:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGSTOP freezes the broker, SIGCONT lets it go on."""
@@ -119,7 +127,7 @@ class Seen:
         properties = fields.get("properties", {})
         return cls(
             topic=fields["topic"],
-            payload=fields["payload"],
+            payload=fields["payload"] or "",
             retained=bool(fields["retain"]),
             qos=fields["qos"],
             expiry_s=properties.get("message-expiry-interval"),
@@ -128,10 +136,14 @@ class Seen:
 
 
 class Subscriber:
-    """A running `mosquitto_sub` on every topic: what came, in order, and waiting for more."""
+    """A running `mosquitto_sub` on every topic: what came, in order, and waiting for more.
+
+    What came on `…/$meta` is in `meta`, all else in `seen`.
+    """
 
     def __init__(self, port: int, arguments: tuple[str, ...]) -> None:
         self.seen: list[Seen] = []
+        self.meta: list[Seen] = []
         self._port = port
         self._arguments = arguments
         self._markers: set[str] = set()
@@ -175,7 +187,7 @@ class Subscriber:
                 if message.topic == _MARK:
                     self._markers.add(message.payload)
                 else:
-                    self.seen.append(message)
+                    (self.meta if message.topic.endswith("/$meta") else self.seen).append(message)
                 self._more.notify_all()
 
 

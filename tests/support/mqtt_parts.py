@@ -91,6 +91,10 @@ class MqttRig:
         self.latest.take(updates)
         await self.sink.write(updates)
 
+    def swap(self, *points: Point, news: Sequence[Update] = ()) -> None:
+        """Take over another point table whose values are told to `latest`, as a reload does."""
+        self.sink.prepare(PointTable(points), self.latest)(news)
+
     async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
         """Wait for the sink's state."""
         async with asyncio.timeout(timeout_s):

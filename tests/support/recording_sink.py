@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -11,10 +12,11 @@ from gateway.model import Refusal
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Receiver:
 
     status: SinkStatus = field(default_factory=lambda: SinkStatus(type="recording"))
     updates: list[Update] = field(default_factory=list)  # all that arrived
+    adopted: list[tuple[PointSource, LatestValues, list[Update]]] = field(default_factory=list)
     attempts: list[list[int]] = field(default_factory=list)  # numbers of the events of each write
     events: list[str] = field(default_factory=list)  # "enter", "leave"
     away: int = 0  # how many writes fail for now
@@ -31,11 +34,14 @@ class Receiver:
     fails_to_write: list[BaseException] = field(default_factory=list)
     fails_to_leave: Exception | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)  # while clear, writes do not return
+    preparing: threading.Event = field(default_factory=threading.Event)  # set by every `prepare`
+    may_prepare: threading.Event = field(default_factory=threading.Event)  # while clear, it does not return
     asked: asyncio.Event = field(default_factory=asyncio.Event)  # set by every write
 
     def __post_init__(self) -> None:
         """Answer from the start."""
         self.open.set()
+        self.may_prepare.set()
 
     def values(self, point: str) -> list[object]:
         """Return the values of one point in the order in which they arrived."""
@@ -69,6 +75,16 @@ class RecordingSink:
         self._receiver.events.append("leave")
         if self._receiver.fails_to_leave is not None:
             raise self._receiver.fails_to_leave
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Remember what comes with another point table; updates of all points are taken as before."""
+        self._receiver.preparing.set()
+        self._receiver.may_prepare.wait(timeout=10)
+
+        def adopt(news: Iterable[Update]) -> None:
+            self._receiver.adopted.append((points, latest, list(news)))
+
+        return adopt
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Take the updates, or fail as told: first by exception, then for now, then point by point."""

@@ -61,8 +61,8 @@ class Load:
 
 def delivered(path: Path) -> set[str]:
     """Return the ids of all events seen on ZN-T, live or as history."""
-    lines = path.read_text().splitlines()
-    return {json.loads(line)["event"] for line in lines if line.endswith("}")}
+    messages = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return {message["event"] for message in messages if "event" in message}  # not of $meta
 
 
 def wait_for_all(answered: set[str], path: Path) -> set[str]:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.changes.verdicts import Change, Kind
-from gateway.mapping.sheets.listing import duration
+from gateway.mapping.wording import calculation_text, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,14 +92,6 @@ def _is_correction(before: tuple[float, float], after: tuple[float, float], limi
     ratio, shift = after[0] / before[0], abs(after[1] - before[1])
     span = limits[1] - limits[0] if isinstance(limits, tuple) else _CORRECTION_OFFSET / _CORRECTION_RATIO
     return abs(ratio - 1) <= _CORRECTION_RATIO and shift <= _CORRECTION_RATIO * span
-
-
-def calculation_text(gain: float, offset: float, *, of: str) -> str:
-    """Return a gain and an offset as arithmetic: `reading x 0.001 - 0.4`."""
-    parts = [of if gain == 1 else f"{of} x {gain:.12g}"]
-    if offset:
-        parts.append(f"{'-' if offset < 0 else '+'} {abs(offset):.12g}")
-    return " ".join(parts)
 
 
 def fact_text(key: str, value: Any) -> str:

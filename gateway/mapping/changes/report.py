@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.changes.comparison import summary
 from gateway.mapping.changes.verdicts import Kind
-from gateway.mapping.compiling.blocks import modicon
+from gateway.mapping.modicon import modicon
 from gateway.mapping.registers import is_orderable
+from gateway.mapping.wording import aligned, form_text, place_text
 from gateway.model import Register
 
 if TYPE_CHECKING:
@@ -25,36 +26,6 @@ _SINKS = frozenset({Kind.SINK_GONE, Kind.SINK_CHANGED, Kind.NEW_SINK})
 def render_changes(changes: Sequence[Change], *, form: str) -> str:
     """Return the changes as `compare` ordered them; `form` is one of CHANGE_FORMS."""
     return CHANGE_FORMS[form](changes)
-
-
-def place_text(register: Register) -> str:
-    """Return the PDU addresses that a register covers: `input 1000-1001`, `holding 4 bit 3`."""
-    last = register.address + register.words - 1
-    words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
-    return f"{register.table} {words}" + ("" if register.bit is None else f" bit {register.bit}")
-
-
-def form_text(register: Register) -> str:
-    """Return how a value stands in a register: `float32 ABCD`, `uint16 scale 10`."""
-    parts = [f"string({2 * register.words})" if register.type == "string" else register.type]
-    if is_orderable(register.type):
-        parts.append(register.order)
-    if register.scale != 1:
-        parts.append(f"scale {register.scale:.12g}")
-    return " ".join(parts)
-
-
-def aligned(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
-    """Return rows of cells as lines with aligned columns; columns that are empty throughout are left out."""
-    listed = list(rows)
-    count = max(map(len, listed), default=0)
-    padded = [[*row, *[""] * (count - len(row))] for row in listed]
-    columns = [column for column in zip(*padded, strict=True) if any(column)]
-    widths = [max(map(len, column)) for column in columns]
-    return "".join(
-        (indent + "  ".join(map(str.ljust, line, widths))).rstrip() + "\n"
-        for line in zip(*columns, strict=True)
-    )
 
 
 def _text(changes: Sequence[Change]) -> str:

@@ -11,7 +11,8 @@ from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_convers
 from gateway.mapping.convert import Convert, compile_conversion, same_readings
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
-from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
+from gateway.mapping.table import CovKeys, Defaults, OnStaleValue
+from gateway.mapping.table_outputs import MqttDefaults, MqttKeys
 from gateway.model import (
     HEARTBEAT,
     PSEUDO_SOURCES,

@@ -6,7 +6,8 @@ import copy
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from gateway.mapping.table import Defaults, ModbusDefaults, ModbusKeys, PointKeys
+from gateway.mapping.table import Defaults, PointKeys
+from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
 
 Keys = TypeVar("Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
 

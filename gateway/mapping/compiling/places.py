@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,6 @@ from gateway.config.decode import MISSING
 from gateway.config.problems import path_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.config.decode import Document, Problem
 
 Steps = tuple[str | int, ...]
@@ -76,13 +73,3 @@ class Layers:
     def warn(self, message: str, *steps: str | int) -> None:
         """Note what is suspicious about the key at `steps` where it is written."""
         self.place_of(*steps).warn(message, *steps)
-
-
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """Return the message about a name that stands for nothing, with the one that may be meant."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"there is no {what} of this name, did you mean `{close[0]}`?"
-    few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")  # noqa: PLR2004 - as many as a line takes
-    return f"there is no {what} of this name" + (f"; known: {few}" if names else "")

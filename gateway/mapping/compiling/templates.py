@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gateway.mapping.compiling.draft import Draft, draft_point
 from gateway.mapping.compiling.footprint import Footprint, footprint
 from gateway.mapping.compiling.merge import merge_defaults, merge_point
-from gateway.mapping.compiling.places import Layers, Place, unknown
+from gateway.mapping.compiling.places import Layers, Place
 from gateway.mapping.table import Match
+from gateway.mapping.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import EncodingError
-from gateway.mapping.changes.meaning import calculation_text
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.live.readings import map_readings
 from gateway.mapping.plan import MISSING
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
+from gateway.mapping.wording import calculation_text
 from gateway.model import ByteOrder, Quality, Reading
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.changes.report import aligned, form_text, place_text
-from gateway.mapping.compiling.blocks import modicon
 from gateway.mapping.explaining.explanation import view_register
-from gateway.mapping.sheets.listing import duration
+from gateway.mapping.modicon import modicon
+from gateway.mapping.wording import aligned, duration, form_text, place_text
 from gateway.model import Quality, StalePolicy
 
 if TYPE_CHECKING:

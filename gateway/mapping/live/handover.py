@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.live.known import Known
     from gateway.mapping.plan import PointMap
-    from gateway.model import Point
+    from gateway.model import Point, Update
 
 
 @dataclass(slots=True)
@@ -51,9 +51,13 @@ class Handover:
         self._image = image
         self._make_image = make_image
         self._successor: PointImage | None = None
+        self.news: list[Update] = []  # what the successor shows of assets that changed since it was built
 
-    def build(self, points: PointMap, *, now_ms: int) -> None:
-        """Make the image of the new table from what was known at the beginning; leave the old one alone."""
+    def build(self, points: PointMap, *, now_ms: int) -> PointImage:
+        """Make the image of the new table from what was known at the beginning; leave the old one alone.
+
+        Nobody changes it until `finish`, but whoever needs it may look at it.
+        """
         before = self._before
         successor = self._make_image(points)
         successor.restore(
@@ -63,6 +67,7 @@ class Handover:
             online=before.told.values(),
         )
         self._successor = successor
+        return successor
 
     def finish(self, *, now_ms: int) -> PointImage:
         """Take over what changed meanwhile, and return the new image; let the old one change no more."""
@@ -79,9 +84,17 @@ class Handover:
             forced=[forced for forced in overrides if forced is not None],
             online=[known.told[asset] for asset in noted.assets],
         )
-        successor.tick(now_ms)
+        self.news = [*successor.tick(now_ms), *self._shown(successor)]
         successor.take_over_unkept(self._image)
         return successor
+
+    def _shown(self, successor: PointImage) -> Iterator[Update]:
+        """Yield what the assets of which something was noted show now."""
+        noted = self._noted
+        assets = noted.assets | {point.asset for point in (*noted.measured, *noted.forced)}
+        for asset in assets & successor.points.by_asset.keys():
+            plan = successor.points.by_asset[asset]
+            yield from filter(None, map(successor.latest, (*plan.measured, *plan.pseudo)))
 
 
 def kept_values(known: Known, points: Iterable[Point]) -> Iterator[KeptValue]:

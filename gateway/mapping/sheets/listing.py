@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.compiling.blocks import modicon
+from gateway.mapping.modicon import modicon
 from gateway.mapping.registers import is_orderable, is_scalable
+from gateway.mapping.wording import duration
 from gateway.model import HEARTBEAT, StalePolicy
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ COLUMNS = (
     "tags",
     "every",  # of the heartbeat
 )
-_DURATIONS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 
 
 def list_points(point_map: PointMap, *, prefixes: Mapping[str, str]) -> list[Row]:
@@ -70,18 +70,6 @@ def list_points(point_map: PointMap, *, prefixes: Mapping[str, str]) -> list[Row
             row["every"] = duration(point_map.heartbeat[0])
         rows += [row | _place(register) for register in point.registers] or [row]
     return rows
-
-
-def duration(milliseconds: int) -> str:
-    """Return a duration as people write it in a point table: 1500ms, 90m, 24h, 7d."""
-    if not milliseconds:
-        return "0.1ms"  # what is written as less than half a millisecond, for 0 cannot be written
-    name, factor = next(
-        (name, factor)
-        for name, factor in _DURATIONS
-        if milliseconds % factor == 0 and (name != "d" or milliseconds > factor)
-    )
-    return f"{milliseconds // factor}{name}"
 
 
 def topics(row: Row, prefixes: Mapping[str, str]) -> dict[str, str]:

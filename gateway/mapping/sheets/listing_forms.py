@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.mapping.sheets.cells import is_flag
 from gateway.mapping.sheets.flow import flow
 from gateway.mapping.sheets.listing import COLUMNS
+from gateway.mapping.wording import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,11 +41,7 @@ def screen_table(rows: Iterable[Row]) -> str:
     lines = [list(_SCREEN.values())]
     lines += [[plain(register_type(row) if key == "type" else row[key]) for key in _SCREEN] for row in rows]
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
-        for line in zip(*columns, strict=True)
-    )
+    return aligned(zip(*columns, strict=True), indent="")
 
 
 def register_type(row: Row) -> str | None:

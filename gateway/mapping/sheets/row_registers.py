@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.compiling.blocks import BIT_TABLES, parse_modicon
+from gateway.mapping.compiling.blocks import BIT_TABLES
+from gateway.mapping.modicon import parse_modicon
 from gateway.mapping.registers import is_orderable
 from gateway.mapping.sheets.cells import parse_whole
 

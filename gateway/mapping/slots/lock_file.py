@@ -17,7 +17,7 @@ from gateway.config.decode import STRICT, Document, FieldError, read_document
 from gateway.config.problems import key_text
 from gateway.mapping.compiling.places import Place
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.table import Address, Level, Stride, Text
+from gateway.mapping.table_types import Address, Level, Stride, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, TABLE, Room, make_event, named
+from support.room_image import FRESH_MS, NOON, Room, make_event, named
 
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.live.readings import map_readings
@@ -17,18 +16,6 @@ from gateway.model import Quality, Reading
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def room(points: PointMap) -> Room:
-    """Begin with an empty image."""
-    return Room(points, PointImage(points))
 
 
 @given(times=st.lists(st.integers(0, 5), min_size=1, max_size=20))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, TABLE, Room, named
+from support.room_image import FRESH_MS, NOON, Room, named
 
 from gateway.errors import GatewayError
 from gateway.mapping.live.image import PointImage
@@ -23,18 +23,6 @@ site: hq
 points:
   - {tag: R, point: WORD, asset: a, from: w, modbus: {to: regs, table: input, register: 3, type: uint16}}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def room(points: PointMap) -> Room:
-    """Begin with an empty image."""
-    return Room(points, PointImage(points))
 
 
 def without_age(updates: list[Update]) -> list[Update]:

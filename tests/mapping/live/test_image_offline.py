@@ -29,12 +29,6 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
     return load_good_tables(tmp_path_factory.mktemp("tables"), table)
 
 
-@pytest.fixture
-def room(points: PointMap) -> Room:
-    """Begin with an empty image."""
-    return Room(points, PointImage(points))
-
-
 def say(room: Room, *, online: bool, at_ms: int = NOON, now_ms: int | None = None) -> list[Update]:
     """Have Infodeck say whether asset `a` is connected."""
     return room.image.set_online("a", online, at_ms=at_ms, now_ms=at_ms if now_ms is None else now_ms)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, TABLE, Room
+from support.room_image import FRESH_MS, NOON, Room
 
 from gateway.mapping.live.image import PointImage
 from gateway.model import Quality
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.model import KeptValue, Scalar
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def room(points: PointMap) -> Room:
-    """Begin with an empty image."""
-    return Room(points, PointImage(points))
 
 
 def test_only_what_changed_is_kept(room: Room) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from gateway.mapping.table import _check_level
+from gateway.mapping.table_types import Level
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
 from gateway.model import KnownAsset
 
@@ -46,7 +47,7 @@ def test_a_tag_is_made_of_what_is_known(pattern: str, asset: KnownAsset, tag: st
 def test_a_tag_can_always_stand_in_a_topic(pattern: str, asset: KnownAsset) -> None:
     """Whatever people type in Infodeck, the tag passes the rule that holds for tags in tables."""
     tag = wished_tag(pattern, asset)
-    assert _check_level(tag) == tag
+    assert TypeAdapter(Level).validate_python(tag) == tag
 
 
 @given(wishes=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))

@@ -1,0 +1,67 @@
+"""How one point table differs from the next, and one snapshot of assets, as far as a reload must know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from gateway.model import Point
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import AssetSnapshot
+
+_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
+_written = attrgetter(*(field.name for field in fields(Point) if field.init))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Counts of points by name, true where there is any difference.
+
+    `shown_anew` names the points of the new table that may show something else than before: new and changed
+    ones, and what is made of others, such as the `$quality` of an asset.
+    """
+
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+    shown_anew: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+def compare(old: PointMap, new: PointMap) -> Difference:
+    """Compare point by point, whatever order they are in."""
+    before = old.by_name
+    added = [point for name, point in new.by_name.items() if name not in before]
+    removed = [point for name, point in before.items() if name not in new.by_name]
+    changed = [
+        point
+        for name, point in new.by_name.items()
+        if name in before and _written(before[name]) != _written(point)
+    ]
+    beat = _period_ms(old), _period_ms(new)
+    if new.heartbeat is not None and None not in beat and beat[0] != beat[1]:
+        changed.append(new.heartbeat[1])
+    assets = {point.asset for point in (*added, *removed, *changed)}
+    made = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
+    names = dict.fromkeys((*(point.name for point in (*added, *changed)), *made))
+    unchanged = len(new.by_name) - len(added) - len(changed)
+    return Difference(len(added), len(removed), len(changed), unchanged, tuple(names))
+
+
+def describe_the_same(one: AssetSnapshot | None, other: AssetSnapshot) -> bool:
+    """Say whether tables mean the same with both; whether devices are connected is nothing to them."""
+    return one is not None and {*map(_described, one.assets.values())} == {
+        *map(_described, other.assets.values())
+    }
+
+
+def _period_ms(points: PointMap) -> int | None:
+    return points.heartbeat[0] if points.heartbeat is not None else None

@@ -1,0 +1,71 @@
+"""Large structures are freed piece by piece, so that nobody has to wait for it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from types import CellType, FunctionType, MethodType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LARGE = 1_000  # elements; what is smaller is freed as a whole
+_sample: list[object] = [object()]
+_ONE_REFERENCE = sys.getrefcount(_sample[0])  # as it is counted for what only a list holds
+
+_Collection = dict[object, object] | list[object] | tuple[object, ...] | set[object] | frozenset[object]
+
+
+def let_go(roots: list[object]) -> None:
+    """Empty `roots`, and free what only they led to; for a thread. What others hold stays as it is.
+
+    The interpreter frees in one go what hangs together, and does nothing else meanwhile: for a building's
+    points a quarter of a second. So hold what the large collections contain until these are freed, and
+    let go of it piece by piece then.
+    """
+    collections = list(_large_collections(roots))
+    contents = [_contents(collection) for collection in collections]
+    roots.clear()
+    while collections:
+        at = _nobody_elses(collections)
+        del collections[at]
+        pieces = contents.pop(at)
+        while pieces:
+            pieces.pop()
+
+
+def _contents(collection: _Collection) -> list[object]:
+    contents = list(collection)
+    if isinstance(collection, dict):
+        contents.extend(collection.values())
+    return contents
+
+
+def _nobody_elses(collections: list[_Collection]) -> int:
+    """Return the position of one that nothing else leads to; the first where each is led to.
+
+    One may be led to from what others contain, such as a file's lines from points that say where they stand.
+    """
+    positions = range(len(collections))
+    return next((at for at in positions if sys.getrefcount(collections[at]) == _ONE_REFERENCE), 0)
+
+
+def _large_collections(roots: list[object]) -> Iterator[_Collection]:
+    """Yield the large collections that the gateway's own objects lead to, without looking into them."""
+    seen: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, dict | list | tuple | set | frozenset):
+            if len(thing) > _LARGE:
+                yield thing
+            else:
+                waiting.extend(gc.get_referents(thing))
+        elif isinstance(thing, FunctionType):
+            waiting.extend(thing.__closure__ or ())  # its module is none of our business
+        elif isinstance(thing, CellType | MethodType) or type(thing).__module__.startswith("gateway."):
+            waiting.extend(gc.get_referents(thing))

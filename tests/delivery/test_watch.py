@@ -1,0 +1,156 @@
+"""The watch over point tables: every way in which tables change on disk, and what is none of its business."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.delivery.watch import watch_tables
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@dataclass
+class Calls:
+    """Counts calls."""
+
+    count: int = 0
+
+    def __call__(self) -> None:
+        """Count."""
+        self.count += 1
+
+    async def until(self, count: int) -> None:
+        """Wait for so many calls in all."""
+        async with asyncio.timeout(10):
+            while self.count < count:  # noqa: ASYNC110 - a plain count
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def watching(folder: Path, *, since_ns: int = 0) -> AsyncIterator[Calls]:
+    """Watch; by default everything in the folder counts as changed, which says when watching has begun."""
+    calls = Calls()
+    task = asyncio.create_task(watch_tables(folder, calls, since_ns=since_ns))
+    try:
+        if not since_ns:
+            await calls.until(1)
+        yield calls
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with one table."""
+    made = tmp_path / "mappings"
+    made.mkdir()
+    (made / "a.yaml").write_text("one")
+    return made
+
+
+def in_place(folder: Path) -> None:
+    """Write over a table."""
+    (folder / "a.yaml").write_text("two")
+
+
+def by_rename(folder: Path) -> None:
+    """Write a temporary file and put it in a table's place, as editors do."""
+    aside = folder / ".a.yaml.swp"
+    aside.write_text("two")
+    aside.rename(folder / "a.yaml")
+
+
+def anew(folder: Path) -> None:
+    """Delete a table and write it again, as git does."""
+    (folder / "a.yaml").unlink()
+    (folder / "a.yaml").write_text("two")
+
+
+def removal(folder: Path) -> None:
+    """Delete a table."""
+    (folder / "a.yaml").unlink()
+
+
+def one_more(folder: Path) -> None:
+    """Write another table."""
+    (folder / "b.yaml").write_text("two")
+
+
+def registers(folder: Path) -> None:
+    """Write the registers of assets without a base."""
+    (folder / "registers.lock").write_text("two")
+
+
+def mounted(folder: Path) -> None:
+    """Swap what a mounted folder's links lead to, as Kubernetes does."""
+    (folder / "..data").symlink_to("elsewhere")
+
+
+async def test_a_change_of_a_table_is_noticed(folder: Path) -> None:
+    """However it is made, and once for all that belongs together."""
+    async with watching(folder) as calls:
+        for change in (in_place, by_rename, anew, removal, one_more, registers, mounted):
+            before = calls.count
+            change(folder)
+            await calls.until(before + 1)
+            assert calls.count == before + 1, change.__doc__
+
+
+async def test_a_checkout_of_many_tables_is_one_change(folder: Path) -> None:
+    """Fifty files that are written one after the other cause one reload, or two where the disk is slow."""
+    async with watching(folder) as calls:
+        for number in range(50):
+            (folder / f"{number}.yaml").write_text("two")
+            await asyncio.sleep(0)
+        await calls.until(2)
+        in_place(folder)
+        await calls.until(3)
+        assert calls.count <= 4
+
+
+async def test_files_that_are_no_tables_are_passed_over(folder: Path) -> None:
+    """What editors and people leave beside the tables reloads nothing."""
+    async with watching(folder) as calls:
+        for name in (".hidden.yaml", "a.yaml~", ".a.yaml.swp", "4913", "notes.txt", "a.yaml.bak"):
+            (folder / name).write_text("two")
+        await asyncio.sleep(0.5)  # longer than the watch waits for whoever is still writing
+        assert calls.count == 1
+        in_place(folder)
+        await calls.until(2)
+        assert calls.count == 2
+
+
+async def test_another_folder_in_its_place_is_noticed_and_watched(folder: Path) -> None:
+    """A folder that goes and comes back, or is swapped for another one, is watched as before."""
+    async with watching(folder) as calls:
+        shutil.move(folder, folder.with_name("aside"))
+        await calls.until(2)
+        before = calls.count
+        shutil.move(folder.with_name("aside"), folder)
+        await calls.until(before + 1)  # which says that it is watched again
+        before = calls.count
+        in_place(folder)
+        await calls.until(before + 1)
+
+
+async def test_a_change_before_the_watch_began_is_noticed(folder: Path) -> None:
+    """A table that is written between its reading and the beginning of the watch is not missed."""
+    async with watching(folder, since_ns=time.time_ns()) as calls:
+        await calls.until(1)
+    long_after_ns = time.time_ns() + 3_000_000_000
+    async with watching(folder, since_ns=long_after_ns) as calls:
+        await asyncio.sleep(1.2)  # longer than until its first look
+        assert calls.count == 0
+        in_place(folder)
+        await calls.until(1)

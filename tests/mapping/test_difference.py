@@ -1,0 +1,79 @@
+"""What a reload must know of two tables: how many points differ, and which may show something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import load_good_tables
+
+from gateway.mapping.live.difference import compare, describe_the_same
+from gateway.model import AssetSnapshot, KnownAsset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+
+TABLE = """\
+schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: T, asset: a, from: t, unit: degC}
+  - {tag: R, point: H, asset: a, from: h}
+  - {tag: R, point: Q, asset: a, from: $quality}
+  - {tag: S, point: T, asset: b, from: t}
+  - {tag: S, point: Q, asset: b, from: $quality}
+system: {heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}}
+"""
+
+
+def tables(folder: Path, *, was: str = "", becomes: str = "") -> tuple[PointMap, PointMap]:
+    """Return the table, and the table with one change."""
+    return load_good_tables(folder, TABLE), load_good_tables(folder, TABLE.replace(was, becomes, 1))
+
+
+def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
+    """Compiled twice, the points are other objects that say the same."""
+    difference = compare(*tables(tmp_path))
+    assert not difference
+    assert (difference.unchanged, difference.shown_anew) == (6, ())
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "counts", "names"),
+    [
+        ("unit: degC", "unit: degC, gain: 2", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("unit: degC", "unit: degF", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("unit: degC", "unit: degC, tags: {brick: X}", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("tag: R, point: H", "tag: R, point: RH", (1, 1, 0, 5), {"R/RH", "R/Q"}),
+        ("  - {tag: R, point: H, asset: a, from: h}\n", "", (0, 1, 0, 5), {"R/Q"}),
+        ("every: 10s", "every: 20s", (0, 0, 1, 5), {"$gateway/heartbeat"}),
+        ("site: hq", "site: other", (0, 0, 6, 0), {"R/T", "R/H", "R/Q", "S/T", "S/Q", "$gateway/heartbeat"}),
+    ],
+)
+def test_what_differs_is_counted_and_named(
+    tmp_path: Path, was: str, becomes: str, counts: tuple[int, ...], names: set[str]
+) -> None:
+    """New and changed points, and the quality of their assets, are shown anew; no others are."""
+    difference = compare(*tables(tmp_path, was=was, becomes=becomes))
+    assert difference
+    found = (difference.added, difference.removed, difference.changed, difference.unchanged)
+    assert found == counts
+    assert set(difference.shown_anew) == names
+    assert len(difference.shown_anew) == len(names)
+
+
+def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
+    """A device that connects is no reason to compile all tables anew; a name, or one more asset, is."""
+
+    def snapshot(*assets: KnownAsset) -> AssetSnapshot:
+        return AssetSnapshot(0, {asset.id: asset for asset in assets})
+
+    known = KnownAsset(id="a", name="Room", online=True)
+    assert describe_the_same(snapshot(known), snapshot(replace(known, online=False)))
+    assert not describe_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
+    assert not describe_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
+    assert not describe_the_same(None, snapshot())

@@ -1,0 +1,63 @@
+"""Another point table on the Modbus server, as a controller that stays connected sees it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.modbus_fixtures import Latest, Points, connect, make_sink, point, register, update
+
+ILLEGAL_ADDRESS = b"\x84\x02"
+
+
+async def test_registers_stand_where_the_new_table_has_them() -> None:
+    """New ones show their value or sentinel at once, removed ones exception 2, on the same connection."""
+    gone, moved = point("GONE", register(0, "uint16")), point("MOVED", register(1, "uint16"))
+    async with make_sink(gone, moved) as sink, connect(sink) as client:
+        await sink.write([update(gone, 1), update(moved, 2)])
+        after, quiet = point("MOVED", register(5, "uint16")), point("QUIET", register(6, "uint16"))
+        latest = Latest()
+        latest.keep([update(after, 2)])
+        adopt = sink.prepare(Points((after, quiet)), latest)
+        assert await client.read(4, 0, 2) == b"\0\1\0\2"
+        assert await client.read(4, 5, 1) == ILLEGAL_ADDRESS
+        adopt(())
+        assert await client.read(4, 5, 2) == b"\0\2\xff\xff"
+        assert await client.read(4, 0, 1) == ILLEGAL_ADDRESS
+
+
+async def test_no_register_goes_back_in_time() -> None:
+    """What came after the registers were prepared is shown together with them."""
+    before = point("T", register(0, "uint16"))
+    async with make_sink(before) as sink, connect(sink) as client:
+        await sink.write([update(before, 1)])
+        after = replace(before)
+        latest = Latest()
+        latest.keep([update(after, 1)])
+        adopt = sink.prepare(Points((after,)), latest)
+        await sink.write([update(before, 2, time_ms=2_000)])
+        adopt([update(after, 2, time_ms=2_000)])
+        assert await client.read(4, 0, 1) == b"\0\2"
+
+
+async def test_updates_of_the_old_table_are_passed_over() -> None:
+    """They come again by the new one; until then its registers keep what they have."""
+    before = point("T", register(0, "uint16"))
+    async with make_sink(before) as sink, connect(sink) as client:
+        after = replace(before)
+        latest = Latest()
+        sink.prepare(Points((after,)), latest)(())
+        await sink.write([update(before, 7)])
+        assert await client.read(4, 0, 1) == b"\xff\xff"
+        await sink.write([update(after, 8)])
+        assert await client.read(4, 0, 1) == b"\0\x08"
+
+
+async def test_a_sink_that_is_entered_after_a_swap_shows_the_new_table() -> None:
+    """A table that takes over between making and entering the sink is the one that is shown."""
+    before, after = point("OLD", register(0, "uint16")), point("NEW", register(1, "uint16"))
+    sink, latest = make_sink(before), Latest()
+    latest.keep([update(after, 3)])
+    sink.prepare(Points((after,)), latest)(())
+    async with sink, connect(sink) as client:
+        assert await client.read(4, 1, 1) == b"\0\3"
+        assert await client.read(4, 0, 1) == ILLEGAL_ADDRESS

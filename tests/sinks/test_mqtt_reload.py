@@ -1,0 +1,180 @@
+"""Another point table on MQTT: what subscribers see of points that come, go, move and change."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.mosquitto import Mosquitto, subscribe
+from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
+
+from gateway.model import Cov, Mqtt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.mosquitto import Seen, Subscriber
+
+    from gateway.model import Point
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that knows nothing yet, and that keeps what it learns over a restart."""
+    with Mosquitto(tmp_path, is_persistent=True) as mosquitto:
+        yield mosquitto
+
+
+def topic(point: Point) -> str:
+    """Return the usual topic of a point."""
+    return f"gw/v1/hq/{point.name}"
+
+
+async def retained(broker: Mosquitto) -> dict[str, Seen]:
+    """Return what a subscriber that comes now is given, by topic."""
+    async with subscribe(broker.port) as subscriber:
+        return {message.topic: message for message in (*subscriber.seen, *subscriber.meta)}
+
+
+async def until_retained(broker: Mosquitto, *expected: str) -> dict[str, Seen]:
+    """Wait until these are the topics beside the gateway's own status, and return the messages."""
+    async with asyncio.timeout(10):
+        while True:
+            found = {
+                topic: seen for topic, seen in (await retained(broker)).items() if "$gateway" not in topic
+            }
+            if set(found) == set(expected):
+                return found
+
+
+async def wait_for_meta(subscriber: Subscriber, *topics: str) -> None:
+    """Return once each of these topics was described."""
+    await subscriber.wait_for(
+        lambda: {f"{each}/$meta" for each in topics} <= {m.topic for m in subscriber.meta}
+    )
+
+
+async def test_a_point_is_described_beside_its_value(broker: Mosquitto) -> None:
+    """`$meta` is retained and says what the point is, without keys that would be empty."""
+    tags = {"brick": "Zone_Air_Temperature_Sensor", "haystack": ["zone", "air", "temp"]}
+    rich = replace(make_point("L03/ZN-T"), description="Room temperature", tags=tags)
+    bare = replace(make_point("L03/X", mqtt=Mqtt(topic="plant/x")), unit_of_measure=None)
+    rig = MqttRig(broker.url, [rich, bare, make_point("L03/OFF", mqtt=None)])
+    async with rig.sink:
+        found = await until_retained(broker, f"{topic(rich)}/$meta", "plant/x/$meta")
+    assert found[f"{topic(rich)}/$meta"].json == {
+        "asset": "ast-a1b2c3d4",
+        "tag": "L03",
+        "point": "ZN-T",
+        "description": "Room temperature",
+        "unit": "degC",
+        "tags": tags,
+    }
+    assert found["plant/x/$meta"].json == {"asset": "ast-a1b2c3d4", "tag": "L03", "point": "X"}
+    assert found["plant/x/$meta"].expiry_s is None
+
+
+async def test_topics_that_no_point_has_any_more_are_cleared(broker: Mosquitto) -> None:
+    """Removed, renamed, moved or taken off MQTT: neither value nor `$meta` stays; the rest does."""
+    kept, gone, moved, off = (make_point(f"T/{name}") for name in ("KEPT", "GONE", "MOVED", "OFF"))
+    rig = MqttRig(broker.url, [kept, gone, moved, off])
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(*(make_update(point, 1) for point in (kept, gone, moved, off)))
+        await wait_for_meta(subscriber, *map(topic, (kept, gone, moved, off)))
+        await subscriber.catch_up()
+        now_moved, now_off = replace(moved, mqtt=Mqtt(topic="plant/moved")), replace(off, mqtt=None)
+        seen = len(subscriber.seen)
+        rig.swap(replace(kept), now_moved, now_off)
+        await rig.deliver(make_update(now_moved, 1), make_update(now_off, 1))
+        places = (topic(kept), "plant/moved")
+        await until_retained(broker, *places, *(f"{place}/$meta" for place in places))
+        later = [(message.topic, message.payload) for message in subscriber.seen[seen:]]
+        assert (topic(gone), "") in later
+        assert topic(kept) not in dict(later)
+    assert rig.status.reconnects == 0
+
+
+async def test_a_topic_is_cleared_at_the_next_connection_where_the_broker_was_away(broker: Mosquitto) -> None:
+    """A point that went while nobody could be told is gone once the broker is back with all it had."""
+    kept, gone = make_point("T/KEPT"), make_point("T/GONE")
+    rig = MqttRig(broker.url, [kept, gone])
+    async with rig.sink:
+        await rig.deliver(make_update(kept, 1), make_update(gone, 1))
+        places = (topic(kept), topic(gone))
+        await until_retained(broker, *places, *(f"{place}/$meta" for place in places))
+        broker.stop()
+        await rig.until("away")
+        rig.swap(replace(kept))
+        broker.start()
+        await until_retained(broker, topic(kept), f"{topic(kept)}/$meta")
+
+
+async def test_a_topic_that_comes_back_is_not_cleared(broker: Mosquitto) -> None:
+    """Gone by one reload and back by the next one, all while the broker was away."""
+    point = make_point("T/P")
+    rig = MqttRig(broker.url, [point])
+    async with rig.sink:
+        await rig.deliver(make_update(point, 1))
+        broker.stop()
+        await rig.until("away")
+        again = replace(point)
+        rig.swap()
+        rig.swap(again)
+        broker.start()
+        await rig.until("up")
+        await rig.deliver(make_update(again, 2))
+        found = await until_retained(broker, topic(point), f"{topic(point)}/$meta")
+        assert found[topic(point)].json["value"] == 2
+
+
+async def test_an_update_of_the_old_table_is_never_published_as_one_of_the_new(broker: Mosquitto) -> None:
+    """Same name, other unit: a value measured by the old rule must not appear with the new unit."""
+    old = make_point("T/P")
+    new = replace(old, unit_of_measure="degF")
+    rig = MqttRig(broker.url, [old])
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        rig.swap(new)
+        await rig.deliver(make_update(old, 20))
+        await rig.deliver(make_update(new, 68))
+        await subscriber.catch_up()
+        shown = [(m.json["value"], m.json["unit"]) for m in subscriber.seen if m.topic == topic(old)]
+    assert shown == [(68, "degF")]
+
+
+async def test_a_new_description_is_told_and_no_other(broker: Mosquitto) -> None:
+    """After a reload `$meta` comes again only where it says something else."""
+    one, other = make_point("T/ONE"), make_point("T/OTHER")
+    rig = MqttRig(broker.url, [one, other])
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await wait_for_meta(subscriber, topic(one), topic(other))
+        told = len(subscriber.meta)
+        rig.swap(replace(one, description="Supply air"), replace(other))
+        await subscriber.wait_for(lambda: len(subscriber.meta) > told)
+        await subscriber.catch_up()
+        assert [(m.topic, m.json["description"]) for m in subscriber.meta[told:]] == [
+            (f"{topic(one)}/$meta", "Supply air")
+        ]
+
+
+async def test_the_deadband_goes_on_where_a_point_means_the_same(broker: Mosquitto) -> None:
+    """A reload is no reason to repeat a value within its deadband, unless it is another value now."""
+    cov = Cov(delta=1.0, every_ms=3_600_000)
+    same, mended = make_point("T/SAME", cov=cov), make_point("T/MENDED", cov=cov)
+    rig = MqttRig(broker.url, [same, mended])
+    now = now_ms()
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(make_update(same, 20, time_ms=now), make_update(mended, 20, time_ms=now))
+        seen = len(subscriber.seen)
+        await subscriber.catch_up()
+        seen = len(subscriber.seen)
+        now_same = replace(same)
+        now_mended = replace(mended, conversion=replace(mended.conversion, gain=1.01))
+        rig.swap(now_same, now_mended)
+        await rig.deliver(
+            make_update(now_same, 20.2, time_ms=now + 1), make_update(now_mended, 20.2, time_ms=now + 1)
+        )
+        await subscriber.catch_up()
+    assert [(m.topic, m.json["value"]) for m in subscriber.seen[seen:]] == [(topic(mended), 20.2)]
