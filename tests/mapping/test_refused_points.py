@@ -71,6 +71,7 @@ POINT_PROBLEMS = [
     ),
     ("modbus: {register: 0, type: int16, to: bms}", "modbus.to: this sink is of type mqtt, not modbus"),
     ("mqtt: {to: [bmss]}", "points[0].mqtt.to[0]: there is no sink of this name, did you mean `bms`?"),
+    ("mqtt: {to: []}", "points[0].mqtt.to: needs 1 or more entries, has 0"),
     ("mqtt: {to: [bms, regs]}", "mqtt.to[1]: this sink is of type modbus_server, not mqtt"),
     (
         "on_stale: {value: -1}, modbus: {register: 0, type: uint16}",
