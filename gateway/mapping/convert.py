@@ -75,6 +75,8 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
                 quality = bad
         if factor is not None:
             number = _rounded(number, factor)
+            if clamp and not low <= number <= high:  # 0.25 is 0.3 with one decimal
+                number = low if number < low else high
         return number, quality
 
     return convert

@@ -53,6 +53,7 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floa
         (Conversion(take=Take.NUMBER, decimals=2), 1e300, 1e300),
         (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), 99.5, 50),
         (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), -3, 0),
+        (Conversion(take=Take.NUMBER, range=(0, 0.25), clamp=True, decimals=1), 0.25, 0.25),
         (Conversion(take=Take.NUMBER, range=(0, 50)), 50, 50),
         (Conversion(take=Take.NUMBER, gain=10, range=(0, 50)), 5, 50),
     ],
