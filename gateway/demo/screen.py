@@ -102,7 +102,7 @@ class Screen:
 
     def _row(self, point: Point) -> tuple[str | Text, ...]:
         update = self._latest.latest(point)
-        if update is None:
+        if update is None or (update.value is None and point.is_pseudo):  # its asset has not reported yet
             value, quality, age = "", Text("waiting", style="dim"), ""
         else:
             name = update.quality.name.lower()
