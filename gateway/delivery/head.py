@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -80,7 +81,8 @@ class Head:
             self._seen = records[-1].seq
         self._seen = self._journal.head
         self._feeds = {
-            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=self.read) for sink in sinks
+            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=partial(self.read, sink=sink))
+            for sink in sinks
         }
         self._journal.subscribe(self.accept)
         log_restored(self._image.forced())
@@ -148,8 +150,8 @@ class Head:
             )
             self._unmapped, self._dead_letters = {}, []
 
-    async def read(self, after: int) -> Batch:
-        """Return the next events after `after` from the journal, mapped again, for a sink that is behind.
+    async def read(self, after: int, *, sink: str) -> Batch:
+        """Return the next events after `after` from the journal, mapped again, for `sink`, which is behind.
 
         Not beyond what the image has taken in when this is called: later events come in their turn.
         """
@@ -163,6 +165,7 @@ class Head:
             plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
             if plan is not None:
                 mapped = self._map(plan, read_telemetry(record.event), record)
+                self._take_missed(plan, mapped, reader=sink)
                 updates.extend(self._as_shown(update) for update in mapped)
                 plans.update((update.point.asset, plan) for update in mapped[:1])
         for plan in plans.values():
@@ -229,6 +232,21 @@ class Head:
         event = record.event
         readings = telemetry.readings if telemetry is not None else ()
         return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
+
+    def _take_missed(self, plan: AssetPlan, mapped: Sequence[Update], *, reader: str) -> None:
+        """Take in readings that the image has not seen, and feed what they change to all sinks but the reader.
+
+        A point may be newer than an event that this sink still has to get. Past the image, the event's
+        reading would have neither order nor age.
+        """
+        missed = [update for update in mapped if self._image.has_missed(update)]
+        if not missed:
+            return
+        changed = {each.point for each in self._image.accept(plan, missed, now_ms=self._clock_ms())}
+        shown = [update for point in changed if (update := self._image.latest(point)) is not None]
+        for name, feed in self._feeds.items():
+            if name != reader:
+                feed.push_changes(shown)
 
     def _as_shown(self, update: Update) -> Update:
         """Return the image's own update where it is this one: it knows the last good value."""

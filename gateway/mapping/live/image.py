@@ -75,6 +75,11 @@ class PointImage:
         ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
         return ours > theirs or (ours == theirs and current.quality not in STAND_INS)
 
+    def has_missed(self, update: Update) -> bool:
+        """Say whether a measured update would be the newest, but was never taken in."""
+        known = self._known.measured.get(update.point)
+        return known is None or (known.time_ms, known.seq) < (update.time_ms, update.seq)
+
     def accept(self, plan: AssetPlan, updates: list[Update], *, now_ms: int) -> list[Update]:
         """Take in the updates of one event; return them with all that follows from them, in order.
 

@@ -1,0 +1,62 @@
+"""What the gateway promises of values and topics, also where point tables change at the worst moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from support.edited_tables import post, running, swap, table, until
+from support.modbus_fixtures import connect
+from support.mosquitto import subscribe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto
+
+T = "point: T, asset: a, from: t, modbus: {register: 0, type: uint16}"
+TOPIC = "gw/v1/hq/R"
+
+
+async def retained(broker: Mosquitto) -> dict[str, Any]:
+    """Return the value messages that a subscriber who comes now is given, by point."""
+    async with subscribe(broker.port) as subscriber:
+        return {
+            message.topic.removeprefix(f"{TOPIC}/"): message.json
+            for message in subscriber.seen
+            if "$gateway" not in message.topic
+        }
+
+
+async def until_retained(broker: Mosquitto, **expected: object) -> None:
+    """Wait until exactly these points have retained values."""
+    async with asyncio.timeout(10):
+        while True:
+            found = {point: seen["value"] for point, seen in (await retained(broker)).items()}
+            if found == expected:
+                return
+
+
+async def test_readings_that_waited_for_a_broker_are_not_news_to_a_new_table(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """A point that came meanwhile takes them in order of their time, shows their age, on every sink."""
+    with running(tmp_path, broker, table(T)) as daemon:
+        now_ms = time.time_ns() // 1_000_000
+        broker.kill()
+        await post(daemon, "evt_1", t=1)
+        await post(daemon, "evt_2", asset="b", time_ms=now_ms - 7_200_000, x=22, y=22)
+        await post(daemon, "evt_3", asset="b", time_ms=now_ms - 7_300_000, x=21, y=21)
+        x = "point: X, asset: b, from: x, stale_after: 1h, modbus: {register: 1, type: uint16}"
+        y = "point: Y, asset: b, from: y, stale_after: 3h, modbus: {register: 2, type: uint16}"
+        await swap(daemon, table(T, x, y))
+        broker.start()
+        await until(lambda: daemon.status()["sinks"]["bms"]["cursor"] == 3)
+        async with asyncio.timeout(10):
+            while "Y" not in (found := await retained(broker)):
+                pass
+        assert found["Y"]["value"] == 22
+        assert (found["X"]["value"], found["X"]["quality"]) == (None, "stale")
+        async with connect(daemon.modbus_port) as client:
+            assert await client.read(4, 1, 2) == b"\xff\xff\x00\x16"
