@@ -234,7 +234,7 @@ class Head:
         return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
 
     def _take_missed(self, plan: AssetPlan, mapped: Sequence[Update], *, reader: str) -> None:
-        """Take in readings that the image has not seen, and feed what they change to all sinks but the reader.
+        """Take in readings that the image has not seen, and feed what they change to the other sinks.
 
         A point may be newer than an event that this sink still has to get. Past the image, the event's
         reading would have neither order nor age.

@@ -159,7 +159,7 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
 
 
 OLDER_LAYOUT = """
-DROP TABLE kept; DROP TABLE forced; DROP TABLE online;
+DROP TABLE kept; DROP TABLE forced; DROP TABLE online; DROP TABLE retained;
 CREATE TABLE kept(
   point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
   time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;

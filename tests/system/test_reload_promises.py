@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from support.edited_tables import post, running, swap, table, until
@@ -13,6 +15,7 @@ from support.mosquitto import subscribe
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from support.daemon import Daemon
     from support.mosquitto import Mosquitto
 
 T = "point: T, asset: a, from: t, modbus: {register: 0, type: uint16}"
@@ -25,7 +28,7 @@ async def retained(broker: Mosquitto) -> dict[str, Any]:
         return {
             message.topic.removeprefix(f"{TOPIC}/"): message.json
             for message in subscriber.seen
-            if "$gateway" not in message.topic
+            if message.payload and "$gateway" not in message.topic
         }
 
 
@@ -36,6 +39,12 @@ async def until_retained(broker: Mosquitto, **expected: object) -> None:
             found = {point: seen["value"] for point, seen in (await retained(broker)).items()}
             if found == expected:
                 return
+
+
+def count(daemon: Daemon, rows: str) -> int:
+    """Count rows of the journal's file."""
+    with closing(sqlite3.connect(daemon.folder / "journal.db")) as database:
+        return int(database.execute(f"SELECT count(*) FROM {rows}").fetchone()[0])  # noqa: S608 - the test's own
 
 
 async def test_readings_that_waited_for_a_broker_are_not_news_to_a_new_table(
@@ -60,3 +69,38 @@ async def test_readings_that_waited_for_a_broker_are_not_news_to_a_new_table(
         assert (found["X"]["value"], found["X"]["quality"]) == (None, "stale")
         async with connect(daemon.modbus_port) as client:
             assert await client.read(4, 1, 2) == b"\xff\xff\x00\x16"
+
+
+async def test_a_topic_never_shows_what_another_device_measured(tmp_path: Path, broker: Mosquitto) -> None:
+    """A point that is moved to another asset or key has no value until that reports."""
+    other = "point: {}, asset: a, from: {}"
+    before = table(T, other.format("A", "a"), other.format("B", "b"))
+    with running(tmp_path, broker, before) as daemon:
+        await post(daemon, "evt_1", t=1, a=2, b=3)
+        await until_retained(broker, T=1, A=2, B=3)
+        await swap(
+            daemon, table(T.replace("asset: a", "asset: z"), other.format("A", "b"), other.format("B", "a"))
+        )
+        await until_retained(broker)
+        await post(daemon, "evt_2", a=5, b=6)
+        await until_retained(broker, A=6, B=5)
+
+
+async def test_topics_of_points_that_went_while_the_gateway_was_down_are_cleared(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Killed, its table edited, started again: removed and moved points leave nothing on the broker."""
+    other = "point: {}, asset: a, from: {}"
+    with running(tmp_path, broker, table(T, other.format("A", "a"), other.format("B", "b"))) as daemon:
+        await post(daemon, "evt_1", t=1, a=2, b=3)
+        await until_retained(broker, T=1, A=2, B=3)
+        await until(lambda: count(daemon, "retained WHERE has_value") == 3)
+        await asyncio.to_thread(daemon.kill)
+        (daemon.tables / "a.yaml").write_text(table(T, other.format("B", "other")))
+        await asyncio.to_thread(daemon.start)
+        await until_retained(broker, T=1)
+        async with subscribe(broker.port) as subscriber:
+            assert {message.topic for message in subscriber.meta if message.payload} == {
+                f"{TOPIC}/T/$meta",
+                f"{TOPIC}/B/$meta",
+            }
