@@ -125,6 +125,8 @@ class Reloader:
             return
         difference, replaced = successor.difference, self._swap(successor)
         del successor
+        await asyncio.sleep(0)
+        self._head.tick()  # ages are as of the moment when the image was built
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(let_go, replaced)
         gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage

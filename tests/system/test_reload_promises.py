@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from contextlib import closing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from support.edited_tables import post, running, swap, table, until
@@ -104,3 +105,23 @@ async def test_topics_of_points_that_went_while_the_gateway_was_down_are_cleared
                 f"{TOPIC}/T/$meta",
                 f"{TOPIC}/B/$meta",
             }
+
+
+async def test_the_heartbeat_goes_on_over_a_reload(tmp_path: Path, broker: Mosquitto) -> None:
+    """Its register never shows the sentinel, nor does it go back."""
+    beat = "system: {heartbeat: {every: 1s, modbus: {to: regs, register: 9, type: uint16}}}\n"
+    with running(tmp_path, broker, table(T, system=beat)) as daemon:
+        async with connect(daemon.modbus_port) as client:
+            seen: list[int] = []
+            for gain in range(2, 5):
+                swapping = asyncio.create_task(
+                    swap(daemon, table(T.replace("from: t", f"from: t, gain: {gain}"), system=beat))
+                )
+                while not swapping.done():
+                    seen.append(int.from_bytes(await client.read(4, 9, 1)))
+                    await asyncio.sleep(0.001)
+                await swapping
+                seen += [int.from_bytes(await client.read(4, 9, 1)) for _ in range(20)]
+    while seen[0] == 0xFFFF:  # before the first one
+        del seen[0]
+    assert all(0 <= after - before <= 2 for before, after in pairwise(seen)), set(seen)

@@ -84,7 +84,7 @@ class Handover:
             forced=[forced for forced in overrides if forced is not None],
             online=[known.told[asset] for asset in noted.assets],
         )
-        self.news = [*successor.tick(now_ms), *self._shown(successor)]
+        self.news = [*successor.tick(now_ms), *successor.beat(now_ms), *self._shown(successor)]
         successor.take_over_unkept(self._image)
         return successor
 

@@ -172,6 +172,10 @@ class PointImage:
         """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
         return self._made.ages(now_ms)
 
+    def beat(self, now_ms: int) -> list[Update]:
+        """Return the present value of the heartbeat, where the tables have one."""
+        return self._made.beat(now_ms)
+
     def restore(
         self,
         kept: Iterable[KeptValue],
@@ -195,6 +199,7 @@ class PointImage:
         self._shown_anew(points, now_ms)
         for asset in sorted(assets.union(told)):
             self._made.of(by_asset[asset], now_ms)
+        self._made.beat(now_ms)
         self._unkept.clear()
 
     def keep(self) -> dict[str, KeptValue]:
