@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.delivery.feed import Batch, Feed
-from gateway.delivery.overrides import log_expired, log_restored
+from gateway.delivery.overrides import log_dropped, log_expired, log_restored
 from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
 from gateway.mapping.live.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Point, Record, Scalar, Telemetry, Update
+    from gateway.model import Event, Forced, Point, Record, Scalar, Telemetry, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -62,7 +62,9 @@ class Head:
 
     def swap(self, image: PointImage) -> None:
         """Go on with the image of another point table, which has taken over from the present one."""
-        self._points, self._image = image.points, image
+        before, self._image = self._image, image
+        self._points = image.points
+        self._drop_forced(before.forced())
         self._age_sinks = _age_sinks(image.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
@@ -85,6 +87,7 @@ class Head:
             for sink in sinks
         }
         self._journal.subscribe(self.accept)
+        self._drop_forced(self._journal.forced())
         log_restored(self._image.forced())
         self.keep()
         return self._feeds
@@ -171,6 +174,15 @@ class Head:
         for plan in plans.values():
             updates.extend(self._image.beside(plan))
         return Batch(updates, records[-1].seq)
+
+    def _drop_forced(self, before: Sequence[Forced]) -> None:
+        """Forget overrides that these tables do not allow: they must not come back with other ones."""
+        now_ms = self._clock_ms()
+        there = {forced.point for forced in self._image.forced()}
+        dropped = [forced for forced in before if forced.until_ms > now_ms and forced.point not in there]
+        ended = self._image.ended()
+        self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
+        log_dropped(dropped, points=self._points)
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that are in no event."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from support.building import ask_control, eventually
 from support.edited_tables import post, running, swap, table, until
 from support.modbus_fixtures import connect
 from support.mosquitto import subscribe
@@ -125,3 +127,47 @@ async def test_the_heartbeat_goes_on_over_a_reload(tmp_path: Path, broker: Mosqu
     while seen[0] == 0xFFFF:  # before the first one
         del seen[0]
     assert all(0 <= after - before <= 2 for before, after in pairwise(seen)), set(seen)
+
+
+def force(daemon: Daemon, **what: Any) -> None:
+    """Force a point for an hour."""
+    code, answer = ask_control(daemon, "/force", json.dumps({"for_s": 3600, **what}).encode())
+    assert code == 200, answer
+
+
+async def test_an_override_ends_with_its_point(tmp_path: Path, broker: Mosquitto) -> None:
+    """What a reload has ended does not come back: neither with the point, nor with the next start."""
+    with running(tmp_path, broker, table(T, "point: A, asset: a, from: a")) as daemon:
+        await asyncio.to_thread(force, daemon, point="R/A", value=7)
+        assert set(daemon.status()["mapping"]["forced"]) == {"R/A"}
+        await swap(daemon, table(T))
+        await swap(daemon, table(T, "point: A, asset: a, from: a"))
+        assert daemon.status()["mapping"]["forced"] == {}
+        await asyncio.to_thread(daemon.stop)
+        await asyncio.to_thread(daemon.start)
+        assert daemon.status()["mapping"]["forced"] == {}
+        assert '"reason": "no point of the tables any more"' in daemon.log
+
+
+async def test_an_override_ends_where_its_point_cannot_show_it_any_more(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    """Another range, register or unit: what was asked for is not what would be shown."""
+    points = (
+        "point: A, asset: a, from: a, unit: degC, modbus: {{register: 1, type: uint16{0}}}",
+        "point: B, asset: a, from: b{1}",
+        "point: C, asset: a, from: c, unit: {2}",
+        "point: D, asset: a, from: d",
+    )
+
+    def tables(*details: str) -> str:
+        return table(*(point.format(*details) for point in points))
+
+    with running(tmp_path, broker, tables("", ", range: [0, 100]", "degC")) as daemon:
+        await post(daemon, "evt_1", a=1, b=1, c=1, d=1)
+        for name, value in (("A", 700), ("B", 70), ("C", 20), ("D", 4)):
+            await asyncio.to_thread(force, daemon, point=f"R/{name}", value=value)
+        await until_retained(broker, A=700, B=70, C=20, D=4)
+        await swap(daemon, tables(", scale: 1000", ", range: [0, 50]", "degF"))
+        await until_retained(broker, A=1, B=1, C=1, D=4)
+        await asyncio.to_thread(eventually, lambda: set(daemon.status()["mapping"]["forced"]), {"R/D"})
