@@ -16,6 +16,7 @@ from gateway.assets.reconcile import Reconciler
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
+from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
@@ -201,7 +202,9 @@ class App:
             self._loops.append(
                 SinkLoop(
                     name=name,
-                    make_sink=partial(self._make_sink, name, config, status),
+                    make_sink=partial(
+                        self._make_sink, name, config, status, Retained(self._journal, sink=name)
+                    ),
                     feed=feeds[name],
                     journal=self._journal,
                     status=status,
@@ -209,7 +212,7 @@ class App:
                 )
             )
 
-    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus) -> Sink:
+    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus, retained: Retained) -> Sink:
         """Make a sink for the point table in force, which may be another one at each restart of the sink."""
         return SINK_TYPES[config.type].factory(
             name=name,
@@ -218,6 +221,7 @@ class App:
             points=self.image.points,
             latest=self.image,
             status=status,
+            retained=retained,
         )
 
     def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:

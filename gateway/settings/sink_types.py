@@ -26,8 +26,13 @@ class SinkFactory(Protocol):
         points: PointSource,
         latest: LatestValues,
         status: SinkStatus,
+        retained: dict[str, bool] | None = None,
     ) -> Sink:
-        """Return the sink, not yet started."""
+        """Return the sink, not yet started.
+
+        `retained`: the topics that it, or a former one of its name, has left with its receiver, and whether
+        a value stands there. The sink keeps it true; it outlives the gateway.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,15 @@ def forced_value(point: Point, asked: object) -> Scalar:
     return value
 
 
+def can_show(points: PointMap, point: Point, value: Scalar) -> bool:
+    """Say whether `point` could be forced to `value` today."""
+    try:
+        check_forcing(points, point, value)
+        return forced_value(point, value) == value
+    except GatewayError:
+        return False
+
+
 def _mapped_to(point: Point, table: Mapping[str, Scalar], asked: Scalar) -> Scalar:
     """Return the value that `map` leads to and that equals what is asked for: true is 1, as in a register."""
     convert = compile_conversion(point.conversion)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.live.known import Known
     from gateway.mapping.plan import PointMap
-    from gateway.model import Point, Update
+    from gateway.model import Forced, Point, Update
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Handover:
         successor.restore(
             kept_values(before, before.measured),
             now_ms=now_ms,
-            forced=chain(before.forced.values(), before.ended.values()),
+            forced=_overrides(before, chain(before.ended, before.forced), points, now_ms),
             online=before.told.values(),
         )
         self._successor = successor
@@ -77,14 +77,13 @@ class Handover:
         for point in noted.forced & self._before.forced.keys() - known.forced.keys():
             if (released := successor.points.by_name.get(point.name)) is not None:
                 successor.release(released, now_ms=now_ms)
-        overrides = (known.forced.get(point) or known.ended.get(point) for point in noted.forced)
         successor.restore(
             kept_values(known, noted.measured),
             now_ms=now_ms,
-            forced=[forced for forced in overrides if forced is not None],
+            forced=_overrides(known, noted.forced, successor.points, now_ms),
             online=[known.told[asset] for asset in noted.assets],
         )
-        self.news = [*successor.tick(now_ms), *self._shown(successor)]
+        self.news = [*successor.tick(now_ms), *successor.beat(now_ms), *self._shown(successor)]
         successor.take_over_unkept(self._image)
         return successor
 
@@ -95,6 +94,18 @@ class Handover:
         for asset in assets & successor.points.by_asset.keys():
             plan = successor.points.by_asset[asset]
             yield from filter(None, map(successor.latest, (*plan.measured, *plan.pseudo)))
+
+
+def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: int) -> Iterator[Forced]:
+    """Return what these points are or were forced to; over where `table` has another unit of measure."""
+    for point in points:
+        forced = known.forced.get(point) or known.ended.get(point)
+        if forced is None:
+            continue
+        there = table.by_name.get(point.name)
+        if there is not None and there.unit_of_measure != point.unit_of_measure:
+            forced = replace(forced, until_ms=min(forced.until_ms, now_ms))
+        yield forced
 
 
 def kept_values(known: Known, points: Iterable[Point]) -> Iterator[KeptValue]:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.mapping.live.forcing import check_forcing
+from gateway.mapping.live.forcing import can_show, check_forcing
 from gateway.mapping.live.handover import Handover, Noted, kept_values
 from gateway.mapping.live.known import NO_EVENT, Known, is_fresh
 from gateway.mapping.live.made import Made
@@ -75,6 +75,11 @@ class PointImage:
         ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
         return ours > theirs or (ours == theirs and current.quality not in STAND_INS)
 
+    def has_missed(self, update: Update) -> bool:
+        """Say whether a measured update would be the newest, but was never taken in."""
+        known = self._known.measured.get(update.point)
+        return known is None or (known.time_ms, known.seq) < (update.time_ms, update.seq)
+
     def accept(self, plan: AssetPlan, updates: list[Update], *, now_ms: int) -> list[Update]:
         """Take in the updates of one event; return them with all that follows from them, in order.
 
@@ -135,6 +140,11 @@ class PointImage:
         """Return what is forced now."""
         return list(self._known.forced.values())
 
+    def ended(self) -> dict[str, Forced]:
+        """Return by point the overrides that are over, of points that have no reading."""
+        known = self._known
+        return {point.name: forced for point, forced in known.ended.items() if point not in known.measured}
+
     def set_online(self, asset: str, online: bool, *, at_ms: int, now_ms: int) -> list[Update]:  # noqa: FBT001 - the state itself
         """Take in what Infodeck says of a device's connection, as of `at_ms`; return the changes.
 
@@ -167,6 +177,10 @@ class PointImage:
         """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
         return self._made.ages(now_ms)
 
+    def beat(self, now_ms: int) -> list[Update]:
+        """Return the present value of the heartbeat, where the tables have one."""
+        return self._made.beat(now_ms)
+
     def restore(
         self,
         kept: Iterable[KeptValue],
@@ -178,7 +192,7 @@ class PointImage:
         """Bring back what an earlier image knew, as far as its points are still the same.
 
         Readings go to points of the same name, asset and source, by their present conversion; overrides
-        to points of the same name unless their time is over; connections to all devices.
+        to points of the same name that can show them, unless their time is over; connections to all devices.
         """
         by_asset = self._points.by_asset
         points = [point for value in kept if (point := self._bring_back(value)) is not None]
@@ -190,6 +204,7 @@ class PointImage:
         self._shown_anew(points, now_ms)
         for asset in sorted(assets.union(told)):
             self._made.of(by_asset[asset], now_ms)
+        self._made.beat(now_ms)
         self._unkept.clear()
 
     def keep(self) -> dict[str, KeptValue]:
@@ -244,8 +259,11 @@ class PointImage:
         point = self._points.by_name.get(forced.point)
         if point is None or point not in self._converts:
             return None
-        overrides = self._known.forced if forced.until_ms > now_ms else self._known.ended
-        overrides[point] = forced
+        if forced.until_ms > now_ms and can_show(self._points, point, forced.value):
+            self._known.forced[point] = forced
+        else:
+            self._known.forced.pop(point, None)
+            self._known.ended[point] = replace(forced, until_ms=min(forced.until_ms, now_ms))
         return point
 
     def _end_forcing(self, point: Point, now_ms: int) -> None:

@@ -50,10 +50,14 @@ class Made:
         """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
         times = self._known.asset_times
         out = [self._age(point, now_ms) for point in self._ages if point.asset in times]
-        if self._heartbeat is not None:
-            every_ms, point = self._heartbeat
-            out.append(self._show(point, now_ms // every_ms % _HEARTBEAT_WRAPS_AT, now_ms))
-        return out
+        return [*out, *self.beat(now_ms)]
+
+    def beat(self, now_ms: int) -> list[Update]:
+        """Return the present value of the heartbeat, where the tables have one."""
+        if self._heartbeat is None:
+            return []
+        every_ms, point = self._heartbeat
+        return [self._show(point, now_ms // every_ms % _HEARTBEAT_WRAPS_AT, now_ms)]
 
     def _worst(self, asset: str, plan: AssetPlan) -> int | None:
         """Return the worst quality of the asset's points, None where none of them has ever had a value."""

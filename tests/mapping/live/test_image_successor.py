@@ -91,7 +91,8 @@ def take(room: Room, step: Step, *, now_ms: int) -> None:
     if what == "read":
         room.read(asset, at_ms=NOON + step.after_ms, now_ms=now_ms, **{step.key: step.value})
     elif what == "force":
-        room.image.force(point, step.value, until_ms=now_ms + 1 + step.after_ms, now_ms=now_ms)
+        value = 21 if step.value in {99, None} else step.value  # what both tables allow
+        room.image.force(point, value, until_ms=now_ms + 1 + step.after_ms, now_ms=now_ms)
     elif what == "release":
         room.image.release(point, now_ms=now_ms)
     else:
