@@ -225,8 +225,6 @@ def _validated(written: Any, adapter: TypeAdapter[T], file: Path) -> T:
 def _read_text(file: Path) -> str | Problem:
     start = Location(str(file), 1, 1)
     try:
-        if file.is_fifo():  # to open it would wait for ever
-            return Problem(start, "", "is a named pipe, not a file")
         with file.open("rb") as stream:
             data = stream.read(_LARGEST_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
