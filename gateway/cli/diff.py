@@ -101,7 +101,7 @@ def _read(path: Path, config: Path) -> _Tables | bytes:
     if path.suffix.lower() not in {".yaml", ".yml"}:
         raise CommandError(f"{path}: {_USE}")
     if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
-        raise CommandError(f"{path}: is one point table; tables are compared by the folder. {_USE}")
+        raise CommandError(f"{path}: is one point table; tables are compared by the folder: {_USE}")
     return _Tables(*load(path))
 
 

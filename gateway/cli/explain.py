@@ -156,7 +156,7 @@ def _verdict(event: Event, settings: Settings) -> str | None:
     if event.type == STATUS_CHANGED:
         return _connection(event)
     if event.type != TELEMETRY:
-        return f"No telemetry: a {event.type} is answered with 200 and counted, and goes nowhere."
+        return f"No telemetry: {event.type} is answered with 200 and counted, and goes nowhere."
     return None
 
 

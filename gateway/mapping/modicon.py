@@ -18,7 +18,7 @@ _MODICON = {
 def parse_modicon(written: int | str) -> tuple[RegisterTable, int]:
     """Return the table and the 0-based PDU address of a 3xxxx number: 31001 is (input, 1000).
 
-    Five digits reach 9999, six reach 65536. YAML drops leading zeros, so short numbers are coils.
+    Five digits reach 9999, six reach 65536. Where leading zeros were dropped, short numbers are coils.
     """
     text = str(written).zfill(5) if isinstance(written, int) else written
     match = re.fullmatch(r"([0134])(\d{4}|\d{5})", text)

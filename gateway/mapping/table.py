@@ -257,3 +257,8 @@ PARTS = Parts(
     essential=("schema", "defaults"),
 )
 """What can be left out of a table that has problems, so that the rest of it is checked all the same."""
+
+
+def may_be_null(path: tuple[str | int, ...]) -> bool:
+    """Say whether null is a value at a path of a table: what a map gives, what a case sends and expects."""
+    return path[0] == "cases" or path[-2:] == ("on_stale", "value") or path[-2:-1] == ("map",)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.mapping.table_types import Address, BitPosition, Factor, Modicon, Text, Topic, Type, UnitId
 from gateway.model import ByteOrder, RegisterTable
+
+Sinks = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -51,7 +56,7 @@ class ModbusKeys:
 class MqttDefaults:
     """`defaults.mqtt`: which MQTT sinks points go to."""
 
-    to: tuple[Text, ...]
+    to: Sinks
     """The MQTT sinks that the points go to, by their names in gateway.yaml."""
 
 
@@ -59,7 +64,7 @@ class MqttDefaults:
 class MqttKeys:
     """`mqtt` of a point: the sinks, and a whole topic in place of `<prefix>/<site>/<tag>/<point>`."""
 
-    to: tuple[Text, ...] | None = None
+    to: Sinks | None = None
     """The MQTT sinks that the point goes to, by their names in gateway.yaml; all if not written."""
     topic: Topic | None = None
     """A whole topic in place of <prefix>/<site>/<tag>/<point>."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import heapq
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from gateway.mapping.registers import is_orderable
@@ -12,17 +14,42 @@ if TYPE_CHECKING:
 
     from gateway.model import Register
 
+_MOST_COMPARED = 100
 _DURATIONS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Return the message about a name that stands for nothing, with the one that may be meant."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"there is no {what} of this name, did you mean `{close[0]}`?"
+    names = list(known)
+    close = closest(name, names)
+    if close is not None:
+        return f"there is no {what} of this name, did you mean `{close}`?"
+    names.sort()
     few = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")  # noqa: PLR2004 - as many as a line takes
     return f"there is no {what} of this name" + (f"; known: {few}" if names else "")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that may be meant, None where none is like it; quick also in a large building.
+
+    A slip of one key leaves one half of a name as it was: of many names only such are looked at, and of
+    these the ones that begin and end most alike.
+    """
+    names = list(known)
+    if len(names) > _MOST_COMPARED:
+        half = len(name) // 2
+        start, end = name[:half], name[half + 1 :]
+        alike = [one for one in names if one.startswith(start) or one.endswith(end)]
+        names = heapq.nlargest(_MOST_COMPARED, alike, key=lambda one: _shared_ends(name, one))
+    return next(iter(difflib.get_close_matches(name, sorted(names), n=1)), None)
+
+
+def _shared_ends(one: str, other: str) -> int:
+    """Count the characters that two names have in common at their beginning and at their end."""
+    return sum(
+        sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*both, strict=False)))
+        for both in ((one, other), (one[::-1], other[::-1]))
+    )
 
 
 def duration(milliseconds: int) -> str:

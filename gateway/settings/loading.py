@@ -22,7 +22,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listen
 
 def load_settings(file: Path) -> Document[Settings]:
     """Read `gateway.yaml` and check everything that can be checked without the secrets."""
-    document = read_document(file, Settings)
+    document = read_document(file, Settings, may_be_null=lambda _: False)
     document.problems += [
         *_clear_text_problems(document),
         *_port_problems(document),

@@ -89,6 +89,21 @@ def test_output_can_be_cut_short() -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_output_that_was_cut_short_is_no_success(tmp_path: Path) -> None:
+    """`gateway check 2>&1 | head -1` of a broken table does not end with 0."""
+    points = "".join(f"  - {{tag: A, point: P{index}, asset: a, form: t}}\n" for index in range(3000))
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings/a.yaml").write_text(f"schema: gateway.points/1\nsite: hq\npoints:\n{points}")
+    settings = (REPOSITORY / "config/gateway.yaml").read_text()
+    (tmp_path / "gateway.yaml").write_text(settings.replace("mappings: ../mappings", "mappings: mappings"))
+    command = f"'{sys.executable}' -m gateway check -c {tmp_path}/gateway.yaml 2>&1 | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 141
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_demo_refuses_a_bad_duration() -> None:
     """`demo --for` explains how a duration is written."""
     done = run_gateway("demo", "--for", "soon")

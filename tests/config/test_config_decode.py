@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -258,6 +259,8 @@ def test_unreadable_files(tmp_path: Path) -> None:
     missing = read_document(tmp_path / "none.yaml", File)
     assert complaints(missing) == ["none.yaml:1:1: cannot be read: No such file or directory"]
     assert "cannot be read: Is a directory" in str(read_document(tmp_path, File).problems[0])
+    os.mkfifo(tmp_path / "pipe.yaml")
+    assert "is a named pipe" in str(read_document(tmp_path / "pipe.yaml", File).problems[0])
     assert "cannot be read" in str(read_document(Path("a\0b"), File).problems[0])
     with pytest.raises(ConfigError, match=r"none\.yaml:1:1: cannot be read"):
         missing.require()

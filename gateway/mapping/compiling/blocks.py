@@ -131,11 +131,13 @@ class _Reader:
 
     def _modicon_place(self) -> tuple[RegisterTable, int] | None:
         assert self.keys.modicon is not None  # noqa: S101 - only then called
+        steps = (*self.steps, "modicon")
+        written = self.layers.place_of(*steps).with_zeros(*steps) or self.keys.modicon
         if self.keys.register is not None:
             self._report("stands beside `register`; one of them says where", "modicon")
             return None
         try:
-            table, address = parse_modicon(self.keys.modicon)
+            table, address = parse_modicon(written)
         except ValueError as error:
             self._report(str(error), "modicon")
             return None

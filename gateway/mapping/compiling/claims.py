@@ -25,6 +25,10 @@ class Owner:
     entry: Place | None
 
 
+_SAME_TOPIC = "is the same topic for {assets}: leave it out, or write one for each asset"
+_SAME_REGISTER = (
+    "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
+)
 _Holder = tuple[Owner, Block]
 
 
@@ -92,8 +96,12 @@ class Claims:
             topic = point.mqtt.topic or f"{prefix}/{point.site}/{point.name}"
             other = self._topics.setdefault((sink, topic), owner)
             if other is not owner:
+                steps = ("mqtt", "topic")
+                if (place := _shared(owner, other, steps, steps)) is not None:
+                    self._report_shared(owner, other, place, steps, _SAME_TOPIC)
+                    continue
                 message = f"the topic {topic} of {point.name} already belongs to {other.point.name} at"
-                self._report(owner, other, message, ("mqtt", "topic"))
+                self._report(owner, other, message, steps)
 
     def claim_registers(self, owner: Owner) -> None:
         """Take the point's registers; two blocks of one point must not overlap either."""
@@ -101,8 +109,16 @@ class Claims:
             key = (register.sink, register.unit, register.table)
             area = self._areas.get(key) or self._areas.setdefault(key, _Area())
             first = area.claim(register, (owner, block))
-            if first is not None:
-                message = f"{_named(register)} for {owner.point.name} overlaps {first[0].point.name} at"
+            if first is None:
+                continue
+            modicon = (*block.steps, "modicon")
+            place = _shared(owner, first[0], modicon, (*first[1].steps, "modicon"))
+            if place is not None:
+                self._report_shared(owner, first[0], place, modicon, _SAME_REGISTER)
+            else:
+                message = (
+                    f"{register_text(register)} for {owner.point.name} overlaps {first[0].point.name} at"
+                )
                 self._report(owner, first[0], message, block.steps)
 
     def holders(self, area: Area, first: int, last: int) -> Iterator[_Holder]:
@@ -129,11 +145,20 @@ class Claims:
         if of and frozenset((owner.point.asset, of)) in self._clashing:
             return
         register = owner.point.registers[owner.draft.blocks.index(block)]
-        message = f"{_named(register)} for {owner.point.name} is inside {into}"
+        message = f"{register_text(register)} for {owner.point.name} is inside {into}"
         if owner.entry is None:
             owner.draft.layers.report(message, *block.steps)
         else:
             owner.entry.report(message, *(("base",) if owner.entry.has("base") else ()))
+
+    def _report_shared(self, owner: Owner, other: Owner, place: Place, steps: Steps, advice: str) -> None:
+        """Report a template's own key once, however many assets clash because of it."""
+        self._clashing.add(frozenset((owner.point.asset, other.point.asset)))
+        clash = (str(place), "", "/".join(map(str, steps)))
+        if clash not in self._reported:
+            self._reported.add(clash)
+            assets = f"{other.point.tag} and {owner.point.tag}"
+            place.report(advice.format(assets=f"{assets}, which use this template"), *steps)
 
     def _report(self, owner: Owner, other: Owner, message: str, steps: Steps) -> None:
         """Report once per pair of places and kind, for a shared base or template repeats for every asset.
@@ -155,7 +180,17 @@ class Claims:
             place.report(f"{message} {other_place}", *steps)
 
 
-def _named(register: Register) -> str:
+def _shared(owner: Owner, other: Owner, steps: Steps, other_steps: Steps) -> Place | None:
+    """Return the template's point that two assets have one key of, None where each has a key of its own."""
+    if owner.entry is None or other.entry is None or owner.entry is other.entry:
+        return None
+    place = owner.draft.layers.place_of(*steps)
+    is_same = place.has(*steps) and steps == other_steps and place == other.draft.layers.place_of(*steps)
+    return place if is_same else None
+
+
+def register_text(register: Register) -> str:
+    """Return a register as messages name it: `input register 4-5 of unit 1 on regs`."""
     last = register.address + register.words - 1
     words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
     what = register.table if register.table in BIT_TABLES else f"{register.table} register"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.mapping.compiling.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.compiling.fit import check_decimals, check_fit, check_highest, check_reach
 from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_conversion
-from gateway.mapping.convert import Convert, compile_conversion
+from gateway.mapping.convert import Convert, compile_conversion, same_readings
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, OnStaleValue
@@ -226,6 +226,9 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
     for index, bound in enumerate(conversion.range or ()):
         (check_fit if conversion.clamp else check_reach)(draft.blocks, layers, bound, "range", index)
     check_decimals(draft.blocks, layers, conversion.decimals or 0)
+    for key, same in same_readings(conversion.map or {}):
+        kind = "" if same.lower() in {"true", "false"} else " number"
+        layers.report(f"means the same{kind} as {same}, which gives another value", "map", key)
     for key, output in (conversion.map or {}).items():
         if isinstance(output, str) and needs_numbers:
             layers.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)

@@ -46,6 +46,10 @@ class Place:
         """Say whether anything is written at `steps` below this place."""
         return self.document.written((*self.path, *steps)) is not MISSING
 
+    def with_zeros(self, *steps: str | int) -> str | None:
+        """Return the number at `steps` below this place as it is written, if that starts with 0."""
+        return self.document.with_zeros((*self.path, *steps))
+
 
 @dataclass(frozen=True, slots=True)
 class Layers:

@@ -13,11 +13,12 @@ from gateway.errors import ConfigError
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.listing import COLUMNS
 from gateway.mapping.sheets.points import NUMERIC, REQUIRED, read_points
+from gateway.mapping.sheets.row_registers import PLACE_COLUMNS
 from gateway.mapping.sheets.spreadsheet import complaint, read_sheet
 from gateway.mapping.sheets.table_text import explicit_text, table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gateway.config.problems import Problem
     from gateway.mapping.sheets.points import SheetPoint
@@ -164,10 +165,16 @@ def _compile(
             lambda match: f"row {rows.get(int(match[1]), '?')}",
             problem.message,
         )
-        sheet.problems.append(_in_sheet(problem, message, single, rows))
+        sheet.problems.append(_in_sheet(problem, message, single, rows, sheet.columns))
 
 
-def _in_sheet(problem: Problem, message: str, single: Sequence[SheetPoint], rows: Mapping[int, int]) -> str:
+def _in_sheet(
+    problem: Problem,
+    message: str,
+    single: Sequence[SheetPoint],
+    rows: Mapping[int, int],
+    columns: Collection[str],
+) -> str:
     match = _PATH.match(problem.path)
     if match is None:
         row = rows.get(problem.location.line)
@@ -180,6 +187,8 @@ def _in_sheet(problem: Problem, message: str, single: Sequence[SheetPoint], rows
     is_block = key == "modbus" and index is not None
     row = point.rows[int(index)] if is_block else point.rows[0]
     column = _column(key, index, inner)
+    if column == "address":
+        column = next((one for one in PLACE_COLUMNS if one in columns), column)
     return complaint(message, row=row, column=column, value=_value(problem))
 
 

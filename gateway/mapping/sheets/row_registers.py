@@ -64,7 +64,7 @@ def _unit(row: Row) -> int:
 def _place(row: Row) -> tuple[str, int | None]:
     """Return table and PDU address from whichever columns say them; all that do must agree."""
     table = row.word("table")
-    address, number = row.whole("address"), row.whole("number")
+    address, number = row.whole("address"), row.read("number", lambda cell: _number(cell, row.decimal))
     by_modicon = row.read("modicon", lambda cell: _modicon_place(cell, table))
     said = {
         "address": address,
@@ -78,6 +78,13 @@ def _place(row: Row) -> tuple[str, int | None]:
     if by_modicon is not None and table not in {None, by_modicon[0]}:
         row.report(f"is in the {by_modicon[0]} table, but column table says {table}", "modicon")
     return table or (by_modicon[0] if by_modicon else "input"), place
+
+
+def _number(cell: str, decimal: str | None) -> int:
+    number = parse_whole(cell, decimal=decimal)
+    if number < 1:
+        raise ValueError("counts from 1; a 0-based number belongs to column address")
+    return number
 
 
 def _modicon_place(cell: str, table: str | None) -> tuple[str, int]:

@@ -53,7 +53,8 @@ class Sheet:
 
 def complaint(message: str, *, row: int, column: str | None = None, value: object = None) -> str:
     """Return a problem as a person finds it in a spreadsheet: `row 7, column type: message (value)`."""
-    where = f"row {row}" + (f", column {column}" if column else "")
+    name = column if column is None or column.isprintable() else show(column)
+    where = f"row {row}" + (f", column {name}" if name else "")
     return f"{where}: {message}" + (f" ({show(value)})" if value is not None else "")
 
 

@@ -5,7 +5,6 @@ What comes from the API can only warn: a new device must not break a table that 
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.mapping.slots.needs import few
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
+from gateway.mapping.wording import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_TAG = "{name}"
 _MOST_STRANGERS = 20  # whoever has more of them has another problem, and comparing ids takes time
-_MOST_COMPARED = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,16 +177,8 @@ def warn_of_strangers(
     strangers = [one for one in places if one[0] not in snapshot.assets]
     more = len(strangers) - _MOST_STRANGERS
     for number, (asset, place, key) in enumerate(strangers[:_MOST_STRANGERS], start=1):
-        close = _close(asset, snapshot.assets)
+        close = closest(asset, snapshot.assets)
         hint = f"; did you mean `{close}`?" if close else ""
         if more > 0 and number == _MOST_STRANGERS:
             hint += f"; nor are {more} more of these tables there: is it the right organization?"
         place.warn(f"no asset of this id in Infodeck as of {asked:%Y-%m-%d %H:%M} UTC{hint}", key)
-
-
-def _close(asset: str, known: Iterable[str]) -> str | None:
-    """Return an id that may be meant: a slip of one key leaves one half of the id as it was."""
-    half = len(asset) // 2
-    start, end = asset[:half], asset[half + 1 :]
-    alike = [one for one in known if one.startswith(start) or one.endswith(end)]
-    return next(iter(difflib.get_close_matches(asset, alike[:_MOST_COMPARED], n=1)), None)

@@ -32,17 +32,26 @@ class Need(NamedTuple):
 
 
 def report_needs(needs: Iterable[Need], templates: Mapping[str, CompiledTemplate], slots: Slots) -> None:
-    """Report listed assets without registers, and warn of automatic ones: they go on without."""
+    """Report listed assets without registers, and warn of automatic ones: they go on without.
+
+    One `gateway lock` mends all of a template, so that is one message, at the first of them.
+    """
     if not slots.is_readable:  # the slots may be there, once the file is mended
         return
     automatic: dict[str, list[str]] = {}
+    listed: dict[str, list[Need]] = {}
     for need in needs:
         if need.place is None:
             automatic.setdefault(need.template, []).append(need.asset)
         else:
-            need.place.report(
-                f"has no `base` and no slot in {LOCK_NAME}: run `gateway lock -c …`, or write a base"
-            )
+            listed.setdefault(need.template, []).append(need)
+    for first, *others in listed.values():
+        too = f", nor {'has' if len(others) == 1 else 'have'} {few([need.asset for need in others])}"
+        assert first.place is not None  # noqa: S101 - only such are listed
+        first.place.report(
+            f"has no `base` and no slot in {LOCK_NAME}{too if others else ''}: run `gateway lock -c …`, or"
+            " write a base"
+        )
     for template, assets in automatic.items():
         has, is_on = ("has", "it is") if len(assets) == 1 else ("have", "they are")
         templates[template].place.warn(

@@ -51,7 +51,7 @@ on_stale = st.one_of(st.sampled_from(["hold", "sentinel"]), plain.map(lambda val
 stale_after = st.one_of(st.just("never"), duration)
 mqtt = st.one_of(
     st.booleans(),
-    st.fixed_dictionaries({"to": st.sampled_from([[], ["bms"], ["no", "bms"], ["no"]])}),
+    st.fixed_dictionaries({"to": st.sampled_from([["bms"], ["no", "bms"], ["no"]])}),
 )
 
 

@@ -224,6 +224,26 @@ def test_mistakes_are_told_by_row_and_column(row: str, problem: str | None) -> N
         assert any(line.startswith(problem) for line in refused(head + row)), refused(head + row)
 
 
+def test_the_column_that_is_in_the_sheet_is_named() -> None:
+    """Where a sheet counts from 1 or has modicon numbers, mistakes are told in that column."""
+    by_number = "tag,point,asset,from,type,number\nA,B,a,t,int16,{}\nA,C,a,t,int16,1\n"
+    assert refused(by_number.format(0)) == [
+        'row 2, column number: counts from 1; a 0-based number belongs to column address ("0")'
+    ]
+    overlap = "input register 0 of unit 1 on regs for A/C overlaps A/B at row 2"
+    assert refused(by_number.format(1)) == [f"row 3, column number: {overlap}"]
+    assert refused("tag,point,asset,from,type,modicon\nA,B,a,t,int16,30001\nA,C,a,t,int16,30001\n") == [
+        f"row 3, column modicon: {overlap}"
+    ]
+
+
+def test_a_file_that_is_no_sheet_disturbs_no_terminal() -> None:
+    """Headings that cannot be printed are shown escaped."""
+    assert refused(b"\x1b[2J\x07,tag\n1,2\n")[0].startswith(
+        'row 1, column "\\u001b[2j\\u0007": unknown column'
+    )
+
+
 @pytest.mark.parametrize(
     ("sheet", "problem"),
     [

@@ -42,6 +42,18 @@ def test_an_asset_without_base_and_slot_is_told_what_to_do(tmp_path: Path) -> No
     ]
 
 
+def test_many_assets_without_slots_are_one_message(tmp_path: Path) -> None:
+    """One command gives them all their slots, so one line asks for it: nothing else is hidden behind it."""
+    assets = "".join(f"  - {{id: more{index}, tag: Y{index}, use: iaq}}\n" for index in range(200))
+    assert load(tmp_path, TEMPLATE + assets + "  - {id: z, tag: Z, use: iaqq}\n").problems == [
+        (
+            "a.yaml:11:5: assets[0]: has no `base` and no slot in registers.lock, nor have more0, more1,"
+            " more2, more3, more4 and 195 more: run `gateway lock -c …`, or write a base"
+        ),
+        'a.yaml:212:26: assets[201].use: there is no template of this name, did you mean `iaq`? ("iaqq")',
+    ]
+
+
 def test_an_asset_on_mqtt_only_needs_neither_base_nor_slot(tmp_path: Path) -> None:
     """Without relative registers there is nothing to place."""
     table = TEMPLATE.replace(", modbus: {register: 0, type: float32}", "").replace(
