@@ -25,7 +25,7 @@ from aiohttp import web
 
 from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import Verifier
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus

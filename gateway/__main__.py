@@ -45,6 +45,7 @@ COMMANDS: dict[str, ModuleType] = {
 }
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -61,7 +62,7 @@ def main() -> None:
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = _OUTPUT_CUT
     except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise

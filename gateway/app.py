@@ -16,11 +16,12 @@ from gateway.assets.reconcile import Reconciler
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
+from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.difference import describe_the_same
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.difference import describe_the_same
+from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
@@ -107,6 +108,7 @@ class App:
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
+            on_assets_changed=self._reconcile_soon,
         )
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
@@ -179,9 +181,16 @@ class App:
             on_snapshot=self._take_snapshot,
         )
 
+    def _reconcile_soon(self) -> None:
+        if self._reconciler is not None:
+            self._reconciler.request()
+
     def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
-        """Remember it, and compile the tables anew where it says something else of any asset."""
+        """Remember it; compile the tables anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
+        for known in snapshot.assets.values():
+            if known.online is not None:
+                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
         if self._reloader is not None and not describe_the_same(before, snapshot):
             self._reloader.request()
 
@@ -193,7 +202,9 @@ class App:
             self._loops.append(
                 SinkLoop(
                     name=name,
-                    make_sink=partial(self._make_sink, name, config, status),
+                    make_sink=partial(
+                        self._make_sink, name, config, status, Retained(self._journal, sink=name)
+                    ),
                     feed=feeds[name],
                     journal=self._journal,
                     status=status,
@@ -201,7 +212,7 @@ class App:
                 )
             )
 
-    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus) -> Sink:
+    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus, retained: Retained) -> Sink:
         """Make a sink for the point table in force, which may be another one at each restart of the sink."""
         return SINK_TYPES[config.type].factory(
             name=name,
@@ -210,6 +221,7 @@ class App:
             points=self.image.points,
             latest=self.image,
             status=status,
+            retained=retained,
         )
 
     def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:

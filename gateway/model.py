@@ -349,7 +349,8 @@ class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
 
     `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
-    None to forget it; `online` by asset.
+    None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
+    beside what describes it, None: nothing does any more.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -359,6 +360,7 @@ class Notes:
     unmapped: dict[str, UnmappedAsset] = field(default_factory=dict)
     forced: dict[str, Forced | None] = field(default_factory=dict)
     online: dict[str, OnlineState] = field(default_factory=dict)
+    retained: dict[tuple[str, str], bool | None] = field(default_factory=dict)
     snapshot: AssetSnapshot | None = None
 
     def __bool__(self) -> bool:
@@ -369,6 +371,7 @@ class Notes:
             or self.unmapped
             or self.forced
             or self.online
+            or self.retained
             or self.snapshot is not None
         )
 
@@ -380,6 +383,7 @@ class Notes:
         self.dead_letters.extend(later.dead_letters)
         self.forced.update(later.forced)
         self.online.update(later.online)
+        self.retained.update(later.retained)
         self.snapshot = later.snapshot or self.snapshot
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)

@@ -83,6 +83,9 @@ class Journal(Protocol):
     def online(self) -> list[OnlineState]:
         """Return what was known at start of the devices' connections."""
 
+    def retained(self, sink: str) -> dict[str, bool]:
+        """Return the topics that `sink` had left with its receiver at start, see `Notes.retained`."""
+
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError, GatewayError
-from gateway.mapping.comparison import compare
-from gateway.mapping.comparison_report import CHANGE_FORMS, render_changes
-from gateway.mapping.handed_out import inventory_in
-from gateway.mapping.inventory import inventory_of
-from gateway.mapping.listing import list_points
-from gateway.mapping.listing_forms import csv_rows
+from gateway.mapping.changes.comparison import compare
+from gateway.mapping.changes.handed_out import inventory_in
+from gateway.mapping.changes.inventory import inventory_of
+from gateway.mapping.changes.report import CHANGE_FORMS, render_changes
+from gateway.mapping.sheets.listing import list_points
+from gateway.mapping.sheets.listing_forms import csv_rows
 
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.mapping.inventory import Inventory
+    from gateway.mapping.changes.inventory import Inventory
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 
@@ -101,7 +101,7 @@ def _read(path: Path, config: Path) -> _Tables | bytes:
     if path.suffix.lower() not in {".yaml", ".yml"}:
         raise CommandError(f"{path}: {_USE}")
     if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
-        raise CommandError(f"{path}: is one point table; tables are compared by the folder. {_USE}")
+        raise CommandError(f"{path}: is one point table; tables are compared by the folder: {_USE}")
     return _Tables(*load(path))
 
 

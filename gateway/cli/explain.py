@@ -21,11 +21,9 @@ from gateway.events import (
     read_telemetry,
 )
 from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
-from gateway.mapping.comparison_report import aligned
-from gateway.mapping.explanation import explain
-from gateway.mapping.explanation_report import render_readings, render_ways, time_text
-from gateway.mapping.listing import duration
-from gateway.mapping.places import unknown
+from gateway.mapping.explaining.explanation import explain
+from gateway.mapping.explaining.report import render_readings, render_ways, time_text
+from gateway.mapping.wording import aligned, duration, unknown
 from gateway.model import Quality, Record
 from gateway.sinks._mqtt_outlet import Outlet
 from gateway.sinks.mqtt import MqttConfig
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.mapping.explanation import Explanation, Output
+    from gateway.mapping.explaining.explanation import Explanation, Output
     from gateway.mapping.plan import PointMap
     from gateway.model import Event
     from gateway.settings import Settings
@@ -158,7 +156,7 @@ def _verdict(event: Event, settings: Settings) -> str | None:
     if event.type == STATUS_CHANGED:
         return _connection(event)
     if event.type != TELEMETRY:
-        return f"No telemetry: a {event.type} is answered with 200 and counted, and goes nowhere."
+        return f"No telemetry: {event.type} is answered with 200 and counted, and goes nowhere."
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError, ConfigError
-from gateway.mapping.importing import import_points
+from gateway.mapping.sheets.importing import import_points
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMa
 
     `folder`: tables to read in place of those that the settings name.
     """
-    return _usable(read(config, folder=folder))
+    return _usable(read(config, folder=folder), folder=folder)
 
 
 def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
@@ -90,18 +90,19 @@ def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> Compile
     )
 
 
-def _usable(loaded: Loaded) -> tuple[Settings, PointMap]:
+def _usable(loaded: Loaded, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
     settings = loaded.settings.value
     if loaded.problems or settings is None or loaded.point_map is None:
-        raise refusal(loaded.problems, loaded.settings.file)
+        raise refusal(loaded.problems, loaded.settings.file, folder=folder)
     return settings, loaded.point_map
 
 
-def refusal(problems: list[Problem], config: Path) -> CommandError:
-    """Print every problem, and return the error that counts them."""
+def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None) -> CommandError:
+    """Print every problem, and return the error that counts them. `folder`: as of `load`."""
     print(*problems, sep="\n", file=sys.stderr)
     count = len(problems)
-    return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and its point tables")
+    tables = "its point tables" if folder is None else f"the point tables of {folder}"
+    return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and {tables}")
 
 
 @dataclass(frozen=True, slots=True)

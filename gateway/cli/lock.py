@@ -13,14 +13,14 @@ from gateway.cli.loading import add_config_argument, locate_tables, refusal
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
 from gateway.mapping.allocation import assign_slots
-from gateway.mapping.slots import LOCK_NAME, LockFile, with_slots
+from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.mapping.allocation import Assignment
-    from gateway.mapping.slots import Slot
+    from gateway.mapping.slots.lock_file import Slot
 
 _READABLE_BY_ALL = 0o644
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError
-from gateway.mapping.document import Origin, SinkPlace, handover
-from gateway.mapping.listing import list_points
-from gateway.mapping.listing_forms import csv_rows, json_rows, screen_table
+from gateway.mapping.sheets.document import Origin, SinkPlace, handover
+from gateway.mapping.sheets.listing import list_points
+from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
 from gateway.sinks.modbus_server import ModbusServerConfig
 from gateway.sinks.mqtt import MqttConfig
 

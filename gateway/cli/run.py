@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; return 0 after an orderly stop."""
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # until it is served: changes since `began_ns` are found then
     began_ns = time.time_ns()
     written = arguments.config.read_bytes() if arguments.config.is_file() else b""
     settings, secrets, tables = load_to_run(arguments.config)

@@ -32,12 +32,12 @@ from pydantic_core import core_schema
 
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
 from gateway.config.salvage import Parts, Remains, salvage
-from gateway.config.tree import Node, child, compose, place_of
+from gateway.config.tree import Node, child, compose, nulls_in, place_of
 from gateway.config.wording import problems_of
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
 __all__ = [
     "MISSING",
@@ -130,16 +130,32 @@ class Document(Generic[T]):
 
     def written(self, path: Iterable[str | int]) -> Any:
         """Return what the file has at `path`, unchecked; MISSING where it has nothing."""
+        node = self._node(path)
+        return MISSING if node is None else node.value
+
+    def with_zeros(self, path: Iterable[str | int]) -> str | None:
+        """Return the number at `path` as it is written if it starts with 0: YAML drops leading zeros."""
+        node = self._node(path)
+        return None if node is None else node.zeros
+
+    def _node(self, path: Iterable[str | int]) -> Node | None:
         node = self._root
         for step in path:
             node = child(node, step)
-        return MISSING if node is None else node.value
+        return node
 
 
-def read_document(file: Path, shape: type[T], *, parts: Parts | None = None) -> Document[T]:
+def read_document(
+    file: Path,
+    shape: type[T],
+    *,
+    parts: Parts | None = None,
+    may_be_null: Callable[[tuple[str | int, ...]], bool] | None = None,
+) -> Document[T]:
     """Read a YAML file into `shape`. Never raises for what the file contains: see `Document.problems`.
 
-    `parts` says what can be left out of a file with problems, so that the rest can be checked further.
+    `parts` says what can be left out of a file with problems, so that the rest can be checked further;
+    `may_be_null` at which paths null is a value: elsewhere it is refused, not taken for a key left out.
     """
     text = _read_text(file)
     if isinstance(text, Problem):
@@ -148,6 +164,8 @@ def read_document(file: Path, shape: type[T], *, parts: Parts | None = None) -> 
     value = None
     if root is not None:
         value, more = _validate(root, shape, file)
+        if may_be_null is not None:
+            more += _empty_keys(root, {problem.steps for problem in more}, may_be_null, file)
         noted = {(problem.location, problem.path) for problem in problems}  # these name the true cause
         problems += [problem for problem in more if (problem.location, problem.path) not in noted]
     problems.sort(key=lambda problem: problem.location)
@@ -157,6 +175,25 @@ def read_document(file: Path, shape: type[T], *, parts: Parts | None = None) -> 
             Remains(None) if root is None or parts is None else _salvage(root, shape, problems, parts, file)
         )
     return Document(file, root=root, value=value, problems=problems, remains=remains)
+
+
+def _empty_keys(
+    root: Node,
+    told: Container[tuple[str | int, ...]],
+    may_be_null: Callable[[tuple[str | int, ...]], bool],
+    file: Path,
+) -> list[Problem]:
+    return [
+        Problem(
+            Location(str(file), *place_of(root, path)),
+            path_text(path),
+            "is empty: write a value, or leave the key out",
+            None,
+            path,
+        )
+        for path in nulls_in(root.value)
+        if path and path not in told and not may_be_null(path)
+    ]
 
 
 def _salvage(root: Node, shape: type[T], problems: list[Problem], parts: Parts, file: Path) -> Remains[T]:

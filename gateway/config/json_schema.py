@@ -106,9 +106,18 @@ def _tidied(node: Any) -> Any:
 def _with_default(node: dict[str, Any]) -> dict[str, Any]:
     default, pattern = node.get("default"), node.get("pattern")
     if default is None:
-        node.pop("default", None)  # not written is the default
+        if "default" in node:  # not written is the default, and null is not written
+            del node["default"]
+            return _without_null(node)
     elif pattern == DURATION_PATTERN:
         node["default"] = duration_text(default)
     elif pattern == SIZE_PATTERN:
         node["default"] = size_text(default)
     return node
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    choices: list[dict[str, Any]] = [choice for choice in node.pop("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        return choices[0] | node
+    return node | {"anyOf": choices} if choices else node

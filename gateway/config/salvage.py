@@ -57,6 +57,8 @@ class Remains(Generic[T]):
     def positions(self, key: str) -> Sequence[int]:
         """Return where in the file the remaining entries of a top-level list are."""
         entries = self.written.get(key) if isinstance(self.written, dict) else None
+        if (key,) in self.dropped:
+            return []
         count = len(entries) if isinstance(entries, list) else 0
         return [index for index in range(count) if (key, index) not in self.dropped]
 

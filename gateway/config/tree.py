@@ -14,13 +14,13 @@ import yaml
 
 from gateway.config.core_schema import resolve
 from gateway.config.problems import Location, Problem, path_text
+from gateway.config.syntax import NO_TAGS, syntax_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _DEEPEST = 60
 _MOST_FROM_ALIASES = 1_000_000
-_NO_TAGS = "tags are not supported; put quotes around text that starts with !"
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,11 +29,12 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about
 
 @dataclass(slots=True)
 class Node:
-    """A value and its place; line and column count from 1."""
+    """A value and its place; line and column count from 1. `zeros`: what starts with 0, as it is written."""
 
     value: Any
     line: int
     column: int
+    zeros: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -75,6 +76,16 @@ def place_of(root: Node, path: Iterable[str | int], *, key: bool = False) -> tup
             place = node.keys[str(step)]
         node = inner
     return place
+
+
+def nulls_in(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of every null in a value of a tree."""
+    if value is None:
+        yield path
+    elif isinstance(value, dict | list):
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if inner is None or isinstance(inner, dict | list):
+                yield from nulls_in(inner, (*path, step))
 
 
 def compose(text: str, *, file: str) -> tuple[Node | None, list[Problem]]:
@@ -137,7 +148,7 @@ class _Composer:
         except _StopError:
             return False
         except yaml.MarkedYAMLError as error:
-            line, column, message = _syntax_problem(error, text)
+            line, column, message = syntax_problem(error, text)
             self.problems.append(Problem(Location(self._file, line, column), "", message))
             return False
         finally:
@@ -177,6 +188,8 @@ class _Composer:
         if plain:
             try:
                 node.value = resolve(event.value)
+                if event.value[:1] == "0" and len(event.value) > 1:
+                    node.zeros = event.value
             except ValueError as error:
                 node.value = None
                 self._note(line, column, str(error))
@@ -267,7 +280,7 @@ class _Composer:
 
     def _refuse_tag(self, event: Any) -> None:
         if event.tag is not None:
-            self._note(*_place(event), _NO_TAGS)
+            self._note(*_place(event), NO_TAGS)
 
     def _refuse_depth(self, event: Any, *, levels: int) -> None:
         if len(self._open) + levels > _DEEPEST:
@@ -288,25 +301,3 @@ class _Composer:
 def _place(event: Any) -> tuple[int, int]:
     mark = event.start_mark
     return mark.line + 1, mark.column + 1
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, str]:
-    """Return line, column and message; the parser stops at the first mistake of this kind."""
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    problem = error.problem or "unknown mistake"
-    lines = text.splitlines()
-    rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
-    if rest.startswith("\t"):
-        problem = "a tab cannot indent; use spaces"
-    elif rest[:1] in {"@", "`", "%"}:
-        problem = f"put quotes around text that starts with {rest[0]}"
-    elif "tag" in problem:
-        problem = _NO_TAGS
-    elif "mapping values" in problem:
-        problem = "a second `: ` on this line, or wrong indentation; put quotes around text with a colon"
-    elif "character" in problem:
-        problem = "a character that cannot stand here"
-    elif error.context:
-        problem = f"{error.context}, {problem}"
-    return line, column, f"not valid YAML: {problem}"

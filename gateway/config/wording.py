@@ -70,8 +70,21 @@ class _Finding:
 
 def problems_of(error: ValidationError, *, schema: Any, root: Node, file: str) -> list[Problem]:
     """Return everything that `error` says about the file, in no particular order."""
-    findings = [_finding(detail, root) for detail in error.errors(include_url=False)]
-    return [_problem(finding, schema=schema, root=root, file=file) for finding in _merge(findings)]
+    findings = list(_merge([_finding(detail, root) for detail in error.errors(include_url=False)]))
+    meant = {(*finding.path[:-1], key) for finding in findings if (key := _meant_key(finding, schema))}
+    return [
+        _problem(finding, schema=schema, root=root, file=file)
+        for finding in findings
+        if finding.type not in _REQUIRED or finding.path not in meant
+    ]
+
+
+def _meant_key(finding: _Finding, schema: Any) -> str | None:
+    """Return the known key that an unknown one is taken for, which then is not missed besides."""
+    if finding.type != _UNKNOWN_KEY:
+        return None
+    close = difflib.get_close_matches(str(finding.loc[-1]), known_keys(schema, finding.loc), n=1)
+    return close[0] if close else None
 
 
 def _finding(detail: Any, root: Node) -> _Finding:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.delivery.feed import Batch, Feed
-from gateway.delivery.overrides import log_expired, log_restored
+from gateway.delivery.overrides import log_dropped, log_expired, log_restored
 from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
-from gateway.mapping.readings import map_readings
+from gateway.mapping.live.readings import map_readings
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.mapping.image import PointImage
+    from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Point, Record, Scalar, Telemetry, Update
+    from gateway.model import Event, Forced, Point, Record, Scalar, Telemetry, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -61,7 +62,9 @@ class Head:
 
     def swap(self, image: PointImage) -> None:
         """Go on with the image of another point table, which has taken over from the present one."""
-        self._points, self._image = image.points, image
+        before, self._image = self._image, image
+        self._points = image.points
+        self._drop_forced(before.forced())
         self._age_sinks = _age_sinks(image.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
@@ -80,9 +83,11 @@ class Head:
             self._seen = records[-1].seq
         self._seen = self._journal.head
         self._feeds = {
-            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=self.read) for sink in sinks
+            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=partial(self.read, sink=sink))
+            for sink in sinks
         }
         self._journal.subscribe(self.accept)
+        self._drop_forced(self._journal.forced())
         log_restored(self._image.forced())
         self.keep()
         return self._feeds
@@ -148,8 +153,8 @@ class Head:
             )
             self._unmapped, self._dead_letters = {}, []
 
-    async def read(self, after: int) -> Batch:
-        """Return the next events after `after` from the journal, mapped again, for a sink that is behind.
+    async def read(self, after: int, *, sink: str) -> Batch:
+        """Return the next events after `after` from the journal, mapped again, for `sink`, which is behind.
 
         Not beyond what the image has taken in when this is called: later events come in their turn.
         """
@@ -163,11 +168,21 @@ class Head:
             plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
             if plan is not None:
                 mapped = self._map(plan, read_telemetry(record.event), record)
+                self._take_missed(plan, mapped, reader=sink)
                 updates.extend(self._as_shown(update) for update in mapped)
                 plans.update((update.point.asset, plan) for update in mapped[:1])
         for plan in plans.values():
             updates.extend(self._image.beside(plan))
         return Batch(updates, records[-1].seq)
+
+    def _drop_forced(self, before: Sequence[Forced]) -> None:
+        """Forget overrides that these tables do not allow: they must not come back with other ones."""
+        now_ms = self._clock_ms()
+        there = {forced.point for forced in self._image.forced()}
+        dropped = [forced for forced in before if forced.until_ms > now_ms and forced.point not in there]
+        ended = self._image.ended()
+        self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
+        log_dropped(dropped, points=self._points)
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that are in no event."""
@@ -229,6 +244,21 @@ class Head:
         event = record.event
         readings = telemetry.readings if telemetry is not None else ()
         return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
+
+    def _take_missed(self, plan: AssetPlan, mapped: Sequence[Update], *, reader: str) -> None:
+        """Take in readings that the image has not seen, and feed what they change to the other sinks.
+
+        A point may be newer than an event that this sink still has to get. Past the image, the event's
+        reading would have neither order nor age.
+        """
+        missed = [update for update in mapped if self._image.has_missed(update)]
+        if not missed:
+            return
+        changed = {each.point for each in self._image.accept(plan, missed, now_ms=self._clock_ms())}
+        shown = [update for point in changed if (update := self._image.latest(point)) is not None]
+        for name, feed in self._feeds.items():
+            if name != reader:
+                feed.push_changes(shown)
 
     def _as_shown(self, update: Update) -> Update:
         """Return the image's own update where it is this one: it knows the last good value."""

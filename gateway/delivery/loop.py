@@ -106,6 +106,7 @@ class SinkLoop:
         """
         if prepared.adopt is not None:
             prepared.adopt(news)
+        self._refused.clear()  # points of the old table
         batch, self._batch = self._batch, None
         lost = batch.updates if batch is not None and batch.is_change else ()
         after = self._journal.cursor(self.name)

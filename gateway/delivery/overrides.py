@@ -1,4 +1,4 @@
-"""What the log says of overrides that nobody asks for at the moment: restored ones, and those that expire."""
+"""What the log says of overrides that nobody asks for at the moment: restored ones, and those that end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.mapping.plan import PointMap
     from gateway.model import Forced
 
 log = structlog.get_logger()
@@ -34,6 +35,20 @@ def log_expired(forced: Iterable[Forced], *, now_ms: int) -> None:
                 until=_text(each.until_ms),
                 reason="expired",
             )
+
+
+def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:
+    """Tell which of these the point tables in force do not allow."""
+    for each in forced:
+        log.warning(
+            "point.released",
+            point=each.point,
+            value=each.value,
+            until=_text(each.until_ms),
+            reason="its range, register, map or unit is another one now"
+            if each.point in points.by_name
+            else "no point of the tables any more",
+        )
 
 
 def _text(time_ms: int) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.mapping.difference import Difference, compare
+from gateway.mapping.live.difference import Difference, compare
 from gateway.memory import let_go
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.delivery.head import Head
     from gateway.delivery.loop import Prepared, SinkLoop
     from gateway.mapping.compiler import CompiledTables
-    from gateway.mapping.handover import Handover
+    from gateway.mapping.live.handover import Handover
     from gateway.mapping.plan import PointMap
     from gateway.model import AssetSnapshot, Update
     from gateway.status import TablesStatus
@@ -92,7 +92,10 @@ class Reloader:
         self._waiting: list[Callable[[], None]] = []
 
     def request(self, done: Callable[[], None] | None = None) -> None:
-        """Have the tables reloaded; `done` is called after a reload that began after this request."""
+        """Have the tables reloaded; `done` is called after a reload that began after this request.
+
+        Not before others that asked meanwhile have had theirs: whoever hears of it takes all for done.
+        """
         if done is not None:
             self._waiting.append(done)
         self._requested.set()
@@ -102,11 +105,13 @@ class Reloader:
         while True:
             await self._requested.wait()
             self._requested.clear()
-            waiting, self._waiting = self._waiting, []
+            asked = len(self._waiting)
             with _in_the_background():
                 await self._reload()
-            for done in waiting:
-                done()
+            if len(self._waiting) == asked:
+                waiting, self._waiting = self._waiting, []
+                for done in waiting:
+                    done()
 
     async def _reload(self) -> None:
         loop = asyncio.get_running_loop()
@@ -125,6 +130,8 @@ class Reloader:
             return
         difference, replaced = successor.difference, self._swap(successor)
         del successor
+        await asyncio.sleep(0)
+        self._head.tick()  # ages are as of the moment when the image was built
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(let_go, replaced)
         gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage

@@ -1,80 +1,117 @@
-"""Notices when point tables change on disk: edited in place, replaced by a rename, or the whole folder."""
+"""Notices when point tables change on disk: edited, replaced, linked elsewhere, or the whole folder.
+
+The system's own notification wakes the watch; what counts is what stands there then. Once a second it
+looks in any case: behind links, on network drives and in mounts of containers nobody is notified.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
-import structlog
 from watchfiles import awatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
+    from pathlib import Path
 
-log = structlog.get_logger()
-
-_SETTLED_MS = 200  # without a change for so long, whoever writes is done
-_AT_MOST_MS = 2000  # and if somebody writes all the time, look every so often
-_LOOK_MS = 1000  # how often to see whether another folder stands in the place of the watched one
-_PAUSE_S = 1.0
+_GATHER_MS = 100  # notifications so close together wake the watch once
+_GATHER_AT_MOST_MS = 1000  # also where somebody touches files all the time
+_LOOK_MS = 1000
+_SETTLED_S = 0.5  # without a change for so long, whoever writes is done
+_MOST_LOOKS = 40  # where somebody writes all the time, tables are read every so often
+_PAUSE_S = 1.0  # before a folder that could not be watched is tried again
 _SLACK_NS = 1_000_000_000  # the times of files lag behind the clock, by less than this
 _OTHER_NAMES = frozenset({"registers.lock", "..data"})  # the latter Kubernetes swaps in a mounted folder
 
+_State = tuple[int, int, int, int] | None  # of a file: device, inode, size, time of change; None: not there
+_Look = dict[str, _State]
+
 
 async def watch_tables(folder: Path, changed: Callable[[], None], *, since_ns: int) -> None:
-    """Call `changed` after each change of a table in `folder` since `since_ns` (Unix), until cancelled."""
-    is_there = True
+    """Call `changed` after each change of a table in `folder` since `since_ns` (Unix), until cancelled.
+
+    A file that is being written counts as changed once nothing has changed for half a second.
+    """
+    seen = await asyncio.to_thread(_look, folder)
+    if await asyncio.to_thread(_has_changed, folder, seen, since_ns - _SLACK_NS):
+        changed()
     while True:
-        try:
-            async for _ in _changes(folder, since_ns=since_ns):
-                changed()
-        except FileNotFoundError:
-            if is_there:  # tell once that it has gone
-                changed()
-            is_there = False
-        except Exception as error:  # noqa: BLE001 - whatever it is, the gateway goes on without watching
-            advice = "send SIGHUP after changes"
-            log.warning("points.not_watched", folder=str(folder), reason=str(error), advice=advice)
-            return
-        else:
-            is_there = True
-        since_ns = 0  # whatever stands there now, nobody has looked at it
+        seen = await _watch(folder, changed, seen)
         await asyncio.sleep(_PAUSE_S)
 
 
-async def _changes(folder: Path, *, since_ns: int) -> AsyncIterator[None]:
-    """Yield once per change, until another folder stands in this one's place."""
-    identity = _identity(folder)
-    is_first = True
-    async for changes in awatch(
-        folder,
-        watch_filter=None,  # or noise beside the tables would keep this loop from turning
-        recursive=False,
-        debounce=_AT_MOST_MS,
-        step=_SETTLED_MS,
-        rust_timeout=_LOOK_MS,
-        yield_on_timeout=True,
-    ):
-        was_missed = is_first and _has_changed(folder, since_ns)
-        is_first = False
-        if was_missed or any(is_of_a_table(path) for _, path in changes):
-            yield
-        if _identity(folder) != identity:
-            return
+async def _watch(folder: Path, changed: Callable[[], None], seen: _Look) -> _Look:
+    """Watch until the folder is gone or another one; return what was seen of it last."""
+    watched = _state(folder, follow=True)
+    try:
+        async for _ in awatch(
+            folder,
+            watch_filter=None,  # what wakes the watch in vain costs a look
+            recursive=False,
+            step=_GATHER_MS,
+            debounce=_GATHER_AT_MOST_MS,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
+        ):
+            seen = await _compare(folder, changed, seen)
+            if not _is_same_folder(watched, _state(folder, follow=True)):
+                return seen
+    except (OSError, RuntimeError):  # no folder stands there, or the system has no watches left: look instead
+        return await _compare(folder, changed, seen)
+    return seen
 
 
-def is_of_a_table(path: str) -> bool:
+async def _compare(folder: Path, changed: Callable[[], None], seen: _Look) -> _Look:
+    """Return what stands there, once that stays so; call `changed` where it is something else than before."""
+    now = await asyncio.to_thread(_look, folder)
+    if now == seen:
+        return seen
+    for _ in range(_MOST_LOOKS):
+        before = now
+        await asyncio.sleep(_SETTLED_S)
+        now = await asyncio.to_thread(_look, folder)
+        if now == before:
+            break
+    changed()
+    return now
+
+
+def is_of_a_table(name: str) -> bool:
     """Say whether a file matters: not what editors leave beside the files that are read."""
-    name = Path(path).name
     return name in _OTHER_NAMES or (name.endswith((".yaml", ".yml")) and not name.startswith("."))
 
 
-def _has_changed(folder: Path, since_ns: int) -> bool:
-    """Say whether anything in the folder changed before it was watched."""
-    return any(path.lstat().st_ctime_ns > since_ns - _SLACK_NS for path in (folder, *folder.iterdir()))
+def _look(folder: Path) -> _Look:
+    """Return the state of the folder, of all that matters in it, and of what links there lead to."""
+    there = _state(folder, follow=True)
+    seen: _Look = {"": there and (*there[:2], 0, 0)}  # it changes with files that do not matter
+    try:
+        names = [name for name in os.listdir(folder) if is_of_a_table(name)]  # noqa: PTH208 - names will do
+    except OSError:
+        return {"": None}
+    for name in names:
+        path = folder / name
+        seen[name] = _state(path, follow=False)
+        if path.is_symlink():
+            seen[f"{name}/"] = _state(path, follow=True)
+    return seen
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
+def _has_changed(folder: Path, seen: _Look, since_ns: int) -> bool:
+    """Say whether anything there changed after `since_ns`; the folder itself, too: files may have gone."""
+    states = (_state(folder, follow=True), *seen.values())
+    return any(state is None or state[-1] > since_ns for state in states)
+
+
+def _is_same_folder(one: _State, other: _State) -> bool:
+    return one is not None and other is not None and one[:2] == other[:2]
+
+
+def _state(path: Path, *, follow: bool) -> _State:
+    try:
+        found = path.stat(follow_symlinks=follow)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns

@@ -10,6 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gateway.model import Quality
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
     from gateway.ports import LatestValues
     from gateway.status import Status
 
-_QUALITY_STYLES = {"good": "green", "held": "yellow", "stale": "yellow", "bad": "red", "forced": "magenta"}
+_QUALITY_STYLES = {
+    Quality.GOOD: "green",
+    Quality.HELD: "yellow",
+    Quality.STALE: "yellow",
+    Quality.BAD: "red",
+    Quality.FORCED: "magenta",
+    Quality.OFFLINE: "red",
+}
 _WIDTH_WITHOUT_TERMINAL = 120
 _REFRESH_S = 1.0
 _WITHOUT_TERMINAL_S = 5.0
@@ -102,11 +111,11 @@ class Screen:
 
     def _row(self, point: Point) -> tuple[str | Text, ...]:
         update = self._latest.latest(point)
-        if update is None:
+        if update is None or (update.value is None and point.is_pseudo):  # its asset has not reported yet
             value, quality, age = "", Text("waiting", style="dim"), ""
         else:
-            name = update.quality.name.lower()
-            value, quality = show_value(update.value), Text(name, style=_QUALITY_STYLES[name])
+            name, style = update.quality.name.lower(), _QUALITY_STYLES[update.quality]
+            value, quality = show_value(update.value), Text(name, style=style)
             age = f"{max(0, self._clock_ms() - update.time_ms) // 1000} s"
         return (
             point.name,

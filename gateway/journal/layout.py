@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Cursors of the journal's own; no sink can have such a name.
 KEPT_THROUGH = "$kept"  # the newest values'
 NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
@@ -29,6 +29,11 @@ CREATE TABLE forced(
 CREATE TABLE online(
   asset TEXT PRIMARY KEY, online INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
+_RETAINED = """
+CREATE TABLE retained(
+  sink TEXT NOT NULL, topic TEXT NOT NULL, has_value INTEGER NOT NULL, PRIMARY KEY(sink, topic))
+  STRICT, WITHOUT ROWID;
+"""
 _SCHEMA = f"""
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
@@ -39,25 +44,27 @@ CREATE TABLE unmapped(
 CREATE TABLE dead_letters(
   id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
   event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
-{_VALUES}{assets.TABLE}"""
+{_VALUES}{_RETAINED}{assets.TABLE}"""
 # Layouts 1 and 2 kept values as converted, without saying by what; 1 had no assets. The events that the
 # values came from are still there, so the newest of them are mapped again at the next start. Letters of
 # events that could not be mapped are written again then, so the old ones go.
 _FROM_OLDER = f"""
 DROP TABLE kept;
-{_VALUES}{assets.TABLE}
+{_VALUES}{_RETAINED}{assets.TABLE}
 UPDATE cursors SET seq = max(0, min(seq, (SELECT coalesce(max(seq), 0) FROM events) - {_MOST_MAPPED_AGAIN}))
   WHERE sink = '{KEPT_THROUGH}';
 DELETE FROM dead_letters WHERE sink = '' AND seq IN (SELECT seq FROM events WHERE body IS NOT NULL
   AND seq > (SELECT coalesce(max(seq), 0) FROM cursors WHERE sink = '{KEPT_THROUGH}'));
 """  # noqa: S608 - constants only
+_STEPS = {0: _SCHEMA, 1: _FROM_OLDER, 2: _FROM_OLDER, 3: _RETAINED}
 
 
 def bring_up(database: sqlite3.Connection, version: int) -> None:
     """Create the layout in an empty file (version 0), or bring an older one up, whole or not at all."""
     if version < SCHEMA_VERSION:
-        steps = _SCHEMA if version == 0 else _FROM_OLDER
-        database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        database.executescript(
+            f"BEGIN IMMEDIATE;{_STEPS[version]}PRAGMA user_version={SCHEMA_VERSION};COMMIT;"
+        )
 
 
 def check_layout(path: Path, version: int) -> None:

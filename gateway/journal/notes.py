@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?,?)"
 _UPSERT_FORCED = "INSERT OR REPLACE INTO forced VALUES (?,?,?,?)"
 _UPSERT_ONLINE = "INSERT OR REPLACE INTO online VALUES (?,?,?)"
+_UPSERT_RETAINED = "INSERT OR REPLACE INTO retained VALUES (?,?,?)"
 _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
@@ -52,6 +53,14 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
     )
     database.executemany(
         _UPSERT_ONLINE, [(state.asset, state.online, state.at_ms) for state in notes.online.values()]
+    )
+    database.executemany(
+        _UPSERT_RETAINED,
+        [(*place, has_value) for place, has_value in notes.retained.items() if has_value is not None],
+    )
+    database.executemany(
+        "DELETE FROM retained WHERE sink = ? AND topic = ?",
+        [place for place, has_value in notes.retained.items() if has_value is None],
     )
     database.executemany(
         _UPSERT_UNMAPPED,
@@ -92,6 +101,14 @@ def read_online(database: sqlite3.Connection) -> list[OnlineState]:
         OnlineState(asset, bool(online), at_ms)
         for asset, online, at_ms in database.execute("SELECT * FROM online")
     ]
+
+
+def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
+    """Return by sink which topics it has left with its receiver, and whether a value stands there."""
+    found: dict[str, dict[str, bool]] = {}
+    for sink, topic, has_value in database.execute("SELECT * FROM retained"):
+        found.setdefault(sink, {})[topic] = bool(has_value)
+    return found
 
 
 def _kept_row(kept: KeptValue) -> tuple[str | int | None, ...]:

@@ -148,6 +148,10 @@ class SqliteJournal:
         """Return what was known at start of the devices' connections."""
         return self._online
 
+    def retained(self, sink: str) -> dict[str, bool]:
+        """Return the topics that `sink` had left with its receiver at the last stop."""
+        return self._retained.get(sink, {})
+
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets known at the last stop."""
         return self._snapshot
@@ -284,6 +288,7 @@ class SqliteJournal:
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
             self._forced, self._online = self._store.forced(), self._store.online()
+            self._retained = self._store.retained()
             self._snapshot = self._store.snapshot()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error

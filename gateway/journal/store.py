@@ -12,7 +12,14 @@ import orjson
 
 from gateway.errors import JournalError
 from gateway.journal import assets, layout
-from gateway.journal.notes import read_forced, read_kept, read_online, write_cursors, write_notes
+from gateway.journal.notes import (
+    read_forced,
+    read_kept,
+    read_online,
+    read_retained,
+    write_cursors,
+    write_notes,
+)
 from gateway.model import Event, Record
 
 if TYPE_CHECKING:
@@ -181,6 +188,10 @@ class Store:
     def online(self) -> list[OnlineState]:
         """Return what was last said of each asset's connection."""
         return read_online(self._database)
+
+    def retained(self) -> dict[str, dict[str, bool]]:
+        """Return by sink which topics it has left with its receiver, and whether a value stands there."""
+        return read_retained(self._database)
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that are kept, None where there never were any."""

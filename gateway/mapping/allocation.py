@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.compiler import Compiler
-from gateway.mapping.footprint import Area, area_text
-from gateway.mapping.kept import Range, reserves, slot_ranges
-from gateway.mapping.needs import few
+from gateway.mapping.compiling.footprint import Area, area_text
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.slots import LOCK_NAME, Slot, Slots
+from gateway.mapping.slots.kept import Range, reserves, slot_ranges
+from gateway.mapping.slots.lock_file import LOCK_NAME, Slot, Slots
+from gateway.mapping.slots.needs import few
 from gateway.mapping.sources import read_sources
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.decode import Problem
-    from gateway.mapping.needs import Need
+    from gateway.mapping.slots.needs import Need
     from gateway.model import AssetSnapshot
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
-from gateway.mapping.places import unknown
+from gateway.errors import EncodingError
+from gateway.mapping.compiling.claims import register_text
 from gateway.mapping.plan import Case, Expectation
+from gateway.mapping.registers import encoder
 from gateway.mapping.table import Expected
+from gateway.mapping.wording import unknown
 from gateway.model import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mapping.places import Place
+    from gateway.mapping.compiling.places import Place
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.mapping.table import CaseEntry, Plain
+    from gateway.mapping.table import CaseEntry
+    from gateway.mapping.table_types import Plain
     from gateway.model import Point, Scalar
+
+
+class _Result(NamedTuple):
+    point: Point
+    value: Scalar
+    quality: Quality
 
 
 def compile_case(
@@ -52,7 +62,7 @@ def run_cases(point_map: PointMap) -> list[str]:
 
 
 def _run(case: Case, plan: AssetPlan) -> list[str]:
-    results: dict[str, tuple[Scalar, Quality]] = {}
+    results: dict[str, _Result] = {}
     failures = []
     for key, value in case.telemetry.items():
         rules = plan.by_key.get(key) or [rule for rule in plan.by_path if rule.point.source == key]
@@ -60,23 +70,35 @@ def _run(case: Case, plan: AssetPlan) -> list[str]:
             known = {*plan.by_key, *(rule.point.source for rule in plan.by_path)}
             failures.append(f"{case.place}: {unknown('reading', key, known)} ({show(key)})")
         for rule in rules:
-            results[rule.point.name] = rule.convert(value)
+            results[rule.point.name] = _Result(rule.point, *rule.convert(value))
     for expectation in case.expect:
         failures += _compare(expectation, results.get(expectation.name))
     return failures
 
 
-def _compare(expectation: Expectation, result: tuple[Scalar, Quality] | None) -> list[str]:
+def _compare(expectation: Expectation, result: _Result | None) -> list[str]:
     if result is None:
         return [f"{expectation.place}: expected {_shown(expectation.value)}, but nothing given leads here"]
-    value, quality = result
+    value, quality = result.value, result.quality
     wanted = expectation.quality
     if wanted is None:
         wanted = Quality.BAD if expectation.value is None else Quality.GOOD
     if _is_same(value, expectation.value) and quality is wanted:
-        return []
+        return _unshown(expectation, result)
     expected = f"{_shown(expectation.value)} ({wanted.name.lower()})"
     return [f"{expectation.place}: expected {expected}, got {_shown(value)} ({quality.name.lower()})"]
+
+
+def _unshown(expectation: Expectation, result: _Result) -> list[str]:
+    """Return what registers cannot show of a good value: the BMS would be shown no value."""
+    lines = []
+    for register in result.point.registers if result.quality is Quality.GOOD else ():
+        try:
+            encoder(register)(result.value)
+        except EncodingError as error:
+            place = f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
+            lines.append(f"{place} cannot show it: {error}")
+    return lines
 
 
 def _is_same(value: Scalar, expected: Scalar) -> bool:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.mapping.assembly import Assembly
-from gateway.mapping.automatic import find_automatic, warn_of_misfits, warn_of_strangers
-from gateway.mapping.blocks import sink_problem
 from gateway.mapping.cases import compile_case
-from gateway.mapping.draft import draft_heartbeat, draft_point
-from gateway.mapping.footprint import footprint, without_relative
-from gateway.mapping.gaps import Gaps
-from gateway.mapping.kept import check_claims, check_ranges, reserves, slot_ranges
-from gateway.mapping.needs import Need, report_needs
-from gateway.mapping.places import Layers, Place, unknown
+from gateway.mapping.compiling.assembly import Assembly
+from gateway.mapping.compiling.blocks import sink_problem
+from gateway.mapping.compiling.draft import draft_heartbeat, draft_point
+from gateway.mapping.compiling.footprint import footprint, without_relative
+from gateway.mapping.compiling.gaps import Gaps
+from gateway.mapping.compiling.places import Layers, Place
+from gateway.mapping.compiling.templates import CompiledTemplate, compile_templates, drafts_for
 from gateway.mapping.plan import PointMap
-from gateway.mapping.slots import misfit
+from gateway.mapping.slots.automatic import find_automatic, warn_of_misfits, warn_of_strangers
+from gateway.mapping.slots.kept import check_claims, check_ranges, reserves, slot_ranges
+from gateway.mapping.slots.lock_file import misfit
+from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
-from gateway.mapping.table import MqttDefaults
-from gateway.mapping.templates import CompiledTemplate, compile_templates, drafts_for
+from gateway.mapping.table_outputs import MqttDefaults
+from gateway.mapping.wording import unknown
 from gateway.memory import let_go
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.decode import Document, Problem
-    from gateway.mapping.automatic import Automatic
-    from gateway.mapping.draft import Draft
+    from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.plan import Case
+    from gateway.mapping.slots.automatic import Automatic
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import AssetSnapshot, Point
 

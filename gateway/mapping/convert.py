@@ -10,7 +10,7 @@ from gateway.mapping.registers import round_half_away
 from gateway.model import Quality, Scalar, Take
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.model import Conversion
 
@@ -19,6 +19,7 @@ Convert = Callable[[Scalar], tuple[Scalar, Quality]]
 
 _UNUSABLE: tuple[Scalar, Quality] = (None, Quality.BAD)
 _LONGEST_EXACT_INTEGER = 20  # characters of a 64-bit integer; anything longer is taken as a float
+_EXACT_TO = 2.0**52  # beyond it, no float has that many decimals
 _SMALLEST, _LARGEST = (
     -(2**63),
     2**64 - 1,
@@ -74,6 +75,8 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
                 quality = bad
         if factor is not None:
             number = _rounded(number, factor)
+            if clamp and not low <= number <= high:  # 0.25 is 0.3 with one decimal
+                number = low if number < low else high
         return number, quality
 
     return convert
@@ -82,26 +85,26 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
 def _without_noise(number: float) -> float:
     """Drop what binary arithmetic leaves behind: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
 
-    12 significant digits are more than any sensor has and fewer than the 15 a float holds.
+    14 significant digits hold milliseconds since 1970 and every meter's counter, and leave room for a few
+    roundings below them.
     """
-    return float("%.12g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
+    return float("%.14g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
 
 
 def _places(offset: float) -> int:
     """Return the decimals behind which a difference is noise: 273.16 - 273.15 is 0.01000000000005.
 
-    A result smaller than the offset is only as exact as the offset, of which 12 digits count.
+    A result smaller than the offset is only as exact as the offset, of which 14 digits count.
     """
-    return max(0, 11 - math.floor(math.log10(abs(offset)))) if offset else 0
+    return max(0, 13 - math.floor(math.log10(abs(offset)))) if offset else 0
 
 
 def _rounded(number: float, factor: int) -> float:
     """Round to decimals as a person would; whole numbers come out as such, 21 and not 21.0."""
+    if factor == 1:
+        return _within_64_bits(round_half_away(number))
     scaled = number * factor
-    if scaled - scaled != 0:  # too large to have decimals
-        return number
-    whole = round_half_away(scaled)
-    return _within_64_bits(whole) if factor == 1 else whole / factor
+    return round_half_away(scaled) / factor if -_EXACT_TO < scaled < _EXACT_TO else number
 
 
 def _anything(value: Scalar) -> Scalar:
@@ -145,6 +148,19 @@ def _within_64_bits(number: int) -> float:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
+
+
+def same_readings(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
+    """Yield each key of a map that means what an earlier one means but gives another value, and that one."""
+    first: dict[Scalar, str] = {}
+    for key, output in table.items():
+        lower = key.lower()
+        number = None if lower in _BOOLEANS else _number_in(key)
+        meaning: Scalar = lower if lower in _BOOLEANS else number
+        if meaning is not None:
+            same = first.setdefault(meaning, key)
+            if table[same] != output:
+                yield key, same
 
 
 def _mapped(table: Mapping[str, Scalar]) -> Callable[[Scalar], Scalar]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from gateway.errors import EncodingError
@@ -36,6 +37,8 @@ _CODES = {  # struct code and registers of each numeric type
 }
 PLAIN_TYPES = (*_CODES, "bit")
 """Every type but string(N)."""
+_EXACT_TO = 2.0**52  # integers beyond it have no room for a fraction in a float
+_MOST_NOISE = 0.1
 _EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
@@ -194,7 +197,10 @@ def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
         try:
             scaled = value * scale
             if scaled.__class__ is float:
-                scaled = round_half_away(scaled)
+                if value.__class__ is int and not -_EXACT_TO < scaled < _EXACT_TO:
+                    scaled = _exact_product(value, scale)
+                else:
+                    scaled = round_half_away(scaled)
         except (OverflowError, ValueError):  # infinity, NaN
             raise _does_not_fit(register, value) from None
         if lowest <= scaled <= highest:
@@ -204,6 +210,13 @@ def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
     return encode
 
 
+def _exact_product(value: float, scale: float) -> int:
+    """Multiply an integer by a decimal scale such as 0.1 without the digits that a float would drop."""
+    product = abs(value * Fraction(repr(scale)))
+    whole = int(product + Fraction(1, 2))
+    return whole if (value < 0) is (scale < 0) else -whole
+
+
 def round_half_away(number: float) -> int:
     """Round halves away from zero: 0.25 at scale 10 is 3, not 2 as with Python's round-half-to-even.
 
@@ -211,7 +224,8 @@ def round_half_away(number: float) -> int:
     out a few units of the last place below the half that was meant, so that much counts as a half.
     """
     whole = int(number)
-    if abs(number - whole) >= 0.5 - abs(number) * 4e-16:
+    rest = abs(number - whole)
+    if rest and rest >= 0.5 - min(abs(number) * 4e-16, _MOST_NOISE):
         return whole + 1 if number > 0 else whole - 1
     return whole
 

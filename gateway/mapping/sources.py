@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.decode import Document, Location, Problem, read_document
-from gateway.mapping.slots import Slots, read_slots
-from gateway.mapping.table import PARTS, Table
+from gateway.mapping.slots.lock_file import Slots, read_slots
+from gateway.mapping.table import PARTS, Table, may_be_null
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,21 +35,23 @@ class Sources:
 def read_sources(folder: Path) -> Sources:
     """Read every table of the folder and its registers.lock."""
     files, problems = _table_files(folder)
-    return Sources([read_document(file, Table, parts=PARTS) for file in files], read_slots(folder), problems)
+    tables = [read_document(file, Table, parts=PARTS, may_be_null=may_be_null) for file in files]
+    return Sources(tables, read_slots(folder), problems)
 
 
 def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
     """Return the tables, and what there is to say about the folder."""
     start = Location(str(folder), 1, 1)
     try:
-        entries = sorted(folder.iterdir())
+        # What editors and file servers leave beside a table, such as the lock .#a.yaml, is hidden.
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         return [], [Problem(start, "", f"cannot be read: {error.strerror}")]
     files = [file for file in entries if file.suffix == ".yaml"]
     problems = [
         Problem(Location(str(file), 1, 1), "", "would not be read: a point table's name ends in .yaml")
         for file in entries
-        if file.suffix == ".yml"
+        if file.suffix != ".yaml" and file.suffix.lower() in {".yml", ".yaml"}
     ]
     if not files:
         problems.append(Problem(start, "", "no point table in this folder: no file ends in .yaml"))

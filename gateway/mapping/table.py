@@ -8,160 +8,28 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, FieldError
+from gateway.config.decode import STRICT
 from gateway.config.rules import Period
 from gateway.config.salvage import ANY, Parts
-from gateway.mapping.paths import compile_path
-from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
-from gateway.mapping.tags import NOT_IN_LEVELS, check_pattern
-from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
-
-
-def _check_level(text: str) -> str:
-    """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
-    if not text or text != text.strip() or not text.isprintable():
-        raise ValueError("needs printable characters, without spaces around them")
-    if text[0] == "$" or any(character in text for character in NOT_IN_LEVELS):
-        raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
-    return text
-
-
-def _check_topic(text: str) -> str:
-    for level in text.split("/"):
-        if not level:
-            raise ValueError("has an empty level: no slash at either end, and no two in a row")
-        _check_level(level)
-    return text
-
-
-def _check_source(text: str) -> str:
-    if text.startswith(("$.", "$[")):
-        compile_path(text)
-    elif text.startswith("$") and text not in PSEUDO_SOURCES:
-        raise ValueError(f"unknown; known are a telemetry key, $.data.object…, {', '.join(PSEUDO_SOURCES)}")
-    return text
-
-
-def _check_type(text: str) -> str:
-    parse_type(text)
-    return text
-
-
-def _check_factor(number: float) -> float:
-    if number == 0:
-        raise ValueError("must not be 0, it would make every value 0")
-    return number
-
-
-def _check_range(limits: tuple[int | float, int | float]) -> tuple[int | float, int | float]:
-    if limits[0] >= limits[1]:
-        raise ValueError(f"is [lowest, highest], but {limits[0]} is not less than {limits[1]}")
-    return limits
-
-
-def _pattern(pattern: str, *words: str) -> WithJsonSchema:
-    """Let editors know the rule as far as a pattern can say it, and the words to complete."""
-    by_pattern = {"type": "string", "pattern": pattern}
-    return WithJsonSchema({"anyOf": [{"enum": words}, by_pattern]} if words else by_pattern)
-
-
-_LEVEL = r"(?![$\s])[^/+#]*[^/+#\s]"
-_MODICON = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "integer", "minimum": 1, "maximum": 465536},
-            {"type": "string", "pattern": "^[0134][0-9]{4,5}$"},
-        ]
-    }
+from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys, MqttDefaults, MqttKeys
+from gateway.mapping.table_types import (
+    Address,
+    Factor,
+    Level,
+    Number,
+    Plain,
+    Range,
+    Reserve,
+    SchemaName,
+    Source,
+    Stride,
+    Tag,
+    TagPattern,
+    Text,
 )
-_STRING_TYPE = r"^string\(([1-9][0-9]?|1[0-9]{2}|2[0-3][0-9]|24[0-6])\)$"
-
-
-def _check_reserve(registers: tuple[int, int]) -> tuple[int, int]:
-    if registers[0] > registers[1]:
-        raise ValueError(f"is [first, last], but {registers[0]} is more than {registers[1]}")
-    return registers
-
-
-Text = Annotated[str, Field(min_length=1)]
-Level = Annotated[str, AfterValidator(_check_level), _pattern(f"^{_LEVEL}$")]
-Topic = Annotated[str, AfterValidator(_check_topic), _pattern(f"^{_LEVEL}(/{_LEVEL})*$")]
-Source = Annotated[Text, AfterValidator(_check_source), _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
-Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *PLAIN_TYPES)]
-Number = int | float
-Factor = Annotated[
-    Number, AfterValidator(_check_factor), WithJsonSchema({"type": "number", "not": {"const": 0}})
-]
-Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
-Plain = bool | int | float | str | None
-Tag = bool | int | float | Text | Annotated[tuple[Text, ...], Field(min_length=1)]
-Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
-UnitId = Annotated[int, Field(ge=0, le=255)]
-Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
-Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
-_TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
-TagPattern = Annotated[
-    Text, AfterValidator(check_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ModbusDefaults:
-    """`defaults.modbus`: what register blocks need not repeat."""
-
-    to: Text | None = None
-    """The Modbus sink that the registers are on, by its name in gateway.yaml."""
-    unit: UnitId | None = None
-    """Modbus unit id; 1 if it is not written anywhere."""
-    table: RegisterTable | None = None
-    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
-    order: ByteOrder | None = None
-    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ModbusKeys:
-    """One register block: `register` is a 0-based PDU address, `modicon` a number such as 30001."""
-
-    to: Text | None = None
-    """The Modbus sink that the register is on, by its name in gateway.yaml."""
-    unit: UnitId | None = None
-    """Modbus unit id."""
-    table: RegisterTable | None = None
-    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
-    register: Address | None = None
-    """0-based PDU address; in a template relative to the asset's `base`. Or write `modicon`."""
-    modicon: Annotated[int | str, _MODICON] | None = None
-    """Address as a BMS shows it, such as 31001, which also says the table. Or write `register`."""
-    type: Type | None = None
-    """How the value stands in the register; bit for coils, discrete inputs and single bits."""
-    order: ByteOrder | None = None
-    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
-    scale: Factor | None = None
-    """The register holds the value times this: 10 shows 21.5 as 215."""
-    bit: Annotated[int, Field(ge=0, le=HIGHEST_BIT)] | None = None
-    """Position of the bit in the register, 0 is the lowest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class MqttDefaults:
-    """`defaults.mqtt`: which MQTT sinks points go to."""
-
-    to: tuple[Text, ...]
-    """The MQTT sinks that the points go to, by their names in gateway.yaml."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class MqttKeys:
-    """`mqtt` of a point: the sinks, and a whole topic in place of `<prefix>/<site>/<tag>/<point>`."""
-
-    to: tuple[Text, ...] | None = None
-    """The MQTT sinks that the point goes to, by their names in gateway.yaml; all if not written."""
-    topic: Topic | None = None
-    """A whole topic in place of <prefix>/<site>/<tag>/<point>."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -355,20 +223,11 @@ class CaseEntry:
     """Points as <tag>/<point>, each with its value, or with value and quality."""
 
 
-_SCHEMA = "gateway.points/1"
-
-
-def _check_schema(text: str) -> str:
-    if text != _SCHEMA:
-        raise FieldError(f"this version reads {_SCHEMA}", value=text)
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Table:
     """One file."""
 
-    schema: Annotated[str, AfterValidator(_check_schema), WithJsonSchema({"const": _SCHEMA})]
+    schema: SchemaName
     """The version of this language."""
     site: Level
     """The building; part of every topic of this file."""
@@ -398,3 +257,8 @@ PARTS = Parts(
     essential=("schema", "defaults"),
 )
 """What can be left out of a table that has problems, so that the rest of it is checked all the same."""
+
+
+def may_be_null(path: tuple[str | int, ...]) -> bool:
+    """Say whether null is a value at a path of a table: what a map gives, what a case sends and expects."""
+    return path[0] == "cases" or path[-2:] == ("on_stale", "value") or path[-2:-1] == ("map",)

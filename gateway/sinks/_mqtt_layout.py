@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from gateway.model import Point
     from gateway.sinks._mqtt_connection import Rejection
 
+_META = "/$meta"
 _AT_ONCE = 50  # topics announced before live values have their turn
 
 _log = structlog.get_logger()
 
+_origin = attrgetter("asset", "source")
 _described = attrgetter("asset", "tag", "point", "description", "unit_of_measure", "tags")
-_meaning = attrgetter("asset", "source", "unit_of_measure", "conversion", "on_stale", "cov")
+_meaning = attrgetter("asset", "source", "unit_of_measure", "conversion", "on_stale", "stale_after_ms", "cov")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What lies between two layouts. `topics` are those that are gone, are new or have another `$meta`.
+    """What lies between two layouts. `topics` are those that are gone, are new or mean something else.
 
     `kept` are outlets that mean the same as before, and so go on with the deadband of their predecessor.
     """
@@ -69,7 +71,9 @@ class Change:
         kept = []
         for topic, outlet in new.by_topic.items():
             before = old.by_topic.get(topic)
-            if before is None or _described(before.point) != _described(outlet.point):
+            if before is None or any(
+                part(before.point) != part(outlet.point) for part in (_described, _origin)
+            ):
                 topics.append(topic)
             if (
                 outlet.point.cov is not None
@@ -81,14 +85,17 @@ class Change:
 
 
 class Announcer:
-    """Says beside the values what the points are (`$meta`), and clears the topics of points that are gone.
+    """Says beside the values what the points are (`$meta`), and clears topics of points that are gone.
 
-    Both are retained. What could not be said because the broker was away is said at the next connection.
+    A point without a value has its topic cleared, too: what stands there was measured by another device.
+    All of it is retained by the broker. What could not be said because that was away is said at the next
+    connection.
     """
 
-    def __init__(self, *, sink: str) -> None:
-        """Have nothing to say yet."""
+    def __init__(self, *, sink: str, retained: dict[str, bool]) -> None:
+        """`retained`: topics that the broker may hold something of, and whether that may be a value."""
         self._sink = sink
+        self._retained = retained
         self._topics: dict[str, None] = {}  # those of which the broker must be told, in order
         self._news = asyncio.Event()
 
@@ -102,8 +109,9 @@ class Announcer:
         publish: Callable[[Iterable[Message]], Awaitable[list[Rejection]]],
         *,
         layout: Callable[[], Layout],
+        has_value: Callable[[Point], bool],
     ) -> None:
-        """Announce whatever is noted, by the layout in force, until the connection is lost."""
+        """Announce whatever is noted, by layout and values in force then, until the connection is lost."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -111,27 +119,52 @@ class Announcer:
                 topics = list(islice(self._topics, _AT_ONCE))
                 for topic in topics:
                     del self._topics[topic]
+                cleared: dict[str, bool] = {}
                 try:
-                    rejections = await publish(_announcements(topics, layout))
+                    rejections = await publish(self._messages(topics, cleared, layout, has_value))
                 except BaseException as error:
                     self.note(topics)
                     if isinstance(error, TransientError):
                         return
                     raise
                 self._tell(rejections)
+                for rejection in rejections:
+                    cleared.pop(rejection.message.topic.removesuffix(_META), None)
+                self._take_down(cleared)
+
+    def _messages(
+        self,
+        topics: Iterable[str],
+        cleared: dict[str, bool],
+        layout: Callable[[], Layout],
+        has_value: Callable[[Point], bool],
+    ) -> Iterator[Message]:
+        """Make the messages one by one, by what is in force when each is sent.
+
+        Add to `cleared` which topics lose their value, and whether what describes it stays.
+        """
+        for topic in topics:
+            outlet = layout().by_topic.get(topic)
+            if (outlet is None or not has_value(outlet.point)) and self._retained.get(topic):
+                cleared[topic] = outlet is not None
+                yield Message(topic, b"", retain=True)
+            if outlet is not None:
+                if topic not in self._retained:
+                    self._retained[topic] = False
+                yield Message(topic + _META, outlet.meta(), retain=True)
+            elif topic in self._retained:
+                cleared[topic] = False
+                yield Message(topic + _META, b"", retain=True)
+
+    def _take_down(self, cleared: dict[str, bool]) -> None:
+        """Remember what the broker has cleared."""
+        for topic, is_described in cleared.items():
+            if is_described:
+                self._retained[topic] = False
+            else:
+                del self._retained[topic]
 
     def _tell(self, rejections: list[Rejection]) -> None:
         if rejections:
             topic, reason = rejections[0].message.topic, rejections[0].reason
             _log.warning("sink.refused", sink=self._sink, topics=len(rejections), first=topic, reason=reason)
-
-
-def _announcements(topics: Iterable[str], layout: Callable[[], Layout]) -> Iterator[Message]:
-    """Make the messages one by one, by the layout that is in force when each is sent."""
-    for topic in topics:
-        outlet = layout().by_topic.get(topic)
-        if outlet is not None:
-            yield Message(f"{topic}/$meta", outlet.meta(), retain=True)
-        else:
-            yield Message(topic, b"", retain=True)
-            yield Message(f"{topic}/$meta", b"", retain=True)

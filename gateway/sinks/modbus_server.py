@@ -79,6 +79,7 @@ class ModbusServerSink:
         points: PointSource,
         latest: LatestValues,
         status: SinkStatus,
+        retained: dict[str, bool] | None = None,  # noqa: ARG002 - registers do not outlive the server
     ) -> None:
         self.port = config.listen.port
         self._name = name

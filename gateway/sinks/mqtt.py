@@ -53,9 +53,13 @@ class MqttSink:
         points: PointSource,
         latest: LatestValues,
         status: SinkStatus,
+        retained: dict[str, bool] | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """Prepare the topics. `gateway` is this gateway's name, `clock` gives Unix milliseconds."""
+        """Prepare the topics. `gateway` is this gateway's name, `clock` gives Unix milliseconds.
+
+        `retained`: what a former run has left on the broker, see `Announcer`.
+        """
         self._name = name
         self._config = config
         self._gateway = gateway
@@ -64,7 +68,8 @@ class MqttSink:
         self._clock = clock
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
         self._layout = self._lay_out(points)
-        self._announcer = Announcer(sink=name)
+        self._retained = {} if retained is None else retained
+        self._announcer = Announcer(sink=name, retained=self._retained)
         self._connection: Connection | None = None  # None until all retained state is published again
         self._up = asyncio.Event()
         self._away = "not connected yet"  # why it is, in words
@@ -150,6 +155,8 @@ class MqttSink:
             return outlet.history(update) if self._config.history and is_measured else None
         if outlet.within_deadband(update):
             return None
+        if not self._retained.get(outlet.topic):
+            self._retained[outlet.topic] = True
         message = outlet.live(update, now_ms=self._clock())
         outlet.published = update
         return message
@@ -161,7 +168,7 @@ class MqttSink:
         for message, code, reason in rejections:
             if message.update is None:
                 continue
-            outlet = self._layout.outlets.get(message.update.point)
+            outlet = self._layout.by_topic.get(message.topic)  # perhaps by another table meanwhile
             if outlet is not None:
                 outlet.published = None  # or its repetition would fall into the deadband
             words = f"the broker refuses {message.topic}: {reason}"
@@ -209,10 +216,15 @@ class MqttSink:
             async with self._publishing:
                 return await connection.publish(messages)
 
-        self._announcer.note(self._layout.by_topic)
+        self._announcer.note((*self._layout.by_topic, *self._retained))
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(
-                self._announcer.run(publish, layout=lambda: self._layout), name=f"mqtt meta {self._name}"
+                self._announcer.run(
+                    publish,
+                    layout=lambda: self._layout,
+                    has_value=lambda point: self._latest.latest(point) is not None,
+                ),
+                name=f"mqtt meta {self._name}",
             )
             reason = await connection.ended()
             announcing.cancel()

@@ -20,10 +20,10 @@ import structlog
 from aiohttp import web
 
 from gateway.errors import CommandError, GatewayError, JournalError
-from gateway.mapping.forcing import LONGEST_FORCE_S, forced_value
-from gateway.mapping.listing import list_points
-from gateway.mapping.places import unknown
+from gateway.mapping.live.forcing import LONGEST_FORCE_S, forced_value
 from gateway.mapping.plan import PointMap
+from gateway.mapping.sheets.listing import list_points
+from gateway.mapping.wording import unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping

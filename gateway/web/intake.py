@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
+_ABOUT_ASSETS = "asset."  # asset.created, asset.deleted, and whatever else may be told of them
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
 
@@ -116,9 +117,11 @@ class Intake:
         clock_ms: Callable[[], int],
         trusted_proxies: Sequence[Network] | None = None,
         body_within_s: float = 20.0,
+        on_assets_changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Take everything that is decided at load time; nothing is looked up per request.
 
+        `on_assets_changed` is called when an event says that assets came, went or were edited.
         Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
         """
         self._path = path
@@ -131,6 +134,7 @@ class Intake:
         self._stopping = False
         self._trusted_proxies = trusted_proxies
         self._body_within_s = body_within_s
+        self._on_assets_changed = on_assets_changed
         self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
 
     def server(self) -> web.Server:
@@ -214,6 +218,8 @@ class Intake:
         elif event.type not in JOURNALED:
             known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
             status.ignored_types[event.type if known else "other"] += 1
+            if event.type.startswith(_ABOUT_ASSETS):
+                self._on_assets_changed()
         elif self._stopping:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:

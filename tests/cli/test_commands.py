@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY
+from support.processes import run_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `gateway` in the repository's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
-
 def test_shipped_settings_and_tables_are_fine() -> None:
     """`check` and `test` pass on what is shipped, from a fresh clone."""
-    checked = gateway("check")
+    checked = run_gateway("check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith("ok: ")
-    tested = gateway("test")
+    tested = run_gateway("test")
     assert (tested.returncode, tested.stderr) == (0, "")
     assert "failures: 0" in tested.stdout
 
 
 def test_missing_secret_is_told_with_its_place() -> None:
     """`run` without the secret's variable names variable and place, and ends at once."""
-    done = gateway("run", INFODECK_SIGNING_SECRET="", INFODECK_API_KEY="x")
+    done = run_gateway("run", INFODECK_SIGNING_SECRET="", INFODECK_API_KEY="x")
     assert done.returncode == 1
     assert "config/gateway.yaml:" in done.stderr
     assert "INFODECK_SIGNING_SECRET" in done.stderr
@@ -49,7 +36,7 @@ def test_missing_secret_is_told_with_its_place() -> None:
 @pytest.mark.parametrize("command", ["run", "check", "test", "points"])
 def test_missing_file_is_told_plainly(command: str, tmp_path: Path) -> None:
     """A file that is not there is one message, not a traceback."""
-    done = gateway(command, "-c", str(tmp_path / "none.yaml"))
+    done = run_gateway(command, "-c", str(tmp_path / "none.yaml"))
     assert done.returncode == 1
     assert "none.yaml" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
@@ -67,7 +54,7 @@ def test_broken_settings_and_tables_are_reported_together(tmp_path: Path) -> Non
         'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"}}\n'
         "mappings: mappings\n"
     )
-    done = gateway("check", "-c", str(settings))
+    done = run_gateway("check", "-c", str(settings))
     assert done.returncode == 1
     for place in ("gateway.yaml:2:", "a.yaml:3:", "b.yaml:1:"):
         assert place in done.stderr
@@ -76,14 +63,14 @@ def test_broken_settings_and_tables_are_reported_together(tmp_path: Path) -> Non
 
 def test_reading_without_value_is_explained() -> None:
     """`send` says what a reading looks like."""
-    done = gateway("send", "--asset", "ast-1", "temperature")
+    done = run_gateway("send", "--asset", "ast-1", "temperature")
     assert done.returncode == 2
     assert "key=value" in done.stderr
 
 
 def test_send_without_a_gateway_says_so() -> None:
     """`send` with nobody listening tells what it tried."""
-    done = gateway("send", "--asset", "ast-1", "a=1", INFODECK_SIGNING_SECRET="x", INFODECK_API_KEY="y")
+    done = run_gateway("send", "--asset", "ast-1", "a=1", INFODECK_SIGNING_SECRET="x", INFODECK_API_KEY="y")
     assert done.returncode == 1
     assert "is the gateway running?" in done.stderr
     assert "Traceback" not in done.stderr
@@ -102,8 +89,23 @@ def test_output_can_be_cut_short() -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_output_that_was_cut_short_is_no_success(tmp_path: Path) -> None:
+    """`gateway check 2>&1 | head -1` of a broken table does not end with 0."""
+    points = "".join(f"  - {{tag: A, point: P{index}, asset: a, form: t}}\n" for index in range(3000))
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings/a.yaml").write_text(f"schema: gateway.points/1\nsite: hq\npoints:\n{points}")
+    settings = (REPOSITORY / "config/gateway.yaml").read_text()
+    (tmp_path / "gateway.yaml").write_text(settings.replace("mappings: ../mappings", "mappings: mappings"))
+    command = f"'{sys.executable}' -m gateway check -c {tmp_path}/gateway.yaml 2>&1 | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 141
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_demo_refuses_a_bad_duration() -> None:
     """`demo --for` explains how a duration is written."""
-    done = gateway("demo", "--for", "soon")
+    done = run_gateway("demo", "--for", "soon")
     assert done.returncode == 1
     assert "90s, 15m or 2h" in done.stderr

@@ -97,6 +97,7 @@ def test_broken_tables_are_told_with_their_places(edited: Path) -> None:
     done = gateway("diff", "mappings", edited)
     assert done.returncode == 2
     assert "hq-iaq.yaml:3:" in done.stderr
+    assert f"1 problem in config/gateway.yaml and the point tables of {edited}" in done.stderr
 
 
 def test_help_tells_the_exit_codes() -> None:

@@ -64,7 +64,7 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
             event(organizationId="o-else"),
             "An event of another organization, o-else; this gateway's is",
         ),
-        (event(type="booking.created"), "No telemetry: a booking.created is answered with 200"),
+        (event(type="booking.created"), "No telemetry: booking.created is answered with 200"),
         (
             event(type="asset.status.changed", data={"object": {"id": ROOM, "status": "Offline"}}),
             f"It says that {ROOM} is not connected: its points are offline until a newer reading",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.daemon import REPOSITORY
+from support.processes import run_gateway
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 SETTINGS = """\
@@ -26,15 +24,7 @@ SHEET = "tag,point,asset,from,type,address\nA,B,ast-1,t,int16,4\n"
 
 def gateway(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `gateway` in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_gateway(*arguments, folder=folder)
 
 
 @pytest.fixture

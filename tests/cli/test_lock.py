@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from support.daemon import REPOSITORY
 from support.journal_parts import START_MS, sqlite_journal
+from support.processes import run_gateway
 
 from gateway.model import AssetSnapshot, KnownAsset, Notes
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 TABLE = """schema: gateway.points/1
@@ -50,15 +48,7 @@ def config(tmp_path: Path) -> Path:
 
 def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command with these settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", command, "-c", str(config), *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run_gateway(command, "-c", config, *arguments)
 
 
 async def remember(folder: Path, *assets: KnownAsset) -> None:

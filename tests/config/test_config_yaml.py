@@ -77,6 +77,16 @@ def test_aliases_repeat_a_value() -> None:
         ("a: !!python/object:os.system x\n", "1:4: a: tags are not supported; put quotes"),
         ("a: !x [1]\n", "1:4: a: tags are not supported"),
         ("a: !u!x 1\n", "not valid YAML: tags are not supported"),
+        (
+            "a: {from: $.data.object.x[0].y}\n",
+            "1:26: not valid YAML: put quotes around text with [, ], { or } inside braces or brackets",
+        ),
+        ("a: [x{1}]\n", "1:6: not valid YAML: put quotes around text with [, ], { or } inside"),
+        (
+            "a: {b: 1\nc: {d: 2}\n",
+            "2:2: not valid YAML: `,` or the closing } is missing here, for the { at line 1, column 4",
+        ),
+        ("a:\n  - [1, 2\n  - 3\n", "not valid YAML: `,` or the closing ] is missing here, for the ["),
         ("{{ name }}: 1\n", "1:1: a key must be a word"),
         ("? [a]\n: 1\n", "1:3: a key must be a word"),
         ("a: &a x\n*a : 1\n", "2:1: an alias cannot be a key"),
@@ -92,7 +102,7 @@ def test_aliases_repeat_a_value() -> None:
         ("a:\n\t- b\n", "2:1: not valid YAML: a tab cannot indent; use spaces"),
         ("a: b: c\n", "1:5: not valid YAML: a second `: ` on this line"),
         ("a: @x\n", "1:4: not valid YAML: put quotes around text that starts with @"),
-        ("a: [1\n", "not valid YAML: while parsing"),
+        ("a: [1\n", "2:1: not valid YAML: `,` or the closing ] is missing here"),
         ('a: "\\ud800"\n', "1:"),
         ("a: b\nc: \x07\n", "2:4: the character U+0007 is not allowed in YAML"),
     ],
@@ -101,6 +111,28 @@ def test_refused(text: str, problem: str) -> None:
     """What YAML allows but nobody means, and what is no YAML, is refused at its place, in one message."""
     (found,) = problems_of(text)
     assert problem in found
+
+
+CONFLICT = """\
+assets:
+  - {id: a}
+<<<<<<< HEAD
+  - {id: b}
+=======
+  - {id: c}
+>>>>>>> wing-b
+"""
+
+
+def test_an_unfinished_merge_is_called_that() -> None:
+    """What git leaves in a file after a conflict is named, at its first line."""
+    expected = (
+        "file.yaml:3:1: not valid YAML: a conflict of a git merge is left here; keep what is right of it, and"
+        " remove the lines <<<<<<<, ======= and >>>>>>>"
+    )
+    assert problems_of(CONFLICT) == [expected]
+    assert problems_of(CONFLICT.replace("\n", "\r\n")) == [expected]
+    assert problems_of("a: |\n  <<<<<<< HEAD\nb: 1\n") == []
 
 
 def test_problems_do_not_hide_each_other() -> None:

@@ -70,6 +70,14 @@ def test_example_shows_every_setting() -> None:
         assert f"{field.name}:" in text, field.name
 
 
+@pytest.mark.parametrize("key", ["tls", "path", "trusted_proxies"])
+def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str) -> None:
+    """`tls:` with everything below it commented out is no wish for plain HTTP."""
+    text = LEAST.replace("intake: {", f"intake: {{{key}: , ")
+    (complaint,) = complaints_of(tmp_path, text)
+    assert f"intake.{key}: " in complaint
+
+
 def test_defaults(tmp_path: Path) -> None:
     """An organization and a signing secret are enough."""
     settings = settings_of(tmp_path, LEAST)
@@ -125,11 +133,11 @@ def test_broken_file() -> None:
     document = load_settings(BROKEN / "gateway.yaml")
     told = (BROKEN / "problems.txt").read_text()
     assert "".join(f"{line}\n" for line in complaints(document)) == told
-    assert len(document.problems) == 30
+    assert len(document.problems) == 29
     assert "hunter2" not in told
     with pytest.raises(ConfigError) as refused:
         resolve_secrets(document)
-    assert len(refused.value.problems) == 30
+    assert len(refused.value.problems) == 29
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,17 @@ async def test_flush_returns_however_little_there_is_to_do(open_journal: Open) -
         await journal.flush()
 
 
+async def test_what_a_sink_has_left_with_its_receiver_is_kept(open_journal: Open) -> None:
+    """By sink and topic, with the last that was said of each; what was taken away is forgotten."""
+    async with open_journal() as journal:
+        assert journal.retained("bms") == {}
+        journal.note(Notes(retained={("bms", "t/A"): False, ("bms", "t/B"): True, ("other", "t/A"): True}))
+        await journal.flush()
+        journal.note(Notes(retained={("bms", "t/A"): True, ("bms", "t/B"): None}))
+    async with open_journal() as journal:
+        assert journal.retained("bms") == {"t/A": True}
+
+
 async def test_leaving_keeps_what_was_appended_and_noted(open_journal: Open) -> None:
     """Nobody needs to flush or to wait before leaving, also with a commit under way."""
     async with asyncio.timeout(5):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables, table_of_points
 
 from gateway.errors import GatewayError
-from gateway.mapping.forcing import check_forcing, forced_value
+from gateway.mapping.live.forcing import check_forcing, forced_value
 from gateway.mapping.registers import decoder, encoder
 
 if TYPE_CHECKING:

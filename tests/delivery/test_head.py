@@ -159,7 +159,7 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
 
 
 OLDER_LAYOUT = """
-DROP TABLE kept; DROP TABLE forced; DROP TABLE online;
+DROP TABLE kept; DROP TABLE forced; DROP TABLE online; DROP TABLE retained;
 CREATE TABLE kept(
   point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
   time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
@@ -254,7 +254,7 @@ async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, p
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
         await rig.delivered()
-        reading = asyncio.create_task(rig.head.read(1))
+        reading = asyncio.create_task(rig.head.read(1, sink="bms"))
         await asyncio.sleep(0)
         rig.head.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
         assert await reading == Batch((), 1)
@@ -267,8 +267,8 @@ async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path,
         behind = Head(
             journal=rig.journal, points=points, image=rig.image, status=rig.mapping, clock_ms=rig.clock
         )
-        assert await behind.read(0) == Batch((), 0)
-        assert (await rig.head.read(0)).through == 1
+        assert await behind.read(0, sink="bms") == Batch((), 0)
+        assert (await rig.head.read(0, sink="bms")).through == 1
 
 
 async def test_time_alone_reaches_the_sinks(file: Path, points: PointMap) -> None:

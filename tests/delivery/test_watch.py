@@ -7,6 +7,7 @@ import shutil
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +15,7 @@ import pytest
 from gateway.delivery.watch import watch_tables
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
 
 @dataclass
@@ -97,6 +97,23 @@ def mounted(folder: Path) -> None:
     (folder / "..data").symlink_to("elsewhere")
 
 
+def to_itself(path: Path) -> None:
+    """Make a link that leads nowhere."""
+    path.symlink_to(path.name)
+
+
+def replaced(folder: Path, by: Callable[[Path], None]) -> None:
+    """Put something else in the folder's place."""
+    folder.rename(folder.with_name("aside"))
+    by(folder)
+
+
+def restored(folder: Path) -> None:
+    """Put the folder back."""
+    folder.unlink()
+    folder.with_name("aside").rename(folder)
+
+
 async def test_a_change_of_a_table_is_noticed(folder: Path) -> None:
     """However it is made, and once for all that belongs together."""
     async with watching(folder) as calls:
@@ -119,12 +136,54 @@ async def test_a_checkout_of_many_tables_is_one_change(folder: Path) -> None:
         assert calls.count <= 4
 
 
+async def test_a_file_that_is_being_written_is_not_read_yet(folder: Path) -> None:
+    """However slowly it grows, it changes once: when nothing is added any more."""
+    async with watching(folder) as calls:
+        with (folder / "a.yaml").open("w") as file:
+            for _ in range(15):
+                file.write("one more line\n")
+                file.flush()
+                await asyncio.sleep(0.1)
+                assert calls.count == 1
+        await calls.until(2)
+    assert calls.count == 2
+
+
+async def test_what_a_link_leads_to_is_watched(folder: Path) -> None:
+    """A table that is edited where it really is, and a folder that is swapped by its link."""
+    (folder / "a.yaml").rename(folder.parent / "elsewhere")
+    (folder / "a.yaml").symlink_to(folder.parent / "elsewhere")
+    link = folder.with_name("link")
+    link.symlink_to(folder.name)
+    async with watching(link) as calls:
+        (folder.parent / "elsewhere").write_text("two")
+        await calls.until(2)
+        shutil.copytree(folder, folder.with_name("next"), symlinks=True)
+        swapped = folder.with_name("swapped")
+        swapped.symlink_to("next")
+        swapped.rename(link)
+        await calls.until(3)
+
+
+async def test_a_folder_that_is_none_for_a_moment_is_watched_again(folder: Path) -> None:
+    """Neither a file in its place nor a link to itself ends the watch."""
+    async with watching(folder) as calls:
+        for wrong in (Path.touch, to_itself):
+            before = calls.count
+            replaced(folder, wrong)
+            await calls.until(before + 1)
+            restored(folder)
+            await calls.until(before + 2)
+        in_place(folder)
+        await calls.until(before + 3)
+
+
 async def test_files_that_are_no_tables_are_passed_over(folder: Path) -> None:
     """What editors and people leave beside the tables reloads nothing."""
     async with watching(folder) as calls:
         for name in (".hidden.yaml", "a.yaml~", ".a.yaml.swp", "4913", "notes.txt", "a.yaml.bak"):
             (folder / name).write_text("two")
-        await asyncio.sleep(0.5)  # longer than the watch waits for whoever is still writing
+        await asyncio.sleep(1.0)  # longer than the watch waits for whoever is still writing
         assert calls.count == 1
         in_place(folder)
         await calls.until(2)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from support.daemon import REPOSITORY, Daemon
 from support.mosquitto import Mosquitto
+from support.processes import run_script
 
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PAGE = (REPOSITORY / "docs/point-tables.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
@@ -101,26 +99,6 @@ def test_every_key_is_explained() -> None:
     assert {key for _, key in all_keys() if not re.search(rf"\b{key}\b", code)} == set()
 
 
-def environment() -> dict[str, str]:
-    """Return the environment with this Python's `gateway` on the PATH."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-
-
-def bash(script: str, folder: Path) -> str:
-    """Run a block as it stands; return what it prints."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Run all commands of the page, in order, in a copy of the shipped files; return what they print."""
@@ -132,7 +110,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
         if name and kind == "json":
             (folder / name).write_text(text, encoding="utf-8")
         if kind == "sh":
-            out += bash(text, folder)
+            out += run_script(text, folder=folder)
     return out
 
 
@@ -150,7 +128,7 @@ def test_spreadsheet_imports(tmp_path: Path) -> None:
     """The sheet that the page shows becomes a table of three points."""
     (sheet,) = [text for kind, _, text in BLOCKS if kind == "csv"]
     (tmp_path / "own.csv").write_text(sheet, encoding="utf-8")
-    bash("gateway import own.csv --site hq-tower -o own.yaml", tmp_path)
+    run_script("gateway import own.csv --site hq-tower -o own.yaml", folder=tmp_path)
     tables = load_point_map(tmp_path, SINKS)
     assert tables.problems == []
     assert tables.point_map is not None
@@ -167,7 +145,7 @@ async def test_forcing_as_shown(tmp_path: Path) -> None:
         daemon.start()
         try:
             forced, listed, released = (
-                bash(command.replace("config/gateway.yaml", str(daemon.config)), tmp_path)
+                run_script(command.replace("config/gateway.yaml", str(daemon.config)), folder=tmp_path)
                 for command in commands
             )
         finally:

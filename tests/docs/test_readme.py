@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY
+from support.processes import run_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +25,7 @@ SET_UP, SEND, USE = BLOCKS
 def paste(script: str) -> str:
     """Run a block in bash, in the repository; return what it prints. `.venv/bin` is this Python's folder."""
     script = script.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_script(script)
 
 
 @pytest.fixture(scope="module")

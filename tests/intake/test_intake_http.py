@@ -260,6 +260,15 @@ async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
     assert (len(intake.status.ignored_types), intake.status.ignored_types["other"]) == (101, 5)
 
 
+async def test_what_is_said_of_assets_is_passed_on(tmp_path: Path) -> None:
+    """Events that tell of assets coming, going or being edited have the API asked soon; others have not."""
+    told: list[str] = []
+    async with running_intake(tmp_path, on_assets_changed=lambda: told.append("now")) as intake:
+        for kind in ("asset.created", "asset.deleted", "workorder.created", "asset.status.changed"):
+            assert (await intake.ask(request(event(type=kind, id=kind)))).code == 200
+    assert len(told) == 2
+
+
 async def test_what_is_said_of_a_connection_is_durable(intake: RunningIntake) -> None:
     """A status event is journaled once like telemetry, whatever is in it."""
     bodies = [

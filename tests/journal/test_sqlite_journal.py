@@ -15,6 +15,7 @@ from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_jo
 
 from gateway.errors import GatewayError
 from gateway.journal.layout import SCHEMA_VERSION
+from gateway.model import KeptValue, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -165,6 +166,18 @@ async def test_a_second_gateway_on_the_same_journal_is_refused(tmp_path: Path) -
         await journal.append(make_event(0))
     async with sqlite_journal(tmp_path) as journal:
         assert ids(await read_all(journal)) == ["evt_0"]
+
+
+async def test_a_file_of_layout_3_is_taken_over_with_its_values(tmp_path: Path) -> None:
+    """It only lacks what sinks have left with their receivers."""
+    kept = KeptValue("R/T", "a", "t", 21, 21, 1, 0, None)
+    async with sqlite_journal(tmp_path) as journal:
+        journal.note(Notes(kept={"R/T": kept}, kept_through=1))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database:
+        database.executescript("DROP TABLE retained; PRAGMA user_version=3;")
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.kept()[0] == [kept]
+        assert journal.retained("bms") == {}
 
 
 async def test_a_newer_layout_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -168,3 +168,31 @@ def test_the_shipped_settings_and_examples_go_together(capsys: pytest.CaptureFix
     assert run_command(test_command, "-c", config) == 0
     assert run_command(points_command, "-c", config) == 0
     assert "AHU-1/KWH" in capsys.readouterr().out
+
+
+def test_a_good_value_that_its_register_cannot_hold_fails(tmp_path: Path) -> None:
+    """The BMS would see no value and the operator a dead letter: that is not what the author expects."""
+    table = f"""{HEAD}points:
+  - {{tag: X, point: T, asset: a, from: t, modbus: {{register: 0, type: uint16, scale: 10}}}}
+  - tag: X
+    point: S
+    asset: a
+    from: s
+    modbus: [{{register: 1, type: string(8)}}, {{register: 9, type: string(4)}}]
+cases:
+  - given: {{asset: a, telemetry: {{t: -5, s: abcde}}}}
+    expect: {{X/T: -5, X/S: abcde}}
+  - given: {{asset: a, telemetry: {{t: 5, s: abcd}}}}
+    expect: {{X/T: 5, X/S: abcd}}
+"""
+    failures = run_cases(load_good_tables(tmp_path, table))
+    assert [failure.replace(f"{tmp_path}/", "") for failure in failures] == [
+        (
+            "a.yaml:13:19: cases[0].expect.X/T: -5 is right, but input register 0 of unit 1 on regs"
+            " cannot show it: -5 at scale 10 is beyond uint16, 0 to 65534 (65535 means: no value)"
+        ),
+        (
+            'a.yaml:13:28: cases[0].expect.X/S: "abcde" is right, but input register 9-10 of unit 1 on regs'
+            " cannot show it: 'abcde' has 5 characters, the register holds 4"
+        ),
+    ]

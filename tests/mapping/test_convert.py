@@ -53,6 +53,7 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floa
         (Conversion(take=Take.NUMBER, decimals=2), 1e300, 1e300),
         (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), 99.5, 50),
         (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), -3, 0),
+        (Conversion(take=Take.NUMBER, range=(0, 0.25), clamp=True, decimals=1), 0.25, 0.25),
         (Conversion(take=Take.NUMBER, range=(0, 50)), 50, 50),
         (Conversion(take=Take.NUMBER, gain=10, range=(0, 50)), 5, 50),
     ],
@@ -89,6 +90,22 @@ def test_outside_the_range_the_value_is_kept_and_bad() -> None:
 def test_arithmetic_beyond_floats_is_bad() -> None:
     """A product too large for a float is no value, not infinity."""
     assert compile_conversion(Conversion(take=Take.NUMBER, gain=1e10))(1e300) == (None, BAD)
+
+
+@given(whole=st.integers(-(2**53), 2**53), decimals=st.integers(0, 9))
+def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> None:
+    """A number without a fraction is not moved by rounding, however large: 1250000.0 to 9 decimals."""
+    value, _ = compile_conversion(Conversion(take=Take.NUMBER, decimals=decimals))(float(whole))
+    assert value == whole
+
+
+@pytest.mark.parametrize(
+    ("gain", "value", "expected"),
+    [(0.001, 1_795_507_200_123, 1_795_507_200.123), (0.001, 12_345_678_901_234, 12_345_678_901.234)],
+)
+def test_gain_keeps_the_digits_of_counters_and_clocks(gain: float, value: int, expected: float) -> None:
+    """Milliseconds since 1970 in seconds, a large Wh counter in kWh: no digit that was sent is lost."""
+    assert compile_conversion(Conversion(take=Take.NUMBER, gain=gain))(value) == (expected, GOOD)
 
 
 def test_no_decimals_give_a_whole_number() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.point_tables import load_good_tables
 
-from gateway.mapping.difference import compare, describe_the_same
+from gateway.mapping.live.difference import compare, describe_the_same
 from gateway.model import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:

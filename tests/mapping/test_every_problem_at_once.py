@@ -63,6 +63,14 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
     [
         ("id: one,", "id: one, auto: yes,", "assets[0].auto: unknown key"),
         ("id: two,", "id: 2,", "assets[1].id: text is expected"),
+        ("id: two,", "idd: two,", "assets[1].idd: unknown key, did you mean `id`?"),
+        ("use: t, base: 10", "uses: t, base: 10", "assets[1].uses: unknown key, did you mean `use`?"),
+        (
+            "{asset: one, telem",
+            "{aset: one, telem",
+            "cases[1].given.aset: unknown key, did you mean `asset`?",
+        ),
+        ("site: hq", "sit: hq", "sit: unknown key, did you mean `site`?"),
         ("{gain: 2}", "{gian: 2}", "assets[1].points.A.gian: unknown key, did you mean `gain`?"),
         ("{from: a, ", "{form: a, ", "templates.t.points.A.form: unknown key, did you mean `from`?"),
         ("  t:\n", "  t:\n    strid: 4\n", "templates.t.strid: unknown key, did you mean `stride`?"),
@@ -78,7 +86,14 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
         ("points/1", "points/2", "schema: this version reads gateway.points/1"),
         ("from: c, ", "from: c, decimals: x, ", "points[0].decimals: a whole number is expected"),
         ("expect: {Y/P: 1}", "expect: {}", "cases[1].expect: needs 1 or more entries"),
+        ("base: 10, ", "base: , ", "assets[1].base: is empty: write a value, or leave the key out (null)"),
+        ("{gain: 2}", "{range: null}", "assets[1].points.A.range: is empty"),
+        ("from: c, ", "from: c, stale_after: ~, ", "points[0].stale_after: is empty"),
+        ("register: 20, ", "register: 20, unit: , ", "points[0].modbus.unit: is empty"),
+        ("table: input", "table: input, order: ", "defaults.modbus.order: is empty"),
+        ("  t:\n", "  t:\n    match: {model: }\n", "templates.t.match.model: is empty"),
         ("base: 10, ", "base: 10, base: 11, ", "assets[1].base: this key is given twice"),
+        ("points:\n  -", "cases: []\npoints:\n  -", "cases: this key is given twice"),
     ],
 )
 def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, problem: str) -> None:
@@ -87,6 +102,26 @@ def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, pr
     _, problems = load_tables(tmp_path, TABLE.replace(written, wrong))
     assert len(problems) == 1, problems
     assert problem in problems[0]
+
+
+def test_nothing_is_a_value_where_it_means_no_value(tmp_path: Path) -> None:
+    """What a map gives, what stands for a stale value, what a case sends and expects may be null."""
+    table = TABLE.replace("from: c, ", "from: c, map: {x: null}, on_stale: {value: null}, ").replace(
+        "telemetry: {c: 1}}, expect: {Y/P: 1}",
+        "telemetry: {c: null}}, expect: {Y/P: {value: null, quality: bad}}",
+    )
+    _, problems = load_tables(tmp_path, table.replace("expect: {X2/A: 2}", "expect: {X2/A: null}"))
+    assert problems == []
+
+
+@pytest.mark.parametrize("section", ["templates", "assets", "points", "cases", "system", "defaults"])
+def test_a_section_that_is_written_twice_is_one_problem(tmp_path: Path, section: str) -> None:
+    """A section that was pasted in once more is told at its second place, whatever section it is."""
+    table = f"{HEAD}system: {{}}\n{TABLE.removeprefix(HEAD)}"
+    for empty in ("{}", "[]"):
+        _, problems = load_tables(tmp_path, f"{table}{section}: {empty}\n")
+        assert len(problems) == 1, problems
+        assert f"{section}: this key is given twice, first on line" in problems[0]
 
 
 def test_all_points_of_a_template_may_be_wrong(tmp_path: Path) -> None:
@@ -128,7 +163,7 @@ def test_nothing_is_guessed_about_other_files(tmp_path: Path) -> None:
         "schema: gateway.points/1\nsite: hq\nassets: [{id: a, tag: X, use: t}, {id: b, tag: Y, used: u}]\n"
     )
     _, problems = load_tables(tmp_path, templates, assets)
-    assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml", "b.yaml"]
+    assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml"]
     assert warnings_of(tmp_path, templates, assets) == []
 
 

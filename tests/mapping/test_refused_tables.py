@@ -87,6 +87,39 @@ def test_a_template_is_blamed_once_however_many_assets_use_it(tmp_path: Path) ->
     assert problems[0].startswith("a.yaml:9:28: templates.t.points.B.modbus: input register 1 of unit 1")
 
 
+ABSOLUTE = f"""{HEAD}templates:
+  t:
+    points:
+      A: {{from: a, modbus: {{modicon: 30001, type: int16}}}}
+      B: {{from: b, mqtt: {{topic: plant/b}}}}
+      C: {{from: c, modbus: [{{register: 5, type: int16}}, {{modicon: 40001, type: int16}}]}}
+assets:
+"""
+
+
+def test_what_is_the_same_for_all_assets_of_a_template_is_told_there(tmp_path: Path) -> None:
+    """An absolute register or a whole topic in a template that many assets use is one mistake."""
+    assets = "".join(f"  - {{id: a{index}, tag: X{index}, use: t, base: {index}}}\n" for index in range(200))
+    _, problems = load_tables(tmp_path, ABSOLUTE + assets)
+    same = "for X0 and X1, which use this template:"
+    register = f"is the same register {same} write `register`, which the `base` of each asset is added to"
+    topic = f"is the same topic {same} leave it out, or write one for each asset"
+    assert problems == [
+        f"a.yaml:7:38: templates.t.points.A.modbus.modicon: {register} (30001)",
+        f'a.yaml:8:34: templates.t.points.B.mqtt.topic: {topic} ("plant/b")',
+        f"a.yaml:9:67: templates.t.points.C.modbus[1].modicon: {register} (40001)",
+    ]
+
+
+def test_a_template_of_one_asset_may_have_absolute_registers(tmp_path: Path) -> None:
+    """A template that a single asset uses clashes with nobody; others can override what is absolute."""
+    assets = "  - {id: a, tag: X, use: t, base: 0}\n  - {id: b, tag: Y, use: t, base: 9, points: {"
+    assets += "A: {modbus: {modicon: 30002}}, B: {mqtt: {topic: plant/y}}, "
+    assets += "C: {modbus: {register: 5, type: int16}}}}\n"
+    _, problems = load_tables(tmp_path, ABSOLUTE + assets)
+    assert problems == []
+
+
 def test_a_template_point_beyond_the_stride_is_refused(tmp_path: Path) -> None:
     """A point must end within the registers that the template keeps for an asset."""
     _, problems = load_tables(tmp_path, TEMPLATE.replace("register: 0", "register: 3"))
@@ -186,6 +219,25 @@ def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
     _, problems = load_tables(tmp_path, broken, other)
     assert [problem.split(":")[0] for problem in problems] == ["a.yaml", "b.yaml"]
     assert "points[0].clamp" in problems[1]
+
+
+@pytest.mark.parametrize(
+    "name", [".#a.yaml", ".a.yaml", "._a.yaml", ".b.yml", "#a.yaml#", "a.yaml~", ".a.yaml.swp"]
+)
+def test_what_editors_leave_beside_a_table_is_no_table(tmp_path: Path, name: str) -> None:
+    """Hidden files, as editors and file servers make them, are not read: no reload fails because of them."""
+    (tmp_path / name).symlink_to("someone@host.4711:1795507200")
+    point_map, problems = load_tables(tmp_path, table_of_points("tag: X, point: P"))
+    assert problems == []
+    assert point_map is not None
+
+
+@pytest.mark.parametrize("name", ["b.yml", "B.YAML", "b.Yml"])
+def test_a_table_under_another_name_is_a_problem(tmp_path: Path, name: str) -> None:
+    """A file that looks like a table and would not be read is told, not passed over."""
+    (tmp_path / name).write_text(BARE)
+    _, problems = load_tables(tmp_path, BARE)
+    assert problems == [f"{name}:1:1: would not be read: a point table's name ends in .yaml"]
 
 
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:

@@ -105,6 +105,9 @@ def single(keys: str) -> str:
             Register("regs", 1, RegisterTable.HOLDING, 65535, "int16", 1),
         ),
         ("modbus: {modicon: 00007}", Register("regs", 1, RegisterTable.COIL, 6, "bit", 1)),
+        ("modbus: {modicon: 010001}", Register("regs", 1, RegisterTable.COIL, 10000, "bit", 1)),
+        ("modbus: {modicon: 065536}", Register("regs", 1, RegisterTable.COIL, 65535, "bit", 1)),
+        ("modbus: [{modicon: 010001}]", Register("regs", 1, RegisterTable.COIL, 10000, "bit", 1)),
         ("modbus: {modicon: '010001'}", Register("regs", 1, RegisterTable.COIL, 10000, "bit", 1)),
         ("modbus: {modicon: 10001}", Register("regs", 1, RegisterTable.DISCRETE, 0, "bit", 1)),
         (

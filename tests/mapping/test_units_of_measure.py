@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_good_tables, load_tables, table_of_points
 
+from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_conversion
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.units_of_measure import UnitProblem, unit_conversion
 from gateway.model import Conversion, Quality, Take
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ GOOD = Quality.GOOD
         ("kW", "W", 9007199254740993, 9007199254740993000),
         ("Wh", "MWh", 123456.7, 0.1234567),
         ("kWh", "MJ", 1, 3.6),
-        ("BTU/h", "kW", 10000, 2.93071111111),
-        ("TR", "kW", 1, 3.51685333333),
+        ("BTU/h", "kW", 10000, 2.9307111111111),
+        ("TR", "kW", 1, 3.5168533333333),
         ("kvar", "var", 1.5, 1500),
         ("ppb", "ppm", 450, 0.45),
         ("ppm", "%", 10000, 1),
@@ -51,8 +51,8 @@ GOOD = Quality.GOOD
         ("gpm", "l/min", 1, 3.785411784),
         ("kPa", "Pa", 0.4, 400),
         ("inWC", "Pa", 1, 249.08891),
-        ("psi", "bar", 14.5, 0.999739807509),
-        ("fc", "lx", 10, 107.639104167),
+        ("psi", "bar", 14.5, 0.99973980750941),
+        ("fc", "lx", 10, 107.6391041671),
         ("%RH", "percent", 48.2, 48.2),
         ("1/min", "Hz", 90, 1.5),
     ],

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from support.daemon import REPOSITORY
+from support.processes import run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +45,7 @@ def eventually(look: Callable[[], Any], expected: Any, *, within_s: float = _WIT
 
 def gateway(daemon: Daemon, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one of the gateway's commands on the daemon's settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", command, "-c", str(daemon.config), *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    return run_gateway(command, "-c", daemon.config, *arguments)
 
 
 def ask_control(daemon: Daemon, path: str, body: bytes) -> tuple[int, dict[str, Any]]:

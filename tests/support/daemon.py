@@ -64,6 +64,10 @@ class Daemon:
         secret = self.folder / "secret"
         secret.touch(mode=0o600)
         secret.write_text(SECRET)
+        self.write_settings()
+
+    def write_settings(self) -> None:
+        """Write them for the tables that are to be used."""
         self.config.write_text(
             f"""\
 name: test-box
@@ -95,6 +99,10 @@ admin: {{listen: "127.0.0.1:{self.admin_port}"}}
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self.wait_until_ready(self.launch())
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
@@ -103,9 +111,13 @@ admin: {{listen: "127.0.0.1:{self.admin_port}"}}
                 stderr=log,
                 env=os.environ,
             )
+        return self.process
+
+    def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until it is ready; fail where it ends before that."""
         deadline = time.monotonic() + _START_WITHIN_S
         while not self.is_ready():
-            assert self.process.poll() is None, f"the daemon has ended:\n{self.log}"
+            assert process.poll() is None, f"the daemon has ended:\n{self.log}"
             assert time.monotonic() < deadline, f"the daemon is not ready in time:\n{self.log}"
             time.sleep(0.02)
 

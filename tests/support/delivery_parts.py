@@ -15,7 +15,7 @@ from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.image import PointImage
 from gateway.status import JournalStatus, MappingStatus
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.image import PointImage
+from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import HEADER, Verifier, sign
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus
@@ -169,6 +169,7 @@ async def running_intake(
     max_journal_bytes: int = 64 << 20,
     clock_ms: Callable[[], int] = now_ms,
     body_within_s: float = 20.0,
+    on_assets_changed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningIntake]:
     """Serve within the context; one sink is configured, which has delivered nothing yet."""
     file = folder / "journal.db"
@@ -195,6 +196,7 @@ async def running_intake(
             status=status,
             clock_ms=clock_ms,
             body_within_s=body_within_s,
+            on_assets_changed=on_assets_changed,
         )
         server = intake.server()
         listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, backlog=512)

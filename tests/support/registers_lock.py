@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.mapping.allocation import Assignment, assign_slots
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.slots import with_slots
+from gateway.mapping.slots.lock_file import with_slots
 from gateway.model import AssetSnapshot, KnownAsset
 from support.point_tables import PREFIXES, SINKS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.image import PointImage
-from gateway.mapping.readings import map_readings
+from gateway.mapping.live.image import PointImage
+from gateway.mapping.live.readings import map_readings
 from gateway.model import Event, Quality, Reading
 
 if TYPE_CHECKING:

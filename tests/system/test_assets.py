@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, simulated_api
-from support.daemon import Daemon
+from support.daemon import Daemon, telemetry
+from support.mosquitto import subscribe
 
 from gateway.journal.lookup import read_snapshot
 
@@ -80,3 +82,38 @@ def test_without_a_key_it_is_off_and_says_so(stopped: Daemon) -> None:
     stopped.start()
     assert stopped.status()["reconcile"]["state"] == "off"
     assert stopped.log.count("off: no infodeck.api_key") == 1
+
+
+ROOM_3 = "gw/v1/hq/Room 3-loc-3"
+AUTOMATIC = """\
+schema: gateway.points/1
+site: hq
+templates:
+  room:
+    match: {asset_type: at-iaq, name: "room ?"}
+    auto: true
+    tag: "{name}-{location}"
+    stride: 4
+    points:
+      T: {from: temperature, unit: degC, modbus: {to: regs, table: input, register: 0, type: float32}}
+      ON: {from: $online}
+"""
+
+
+async def test_automatic_assets_join_while_the_gateway_runs(stopped: Daemon, broker: Mosquitto) -> None:
+    """Once the API has told of them, assets that a template takes are on MQTT, with their connection."""
+    stopped.tables = stopped.folder / "tables"
+    stopped.tables.mkdir()
+    (stopped.tables / "rooms.yaml").write_text(AUTOMATIC)
+    stopped.write_settings()
+    async with simulated_api(12) as api, subscribe(broker.port) as seen:
+        await asyncio.to_thread(use_api, stopped, api.url)
+        await asyncio.to_thread(stopped.start)
+        await seen.wait_for(lambda: len(seen.payloads(f"{ROOM_3}/ON")) == 1)
+        assert '"value":0' in seen.last(f"{ROOM_3}/ON").payload
+        assert (await asyncio.to_thread(stopped.status))["tables"]["assets"] == 10
+        body = telemetry("evt_1", "ast-3", {"temperature": 21.5}, time_ms=time.time_ns() // 1_000_000)
+        assert (await asyncio.to_thread(stopped.post, body))[0] == 200
+        await seen.wait_for(lambda: len(seen.payloads(f"{ROOM_3}/T")) == 1)
+    assert '"value":21.5' in seen.last(f"{ROOM_3}/T").payload
+    assert '"value":1' in seen.last(f"{ROOM_3}/ON").payload  # what it sends proves that it is connected

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from support.daemon import Daemon, sign, telemetry
+from support.edited_tables import post, put, reloaded, running, until
 from support.modbus_fixtures import connect
 from support.mosquitto import subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from support.mosquitto import Mosquitto
@@ -38,37 +39,8 @@ TOPIC = "gw/v1/hq/R"
 @pytest.fixture
 def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
     """Run the gateway on a folder of tables of its own."""
-    tables = tmp_path / "tables"
-    tables.mkdir()
-    (tables / "a.yaml").write_text(TABLE)
-    gateway = Daemon(tmp_path, broker.port, tables=tables)
-    gateway.start()
-    yield gateway
-    gateway.kill()
-
-
-def put(daemon: Daemon, text: str) -> None:
-    """Put a table in the place of the present one, as an editor does."""
-    aside = daemon.tables / ".a.yaml.new"
-    aside.write_text(text)
-    aside.rename(daemon.tables / "a.yaml")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own."""
-    async with asyncio.timeout(15):
-        while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.02)
-
-
-async def reloaded(daemon: Daemon, times: int) -> None:
-    """Wait until so many reloads have brought other tables into force."""
-    await until(lambda: daemon.status()["tables"]["reloads"] == times)
-
-
-async def post(daemon: Daemon, event_id: str, **readings: float) -> None:
-    """Post an event of asset `a`."""
-    assert (await asyncio.to_thread(daemon.post, telemetry(event_id, "a", readings)))[0] == 200
+    with running(tmp_path, broker, TABLE) as gateway:
+        yield gateway
 
 
 async def test_an_edited_table_moves_topics_and_registers(daemon: Daemon, broker: Mosquitto) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
-from support.daemon import ORGANIZATION, REPOSITORY, SECRET, telemetry
+from support.building import gateway
+from support.daemon import ORGANIZATION, SECRET, telemetry
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
@@ -31,17 +31,6 @@ def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
     command += ["-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     return [line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("[")]
-
-
-def gateway(daemon: Daemon, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the gateway's commands on the daemon's settings."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", command, "-c", str(daemon.config), *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def eventually_polled(daemon: Daemon, address: int, kind: str, expected: str) -> None:

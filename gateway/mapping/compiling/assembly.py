@@ -1,0 +1,105 @@
+"""Points put in their places: each asset's plan in the making, and what all points claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.mapping.compiling.claims import Claims, Owner
+from gateway.mapping.plan import AssetPlan, PathRule, Rule
+from gateway.mapping.registers import HIGHEST_ADDRESS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.mapping.compiling.draft import Draft
+    from gateway.mapping.compiling.places import Place
+    from gateway.model import Point
+
+
+@dataclass(slots=True)
+class _Plan:
+    by_key: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    by_path: list[PathRule] = field(default_factory=list)
+    pseudo: list[Point] = field(default_factory=list)
+    measured: list[Point] = field(default_factory=list)
+
+    def add(self, point: Point, draft: Draft) -> None:
+        if draft.is_pseudo:
+            self.pseudo.append(point)
+            return
+        self.measured.append(point)
+        if draft.get is not None:
+            self.by_path.append(PathRule(point, draft.get, draft.convert))
+        else:
+            rule = Rule(point, draft.convert)
+            self.by_key[draft.source] = (*self.by_key.get(draft.source, ()), rule)
+
+    def finish(self) -> AssetPlan:
+        return AssetPlan(
+            by_key=self.by_key,
+            by_path=tuple(self.by_path),
+            measured=tuple(self.measured),
+            pseudo=tuple(self.pseudo),
+        )
+
+
+class Assembly:
+    """Takes points one by one; refuses and reports those whose name, topic or register is taken."""
+
+    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
+        self.points: list[Point] = []
+        self.claims = Claims(prefixes=prefixes)
+        self._plans: dict[str, _Plan] = {}
+
+    def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
+        """Add a free-standing point, or with no asset one of the gateway itself."""
+        return self._add(draft, None, site=site, tag=tag, name=name, asset=asset, base=0)
+
+    def add_asset(
+        self, drafts: Mapping[str, Draft], entry: Place, *, site: str, tag: str, asset: str, base: int
+    ) -> None:
+        """Add all points of an asset that uses a template; `entry` is where the asset is written."""
+        for name, draft in drafts.items():
+            for block in draft.blocks:
+                if block.end(base) > HIGHEST_ADDRESS:
+                    message = (
+                        f"{tag}/{name} would end at register {block.end(base)}, the last is {HIGHEST_ADDRESS}"
+                    )
+                    entry.report(message, "base")
+                    return
+        for name, draft in drafts.items():
+            self._add(draft, entry, site=site, tag=tag, name=name, asset=asset, base=base)
+
+    def add_automatic(
+        self, drafts: Mapping[str, Draft], place: Place, *, site: str, tag: str, asset: str, base: int
+    ) -> bool:
+        """Add an asset that no table names, after all others; warn instead where a topic is taken.
+
+        Its registers are known to be free: nothing else may be in its slot. `place` is of its own.
+        """
+        for name, draft in drafts.items():
+            holder = self.claims.topic_holder(f"{tag}/{name}", draft.mqtt, site=site)
+            if holder is not None:
+                place.warn(f"{asset} is left out: {holder.point.name} has the topic of {tag}/{name}")
+                return False
+        self.add_asset(drafts, place, site=site, tag=tag, asset=asset, base=base)
+        return True
+
+    def plans(self) -> dict[str, AssetPlan]:
+        """Return the plan of every asset that has points."""
+        return {asset: plan.finish() for asset, plan in self._plans.items()}
+
+    def _add(
+        self, draft: Draft, entry: Place | None, *, site: str, tag: str, name: str, asset: str, base: int
+    ) -> Point:
+        point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
+        owner = Owner(point, draft, entry)
+        self.points.append(point)
+        if self.claims.claim_name(owner):
+            self.claims.claim_topics(owner)
+            self.claims.claim_registers(owner)
+        if asset:
+            plan = self._plans.get(asset) or self._plans.setdefault(asset, _Plan())
+            plan.add(point, draft)
+        return point

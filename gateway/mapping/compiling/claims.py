@@ -1,0 +1,198 @@
+"""What may be taken only once: names, topics and registers, across all tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.mapping.compiling.blocks import BIT_TABLES, Block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from gateway.mapping.compiling.draft import Draft
+    from gateway.mapping.compiling.footprint import Area
+    from gateway.mapping.compiling.places import Place, Steps
+    from gateway.model import Mqtt, Point, Register
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A point that claims something. `entry`: the asset that uses a template, None for any other point."""
+
+    point: Point
+    draft: Draft
+    entry: Place | None
+
+
+_SAME_TOPIC = "is the same topic for {assets}: leave it out, or write one for each asset"
+_SAME_REGISTER = (
+    "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
+)
+_Holder = tuple[Owner, Block]
+
+
+@dataclass(slots=True)
+class _Area:
+    """What is taken of one table of one Modbus unit of one sink, by address."""
+
+    words: dict[int, _Holder] = field(default_factory=dict)
+    bits: dict[tuple[int, int], _Holder] = field(default_factory=dict)
+    words_with_bits: dict[int, _Holder] = field(default_factory=dict)
+
+    def claim(self, register: Register, holder: _Holder) -> _Holder | None:
+        """Take the register, or return who has some of it already."""
+        address, bit = register.address, register.bit
+        if bit is not None:
+            self.words_with_bits.setdefault(address, holder)
+            first = self.words.get(address) or self.bits.setdefault((address, bit), holder)
+            return None if first is holder else first
+        for word in range(address, address + register.words):
+            first = self.words_with_bits.get(word) or self.words.setdefault(word, holder)
+            if first is not holder:
+                return first
+        return None
+
+    def holders(self, first: int, last: int) -> Iterator[_Holder]:
+        """Yield who has any of the addresses from first to last, again where several are theirs."""
+        addresses: Sequence[int] = range(first, last + 1)
+        if len(addresses) > len(self.words) + len(self.words_with_bits):
+            addresses = [
+                address for address in {**self.words, **self.words_with_bits} if address in addresses
+            ]
+        yield from filter(None, map(self.words.get, addresses))
+        for address in filter(self.words_with_bits.__contains__, addresses):
+            yield from filter(None, (self.bits.get((address, bit)) for bit in range(16)))
+
+
+class Claims:
+    """Collects what points take, and reports whatever is taken twice, naming the other place."""
+
+    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
+        """Take each MQTT sink's topic prefix by the sink's name."""
+        self._prefixes = prefixes
+        self._names: dict[str, Owner] = {}
+        self._topics: dict[tuple[str, str], Owner] = {}
+        self._areas: dict[Area, _Area] = {}
+        self._reported: set[tuple[str, str, str | int]] = set()
+        self._clashing: set[frozenset[str]] = set()
+
+    def claim_name(self, owner: Owner) -> bool:
+        """Take the point's name; report and return False where another point has it."""
+        other = self._names.setdefault(owner.point.name, owner)
+        if other is owner:
+            return True
+        self._report(owner, other, f"a point named {owner.point.name} is already at", ("point",))
+        return False
+
+    def claim_topics(self, owner: Owner) -> None:
+        """Take the point's topic on each of its MQTT sinks."""
+        point = owner.point
+        if point.mqtt is None:
+            return
+        for sink, prefix in self._prefixes.items():
+            if point.mqtt.sinks is not None and sink not in point.mqtt.sinks:
+                continue
+            topic = point.mqtt.topic or f"{prefix}/{point.site}/{point.name}"
+            other = self._topics.setdefault((sink, topic), owner)
+            if other is not owner:
+                steps = ("mqtt", "topic")
+                if (place := _shared(owner, other, steps, steps)) is not None:
+                    self._report_shared(owner, other, place, steps, _SAME_TOPIC)
+                    continue
+                message = f"the topic {topic} of {point.name} already belongs to {other.point.name} at"
+                self._report(owner, other, message, steps)
+
+    def claim_registers(self, owner: Owner) -> None:
+        """Take the point's registers; two blocks of one point must not overlap either."""
+        for register, block in zip(owner.point.registers, owner.draft.blocks, strict=True):
+            key = (register.sink, register.unit, register.table)
+            area = self._areas.get(key) or self._areas.setdefault(key, _Area())
+            first = area.claim(register, (owner, block))
+            if first is None:
+                continue
+            modicon = (*block.steps, "modicon")
+            place = _shared(owner, first[0], modicon, (*first[1].steps, "modicon"))
+            if place is not None:
+                self._report_shared(owner, first[0], place, modicon, _SAME_REGISTER)
+            else:
+                message = (
+                    f"{register_text(register)} for {owner.point.name} overlaps {first[0].point.name} at"
+                )
+                self._report(owner, first[0], message, block.steps)
+
+    def holders(self, area: Area, first: int, last: int) -> Iterator[_Holder]:
+        """Yield who has any of these PDU addresses, again where several are theirs."""
+        taken = self._areas.get(area)
+        return iter(()) if taken is None else taken.holders(first, last)
+
+    def addresses(self) -> Iterator[tuple[Area, Iterable[int]]]:
+        """Yield each area with the PDU addresses that are taken in it."""
+        for area, taken in self._areas.items():
+            yield area, {**taken.words, **taken.words_with_bits}
+
+    def topic_holder(self, name: str, mqtt: Mqtt | None, *, site: str) -> Owner | None:
+        """Return who has one of the usual topics of a point that is to come, None: it may come."""
+        for sink, prefix in self._prefixes.items():
+            if mqtt is not None and (mqtt.sinks is None or sink in mqtt.sinks):
+                holder = self._topics.get((sink, f"{prefix}/{site}/{name}"))
+                if holder is not None:
+                    return holder
+        return None
+
+    def report_intrusion(self, owner: Owner, block: Block, *, into: str, of: str) -> None:
+        """Report a point in registers kept for others; not if it overlaps the asset `of` there anyway."""
+        if of and frozenset((owner.point.asset, of)) in self._clashing:
+            return
+        register = owner.point.registers[owner.draft.blocks.index(block)]
+        message = f"{register_text(register)} for {owner.point.name} is inside {into}"
+        if owner.entry is None:
+            owner.draft.layers.report(message, *block.steps)
+        else:
+            owner.entry.report(message, *(("base",) if owner.entry.has("base") else ()))
+
+    def _report_shared(self, owner: Owner, other: Owner, place: Place, steps: Steps, advice: str) -> None:
+        """Report a template's own key once, however many assets clash because of it."""
+        self._clashing.add(frozenset((owner.point.asset, other.point.asset)))
+        clash = (str(place), "", "/".join(map(str, steps)))
+        if clash not in self._reported:
+            self._reported.add(clash)
+            assets = f"{other.point.tag} and {owner.point.tag}"
+            place.report(advice.format(assets=f"{assets}, which use this template"), *steps)
+
+    def _report(self, owner: Owner, other: Owner, message: str, steps: Steps) -> None:
+        """Report once per pair of places and kind, for a shared base or template repeats for every asset.
+
+        Within one asset the template is to blame, between assets it is their entries.
+        """
+        what = steps[0]
+        if owner.entry is not None and owner.entry is not other.entry:
+            place, steps = owner.entry, ()
+        else:
+            place = owner.draft.layers.place_of(*steps)
+            steps = steps if place.has(*steps) else ()
+        is_other_entry = other.entry is not None and owner.entry is not other.entry
+        other_place = other.entry if is_other_entry else other.draft.layers.bottom
+        self._clashing.add(frozenset((owner.point.asset, other.point.asset)))
+        clash = (str(place), str(other_place), what)
+        if clash not in self._reported:
+            self._reported.add(clash)
+            place.report(f"{message} {other_place}", *steps)
+
+
+def _shared(owner: Owner, other: Owner, steps: Steps, other_steps: Steps) -> Place | None:
+    """Return the template's point that two assets have one key of, None where each has a key of its own."""
+    if owner.entry is None or other.entry is None or owner.entry is other.entry:
+        return None
+    place = owner.draft.layers.place_of(*steps)
+    is_same = place.has(*steps) and steps == other_steps and place == other.draft.layers.place_of(*steps)
+    return place if is_same else None
+
+
+def register_text(register: Register) -> str:
+    """Return a register as messages name it: `input register 4-5 of unit 1 on regs`."""
+    last = register.address + register.words - 1
+    words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
+    what = register.table if register.table in BIT_TABLES else f"{register.table} register"
+    bit = "" if register.bit is None else f" bit {register.bit}"
+    return f"{what} {words}{bit} of unit {register.unit} on {register.sink}"

@@ -1,0 +1,51 @@
+"""Whether a point's registers can show what the table promises of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import EncodingError
+from gateway.mapping.registers import encoder, sentinel_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.mapping.compiling.blocks import Block
+    from gateway.mapping.compiling.places import Layers
+    from gateway.model import Scalar
+
+
+def check_fit(blocks: Iterable[Block], layers: Layers, value: Scalar, *steps: str | int) -> None:
+    """Refuse a value, written at `steps`, that the table itself puts into a register."""
+    for _, error in _misfits(blocks, value):
+        layers.report(f"does not fit its register: {error}", *steps)
+
+
+def check_reach(blocks: Iterable[Block], layers: Layers, bound: Scalar, *steps: str | int) -> None:
+    """Warn where a good reading can be more than a register holds; it may never happen."""
+    for block, error in _misfits(blocks, bound):
+        instead = f"{sentinel_text(block.register)} and a dead letter take the value's place"
+        layers.warn(f"reaches beyond its register, where {instead}: {error}", *steps)
+
+
+def check_highest(blocks: Iterable[Block], layers: Layers, highest: int, what: str) -> None:
+    """Refuse registers that could not follow a number of the gateway's own for long."""
+    for block, error in _misfits(blocks, highest):
+        layers.report(f"{what} {highest}: {error}", *block.steps)
+
+
+def check_decimals(blocks: Iterable[Block], layers: Layers, decimals: int) -> None:
+    """Warn of a register that cannot show the decimals which the point has elsewhere."""
+    for register in (block.register for block in blocks):
+        if "int" in register.type and abs(register.scale) < 10**decimals:
+            message = f"{register.type} at scale {register.scale:g} cannot show them; {10**decimals} could"
+            layers.warn(message, "decimals")
+
+
+def _misfits(blocks: Iterable[Block], value: Scalar) -> Iterator[tuple[Block, EncodingError]]:
+    """Yield the blocks that cannot hold the value, each with the reason."""
+    for block in blocks:
+        try:
+            encoder(block.register)(value)
+        except EncodingError as error:
+            yield block, error

@@ -1,0 +1,1 @@
+"""One event's way through the mapping, told step by step."""

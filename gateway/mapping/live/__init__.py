@@ -1,0 +1,1 @@
+"""What runs: readings become updates, updates the newest value of every point."""

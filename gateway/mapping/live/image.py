@@ -1,0 +1,316 @@
+"""The newest value of every point, as it may be shown: pure state, with time as an argument.
+
+One image serves all sinks. It decides what is newest, what is no longer fresh, and what receivers
+that see no quality are shown instead.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.mapping.live.forcing import can_show, check_forcing
+from gateway.mapping.live.handover import Handover, Noted, kept_values
+from gateway.mapping.live.known import NO_EVENT, Known, is_fresh
+from gateway.mapping.live.made import Made
+from gateway.mapping.live.readings import update_of
+from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.model import KeptValue, Point, Scalar
+
+
+class PointImage:
+    """Implements `gateway.ports.LatestValues`. All times are Unix milliseconds."""
+
+    def __init__(self, points: PointMap) -> None:
+        """Begin without any value; `restore` brings those of the last run."""
+        plans = points.by_asset.values()
+        self._points = points
+        self._known = Known()
+        self._current: dict[Point, Update] = {}
+        # One entry per point that can age; its true deadline may be later.
+        self._deadlines: list[tuple[int, int, Point]] = []
+        self._watched: set[Point] = set()
+        self._made = Made(points, known=self._known, shown=self._current)
+        self._unkept = Noted()
+        self._noted: Noted | None = None  # for the hand-over under way
+        self._converts = {rule.point: rule.convert for plan in plans for rule in plan.by_path}
+        for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
+            self._converts[rule.point] = rule.convert
+        self.late = 0  # measured updates that were not the newest when they came
+
+    @property
+    def points(self) -> PointMap:
+        """The point table whose values these are."""
+        return self._points
+
+    def latest(self, point: Point) -> Update | None:
+        """Return what the point shows now, or None before its first reading."""
+        return self._current.get(point)
+
+    def all_latest(self) -> Iterable[Update]:
+        """Return what every point with a value shows now."""
+        return list(self._current.values())
+
+    def is_newest(self, update: Update) -> bool:
+        """Say whether nothing newer is known. A reading that something stands in for is not the newest.
+
+        What no event caused has no order but the one in which it was made: only what is shown counts.
+        A point of another table has no place here.
+        """
+        current = self._current.get(update.point)
+        if current is update:
+            return True
+        if current is None:
+            return self._points.by_name.get(update.point.name) is update.point
+        if update.seq == NO_EVENT or current.quality is Quality.FORCED:
+            return False
+        ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
+        return ours > theirs or (ours == theirs and current.quality not in STAND_INS)
+
+    def has_missed(self, update: Update) -> bool:
+        """Say whether a measured update would be the newest, but was never taken in."""
+        known = self._known.measured.get(update.point)
+        return known is None or (known.time_ms, known.seq) < (update.time_ms, update.seq)
+
+    def accept(self, plan: AssetPlan, updates: list[Update], *, now_ms: int) -> list[Update]:
+        """Take in the updates of one event; return them with all that follows from them, in order.
+
+        What follows: stand-ins of readings that are not to be shown as they came, what a device shows
+        again that was offline, and the asset's pseudo-readings. Measured updates are returned even
+        when they are not the newest.
+        """
+        if not updates:
+            return updates
+        out = updates
+        taken = [update for update in updates if self._take(update)]
+        back = self._known.offline and self._known.has_come_back(updates[0].point.asset)
+        for update in taken:
+            if update.point not in self._known.forced:
+                stand_in = self._known.stand_in(update, now_ms)
+                self._current[update.point] = stand_in or update
+                if stand_in is not None:
+                    out = [*out, stand_in]
+        if back:
+            out = [*out, *self._shown_anew(plan.measured, now_ms)]
+        return [*out, *self._made.of(plan, now_ms)] if plan.pseudo else out
+
+    def tick(self, now_ms: int) -> list[Update]:
+        """Return the changes that time alone brings: what aged, overrides that ended, their `$quality`."""
+        points = [point for point, forced in self._known.forced.items() if forced.until_ms <= now_ms]
+        for point in points:
+            self._end_forcing(point, now_ms)
+        while self._deadlines and self._deadlines[0][0] < now_ms:
+            _, _, point = heapq.heappop(self._deadlines)
+            self._watched.discard(point)
+            measured = self._known.measured[point]
+            if is_fresh(measured, now_ms):
+                self._watch(measured)
+            else:
+                points.append(point)
+        return self._with_pseudo(self._shown_anew(points, now_ms), now_ms)
+
+    def force(self, point: Point, value: Scalar, *, until_ms: int, now_ms: int) -> list[Update]:
+        """Show `value` until `until_ms`, whatever is measured; return the changes.
+
+        Raise `GatewayError` where the point or the value cannot be forced.
+        """
+        check_forcing(self._points, point, value)
+        if until_ms <= now_ms:
+            raise GatewayError(f"{point.name}: cannot be forced until a time that has passed")
+        self._known.forced[point] = Forced(point.name, value, now_ms, until_ms)
+        self._note_forcing(point)
+        return self._with_pseudo(self._shown_anew([point], now_ms), now_ms)
+
+    def release(self, point: Point, *, now_ms: int) -> list[Update]:
+        """End forcing; return the changes: what is measured is shown again, or that there is nothing."""
+        if point not in self._known.forced:
+            return []
+        self._end_forcing(point, now_ms)
+        return self._with_pseudo(self._shown_anew([point], now_ms), now_ms)
+
+    def forced(self) -> list[Forced]:
+        """Return what is forced now."""
+        return list(self._known.forced.values())
+
+    def ended(self) -> dict[str, Forced]:
+        """Return by point the overrides that are over, of points that have no reading."""
+        known = self._known
+        return {point.name: forced for point, forced in known.ended.items() if point not in known.measured}
+
+    def set_online(self, asset: str, online: bool, *, at_ms: int, now_ms: int) -> list[Update]:  # noqa: FBT001 - the state itself
+        """Take in what Infodeck says of a device's connection, as of `at_ms`; return the changes.
+
+        While it is offline and has not reported since, all its readings have stand-ins.
+        """
+        before = self._known.is_online(asset)
+        if not self._known.tell(OnlineState(asset, online, at_ms)):
+            return []
+        for noted in self._noting():
+            noted.assets.add(asset)
+        plan = self._points.by_asset.get(asset)
+        if plan is None or self._known.is_online(asset) is before:
+            return []
+        return [*self._shown_anew(plan.measured, now_ms), *self._made.of(plan, now_ms)]
+
+    def is_online(self, asset: str) -> bool | None:
+        """Say whether a device is connected: what was said last, or reports since; None: nothing was said."""
+        return self._known.is_online(asset)
+
+    def beside(self, plan: AssetPlan) -> list[Update]:
+        """Return what an asset shows that is not in its events: stand-ins, pseudo-readings."""
+        shown = [self._current.get(point) for point in (*plan.measured, *plan.pseudo)]
+        return [
+            update
+            for update in shown
+            if update is not None and (update.seq == NO_EVENT or update.quality in STAND_INS)
+        ]
+
+    def ages(self, now_ms: int) -> list[Update]:
+        """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
+        return self._made.ages(now_ms)
+
+    def beat(self, now_ms: int) -> list[Update]:
+        """Return the present value of the heartbeat, where the tables have one."""
+        return self._made.beat(now_ms)
+
+    def restore(
+        self,
+        kept: Iterable[KeptValue],
+        *,
+        now_ms: int,
+        forced: Iterable[Forced] = (),
+        online: Iterable[OnlineState] = (),
+    ) -> None:
+        """Bring back what an earlier image knew, as far as its points are still the same.
+
+        Readings go to points of the same name, asset and source, by their present conversion; overrides
+        to points of the same name that can show them, unless their time is over; connections to all devices.
+        """
+        by_asset = self._points.by_asset
+        points = [point for value in kept if (point := self._bring_back(value)) is not None]
+        points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
+        told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
+        assets = {point.asset for point in points}
+        for asset in (*told, *filter(self._known.has_come_back, assets)):
+            points += by_asset[asset].measured
+        self._shown_anew(points, now_ms)
+        for asset in sorted(assets.union(told)):
+            self._made.of(by_asset[asset], now_ms)
+        self._made.beat(now_ms)
+        self._unkept.clear()
+
+    def keep(self) -> dict[str, KeptValue]:
+        """Return what must be kept on disk of all points that changed since the last call."""
+        kept = {value.point: value for value in kept_values(self._known, self._unkept.measured)}
+        self._unkept.measured.clear()
+        return kept
+
+    def keep_forced(self) -> dict[str, Forced | None]:
+        """Return what must be kept on disk of what was forced or released since the last call, by point.
+
+        None: nothing any more. What ended on a point without a reading is kept, for after a restart
+        receivers may still have to be told that there is no value.
+        """
+        known = self._known
+        points = self._unkept.forced
+        forced = {point.name: known.forced.get(point) or known.ended.get(point) for point in points}
+        points.clear()
+        return forced
+
+    def keep_online(self) -> dict[str, OnlineState]:
+        """Return what was said since the last call of devices' connections, by asset."""
+        told = {asset: self._known.told[asset] for asset in self._unkept.assets}
+        self._unkept.assets.clear()
+        return told
+
+    def hand_over(self) -> Handover:
+        """Begin to hand over to the image of another table, and note what changes from now on."""
+        self._noted = Noted()
+        return Handover(known=self._known, noted=self._noted, image=self, make_image=PointImage)
+
+    def take_over_unkept(self, image: PointImage) -> None:
+        """Keep what `image` would have kept next, and count on from it."""
+        self._unkept.add(image._unkept, by_name=self._points.by_name)
+        self.late += image.late
+
+    def _bring_back(self, value: KeptValue) -> Point | None:
+        """Take up a kept reading; return its point, None where that is no longer the same."""
+        point = self._points.by_name.get(value.point)
+        convert = self._converts.get(point) if point is not None else None
+        if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
+            return None
+        at = value.time_ms, value.seq, value.event_id
+        good = update_of(point, convert, value.last_good, *at)
+        if good.quality is Quality.GOOD:
+            self._known.last_good[point] = good
+        self._take(update_of(point, convert, value.raw, *at))
+        return point
+
+    def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
+        """Take up an override; return its point, None where the table has no such point."""
+        point = self._points.by_name.get(forced.point)
+        if point is None or point not in self._converts:
+            return None
+        if forced.until_ms > now_ms and can_show(self._points, point, forced.value):
+            self._known.forced[point] = forced
+        else:
+            self._known.forced.pop(point, None)
+            self._known.ended[point] = replace(forced, until_ms=min(forced.until_ms, now_ms))
+        return point
+
+    def _end_forcing(self, point: Point, now_ms: int) -> None:
+        forced = self._known.forced.pop(point)
+        if point not in self._known.measured:
+            self._known.ended[point] = replace(forced, until_ms=min(forced.until_ms, now_ms))
+        self._note_forcing(point)
+
+    def _note_forcing(self, point: Point) -> None:
+        for noted in self._noting():
+            noted.forced.add(point)
+
+    def _noting(self) -> tuple[Noted, ...]:
+        return (self._unkept,) if self._noted is None else (self._unkept, self._noted)
+
+    def _take(self, update: Update) -> bool:
+        """Take a measured update if it is the newest of its point."""
+        if not self._known.take(update):
+            self.late += 1
+            return False
+        point = update.point
+        self._unkept.measured.add(point)
+        if self._noted is not None:
+            self._noted.measured.add(point)
+        if point not in self._watched:
+            self._watch(update)
+        return True
+
+    def _watch(self, update: Update) -> None:
+        """Look at the point again when this update ages; at most one look is planned per point."""
+        if update.point.stale_after_ms is not None:
+            self._watched.add(update.point)
+            deadline_ms = update.time_ms + update.point.stale_after_ms
+            heapq.heappush(self._deadlines, (deadline_ms, id(update.point), update.point))
+
+    def _shown_anew(self, points: Iterable[Point], now_ms: int) -> list[Update]:
+        """Decide again what points show; return those that show something else now."""
+        changes = []
+        for point in points:
+            shown = self._known.shown(point, now_ms)
+            if shown is not None and shown != self._current.get(point):
+                self._current[point] = shown
+                changes.append(shown)
+        return changes
+
+    def _with_pseudo(self, changes: list[Update], now_ms: int) -> list[Update]:
+        """Add the pseudo-readings of all assets of which something changed."""
+        for asset in sorted({change.point.asset for change in changes}):
+            changes.extend(self._made.of(self._points.by_asset[asset], now_ms))
+        return changes

@@ -1,0 +1,245 @@
+"""The document that goes to the BMS engineer: how to read it, each sink's registers or topics. Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from gateway.mapping.sheets.listing import topics
+from gateway.mapping.sheets.listing_forms import plain
+from gateway.model import HEARTBEAT, Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.mapping.sheets.listing import Cell, Row
+
+_FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+_TABLES = {
+    "coil": "coils",
+    "discrete": "discrete inputs",
+    "holding": "holding registers",
+    "input": "input registers",
+}
+_ORDERS = {
+    "ABCD": "high word first, high byte first (big-endian)",
+    "CDAB": "low word first, high byte first (word swap)",
+    "BADC": "high word first, low byte first (byte swap)",
+    "DCBA": "low word first, low byte first (little-endian)",
+}
+_QUALITIES = {
+    Quality.GOOD: "measured, and fresh",
+    Quality.HELD: "no longer fresh; the last value is kept",
+    Quality.STALE: "no longer fresh; the value is not to be used",
+    Quality.BAD: "out of range, not readable, or missing",
+    Quality.FORCED: "set by hand for commissioning",
+    Quality.OFFLINE: "the device has no connection",
+}
+_PAYLOADS = {
+    "json": 'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…"}`.',
+    "value": "A message is the bare value.",
+}
+_REGISTER_HEADINGS = (
+    "PDU", "1-based", "modicon", "words", "type", "order", "scale", "bit", "in", "point", "without value",
+    "meaning",
+)  # fmt: skip
+_TOPIC_HEADINGS = ("topic", "in", "without value", "meaning")
+_PSEUDO_MEANINGS = {
+    "$age": "Seconds since the last reading of the asset",
+    "$quality": "Quality of the asset's values, the worst of them",
+    "$online": "Whether Infodeck sees the device connected",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPlace:
+    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topic prefix and payload of a broker."""
+
+    name: str
+    type: str
+    address: str | None = None
+    prefix: str = ""
+    payload: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which gateway the list is from."""
+
+    gateway: str
+    sinks: tuple[SinkPlace, ...]
+
+
+def handover(rows: Sequence[Row], origin: Origin) -> str:
+    """Return the whole document."""
+    sections = [_title(rows, origin), _how_to_read(rows)]
+    for sink in origin.sinks:
+        if sink.type.startswith("modbus"):
+            sections.append(_modbus(rows, sink))
+        elif sink.type.startswith("mqtt"):
+            sections.append(_mqtt(rows, sink, origin.gateway))
+    return "\n".join(section for section in sections if section)
+
+
+def _title(rows: Sequence[Row], origin: Origin) -> str:
+    sites = ", ".join(_distinct(rows, "site"))
+    tags = len(_distinct([row for row in rows if row["from"] != HEARTBEAT], "tag"))
+    names = len(_distinct(rows, "name"))
+    registers = sum(row["sink"] is not None for row in rows)
+    return (
+        f"# Points of gateway {_safe(origin.gateway)}\n\n"
+        f"Site {_safe(sites)}: {_count(names, 'point')} under {_count(tags, 'tag')}, "
+        f"{_count(registers, 'Modbus register')}.\n"
+    )
+
+
+def _how_to_read(rows: Sequence[Row]) -> str:
+    mapped = [row for row in rows if row["sink"] is not None]
+    notes = ["*in* is the unit of measure; *without value* is shown while a value is bad or no longer fresh."]
+    if mapped:
+        notes += _register_notes(mapped)
+    codes = "".join(
+        f"| {quality.value} | {quality.name.lower()} | {meaning} |\n"
+        for quality, meaning in _QUALITIES.items()
+    )
+    bullets = "".join(f"- {note}\n" for note in notes)
+    return (
+        f"## How to read it\n\n{bullets}\n"
+        "Quality, as a number in registers made from `$quality` and as a word in MQTT:\n\n"
+        f"| number | word | meaning |\n| --- | --- | --- |\n{codes}"
+    )
+
+
+def _register_notes(mapped: Sequence[Row]) -> Iterator[str]:
+    yield (
+        "One register has three names: *PDU* is the 0-based address in the protocol, *1-based* counts from 1,"
+        " *modicon* is 3xxxx (input), 4xxxx (holding), 0xxxx (coil) or 1xxxx (discrete input)."
+    )
+    yield "A register holds value times *scale*: divide by it. An empty scale is 1."
+    for order in _distinct(mapped, "order"):
+        yield f"Order {order}: {_ORDERS[order]}."
+    sentinels = {f"{row['type']} {row['sentinel']}" for row in mapped if not _is_text_or_bit(row)}
+    if sentinels:
+        listed = ", ".join(sorted(sentinels))
+        yield (
+            "Before the first reading, and where *without value* says so, a register shows a number that no "
+            f"measurement can have: {listed}. A bit shows 0 and text is empty then."
+        )
+    for row in mapped:
+        if row["from"] == HEARTBEAT:
+            yield (
+                f"Heartbeat: {row['table']} {row['address']} ({row['modicon']}) of unit {row['unit']} on "
+                f"{row['sink']} counts up every {row['every']} and begins again at 0. "
+                "If it stands still, the gateway does not run."
+            )
+
+
+def _is_text_or_bit(row: Row) -> bool:
+    return str(row["type"]).startswith(("string", "bit"))
+
+
+def _modbus(rows: Sequence[Row], sink: SinkPlace) -> str:
+    mapped = [row for row in rows if row["sink"] == sink.name]
+    if not mapped:
+        return ""
+    is_server = sink.type == "modbus_server"
+    place = f" at {sink.address}" if sink.address else ""
+    units = ", ".join(_distinct(mapped, "unit"))
+    what = (
+        f"The gateway is a Modbus TCP server{place}. It can be read only; an address that is not listed here "
+        "is answered with exception 2, a write with exception 1."
+        if is_server
+        else f"The gateway writes into the controller{place} (Modbus TCP)."
+    )
+    tables = "".join(_register_tables(mapped, with_functions=is_server))
+    return f"## Modbus: {sink.name}\n\n{what} Unit ids: {units}.\n{tables}"
+
+
+def _register_tables(mapped: Sequence[Row], *, with_functions: bool) -> Iterator[str]:
+    ordered = sorted(mapped, key=_place)
+    for (unit, table), group in groupby(ordered, key=lambda row: (row["unit"], str(row["table"]))):
+        function = f" (function {_FUNCTIONS[table]:02d})" if with_functions else ""
+        yield f"\n### Unit {unit}, {_TABLES[table]}{function}\n\n"
+        yield _table(_REGISTER_HEADINGS, [_register_line(row) for row in group])
+
+
+def _place(row: Row) -> tuple[int, str, int, int]:
+    unit, address, bit = row["unit"], row["address"], row["bit"]
+    return (
+        unit if isinstance(unit, int) else 0,
+        str(row["table"]),
+        address if isinstance(address, int) else 0,
+        bit if isinstance(bit, int) else 0,
+    )
+
+
+def _register_line(row: Row) -> list[Cell]:
+    keys = (
+        "address", "number", "modicon", "words", "type", "order", "scale", "bit", "unit_of_measure", "name",
+    )  # fmt: skip
+    shown = [row[key] for key in keys]
+    shown[keys.index("scale")] = None if row["scale"] == 1 else row["scale"]
+    return [*shown, _without_value(row, sentinel=row["sentinel"]), _meaning(row)]
+
+
+def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
+    found = {}
+    for row in rows:
+        for topic in topics(row, {sink.name: sink.prefix}).values():
+            found[topic] = row
+    if not found:
+        return ""
+    lines: list[list[Cell]] = [
+        [topic, row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)]
+        for topic, row in found.items()
+    ]
+    broker = f"The broker is {sink.address}. " if sink.address else ""
+    status = f"{_safe(sink.prefix)}/$gateway/{_safe(gateway)}/status"
+    return (
+        f"## MQTT: {sink.name}\n\n{broker}{_PAYLOADS[sink.payload]} Topics are retained. "
+        f"`{status}` is `online` or `offline`.\n\n{_table(_TOPIC_HEADINGS, lines)}"
+    )
+
+
+def _without_value(row: Row, *, sentinel: Cell) -> Cell:
+    """Return what stands in for a value; None for what the gateway makes itself."""
+    policy = row["on_stale"]
+    if row["stale_after"] is None:
+        return None
+    if isinstance(policy, Mapping):
+        return plain(policy["value"])
+    return "last value" if policy == "hold" else sentinel
+
+
+def _meaning(row: Row) -> str:
+    """Return the description, and what the numbers of a map stand for."""
+    values = row["map"]
+    pairs = [f"{plain(to)} = {key}" for key, to in values.items()] if isinstance(values, Mapping) else []
+    own = row["description"] or _PSEUDO_MEANINGS.get(str(row["from"]))
+    parts = [plain(own), ", ".join(pairs)]
+    return "; ".join(part for part in parts if part)
+
+
+def _table(headings: Sequence[str], lines: Iterable[Sequence[Cell]]) -> str:
+    """Leave out the columns in which nothing stands."""
+    texts = [list(headings), *([_safe(plain(cell)) for cell in line] for line in lines)]
+    columns = [column for column in zip(*texts, strict=True) if any(column[1:])]
+    heading, *rest = zip(*columns, strict=True)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (heading, ["---"] * len(columns), *rest))
+
+
+def _safe(text: str) -> str:
+    """Keep what Markdown would take for its own from changing the document."""
+    for mark in "\\`|*_<>[]":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.split())
+
+
+def _distinct(rows: Iterable[Row], column: str) -> list[str]:
+    return list(dict.fromkeys(plain(row[column]) for row in rows if row[column] is not None))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,22 @@
+"""The whole of `gateway.yaml`: its shape, its defaults, its rules; and which sinks there are."""
+
+from gateway.settings.loading import load_settings
+from gateway.settings.secret_values import Secrets, resolve_secrets
+from gateway.settings.shape import Admin, Infodeck, Intake, Journal, Log, Reconcile, Settings, Tls
+from gateway.settings.sink_types import SINK_TYPES, SinkConfig
+
+__all__ = [
+    "SINK_TYPES",
+    "Admin",
+    "Infodeck",
+    "Intake",
+    "Journal",
+    "Log",
+    "Reconcile",
+    "Secrets",
+    "Settings",
+    "SinkConfig",
+    "Tls",
+    "load_settings",
+    "resolve_secrets",
+]

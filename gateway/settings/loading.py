@@ -1,0 +1,96 @@
+"""`gateway.yaml` read and checked as a whole: what its keys mean together."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.config.decode import MISSING, Document, read_document
+from gateway.config.scalars import HostPort, parse_host_port
+from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.config.decode import Problem
+
+_LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
+
+
+def load_settings(file: Path) -> Document[Settings]:
+    """Read `gateway.yaml` and check everything that can be checked without the secrets."""
+    document = read_document(file, Settings, may_be_null=lambda _: False)
+    document.problems += [
+        *_clear_text_problems(document),
+        *_port_problems(document),
+        *_socket_problems(document),
+    ]
+    document.problems.sort(key=lambda problem: problem.location)
+    return document
+
+
+def _clear_text_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where events would travel unprotected."""
+    listen = _listeners(document).get(("intake", "listen"))
+    protected = document.written(["intake", "tls"]) or document.written(["intake", "trusted_proxies"])
+    if listen and not listen.is_loopback and not protected:
+        yield document.problem(
+            ["intake", "listen"],
+            "events would travel in the clear beyond this machine: set `tls`, or set `trusted_proxies` to"
+            " the networks of the proxies that end TLS, or listen on 127.0.0.1",
+            str(listen),
+        )
+
+
+def _port_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each listener on a port that another one has."""
+    taken: dict[tuple[str, ...], HostPort] = {}
+    for path, address in _listeners(document).items():
+        for other_path, other in taken.items():
+            if _collide(address, other):
+                message = f"{'.'.join(other_path)} listens on this port already"
+                yield document.problem(path, message, str(address))
+        taken[path] = address
+
+
+def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where the control socket's path is longer than Unix allows."""
+    settings = document.value
+    if settings is None or len(os.fsencode(settings.control_socket)) <= _LONGEST_SOCKET_PATH:
+        return
+    path = settings.control_socket
+    advice = f"the path of a Unix socket has {_LONGEST_SOCKET_PATH} bytes at most, this one is {path}"
+    if settings.admin.socket is not None:
+        yield document.problem(["admin", "socket"], advice)
+    else:
+        yield document.problem(
+            ["journal", "url"],
+            f"{advice}; set `admin.socket` to a shorter one, such as /run/gateway/control.sock",
+        )
+
+
+def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:
+    """Return all addresses as written, so that one mistake elsewhere does not hide those here."""
+    listeners: dict[tuple[str, ...], HostPort] = {
+        ("intake", "listen"): DEFAULT_INTAKE,
+        ("admin", "listen"): DEFAULT_ADMIN,
+    }
+    sinks = document.written(["sinks"])
+    for path in [
+        *listeners,
+        *(("sinks", name, "listen") for name in (sinks if isinstance(sinks, dict) else ())),
+    ]:
+        written = document.written(path)
+        if written is not MISSING:
+            listeners.pop(path, None)
+            with suppress(ValueError):  # it has a problem of its own
+                listeners[path] = parse_host_port(written)
+    return listeners
+
+
+def _collide(one: HostPort, other: HostPort) -> bool:
+    hosts = {"127.0.0.1" if address.host == "localhost" else address.host for address in (one, other)}
+    return one.port == other.port != 0 and (len(hosts) == 1 or not hosts.isdisjoint(_EVERYWHERE))

@@ -1,0 +1,57 @@
+"""The secrets that `gateway.yaml` refers to, read when the gateway starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from gateway.config.secrets import Secret, SecretSource
+from gateway.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.config.decode import Document
+    from gateway.settings.shape import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the gateway itself needs; sinks read their own. `api_key` None: there is none."""
+
+    api_key: Secret | None
+    signing_secrets: tuple[Secret, ...]
+
+
+def resolve_secrets(document: Document[Settings]) -> Secrets:
+    """Read every secret, those of the sinks too; raise ConfigError with all that cannot be read."""
+    settings = document.require()
+    secrets: dict[SecretSource, Secret] = {}
+    problems = []
+    for path, source in _secret_sources(settings):
+        try:
+            secrets[source] = source.resolve()
+        except ConfigError as error:
+            problems.append(document.problem(path, str(error)))
+    if problems:
+        raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
+    api_key = settings.infodeck.api_key
+    return Secrets(
+        api_key=None if api_key is None else secrets[api_key],
+        signing_secrets=tuple(secrets[source] for source in settings.intake.signing_secrets),
+    )
+
+
+def _secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
+    """Yield every secret's source below `value`, with its path in the file."""
+    if isinstance(value, SecretSource):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secret_sources(inner, (*path, key))
+    elif isinstance(value, tuple):
+        for position, inner in enumerate(value):
+            yield from _secret_sources(inner, (*path, position))
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _secret_sources(getattr(value, field.name), (*path, field.name))

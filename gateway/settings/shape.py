@@ -1,0 +1,156 @@
+"""The shape of `gateway.yaml`: which keys there are, what each may hold, and what holds if it is not written.
+
+Secrets are not in `Settings`, only where they are, so that a file can be checked on a machine that has none.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import STRICT, RelativePath
+from gateway.config.rules import (
+    ApiUrl,
+    BodySize,
+    JournalSize,
+    JournalUrl,
+    LoopbackAddress,
+    Name,
+    Organization,
+    Period,
+    Retention,
+    SinkName,
+    UrlPath,
+)
+from gateway.config.scalars import Address, HostPort, Network
+from gateway.config.secrets import SecretReference, SecretReferences
+from gateway.settings.sink_types import AnySinkConfig
+from gateway.sinks.mqtt import MqttConfig
+
+DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
+DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Reconcile:
+    """How often (seconds) the API is asked for what webhooks may have missed."""
+
+    every: Period = 15 * 60.0
+    """How often the API is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Infodeck:
+    """The cloud side. Without `api_key` there is no reconciliation."""
+
+    organization: Organization
+    """The organization's id; events of others go nowhere."""
+    api: ApiUrl = "https://app.infodeck.io/api/v2"
+    """Where Infodeck's API is."""
+    api_key: SecretReference | None = None
+    """Where the API key is; without it there is no reconciliation."""
+    reconcile: Reconcile = Field(default_factory=Reconcile)
+    """Asking the API for what webhooks may have missed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Tls:
+    """PEM files; absolute."""
+
+    certificate: RelativePath
+    """PEM file with the certificate and its chain."""
+    key: RelativePath
+    """PEM file with the private key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Intake:
+    """Where webhooks arrive. `tolerance` in seconds, both ways; `max_body` in bytes."""
+
+    listen: Address = DEFAULT_INTAKE
+    """Where webhooks arrive; beyond loopback `tls` or `trusted_proxies` is required."""
+    path: UrlPath = "/webhooks/infodeck"
+    """The path of the webhook's URL."""
+    tls: Tls | None = None
+    """Certificate and key of the gateway's own HTTPS."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies that end TLS in front of the gateway."""
+    signing_secrets: Annotated[SecretReferences, Field(min_length=1)]
+    """Where the webhook's signing secrets are; two while one is being rotated."""
+    tolerance: Period = 5 * 60.0
+    """How far a delivery's time may be off, both ways."""
+    max_body: BodySize = 1 << 20
+    """Larger deliveries are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Journal:
+    """Where events are kept, for how long (seconds) and up to which size (bytes)."""
+
+    url: JournalUrl = "sqlite:///var/lib/gateway/journal.db"
+    """The database file: sqlite:// and an absolute path."""
+    retention: Retention = 48 * 3600.0
+    """How long events are kept; at least 25h, for Infodeck repeats deliveries for 24 h."""
+    max_size: JournalSize = 2 << 30
+    """When it is full, Infodeck is asked to come again later; at least 16MiB."""
+
+    @property
+    def path(self) -> Path:
+        """The database file, absolute."""
+        return Path("/") / self.url.removeprefix("sqlite:///").lstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Admin:
+    """Where the dashboard, health and metrics are, and the Unix socket of what changes something."""
+
+    listen: LoopbackAddress = DEFAULT_ADMIN
+    """Where the dashboard, health and metrics are; loopback only."""
+    socket: RelativePath | None = None
+    """The Unix socket of `gateway force` and `release`; control.sock beside the journal if not written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Log:
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged."""
+    format: Literal["json", "console"] = "json"
+    """json for machines, console for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Settings:
+    """`gateway.yaml`. `mappings` is the folder of the point tables, absolute."""
+
+    infodeck: Infodeck
+    """The cloud side."""
+    intake: Intake
+    """Where webhooks arrive."""
+    name: Name = Field(default_factory=socket.gethostname)
+    """This gateway, in topics and metrics; the host's name if not written."""
+    journal: Journal = Field(default_factory=Journal)
+    """Where events are kept."""
+    sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
+    """Where values go, by the names that point tables use."""
+    mappings: RelativePath = Field(default="../mappings", validate_default=True)
+    """The folder of the point tables."""
+    admin: Admin = Field(default_factory=Admin)
+    """Dashboard, health and metrics."""
+    log: Log = Field(default_factory=Log)
+    """What is logged to standard error, and how."""
+
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket of commands that change something: beside the journal, unless it is set."""
+        return self.admin.socket or self.journal.path.with_name("control.sock")
+
+    @property
+    def mqtt_prefixes(self) -> dict[str, str]:
+        """The topic prefix of each MQTT sink."""
+        return {name: sink.prefix for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)}

@@ -1,0 +1,48 @@
+"""What the demo shows of points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.latest_values import DictLatestValues
+from support.mqtt_parts import make_point, make_update
+
+from gateway.demo.screen import Screen
+from gateway.model import Quality
+from gateway.status import Status
+
+if TYPE_CHECKING:
+    from gateway.model import Update
+
+NOW_MS = 1_795_507_200_000
+
+
+def shown(capsys: pytest.CaptureFixture[str], *updates: Update) -> str:
+    """Return what the screen prints of the points of these updates."""
+    latest = DictLatestValues()
+    latest.take(updates)
+    screen = Screen(
+        points=tuple(update.point for update in updates) or (make_point(),),
+        latest=latest,
+        status=Status(name="demo", started_ms=NOW_MS),
+        prefix="gw/v1",
+        mqtt_port=1883,
+        modbus_port=5020,
+        intake_url="http://127.0.0.1:8080/",
+        clock_ms=lambda: NOW_MS,
+    )
+    screen.show()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("quality", Quality)
+def test_every_quality_is_shown(capsys: pytest.CaptureFixture[str], quality: Quality) -> None:
+    """A point is shown with its quality in words, whichever it is."""
+    point = make_point()
+    assert f" {quality.name.lower()} " in shown(capsys, make_update(point, 21.5, quality=quality))
+
+
+def test_a_point_without_readings_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the first reading it waits; that is no bad quality."""
+    assert " waiting " in shown(capsys)

@@ -1,0 +1,67 @@
+"""The CSV that was handed to the BMS engineer, compared with the tables of now."""
+
+from __future__ import annotations
+
+import pytest
+from support.point_tables import EXAMPLES, PREFIXES, SINKS
+
+from gateway.errors import ConfigError
+from gateway.mapping.changes.comparison import compare
+from gateway.mapping.changes.handed_out import inventory_in
+from gateway.mapping.changes.inventory import inventory_of
+from gateway.mapping.changes.verdicts import Kind
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.sheets.listing import list_points
+from gateway.mapping.sheets.listing_forms import csv_rows
+
+
+def test_a_csv_tells_what_the_tables_tell() -> None:
+    """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
+    compiled = load_point_map(EXAMPLES, SINKS, prefixes=PREFIXES)
+    assert compiled.point_map is not None
+    rows = list_points(compiled.point_map, prefixes=PREFIXES)
+    listed = inventory_in(csv_rows(rows).encode(), file="x.csv")
+    full = inventory_of(compiled.point_map, prefixes=PREFIXES, sinks={})
+    assert listed.points.keys() == full.points.keys()
+    for name, point in listed.points.items():
+        assert point.registers == full.points[name].registers
+        assert {topic for _, topic in point.topics} == {topic for _, topic in full.points[name].topics}
+        told = point.facts.keys() & full.points[name].facts.keys()
+        for fact in told - ({"on_stale"} if name == "$gateway/heartbeat" else set()):
+            assert point.facts[fact] == full.points[name].facts[fact], fact
+    for excel in ("point", "comma"):
+        assert compare(listed, inventory_in(csv_rows(rows, excel=excel).encode(), file="y.csv")) == []
+
+
+def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:
+    """A cell with two topics is two topics, also where a tag has spaces in it; one more is a new one."""
+    head = "tag,point,site,topic,sink,type\n"
+    one = inventory_in(f"{head}Room 3,T,hq,gw/v1/hq/Room 3/T,,\n".encode(), file="x.csv")
+    two = inventory_in(f"{head}Room 3,T,hq,gw/v1/hq/Room 3/T site/hq/Room 3/T,,\n".encode(), file="y.csv")
+    (change,) = compare(one, two)
+    assert (change.kind, change.new) == (Kind.NEW_TOPIC, "site/hq/Room 3/T")
+
+
+def test_a_csv_without_a_column_does_not_tell_it() -> None:
+    """What an older or shortened list does not say is not compared."""
+    rows = "tag,point,topic,sink,unit,table,address,type{}\nA,P,,regs,1,input,0,int16{}\n"
+    short = inventory_in(rows.format("", "").encode(), file="x.csv")
+    full = inventory_in(rows.format(",asset,gain", ",ast-1,0.1").encode(), file="y.csv")
+    assert compare(short, full) == []
+    other = inventory_in(rows.format(",asset,gain", ",ast-1,").encode(), file="z.csv")
+    assert [change.kind for change in compare(full, other)] == [Kind.CALCULATION]
+
+
+def test_a_csv_that_cannot_be_read_is_told_by_row_and_column() -> None:
+    """Every unreadable cell is named, all at once; a file without the columns is told as well."""
+    rows = (
+        "tag,point,topic,sink,unit,table,address,type\n"
+        "A,P,,regs,1,inputs,0,int16\nB,P,,regs,1,input,zero,int16\nC,P,,regs,1,input,0,int17\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        inventory_in(rows.encode(), file="x.csv")
+    told = {problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems}
+    assert told == {"row 2, column table", "row 3, column address", "row 4, column type"}
+    assert all(problem.startswith("x.csv: ") for problem in caught.value.problems)
+    with pytest.raises(ConfigError, match=r"x\.csv: row 1: needs the columns tag, point, topic"):
+        inventory_in(b"sink,table,type\n", file="x.csv")

@@ -1,0 +1,169 @@
+"""The list that is handed to the BMS engineer, in its four forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from support.point_tables import EXAMPLES, HEAD, PREFIXES, SINKS, load_good_tables
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.sheets.document import Origin, SinkPlace, handover
+from gateway.mapping.sheets.listing import COLUMNS, Row, list_points
+from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = f"""{HEAD}points:
+  - {{tag: X, point: T, asset: a, from: t, unit: degC, range: [0, 50], description: "A | B, C"}}
+  - {{tag: X, point: S, asset: a, from: $.data.s, mqtt: false, modbus: {{modicon: 410001, type: string(5)}}}}
+  - tag: X
+    point: F
+    asset: b
+    from: f
+    mqtt: {{topic: f}}
+    on_stale: hold
+    modbus: {{register: 9, type: int32, scale: 2}}
+  - {{tag: X, point: B, asset: b, from: f, modbus: [{{register: 8, bit: 4}}, {{table: coil, register: 99}}]}}
+"""
+ORIGIN = Origin(
+    gateway="edge_1",
+    sinks=(
+        SinkPlace("bms", "mqtt", address="mqtt://10.0.0.5:1883", prefix="gw/v1"),
+        SinkPlace("regs", "modbus_server", address="10.0.0.2:502"),
+    ),
+)
+
+
+def rows_of(folder: Path, table: str = TABLE) -> list[Row]:
+    """Return the rows of one table."""
+    return list_points(load_good_tables(folder, table), prefixes=PREFIXES)
+
+
+def test_every_register_has_a_row(tmp_path: Path) -> None:
+    """A row tells where a point is: topic with prefix, PDU address, 1-based number, five or six digits."""
+    rows = rows_of(tmp_path)
+    shown = [
+        (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
+        for row in rows
+    ]
+    assert shown == [
+        ("X/T", "gw/v1/hq/X/T", None, None, None, None, None),
+        ("X/S", None, 10000, 10001, "410001", "string(6)", 3),
+        ("X/F", "f", 9, 10, "30010", "int32", 2),
+        ("X/B", "gw/v1/hq/X/B", 8, 9, "30009", "bit", 1),
+        ("X/B", "gw/v1/hq/X/B", 99, 100, "00100", "bit", 1),
+    ]
+    assert [(row["order"], row["scale"], row["bit"], row["sentinel"]) for row in rows[2:]] == [
+        ("ABCD", 2, None, "0x80000000"), (None, None, 4, "0"), (None, None, None, "0"),
+    ]  # fmt: skip
+
+
+def test_a_row_tells_what_is_done_with_readings(tmp_path: Path) -> None:
+    """Conversion, staleness, COV and MQTT stand in every row; what is not done is empty."""
+    table = f"""{HEAD}points:
+  - {{tag: X, point: M, asset: a, from: m, map: {{on: 1}}, on_stale: {{value: 0}}, stale_after: 48h,
+     mqtt: {{to: [bms]}}}}
+  - {{tag: X, point: G, asset: a, from: g, gain: 2.0, offset: 1, decimals: 1, cov: 0.5, range: [-1, 2.5],
+     clamp: true}}
+system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}
+"""
+    mapped, measured, heartbeat = rows_of(tmp_path, table)
+    assert (mapped["map"], mapped["on_stale"], mapped["stale_after"], mapped["mqtt"], mapped["gain"]) == (
+        {"on": 1}, {"value": 0}, "2d", ["bms"], None,
+    )  # fmt: skip
+    columns = (
+        "gain",
+        "offset",
+        "decimals",
+        "cov",
+        "cov_every",
+        "range_low",
+        "range_high",
+        "clamp",
+        "on_stale",
+    )
+    assert [repr(measured[column]) for column in columns] == [
+        "2.0", "1", "1", "0.5", "'45m'", "-1", "2.5", "True", "'sentinel'",
+    ]  # fmt: skip
+    assert (heartbeat["name"], heartbeat["every"], heartbeat["mqtt"]) == ("$gateway/heartbeat", "10s", False)
+
+
+def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
+    """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
+    rows = rows_of(tmp_path)
+    assert json.loads(json_rows(rows)) == rows
+    parsed = list(csv.DictReader(io.StringIO(csv_rows(rows))))
+    assert tuple(parsed[0]) == COLUMNS
+    assert [(row["modicon"], row["description"]) for row in parsed][:2] == [("", "A | B, C"), ("410001", "")]
+    table = screen_table(rows).splitlines()
+    assert table[0].split() == [
+        "point", "in", "sink", "unit", "table", "PDU", "modicon", "type", "empty", "topic",
+    ]  # fmt: skip
+    assert len(table) == 6
+    assert "int32 ABCD x2" in table[3]
+    assert "bit 4" in table[4]
+
+
+def test_the_table_fits_a_screen() -> None:
+    """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
+    point_map = load_point_map(EXAMPLES, SINKS).point_map
+    assert point_map is not None
+    lines = screen_table(list_points(point_map, prefixes=PREFIXES)).splitlines()
+    assert lines[0].index("topic") <= 100
+
+
+def test_excel_gets_what_it_asks_for(tmp_path: Path) -> None:
+    """For Excel, CSV begins with a byte order mark; one with decimal commas parts cells by semicolons."""
+    rows = rows_of(tmp_path, f"{HEAD}points:\n  - {{tag: X, point: T, asset: a, from: t, gain: 0.5}}\n")
+    assert csv_rows(rows, excel="point").startswith("\ufefftag,point,")
+    text = csv_rows(rows, excel="comma")
+    assert text.startswith("\ufefftag;point;")
+    assert ";0,5;" in text
+    assert text.count("\r\n") == 2
+
+
+def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
+    """Text that a spreadsheet would take for a formula has ' before it; negative numbers are no text."""
+    keys = "tag: -X, point: '@P', asset: =a, from: '+t', description: \"=cmd|' /C calc'!A1\", offset: -5"
+    (row,) = rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n")
+    (parsed,) = csv.DictReader(io.StringIO(csv_rows([row])))
+    assert [parsed[column] for column in ("tag", "point", "asset", "from", "description", "offset")] == [
+        "'-X", "'@P", "'=a", "'+t", "'=cmd|' /C calc'!A1", "-5",
+    ]  # fmt: skip
+
+
+def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
+    """It names gateway and site, explains numbers, sentinels, orders and qualities, and lists by sink."""
+    rows = rows_of(
+        tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
+    )
+    document = handover(rows, ORIGIN)
+    assert document.startswith(
+        "# Points of gateway edge\\_1\n\nSite hq: 5 points under 1 tag, 5 Modbus registers.\n"
+    )
+    for part in (
+        "int32 0x80000000, uint16 0xFFFF",
+        "Order ABCD: high word first",
+        "Heartbeat: input 0 (30001) of unit 1 on regs counts up every 10s",
+        "| 2 | stale |",
+        "## MQTT: bms\n\nThe broker is mqtt://10.0.0.5:1883.",
+        "`gw/v1/$gateway/edge\\_1/status`",
+        "| gw/v1/hq/X/T | degC | null | A \\| B, C |",
+        "## Modbus: regs\n\nThe gateway is a Modbus TCP server at 10.0.0.2:502.",
+        "### Unit 1, coils (function 01)",
+        "### Unit 1, input registers (function 04)",
+    ):
+        assert part in document
+    assert "| 9 | 10 | 30010 | 2 | int32 | ABCD | 2 |  | X/F | last value |" in document
+
+
+def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
+    """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
+    keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
+    document = handover(rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"), ORIGIN)
+    (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
+    assert line == ("| gw/v1/hq/X/T | null | a\\|b c \\`d\\` \\*e\\* \\<f\\>; 1 = \\|, 0 = on |")

@@ -1,0 +1,81 @@
+"""Tags of automatic assets: one level of a topic each, unique, and as unmoved as can be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from gateway.mapping.table_types import Level
+from gateway.mapping.tags import Wish, choose_tags, wished_tag
+from gateway.model import KnownAsset
+
+TEXT = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["IAQ 1", "a/b", "$x", " ", "#"]))
+ASSETS = st.builds(KnownAsset, id=st.text(min_size=1, max_size=12), name=TEXT, location=TEXT, model=TEXT)
+PATTERNS = st.sampled_from(["{name}", "{id}", "{location}-{name}", "L3 {model}.{id}", "{name}{name}"])
+WISHES = st.lists(
+    st.builds(
+        Wish,
+        asset=st.text("ab1", min_size=1, max_size=6),
+        tag=st.sampled_from(["A", "B", "A-ab", "A-a1b1"]),
+        kept=st.sampled_from([None, None, None, "K", "A"]),
+    ),
+    unique_by=lambda wish: wish.asset,
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "asset", "tag"),
+    [
+        ("{name}", KnownAsset(id="ast-1", name="IAQ 12"), "IAQ 12"),
+        ("{name}", KnownAsset(id="ast-1", name=" "), "ast-1"),
+        ("{name}", KnownAsset(id="ast-1", name="3/F + hall #2\n"), "3-F - hall -2"),
+        ("{name}", KnownAsset(id="ast-1", name="$gateway"), "-gateway"),
+        ("{location}-{name}", KnownAsset(id="ast-1", name="IAQ", location="L03"), "L03-IAQ"),
+        ("{location}-{name}", KnownAsset(id="ast-1", name="IAQ"), "IAQ"),
+        ("{model}_{id}", KnownAsset(id="ast-1", model="AM319"), "AM319_ast-1"),
+    ],
+)
+def test_a_tag_is_made_of_what_is_known(pattern: str, asset: KnownAsset, tag: str) -> None:
+    """Placeholders are filled in, and what no topic level can hold becomes a dash."""
+    assert wished_tag(pattern, asset) == tag
+
+
+@given(pattern=PATTERNS, asset=ASSETS)
+def test_a_tag_can_always_stand_in_a_topic(pattern: str, asset: KnownAsset) -> None:
+    """Whatever people type in Infodeck, the tag passes the rule that holds for tags in tables."""
+    tag = wished_tag(pattern, asset)
+    assert TypeAdapter(Level).validate_python(tag) == tag
+
+
+@given(wishes=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))
+def test_no_two_assets_have_one_tag(wishes: list[Wish], taken: set[str]) -> None:
+    """Nobody shares a tag with another or with a table, and a tag that is kept and free stays."""
+    tags = choose_tags(wishes, taken=taken)
+    assert len(set(tags.values())) == len(tags)
+    assert taken.isdisjoint(tags.values())
+    keepers = [wish.asset for wish in wishes if wish.kept == "K"]
+    if keepers and "K" not in taken:
+        assert tags[keepers[0]] == "K"
+
+
+@given(wishes=WISHES, data=st.data())
+def test_the_order_of_assets_does_not_matter(wishes: list[Wish], data: st.DataObject) -> None:
+    """Without kept tags any order gives the same."""
+    free = [Wish(wish.asset, wish.tag) for wish in wishes]
+    shuffled = data.draw(st.permutations(free))
+    assert choose_tags(free, taken=()) == choose_tags(shuffled, taken=())
+
+
+def test_all_namesakes_are_told_apart_by_their_ids() -> None:
+    """None of them has the plain tag: it would pass to another device when one goes or comes."""
+    wishes = [Wish("ast-a001", "A"), Wish("ast-b002", "A"), Wish("ast-c003", "C")]
+    assert choose_tags(wishes, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
+
+
+def test_ids_with_the_same_end_take_more_of_it() -> None:
+    """The end grows until it tells them apart."""
+    wishes = [Wish("ast-1x-0001", "A"), Wish("ast-2x-0001", "A")]
+    assert choose_tags(wishes, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}

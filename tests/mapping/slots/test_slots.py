@@ -1,0 +1,242 @@
+"""registers.lock: where assets without a base are, and what may not be laid over them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import HEAD, table_of_points
+from support.registers_lock import assign, load, lock_up, write_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEMPLATE = f"""{HEAD}templates:
+  iaq:
+    stride: 4
+    points:
+      T: {{from: t, modbus: {{register: 0, type: float32}}}}
+      H: {{from: h, modbus: {{register: 2, type: int16}}}}
+assets:
+  - {{id: one, tag: X1, use: iaq}}
+"""
+SLOT = "  - {asset: one, template: iaq, base: 100, stride: 4}\n"
+RETIRED = "  - {asset: gone, template: iaq, base: 100, stride: 4}\n"
+
+
+def test_an_asset_without_base_has_that_of_its_slot(tmp_path: Path) -> None:
+    """A slot gives the base; an asset beside it with its own base is not touched."""
+    found = load(tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 40}\n", lock=SLOT)
+    assert (found.problems, found.warnings) == ([], [])
+    assert found.bases() == {"one": 100, "two": 40}
+
+
+def test_an_asset_without_base_and_slot_is_told_what_to_do(tmp_path: Path) -> None:
+    """The message has the command, and cases of the asset cause no second one."""
+    case = "cases: [{given: {asset: one, telemetry: {t: 1}}, expect: {X1/T: 1}}]\n"
+    assert load(tmp_path, TEMPLATE + case).problems == [
+        (
+            "a.yaml:11:5: assets[0]: has no `base` and no slot in registers.lock: run `gateway lock -c …`,"
+            " or write a base"
+        )
+    ]
+
+
+def test_many_assets_without_slots_are_one_message(tmp_path: Path) -> None:
+    """One command gives them all their slots, so one line asks for it: nothing else is hidden behind it."""
+    assets = "".join(f"  - {{id: more{index}, tag: Y{index}, use: iaq}}\n" for index in range(200))
+    assert load(tmp_path, TEMPLATE + assets + "  - {id: z, tag: Z, use: iaqq}\n").problems == [
+        (
+            "a.yaml:11:5: assets[0]: has no `base` and no slot in registers.lock, nor have more0, more1,"
+            " more2, more3, more4 and 195 more: run `gateway lock -c …`, or write a base"
+        ),
+        'a.yaml:212:26: assets[201].use: there is no template of this name, did you mean `iaq`? ("iaqq")',
+    ]
+
+
+def test_an_asset_on_mqtt_only_needs_neither_base_nor_slot(tmp_path: Path) -> None:
+    """Without relative registers there is nothing to place."""
+    table = TEMPLATE.replace(", modbus: {register: 0, type: float32}", "").replace(
+        "register: 2", "register: 2, table: holding"
+    )
+    mqtt_only = table.replace(", modbus: {register: 2, table: holding, type: int16}", "")
+    found = load(tmp_path, mqtt_only)
+    assert (found.problems, found.bases()) == ([], {})
+    assert assign(tmp_path) == ({}, [])
+
+
+def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
+    """Without `stride` nobody knows how many registers to keep: loading and `gateway lock` both say so."""
+    write_tables(tmp_path, TEMPLATE.replace("    stride: 4\n", ""))
+    expected = [
+        (
+            "a.yaml:10:5: assets[0]: has no `base`: write one, or give the template iaq a `stride` and run"
+            " `gateway lock -c …`"
+        )
+    ]
+    assert assign(tmp_path) == ({}, expected)
+    assert load(tmp_path).problems == expected
+
+
+@pytest.mark.parametrize(
+    ("lock", "problem"),
+    [
+        (SLOT + SLOT, "4:13: slots[1].asset: this asset has a slot already at registers.lock:3:5"),
+        (
+            SLOT + SLOT.replace("one", "two").replace("100", "103"),
+            (
+                "4:39: slots[1].base: 103-106 of the input registers of unit 1 on regs overlap the slot"
+                " of one"
+                " at registers.lock:3:39 (103)"
+            ),
+        ),
+        (
+            SLOT.replace("100", "65533"),
+            "3:39: slots[0].base: the slot would end at register 65536, the last is 65535 (65533)",
+        ),
+        (SLOT.replace("stride: 4", "stride: 4, tags: x"), "tags: unknown key, did you mean `tag`?"),
+        (
+            SLOT.replace("stride: 4", "stride: 2"),
+            (
+                "3:52: slots[0].stride: the template iaq needs 3 registers now, and a slot cannot grow:"
+                " keep its"
+                " points within 2 registers, put what is new into another template, or delete this line when"
+            ),
+        ),
+        (
+            SLOT.replace("iaq", "co2"),
+            (
+                "3:28: slots[0].template: these registers mean co2 to the BMS, but one uses the"
+                " template iaq now:"
+                " if that one was only renamed, rename it here; otherwise"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_slot_is_told_where_it_is_written(tmp_path: Path, lock: str, problem: str) -> None:
+    """Problems of registers.lock have line and column there, come once, and keep `gateway lock` away."""
+    (told,) = load(tmp_path, TEMPLATE, lock=lock).problems
+    assert told.startswith("registers.lock:")
+    assert problem in told
+    assert assign(tmp_path) == ({}, [told])
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    """A later format is not read as this one."""
+    write_tables(tmp_path, TEMPLATE)
+    (tmp_path / "registers.lock").write_text("schema: gateway.registers/2\nslots: []\n")
+    assert load(tmp_path).problems == [
+        'registers.lock:1:9: schema: this version reads gateway.registers/1 ("gateway.registers/2")'
+    ]
+
+
+def test_slots_of_different_units_may_have_the_same_numbers(tmp_path: Path) -> None:
+    """Registers of different units, tables and sinks have nothing to do with each other."""
+    other = TEMPLATE.replace("iaq", "co2").replace("id: one, tag: X1", "id: two, tag: X2")
+    other = other.replace("table: input", "table: holding")
+    lock = SLOT + "  - {asset: two, template: co2, base: 100, stride: 4}\n"
+    found = load(tmp_path, TEMPLATE, other, lock=lock)
+    assert (found.problems, found.bases()) == ([], {"one": 100, "two": 100})
+
+
+@pytest.mark.parametrize(
+    ("addition", "place", "what"),
+    [
+        (
+            "  - {id: two, tag: X2, use: iaq, base: 98}\n",
+            "a.yaml:12:40: assets[1].base",
+            "register 100 of unit 1 on regs for X2/H",
+        ),
+        (
+            "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 103, type: int16}}\n",
+            "a.yaml:13:51: points[0].modbus",
+            "register 103 of unit 1 on regs for Y/P",
+        ),
+        (
+            "points:\n  - {tag: Y, point: P, asset: gone, from: t, modbus: {register: 101, bit: 3}}\n",
+            "a.yaml:13:54: points[0].modbus",
+            "register 101 bit 3 of unit 1 on regs for Y/P",
+        ),
+        (
+            "system: {heartbeat: {every: 1s, modbus: {register: 102, type: uint16}}}\n",
+            "a.yaml:12:41: system.heartbeat.modbus",
+            "register 102 of unit 1 on regs for $gateway/heartbeat",
+        ),
+    ],
+)
+def test_nothing_may_lie_over_a_retired_slot(tmp_path: Path, addition: str, place: str, what: str) -> None:
+    """Registers of an asset that is gone stay taken: both places are named, once."""
+    table = TEMPLATE.replace("use: iaq}", "use: iaq, base: 0}")
+    (told,) = load(tmp_path, table + addition, lock=RETIRED).problems
+    assert told.startswith(f"{place}: input {what} is inside the slot of gone at registers.lock:3:40")
+
+
+def test_an_overlap_with_a_live_slot_is_told_once(tmp_path: Path) -> None:
+    """What overlaps the asset itself is not told a second time for its slot."""
+    (told,) = load(tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 98}\n", lock=SLOT).problems
+    assert "overlaps X1/T at a.yaml:11:5" in told
+
+
+def test_a_free_part_of_a_live_slot_is_kept_too(tmp_path: Path) -> None:
+    """The registers that a template does not use yet belong to its asset all the same, across files."""
+    single = table_of_points("tag: Y, point: P, modbus: {register: 103, type: int16}")
+    (told,) = load(tmp_path, TEMPLATE, single, lock=SLOT).problems
+    assert told.startswith("b.yaml:5:51: points[0].modbus: input register 103")
+    assert "is inside the slot of one at registers.lock:3:39" in told
+
+
+def test_a_second_bit_in_a_slots_word_is_found(tmp_path: Path) -> None:
+    """Bits share words, slots do not share them with points of others."""
+    table = TEMPLATE.replace("register: 2, type: int16", "register: 2, bit: 0")
+    single = "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 102, bit: 5}}\n"
+    (told,) = load(tmp_path, table + single, lock=SLOT).problems
+    assert "input register 102 bit 5 of unit 1 on regs for Y/P is inside the slot of one" in told
+
+
+def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
+    """The base holds, the slot is kept and said to be of no use."""
+    found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 98}"), lock=SLOT)
+    assert (found.problems, found.bases()) == ([], {"one": 98})
+    assert found.warnings == [
+        (
+            "registers.lock:3:13: slots[0].asset: is not used, for the asset has a base of its own;"
+            " delete this"
+            ' line when no BMS reads its registers any more ("one")'
+        )
+    ]
+
+
+def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) -> None:
+    """Where nobody knows what it covers, it is avoided everywhere, and a warning says so."""
+    lock = "  - {asset: gone, template: co2, base: 1, stride: 2}\n"
+    found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 100}"), lock=lock)
+    assert found.problems == []
+    assert found.warnings[0].startswith("registers.lock:3:29: slots[0].template: there is no template of")
+    write_tables(tmp_path, TEMPLATE)
+    assert assign(tmp_path) == ({"one": 4}, [])
+
+
+def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path) -> None:
+    """What counts is whether the points fit; new slots have the new stride."""
+    write_tables(tmp_path, TEMPLATE)
+    lock_up(tmp_path)
+    grown = TEMPLATE.replace("stride: 4", "stride: 8") + "  - {id: two, tag: X2, use: iaq}\n"
+    write_tables(tmp_path, grown)
+    lock_up(tmp_path)
+    found = load(tmp_path)
+    assert (found.problems, found.bases()) == ([], {"one": 0, "two": 8})
+
+
+def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
+    """A lock file that ought to be there is not taken for none."""
+    (tmp_path / "registers.lock").symlink_to(tmp_path / "nowhere")
+    assert load(tmp_path, TEMPLATE).problems == [
+        "registers.lock:1:1: cannot be read: No such file or directory"
+    ]
+
+
+def test_a_broken_lock_file_is_one_problem(tmp_path: Path) -> None:
+    """Assets without base are not all reported while their slots cannot be read."""
+    table = TEMPLATE + "  - {id: two, tag: X2, use: iaq}\n"
+    (told,) = load(tmp_path, table, lock="  - {asset: one, template: iaq, base: 100, stride: x}\n").problems
+    assert told.startswith("registers.lock:3:52: slots[0].stride: a whole number")

@@ -1,0 +1,27 @@
+"""Hints in messages: right, and quick in large buildings."""
+
+from __future__ import annotations
+
+import time
+
+from gateway.mapping.wording import unknown
+
+NAMES = [f"L03-RM{number}/{point}" for number in range(10_000) for point in ("ZN-T", "ZN-RH", "OCC")]
+
+
+def test_the_name_that_may_be_meant_is_found_among_many() -> None:
+    """A slip of one key in a building of 30,000 points still gives the hint."""
+    for wrong, meant in (
+        ("L03-RM412/ZNT", "L03-RM412/ZN-T"),
+        ("L3-RM412/ZN-T", "L03-RM412/ZN-T"),
+        ("L03-RN7/OCC", "L03-RM7/OCC"),
+    ):
+        assert unknown("point", wrong, NAMES) == f"there is no point of this name, did you mean `{meant}`?"
+
+
+def test_many_wrong_names_are_told_within_seconds() -> None:
+    """After a tag was renamed everywhere but in the cases, `gateway check` still answers at once."""
+    started = time.monotonic()
+    for number in range(100):
+        unknown("point", f"L3-RM{number}/ZN-T", NAMES)
+    assert time.monotonic() - started < 4

@@ -1,0 +1,99 @@
+"""Signals at the worst moments of a reload, as systemd and administrators send them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.building import eventually
+from support.daemon import Daemon
+from support.edited_tables import HEAD, put, running, table
+
+if TYPE_CHECKING:
+    import pytest
+    from support.mosquitto import Mosquitto
+
+T = "point: T, asset: a, from: t, modbus: {register: 0, type: uint16}"
+MANY = 20_000
+
+
+def long_table(*, gain: float) -> str:
+    """Return a table that takes seconds to read."""
+    points = "".join(
+        f"  - {{tag: R, point: P{number}, asset: a{number}, from: t, gain: {gain}}}\n"
+        for number in range(MANY)
+    )
+    return f"{HEAD}points:\n{points}"
+
+
+def test_a_reload_that_is_asked_for_too_early_is_no_end(tmp_path: Path, broker: Mosquitto) -> None:
+    """SIGHUP while the gateway still reads its tables at the start: it goes on, with the newest ones."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "a.yaml").write_text(long_table(gain=1))
+    daemon = Daemon(tmp_path, broker.port, tables=tables)
+    process = daemon.launch()
+    try:
+        eventually(lambda: ignores_sighup(process.pid), expected=True)
+        process.send_signal(signal.SIGHUP)
+        daemon.wait_until_ready(process)
+        put(daemon, table(T))
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: daemon.status()["tables"]["points"], expected=1)
+    finally:
+        daemon.kill()
+
+
+def ignores_sighup(process: int) -> bool:
+    """Say whether a process has asked the system not to be ended by SIGHUP."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    ignored = next(line.split()[1] for line in lines if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> signal.SIGHUP - 1 & 1)
+
+
+def test_the_gateway_stops_in_the_midst_of_a_reload(tmp_path: Path, broker: Mosquitto) -> None:
+    """SIGTERM while large tables are read: it ends in order, within a second or two, with exit code 0."""
+    with running(tmp_path, broker, table(T)) as daemon:
+        assert daemon.process is not None
+        began_s = cpu_s(daemon)
+        put(daemon, long_table(gain=1))
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: cpu_s(daemon) > began_s + 0.2, expected=True)
+        asked_s = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - asked_s < 3
+    assert "gateway.stopped" in daemon.log
+    assert "Traceback" not in daemon.log
+
+
+def cpu_s(daemon: Daemon) -> float:
+    """Return the CPU seconds that the daemon has used."""
+    assert daemon.process is not None
+    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_systemd_hears_ready_once_the_last_reload_is_done(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for again in the midst of a reload: `ready` comes after the reload that began after that."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(10)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with running(tmp_path, broker, table(T)) as daemon:
+            assert notified.recv(1000).startswith(b"READY=1")
+            assert daemon.process is not None
+            began_s = cpu_s(daemon)
+            put(daemon, long_table(gain=1))
+            daemon.process.send_signal(signal.SIGHUP)
+            assert notified.recv(1000).startswith(b"RELOADING=1")
+            eventually(lambda: cpu_s(daemon) > began_s + 0.2, expected=True)  # it is under way
+            put(daemon, "nothing")
+            daemon.process.send_signal(signal.SIGHUP)
+            assert notified.recv(1000).startswith(b"RELOADING=1")
+            assert b"points, 2 sinks; changed" in notified.recv(1000)
