@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings_written=written,
     )
     app = App(settings=settings, secrets=secrets, points=tables.point_map, files=files)
+    del tables  # the first reload lets go of them
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_until_signal(app))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -247,6 +248,20 @@ async def test_a_sink_that_is_restarted_meanwhile_is_prepared_again(tmp_path: Pa
         await made.rig.delivered()
         assert len(receiver.adopted) == 1
         assert receiver.values("R/T")[-1] == 42
+
+
+async def test_nothing_holds_on_to_tables_that_were_replaced(tmp_path: Path) -> None:
+    """However often tables are reloaded, those in force are the only ones in memory."""
+    receiver = Receiver()
+    async with reloading(tmp_path, receiver) as made:
+        await made.rig.send(1, t=21)
+        await made.reload(DOUBLED)
+        await made.rig.delivered()
+        replaced = weakref.ref(made.rig.head.image)
+        receiver.adopted.clear()
+        await made.reload(TABLE)
+        await made.rig.delivered()
+        assert replaced() is None
 
 
 async def test_reloads_follow_each_other(tmp_path: Path) -> None:
