@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -16,10 +16,18 @@ if TYPE_CHECKING:
 
     from gateway.model import Notes
 
-_UPSERT_KEPT = "INSERT OR REPLACE INTO kept VALUES (?,?,?,?,?,?,?,?)"
+
+def _columns(count: int) -> str:
+    return ", ".join(f"json_extract(value, '$[{column}]')" for column in range(count))
+
+
+# Many rows at a time come as one JSON text: each run of a statement gives up the interpreter lock and must
+# win it back from busy threads, so a thousand runs could hold up a commit for a second.
+_UPSERT_KEPT = f"INSERT OR REPLACE INTO kept SELECT {_columns(8)} FROM json_each(?)"  # noqa: S608 - constants only
+_UPSERT_RETAINED = f"INSERT OR REPLACE INTO retained SELECT {_columns(3)} FROM json_each(?)"  # noqa: S608 - constants only
+_DELETE_RETAINED = f"DELETE FROM retained WHERE (sink, topic) IN (SELECT {_columns(2)} FROM json_each(?))"  # noqa: S608 - likewise
 _UPSERT_FORCED = "INSERT OR REPLACE INTO forced VALUES (?,?,?,?)"
 _UPSERT_ONLINE = "INSERT OR REPLACE INTO online VALUES (?,?,?)"
-_UPSERT_RETAINED = "INSERT OR REPLACE INTO retained VALUES (?,?,?)"
 _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
@@ -38,7 +46,7 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
             for dead in notes.dead_letters
         ],
     )
-    database.executemany(_UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
+    _write_together(database, _UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
     database.executemany(
         _UPSERT_FORCED,
         [
@@ -54,12 +62,14 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
     database.executemany(
         _UPSERT_ONLINE, [(state.asset, state.online, state.at_ms) for state in notes.online.values()]
     )
-    database.executemany(
+    _write_together(
+        database,
         _UPSERT_RETAINED,
         [(*place, has_value) for place, has_value in notes.retained.items() if has_value is not None],
     )
-    database.executemany(
-        "DELETE FROM retained WHERE sink = ? AND topic = ?",
+    _write_together(
+        database,
+        _DELETE_RETAINED,
         [place for place, has_value in notes.retained.items() if has_value is None],
     )
     database.executemany(
@@ -70,6 +80,12 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
         ],
     )
     write_cursors(database, cursors)
+
+
+def _write_together(database: sqlite3.Connection, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    """Write all rows with one run of a statement."""
+    if rows:
+        database.execute(statement, (orjson.dumps(rows).decode(),))
 
 
 def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> None:
