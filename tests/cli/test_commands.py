@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY
+from support.mosquitto import free_port
 from support.processes import run_gateway
 
 if TYPE_CHECKING:
@@ -68,9 +69,15 @@ def test_reading_without_value_is_explained() -> None:
     assert "key=value" in done.stderr
 
 
-def test_send_without_a_gateway_says_so() -> None:
+def test_send_without_a_gateway_says_so(tmp_path: Path) -> None:
     """`send` with nobody listening tells what it tried."""
-    done = run_gateway("send", "--asset", "ast-1", "a=1", INFODECK_SIGNING_SECRET="x", INFODECK_API_KEY="y")
+    example = (REPOSITORY / "config/gateway.yaml").read_text()
+    settings = tmp_path / "gateway.yaml"
+    settings.write_text(
+        example.replace("../mappings", str(REPOSITORY / "mappings")).replace(":8080", f":{free_port()}")
+    )
+    command = ("send", "-c", str(settings), "--asset", "ast-1", "a=1")
+    done = run_gateway(*command, INFODECK_SIGNING_SECRET="x", INFODECK_API_KEY="y")
     assert done.returncode == 1
     assert "is the gateway running?" in done.stderr
     assert "Traceback" not in done.stderr
