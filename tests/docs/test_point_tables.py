@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = (REPOSITORY / "docs/point-tables.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 HEAD = "schema: gateway.points/1\nsite: hq-tower\n"
+COMPLETE = ("schema:", "# yaml-language-server:")
 SINKS = {"bms": "mqtt", "regs": "modbus_server"}
 SCHEMA = json.loads((REPOSITORY / "config/schema/points.schema.json").read_text(encoding="utf-8"))
 
@@ -32,7 +33,7 @@ def examples() -> list[tuple[str, str | None]]:
     """Return each example table, completed, with the registers.lock that follows it, if one does."""
     tables = [(name, text) for kind, name, text in BLOCKS if kind == "yaml"]
     return [
-        (text if text.startswith("schema:") else HEAD + text, after if after_name else None)
+        (text if text.startswith(COMPLETE) else HEAD + text, after if after_name else None)
         for (name, text), (after_name, after) in pairwise([*tables, ("", "")])
         if not name
     ]

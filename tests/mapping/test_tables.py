@@ -217,6 +217,7 @@ templates:
       A: {{from: a, unit: degC, modbus: {{register: 1, type: int16, scale: 10}}}}
       B: {{from: b, modbus: {{register: 2, type: int16}}}}
       C: {{from: c, modbus: {{register: 3, type: int16}}}}
+      D: {{from: d, modbus: {{modicon: 40100, type: int16}}}}
 assets:
   - id: x
     tag: X
@@ -226,14 +227,16 @@ assets:
       A: {{from: a2, modbus: {{scale: 100}}}}
       B: {{modbus: {{modicon: 40007}}}}
       C: {{modbus: [{{register: 5, type: int16}}, {{register: 6, type: int16, unit: 2}}], mqtt: false}}
+      D: {{modbus: {{register: 7}}}}
 """
     by_name = load_good_tables(tmp_path, table).by_name
-    a, b, c = (by_name[f"X/{name}"] for name in "ABC")
+    a, b, c, d = (by_name[f"X/{name}"] for name in "ABCD")
     assert (a.source, a.unit_of_measure) == ("a2", "degC")
     assert a.registers == (Register("regs", 1, RegisterTable.INPUT, 101, "int16", 1, scale=100),)
     assert b.registers == (Register("regs", 1, RegisterTable.HOLDING, 6, "int16", 1),)
     assert [(register.address, register.unit) for register in c.registers] == [(105, 1), (106, 2)]
     assert c.mqtt is None
+    assert d.registers == (Register("regs", 1, RegisterTable.HOLDING, 107, "int16", 1),)
 
 
 def test_defaults_of_a_template_win_over_the_file(tmp_path: Path) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.mapping.modicon import parse_modicon
 from gateway.mapping.table import Defaults, PointKeys
 from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
+
+if TYPE_CHECKING:
+    from gateway.model import RegisterTable
 
 Keys = TypeVar("Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
 
@@ -33,13 +37,24 @@ def merge_defaults(defaults: Defaults, override: Defaults) -> Defaults:
 
 
 def _merge_block(block: ModbusKeys, override: ModbusKeys) -> ModbusKeys:
-    """Merge key by key; an address written in one way displaces one written in the other."""
+    """Merge key by key; an address written in one way displaces one written in the other.
+
+    The table that a displaced `modicon` said stays.
+    """
     given = _written(override, ModbusKeys)
     if "modicon" in given:
         given = {"register": None, "table": None} | given
     elif "register" in given:
-        given = {"modicon": None} | given
+        given = {"modicon": None, "table": block.table or _said_by(block.modicon)} | given
     return _with(block, given)
+
+
+def _said_by(number: int | str | None) -> RegisterTable | None:
+    """Return the table of a modicon number; None where it is none, which is reported at its own place."""
+    try:
+        return None if number is None else parse_modicon(number)[0]
+    except ValueError:
+        return None
 
 
 def _written(keys: Any, shape: type[Keys]) -> dict[str, Any]:
