@@ -76,7 +76,6 @@ async def durable_server() -> AsyncIterator[web.Server]:
         async with journal:
             head = Head(
                 journal=journal,
-                points=points,
                 image=PointImage(points),
                 status=MappingStatus(),
                 clock_ms=now_ms,

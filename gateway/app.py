@@ -92,7 +92,6 @@ class App:
         )
         self._head = Head(
             journal=self._journal,
-            points=points,
             image=PointImage(points),
             status=self.status.mapping,
             clock_ms=now_ms,

@@ -37,14 +37,12 @@ class Head:
         self,
         *,
         journal: Journal,
-        points: PointMap,
         image: PointImage,
         status: MappingStatus,
         clock_ms: Callable[[], int],
     ) -> None:
         """Have no feeds yet; `start` makes them."""
         self._journal = journal
-        self._points = points
         self._image = image
         self._status = status
         self._clock_ms = clock_ms
@@ -53,7 +51,7 @@ class Head:
         self._kept_through = 0
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
-        self._age_sinks = _age_sinks(points)
+        self._age_sinks = _age_sinks(image.points)
 
     @property
     def image(self) -> PointImage:
@@ -63,7 +61,6 @@ class Head:
     def swap(self, image: PointImage) -> None:
         """Go on with the image of another point table, which has taken over from the present one."""
         before, self._image = self._image, image
-        self._points = image.points
         self._drop_forced(before.forced())
         self._age_sinks = _age_sinks(image.points)
 
@@ -182,7 +179,7 @@ class Head:
         dropped = [forced for forced in before if forced.until_ms > now_ms and forced.point not in there]
         ended = self._image.ended()
         self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
-        log_dropped(dropped, points=self._points)
+        log_dropped(dropped, points=self._image.points)
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that are in no event."""
@@ -238,7 +235,7 @@ class Head:
 
     def _plan_of(self, event: Event) -> AssetPlan | None:
         asset = asset_of(event)
-        return self._points.by_asset.get(asset) if asset is not None else None
+        return self._image.points.by_asset.get(asset) if asset is not None else None
 
     def _map(self, plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
         event = record.event

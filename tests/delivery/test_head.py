@@ -264,9 +264,7 @@ async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path,
     """An event that is durable but not yet in the image comes in its turn, and then only once."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
-        behind = Head(
-            journal=rig.journal, points=points, image=rig.image, status=rig.mapping, clock_ms=rig.clock
-        )
+        behind = Head(journal=rig.journal, image=rig.image, status=rig.mapping, clock_ms=rig.clock)
         assert await behind.read(0, sink="bms") == Batch((), 0)
         assert (await rig.head.read(0, sink="bms")).through == 1
 

@@ -128,7 +128,7 @@ async def delivering(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = PointImage(points), MappingStatus()
-    head = Head(journal=journal, points=points, image=image, status=mapping, clock_ms=clock)
+    head = Head(journal=journal, image=image, status=mapping, clock_ms=clock)
     rig = Rig(file, journal, head, image, clock, mapping)
     async with journal:
         feeds = await head.start(list(receivers))

@@ -181,7 +181,6 @@ async def running_intake(
     async with journal:
         head = Head(
             journal=journal,
-            points=points,
             image=PointImage(points),
             status=MappingStatus(),
             clock_ms=now_ms,
