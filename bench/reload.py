@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _load import ORGANIZATION, PATH, SECRET
-from whole_path import free_port
+from whole_path import SETTINGS, free_port
 
 from gateway.app import App, new_event_loop
 from gateway.cli.loading import load_to_run, reread_tables
@@ -40,18 +40,7 @@ if TYPE_CHECKING:
 POINTS = 8
 UNITS = 10  # Modbus units: one has 65,536 registers, and 80,000 float32 need 160,000
 QUIET_CPU = 0.15  # the share of a core below which the gateway is done with what came before
-SETTINGS = """\
-name: bench
-infodeck: {{organization: {organization}}}
-intake: {{listen: "127.0.0.1:{intake}", signing_secrets: [{{file: secret}}]}}
-journal: {{url: "sqlite://{folder}/journal.db"}}
-sinks:
-  bms: {{type: mqtt, url: "mqtt://127.0.0.1:{mqtt}"}}
-  regs: {{type: modbus_server, listen: "127.0.0.1:{modbus}"}}
-mappings: mappings
-admin: {{listen: "127.0.0.1:{admin}"}}
-log: {{level: warning}}
-"""
+QUIETLY = "log: {level: warning}\n"
 
 
 def table(assets: int, *, gain: float, tag: str) -> str:
@@ -252,7 +241,7 @@ async def bench(arguments: argparse.Namespace, folder: Path, ports: dict[str, in
     secret.touch(mode=0o600)
     secret.write_bytes(SECRET)
     config = folder / "gateway.yaml"
-    config.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports))
+    config.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports) + QUIETLY)
     server = Gateway(config, intake_port=ports["intake"])
     try:
         await server.quiet()

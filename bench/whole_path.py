@@ -39,7 +39,7 @@ templates:
       ZN-RH: {from: humidity, unit: percent, modbus: {register: 2, type: uint16, scale: 10}}
 assets:
 """
-_SETTINGS = """\
+SETTINGS = """\
 name: bench
 infodeck: {{organization: {organization}}}
 intake: {{listen: "127.0.0.1:{intake}", signing_secrets: [{{file: secret}}]}}
@@ -73,7 +73,7 @@ def write_files(folder: Path, ports: dict[str, int]) -> Path:
     secret.touch(mode=0o600)
     secret.write_bytes(SECRET)
     settings = folder / "gateway.yaml"
-    settings.write_text(_SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports))
+    settings.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports))
     return settings
 
 
