@@ -197,6 +197,10 @@ class Mqtt:
     sinks: frozenset[str] | None = None
     topic: str | None = None
 
+    def goes_to(self, sink: str) -> bool:
+        """Say whether the point is on an MQTT sink."""
+        return self.sinks is None or sink in self.sinks
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
@@ -228,6 +232,11 @@ class Point:
         """Make once what is used per update."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
         object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
+
+    def topic(self, prefix: str) -> str:
+        """Return the topic on an MQTT sink with this prefix: the usual one, unless the point has its own."""
+        own = self.mqtt.topic if self.mqtt is not None else None
+        return own or f"{prefix}/{self.site}/{self.name}"
 
 
 @dataclass(slots=True)

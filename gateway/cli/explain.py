@@ -22,9 +22,9 @@ from gateway.events import (
 )
 from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
 from gateway.mapping.explaining.explanation import explain
-from gateway.mapping.explaining.report import render_readings, render_ways, time_text
-from gateway.mapping.wording import aligned, duration, unknown
-from gateway.model import Quality, Record
+from gateway.mapping.explaining.report import render_readings, render_ways
+from gateway.mapping.wording import aligned, duration, time_text, unknown
+from gateway.model import STAND_INS, Record
 from gateway.sinks._mqtt_outlet import Outlet
 from gateway.sinks.mqtt import MqttConfig
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _OFFLINE = 0  # the journal number of an event that is in no journal
-_AGED = frozenset({Quality.HELD, Quality.STALE})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -202,14 +201,12 @@ def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple
     """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them."""
     update, mqtt = output.update, output.update.point.mqtt
     for name, config in settings.sinks.items():
-        if not isinstance(config, MqttConfig) or mqtt is None:
-            continue
-        if mqtt.sinks is not None and name not in mqtt.sinks:
+        if not isinstance(config, MqttConfig) or mqtt is None or not mqtt.goes_to(name):
             continue
         outlet = Outlet.of(update.point, prefix=config.prefix, plain=config.payload == "value")
         if output.is_newest:
             message = outlet.live(update, now_ms=now_ms)
-        elif config.history and not update.point.is_pseudo and update.quality not in _AGED:
+        elif config.history and not update.point.is_pseudo and update.quality not in STAND_INS:
             message = outlet.history(update)
         else:
             continue

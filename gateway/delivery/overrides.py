@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
+
+from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +21,11 @@ def log_restored(forced: Iterable[Forced]) -> None:
     """Tell after a start which points are forced from before."""
     for each in forced:
         log.info(
-            "point.forced", point=each.point, value=each.value, until=_text(each.until_ms), restored=True
+            "point.forced",
+            point=each.point,
+            value=each.value,
+            until=second_text(each.until_ms),
+            restored=True,
         )
 
 
@@ -32,7 +37,7 @@ def log_expired(forced: Iterable[Forced], *, now_ms: int) -> None:
                 "point.released",
                 point=each.point,
                 value=each.value,
-                until=_text(each.until_ms),
+                until=second_text(each.until_ms),
                 reason="expired",
             )
 
@@ -44,12 +49,8 @@ def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:
             "point.released",
             point=each.point,
             value=each.value,
-            until=_text(each.until_ms),
+            until=second_text(each.until_ms),
             reason="its range, register, map or unit is another one now"
             if each.point in points.by_name
             else "no point of the tables any more",
         )
-
-
-def _text(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -128,9 +128,7 @@ class Screen:
         )
 
     def _topic(self, point: Point) -> str:
-        if point.mqtt is None:
-            return ""
-        return point.mqtt.topic or f"{self._prefix}/{point.site}/{point.tag}/{point.point}"
+        return "" if point.mqtt is None else point.topic(self._prefix)
 
     def _summary(self) -> str:
         journal, sinks = self._status.journal, self._status.sinks

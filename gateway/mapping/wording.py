@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import heapq
+from datetime import UTC, datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,17 @@ def duration(milliseconds: int) -> str:
         if milliseconds % factor == 0 and (name != "d" or milliseconds > factor)
     )
     return f"{milliseconds // factor}{name}"
+
+
+def time_text(time_ms: int) -> str:
+    """Return a time as ISO 8601 in UTC, milliseconds where there are any."""
+    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds" if time_ms % 1000 else "seconds").replace("+00:00", "Z")
+
+
+def second_text(time_ms: int) -> str:
+    """Return a time as ISO 8601 in UTC, without milliseconds."""
+    return time_text(time_ms // 1000 * 1000)
 
 
 def calculation_text(gain: float, offset: float, *, of: str) -> str:

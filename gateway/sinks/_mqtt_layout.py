@@ -47,7 +47,7 @@ class Layout:
             {
                 point: Outlet.of(point, prefix=prefix, plain=plain)
                 for point in points
-                if point.mqtt is not None and (point.mqtt.sinks is None or sink in point.mqtt.sinks)
+                if point.mqtt is not None and point.mqtt.goes_to(sink)
             }
         )
 

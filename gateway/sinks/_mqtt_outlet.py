@@ -35,11 +35,10 @@ class Outlet:
     @classmethod
     def of(cls, point: Point, *, prefix: str, plain: bool) -> Outlet:
         """Make the outlet of a point whose own topic, where it has one, takes the place of the usual one."""
-        own_topic = point.mqtt.topic if point.mqtt is not None else None
         unit = orjson.dumps(point.unit_of_measure)
         return cls(
             point=point,
-            topic=own_topic or f"{prefix}/{point.site}/{point.tag}/{point.point}",
+            topic=point.topic(prefix),
             plain=plain,
             middles=tuple(
                 b',"unit":%b,"quality":"%b","ts":"' % (unit, quality.name.lower().encode())

@@ -12,7 +12,6 @@ import socket
 import stat
 import struct
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -23,7 +22,7 @@ from gateway.errors import CommandError, GatewayError, JournalError
 from gateway.mapping.live.forcing import LONGEST_FORCE_S, forced_value
 from gateway.mapping.plan import PointMap
 from gateway.mapping.sheets.listing import list_points
-from gateway.mapping.wording import unknown
+from gateway.mapping.wording import second_text, unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -98,7 +97,8 @@ class Control:
         value = forced_value(point, asked.get("value"))
         until_ms = self._clock_ms() + round(for_s * 1000)
         self._overrides.force(point, value, until_ms=until_ms)
-        log.info("point.forced", point=point.name, value=value, until=_time_text(until_ms), uid=_uid(request))
+        until = second_text(until_ms)
+        log.info("point.forced", point=point.name, value=value, until=until, uid=_uid(request))
         described = [self._described(one) for one in self._image().forced() if one.point == point.name]
         await self._make_durable()
         return _json(described[0])
@@ -244,10 +244,6 @@ def _uid(request: web.Request) -> int | None:
         return None
     uid: int = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
     return uid
-
-
-def _time_text(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _json(document: object, *, code: int = 200) -> web.Response:

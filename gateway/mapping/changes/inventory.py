@@ -55,14 +55,10 @@ def inventory_of(
 
 
 def _topics(point: Point, prefixes: Mapping[str, str]) -> frozenset[Topic]:
-    if point.mqtt is None:
+    mqtt = point.mqtt
+    if mqtt is None:
         return frozenset()
-    wanted = point.mqtt.sinks
-    return frozenset(
-        (sink, point.mqtt.topic or f"{prefix}/{point.site}/{point.name}")
-        for sink, prefix in prefixes.items()
-        if wanted is None or sink in wanted
-    )
+    return frozenset((sink, point.topic(prefix)) for sink, prefix in prefixes.items() if mqtt.goes_to(sink))
 
 
 def _facts(point: Point) -> dict[str, Any]:

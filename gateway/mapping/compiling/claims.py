@@ -91,9 +91,9 @@ class Claims:
         if point.mqtt is None:
             return
         for sink, prefix in self._prefixes.items():
-            if point.mqtt.sinks is not None and sink not in point.mqtt.sinks:
+            if not point.mqtt.goes_to(sink):
                 continue
-            topic = point.mqtt.topic or f"{prefix}/{point.site}/{point.name}"
+            topic = point.topic(prefix)
             other = self._topics.setdefault((sink, topic), owner)
             if other is not owner:
                 steps = ("mqtt", "topic")
@@ -134,7 +134,7 @@ class Claims:
     def topic_holder(self, name: str, mqtt: Mqtt | None, *, site: str) -> Owner | None:
         """Return who has one of the usual topics of a point that is to come, None: it may come."""
         for sink, prefix in self._prefixes.items():
-            if mqtt is not None and (mqtt.sinks is None or sink in mqtt.sinks):
+            if mqtt is not None and mqtt.goes_to(sink):
                 holder = self._topics.get((sink, f"{prefix}/{site}/{name}"))
                 if holder is not None:
                     return holder

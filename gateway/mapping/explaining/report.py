@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.mapping.explaining.explanation import view_register
 from gateway.mapping.modicon import modicon
-from gateway.mapping.wording import aligned, duration, form_text, place_text
+from gateway.mapping.wording import aligned, duration, form_text, place_text, time_text
 from gateway.model import Quality, StalePolicy
 
 if TYPE_CHECKING:
@@ -39,12 +38,6 @@ def render_ways(explanation: Explanation, messages: Messages) -> str:
         rows = ([point.name, f"from {point.source}"] for point in explanation.silent)
         parts.append("points of the asset without a reading in this event:\n" + aligned(rows))
     return "\n".join(parts)
-
-
-def time_text(time_ms: int) -> str:
-    """Return a time as ISO 8601 in UTC, milliseconds where there are any."""
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds" if time_ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
 def _way(way: PointWay, messages: Messages) -> str:
