@@ -56,6 +56,7 @@ lock: .venv/.dev ## pin requirements/*.txt again after a change of dependencies 
 	pin dev.txt --extra speed --extra demo pyproject.toml requirements/build.in requirements/dev.in
 	pin demo.txt --constraints requirements/dev.txt --extra speed --extra demo pyproject.toml requirements/build.in
 	pin run.txt --constraints requirements/dev.txt --extra speed pyproject.toml
+	pin decoders.txt --no-deps requirements/decoders.in
 	pin build.txt --constraints requirements/dev.txt requirements/build.in
 
 .PHONY: clean
@@ -73,14 +74,15 @@ clean: ## remove .venv, caches and builds
 	$(pip) --no-deps --no-build-isolation --editable .
 	touch .venv/.demo
 
-.venv/.dev: requirements/dev.txt pyproject.toml | .venv/bin/python
+.venv/.dev: requirements/dev.txt requirements/decoders.txt pyproject.toml | .venv/bin/python
 	@echo "Installing the gateway and what tests and linters need …"
 	$(pip) --require-hashes --requirement requirements/dev.txt
+	$(pip) --require-hashes --no-deps --upgrade --target .venv/decoders --requirement requirements/decoders.txt
 	$(pip) --no-deps --no-build-isolation --editable .
 	touch .venv/.demo .venv/.dev
 
 # The real parts that the tests run against. Left of the colon a command, right of it the Debian package that has it.
-tools := mosquitto:mosquitto mosquitto_sub:mosquitto-clients mbpoll:mbpoll \
+tools := mosquitto:mosquitto mosquitto_sub:mosquitto-clients mbpoll:mbpoll socat:socat \
   curl:curl openssl:openssl node:nodejs systemd-analyze:systemd
 
 .PHONY: packages
