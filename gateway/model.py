@@ -280,6 +280,18 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredLetter:
+    """A dead letter as the journal holds it, under a number that is never used again.
+
+    `body` is the event as it was received, None where no event caused the letter or its body is gone.
+    """
+
+    number: int
+    letter: DeadLetter
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class KeptValue:
     """What is kept on disk of a point's newest reading, so that a restart knows it.
 
@@ -359,7 +371,8 @@ class Notes:
 
     `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
     None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
-    beside what describes it, None: nothing does any more.
+    beside what describes it, None: nothing does any more. `settled` are the numbers of dead letters that
+    are to be forgotten.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -371,6 +384,7 @@ class Notes:
     online: dict[str, OnlineState] = field(default_factory=dict)
     retained: dict[tuple[str, str], bool | None] = field(default_factory=dict)
     snapshot: AssetSnapshot | None = None
+    settled: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -382,6 +396,7 @@ class Notes:
             or self.online
             or self.retained
             or self.snapshot is not None
+            or self.settled
         )
 
     def add(self, later: Notes) -> None:
@@ -394,6 +409,7 @@ class Notes:
         self.online.update(later.online)
         self.retained.update(later.retained)
         self.snapshot = later.snapshot or self.snapshot
+        self.settled.extend(later.settled)
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

@@ -46,6 +46,7 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
             for dead in notes.dead_letters
         ],
     )
+    database.executemany("DELETE FROM dead_letters WHERE id = ?", [(number,) for number in notes.settled])
     _write_together(database, _UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
     database.executemany(
         _UPSERT_FORCED,

@@ -8,7 +8,8 @@ import pytest
 from support.config_files import complaints, write
 
 from gateway.config.decode import read_document
-from gateway.sinks._mqtt_config import BrokerUrl, MqttConfig
+from gateway.sinks._mqtt_broker import BrokerUrl
+from gateway.sinks._mqtt_config import MqttConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
