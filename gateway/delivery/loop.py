@@ -16,7 +16,8 @@ from gateway.model import DeadLetter, Notes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from gateway.delivery.feed import Batch, Feed, Renew
+    from gateway.delivery.batch import Batch
+    from gateway.delivery.feed import Feed
     from gateway.model import Point, Refusal, Update
     from gateway.ports import Adopt, Journal, LatestValues, PointSource, Sink
     from gateway.status import SinkStatus
@@ -96,9 +97,7 @@ class SinkLoop:
         """Say whether the sink is still the one that was prepared: it may have been restarted meanwhile."""
         return prepared.sink is self._sink
 
-    def swap(
-        self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str], renew: Renew
-    ) -> None:
+    def swap(self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str]) -> None:
         """Go on with another point table; `news` came after the sink was prepared. No await, and quick.
 
         Whatever was taken from the feed belongs to the old table. What is being written counts no more,
@@ -107,10 +106,8 @@ class SinkLoop:
         if prepared.adopt is not None:
             prepared.adopt(news)
         self._refused.clear()  # points of the old table
-        batch, self._batch = self._batch, None
-        lost = batch.updates if batch is not None and batch.is_change else ()
-        after = self._journal.cursor(self.name)
-        self._feed.restart(after=after, lost=lost, changed=changed, renew=renew)
+        lost, self._batch = self._batch, None
+        self._feed.restart(after=self._journal.cursor(self.name), lost=lost, changed=changed)
 
     async def _serve(self, sink: Sink) -> None:
         while True:
@@ -144,7 +141,6 @@ class SinkLoop:
         return True
 
     def _done(self, batch: Batch) -> None:
-        self._status.lag = self._feed.head - batch.through
         if batch.through != self._status.cursor:
             self._status.cursor = batch.through
             self._journal.note(Notes(cursors={self.name: batch.through}))
@@ -161,7 +157,6 @@ class SinkLoop:
 
     def _go_away(self, error: TransientError) -> None:
         self._status.last_error = str(error)
-        self._status.lag = self._feed.head - self._status.cursor
         if self._status.state != "away":
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
