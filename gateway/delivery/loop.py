@@ -109,6 +109,14 @@ class SinkLoop:
         lost, self._batch = self._batch, None
         self._feed.restart(after=self._journal.cursor(self.name), lost=lost, changed=changed)
 
+    def refresh(self) -> None:
+        """Bring up to date what the status says of how far the sink is behind."""
+        status, batch = self._status, self._batch
+        since_ms = (batch.since_ms if batch is not None else None) or self._feed.since_ms
+        status.lag = max(0, self._feed.due - status.cursor)
+        age_ms = self._clock_ms() - since_ms if status.lag and since_ms is not None else 0
+        status.lag_s = max(0, age_ms) / 1000
+
     async def _serve(self, sink: Sink) -> None:
         while True:
             self.turned_ms = self._clock_ms()
@@ -156,7 +164,7 @@ class SinkLoop:
         self._status.last_success_ms = self._clock_ms()
 
     def _go_away(self, error: TransientError) -> None:
-        self._status.last_error = str(error)
+        self._status.note_error(str(error), at_ms=self._clock_ms())
         if self._status.state != "away":
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
@@ -167,7 +175,8 @@ class SinkLoop:
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
-        self._status.state, self._status.last_error = "failed", reason
+        self._status.state = "failed"
+        self._status.note_error(reason, at_ms=self._clock_ms())
 
     def _bury(self, refusals: Sequence[Refusal]) -> None:
         """Make dead letters, and tell of each point once a run.
