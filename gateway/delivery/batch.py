@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.model import Update
+    from gateway.model import StoredLetter, Update
 
 
 class Mapped(NamedTuple):
@@ -39,6 +39,17 @@ class Source(Protocol):
     def show(self, name: str) -> Update | None:
         """Return what the point of a name shows; None where there is no such point, or nothing to show."""
 
+    def again(self, stored: StoredLetter) -> Sequence[Update]:
+        """Return what a dead letter means now; raise `GatewayError` with the reason where that is nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class Retry:
+    """A dead letter on its way again. `waiting`: the sinks that have not written it yet."""
+
+    stored: StoredLetter
+    waiting: set[str]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -46,9 +57,11 @@ class Batch:
 
     `since_ms` is when the oldest event in it was received, None where no event moves the cursor.
     `is_aside`: handed out beside the events in their order. No event brings these again, or not soon.
+    `retries`: the dead letters that these updates are, where they are.
     """
 
     updates: Sequence[Update]
     through: int
     since_ms: int | None = None
     is_aside: bool = False
+    retries: Sequence[Retry] = ()

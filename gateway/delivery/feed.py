@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from itertools import chain, islice
 from typing import TYPE_CHECKING
+
+import structlog
 
 from gateway.delivery.batch import Batch, Mapped
 from gateway.delivery.overtaking import Overtaking
 from gateway.delivery.stream import Stream
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.delivery.batch import Source
-    from gateway.model import Point, Update
+    from gateway.delivery.batch import Retry, Source
+    from gateway.model import Point, StoredLetter, Update
+
+log = structlog.get_logger()
 
 _BATCH_UPDATES = 500
 _ASIDE_UPDATES = 250  # of each kind
+_LETTERS_AT_ONCE = 50
+_MOST_LETTERS = 1_000
 
 
 class Feed:
@@ -36,13 +44,15 @@ class Feed:
         self._renewing: list[str] = []  # names of points to hand out anew, as they are when their turn comes
         self._restarted_after = cursor  # what came later was mapped by the present point table
         self._had_aside = False  # the last time: then events have their turn
+        self._letters: deque[Retry] = deque()
+        self._had_letters = False
         self._wake = asyncio.Event()
         self._nudged = False
 
     @property
     def idle(self) -> bool:
         """Whether everything so far was handed out."""
-        return not self._changes and not self._renewing and not self._stream.has_more
+        return not (self._changes or self._renewing or self._letters or self._stream.has_more)
 
     @property
     def due(self) -> int:
@@ -71,6 +81,19 @@ class Feed:
         if self._changes:
             self._wake.set()
 
+    def check_letter(self, stored: StoredLetter) -> None:
+        """Raise `GatewayError` where a dead letter means nothing by the tables in force, or too many wait."""
+        if len(self._letters) >= _MOST_LETTERS:
+            raise GatewayError(
+                f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
+            )
+        self._source.again(stored)
+
+    def push_letter(self, retry: Retry) -> None:
+        """Add a dead letter, to be handed out once more by the tables that are in force then."""
+        self._letters.append(retry)
+        self._wake.set()
+
     def restart(self, *, after: int, lost: Batch | None, changed: Iterable[str]) -> None:
         """Go on after event `after` with another point table, by which the journal is mapped again.
 
@@ -81,6 +104,8 @@ class Feed:
         since_ms = (lost.since_ms if lost is not None else None) or self._stream.since_ms
         for event in self._stream.restart(after=after, since_ms=since_ms):
             self._overtaking.note(event.updates)
+        if lost is not None:
+            self._letters.extendleft(reversed(lost.retries))
         aside = lost.updates if lost is not None and lost.is_aside else ()
         names = [update.point.name for update in chain(self._changes.values(), aside)]
         self._renewing = list(dict.fromkeys((*changed, *self._renewing, *names, *self._overtaking.names)))
@@ -100,12 +125,16 @@ class Feed:
             self._wake.clear()
             if not await self._stream.load():
                 continue
+            if self._letters and not self._had_letters:
+                return self._next_letters()
+            self._had_letters = False
             if self._has_aside and not (self._had_aside and self._stream.has_more):
                 return self._next_aside()
             self._had_aside = False
             if self._stream.has_more or self._nudged:
                 return self._next_events()
-            await self._wake.wait()
+            if not self._letters:
+                await self._wake.wait()
 
     @property
     def _has_aside(self) -> bool:
@@ -126,6 +155,22 @@ class Feed:
         updates = list({id(update): update for update in (*renewed, *changed, *newest)}.values())
         self._overtaking.remember(updates, taken=taken)
         return Batch(updates, taken, is_aside=True)
+
+    def _next_letters(self) -> Batch:
+        """Hand out some dead letters again, oldest first; one that means nothing any more stays one."""
+        self._had_letters = True
+        updates: list[Update] = []
+        retries: list[Retry] = []
+        for _ in range(min(len(self._letters), _LETTERS_AT_ONCE)):
+            retry = self._letters.popleft()
+            try:
+                updates += self._source.again(retry.stored)
+            except GatewayError as error:
+                retry.waiting.clear()
+                log.warning("letter.kept", number=retry.stored.number, reason=str(error))
+            else:
+                retries.append(retry)
+        return Batch(updates, self._stream.taken, retries=retries)
 
     def _next_events(self) -> Batch:
         self._nudged = False

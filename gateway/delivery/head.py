@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.delivery.batch import Retry
 from gateway.delivery.feed import Feed
+from gateway.delivery.meaning import map_event, map_letter, plan_of
 from gateway.delivery.overrides import log_dropped, log_expired, log_restored
-from gateway.delivery.replay import Replay, map_event, plan_of
+from gateway.delivery.replay import Replay
+from gateway.errors import GatewayError
 from gateway.events import STATUS_CHANGED, asset_of, read_online, read_telemetry
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.mapping.live.image import PointImage
-    from gateway.mapping.plan import PointMap
-    from gateway.model import Event, Forced, Point, Record, Scalar, Update
+    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.model import Event, Forced, Point, Record, Scalar, StoredLetter, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -51,6 +54,7 @@ class Head:
         self._kept_through = 0
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
+        self._retries: dict[int, Retry] = {}
         self._age_sinks = _age_sinks(image.points)
 
     @property
@@ -131,6 +135,21 @@ class Head:
         """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
         self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
 
+    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+        """Try to deliver dead letters once more, by the tables in force; each is settled when it is written.
+
+        A letter of a point goes to its sink alone, that of an event which could not be mapped to all.
+        Return by number why nothing was done for those that are missing here: in words for the user.
+        """
+        self._retries = {number: retry for number, retry in self._retries.items() if retry.waiting}
+        untouched = {}
+        for stored in sorted(letters, key=lambda each: each.number):
+            try:
+                self._retry(stored)
+            except GatewayError as error:
+                untouched[stored.number] = str(error)
+        return untouched
+
     def keep(self) -> None:
         """Note what the image and the head remember for the journal to keep: values, overrides and more."""
         self._status.forced = {forced.point: forced for forced in self._image.forced()}
@@ -208,6 +227,10 @@ class Head:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
+        return self._take(plan, updates)
+
+    def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:
+        """Take an event's updates into the image; return what it brings the sinks."""
         self._status.mapped += 1
         asset = updates[0].point.asset
         was_offline = self._image.is_online(asset) is False
@@ -226,6 +249,23 @@ class Head:
             return
         self._status.connections += 1
         self.set_online(state.asset, state.online, at_ms=state.at_ms)
+
+    def _retry(self, stored: StoredLetter) -> None:
+        """Put a letter on its way again; raise `GatewayError` where that is not possible."""
+        sink = stored.letter.sink
+        if stored.number in self._retries:
+            raise GatewayError("it is on its way already")
+        if sink and sink not in self._feeds:
+            raise GatewayError(f"there is no sink named {sink} any more")
+        if not sink:
+            plan, updates = map_letter(self._image, stored)
+            self._take(plan, updates)
+        feeds = {sink: self._feeds[sink]} if sink else self._feeds
+        for feed in feeds.values():
+            feed.check_letter(stored)
+        retry = self._retries[stored.number] = Retry(stored, set(feeds))
+        for feed in feeds.values():
+            feed.push_letter(retry)
 
     def _tell_others(self, updates: Sequence[Update], *, but: str) -> None:
         """Feed changes to every sink but one."""

@@ -14,9 +14,9 @@ from gateway.logs import unforeseen
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from gateway.delivery.batch import Batch
+    from gateway.delivery.batch import Batch, Retry
     from gateway.delivery.feed import Feed
     from gateway.model import Point, Refusal, Update
     from gateway.ports import Adopt, Journal, LatestValues, PointSource, Sink
@@ -144,7 +144,7 @@ class SinkLoop:
         except RefusedError as error:
             written -= len(error.refusals)
             if self._batch is batch:
-                self._bury(error.refusals)
+                self._bury(error.refusals, retries=batch.retries)
         self._come_up(written)
         return True
 
@@ -152,6 +152,16 @@ class SinkLoop:
         if batch.through != self._status.cursor:
             self._status.cursor = batch.through
             self._journal.note(Notes(cursors={self.name: batch.through}))
+        if batch.retries:
+            self._journal.note(Notes(settled=[*self._settled(batch.retries)]))
+
+    def _settled(self, retries: Iterable[Retry]) -> Iterator[int]:
+        """Yield the numbers of dead letters that no other sink still has to write."""
+        for retry in retries:
+            if self.name in retry.waiting:
+                retry.waiting.remove(self.name)
+                if not retry.waiting:
+                    yield retry.stored.number
 
     def _come_up(self, written: int) -> None:
         self._backoff.reset()
@@ -178,17 +188,18 @@ class SinkLoop:
         self._status.state = "failed"
         self._status.note_error(reason, at_ms=self._clock_ms())
 
-    def _bury(self, refusals: Sequence[Refusal]) -> None:
+    def _bury(self, refusals: Sequence[Refusal], *, retries: Sequence[Retry]) -> None:
         """Make dead letters, and tell of each point once a run.
 
         What no event caused, such as a heartbeat, is lettered only then: it would come every second.
+        Where these are `retries` of dead letters, there is a new one for each and in any case.
         """
-        new = {
-            refusal.update.point: refusal for refusal in refusals if refusal.update.point not in self._refused
-        }
+        told = self._refused if not retries else ()
+        new = {refusal.update.point: refusal for refusal in refusals if refusal.update.point not in told}
+        bodies = {retry.stored.letter.seq: retry.stored.body for retry in retries}
         self._refused.update(new)
         letters = [
-            self._letter(refusal)
+            self._letter(refusal, body=bodies.get(refusal.update.seq))
             for refusal in refusals
             if refusal.update.event_id is not None or new.get(refusal.update.point) is refusal
         ]
@@ -197,7 +208,7 @@ class SinkLoop:
         for point, refusal in new.items():
             log.warning("sink.refused", sink=self.name, point=point.name, reason=refusal.reason)
 
-    def _letter(self, refusal: Refusal) -> DeadLetter:
+    def _letter(self, refusal: Refusal, *, body: bytes | None) -> DeadLetter:
         update = refusal.update
         return DeadLetter(
             sink=self.name,
@@ -206,6 +217,7 @@ class SinkLoop:
             point=update.point.name,
             reason=refusal.reason,
             at_ms=self._clock_ms(),
+            body=body,
         )
 
     async def _pause(self) -> None:

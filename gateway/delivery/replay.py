@@ -1,4 +1,4 @@
-"""What comes once more, by the point tables in force: events from the journal, for a sink that is behind."""
+"""What comes once more, by the point tables in force: events from the journal, and dead letters."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.delivery.batch import Loaded, Mapped
-from gateway.events import TELEMETRY, asset_of, event_time_ms, read_telemetry
-from gateway.mapping.live.readings import map_readings
+from gateway.delivery.meaning import map_event, map_letter, plan_of
+from gateway.errors import GatewayError
+from gateway.events import TELEMETRY, read_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan
-    from gateway.model import Event, Record, Telemetry, Update
+    from gateway.model import Record, StoredLetter, Update
     from gateway.ports import Journal
 
 _READ_EVENTS = 250
@@ -75,6 +76,22 @@ class Replay:
         point = image.points.by_name.get(name)
         return image.latest(point) if point is not None else None
 
+    def again(self, stored: StoredLetter) -> Sequence[Update]:
+        """Return what a dead letter means now; raise `GatewayError` with the reason where that is nothing.
+
+        A letter that no event caused means what its point shows.
+        """
+        letter = stored.letter
+        if not letter.seq:
+            update = self.show(letter.point)
+            if update is None:
+                raise GatewayError(f"{letter.point} shows nothing, or is not in the point tables any more")
+            return [update]
+        plan, mapped = map_letter(self._image(), stored)
+        self._take_missed(plan, mapped)
+        shown = [self._as_shown(update) for update in mapped]
+        return shown if letter.point else [*shown, *self._image().beside(plan)]
+
     def _map_again(self, record: Record) -> tuple[AssetPlan | None, list[Update]]:
         plan = plan_of(self._image(), record.event) if record.event.type == TELEMETRY else None
         if plan is None:
@@ -104,16 +121,3 @@ class Replay:
         latest = self._image().latest(update.point)
         same = latest is not None and (latest.time_ms, latest.seq) == (update.time_ms, update.seq)
         return latest if latest is not None and same and latest.quality is update.quality else update
-
-
-def plan_of(image: PointImage, event: Event) -> AssetPlan | None:
-    """Return the plan of the event's asset, None where no table has one."""
-    asset = asset_of(event)
-    return image.points.by_asset.get(asset) if asset is not None else None
-
-
-def map_event(plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
-    """Return what an event means for its asset's points."""
-    event = record.event
-    readings = telemetry.readings if telemetry is not None else ()
-    return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)

@@ -31,7 +31,7 @@ _UPSERT_ONLINE = "INSERT OR REPLACE INTO online VALUES (?,?,?)"
 _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 _INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?, ?, ?, ?, ?, ?, (SELECT body FROM events WHERE seq = ?))"""
+  VALUES (?, ?, ?, ?, ?, ?, coalesce((SELECT body FROM events WHERE seq = ?), ?))"""
 
 
 def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
@@ -42,7 +42,7 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
     database.executemany(
         _INSERT_DEAD_LETTER,
         [
-            (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq)
+            (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq, dead.body)
             for dead in notes.dead_letters
         ],
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from support.feed_parts import Stream, all_batches
 from support.mqtt_parts import make_point, make_update
 
-from gateway.delivery.batch import Batch
+from gateway.delivery.batch import Batch, Retry
+from gateway.model import DeadLetter, StoredLetter
 
 
 async def test_what_waited_comes_again_by_the_new_table() -> None:
@@ -81,3 +82,35 @@ async def test_another_swap_before_all_changes_were_handed_out_forgets_none() ->
     assert {update.point.name for batch in batches for update in batch.updates} == {
         f"R/P{number}" for number in range(600)
     }
+
+
+async def test_letters_in_flight_come_first_by_the_new_table() -> None:
+    """Dead letters that were handed out again, but perhaps not written, are mapped anew in their order."""
+    stream = Stream()
+    letters = [
+        StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        for number in range(60)
+    ]
+    for stored in letters:
+        stream.feed.push_letter(Retry(stored, {"bms"}))
+    first = await stream.feed.next()
+    assert [retry.stored for retry in first.retries] == letters[:50]
+    stream.swap(after=0, lost=first)
+    assert not stream.feed.idle
+    batches = await all_batches(stream.feed)
+    assert [retry.stored for batch in batches for retry in batch.retries] == letters
+    assert [update.value for batch in batches for update in batch.updates] == list(range(60))
+
+
+async def test_letters_come_in_turns_with_what_else_waits() -> None:
+    """A thousand of them keep neither changes nor events waiting."""
+    stream = Stream()
+    for number in range(200):
+        stored = StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        stream.feed.push_letter(Retry(stored, {"bms"}))
+    stream.push(1)
+    stream.change(make_point("R/CHANGED"), 1)
+    batches = [await stream.feed.next() for _ in range(4)]
+    assert [len(batch.retries) for batch in batches] == [50, 0, 50, 0]
+    assert [batch.is_aside for batch in batches] == [False, True, False, False]
+    assert batches[3].through == 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.delivery.batch import Batch
-    from gateway.model import Point, Update
+    from gateway.model import Point, StoredLetter, Update
 
 POINT, OTHER = make_point("R/T"), make_point("R/H")
 
@@ -79,6 +79,10 @@ class Stream:
         if name == "R/GONE":
             return None
         return self.shown.get(name) or make_update(make_point(name), len(self.events), seq=0)
+
+    def again(self, stored: StoredLetter) -> Sequence[Update]:
+        """Return an update for the letter; its number is its value."""
+        return [make_update(make_point(stored.letter.point), stored.number, time_ms=1, seq=stored.letter.seq)]
 
     def swap(self, *, after: int, changed: Sequence[str] = (), lost: Batch | None = None) -> None:
         """Have another point table take over."""
