@@ -28,12 +28,14 @@ def table(*points: str, system: str = "") -> str:
 
 
 @contextmanager
-def running(folder: Path, broker: Mosquitto, text: str) -> Iterator[Daemon]:
-    """Run the gateway on one table, `a.yaml`."""
+def running(
+    folder: Path, broker: Mosquitto, text: str, *, broker_port: int | None = None
+) -> Iterator[Daemon]:
+    """Run the gateway on one table, `a.yaml`; `broker_port` where it reaches the broker by another one."""
     tables = folder / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(text)
-    gateway = Daemon(folder, broker.port, tables=tables)
+    gateway = Daemon(folder, broker_port or broker.port, tables=tables)
     gateway.start()
     try:
         yield gateway
