@@ -26,10 +26,11 @@ from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
+from gateway.tls import server_context
 from gateway.web.admin import admin_application
 from gateway.web.control import Control, control_socket
 from gateway.web.intake import Intake
-from gateway.web.listening import answers, listen, tls_context
+from gateway.web.listening import answers, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -255,7 +256,7 @@ class App:
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             tls = settings.intake.tls
-            context = tls_context(tls.certificate, tls.key) if tls is not None else None
+            context = server_context("intake.tls", tls.certificate, tls.key) if tls is not None else None
             await stack.enter_async_context(
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
