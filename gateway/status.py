@@ -65,6 +65,15 @@ class TablesStatus:
 
 
 @dataclass(slots=True)
+class ClientsStatus:
+    """Who polls a sink that is a server. `refused` counts clients that were not let in, or may not read."""
+
+    connected: int = 0
+    requests: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
 class SinkStatus:
     """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with."""
 
@@ -78,6 +87,7 @@ class SinkStatus:
     dead_letters: int = 0
     last_error: str | None = None
     last_success_ms: int | None = None
+    clients: ClientsStatus | None = None  # None: nobody connects to a sink of this type
 
 
 @dataclass(slots=True)
