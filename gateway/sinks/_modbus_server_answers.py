@@ -1,4 +1,4 @@
-"""What the Modbus server answers: reads, and an exception to all else. Knows no network."""
+"""What the Modbus server answers: reads, identification, and an exception to all else. Knows no network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from gateway.sinks._modbus_server_framing import (
 
 if TYPE_CHECKING:
     from gateway.sinks._modbus_server_framing import Answered
+    from gateway.sinks._modbus_server_identity import DeviceIdentity
     from gateway.sinks._modbus_server_registers import RegisterImage
 
 _MOST: Final = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers in one read, by function code
+_IDENTIFY = 0x2B
 _RANGE = struct.Struct(">HH")  # first address, count
 _MOST_KNOWN = 1024  # reads whose answers are kept; a building's controllers ask far fewer
 
@@ -31,8 +33,9 @@ class Answers:
     Controllers ask the same few questions all day, several times between two changes.
     """
 
-    def __init__(self, image: RegisterImage) -> None:
+    def __init__(self, image: RegisterImage, identity: DeviceIdentity) -> None:
         self._image = image
+        self._identity = identity
         self._known: dict[bytes, bytes] = {}
 
     def show(self, image: RegisterImage) -> None:
@@ -52,6 +55,8 @@ class Answers:
         function = request[FUNCTION]
         if function in _MOST:
             return self._read(request, _MOST[function])
+        if function == _IDENTIFY:
+            return self._identify(request)
         return exception_answer(request, ExcCodes.ILLEGAL_FUNCTION)
 
     def _read(self, request: bytes, most: int) -> bytes:
@@ -68,3 +73,11 @@ class Answers:
             self.forget()
         self._known[request] = answer
         return answer
+
+    def _identify(self, request: bytes) -> bytes:
+        if not self._image.has_unit(request[UNIT]):
+            return exception_answer(request, ExcCodes.GATEWAY_NO_RESPONSE)
+        answer = self._identity.answer(request[BODY:])
+        if isinstance(answer, ExcCodes):
+            return exception_answer(request, answer)
+        return data_answer(request, answer)

@@ -88,7 +88,7 @@ class RegisterImage:
     """All registers of one sink. Never awaits, so that polls see whole writes only.
 
     Unit ids 0 and 255 are the device itself: the unit mapped there or, where neither is, the only mapped one.
-    Where several are mapped, the device itself has no registers.
+    Where several are mapped, the device itself is there and has no registers.
     """
 
     def __init__(self, points: tuple[Point, ...], *, sink: str) -> None:
@@ -128,6 +128,10 @@ class RegisterImage:
                     refusals.append(Refusal(update, f"{_place(cell.register)}: {error}"))
                 cell.table.set(cell.register, raw)
         return refusals
+
+    def has_unit(self, unit: int) -> bool:
+        """Say whether anything answers at a unit id."""
+        return unit in self._tables
 
     def read(self, unit: int, function: int, address: int, count: int) -> bytes | bytearray | ExcCodes:
         """Return the data bytes of one of the functions 1 to 4, or the exception code."""

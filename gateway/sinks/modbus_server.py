@@ -3,12 +3,13 @@
 What a BMS engineer needs to know:
 
 - Function codes 1 to 4 read coils, discrete inputs, holding and input registers, at most 2000 bits or
-  125 registers at a time. Every other function code, all writes among them, gets exception 1.
+  125 registers at a time. Function 43 (MEI type 14) says what the server is, as `identity` has it. Every
+  other function code, all writes among them, gets exception 1.
 - Only mapped registers can be read. A request that touches any other gets exception 2; one with a count
   out of bounds or of a wrong length gets exception 3.
 - The unit ids are those of the point tables. Ids 0 and 255 are the device itself, by the conventions of
-  Modbus TCP: where the tables use a single unit, they mean it as well; where they use several, 0 and 255
-  have no registers (exception 2), unless mapped. Other unit ids get exception 11.
+  Modbus TCP: where the tables use a single unit, they mean it as well; where they use several, 0 and 255 can
+  be identified but have no registers (exception 2), unless mapped. Other unit ids get exception 11.
 - A value of several registers changes as a whole: read it with one request and it is never torn.
 - A register without a value shows its sentinel (NaN, 0x8000…, 0xFFFF…), a bit or coil without one shows 0.
 - Requests may be pipelined: they are answered in order, each with its own transaction id.
@@ -32,6 +33,7 @@ from gateway.errors import GatewayError, RefusedError
 from gateway.sinks._modbus_server_answers import Answers
 from gateway.sinks._modbus_server_clients import Clients
 from gateway.sinks._modbus_server_connection import Connection
+from gateway.sinks._modbus_server_identity import DeviceIdentity, ModbusIdentity
 from gateway.sinks._modbus_server_registers import RegisterImage
 from gateway.status import ClientsStatus
 
@@ -61,6 +63,8 @@ class ModbusServerConfig:
     """Clients at the same time; beyond them, quiet ones give way to newcomers."""
     idle_timeout: Duration = 600.0
     """A client that asks nothing for so long is dropped."""
+    identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
+    """What the server says of itself when a controller asks for its identification."""
 
 
 class ModbusServerSink:
@@ -84,7 +88,8 @@ class ModbusServerSink:
         self._latest = latest
         self._status = status
         self._image = RegisterImage((), sink=name)
-        self._answers = Answers(self._image)
+        identity = DeviceIdentity(config.identity, application=f"{gateway}/{name}")
+        self._answers = Answers(self._image, identity)
         status.clients = status.clients or ClientsStatus()  # counting on, where the sink is a restarted one
         self._clients = Clients(
             allow=config.allow,
