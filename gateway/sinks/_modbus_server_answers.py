@@ -81,3 +81,15 @@ class Answers:
         if isinstance(answer, ExcCodes):
             return exception_answer(request, answer)
         return data_answer(request, answer)
+
+
+class NothingAllowed:
+    """Answers everything with exception 1, for a client whose certificate lets it read nothing."""
+
+    def answer_all(self, received: bytes) -> Answered:
+        """Refuse all complete requests at the start of `received`."""
+        return answer_requests(received, _forbid, {})
+
+
+def _forbid(request: bytes) -> bytes:
+    return exception_answer(request, ExcCodes.ILLEGAL_FUNCTION)

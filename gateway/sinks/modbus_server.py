@@ -14,6 +14,7 @@ What a BMS engineer needs to know:
 - A register without a value shows its sentinel (NaN, 0x8000…, 0xFFFF…), a bit or coil without one shows 0.
 - Requests may be pipelined: they are answered in order, each with its own transaction id.
 - When `max_connections` are in use, a new client gets the place of one that asks nothing.
+- With `tls`, only clients with a certificate of `client_ca` are served (Modbus/TCP Security, port 802).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from gateway.sinks._modbus_server_clients import Clients
 from gateway.sinks._modbus_server_connection import Connection
 from gateway.sinks._modbus_server_identity import DeviceIdentity, ModbusIdentity
 from gateway.sinks._modbus_server_registers import RegisterImage
+from gateway.sinks._modbus_server_tls import ModbusTls, TlsConnections
 from gateway.status import ClientsStatus
 
 if TYPE_CHECKING:
@@ -56,13 +58,15 @@ class ModbusServerConfig:
     type: Literal["modbus_server"]
     """A Modbus TCP server, which controllers poll."""
     listen: Address
-    """Where the controllers connect; the usual port is 502."""
+    """Where the controllers connect; the usual port is 502, with `tls` 802."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
     """Networks whose clients may connect; others are dropped."""
     max_connections: Annotated[int, Field(ge=1)] = 64
     """Clients at the same time; beyond them, quiet ones give way to newcomers."""
     idle_timeout: Duration = 600.0
     """A client that asks nothing for so long is dropped."""
+    tls: ModbusTls | None = None
+    """Modbus/TCP Security: certificates on both sides."""
     identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
     """What the server says of itself when a controller asks for its identification."""
 
@@ -103,7 +107,7 @@ class ModbusServerSink:
         """Fill the registers from the newest values, then open the port."""
         self._show(self._lay_out(self._points, self._latest))
         make_connection = partial(
-            Connection,
+            self._connection_maker(),
             answers=self._answers,
             clients=self._clients,
             idle_timeout_s=self._config.idle_timeout,
@@ -161,6 +165,11 @@ class ModbusServerSink:
             self._show(image)
 
         return adopt
+
+    def _connection_maker(self) -> type[Connection] | TlsConnections:
+        if self._config.tls is None:
+            return Connection
+        return TlsConnections(self._config.tls, setting=f"sinks.{self._name}.tls")
 
     def _lay_out(self, points: PointSource, latest: LatestValues) -> RegisterImage:
         """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""
