@@ -26,12 +26,16 @@ class IntakeStatus:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning."""
+    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning.
+
+    `dead_letters` are those that are kept now; a sink's own number counts its letters since the start.
+    """
 
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
     bytes_used: int = 0
+    dead_letters: int = 0
 
 
 @dataclass(slots=True)
