@@ -27,7 +27,9 @@ from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
-from gateway.web.control import Control, control_socket
+from gateway.web.control_overrides import OverrideControl
+from gateway.web.control_requests import control_application
+from gateway.web.control_socket import control_socket
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen, tls_context
 
@@ -244,14 +246,7 @@ class App:
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
             await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
-            control = Control(
-                overrides=self._head,
-                image=lambda: self.image,
-                prefixes=settings.mqtt_prefixes,
-                flush=self._journal.flush,
-                clock_ms=now_ms,
-            )
-            await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
+            await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             tls = settings.intake.tls
@@ -260,6 +255,16 @@ class App:
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
+
+    def _control(self) -> web.Application:
+        overrides = OverrideControl(
+            overrides=self._head,
+            image=lambda: self.image,
+            prefixes=self._settings.mqtt_prefixes,
+            flush=self._journal.flush,
+            clock_ms=now_ms,
+        )
+        return control_application(overrides.routes())
 
     def _announce_ready(self) -> None:
         settings = self._settings
