@@ -239,7 +239,8 @@ class App:
         """Serve webhooks and the admin pages; connections under way are finished on leaving."""
         settings = self._settings
         admin = web.AppRunner(
-            admin_application(status=self.status, problems=self._stuck_loops), access_log=None
+            admin_application(status=self.status, refresh=self._refresh_status, problems=self._stuck_loops),
+            access_log=None,
         )
         async with AsyncExitStack() as stack:
             await admin.setup()
@@ -300,6 +301,10 @@ class App:
             if not self._stuck_loops() and await self._intake_answers():
                 notify(WATCHDOG="1")
             await asyncio.sleep(period_s)
+
+    def _refresh_status(self) -> None:
+        for loop in self._loops:
+            loop.refresh()
 
     def _stuck_loops(self) -> list[str]:
         latest_ms = now_ms() - _STUCK_AFTER_S * 1000

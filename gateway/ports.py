@@ -80,7 +80,7 @@ class Journal(Protocol):
 
         May return fewer than there are, but at least one where there is one. Raise `JournalError` where
         they can't be read. `Notes.dead_letters` adds letters, `Notes.settled` forgets them; a number is
-        never used again. A new letter has its event's body, even where an older letter alone has it by now.
+        never used again. A letter has its event's body, or the one that it brought where the event is gone.
         """
 
     def kept(self) -> tuple[list[KeptValue], int]:
@@ -131,10 +131,11 @@ class Sink(Protocol):
     async def write(self, updates: Sequence[Update]) -> None:
         """Return once every update is with the receiver (acknowledged, where the protocol can).
 
-        Updates of one point come in journal order and may come again after an error or a restart.
-        An update that is not its point's newest (`LatestValues.is_newest`) must not replace the
-        newer one. Raise `TransientError` to get the same batch again later, `RefusedError` after
-        all others were delivered, to have some dead-lettered.
+        Updates of one point come in journal order and may come again after an error or a restart;
+        while there is a backlog, the newest one may come ahead of those that led to it. An update that
+        is not its point's newest (`LatestValues.is_newest`) must not replace the newer one. Raise
+        `TransientError` to get the same batch again later, `RefusedError` after all others were
+        delivered, to have some dead-lettered.
 
         An update of a point that is not in the sink's point table (points are compared by identity)
         is passed over: it was made for another table, by whose successor it comes again.

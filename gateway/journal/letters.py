@@ -26,11 +26,8 @@ ALTER TABLE dead_letters RENAME TO older_letters;
 INSERT INTO dead_letters SELECT id, at_ms, sink, seq, event_id, point, reason, body FROM older_letters;
 DROP TABLE older_letters;
 """  # noqa: S608 - constants only
-# A letter that is handed out again and refused again is written anew, perhaps long after its event was
-# given up: then the older letter, which is forgotten only after this, has the body.
 _INSERT = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT body FROM events WHERE seq = ?3),
-    (SELECT body FROM dead_letters WHERE ?3 > 0 AND seq = ?3 AND body IS NOT NULL LIMIT 1)))"""
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT body FROM events WHERE seq = ?3), ?7))"""
 _FORGET = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
 _PRUNE = """DELETE FROM dead_letters
   WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"""
@@ -42,14 +39,15 @@ _STORED = f"""SELECT {_COLUMNS}, body FROM dead_letters
 
 
 def update(database: sqlite3.Connection, *, new: Sequence[DeadLetter], settled: Sequence[int]) -> int:
-    """Write new letters, each with its event's body as far as that is there, then forget the settled ones.
+    """Write new letters, then forget the settled ones; within a transaction.
 
-    Within a transaction. Return by how many there are more.
+    A letter has its event's body as far as the event is there, or else the one that it brings. Return by
+    how many letters there are more.
     """
     database.executemany(
         _INSERT,
         [
-            (letter.at_ms, letter.sink, letter.seq, letter.event_id, letter.point, letter.reason)
+            (letter.at_ms, letter.sink, letter.seq, letter.event_id, letter.point, letter.reason, letter.body)
             for letter in new
         ],
     )

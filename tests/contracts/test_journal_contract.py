@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -351,7 +352,7 @@ async def test_settled_dead_letters_are_forgotten_and_their_numbers_with_them(op
 
 
 async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) -> None:
-    """Refused again long after its event was given up, it can still be handed out another time."""
+    """Refused again long after its event was given up, it brings the body, to be handed out once more."""
     event, letter = make_event(1), dead_letter("A", seq=1)
     async with open_journal(sinks=()) as journal:
         await journal.append(event)
@@ -359,7 +360,7 @@ async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) 
     async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
         (before,) = await journal.letters(range(1, 100))
-        journal.note(Notes(dead_letters=[letter], settled=[before.number]))
+        journal.note(Notes(dead_letters=[replace(letter, body=before.body)], settled=[before.number]))
         await journal.flush()
         (after,) = await journal.letters(range(1, 100))
         assert (after.letter, after.body) == (letter, event.body)
