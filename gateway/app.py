@@ -27,6 +27,7 @@ from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.web.admin import admin_application
+from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
 from gateway.web.control_socket import control_socket
@@ -265,7 +266,8 @@ class App:
             flush=self._journal.flush,
             clock_ms=now_ms,
         )
-        return control_application(overrides.routes())
+        letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
+        return control_application([*overrides.routes(), *letters.routes()])
 
     def _announce_ready(self) -> None:
         settings = self._settings

@@ -1,10 +1,15 @@
-"""`gateway deadletters`: what could not be delivered, and why; it works while the gateway runs or not."""
+"""`gateway deadletters`: what could not be delivered, and why; hands it out again, or forgets it.
+
+Looking works while the gateway runs or not. Handing out and forgetting is for the running gateway to do:
+it is asked over its control socket, which only the gateway's user and root may use.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
+from gateway.cli.deadletters_again import drop, retry
 from gateway.cli.deadletters_seen import print_list, show
 from gateway.cli.loading import add_config_argument
 
@@ -32,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     showing.add_argument(
         "--body", action="store_true", help="the event's body alone, as received, for `gateway explain … -`"
     )
+    retrying = _acting(actions.add_parser("retry", help="deliver them again, by the tables in force"), retry)
+    _add_selection(retrying)
+    retrying.add_argument(
+        "--wait", metavar="DURATION", default="10s", help="for what becomes of them (default: %(default)s)"
+    )
+    _add_selection(_acting(actions.add_parser("drop", help="forget them for good"), drop))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +57,12 @@ def _acting(
     add_config_argument(action)
     action.set_defaults(act=act)
     return action
+
+
+def _add_selection(action: argparse.ArgumentParser) -> None:
+    action.add_argument("numbers", nargs="*", type=_number, metavar="N", help="their numbers")
+    action.add_argument("--sink", metavar="NAME", help=_SINK_HELP)
+    action.add_argument("--all", action="store_true", help="all that there are")
 
 
 def _number(text: str) -> int:

@@ -154,6 +154,9 @@ def _what_next(stored: StoredLetter, settings: Settings, config: Path) -> str:
     elif stored.body is not None:
         body = f"gateway deadletters show -c {config} {number} --body"
         rows.append(["its way:", f"{body} | gateway explain -c {config} -"])
+    if stored.body is not None or not event_id:
+        rows.append(["deliver it again:", f"gateway deadletters retry -c {config} {number}"])
+    rows.append(["forget it:", f"gateway deadletters drop -c {config} {number}"])
     return aligned(rows, indent="")
 
 

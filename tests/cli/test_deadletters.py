@@ -136,6 +136,8 @@ async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
         "event evt_2 (number 2 of the journal) received 2027-01-15T08:02:00Z created 20",
         "bytes, kept with the letter:",
         f"its way: gateway explain -c {config} evt_2",
+        f"deliver it again: gateway deadletters retry -c {config} 2",
+        f"forget it: gateway deadletters drop -c {config} 2",
     ):
         assert expected in printed
     body = done.stdout[done.stdout.index("\n{\n") : done.stdout.index("\n}\n") + 2]
@@ -144,10 +146,11 @@ async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
 
 
 async def test_show_of_what_no_event_caused(tmp_path: Path) -> None:
-    """There is nothing to explain."""
+    """There is nothing to explain, but it can be handed out again."""
     printed = gateway("deadletters", "show", "-c", await filled(tmp_path), "5").stdout
     assert "none: the gateway made the value itself" in printed
     assert "explain" not in printed
+    assert "retry" in printed
 
 
 async def test_show_of_an_event_that_could_not_be_mapped(tmp_path: Path) -> None:
@@ -171,12 +174,13 @@ async def test_body_alone_can_be_explained_when_the_event_is_given_up(tmp_path: 
 
 
 async def test_a_body_that_is_gone_is_told(tmp_path: Path) -> None:
-    """In the letter's description, and where the body alone is asked for."""
+    """There is no way to hand the letter out again then, and none is offered."""
     config = await filled(tmp_path)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         database.execute("UPDATE dead_letters SET body = NULL")
     printed = gateway("deadletters", "show", "-c", config, "1").stdout
     assert "its event's body is gone: the journal was full (journal.max_size)" in printed
+    assert "retry" not in printed
     done = gateway("deadletters", "show", "-c", config, "1", "--body")
     assert (done.returncode, done.stdout) == (1, "")
     assert "gateway: 1: its event's body is gone" in done.stderr
