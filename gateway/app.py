@@ -28,7 +28,10 @@ from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
 from gateway.tls import server_context
 from gateway.web.admin import admin_application
-from gateway.web.control import Control, control_socket
+from gateway.web.control_letters import LetterControl
+from gateway.web.control_overrides import OverrideControl
+from gateway.web.control_requests import control_application
+from gateway.web.control_socket import control_socket
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
 
@@ -238,21 +241,15 @@ class App:
         """Serve webhooks and the admin pages; connections under way are finished on leaving."""
         settings = self._settings
         admin = web.AppRunner(
-            admin_application(status=self.status, problems=self._stuck_loops), access_log=None
+            admin_application(status=self.status, refresh=self._refresh_status, problems=self._stuck_loops),
+            access_log=None,
         )
         async with AsyncExitStack() as stack:
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
             await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
-            control = Control(
-                overrides=self._head,
-                image=lambda: self.image,
-                prefixes=settings.mqtt_prefixes,
-                flush=self._journal.flush,
-                clock_ms=now_ms,
-            )
-            await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
+            await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             tls = settings.intake.tls
@@ -261,6 +258,17 @@ class App:
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
+
+    def _control(self) -> web.Application:
+        overrides = OverrideControl(
+            overrides=self._head,
+            image=lambda: self.image,
+            prefixes=self._settings.mqtt_prefixes,
+            flush=self._journal.flush,
+            clock_ms=now_ms,
+        )
+        letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
+        return control_application([*overrides.routes(), *letters.routes()])
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -296,6 +304,10 @@ class App:
             if not self._stuck_loops() and await self._intake_answers():
                 notify(WATCHDOG="1")
             await asyncio.sleep(period_s)
+
+    def _refresh_status(self) -> None:
+        for loop in self._loops:
+            loop.refresh()
 
     def _stuck_loops(self) -> list[str]:
         latest_ms = now_ms() - _STUCK_AFTER_S * 1000

@@ -269,7 +269,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What could not be delivered. `point` and `sink` are "" where no point or sink was reached."""
+    """What could not be delivered. `point` and `sink` are "" where no point or sink was reached.
+
+    `body` is the event as it was received, where the journal may not have it any more.
+    """
 
     sink: str
     seq: int
@@ -277,6 +280,7 @@ class DeadLetter:
     point: str
     reason: str
     at_ms: int
+    body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         OnlineState,
         Point,
         Record,
+        StoredLetter,
         Update,
     )
 
@@ -74,6 +75,14 @@ class Journal(Protocol):
     def cursor(self, sink: str) -> int:
         """Return the last event that `sink` is done with; a new sink begins at the head."""
 
+    async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+        """Return the dead letters of these numbers that there are, oldest first.
+
+        May return fewer than there are, but at least one where there is one. Raise `JournalError` where
+        they can't be read. `Notes.dead_letters` adds letters, `Notes.settled` forgets them; a number is
+        never used again. A letter has its event's body, or the one that it brought where the event is gone.
+        """
+
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""
 
@@ -122,10 +131,11 @@ class Sink(Protocol):
     async def write(self, updates: Sequence[Update]) -> None:
         """Return once every update is with the receiver (acknowledged, where the protocol can).
 
-        Updates of one point come in journal order and may come again after an error or a restart.
-        An update that is not its point's newest (`LatestValues.is_newest`) must not replace the
-        newer one. Raise `TransientError` to get the same batch again later, `RefusedError` after
-        all others were delivered, to have some dead-lettered.
+        Updates of one point come in journal order and may come again after an error or a restart;
+        while there is a backlog, the newest one may come ahead of those that led to it. An update that
+        is not its point's newest (`LatestValues.is_newest`) must not replace the newer one. Raise
+        `TransientError` to get the same batch again later, `RefusedError` after all others were
+        delivered, to have some dead-lettered.
 
         An update of a point that is not in the sink's point table (points are compared by identity)
         is passed over: it was made for another table, by whose successor it comes again.

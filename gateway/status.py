@@ -26,12 +26,16 @@ class IntakeStatus:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning."""
+    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning.
+
+    `dead_letters` are those that are kept now; a sink's own number counts its letters since the start.
+    """
 
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
     bytes_used: int = 0
+    dead_letters: int = 0
 
 
 @dataclass(slots=True)
@@ -75,19 +79,34 @@ class ClientsStatus:
 
 @dataclass(slots=True)
 class SinkStatus:
-    """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with."""
+    """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with.
+
+    `lag` counts the events that it still has to get, `lag_s` is the age of the oldest of them in seconds;
+    both are as of the last `SinkLoop.refresh`. An error stays to be seen when it is over.
+    """
 
     type: str
     state: str = "starting"
     cursor: int = 0
     lag: int = 0
+    lag_s: float = 0.0
     written: int = 0
     retries: int = 0
     reconnects: int = 0
     dead_letters: int = 0
     last_error: str | None = None
+    last_error_ms: int | None = None
     last_success_ms: int | None = None
     clients: ClientsStatus | None = None  # None: nobody connects to a sink of this type
+
+    @property
+    def connected(self) -> bool:
+        """Whether its receiver takes what is written."""
+        return self.state == "up"
+
+    def note_error(self, reason: str, *, at_ms: int) -> None:
+        """Remember what went wrong last, and when."""
+        self.last_error, self.last_error_ms = reason, at_ms
 
 
 @dataclass(slots=True)
@@ -118,4 +137,6 @@ class Status:
         """Return a JSON-ready copy."""
         copy = asdict(self)
         copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
+        for name, sink in self.sinks.items():
+            copy["sinks"][name]["connected"] = sink.connected
         return copy

@@ -1,78 +1,78 @@
-"""What one sink still has to write: from memory while it keeps up, from the journal when it is behind."""
+"""What one sink still has to write: events in their order, and in turns with them what must not wait."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+import structlog
+
+from gateway.delivery.batch import Batch, Mapped
+from gateway.delivery.overtaking import Overtaking
+from gateway.delivery.stream import Stream
+from gateway.errors import GatewayError
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from gateway.model import Point, Update
+    from gateway.delivery.batch import Retry, Source
+    from gateway.model import Point, StoredLetter, Update
 
-_MOST_QUEUED = 10_000  # updates kept in memory per sink; beyond, the journal is the queue
+log = structlog.get_logger()
+
 _BATCH_UPDATES = 500
-
-Renew = Callable[[str], "Update | None"]
-"""What the point of a name shows now; None where there is no such point, or nothing to show."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Updates to write together; once they are written, the sink is done with every event up to `through`.
-
-    `is_change`: no event brings them again, for they are in no journal.
-    """
-
-    updates: Sequence[Update]
-    through: int
-    is_change: bool = False
+_ASIDE_UPDATES = 250  # of each kind
+_LETTERS_AT_ONCE = 50
+_MOST_LETTERS = 1_000
 
 
 class Feed:
-    """One sink's side of the stream. `push…` never waits; `next` hands out what comes next, in order."""
+    """One sink's side of the stream. `push…` never waits; `next` hands out what comes next.
 
-    def __init__(self, *, cursor: int, head: int, read: Callable[[int], Awaitable[Batch]]) -> None:
-        """Begin after event `cursor` of `head`; `read(after)` maps the next events from the journal."""
-        self._taken = cursor
-        self._head = head
-        self._read = read
-        self._in_memory = cursor >= head
-        self._queue: deque[tuple[int, Sequence[Update]]] = deque()
-        self._queued = 0
+    Events come in their order, each once. While many of them wait, newest values overtake them, some at a
+    time and in turns, and so do changes that no event caused.
+    """
+
+    def __init__(self, *, cursor: int, head: int, source: Source, since_ms: int | None = None) -> None:
+        """Begin after event `cursor` of `head`; the first one after it was received at `since_ms`."""
+        self._source = source
+        self._stream = Stream(cursor=cursor, head=head, since_ms=since_ms, read=source.read)
+        self._overtaking = Overtaking(source.show)
         self._changes: dict[Point, Update] = {}
         self._renewing: list[str] = []  # names of points to hand out anew, as they are when their turn comes
-        self._renew: Renew = _nothing
-        self._has_renewed = False  # the last time: then events have their turn
-        self._restarts = 0
+        self._restarted_after = cursor  # what came later was mapped by the present point table
+        self._had_aside = False  # the last time: then events have their turn
+        self._letters: deque[Retry] = deque()
+        self._had_letters = False
         self._wake = asyncio.Event()
         self._nudged = False
 
     @property
     def idle(self) -> bool:
         """Whether everything so far was handed out."""
-        return not self._changes and not self._renewing and self._taken >= self._head
+        return not (self._changes or self._renewing or self._letters or self._stream.has_more)
 
     @property
-    def head(self) -> int:
-        """The newest event that this feed knows of."""
-        return self._head
+    def due(self) -> int:
+        """The newest event that may mean something for a sink."""
+        return self._stream.due
 
-    def push(self, seq: int, updates: Sequence[Update]) -> None:
+    @property
+    def since_ms(self) -> int | None:
+        """When the oldest event was received that was not handed out, None where there is none."""
+        return self._stream.since_ms
+
+    def push(self, seq: int, updates: Sequence[Update], *, received_ms: int) -> None:
         """Add what event `seq` means; without updates the sink is not even woken."""
-        self._head = seq
-        if not updates:
-            return
-        if self._in_memory:
-            self._queued += len(updates)
-            self._queue.append((seq, updates))
-            if self._queued > _MOST_QUEUED:
-                self._fall_behind()
-        self._wake.set()
+        given_up = self._stream.push(Mapped(seq, received_ms, updates))
+        if updates:
+            if self._stream.waits_beyond(_BATCH_UPDATES):
+                for event in given_up:
+                    self._overtaking.note(event.updates)
+                self._overtaking.note(updates)
+            self._wake.set()
 
     def push_changes(self, updates: Iterable[Update]) -> None:
         """Add changes that no event caused; of each point only the latest is kept until it is handed out."""
@@ -81,21 +81,37 @@ class Feed:
         if self._changes:
             self._wake.set()
 
-    def restart(self, *, after: int, lost: Iterable[Update], changed: Iterable[str], renew: Renew) -> None:
+    def check_letter(self, stored: StoredLetter) -> None:
+        """Raise `GatewayError` where a dead letter means nothing by the tables in force, or too many wait."""
+        if len(self._letters) >= _MOST_LETTERS:
+            raise GatewayError(
+                f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
+            )
+        self._source.again(stored)
+
+    def push_letter(self, retry: Retry) -> None:
+        """Add a dead letter, to be handed out once more by the tables that are in force then."""
+        self._letters.append(retry)
+        self._wake.set()
+
+    def restart(self, *, after: int, lost: Batch | None, changed: Iterable[str]) -> None:
         """Go on after event `after` with another point table, by which the journal is mapped again.
 
-        Updates that wait here belong to the old table. Of those that are in no journal, of `lost` (handed
-        out but perhaps not written) and of the points named in `changed`, `renew` tells what they show
-        now: some at a time and in turns with events, for all of a building at once would take long.
+        Updates that wait here belong to the old table, and so does `lost`, handed out but perhaps not
+        written. Of what no event brings again soon, and of the points named in `changed`, is told what
+        they show now: some at a time and in turns with events, for all of a building at once would take long.
         """
-        self._restarts += 1
-        self._taken = after
-        self._fall_behind()
-        self._in_memory = after >= self._head
-        self._renew = renew
-        names = [*self._renewing, *(update.point.name for update in (*self._changes.values(), *lost))]
-        self._renewing = list(dict.fromkeys((*changed, *names)) if names else changed)
+        since_ms = (lost.since_ms if lost is not None else None) or self._stream.since_ms
+        for event in self._stream.restart(after=after, since_ms=since_ms):
+            self._overtaking.note(event.updates)
+        if lost is not None:
+            self._letters.extendleft(reversed(lost.retries))
+        aside = lost.updates if lost is not None and lost.is_aside else ()
+        names = [update.point.name for update in chain(self._changes.values(), aside)]
+        self._renewing = list(dict.fromkeys((*changed, *self._renewing, *names, *self._overtaking.names)))
         self._changes.clear()
+        self._overtaking.clear()
+        self._restarted_after = after
         self._wake.set()
 
     def nudge(self) -> None:
@@ -107,61 +123,63 @@ class Feed:
         """Wait for the next batch; it may be empty where only the cursor moves."""
         while True:
             self._wake.clear()
-            if self._renewing and not (self._has_renewed and self._queue):
-                return self._next_renewed()
-            self._has_renewed = False
-            if self._changes:
-                return self._next_changes()
-            if not self._in_memory:
-                batch = await self._next_from_journal()
-                if batch is None:
-                    continue
-                return batch
-            if self._queue:
-                return self._next_from_memory()
-            if self._nudged or self._taken < self._head:
-                self._nudged = False
-                self._taken = self._head
-                return Batch((), self._taken)
-            await self._wake.wait()
+            if not await self._stream.load():
+                continue
+            if self._letters and not self._had_letters:
+                return self._next_letters()
+            self._had_letters = False
+            if self._has_aside and not (self._had_aside and self._stream.has_more):
+                return self._next_aside()
+            self._had_aside = False
+            if self._stream.has_more or self._nudged:
+                return self._next_events()
+            if not self._letters:
+                await self._wake.wait()
 
-    def _next_renewed(self) -> Batch:
-        names = self._renewing[-_BATCH_UPDATES:]
-        del self._renewing[-_BATCH_UPDATES:]
-        self._has_renewed = True
-        updates = [update for update in map(self._renew, names) if update is not None]
-        return Batch(updates, self._taken, is_change=True)
+    @property
+    def _has_aside(self) -> bool:
+        return bool(self._changes or self._renewing or self._overtaking)
 
-    def _next_changes(self) -> Batch:
-        points = list(islice(self._changes, _BATCH_UPDATES))
-        return Batch([self._changes.pop(point) for point in points], self._taken, is_change=True)
+    def _next_aside(self) -> Batch:
+        """Hand out some of each kind."""
+        self._had_aside = True
+        changed = [self._changes.pop(point) for point in list(islice(self._changes, _ASIDE_UPDATES))]
+        names = self._renewing[-_ASIDE_UPDATES:]
+        del self._renewing[-_ASIDE_UPDATES:]
+        taken = self._stream.taken
+        shown = map(self._source.show, names)
+        renewed = [
+            each for each in shown if each is not None and not self._restarted_after < each.seq <= taken
+        ]
+        newest = self._overtaking.take(_ASIDE_UPDATES, taken=taken)
+        updates = list({id(update): update for update in (*renewed, *changed, *newest)}.values())
+        self._overtaking.remember(updates, taken=taken)
+        return Batch(updates, taken, is_aside=True)
 
-    def _fall_behind(self) -> None:
-        self._queue.clear()
-        self._queued = 0
-        self._in_memory = False
-
-    def _next_from_memory(self) -> Batch:
+    def _next_letters(self) -> Batch:
+        """Hand out some dead letters again, oldest first; one that means nothing any more stays one."""
+        self._had_letters = True
         updates: list[Update] = []
-        while self._queue and len(updates) < _BATCH_UPDATES:
-            self._taken, more = self._queue.popleft()
-            updates.extend(more)
-        self._queued -= len(updates)
-        if not self._queue:
-            self._taken = self._head  # what came since has no updates
-        return Batch(updates, self._taken)
+        retries: list[Retry] = []
+        for _ in range(min(len(self._letters), _LETTERS_AT_ONCE)):
+            retry = self._letters.popleft()
+            try:
+                updates += self._source.again(retry.stored)
+            except GatewayError as error:
+                retry.waiting.clear()
+                log.warning("letter.kept", number=retry.stored.number, reason=str(error))
+            else:
+                retries.append(retry)
+        return Batch(updates, self._stream.taken, retries=retries)
 
-    async def _next_from_journal(self) -> Batch | None:
-        """Return what follows, or None where the point table was swapped while it was read."""
-        restarts = self._restarts
-        batch = await self._read(self._taken)
-        if self._restarts != restarts:
-            return None
-        self._taken = batch.through
-        # No await between this look and the switch: what is pushed from now on is newer than `taken`.
-        self._in_memory = self._taken >= self._head
-        return batch
-
-
-def _nothing(_name: str) -> None:
-    """Stand for `renew` before there is anything to renew."""
+    def _next_events(self) -> Batch:
+        self._nudged = False
+        events = self._stream.take(_BATCH_UPDATES)
+        without_repetitions = self._overtaking.without_repetitions
+        updates = [update for event in events for update in without_repetitions(event.updates)]
+        taken = self._stream.taken
+        if self._stream.has_more:
+            self._overtaking.forget_through(taken)
+        else:
+            self._overtaking.clear()
+        return Batch(updates, taken, since_ms=events[0].received_ms if events else None)

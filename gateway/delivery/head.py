@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.delivery.feed import Batch, Feed
+from gateway.delivery.batch import Retry
+from gateway.delivery.feed import Feed
+from gateway.delivery.meaning import map_event, map_letter, plan_of
 from gateway.delivery.overrides import log_dropped, log_expired, log_restored
-from gateway.events import STATUS_CHANGED, TELEMETRY, asset_of, event_time_ms, read_online, read_telemetry
-from gateway.mapping.live.readings import map_readings
+from gateway.delivery.replay import Replay
+from gateway.errors import GatewayError
+from gateway.events import STATUS_CHANGED, asset_of, read_online, read_telemetry
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Forced, Point, Record, Scalar, Telemetry, Update
+    from gateway.model import Event, Forced, Point, Record, Scalar, StoredLetter, Update
     from gateway.ports import Journal
     from gateway.status import MappingStatus
 
@@ -51,6 +54,7 @@ class Head:
         self._kept_through = 0
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
+        self._retries: dict[int, Retry] = {}
         self._age_sinks = _age_sinks(image.points)
 
     @property
@@ -78,10 +82,10 @@ class Head:
             for record in records:
                 self._image_of(record)
             self._seen = records[-1].seq
+        since_ms = [await self._received_ms(self._journal.cursor(sink)) for sink in sinks]
         self._seen = self._journal.head
         self._feeds = {
-            sink: Feed(cursor=self._journal.cursor(sink), head=self._seen, read=partial(self.read, sink=sink))
-            for sink in sinks
+            sink: self._make_feed(sink, at_ms) for sink, at_ms in zip(sinks, since_ms, strict=True)
         }
         self._journal.subscribe(self.accept)
         self._drop_forced(self._journal.forced())
@@ -94,7 +98,7 @@ class Head:
         for record in records:
             updates = self._image_of(record)
             for feed in self._feeds.values():
-                feed.push(record.seq, updates)
+                feed.push(record.seq, updates, received_ms=record.event.received_ms)
         self._seen = records[-1].seq
 
     def tick(self) -> None:
@@ -131,6 +135,21 @@ class Head:
         """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
         self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
 
+    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+        """Try to deliver dead letters once more, by the tables in force; each is settled when it is written.
+
+        A letter of a point goes to its sink alone, that of an event which could not be mapped to all.
+        Return by number why nothing was done for those that are missing here: in words for the user.
+        """
+        self._retries = {number: retry for number, retry in self._retries.items() if retry.waiting}
+        untouched = {}
+        for stored in sorted(letters, key=lambda each: each.number):
+            try:
+                self._retry(stored)
+            except GatewayError as error:
+                untouched[stored.number] = str(error)
+        return untouched
+
     def keep(self) -> None:
         """Note what the image and the head remember for the journal to keep: values, overrides and more."""
         self._status.forced = {forced.point: forced for forced in self._image.forced()}
@@ -150,27 +169,21 @@ class Head:
             )
             self._unmapped, self._dead_letters = {}, []
 
-    async def read(self, after: int, *, sink: str) -> Batch:
-        """Return the next events after `after` from the journal, mapped again, for `sink`, which is behind.
+    async def _received_ms(self, after: int) -> int | None:
+        """Return when the first event after `after` was received, None where there is none."""
+        records = await self._journal.read(after, 1)
+        return records[0].event.received_ms if records else None
 
-        Not beyond what the image has taken in when this is called: later events come in their turn.
-        """
-        seen = self._seen
-        records = [record for record in await self._journal.read(after, _READ_EVENTS) if record.seq <= seen]
-        if not records:
-            return Batch((), seen)
-        updates: list[Update] = []
-        plans: dict[str, AssetPlan] = {}
-        for record in records:
-            plan = self._plan_of(record.event) if record.event.type == TELEMETRY else None
-            if plan is not None:
-                mapped = self._map(plan, read_telemetry(record.event), record)
-                self._take_missed(plan, mapped, reader=sink)
-                updates.extend(self._as_shown(update) for update in mapped)
-                plans.update((update.point.asset, plan) for update in mapped[:1])
-        for plan in plans.values():
-            updates.extend(self._image.beside(plan))
-        return Batch(updates, records[-1].seq)
+    def _make_feed(self, sink: str, since_ms: int | None) -> Feed:
+        """Make a sink's feed, which begins where the last run has left off."""
+        source = Replay(
+            journal=self._journal,
+            image=lambda: self._image,
+            seen=lambda: self._seen,
+            tell_others=partial(self._tell_others, but=sink),
+            clock_ms=self._clock_ms,
+        )
+        return Feed(cursor=self._journal.cursor(sink), head=self._seen, source=source, since_ms=since_ms)
 
     def _drop_forced(self, before: Sequence[Forced]) -> None:
         """Forget overrides that these tables do not allow: they must not come back with other ones."""
@@ -202,18 +215,22 @@ class Head:
         if event.type == STATUS_CHANGED:
             self._take_connection(event)
             return ()
-        plan = self._plan_of(event)
+        plan = plan_of(self._image, event)
         if plan is None:
             self._remember(event, record.seq)
             return ()
         telemetry = read_telemetry(event)
         if telemetry is not None:
             self._status.clock_ahead += telemetry.clock_ahead
-        updates = self._map(plan, telemetry, record)
+        updates = map_event(plan, telemetry, record)
         if not updates:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
+        return self._take(plan, updates)
+
+    def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:
+        """Take an event's updates into the image; return what it brings the sinks."""
         self._status.mapped += 1
         asset = updates[0].point.asset
         was_offline = self._image.is_online(asset) is False
@@ -233,35 +250,28 @@ class Head:
         self._status.connections += 1
         self.set_online(state.asset, state.online, at_ms=state.at_ms)
 
-    def _plan_of(self, event: Event) -> AssetPlan | None:
-        asset = asset_of(event)
-        return self._image.points.by_asset.get(asset) if asset is not None else None
+    def _retry(self, stored: StoredLetter) -> None:
+        """Put a letter on its way again; raise `GatewayError` where that is not possible."""
+        sink = stored.letter.sink
+        if stored.number in self._retries:
+            raise GatewayError("it is on its way already")
+        if sink and sink not in self._feeds:
+            raise GatewayError(f"there is no sink named {sink} any more")
+        if not sink:
+            plan, updates = map_letter(self._image, stored)
+            self._take(plan, updates)
+        feeds = {sink: self._feeds[sink]} if sink else self._feeds
+        for feed in feeds.values():
+            feed.check_letter(stored)
+        retry = self._retries[stored.number] = Retry(stored, set(feeds))
+        for feed in feeds.values():
+            feed.push_letter(retry)
 
-    def _map(self, plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
-        event = record.event
-        readings = telemetry.readings if telemetry is not None else ()
-        return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
-
-    def _take_missed(self, plan: AssetPlan, mapped: Sequence[Update], *, reader: str) -> None:
-        """Take in readings that the image has not seen, and feed what they change to the other sinks.
-
-        A point may be newer than an event that this sink still has to get. Past the image, the event's
-        reading would have neither order nor age.
-        """
-        missed = [update for update in mapped if self._image.has_missed(update)]
-        if not missed:
-            return
-        changed = {each.point for each in self._image.accept(plan, missed, now_ms=self._clock_ms())}
-        shown = [update for point in changed if (update := self._image.latest(point)) is not None]
+    def _tell_others(self, updates: Sequence[Update], *, but: str) -> None:
+        """Feed changes to every sink but one."""
         for name, feed in self._feeds.items():
-            if name != reader:
-                feed.push_changes(shown)
-
-    def _as_shown(self, update: Update) -> Update:
-        """Return the image's own update where it is this one: it knows the last good value."""
-        latest = self._image.latest(update.point)
-        same = latest is not None and (latest.time_ms, latest.seq) == (update.time_ms, update.seq)
-        return latest if latest is not None and same and latest.quality is update.quality else update
+            if name != but:
+                feed.push_changes(updates)
 
     def _remember(self, event: Event, seq: int) -> None:
         """Count an event that no table maps, and remember its asset and keys for `gateway discover`."""

@@ -14,9 +14,10 @@ from gateway.logs import unforeseen
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from gateway.delivery.feed import Batch, Feed, Renew
+    from gateway.delivery.batch import Batch, Retry
+    from gateway.delivery.feed import Feed
     from gateway.model import Point, Refusal, Update
     from gateway.ports import Adopt, Journal, LatestValues, PointSource, Sink
     from gateway.status import SinkStatus
@@ -96,9 +97,7 @@ class SinkLoop:
         """Say whether the sink is still the one that was prepared: it may have been restarted meanwhile."""
         return prepared.sink is self._sink
 
-    def swap(
-        self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str], renew: Renew
-    ) -> None:
+    def swap(self, prepared: Prepared, *, news: Iterable[Update], changed: Iterable[str]) -> None:
         """Go on with another point table; `news` came after the sink was prepared. No await, and quick.
 
         Whatever was taken from the feed belongs to the old table. What is being written counts no more,
@@ -107,10 +106,16 @@ class SinkLoop:
         if prepared.adopt is not None:
             prepared.adopt(news)
         self._refused.clear()  # points of the old table
-        batch, self._batch = self._batch, None
-        lost = batch.updates if batch is not None and batch.is_change else ()
-        after = self._journal.cursor(self.name)
-        self._feed.restart(after=after, lost=lost, changed=changed, renew=renew)
+        lost, self._batch = self._batch, None
+        self._feed.restart(after=self._journal.cursor(self.name), lost=lost, changed=changed)
+
+    def refresh(self) -> None:
+        """Bring up to date what the status says of how far the sink is behind."""
+        status, batch = self._status, self._batch
+        since_ms = (batch.since_ms if batch is not None else None) or self._feed.since_ms
+        status.lag = max(0, self._feed.due - status.cursor)
+        age_ms = self._clock_ms() - since_ms if status.lag and since_ms is not None else 0
+        status.lag_s = max(0, age_ms) / 1000
 
     async def _serve(self, sink: Sink) -> None:
         while True:
@@ -139,15 +144,24 @@ class SinkLoop:
         except RefusedError as error:
             written -= len(error.refusals)
             if self._batch is batch:
-                self._bury(error.refusals)
+                self._bury(error.refusals, retries=batch.retries)
         self._come_up(written)
         return True
 
     def _done(self, batch: Batch) -> None:
-        self._status.lag = self._feed.head - batch.through
         if batch.through != self._status.cursor:
             self._status.cursor = batch.through
             self._journal.note(Notes(cursors={self.name: batch.through}))
+        if batch.retries:
+            self._journal.note(Notes(settled=[*self._settled(batch.retries)]))
+
+    def _settled(self, retries: Iterable[Retry]) -> Iterator[int]:
+        """Yield the numbers of dead letters that no other sink still has to write."""
+        for retry in retries:
+            if self.name in retry.waiting:
+                retry.waiting.remove(self.name)
+                if not retry.waiting:
+                    yield retry.stored.number
 
     def _come_up(self, written: int) -> None:
         self._backoff.reset()
@@ -160,8 +174,7 @@ class SinkLoop:
         self._status.last_success_ms = self._clock_ms()
 
     def _go_away(self, error: TransientError) -> None:
-        self._status.last_error = str(error)
-        self._status.lag = self._feed.head - self._status.cursor
+        self._status.note_error(str(error), at_ms=self._clock_ms())
         if self._status.state != "away":
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
@@ -172,19 +185,21 @@ class SinkLoop:
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
-        self._status.state, self._status.last_error = "failed", reason
+        self._status.state = "failed"
+        self._status.note_error(reason, at_ms=self._clock_ms())
 
-    def _bury(self, refusals: Sequence[Refusal]) -> None:
+    def _bury(self, refusals: Sequence[Refusal], *, retries: Sequence[Retry]) -> None:
         """Make dead letters, and tell of each point once a run.
 
         What no event caused, such as a heartbeat, is lettered only then: it would come every second.
+        Where these are `retries` of dead letters, there is a new one for each and in any case.
         """
-        new = {
-            refusal.update.point: refusal for refusal in refusals if refusal.update.point not in self._refused
-        }
+        told = self._refused if not retries else ()
+        new = {refusal.update.point: refusal for refusal in refusals if refusal.update.point not in told}
+        bodies = {retry.stored.letter.seq: retry.stored.body for retry in retries}
         self._refused.update(new)
         letters = [
-            self._letter(refusal)
+            self._letter(refusal, body=bodies.get(refusal.update.seq))
             for refusal in refusals
             if refusal.update.event_id is not None or new.get(refusal.update.point) is refusal
         ]
@@ -193,7 +208,7 @@ class SinkLoop:
         for point, refusal in new.items():
             log.warning("sink.refused", sink=self.name, point=point.name, reason=refusal.reason)
 
-    def _letter(self, refusal: Refusal) -> DeadLetter:
+    def _letter(self, refusal: Refusal, *, body: bytes | None) -> DeadLetter:
         update = refusal.update
         return DeadLetter(
             sink=self.name,
@@ -202,6 +217,7 @@ class SinkLoop:
             point=update.point.name,
             reason=refusal.reason,
             at_ms=self._clock_ms(),
+            body=body,
         )
 
     async def _pause(self) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.live.handover import Handover
     from gateway.mapping.plan import PointMap
-    from gateway.model import AssetSnapshot, Update
+    from gateway.model import AssetSnapshot
     from gateway.status import TablesStatus
 
 log = structlog.get_logger()
@@ -159,20 +159,9 @@ class Reloader:
     def _swap(self, successor: _Successor) -> list[object]:
         """Put everything in place, in one go; return what leads to all that went out of use."""
         before = self._head.image
-        image = successor.handover.finish(now_ms=self._clock_ms())
-        self._head.swap(image)
-
-        def renew(name: str) -> Update | None:
-            point = image.points.by_name.get(name)
-            return image.latest(point) if point is not None else None
-
+        self._head.swap(successor.handover.finish(now_ms=self._clock_ms()))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
-            loop.swap(
-                prepared,
-                news=successor.handover.news,
-                changed=successor.difference.shown_anew,
-                renew=renew,
-            )
+            loop.swap(prepared, news=successor.handover.news, changed=successor.difference.shown_anew)
         return [before, successor]
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:

@@ -281,4 +281,5 @@ class MqttSink:
         if self._status.state != "away":  # once down, once up; a failed write may have told it first
             _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._config.url))
         self._status.state = "away"
-        self._status.last_error = self._away = reason
+        self._away = reason
+        self._status.note_error(reason, at_ms=self._clock())

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from gateway.status import Status
 
 
-def admin_application(*, status: Status, problems: Callable[[], list[str]]) -> web.Application:
-    """Return the application. `problems` says why the gateway is not alive; empty while it makes progress."""
+def admin_application(
+    *, status: Status, refresh: Callable[[], None], problems: Callable[[], list[str]]
+) -> web.Application:
+    """Return the application. `refresh` brings the status up to date before it is shown.
+
+    `problems` says why the gateway is not alive; empty while it makes progress.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
@@ -25,6 +30,7 @@ def admin_application(*, status: Status, problems: Callable[[], list[str]]) -> w
         return _json({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
 
     async def show_status(_: web.Request) -> web.Response:
+        refresh()
         return _json(status.snapshot())
 
     application = web.Application()

@@ -2,66 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
-
-from hypothesis import given
-from hypothesis import strategies as st
 from support.feed_parts import Stream, all_batches
 from support.mqtt_parts import make_point, make_update
 
-if TYPE_CHECKING:
-    from gateway.delivery.feed import Batch
-
-sizes = st.sampled_from([0, 1, 2, 400, 4_000, 11_000])  # updates of an event; 10,000 are held in memory
-
-
-@given(
-    before=st.lists(sizes, max_size=6),
-    steps=st.lists(
-        st.one_of(
-            st.tuples(st.just("push"), sizes),
-            st.tuples(st.just("next"), sizes),
-            st.tuples(st.just("done"), sizes),
-            st.tuples(st.just("swap"), sizes),
-            st.tuples(st.just("swap while reading"), sizes),
-        ),
-        max_size=25,
-    ),
-)
-def test_no_event_is_lost_over_swaps(before: list[int], steps: list[tuple[str, int]]) -> None:
-    """Whatever was handed out and not done with comes again, in order, after the table was swapped."""
-    stream = Stream(before=before)
-    written: list[Batch] = []
-    cursor = 0
-
-    def present_cursor() -> int:
-        return cursor
-
-    async def run() -> None:
-        nonlocal cursor
-        in_flight: Batch | None = None
-        for step, size in steps:
-            if step == "push":
-                stream.push(size)
-            elif step == "swap":
-                in_flight = None
-                stream.swap(after=cursor)
-            elif step == "swap while reading":
-                stream.swaps = [present_cursor]
-            elif in_flight is not None and step == "done":
-                written.append(in_flight)
-                cursor, in_flight = in_flight.through, None
-            elif in_flight is None and step == "next" and not stream.feed.idle:
-                in_flight = await stream.feed.next()
-        if in_flight is not None:
-            written.append(in_flight)
-        stream.swaps.clear()
-        written.extend(await all_batches(stream.feed))
-
-    asyncio.run(run())
-    got = [update.seq for batch in written for update in batch.updates]
-    assert got == stream.through(len(stream.events))
+from gateway.delivery.batch import Batch, Retry
+from gateway.model import DeadLetter, StoredLetter
 
 
 async def test_what_waited_comes_again_by_the_new_table() -> None:
@@ -100,7 +45,7 @@ async def test_changes_are_made_anew_by_the_new_table() -> None:
         make_update(make_point(name), 99, seq=0) for name in ("R/WAITING", "R/FLIGHT", "R/GONE")
     )
     stream.feed.push_changes([waiting, gone])
-    stream.swap(after=1, changed=["R/MENDED", "R/WAITING"], lost=[in_flight])
+    stream.swap(after=1, changed=["R/MENDED", "R/WAITING"], lost=Batch([in_flight], 1, is_aside=True))
     assert not stream.feed.idle
     batch = await stream.feed.next()
     assert sorted((update.point.name, update.value) for update in batch.updates) == [
@@ -108,23 +53,22 @@ async def test_changes_are_made_anew_by_the_new_table() -> None:
         ("R/MENDED", 1),
         ("R/WAITING", 1),
     ]
-    assert batch.is_change
+    assert batch.is_aside
     assert stream.feed.idle
 
 
 async def test_a_building_of_changes_comes_in_turns_with_events() -> None:
     """Thousands of points that a new table changed keep no event waiting for longer than a batch."""
     stream = Stream()
-    stream.swap(after=0, changed=[f"R/P{number}" for number in range(1_800)])
+    stream.swap(after=0, changed=[f"R/P{number}" for number in range(1_000)])
     kinds = []
     while not stream.feed.idle:
         stream.push(1)
         batch = await stream.feed.next()
-        kinds.append((batch.is_change, len(batch.updates)))
+        kinds.append((batch.is_aside, len(batch.updates)))
         if len(kinds) == 8:
             break
-    expected = [(True, 500), (False, 2)] * 4
-    expected[6] = (True, 300)
+    expected = [(True, 250), (False, 2)] * 4
     assert kinds == expected
 
 
@@ -133,8 +77,40 @@ async def test_another_swap_before_all_changes_were_handed_out_forgets_none() ->
     stream = Stream()
     stream.swap(after=0, changed=[f"R/P{number}" for number in range(600)])
     first = await stream.feed.next()
-    stream.swap(after=0, lost=first.updates)
+    stream.swap(after=0, lost=first)
     batches = await all_batches(stream.feed)
     assert {update.point.name for batch in batches for update in batch.updates} == {
         f"R/P{number}" for number in range(600)
     }
+
+
+async def test_letters_in_flight_come_first_by_the_new_table() -> None:
+    """Dead letters that were handed out again, but perhaps not written, are mapped anew in their order."""
+    stream = Stream()
+    letters = [
+        StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        for number in range(60)
+    ]
+    for stored in letters:
+        stream.feed.push_letter(Retry(stored, {"bms"}))
+    first = await stream.feed.next()
+    assert [retry.stored for retry in first.retries] == letters[:50]
+    stream.swap(after=0, lost=first)
+    assert not stream.feed.idle
+    batches = await all_batches(stream.feed)
+    assert [retry.stored for batch in batches for retry in batch.retries] == letters
+    assert [update.value for batch in batches for update in batch.updates] == list(range(60))
+
+
+async def test_letters_come_in_turns_with_what_else_waits() -> None:
+    """A thousand of them keep neither changes nor events waiting."""
+    stream = Stream()
+    for number in range(200):
+        stored = StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        stream.feed.push_letter(Retry(stored, {"bms"}))
+    stream.push(1)
+    stream.change(make_point("R/CHANGED"), 1)
+    batches = [await stream.feed.next() for _ in range(4)]
+    assert [len(batch.retries) for batch in batches] == [50, 0, 50, 0]
+    assert [batch.is_aside for batch in batches] == [False, True, False, False]
+    assert batches[3].through == 1

@@ -7,17 +7,14 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
+from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows, with_a_fault
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
-from gateway.delivery.feed import Batch
-from gateway.delivery.head import Head
-from gateway.model import Quality, Record
+from gateway.model import Quality
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -249,26 +246,6 @@ async def test_a_wrong_clock_is_counted_once(file: Path, points: PointMap) -> No
         assert rig.mapping.clock_ahead == 1
 
 
-async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, points: PointMap) -> None:
-    """Where the journal has nothing more, a sink moves up to what was known before it was asked."""
-    async with delivering(file, points, {"bms": Receiver()}) as rig:
-        await rig.send(1, t=1)
-        await rig.delivered()
-        reading = asyncio.create_task(rig.head.read(1, sink="bms"))
-        await asyncio.sleep(0)
-        rig.head.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
-        assert await reading == Batch((), 1)
-
-
-async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
-    """An event that is durable but not yet in the image comes in its turn, and then only once."""
-    async with delivering(file, points, {"bms": Receiver()}) as rig:
-        await rig.send(1, t=1)
-        behind = Head(journal=rig.journal, image=rig.image, status=rig.mapping, clock_ms=rig.clock)
-        assert await behind.read(0, sink="bms") == Batch((), 0)
-        assert (await rig.head.read(0, sink="bms")).through == 1
-
-
 async def test_time_alone_reaches_the_sinks(file: Path, points: PointMap) -> None:
     """A value that ages is sent once, with the asset's quality, without moving the cursor."""
     receiver, clock = Receiver(), Clock()
@@ -302,17 +279,10 @@ async def test_ages_and_heartbeat_go_every_second_only_where_they_have_a_registe
     assert bms.values("$gateway/heartbeat") == []
 
 
-def fail(_: Scalar) -> tuple[Scalar, Quality]:
-    """Stand for a fault of our own in a conversion."""
-    raise ZeroDivisionError("a fault")
-
-
 async def test_an_event_that_fails_takes_no_other_with_it(file: Path, points: PointMap) -> None:
     """A fault in mapping one event dead-letters that event; those committed with it are delivered."""
-    plan = points.by_asset["a"]
-    faulty = replace(plan, by_key={"t": (replace(plan.by_key["t"][0], convert=fail),)})
     receiver = Receiver()
-    broken = replace(points, by_asset=points.by_asset | {"faulty": faulty})
+    broken = with_a_fault(points)
     async with delivering(file, broken, {"bms": receiver}) as rig:
         commits = [rig.offer(1, {"assetId": "faulty", "telemetry": {"t": 1}})]
         commits.append(rig.offer(2, {"assetId": "a", "telemetry": {"t": 21}}))

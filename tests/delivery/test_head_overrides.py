@@ -186,7 +186,8 @@ async def test_a_sink_that_is_behind_hears_that_all_values_are_back(file: Path, 
         receiver.asked.clear()
         rig.head.force(connected.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
         await receiver.asked.wait()
-        rig.loops["bms"]._feed._fall_behind()  # as if 10,000 updates had come while the sink was busy
+        stream = rig.loops["bms"]._feed._stream
+        stream.restart(after=stream.taken, since_ms=NOON)  # as if 10,000 updates had come meanwhile
         clock.now_ms += 1_000
         await rig.send(3, t=22)
         await rig.journal.flush()

@@ -194,7 +194,8 @@ async def test_a_sink_that_is_away_gets_what_waits_by_the_new_table(tmp_path: Pa
         receiver.away = 0
         await made.rig.delivered()
         assert set(receiver.values("R/T")) == {2, 4, 6, 8}
-        assert receiver.values("R/T")[-1] == 8
+        is_newest = made.rig.head.image.is_newest
+        assert 8 in {update.value for update in receiver.updates if is_newest(update)}
         assert receiver.status.cursor == 4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Event
+    from gateway.model import Event, Quality, Scalar
     from support.recording_sink import Receiver
 
 NOON = 1_790_000_000_000
@@ -97,6 +97,18 @@ class Rig:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read the journal's file from outside."""
         return rows(self.file, query)
+
+
+def with_a_fault(points: PointMap) -> PointMap:
+    """Return the table with one more asset, `faulty`, whose readings of `t` can't be mapped."""
+    plan = points.by_asset["a"]
+    faulty = replace(plan, by_key={"t": (replace(plan.by_key["t"][0], convert=_fail),)})
+    return replace(points, by_asset=points.by_asset | {"faulty": faulty})
+
+
+def _fail(_: Scalar) -> tuple[Scalar, Quality]:
+    """Stand for a fault of our own in a conversion."""
+    raise ZeroDivisionError("a fault")
 
 
 def rows(file: Path, query: str) -> list[tuple[Any, ...]]:

@@ -5,43 +5,66 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.delivery.feed import Batch, Feed
+from gateway.delivery.batch import Loaded, Mapped
+from gateway.delivery.feed import Feed
 from support.mqtt_parts import make_point, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.model import Update
+    from gateway.delivery.batch import Batch
+    from gateway.model import Point, StoredLetter, Update
 
 POINT, OTHER = make_point("R/T"), make_point("R/H")
-Event = tuple[int, "Sequence[Update]"]
 
 
 class Stream:
-    """A list of events as the journal would hold it, and a feed on it that begins after `cursor`."""
+    """A list of events as the journal would hold it, and a feed on it that begins after `cursor`.
+
+    Event n is received at n ms. Implements `gateway.delivery.batch.Source`.
+    """
 
     def __init__(self, *, before: Sequence[int] = (), cursor: int = 0, read_events: int = 3) -> None:
         """Hold one event of each size in `before` from the start; read `read_events` at a time."""
-        self.events: list[Event] = []
+        self.events: list[Mapped] = []
+        self.shown: dict[str, Update] = {}  # the newest update of each point
         self.arriving: list[int] = []  # sizes of events that come in the middle of the next read
         self.reads = 0
         self.swaps: list[Callable[[], int]] = []  # give the cursor for swaps in the middle of the next read
         self._read_events = read_events
         for size in before:
-            self._append(size)
-        self.feed = Feed(cursor=cursor, head=len(self.events), read=self._read)
+            self._append((POINT,) * size)
+        self.restart(cursor=cursor)
+
+    def restart(self, *, cursor: int) -> None:
+        """Begin after `cursor` with another feed, as after a kill."""
+        since_ms = cursor + 1 if cursor < len(self.events) else None
+        self.feed = Feed(cursor=cursor, head=len(self.events), source=self, since_ms=since_ms)
 
     def push(self, size: int) -> None:
-        """Have one more event happen."""
-        seq, updates = self._append(size)
-        self.feed.push(seq, updates)
+        """Have one more event happen, that brings `size` updates of the same point."""
+        self.push_points(*(POINT,) * size)
 
-    def _append(self, size: int) -> Event:
+    def push_points(self, *points: Point) -> None:
+        """Have one more event happen, that brings an update of each of these points."""
+        event = self._append(points)
+        self.feed.push(event.seq, event.updates, received_ms=event.received_ms)
+
+    def change(self, point: Point, value: int) -> None:
+        """Have a point show something else, which no event caused."""
+        update = self.shown[point.name] = make_update(point, value, time_ms=1, seq=0)
+        self.feed.push_changes([update])
+
+    def _append(self, points: Sequence[Point]) -> Mapped:
         seq = len(self.events) + 1
-        self.events.append((seq, (make_update(POINT, seq, time_ms=seq, seq=seq),) * size))
-        return self.events[-1]
+        made = {point: make_update(point, seq, time_ms=seq, seq=seq) for point in points}
+        self.shown.update({point.name: update for point, update in made.items()})
+        event = Mapped(seq, seq, tuple(made[point] for point in points))
+        self.events.append(event)
+        return event
 
-    async def _read(self, after: int) -> Batch:
+    async def read(self, after: int) -> Loaded:
+        """Return the next events; others may come, and tables may be swapped, while it reads."""
         self.reads += 1
         found = self.events[after : after + self._read_events]
         await asyncio.sleep(0)
@@ -49,21 +72,25 @@ class Stream:
             self.push(self.arriving.pop())
         while self.swaps:
             self.swap(after=self.swaps.pop()())
-        return Batch([update for _, updates in found for update in updates], found[-1][0])
+        return Loaded(found, found[-1].seq, found[-1].received_ms)
 
-    def swap(self, *, after: int, changed: Sequence[str] = (), lost: Sequence[Update] = ()) -> None:
-        """Have another point table take over; each point shows the number of events so far."""
-        number = len(self.events)
-        self.feed.restart(
-            after=after,
-            lost=lost,
-            changed=changed,
-            renew=lambda name: None if name == "R/GONE" else make_update(make_point(name), number, seq=0),
-        )
+    def show(self, name: str) -> Update | None:
+        """Return the newest update; points that never had one show the number of events so far."""
+        if name == "R/GONE":
+            return None
+        return self.shown.get(name) or make_update(make_point(name), len(self.events), seq=0)
+
+    def again(self, stored: StoredLetter) -> Sequence[Update]:
+        """Return an update for the letter; its number is its value."""
+        return [make_update(make_point(stored.letter.point), stored.number, time_ms=1, seq=stored.letter.seq)]
+
+    def swap(self, *, after: int, changed: Sequence[str] = (), lost: Batch | None = None) -> None:
+        """Have another point table take over."""
+        self.feed.restart(after=after, lost=lost, changed=changed)
 
     def through(self, seq: int) -> list[int]:
         """Return what a sink must have got of the events up to `seq`."""
-        return [update.seq for _, updates in self.events[:seq] for update in updates]
+        return [update.seq for event in self.events[:seq] for update in event.updates]
 
 
 async def all_batches(feed: Feed) -> list[Batch]:

@@ -59,6 +59,10 @@ class PointImage:
         """Return what every point with a value shows now."""
         return list(self._current.values())
 
+    def measured(self, point: Point) -> Update | None:
+        """Return the point's newest reading, whatever is shown in its place."""
+        return self._known.measured.get(point)
+
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer is known. A reading that something stands in for is not the newest.
 

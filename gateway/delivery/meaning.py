@@ -1,0 +1,66 @@
+"""From an event to the updates of its asset's points, by the tables that an image belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
+from gateway.logs import unforeseen
+from gateway.mapping.live.readings import map_readings
+from gateway.model import Record
+
+if TYPE_CHECKING:
+    from gateway.mapping.live.image import PointImage
+    from gateway.mapping.plan import AssetPlan
+    from gateway.model import Event, StoredLetter, Telemetry, Update
+
+
+def plan_of(image: PointImage, event: Event) -> AssetPlan | None:
+    """Return the plan of the event's asset, None where no table has one."""
+    asset = asset_of(event)
+    return image.points.by_asset.get(asset) if asset is not None else None
+
+
+def map_event(plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
+    """Return what an event means for its asset's points."""
+    event = record.event
+    readings = telemetry.readings if telemetry is not None else ()
+    return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
+
+
+def map_letter(image: PointImage, stored: StoredLetter) -> tuple[AssetPlan, list[Update]]:
+    """Return what a dead letter's event means for its point, or for all where it never came so far.
+
+    Raise `GatewayError` with the reason where that is nothing.
+    """
+    letter = stored.letter
+    point = image.points.by_name.get(letter.point)
+    if letter.point and point is None:
+        raise GatewayError(f"{letter.point} is not in the point tables any more")
+    if stored.body is None:
+        raise GatewayError("its event is not kept any more")
+    event = parse_event(stored.body, received_ms=letter.at_ms)
+    plan = plan_of(image, event)
+    if plan is None:
+        raise GatewayError(f"no point table names its asset {asset_of(event)}")
+    try:
+        mapped = map_event(plan, read_telemetry(event), Record(letter.seq, event))
+    except Exception as error:
+        raise GatewayError(f"internal error while mapping: {unforeseen(error)}") from error
+    updates = [update for update in mapped if point is None or update.point is point]
+    if not updates:
+        raise GatewayError(f"its event has no reading for {letter.point or 'any point of its asset'}")
+    for update in updates:
+        _keep_order(image, update)
+    return plan, updates
+
+
+def _keep_order(image: PointImage, update: Update) -> None:
+    """Let a reading without a time of its own be no newer than it was.
+
+    It is given the time of receipt, for which only the time of the letter is known here.
+    """
+    newest = image.measured(update.point)
+    if newest is not None and newest.seq >= update.seq:
+        update.time_ms = min(update.time_ms, newest.time_ms)

@@ -1,0 +1,245 @@
+"""Newest values overtake a backlog; nothing is lost by it, the cursor never lies, memory stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.feed_parts import OTHER, POINT, Stream
+from support.mqtt_parts import make_point
+
+if TYPE_CHECKING:
+    from gateway.delivery.batch import Batch
+    from gateway.model import Point
+
+MOST_HELD = 10_000
+POINTS = [make_point(f"R/P{number}") for number in range(4)]
+
+points = st.lists(st.sampled_from(POINTS), max_size=3, unique=True)
+sizes = st.sampled_from([0, 1, 400, 4_000, 11_000])
+steps = st.one_of(
+    st.tuples(st.just("push"), points),
+    st.tuples(st.just("burst"), sizes),
+    st.tuples(st.just("arriving"), sizes),
+    st.tuples(st.just("change"), st.sampled_from(POINTS)),
+    st.tuples(st.just("take"), st.none()),
+    st.tuples(st.just("written"), st.none()),
+    st.tuples(st.just("swap"), st.none()),
+    st.tuples(st.just("swap while reading"), st.none()),
+    st.tuples(st.just("killed"), st.none()),
+)
+
+
+class Sink:
+    """A sink's loop on a stream: takes a batch, has it written or not, and remembers what it got."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.cursor = 0
+        self.in_flight: Batch | None = None
+        self.written: set[tuple[str, int]] = set()
+        self.waiting: deque[tuple[int, dict[str, int]]] = deque()  # pushed before which batch, newest number
+        self.taken = 0  # batches of events
+        self.handed: set[tuple[str, int]] = set()  # since the table was swapped
+        self.through = 0  # of the last batch
+        self.is_their_turn = False
+
+    def push(self, *pushed: Point) -> None:
+        """Have an event come, and expect its values soon."""
+        self.stream.push_points(*pushed)
+        self.waiting.append((self.taken, {point.name: len(self.stream.events) for point in pushed}))
+
+    def change(self, point: Point) -> None:
+        """Have a point show something else than its readings, of which nobody waits for the newest now."""
+        self.stream.change(point, 1)
+        for _, news in self.waiting:
+            news.pop(point.name, None)
+
+    async def take(self) -> None:
+        """Take the next batch, if there is one: newest values come after one batch of events at most."""
+        if self.in_flight is not None or self.stream.feed.idle:
+            return
+        self.in_flight = batch = await self.stream.feed.next()
+        self.taken += not batch.is_aside
+        self.check_order(batch)
+        for update in batch.updates:
+            for _, news in self.waiting:
+                if update.seq >= news.get(update.point.name, len(self.stream.events) + 1):
+                    del news[update.point.name]
+        while self.waiting and self.taken - self.waiting[0][0] >= 2:
+            assert not self.waiting.popleft()[1], "a new value waits for more than one batch of events"
+
+    def check_order(self, batch: Batch) -> None:
+        """Events come in order, as far as the batch says, and no reading of them comes twice."""
+        readings = {(update.point.name, update.seq) for update in batch.updates if update.seq}
+        assert not readings & self.handed
+        self.handed |= readings
+        self.check_turns(batch)
+        numbers = [update.seq for update in batch.updates]
+        if not batch.is_aside:
+            assert numbers == sorted(numbers)
+            assert all(self.through < number <= batch.through for number in numbers)
+        else:
+            assert batch.through == self.through
+        self.through = batch.through
+
+    def check_turns(self, batch: Batch) -> None:
+        """Events have their turn after whatever went ahead of them."""
+        assert not (batch.is_aside and self.is_their_turn)
+        self.is_their_turn = batch.is_aside and batch.through < len(self.stream.events)
+
+    def write(self) -> None:
+        """Have what was taken acknowledged: all up to the cursor must have been by then."""
+        if self.in_flight is None:
+            return
+        self.written.update((update.point.name, update.seq) for update in self.in_flight.updates)
+        self.cursor, self.in_flight = self.in_flight.through, None
+        for event in self.stream.events[: self.cursor]:
+            assert {(update.point.name, update.seq) for update in event.updates} <= self.written
+
+    def swap(self) -> int:
+        """Lose what was taken to another point table; return the cursor."""
+        self.in_flight = None
+        self.waiting.clear()
+        self.handed.clear()
+        self.is_their_turn = False
+        self.through = self.cursor
+        return self.cursor
+
+    def check_memory(self) -> None:
+        """At most the newest update of each point is held beside a bounded queue."""
+        feed, known = self.stream.feed, len(POINTS) + 1
+        assert feed._stream._held.size <= MOST_HELD + 33_000  # what is read from the journal at a time
+        assert len(feed._overtaking._points) <= known
+        assert len(feed._overtaking._ahead) <= MOST_HELD
+        assert len(feed._changes) <= known
+
+
+async def act(sink: Sink, step: str, argument: object) -> Sink:
+    """Do one step; return the sink that goes on."""
+    stream = sink.stream
+    if step == "push" and isinstance(argument, list):
+        sink.push(*argument)
+    elif step == "burst" and isinstance(argument, int):
+        stream.push(argument)
+    elif step == "arriving" and isinstance(argument, int):
+        stream.arriving.append(argument)
+    elif step == "change":
+        sink.change(POINTS[POINTS.index(argument)])  # type: ignore[arg-type]  # drawn from them
+    elif step == "take":
+        await sink.take()
+    elif step == "written":
+        sink.write()
+    elif step == "swap":
+        lost = sink.in_flight
+        stream.swap(after=sink.swap(), lost=lost)
+    elif step == "swap while reading":
+        stream.swaps = [sink.swap]
+    else:
+        stream.swaps.clear()
+        stream.restart(cursor=sink.cursor)
+        again = Sink(stream)
+        again.cursor = again.through = sink.cursor
+        again.written = sink.written
+        return again
+    return sink
+
+
+@given(steps=st.lists(steps, max_size=60))
+def test_every_reading_is_written_whatever_happens_and_new_ones_soon(
+    steps: list[tuple[str, object]],
+) -> None:
+    """Bursts, a sink that is away, swaps and kills: at least once each, a true cursor, bounded memory.
+
+    A value that comes while the sink has a backlog waits for at most one batch of it.
+    """
+
+    async def run() -> Sink:
+        sink = Sink(Stream())
+        for step, argument in steps:
+            sink = await act(sink, step, argument)
+            sink.check_memory()
+        sink.stream.swaps.clear()
+        sink.write()
+        while not sink.stream.feed.idle:
+            await sink.take()
+            sink.write()
+        return sink
+
+    sink = asyncio.run(run())
+    assert sink.cursor == len(sink.stream.events)
+    expected = {(update.point.name, update.seq) for event in sink.stream.events for update in event.updates}
+    assert expected <= sink.written
+
+
+async def test_new_values_come_in_turns_with_the_backlog() -> None:
+    """A value that comes while 100 batches wait goes out after at most one of them; the backlog goes on."""
+    stream = Stream(before=[500] * 100, read_events=1)
+    assert (await stream.feed.next()).through == 1
+    stream.push_points(OTHER)
+    batches = [await stream.feed.next() for _ in range(3)]
+    assert [[update.seq for update in batch.updates][:1] for batch in batches] == [[101], [2], [3]]
+    assert [batch.through for batch in batches] == [1, 2, 3]
+
+
+async def test_what_went_ahead_does_not_come_again() -> None:
+    """A reading that has overtaken the backlog is left out when its turn comes; those before it are not."""
+    stream = Stream(before=[1, 1, 1, 1])
+    await stream.feed.next()
+    for number in range(3):
+        stream.push_points(POINT, OTHER)
+        if number == 1:
+            ahead = await stream.feed.next()
+    got = [(update.point.name, update.seq) for update in ahead.updates]
+    assert got == [("R/T", 6), ("R/H", 6)]
+    while not stream.feed.idle:
+        got += [(update.point.name, update.seq) for update in (await stream.feed.next()).updates]
+    assert len(got) == len(set(got))
+    assert set(got) == {("R/T", 4), *((name, seq) for name in ("R/T", "R/H") for seq in (5, 6, 7))}
+
+
+async def test_of_each_point_only_the_newest_value_overtakes() -> None:
+    """However often a point reports while its sink is away, one value of it waits to go ahead."""
+    stream = Stream()
+    for _ in range(20_000):
+        stream.push_points(POINT)
+    batch = await stream.feed.next()
+    assert [update.seq for update in batch.updates] == [20_000]
+    assert (batch.through, batch.is_aside) == (0, True)
+
+
+async def test_nothing_overtakes_a_sink_that_keeps_up() -> None:
+    """Up to a batch of updates that wait comes in order: it takes no longer than to go ahead would."""
+    stream = Stream()
+    for _ in range(500):
+        stream.push_points(POINT)
+    batch = await stream.feed.next()
+    assert [update.seq for update in batch.updates] == list(range(1, 501))
+
+
+async def test_events_have_their_turn_beside_changes_that_never_end() -> None:
+    """Thousands of ages that move every second do not keep readings waiting."""
+    stream = Stream()
+    ages = [make_point(f"R/AGE{number}") for number in range(2_000)]
+    for age in ages:
+        stream.change(age, 0)
+    await stream.feed.next()
+    stream.push(1)
+    for age in ages:
+        stream.change(age, 1)
+    assert [update.seq for update in (await stream.feed.next()).updates] == [1]
+
+
+async def test_a_sink_catches_up_although_events_come_during_every_read() -> None:
+    """What arrives while the journal is read follows from memory: the journal is not read for ever."""
+    stream = Stream(before=[1, 1])
+    stream.arriving = [1, 1, 1]
+    got = []
+    while not stream.feed.idle:
+        got += [update.seq for update in (await stream.feed.next()).updates]
+        stream.arriving.append(1)
+    assert stream.reads == 1
+    assert sorted(got) == [1, 2, 3, 4, 5]

@@ -1,0 +1,107 @@
+"""The journal read and mapped again for a sink that is behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from support.delivery_parts import NOON, TABLE, delivering, with_a_fault
+from support.point_tables import load_good_tables
+from support.recording_sink import Receiver
+
+from gateway.delivery.batch import Loaded
+from gateway.delivery.replay import Replay
+from gateway.model import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.delivery_parts import Rig
+
+    from gateway.mapping.plan import PointMap
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where the journal is."""
+    return tmp_path / "journal.db"
+
+
+def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
+    """Return a look back at what the image has taken in up to the event `seen`."""
+    return Replay(
+        journal=rig.journal,
+        image=lambda: rig.image,
+        seen=seen,
+        tell_others=lambda _: None,
+        clock_ms=rig.clock,
+    )
+
+
+async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, points: PointMap) -> None:
+    """Where the journal has nothing more, a sink moves up to what was known before it was asked."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=1)
+        await rig.delivered()
+        reading = asyncio.create_task(replay(rig, seen=lambda: rig.head._seen).read(1))
+        await asyncio.sleep(0)
+        rig.head.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
+        assert await reading == Loaded((), 1, None)
+
+
+async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
+    """An event that is durable but not yet in the image comes in its turn, and then only once."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=1)
+        assert await replay(rig, seen=lambda: 0).read(0) == Loaded((), 0, None)
+        loaded = await replay(rig, seen=lambda: 1).read(0)
+        assert [event.seq for event in loaded.events] == [1]
+        assert (loaded.through, loaded.last_ms) == (1, NOON)
+
+
+async def test_an_event_that_cannot_be_mapped_does_not_stop_a_sink_that_is_behind(
+    file: Path, points: PointMap
+) -> None:
+    """A fault of ours was dead-lettered when the event came; met again in the journal, it is passed over."""
+    away = Receiver(away=1_000_000)
+    broken = with_a_fault(points)
+    async with delivering(file, broken, {"bms": away}) as rig:
+        await rig.offer(1, {"assetId": "faulty", "telemetry": {"t": 1}})
+        await rig.send(2, t=21)
+        await rig.journal.flush()
+    receiver = Receiver()
+    async with delivering(file, broken, {"bms": receiver}) as rig:
+        await rig.delivered()
+    assert receiver.values("R/T") == [21]
+    assert receiver.events == ["enter", "leave"]
+
+
+async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, points: PointMap) -> None:
+    """The first batch after an outage is mapped some events at a time."""
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await asyncio.gather(
+            *{rig.offer(number, {"assetId": "a", "telemetry": {"t": number}}) for number in range(250)}
+        )
+        await rig.delivered()
+        reading = asyncio.create_task(replay(rig, seen=lambda: 250).read(0))
+        mapped: list[int] = []
+        take = rig.image.has_missed
+
+        def has_missed(update: object) -> bool:
+            mapped[-1] += 1
+            return bool(take(update))  # type: ignore[arg-type]  # as given
+
+        rig.image.has_missed = has_missed  # type: ignore[method-assign]
+        while not reading.done():
+            mapped.append(0)
+            await asyncio.sleep(0)
+        assert max(mapped) <= 50
+        assert sum(mapped) == 250

@@ -1,0 +1,261 @@
+"""Dead letters handed out again: settled when they are written, and not before."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
+from support.point_tables import load_good_tables
+from support.recording_sink import Receiver
+
+from gateway.model import DeadLetter, Quality, StoredLetter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where the journal is."""
+    return tmp_path / "journal.db"
+
+
+def letters(file: Path) -> list[StoredLetter]:
+    """Read all dead letters from the journal's file, oldest first."""
+    found = rows(
+        file, "SELECT id, sink, seq, event_id, point, reason, at_ms, body FROM dead_letters ORDER BY id"
+    )
+    return [StoredLetter(number, DeadLetter(*letter), body) for number, *letter, body in found]
+
+
+def numbers(file: Path) -> list[int]:
+    """Return the numbers of the dead letters on disk."""
+    return [stored.number for stored in letters(file)]
+
+
+def readings(receiver: Receiver) -> list[tuple[str, object]]:
+    """Return what a sink got since this was asked last."""
+    got: list[tuple[str, object]] = [(update.point.name, update.value) for update in receiver.updates]
+    receiver.updates.clear()
+    return got
+
+
+async def refused(rig: Rig, receiver: Receiver, *values: int) -> list[StoredLetter]:
+    """Have these readings of `h` refused, and forget what else was delivered; return the letters."""
+    receiver.refuses = {"R/H"}
+    for value in values:
+        await rig.send(f"refused-{value}", h=value, t=value)
+        await rig.delivered()
+    receiver.refuses.clear()
+    receiver.updates.clear()
+    return letters(rig.file)
+
+
+async def test_a_letter_goes_to_its_sink_alone_and_is_settled(file: Path, points: PointMap) -> None:
+    """Its point alone is handed out again; once that is written, the letter is gone."""
+    receiver, other = Receiver(), Receiver()
+    async with delivering(file, points, {"bms": receiver, "regs": other}) as rig:
+        found = await refused(rig, receiver, 50)
+        other.updates.clear()
+        assert rig.head.retry(found) == {}
+        assert not rig.loops["bms"].idle
+        await rig.delivered()
+        assert readings(receiver) == [("R/H", 50)]
+        assert readings(other) == []
+        assert numbers(file) == []
+
+
+async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points: PointMap) -> None:
+    """Neither takes the other's place, in whatever order they are asked for; only one is the newest."""
+    receiver, clock = Receiver(), Clock()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        await refused(rig, receiver, 50)
+        clock.now_ms += 1_000
+        found = await refused(rig, receiver, 51)
+        assert rig.head.retry(found[::-1]) == {}
+        await rig.delivered()
+        assert [rig.image.is_newest(update) for update in receiver.updates] == [False, True]
+        assert readings(receiver) == [("R/H", 50), ("R/H", 51)]
+        assert numbers(file) == []
+
+
+async def test_a_letter_that_is_refused_again_becomes_a_new_one(file: Path, points: PointMap) -> None:
+    """With its body, although the journal has given the event up meanwhile; also what no event caused."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        (old,) = await refused(rig, receiver, 50)
+        with closing(sqlite3.connect(file, isolation_level=None)) as database:
+            database.execute("UPDATE events SET body = NULL")
+        receiver.refuses = {"R/H"}
+        assert rig.head.retry([old]) == {}
+        await rig.delivered()
+        (new,) = letters(file)
+        assert new.number != old.number
+        assert (new.letter.point, new.letter.event_id, new.body) == ("R/H", old.letter.event_id, old.body)
+        receiver.refuses = {"R/QUAL"}
+        await rig.send(2, t=-1)
+        await rig.delivered()
+        _, quality = letters(file)
+        assert rig.head.retry([quality]) == {}
+        await rig.delivered()
+        assert [stored.letter.point for stored in letters(file)] == ["R/H", "R/QUAL"]
+        assert quality.number not in numbers(file)
+
+
+async def test_a_letter_whose_sink_is_away_stays_until_it_is_written(file: Path, points: PointMap) -> None:
+    """It is tried again like everything else, and not handed out twice by asking twice."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        found = await refused(rig, receiver, 50)
+        receiver.away = 1_000_000
+        assert rig.head.retry(found) == {}
+        await rig.until(lambda: receiver.status.retries > 2)
+        assert rig.head.retry(found) == {found[0].number: "it is on its way already"}
+        await rig.journal.flush()
+        assert numbers(file) == [found[0].number]
+        receiver.away = 0
+        await rig.delivered()
+        assert readings(receiver) == [("R/H", 50)]
+        assert numbers(file) == []
+        assert rig.head.retry(found) == {}  # asked once more: delivered once more
+
+
+async def test_a_kill_before_it_is_written_leaves_the_letter(file: Path, points: PointMap) -> None:
+    """What was not acknowledged is not settled."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        found = await refused(rig, receiver, 50)
+        receiver.open.clear()
+        receiver.asked.clear()
+        assert rig.head.retry(found) == {}
+        await receiver.asked.wait()
+        rig.head.tick()
+        await rig.journal.flush()
+    assert numbers(file) == [found[0].number]
+
+
+async def test_an_event_that_could_not_be_mapped_goes_the_whole_way(file: Path, tmp_path: Path) -> None:
+    """To every sink, by a table that maps it now; settled when the last of them has written it."""
+    first, last = Receiver(), Receiver()
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    before = load_good_tables(tmp_path / "before", TABLE)
+    after = load_good_tables(
+        tmp_path / "after", TABLE.replace("$.data.object.deep.value", "$.data.object.new")
+    )
+    async with delivering(file, before, {"bms": first, "regs": last}) as rig:
+        await rig.send_thing(1, {"assetId": "c", "new": 7})
+        await rig.delivered()
+        (stored,) = letters(file)
+        words = "its event has no reading for any point of its asset"
+        assert rig.head.retry([stored]) == {stored.number: words}
+        assert len(letters(file)) == 1
+    async with delivering(file, after, {"bms": first, "regs": last}) as rig:
+        last.away = 1_000_000
+        assert rig.head.retry([stored]) == {}
+        await rig.until(lambda: first.values("R/DEEP") == [7])
+        assert rig.image.latest(after.by_name["R/DEEP"]) is first.updates[-1]
+        await rig.until(lambda: rig.loops["bms"].idle)
+        await rig.journal.flush()
+        assert numbers(file) == [stored.number]
+        last.away = 0
+        await rig.delivered()
+        assert last.values("R/DEEP") == first.values("R/DEEP") == [7]
+        assert numbers(file) == []
+
+
+async def test_a_retried_reading_never_overtakes_a_newer_one(file: Path, points: PointMap) -> None:
+    """Not even one without a time of its own, whose letter was written long after it came."""
+    receiver, clock = Receiver(away=1_000_000, refuses={"R/H"}), Clock()
+    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+        await rig.send(1, h=50)
+        await rig.send(2, h=51)
+        clock.now_ms += 60_000
+        receiver.away = 0
+        await rig.delivered()
+        await rig.send(3, h=60)
+        found = letters(file)[:2]
+        assert {stored.letter.at_ms for stored in found} == {NOON + 60_000}
+        receiver.refuses.clear()
+        await rig.delivered()
+        receiver.updates.clear()
+        assert rig.head.retry(found) == {}
+        await rig.delivered()
+        assert [update.value for update in receiver.updates] == [50, 51]
+        assert not any(rig.image.is_newest(update) for update in receiver.updates)
+        newest = rig.image.latest(points.by_name["R/H"])
+        assert newest is not None
+        assert newest.value == 60
+
+
+async def test_what_no_event_caused_is_shown_as_it_is_now(file: Path, points: PointMap) -> None:
+    """A refused `$quality` is not news when it is retried: the present one goes out."""
+    receiver = Receiver(refuses={"R/QUAL"})
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        await rig.send(1, t=-5)
+        await rig.delivered()
+        (stored,) = letters(file)
+        assert (stored.letter.seq, stored.body) == (0, None)
+        await rig.send(2, t=5)
+        await rig.delivered()
+        receiver.refuses.clear()
+        receiver.updates.clear()
+        assert rig.head.retry([stored]) == {}
+        await rig.delivered()
+        assert readings(receiver) == [("R/QUAL", Quality.GOOD)]
+        assert numbers(file) == []
+
+
+def changed(stored: StoredLetter, *, body: bytes | None = None, **fields: Any) -> StoredLetter:
+    """Return a letter with other contents, of which this is the event."""
+    return StoredLetter(stored.number, replace(stored.letter, **fields), body)
+
+
+async def test_why_nothing_is_done_is_said_in_words(file: Path, points: PointMap) -> None:
+    """No sink, body, point, asset, reading or value: each by its letter's number, and the letter stays."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        (stored,) = await refused(rig, receiver, 50)
+        body = stored.body
+        strange = rig.event(9, {"assetId": "x", "telemetry": {"t": 1}}).body
+        for letter, reason in (
+            (changed(stored, body=body, sink="old"), "there is no sink named old any more"),
+            (changed(stored), "its event is not kept any more"),
+            (changed(stored, body=body, point="R/X"), "R/X is not in the point tables any more"),
+            (changed(stored, body=strange), "no point table names its asset x"),
+            (changed(stored, body=body, point="R/DEEP"), "its event has no reading for R/DEEP"),
+            (changed(stored, body=b"nothing"), "the body is not JSON"),
+            (
+                changed(stored, seq=0, point="R/DEEP"),
+                "R/DEEP shows nothing, or is not in the point tables any more",
+            ),
+        ):
+            assert rig.head.retry([letter]) == {stored.number: reason}
+        await rig.delivered()
+        assert readings(receiver) == []
+        assert numbers(file) == [stored.number]
+
+
+async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> None:
+    """Beyond a thousand, the user is asked to come again; the others go out some at a time."""
+    receiver = Receiver()
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        (stored,) = await refused(rig, receiver, 50)
+        many = [StoredLetter(number, stored.letter, stored.body) for number in range(1_001)]
+        left = rig.head.retry(many)
+        assert left == {1_000: "1000 letters wait for its sink already; retry it when these are done"}
+        attempts = len(receiver.attempts)
+        await rig.delivered()
+        assert [len(attempt) for attempt in receiver.attempts[attempts:]] == [50] * 20
