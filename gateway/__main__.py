@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway import __version__
 from gateway.cli import (
     check,
+    deadletters,
     demo,
     diff,
     explain,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, ModuleType] = {
     "send": send,
     "force": force,
     "release": release,
+    "deadletters": deadletters,
     "schema": schema,
 }
 

@@ -26,10 +26,14 @@ from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
 from gateway.signature import Verifier
 from gateway.status import SinkStatus, Status
+from gateway.tls import server_context
 from gateway.web.admin import admin_application
-from gateway.web.control import Control, control_socket
+from gateway.web.control_letters import LetterControl
+from gateway.web.control_overrides import OverrideControl
+from gateway.web.control_requests import control_application
+from gateway.web.control_socket import control_socket
 from gateway.web.intake import Intake
-from gateway.web.listening import answers, listen, tls_context
+from gateway.web.listening import answers, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -245,22 +249,26 @@ class App:
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
             await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
-            control = Control(
-                overrides=self._head,
-                image=lambda: self.image,
-                prefixes=settings.mqtt_prefixes,
-                flush=self._journal.flush,
-                clock_ms=now_ms,
-            )
-            await stack.enter_async_context(control_socket(settings.control_socket, control.application()))
+            await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             tls = settings.intake.tls
-            context = tls_context(tls.certificate, tls.key) if tls is not None else None
+            context = server_context("intake.tls", tls.certificate, tls.key) if tls is not None else None
             await stack.enter_async_context(
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
+
+    def _control(self) -> web.Application:
+        overrides = OverrideControl(
+            overrides=self._head,
+            image=lambda: self.image,
+            prefixes=self._settings.mqtt_prefixes,
+            flush=self._journal.flush,
+            clock_ms=now_ms,
+        )
+        letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
+        return control_application([*overrides.routes(), *letters.routes()])
 
     def _announce_ready(self) -> None:
         settings = self._settings

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         OnlineState,
         Point,
         Record,
+        StoredLetter,
         Update,
     )
 
@@ -73,6 +74,14 @@ class Journal(Protocol):
 
     def cursor(self, sink: str) -> int:
         """Return the last event that `sink` is done with; a new sink begins at the head."""
+
+    async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+        """Return the dead letters of these numbers that there are, oldest first.
+
+        May return fewer than there are, but at least one where there is one. Raise `JournalError` where
+        they can't be read. `Notes.dead_letters` adds letters, `Notes.settled` forgets them; a number is
+        never used again. A letter has its event's body, or the one that it brought where the event is gone.
+        """
 
     def kept(self) -> tuple[list[KeptValue], int]:
         """Return the values kept at the last stop and the event number they include."""

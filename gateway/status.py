@@ -26,12 +26,16 @@ class IntakeStatus:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning."""
+    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning.
+
+    `dead_letters` are those that are kept now; a sink's own number counts its letters since the start.
+    """
 
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
     bytes_used: int = 0
+    dead_letters: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +69,15 @@ class TablesStatus:
 
 
 @dataclass(slots=True)
+class ClientsStatus:
+    """Who polls a sink that is a server. `refused` counts clients that were not let in, or may not read."""
+
+    connected: int = 0
+    requests: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
 class SinkStatus:
     """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with.
 
@@ -84,6 +97,7 @@ class SinkStatus:
     last_error: str | None = None
     last_error_ms: int | None = None
     last_success_ms: int | None = None
+    clients: ClientsStatus | None = None  # None: nobody connects to a sink of this type
 
     @property
     def connected(self) -> bool:

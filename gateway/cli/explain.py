@@ -20,7 +20,7 @@ from gateway.events import (
     read_online,
     read_telemetry,
 )
-from gateway.journal.lookup import dead_letters_of, read_cursors, read_event
+from gateway.journal.lookup import read_cursors, read_event, read_letters
 from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
@@ -226,7 +226,7 @@ def _delivery(record: Record, settings: Settings) -> str:
             rows.append([name, "done"])
         else:
             rows.append([name, f"waiting, {record.seq - cursor} behind"])
-    for dead in dead_letters_of(path, record.event.event_id):
+    for number, dead in read_letters(path, event_id=record.event.event_id).items():
         where = " ".join(part for part in (dead.sink or "mapping", dead.point) if part)
-        rows.append([where, f"dead letter: {dead.reason}", time_text(dead.at_ms)])
+        rows.append([where, f"dead letter {number}: {dead.reason}", time_text(dead.at_ms)])
     return aligned(rows)

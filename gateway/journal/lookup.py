@@ -13,22 +13,20 @@ from urllib.parse import quote
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.journal import assets
+from gateway.journal import assets, letters
 from gateway.journal.layout import check_layout
-from gateway.model import DeadLetter, Event, Record
+from gateway.model import Event, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot
+    from gateway.model import AssetSnapshot, DeadLetter, StoredLetter
 
 # Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
 _EVENT = """SELECT seq, event_id, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE event_id = ?"""
-_DEAD_LETTERS = """SELECT sink, seq, event_id, point, reason, at_ms
-  FROM dead_letters WHERE event_id = ? ORDER BY id"""
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 
 
@@ -46,11 +44,16 @@ def read_event(path: Path, event_id: str) -> Record | None:
         return Record(seq, Event(found_id, document.get("type", ""), body or b"", document, received_ms))
 
 
-def dead_letters_of(path: Path, event_id: str) -> list[DeadLetter]:
-    """Return what of the event could not be delivered, oldest first."""
+def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
+    """Return by number all that could not be delivered, or what could not of one event, oldest first."""
     with _look(path) as database:
-        rows = database.execute(_DEAD_LETTERS, (event_id,)) if database else ()
-        return [DeadLetter(*row) for row in rows]
+        return letters.read_all(database, event_id=event_id) if database else {}
+
+
+def read_letter(path: Path, number: int) -> StoredLetter | None:
+    """Return one dead letter with its event's body, None where there is none of this number any more."""
+    with _look(path) as database:
+        return next(iter(letters.read(database, [number], enough_bytes=0)), None) if database else None
 
 
 def read_cursors(path: Path) -> dict[str, int]:

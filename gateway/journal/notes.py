@@ -30,23 +30,13 @@ _UPSERT_FORCED = "INSERT OR REPLACE INTO forced VALUES (?,?,?,?)"
 _UPSERT_ONLINE = "INSERT OR REPLACE INTO online VALUES (?,?,?)"
 _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset) DO UPDATE SET
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
-_INSERT_DEAD_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?, ?, ?, ?, ?, ?, coalesce((SELECT body FROM events WHERE seq = ?), ?))"""
 
 
 def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
-    """Write all of it; within a transaction."""
+    """Write all of it but the dead letters and the assets; within a transaction."""
     cursors = dict(notes.cursors)
     if notes.kept_through:
         cursors[KEPT_THROUGH] = notes.kept_through
-    database.executemany(
-        _INSERT_DEAD_LETTER,
-        [
-            (dead.at_ms, dead.sink, dead.seq, dead.event_id, dead.point, dead.reason, dead.seq, dead.body)
-            for dead in notes.dead_letters
-        ],
-    )
-    database.executemany("DELETE FROM dead_letters WHERE id = ?", [(number,) for number in notes.settled])
     _write_together(database, _UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
     database.executemany(
         _UPSERT_FORCED,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import AssetSnapshot, Event, Forced, KeptValue, OnlineState, Record
+    from gateway.model import AssetSnapshot, Event, Forced, KeptValue, OnlineState, Record, StoredLetter
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -132,6 +132,16 @@ class SqliteJournal:
         async with self._reading:
             return await asyncio.to_thread(self._reader.read, after, limit)
 
+    async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+        """Return the dead letters of these numbers that there are, oldest first, read in a thread."""
+        async with self._reading:
+            try:
+                return await asyncio.to_thread(self._reader.letters, numbers)
+            except sqlite3.Error as error:
+                raise JournalError(
+                    f"the journal can't be read: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S
+                ) from error
+
     def cursor(self, sink: str) -> int:
         """Return the last event that `sink` is done with."""
         return self._cursors[sink]
@@ -209,6 +219,7 @@ class SqliteJournal:
         elif self._gathering.notes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
+        self._status.dead_letters = self._store.dead_letters
         if outcome.error is None:
             self._status.accepted += len(outcome.records)
             self._status.duplicates += len(batch.events) - len(outcome.records)
@@ -276,6 +287,7 @@ class SqliteJournal:
                 again = partial(self._prune, before_ms=before_ms, delivered_through=delivered_through)
                 self._jobs.put(again)  # behind the commit that waits meanwhile
             self._status.bytes_used = self._store.used_bytes()
+            self._status.dead_letters = self._store.dead_letters
 
     def _open(self) -> None:
         """Open the file twice, to write and to read at the same time, and take over what it holds."""

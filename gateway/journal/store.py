@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import JournalError
-from gateway.journal import assets, layout
+from gateway.journal import assets, layout, letters
 from gateway.journal.notes import (
     read_forced,
     read_kept,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, Forced, KeptValue, Notes, OnlineState
+    from gateway.model import AssetSnapshot, Forced, KeptValue, Notes, OnlineState, StoredLetter
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -49,7 +49,6 @@ _PAGE_BYTES = 2048
 _RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
 _CHECK_EVERY_BYTES = 64 << 10
 _ROW_OVERHEAD_BYTES = 150
-_MOST_DEAD_LETTERS = 10_000
 _MOST_UNMAPPED = 10_000
 _PRUNE_ROWS = 5_000
 _READ_BYTES = 4 << 20
@@ -75,6 +74,7 @@ class Store:
         self._unchecked_bytes = _CHECK_EVERY_BYTES
         self._full = False
         self._freed_through = 0
+        self.dead_letters = 0  # that there are
 
     def prepare(self) -> None:
         """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
@@ -96,6 +96,7 @@ class Store:
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
+        self.dead_letters = letters.count(self._database)
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -108,7 +109,7 @@ class Store:
         is not enough, the events are turned away and only the notes written. Raise sqlite3.Error
         where nothing could be written.
         """
-        error = None
+        error, more_letters = None, 0
         if (events or self._full) and self._is_full(delivered_through):
             error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
             events = ()
@@ -116,6 +117,8 @@ class Store:
             records = self._insert(events) if events else ()
             if notes:
                 write_notes(self._database, notes)
+                more_letters = letters.update(self._database, new=notes.dead_letters, settled=notes.settled)
+        self.dead_letters += more_letters
         if notes.snapshot is not None:
             assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
@@ -133,16 +136,14 @@ class Store:
             ).rowcount
             if pruned:
                 write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
-            self._database.execute(
-                "DELETE FROM dead_letters WHERE id <= (SELECT max(id) FROM dead_letters) - ?",
-                (_MOST_DEAD_LETTERS,),
-            )
+            pruned_letters = letters.prune(self._database)
             self._database.execute("DELETE FROM forced WHERE until_ms < ?", (before_ms,))
             self._database.execute(
                 "DELETE FROM unmapped WHERE asset NOT IN"
                 " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
                 (_MOST_UNMAPPED,),
             )
+        self.dead_letters -= pruned_letters
         return pruned == _PRUNE_ROWS
 
     def read(self, after: int, limit: int) -> list[Record]:
@@ -161,6 +162,10 @@ class Store:
             if size > _READ_BYTES:
                 break
         return records
+
+    def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+        """Return the dead letters of these numbers that there are, oldest first, bounded by bytes."""
+        return letters.read(self._database, numbers, enough_bytes=_READ_BYTES)
 
     def cursors(self) -> dict[str, int]:
         """Return every kept cursor by sink name."""

@@ -111,7 +111,7 @@ class Admin:
     listen: LoopbackAddress = DEFAULT_ADMIN
     """Where the dashboard, health and metrics are; loopback only."""
     socket: RelativePath | None = None
-    """The Unix socket of `gateway force` and `release`; control.sock beside the journal if not written."""
+    """The Unix socket of `gateway force`, `deadletters retry` and others; default: beside the journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

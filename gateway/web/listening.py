@@ -11,7 +11,6 @@ from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from gateway.config.scalars import HostPort
 
@@ -35,17 +34,6 @@ async def listen(
         yield
     finally:
         server.close()
-
-
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a server's context; raise GatewayError where the files can't be used."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        raise GatewayError(f"intake.tls: {certificate} and {key} can't be used: {error}") from error
-    return context
 
 
 async def answers(address: HostPort, *, tls: bool, within_s: float) -> bool:

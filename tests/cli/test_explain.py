@@ -146,7 +146,7 @@ def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> Non
     """What is explained is what the broker and the poller got, and what could not be delivered is told."""
     running, broker = daemon
     assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8, "n": 70000}))[0] == 200
-    printed = explain_until(running, "dead letter: unit 1, input 4: 70000 is beyond uint16")
+    printed = explain_until(running, "dead letter 1: unit 1, input 4: 70000 is beyond uint16")
     explained = re.search(r"gw/v1/hq/R/T  (\{.*\})", printed)
     assert explained is not None
     command = ["mosquitto_sub", "-p", str(broker.port), "-t", "gw/v1/hq/R/T", "-C", "1", "-W", "5"]

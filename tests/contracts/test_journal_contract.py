@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.model import Forced, KeptValue, Notes, OnlineState
+from gateway.model import DeadLetter, Forced, KeptValue, Notes, OnlineState, StoredLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -285,6 +286,85 @@ async def test_what_a_sink_has_left_with_its_receiver_is_kept(open_journal: Open
         journal.note(Notes(retained={("bms", "t/A"): True, ("bms", "t/B"): None}))
     async with open_journal() as journal:
         assert journal.retained("bms") == {"t/A": True}
+
+
+def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
+    """Make a letter about the event that `make_event` makes as the journal's number `seq`."""
+    return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, "no such register", START_MS + seq)
+
+
+async def test_dead_letters_are_read_by_number_with_their_events_bodies(open_journal: Open) -> None:
+    """In the order of writing, also after a restart; what no event caused has no body."""
+    events = [make_event(number) for number in (1, 2)]
+    noted = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
+    bodies = [events[1].body, None, events[0].body]
+    async with open_journal() as journal:
+        assert await journal.letters([1, 2, 3]) == []
+        for event in events:
+            await journal.append(event)
+        journal.note(Notes(dead_letters=noted[:2]))
+        journal.note(Notes(dead_letters=noted[2:]))
+        await journal.flush()
+        found = await journal.letters(range(1, 100))
+        assert [(each.letter, each.body) for each in found] == list(zip(noted, bodies, strict=True))
+        numbers = [each.number for each in found]
+        assert numbers == sorted(set(numbers))
+        assert await journal.letters(numbers[:0:-1]) == found[1:]  # asked for in any order
+        assert await journal.letters([]) == []
+    async with open_journal() as journal:
+        assert await journal.letters(numbers) == found
+
+
+async def test_large_dead_letters_are_read_one_after_the_other(open_journal: Open) -> None:
+    """At least one comes however large it is, and asking for the others gives them all."""
+    async with open_journal() as journal:
+        for number in range(1, 5):
+            await journal.append(make_event(number, padding=3 << 20))
+        journal.note(Notes(dead_letters=[dead_letter("A", seq=number) for number in range(1, 5)]))
+        await journal.flush()
+        found: list[StoredLetter] = []
+        while more := await journal.letters(range(found[-1].number + 1 if found else 1, 100)):
+            assert len(more) <= 2
+            found += more
+        assert [each.body for each in found] == [make_event(n, padding=3 << 20).body for n in range(1, 5)]
+
+
+async def test_settled_dead_letters_are_forgotten_and_their_numbers_with_them(open_journal: Open) -> None:
+    """No later letter gets the number of one that is gone, not even of the newest and after a restart."""
+    letters = [dead_letter(name) for name in "ABC"]
+    async with open_journal() as journal:
+        journal.note(Notes(dead_letters=letters))
+        await journal.flush()
+        first, second, third = [each.number for each in await journal.letters(range(1, 100))]
+        journal.note(Notes(settled=[third, second, 99]))
+        await journal.flush()
+        assert [each.number for each in await journal.letters(range(1, 100))] == [first]
+        journal.note(Notes(settled=[first], dead_letters=letters[:1]))
+        await journal.flush()
+        (fourth,) = [each.number for each in await journal.letters(range(1, 100))]
+        assert fourth > third
+        journal.note(Notes(settled=[fourth]))
+    async with open_journal() as journal:
+        journal.note(Notes(dead_letters=letters[:1]))
+        await journal.flush()
+        (fifth,) = [each.number for each in await journal.letters(range(1, 100))]
+        assert fifth > fourth
+
+
+async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) -> None:
+    """Refused again long after its event was given up, it brings the body, to be handed out once more."""
+    event, letter = make_event(1), dead_letter("A", seq=1)
+    async with open_journal(sinks=()) as journal:
+        await journal.append(event)
+        journal.note(Notes(dead_letters=[letter]))
+    async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
+        await until_pruned(journal)
+        (before,) = await journal.letters(range(1, 100))
+        journal.note(Notes(dead_letters=[replace(letter, body=before.body)], settled=[before.number]))
+        await journal.flush()
+        (after,) = await journal.letters(range(1, 100))
+        assert (after.letter, after.body) == (letter, event.body)
+        assert after.number > before.number
 
 
 async def test_leaving_keeps_what_was_appended_and_noted(open_journal: Open) -> None:

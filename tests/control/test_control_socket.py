@@ -14,7 +14,7 @@ from support.config_files import write
 
 from gateway.cli.control_client import ask
 from gateway.errors import CommandError, GatewayError
-from gateway.web.control import control_socket
+from gateway.web.control_socket import control_socket
 
 if TYPE_CHECKING:
     from pathlib import Path

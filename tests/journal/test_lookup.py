@@ -10,8 +10,8 @@ import pytest
 from support.journal_parts import START_MS, make_event, sqlite_journal
 
 from gateway.errors import GatewayError
-from gateway.journal.lookup import dead_letters_of, read_cursors, read_event, read_snapshot
-from gateway.model import DeadLetter, Notes
+from gateway.journal.lookup import read_cursors, read_event, read_letter, read_letters, read_snapshot
+from gateway.model import DeadLetter, Notes, StoredLetter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,10 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
         assert (found.seq, found.event) == (1, make_event(1))
         assert read_event(path, "evt_2") is None
         assert read_cursors(path) == {"bms": 1, "regs": 0}
-        assert dead_letters_of(path, "evt_1") == [LETTER]
-        assert dead_letters_of(path, "evt_2") == []
+        assert read_letters(path) == read_letters(path, event_id="evt_1") == {1: LETTER}
+        assert read_letters(path, event_id="evt_2") == {}
+        assert read_letter(path, 1) == StoredLetter(1, LETTER, make_event(1).body)
+        assert read_letter(path, 2) is None
 
 
 async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
@@ -47,7 +49,7 @@ async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path
     before = _files(tmp_path)
     found = read_event(tmp_path / "journal.db", "evt_1")
     assert found is not None
-    assert dead_letters_of(tmp_path / "journal.db", "evt_1") == [LETTER]
+    assert read_letters(tmp_path / "journal.db") == {1: LETTER}
     assert _files(tmp_path) == before
 
 
@@ -76,7 +78,8 @@ def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path, name: str) -> 
     assert read_event(path, "evt_1") is None
     assert read_snapshot(path) is None
     assert read_cursors(path) == {}
-    assert dead_letters_of(path, "evt_1") == []
+    assert read_letters(path) == {}
+    assert read_letter(path, 1) is None
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -7,16 +7,17 @@ import socket
 import struct
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 import uvloop
 from structlog.testing import capture_logs
-from support.modbus_fixtures import Client, connect, frame, make_sink, point, register
+from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until
 
 from gateway.config.scalars import HostPort
 from gateway.errors import GatewayError
-from gateway.status import SinkStatus
+from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +45,12 @@ async def test_only_allowed_networks() -> None:
 
 
 async def test_newest_beyond_max_connections_is_dropped() -> None:
-    """Connections in use are never given up for a new one; a place left is free again; each logged once."""
+    """Connections in use are never given up for a new one; a place left is free again; logged once."""
     with capture_logs() as logs:
         async with make_sink(TARGET, max_connections=2) as sink, connect(sink) as first:
             async with connect(sink) as second:
+                for client in (first, second):
+                    assert await client.read(4, 0, 1) == b"\xff\xff"
                 for _ in range(3):
                     async with connect(sink) as third:
                         assert await third.is_dropped()
@@ -56,7 +59,68 @@ async def test_newest_beyond_max_connections_is_dropped() -> None:
             await first.read(4, 0, 1)  # by then the server has seen the second one leave
             async with connect(sink) as late:
                 assert await late.read(4, 0, 1) == b"\xff\xff"
-    assert [log["log_level"] for log in logs] == ["warning", "info"]
+    assert [log["log_level"] for log in logs] == ["warning"]
+
+
+async def test_connections_that_ask_nothing_give_way() -> None:
+    """A controller gets in although connections that never asked hold all places; one at work stays."""
+    async with AsyncExitStack() as held, make_sink(TARGET, max_connections=4) as sink:
+        working = await held.enter_async_context(connect(sink))
+        assert await working.read(4, 0, 1) == b"\xff\xff"
+        dead = [await held.enter_async_context(connect(sink)) for _ in range(20)]
+        for _ in range(3):
+            async with connect(sink) as restarted:
+                assert await restarted.read(4, 0, 1) == b"\xff\xff"
+        assert all([await client.is_dropped() for client in dead[:17]])
+        assert await working.read(4, 0, 1) == b"\xff\xff"
+
+
+async def test_counts_in_status() -> None:
+    """Status tells who is connected, how many requests were answered, and how many clients were refused."""
+    status = SinkStatus(type="modbus_server")
+    allow = (ip_network("127.0.0.1"),)
+    sink = make_sink(TARGET, status=status, max_connections=2, allow=allow)
+    async with sink, connect(sink) as first:
+        async with connect(sink) as second:
+            await first.send(*(frame(READ_ALL) for _ in range(4)), frame(b"\x06\0\0\0\1"))
+            await second.read(4, 0, 1)
+            for _ in range(5):
+                await first.receive()
+            for source in ("127.0.0.1", "127.0.0.2"):
+                async with connect(sink, source=source) as refused:
+                    assert await refused.is_dropped()
+            assert status.clients == ClientsStatus(connected=2, requests=6, refused=2)
+        await until(lambda: status.clients, ClientsStatus(connected=1, requests=6, refused=2))
+    assert status.clients == ClientsStatus(connected=0, requests=6, refused=2)
+
+
+async def test_byte_by_byte_is_silence() -> None:
+    """Bytes that never become a request keep nobody's place: `idle_timeout` counts whole requests only."""
+    async with make_sink(TARGET, idle_timeout="1s") as sink, connect(sink) as slow:
+        assert await slow.read(4, 0, 1) == b"\xff\xff"
+        began_s = asyncio.get_running_loop().time()
+        dropped = asyncio.create_task(slow.is_dropped(), name="watch the slow client")
+        for byte in frame(READ_ALL)[:-1] * 10:
+            if dropped.done():
+                break
+            slow.writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+        assert await dropped
+        assert asyncio.get_running_loop().time() - began_s < 2
+
+
+async def test_dead_peers_are_found_out() -> None:
+    """The system probes a connection on which nothing happens, so that a vanished peer does not stay."""
+    async with make_sink(TARGET) as sink, connect(sink) as client:
+        await client.read(4, 0, 1)
+        ours, theirs = sink.port, client.writer.get_extra_info("sockname")[1]
+        shown = await asyncio.to_thread(Path("/proc/net/tcp").read_text)
+        (line,) = (
+            line.split() for line in shown.splitlines() if f":{ours:04X} 0100007F:{theirs:04X} " in line
+        )
+        timer, _, due = line[5].partition(":")
+        assert timer == "02"  # keepalive
+        assert 25 < int(due, 16) / 100 <= 30
 
 
 async def test_idle_connections_are_closed() -> None:

@@ -18,6 +18,8 @@ from gateway.model import RegisterTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.sinks.modbus_server import ModbusServerSink
+
 LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
 HOLDING, COIL = RegisterTable.HOLDING, RegisterTable.COIL
 
@@ -145,21 +147,44 @@ def test_pipelined_requests_are_all_answered(new_loop: Callable[[], asyncio.Abst
         runner.run(check())
 
 
-@settings(max_examples=15, deadline=None)
-@given(cuts=st.sets(st.integers(1, 10 * 12 - 1), max_size=12))
-def test_requests_in_pieces_are_put_together(cuts: set[int]) -> None:
-    """Wherever TCP cuts the requests, each is answered once and in order."""
-    stream = b"".join(frame(read_pdu(0, 1), transaction=i) for i in range(10))
-    edges = [0, *sorted(cuts), len(stream)]
+REQUESTS = st.one_of(
+    st.builds(read_pdu, st.integers(0, 130), st.integers(0, 130), function=st.sampled_from([1, 2, 3, 4])),
+    st.builds(lambda: read_pdu(0, 125)),
+    st.sampled_from([bytes.fromhex(pdu) for pdu in (*WRITES.values(), *OTHERS.values())]),
+    st.sampled_from([b"\x2b\x0e\x02\x00", b"\x2b\x0e\x04\x09", b"\x2b"]),
+    st.binary(min_size=1, max_size=253),
+)
+
+
+@settings(max_examples=60)
+@given(
+    requests=st.lists(st.tuples(REQUESTS, st.integers(0, 3)), min_size=1, max_size=30),
+    cuts=st.lists(st.integers(0, 10_000), max_size=40),
+    end=st.sampled_from([b"", frame(read_pdu(0, 1))[:-1]]),
+)
+def test_however_tcp_cuts_them_requests_get_the_same_answers(
+    requests: list[tuple[bytes, int]], cuts: list[int], end: bytes
+) -> None:
+    """Any mix of requests, right ones and wrong ones, is answered the same in one piece and in any pieces."""
+    frames = [frame(pdu, unit=unit, transaction=i) for i, (pdu, unit) in enumerate(requests)]
+    stream = b"".join(frames) + end
+    edges = [0, *sorted({at % len(stream) for at in cuts} - {0}), len(stream)]
+    points = [point(f"P{i}", register(i, "uint16")) for i in range(125)]
+
+    async def answers_to(sink: ModbusServerSink, *pieces: bytes, count: int) -> list[tuple[int, int, bytes]]:
+        async with connect(sink) as client:
+            for piece in pieces:
+                await client.send(piece)
+                await asyncio.sleep(0)  # most times, the server sees it by itself
+            return [await client.receive() for _ in range(count)]
 
     async def check() -> None:
-        async with make_sink(point("T", register(0, "uint16"))) as sink, connect(sink) as client:
-            for start, end in pairwise(edges):
-                await client.send(stream[start:end])
-                await asyncio.sleep(0.001)  # lets the piece arrive by itself
-            assert [await client.receive() for _ in range(10)] == [
-                (i, 1, b"\x04\x02\xff\xff") for i in range(10)
-            ]
+        async with make_sink(*points) as sink:
+            by_themselves = [answer for each in frames for answer in await answers_to(sink, each, count=1)]
+            assert await answers_to(sink, stream, count=len(frames)) == by_themselves
+            pieces = [stream[start:stop] for start, stop in pairwise(edges)]
+            assert await answers_to(sink, *pieces, count=len(frames)) == by_themselves
+            assert [transaction for transaction, _, _ in by_themselves] == list(range(len(frames)))
 
     asyncio.run(check())
 
@@ -197,11 +222,25 @@ async def test_device_itself_where_one_unit_is_mapped() -> None:
 
 
 async def test_device_itself_where_several_units_are_mapped() -> None:
-    """With several mapped unit ids, 0 and 255 mean none of them, unless they are mapped themselves."""
+    """With several mapped unit ids, 0 and 255 mean none of them: the device itself has no registers."""
     points = [point(f"U{unit}", register(0, "uint16", unit=unit)) for unit in (1, 2)]
     async with make_sink(*points) as sink, connect(sink) as client:
-        for unit, answer in ((1, b"\xff\xff"), (2, b"\xff\xff"), (0, b"\x84\x0b"), (255, b"\x84\x0b")):
+        for unit, answer in ((1, b"\xff\xff"), (2, b"\xff\xff"), (0, b"\x84\x02"), (255, b"\x84\x02")):
             assert await client.read(4, 0, 1, unit=unit) == answer
+        assert await client.read(4, 0, 1, unit=3) == b"\x84\x0b"
+
+
+@pytest.mark.parametrize("itself", [0, 255])
+async def test_device_itself_where_it_is_mapped(itself: int) -> None:
+    """With 0 or 255 mapped beside others, both mean that one; with both mapped, each means itself."""
+    points = [point(f"U{unit}", register(unit, "uint16", unit=unit)) for unit in (1, itself)]
+    async with make_sink(*points) as sink, connect(sink) as client:
+        for unit in (0, 255):
+            assert await client.read(4, itself, 1, unit=unit) == b"\xff\xff"
+    both = [point(f"U{unit}", register(unit, "uint16", unit=unit)) for unit in (0, 255)]
+    async with make_sink(*both) as sink, connect(sink) as client:
+        assert await client.read(4, itself, 1, unit=itself) == b"\xff\xff"
+        assert await client.read(4, itself, 1, unit=255 - itself) == b"\x84\x02"
 
 
 async def test_nothing_mapped() -> None:

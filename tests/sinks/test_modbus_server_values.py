@@ -122,6 +122,18 @@ async def test_older_updates_do_not_replace_newer_ones() -> None:
         assert await client.read(4, 0, 1) == b"\x00\x02"
 
 
+async def test_answers_follow_every_change() -> None:
+    """However often and however differently it was asked before, a read shows what was written last."""
+    targets = [point(f"P{i}", register(i, "uint16")) for i in range(60)]
+    async with make_sink(*targets) as sink, connect(sink) as client:
+        for value in range(3):
+            await sink.write([update(each, value) for each in targets])
+            for address in range(60):
+                for count in range(1, 61 - address):
+                    assert await client.read(4, address, count) == value.to_bytes(2, "big") * count
+        assert len(sink._answers._known) <= 1024  # of the 1,830 different reads: memory has a bound
+
+
 async def test_all_registers_of_a_point_and_only_this_sinks() -> None:
     """A point is shown in each of its registers here; those on another sink do not exist here."""
     here, there = [register(0, "uint16"), register(9, "uint16", unit=2)], register(1, "uint16", sink="other")

@@ -14,6 +14,7 @@ from support.processes import run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from support.daemon import Daemon
 
@@ -50,9 +51,14 @@ def gateway(daemon: Daemon, command: str, *arguments: str) -> subprocess.Complet
 
 def ask_control(daemon: Daemon, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
     """Post to the daemon's control socket; return status and answer."""
+    return ask_socket(daemon.folder / "control.sock", path, body)
+
+
+def ask_socket(file: Path, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    """Post to a control socket; return status and answer."""
 
     async def post() -> tuple[int, dict[str, Any]]:
-        connector = aiohttp.UnixConnector(str(daemon.folder / "control.sock"))
+        connector = aiohttp.UnixConnector(str(file))
         async with (
             aiohttp.ClientSession(connector=connector) as session,
             session.post(f"http://gateway{path}", data=body) as answer,

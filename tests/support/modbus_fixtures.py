@@ -25,7 +25,7 @@ from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
 SINK = "regs"
 
@@ -149,10 +149,10 @@ class Client:
         answer = await self.ask(struct.pack(">BHH", function, address, count), unit=unit)
         return answer if answer[0] & 0x80 else answer[2:]
 
-    async def is_dropped(self) -> bool:
-        """Say whether the server ends the connection within two seconds."""
+    async def is_dropped(self, *, within_s: float = 2.0) -> bool:
+        """Say whether the server ends the connection in time."""
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(within_s):
                 return await self.reader.read(1) == b""
         except ConnectionError:
             return True
@@ -174,6 +174,14 @@ async def connect(sink: ModbusServerSink | int, *, source: str = "127.0.0.1") ->
         yield Client(reader, writer)
     finally:
         writer.transport.abort()
+
+
+async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 5.0) -> None:
+    """Look until it is as expected, while the loop runs on."""
+    deadline_s = asyncio.get_running_loop().time() + within_s
+    while (seen := look()) != expected:
+        assert asyncio.get_running_loop().time() < deadline_s, f"{seen!r} is seen, {expected!r} expected"
+        await asyncio.sleep(0.01)
 
 
 async def mbpoll(sink: ModbusServerSink, *arguments: str) -> str:

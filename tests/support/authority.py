@@ -1,0 +1,48 @@
+"""A certificate authority as buildings run them: a few openssl commands and files in a folder."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+ROLE = "1.3.6.1.4.1.50316.802.1"  # Modbus/TCP Security
+
+
+class Authority:
+    """One authority, `<name>.pem`; what it issues is `<name>-<holder>.pem` and `.key` beside it."""
+
+    def __init__(self, folder: Path, name: str = "ca") -> None:
+        self._folder = folder
+        self._name = name
+        self._openssl(
+            "req", "-x509", *_NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"
+        )
+
+    @property
+    def certificate(self) -> Path:
+        """The authority's own certificate."""
+        return self._folder / f"{self._name}.pem"
+
+    def issue(self, holder: str, *extensions: str) -> tuple[Path, Path]:
+        """Return certificate and key of a holder at 127.0.0.1, with extensions as in openssl's files."""
+        name = f"{self._name}-{holder}"
+        certificate, key, request = (self._folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
+        wanted = self._folder / f"{name}.ext"
+        wanted.write_text("\n".join(("subjectAltName = IP:127.0.0.1", *extensions, "")))
+        self._openssl("req", *_NEW_KEY, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={holder}")
+        self._openssl(
+            *("x509", "-req", "-in", str(request), "-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key"),
+            *("-CAcreateserial", "-days", "2", "-extfile", str(wanted), "-out", str(certificate)),
+        )
+        return certificate, key
+
+    def lock(self, key: Path, locked: Path) -> None:
+        """Write a key once more, with a password."""
+        self._openssl("ec", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(locked))
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self._folder, check=True, capture_output=True)

@@ -1,0 +1,101 @@
+"""A journal with dead letters, and the control socket's answers about them, as the gateway composes them."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.events import parse_event
+from gateway.model import DeadLetter, Notes
+from gateway.status import SinkStatus
+from gateway.web.control_letters import LetterControl
+from gateway.web.control_requests import control_application
+from gateway.web.control_socket import control_socket
+from support.daemon import telemetry
+from support.journal_parts import START_MS, sqlite_journal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from gateway.model import StoredLetter
+    from gateway.ports import Journal
+
+MINUTE_MS = 60_000
+
+
+def letter(point: str, *, seq: int = 0, sink: str = "regs", reason: str = "no such register") -> DeadLetter:
+    """Make a letter about the journal's event `seq`, 0 for none, written as many minutes after the start."""
+    return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, reason, START_MS + seq * MINUTE_MS)
+
+
+async def write_letters(journal: Journal, letters: Sequence[DeadLetter], *, padding: int = 0) -> None:
+    """Write events 1, 2, …, as many as the letters speak of, and then the letters."""
+    for seq in range(journal.head + 1, max(each.seq for each in letters) + 1):
+        readings = {"t": seq} | ({"padding": "x" * padding} if padding else {})
+        body = telemetry(f"evt_{seq}", "ast-1", readings)
+        await journal.append(parse_event(body, received_ms=START_MS + seq * MINUTE_MS))
+    journal.note(Notes(dead_letters=list(letters)))
+    await journal.flush()
+
+
+def write_settings(folder: Path) -> Path:
+    """Write settings whose journal is the one of `sqlite_journal`, with the sinks bms and regs."""
+    (folder / "mappings").mkdir()
+    (folder / "mappings" / "a.yaml").write_text("schema: gateway.points/1\nsite: hq\n")
+    path = folder / "gateway.yaml"
+    path.write_text(
+        "infodeck: {organization: o-test}\n"
+        "intake: {signing_secrets: [{env: S}]}\n"
+        f"journal: {{url: 'sqlite://{folder}/journal.db'}}\n"
+        "sinks:\n"
+        "  bms: {type: mqtt, url: 'mqtt://127.0.0.1:1883'}\n"
+        "  regs: {type: modbus_server, listen: 127.0.0.1:5020}\n"
+        "mappings: mappings\n"
+    )
+    return path
+
+
+@dataclass
+class RecordingRetries:
+    """Stands where the head stands: what was handed out, and what is to come of it."""
+
+    journal: Journal
+    handed: list[list[int]] = field(default_factory=list)
+    left: dict[int, str] = field(default_factory=dict)
+    outcome: Callable[[StoredLetter], Notes] = lambda stored: Notes(settled=[stored.number])
+
+    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+        """Take the letters, and have come of them what the test says."""
+        self.handed.append([each.number for each in letters])
+        for each in letters:
+            if each.number not in self.left:
+                self.journal.note(self.outcome(each))
+        return {each.number: self.left[each.number] for each in letters if each.number in self.left}
+
+
+@dataclass
+class Desk:
+    """The control socket with its journal; `sinks` are their states."""
+
+    journal: Journal
+    retries: RecordingRetries
+    sinks: dict[str, SinkStatus]
+
+
+@asynccontextmanager
+async def letter_desk(
+    folder: Path, letters: Sequence[DeadLetter], *, padding: int = 0
+) -> AsyncIterator[Desk]:
+    """Serve the control socket where `write_settings` has it, over a journal with these letters."""
+    async with sqlite_journal(folder) as journal:
+        await write_letters(journal, letters, padding=padding)
+        desk = Desk(
+            journal,
+            RecordingRetries(journal),
+            {name: SinkStatus(type="mqtt", state="up") for name in ("bms", "regs")},
+        )
+        control = LetterControl(journal=journal, retries=desk.retries, sinks=desk.sinks)
+        async with control_socket(folder / "control.sock", control_application(control.routes())):
+            yield desk
