@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.model import Quality
+from gateway.sinks._deadband import is_small_change
 from gateway.sinks._mqtt_connection import Message, PackedProperties
 
 if TYPE_CHECKING:
@@ -49,15 +50,7 @@ class Outlet:
 
     def within_deadband(self, update: Update) -> bool:
         """Say whether `update` differs too little, and comes too early, to be worth a message."""
-        cov, last = self.point.cov, self.published
-        if cov is None or last is None or update.quality is not last.quality:
-            return False
-        if update.time_ms - last.time_ms >= cov.every_ms:
-            return False
-        if update.quality is Quality.GOOD and _is_number(update.value) and _is_number(last.value):
-            # A millionth less than `delta`: in binary, 21.7 - 21.6 does not reach a deadband of 0.1.
-            return abs(update.value - last.value) < cov.delta * 0.999999
-        return update.value == last.value
+        return self.published is not None and is_small_change(self.point.cov, self.published, update)
 
     def live(self, update: Update, *, now_ms: int) -> Message:
         """Return the retained message; it expires when the value is no longer fresh.
@@ -112,10 +105,6 @@ class Outlet:
                 b"}",
             )
         )
-
-
-def _is_number(value: Scalar) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _bare(value: Scalar) -> bytes:
