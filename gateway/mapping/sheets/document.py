@@ -46,6 +46,7 @@ _REGISTER_HEADINGS = (
     "meaning",
 )  # fmt: skip
 _TOPIC_HEADINGS = ("topic", "in", "without value", "meaning")
+_METRIC_HEADINGS = ("device", "metric", "in", "without value", "meaning")
 _PSEUDO_MEANINGS = {
     "$age": "Seconds since the last reading of the asset",
     "$quality": "Quality of the asset's values, the worst of them",
@@ -55,13 +56,18 @@ _PSEUDO_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class SinkPlace:
-    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topic prefix and payload of a broker."""
+    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topic prefix and payload of a broker.
+
+    `group` and `node` are those of Sparkplug.
+    """
 
     name: str
     type: str
     address: str | None = None
     prefix: str = ""
     payload: str = "json"
+    group: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ def handover(rows: Sequence[Row], origin: Origin) -> str:
     for sink in origin.sinks:
         if sink.type.startswith("modbus"):
             sections.append(_modbus(rows, sink))
+        elif sink.type == "mqtt_sparkplug":
+            sections.append(_sparkplug(rows, sink))
         elif sink.type.startswith("mqtt"):
             sections.append(_mqtt(rows, sink, origin.gateway))
     return "\n".join(section for section in sections if section)
@@ -201,6 +209,27 @@ def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
         f"## MQTT: {sink.name}\n\n{broker}{_PAYLOADS[sink.payload]} Topics are retained. "
         f"`{status}` is `online` or `offline`.\n\n{_table(_TOPIC_HEADINGS, lines)}"
     )
+
+
+def _sparkplug(rows: Sequence[Row], sink: SinkPlace) -> str:
+    found = {str(row["name"]): row for row in rows if topics(row, {sink.name: ""})}
+    if not found:
+        return ""
+    lines: list[list[Cell]] = [
+        [
+            row["tag"] if row["asset"] else None,
+            row["point"] if row["asset"] else row["name"],
+            row["unit_of_measure"],
+            _without_value(row, sentinel="null"),
+            _meaning(row),
+        ]
+        for row in found.values()
+    ]
+    broker = f"The broker is {sink.address}. " if sink.address else ""
+    place = (
+        f"Group {_safe(sink.group)}, edge node {_safe(sink.node)}; each tag is a device, each point a metric."
+    )
+    return f"## Sparkplug B: {sink.name}\n\n{broker}{place}\n\n{_table(_METRIC_HEADINGS, lines)}"
 
 
 def _without_value(row: Row, *, sentinel: Cell) -> Cell:
