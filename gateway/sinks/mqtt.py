@@ -69,6 +69,7 @@ class MqttSink:
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
+        self._topics = config.topics(gateway)
         self._layout = self._lay_out(points)
         self._retained = {} if retained is None else retained
         self._announcer = Announcer(sink=name, retained=self._retained)
@@ -132,9 +133,7 @@ class MqttSink:
 
     def _lay_out(self, points: PointSource) -> Layout:
         config = self._config
-        return Layout.of(
-            points.points, sink=self._name, prefix=config.prefix, plain=config.payload == "value"
-        )
+        return Layout.of(points.points, sink=self._name, topics=self._topics, plain=config.payload == "value")
 
     def _messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Make the messages one by one: whether an update is its point's newest is decided as it is sent."""
