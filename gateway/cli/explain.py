@@ -212,7 +212,10 @@ def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple
         if isinstance(config, MqttSparkplugConfig):
             yield name, *_metric(output, config, gateway=settings.name)
             continue
-        outlet = Outlet.of(update.point, prefix=config.prefix, plain=config.payload == "value")
+        topic = config.topics(settings.name).of_point(update.point, own=mqtt.topic)
+        if topic is None:
+            continue
+        outlet = Outlet.of(update.point, topic, plain=config.payload == "value")
         message = outlet.live(update, now_ms=now_ms) if output.is_newest else outlet.history(update)
         yield name, message.topic, message.payload.decode(errors="replace")
 

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.excel and arguments.format != "csv":
         raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
-    rows = list_points(point_map, prefixes=settings.mqtt_prefixes)
+    rows = list_points(point_map, topics=settings.mqtt_topics)
     match arguments.format:
         case "csv":
             text = csv_rows(rows, excel=arguments.excel)
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
     if isinstance(sink, MqttConfig):
-        return SinkPlace(name, sink.type, address=str(sink.url), prefix=sink.prefix, payload=sink.payload)
+        topics = sink.topics(gateway)
+        return SinkPlace(name, sink.type, address=str(sink.url), topics=topics, payload=sink.payload)
     if isinstance(sink, MqttSparkplugConfig):
         node = sink.name_of(gateway)
         return SinkPlace(name, sink.type, address=str(sink.url), group=node.group, node=node.node)

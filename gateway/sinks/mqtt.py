@@ -12,10 +12,11 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import STAND_INS, Refusal
+from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_layout import Announcer, Change, Layout
+from gateway.sinks._mqtt_layout import Change, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,6 +69,7 @@ class MqttSink:
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
+        self._topics = config.topics(gateway)
         self._layout = self._lay_out(points)
         self._retained = {} if retained is None else retained
         self._announcer = Announcer(sink=name, retained=self._retained)
@@ -131,9 +133,7 @@ class MqttSink:
 
     def _lay_out(self, points: PointSource) -> Layout:
         config = self._config
-        return Layout.of(
-            points.points, sink=self._name, prefix=config.prefix, plain=config.payload == "value"
-        )
+        return Layout.of(points.points, sink=self._name, topics=self._topics, plain=config.payload == "value")
 
     def _messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Make the messages one by one: whether an update is its point's newest is decided as it is sent."""
@@ -217,13 +217,13 @@ class MqttSink:
             async with self._publishing:
                 return await connection.publish(messages)
 
-        self._announcer.note((*self._layout.by_topic, *self._retained))
+        self._announcer.note_all(self._layout)
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(
                 self._announcer.run(
                     publish,
                     layout=lambda: self._layout,
-                    has_value=lambda point: self._latest.latest(point) is not None,
+                    has_value=lambda outlet: self._latest.latest(outlet.point) is not None,
                 ),
                 name=f"mqtt meta {self._name}",
             )
