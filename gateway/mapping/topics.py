@@ -101,6 +101,19 @@ class TopicScheme:
         )
 
 
+class MetricScheme(TopicScheme):
+    """Where points stand in Sparkplug B: topic and metric. A point's own topic plays no part there."""
+
+    @classmethod
+    def of_node(cls, node: str) -> MetricScheme:
+        """Take the topic of the node's data, without the device."""
+        return cls(prefix=node, points="{prefix}/{tag} ({point})")
+
+    def of_point(self, names: Named, *, own: str | None) -> str | None:  # noqa: ARG002 - see the class
+        """Return topic and metric of a point."""
+        return super().of_point(names, own=None)
+
+
 def check_level(text: str) -> str:
     """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
     if not text or text != text.strip() or not text.isprintable():

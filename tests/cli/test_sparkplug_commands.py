@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,26 @@ def test_check_and_diff_know_it(config: Path) -> None:
     checked = run_gateway("check", "-c", config)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert run_gateway("diff", config, config).returncode == 0
+
+
+def test_diff_tells_what_moves_for_a_host(config: Path, tmp_path: Path) -> None:
+    """A renamed point is another metric, and another group moves all; an own topic plays no part."""
+    table = tmp_path / "hq.yaml"
+    before = tmp_path / "before"
+    before.mkdir()
+    (before / "hq.yaml").write_text(TABLE)
+    table.write_text(TABLE.replace("CHWS-T", "CHWS").replace("to: [scada]", "to: [scada], topic: x"))
+    done = run_gateway("diff", before, config, "-c", config)
+    assert done.returncode == 1
+    assert "CH-1/CHWS-T  spBv1.0/hq/DDATA/plant/CH-1 (CHWS-T)" in done.stdout
+    assert "STATE" not in done.stdout
+    table.write_text(TABLE)
+    text = config.read_text()
+    old = tmp_path / "settings" / "old.yaml"
+    old.write_text(text)
+    config.write_text(text.replace("group: hq", "group: lab"))
+    printed = run_gateway("diff", old, config).stdout
+    assert re.search(r"hq/DDATA/plant/CH-1 \(STATE\) +-> +spBv1\.0/lab/DDATA/plant/CH-1 \(STATE\)", printed)
 
 
 def test_the_document_says_which_device_and_metric_a_point_is(config: Path) -> None:
