@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,7 +11,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 if TYPE_CHECKING:
-    import socket
     from pathlib import Path
 
     from paho.mqtt.client import SocketLike
@@ -90,6 +90,8 @@ class BrokerClient(Client):
 
     def _create_socket_connection(self) -> socket.socket:
         self.stream = super()._create_socket_connection()
+        # A packet that goes alone must not wait until TCP has the one before acknowledged, up to 40 ms.
+        self.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.stream
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
