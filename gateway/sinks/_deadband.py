@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from gateway.model import Quality
 
@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from gateway.model import Cov, Scalar, Update
 
 
-def is_small_change(cov: Cov | None, told: Update, update: Update) -> bool:
+class Told(NamedTuple):
+    """What was told last of a point, without the point itself, which may be of a table that has gone."""
+
+    value: Scalar
+    quality: Quality
+    time_ms: int
+
+
+def is_small_change(cov: Cov | None, told: Update | Told, update: Update) -> bool:
     """Say whether `update` differs too little from what was told last, and comes too early, to be told."""
     if cov is None or update.quality is not told.quality:
         return False

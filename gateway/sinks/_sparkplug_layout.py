@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.model import Quality, Take
-from gateway.sinks._deadband import is_small_change
+from gateway.sinks._deadband import Told, is_small_change
 from gateway.sinks._sparkplug_payload import DataType, Property, Sample
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Known:
     """
 
     type: DataType | None
-    told: Update | None = None
+    told: Told | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -64,6 +64,10 @@ class Metric:
         if value is not None and (known.type is None or not known.type.holds(value)):
             known.type = _wider(known.type, value)
         return self.shown_type is not before
+
+    def tell(self, update: Update | None) -> None:
+        """Remember what hosts are told now; None: nothing that would count as told."""
+        self.known.told = None if update is None else Told(update.value, update.quality, update.time_ms)
 
     def says_nothing_new(self, update: Update) -> bool:
         """Say whether the host knows as much: data is sent by exception, changes alone."""

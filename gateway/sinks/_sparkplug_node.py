@@ -182,11 +182,11 @@ class EdgeNode:
         update = self._latest.latest(metric.point)
         if update is not None:
             metric.learn(update.value)
-        metric.known.told = update
+        metric.tell(update)
         try:
             return metric.birth(update, self._codes, now_ms=now_ms)
         except (TypeError, ValueError, OverflowError):  # its write is refused; so it has no value
-            metric.known.told = None
+            metric.tell(None)
             return metric.birth(None, self._codes, now_ms=now_ms)
 
     def _death(self, name: str) -> Message | None:
@@ -236,7 +236,7 @@ class EdgeNode:
                 yield message
                 continue
             for _, telling in some:
-                telling.metric.known.told = None  # or its repetition would be nothing new
+                telling.metric.tell(None)  # or its repetition would be nothing new
                 refusals.append(Refusal(telling.update, self._too_large_text()))
 
     def _samples(
@@ -254,7 +254,7 @@ class EdgeNode:
                 refusals.append(Refusal(update, reason))
                 continue
             if not is_historical:
-                metric.known.told = update
+                metric.tell(update)
             yield sample, telling
 
     def _message(self, verb: str, device: str, samples: list[Sample], now_ms: int) -> Message | None:

@@ -109,6 +109,9 @@ async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, prot
         rig = SparkplugRig(broker.url, [POINT], protocol=protocol)
         async with rig.sink:
             await host.until(lambda: host.order == ["NBIRTH", f"DBIRTH {ROOM}"])
+            await deliver_for_sure(rig, 21.5)
+            await host.catch_up()
+            assert host.value(ROOM, "ZN-T") == 21.5
         await host.until(lambda: not host.is_online)
         await host.catch_up()
         deaths = [message for message in host.seen if message.verb == "NDEATH"]

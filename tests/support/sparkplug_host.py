@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from support.sparkplug_payloads import SeenMetric, SeenPayload, command, decode
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GROUP, NODE = "hq", "edge-1"
 _MARK = "support/mark"
+_KINDS = {"DOUBLE": float, "INT64": int, "BOOLEAN": bool, "STRING": str}
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,10 @@ class SparkplugHost:
         if topic == _MARK:
             self._marks.add(bytes.fromhex(payload).decode())
         else:
-            self._take(topic, bytes.fromhex(payload), qos=int(qos), retained=retained == "1")
+            self.hear(topic, bytes.fromhex(payload), qos=int(qos), retained=retained == "1")
 
-    def _take(self, topic: str, payload: bytes, *, qos: int, retained: bool) -> None:
+    def hear(self, topic: str, payload: bytes, *, qos: int = 0, retained: bool = False) -> None:
+        """Follow one message."""
         verb, device = topic.split("/")[2], topic.partition(f"/{NODE}")[2].removeprefix("/")
         if "STATE" in topic or verb == "NCMD":
             return
@@ -176,10 +178,12 @@ class SparkplugHost:
             born = self.tags[device].get(metric.name)
             if born is None:
                 self.faults.append(f"{message.line} has {metric.name}, which its birth has not")
+            elif not metric.is_null and type(metric.value) is not _KINDS[born.type]:
+                self.faults.append(f"{message.line} has {metric.value!r} for {metric.name}, a {born.type}")
             elif metric.is_historical:
                 self.history.append((device, metric))
             else:
-                self.tags[device][metric.name] = metric
+                self.tags[device][metric.name] = replace(metric, type=born.type)
 
 
 def subscription(port: int) -> tuple[str, ...]:
