@@ -10,7 +10,7 @@ import asyncio
 import time
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic.dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from gateway.sinks._sparkplug_node import EdgeNode, NodeName, node_death, state_
 from gateway.sinks._sparkplug_payload import asks_for_rebirth
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from gateway.model import Refusal, Update
@@ -191,7 +191,7 @@ class MqttSparkplugSink:
         self._host = host = PrimaryHost(self._config.primary_host)
         await connection.subscribe([*topics, state_topic(host.name)], self._receive)
         self._link.note_away(f"waiting for the primary host {host.name} to be online")
-        await _first_of(host.arrived(), connection.ended())
+        await _first_of(host.arrived, connection.ended)
 
     def _receive(self, topic: str, payload: bytes) -> None:
         if self._host is not None and topic == state_topic(self._host.name):
@@ -210,8 +210,8 @@ class MqttSparkplugSink:
             telling = tasks.create_task(
                 self._tell_news(connection), name=f"sparkplug births {self._sink_name}"
             )
-            over = [connection.ended(), *([self._host.left()] if self._host is not None else [])]
-            reason = await _first_of(*over)
+            leaving = () if self._host is None else (self._host.left,)
+            reason = await _first_of(connection.ended, *leaving)
             telling.cancel()
         return reason
 
@@ -246,12 +246,18 @@ class MqttSparkplugSink:
         return node_death(bd_seq=self._bd_seq, time_ms=self._clock())
 
 
-async def _first_of(*waits: Coroutine[Any, Any, str]) -> str:
+async def _first_of(*waits: Callable[[], Awaitable[str]]) -> str:
     """Return what is returned first; nobody waits for the others any more."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in tasks:
+    first: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def pass_on(wait: Callable[[], Awaitable[str]]) -> None:
+        said = await wait()
+        if not first.done():
+            first.set_result(said)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(pass_on(wait), name=f"sparkplug {wait.__name__}") for wait in waits]
+        said = await first
+        for task in running:
             task.cancel()
+    return said

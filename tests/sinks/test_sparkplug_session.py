@@ -104,7 +104,10 @@ async def test_a_gateway_that_was_killed_is_dead_to_hosts(broker: Mosquitto) -> 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, protocol: str) -> None:
-    """NDEATH is published; with MQTT 5, the broker is told to publish the will, too, as is demanded there."""
+    """NDEATH is published; with MQTT 5, the broker is told to publish the will, too, as is demanded there.
+
+    The session is a clean one, and the will has QoS 1 and is not retained.
+    """
     async with listen(broker.port) as host:
         rig = SparkplugRig(broker.url, [POINT], protocol=protocol)
         async with rig.sink:
@@ -118,6 +121,8 @@ async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, prot
         assert len(deaths) == (2 if protocol == "5" else 1)
         assert {message.payload["bdSeq"].value for message in deaths} == {0}
         assert "Received DISCONNECT from " + CLIENT_ID in broker.log
+        assert f"as {CLIENT_ID} (p{5 if protocol == '5' else 2}, c1, " in broker.log
+        assert "bytes) (r0, q1)." in broker.log
 
 
 async def test_the_death_is_one_for_another_library(broker: Mosquitto) -> None:
