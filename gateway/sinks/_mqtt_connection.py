@@ -65,13 +65,13 @@ class PackedProperties(Properties):
 
 
 class Message(NamedTuple):
-    """One PUBLISH, and the update that it carries where there is one."""
+    """One PUBLISH, and the updates that it carries."""
 
     topic: str
     payload: bytes
     retain: bool
     properties: PackedProperties | None = None
-    update: Update | None = None
+    updates: tuple[Update, ...] = ()
     qos: int = 1  # or 0: nothing says that the broker has it, but `Connection.settle` for all of them
 
     @property
