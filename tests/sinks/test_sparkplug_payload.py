@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.sparkplug_payloads import command, decode, eclipse, pysparkplug
 
+from gateway.sinks._sparkplug_node import node_death
 from gateway.sinks._sparkplug_payload import DataType, Property, Sample, asks_for_rebirth, encode
 
 TIMES = st.integers(0, 2**63)
@@ -62,6 +63,14 @@ def test_a_birth_is_one_for_the_other_library() -> None:
         ("ZN-T", 21.5, False),
         ("OCC", None, True),
     ]
+
+
+def test_a_death_is_one_for_the_other_library() -> None:
+    """Its reader of deaths takes what will and farewell are: the number of the session, nothing else."""
+    raw = node_death(bd_seq=7, time_ms=9)
+    death = pysparkplug.NDeath.decode(raw)
+    assert (death.bd_seq_metric.name, death.bd_seq_metric.value) == ("bdSeq", 7)
+    assert (decode(raw).seq, len(decode(raw).metrics)) == (None, 1)
 
 
 @pytest.mark.parametrize(

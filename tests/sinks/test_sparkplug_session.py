@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 import support
 from support.mosquitto import Mosquitto
-from support.mqtt_parts import make_point, make_update, now_ms
+from support.mqtt_parts import make_point, make_update
 from support.sparkplug_host import listen
 from support.sparkplug_parts import SparkplugRig
-from support.sparkplug_payloads import command, pysparkplug
+from support.sparkplug_payloads import command
 
 from gateway.errors import TransientError
 
@@ -123,15 +123,6 @@ async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, prot
         assert "Received DISCONNECT from " + CLIENT_ID in broker.log
         assert f"as {CLIENT_ID} (p{5 if protocol == '5' else 2}, c1, " in broker.log
         assert "bytes) (r0, q1)." in broker.log
-
-
-async def test_the_death_is_one_for_another_library(broker: Mosquitto) -> None:
-    """Its reader of deaths takes what our will and our farewell are."""
-    from gateway.sinks._sparkplug_node import node_death  # noqa: PLC0415 - the one part looked at alone
-
-    death = pysparkplug.NDeath.decode(node_death(bd_seq=7, time_ms=now_ms()))
-    assert (death.bd_seq_metric.name, death.bd_seq_metric.value) == ("bdSeq", 7)
-    assert broker.port
 
 
 async def test_a_broker_that_comes_back_empty_is_told_everything_again(broker: Mosquitto) -> None:

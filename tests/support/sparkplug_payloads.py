@@ -69,7 +69,7 @@ def decode(raw: bytes) -> SeenPayload:
 
 
 def command(**metrics: Any) -> bytes:
-    """Return the payload of a command as a host sends it; names with `_` for `/`… stand in `names`."""
+    """Return the payload of a command as a host sends it, with these booleans."""
     payload = eclipse.Payload(timestamp=1)
     for name, value in metrics.items():
         payload.metrics.add(name=name, timestamp=1, datatype=11, boolean_value=value)
