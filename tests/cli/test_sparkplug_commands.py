@@ -10,6 +10,7 @@ import pytest
 from support.processes import run_gateway
 
 from gateway.config.decode import read_document
+from gateway.settings import load_settings
 from gateway.settings.shape import Settings
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
@@ -124,6 +125,19 @@ def test_what_cannot_be_a_name_is_told(tmp_path: Path, keys: str, problem: str) 
     document = read_document(write_settings(tmp_path, keys=keys), Settings, may_be_null=lambda _: False)
     (found,) = document.problems
     assert f"sinks.scada.{problem}" in str(found)
+
+
+@pytest.mark.parametrize(("keys", "is_refused"), [("", True), ("node: edge-1", True), ("node: other", False)])
+def test_two_sinks_are_not_one_node_on_one_broker(tmp_path: Path, keys: str, is_refused: bool) -> None:  # noqa: FBT001 - an expectation
+    """Each would be the end of the other for every host; another node of the group is well."""
+    file = write_settings(tmp_path, keys="")
+    second = f'  second: {{type: mqtt_sparkplug, url: "mqtt://10.0.0.5", group: hq, {keys}}}\n'
+    file.write_text(file.read_text() + second)
+    told = [str(problem) for problem in load_settings(file).problems]
+    expected = (
+        "sinks.second.group: sinks.scada is the same node on the same broker: set another `group` or `node`"
+    )
+    assert [expected in line for line in told] == ([True] if is_refused else [])
 
 
 def test_most_keys_may_be_left_out(tmp_path: Path) -> None:
