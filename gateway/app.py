@@ -263,7 +263,7 @@ class App:
         overrides = OverrideControl(
             overrides=self._head,
             image=lambda: self.image,
-            prefixes=self._settings.mqtt_prefixes,
+            topics=self._settings.mqtt_topics,
             flush=self._journal.flush,
             clock_ms=now_ms,
         )

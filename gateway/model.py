@@ -192,7 +192,10 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Mqtt:
-    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one."""
+    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one.
+
+    `topic` is a template, see `gateway.mapping.topics`.
+    """
 
     sinks: frozenset[str] | None = None
     topic: str | None = None
@@ -202,12 +205,30 @@ class Mqtt:
         return self.sinks is None or sink in self.sinks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAsset:
+    """An asset as Infodeck's API describes it; None where it says nothing.
+
+    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
+    says of the device's connection.
+    """
+
+    id: str
+    name: str | None = None
+    asset_type: str | None = None
+    model: str | None = None
+    manufacturer: str | None = None
+    location: str | None = None
+    online: bool | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
     """One value for the building: where it comes from and where it goes.
 
     `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
     a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
+    `known` is what Infodeck's API says of the asset, but for its connection; None: nothing.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -225,6 +246,7 @@ class Point:
     registers: tuple[Register, ...] = ()
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
+    known: KnownAsset | None = None
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
@@ -232,11 +254,6 @@ class Point:
         """Make once what is used per update."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
         object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
-
-    def topic(self, prefix: str) -> str:
-        """Return the topic on an MQTT sink with this prefix: the usual one, unless the point has its own."""
-        own = self.mqtt.topic if self.mqtt is not None else None
-        return own or f"{prefix}/{self.site}/{self.name}"
 
 
 @dataclass(slots=True)
@@ -333,23 +350,6 @@ class OnlineState:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownAsset:
-    """An asset as Infodeck's API describes it; None where it says nothing.
-
-    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
-    says of the device's connection.
-    """
-
-    id: str
-    name: str | None = None
-    asset_type: str | None = None
-    model: str | None = None
-    manufacturer: str | None = None
-    location: str | None = None
-    online: bool | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class AssetSnapshot:
     """Every asset of the organization, as of `at_ms`, by its id."""
@@ -375,7 +375,7 @@ class Notes:
 
     `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
     None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
-    beside what describes it, None: nothing does any more. `settled` are the numbers of dead letters that
+    or what describes one, None: nothing does any more. `settled` are the numbers of dead letters that
     are to be forgotten.
     """
 

@@ -19,12 +19,15 @@ from gateway.mapping.changes.inventory import inventory_of
 from gateway.mapping.changes.report import CHANGE_FORMS, render_changes
 from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows
+from gateway.mapping.topics import MetricScheme
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.mapping.changes.inventory import Inventory
     from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
     from gateway.settings import Settings
 
 _UNUSABLE = 2  # as argparse exits for what it cannot use
@@ -41,11 +44,11 @@ class _Tables:
 
     def inventory(self) -> Inventory:
         """Return all that there is to know."""
-        return inventory_of(self.points, prefixes=self.settings.mqtt_prefixes, sinks=_sinks(self.settings))
+        return inventory_of(self.points, topics=_places(self.settings), sinks=_sinks(self.settings))
 
     def csv(self) -> bytes:
         """Return what `gateway points --format csv` prints."""
-        return csv_rows(list_points(self.points, prefixes=self.settings.mqtt_prefixes)).encode()
+        return csv_rows(list_points(self.points, topics=self.settings.mqtt_topics)).encode()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +106,16 @@ def _read(path: Path, config: Path) -> _Tables | bytes:
     if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
         raise CommandError(f"{path}: is one point table; tables are compared by the folder: {_USE}")
     return _Tables(*load(path))
+
+
+def _places(settings: Settings) -> dict[str, TopicScheme]:
+    """Return where points stand on each MQTT sink, whatever it speaks there."""
+    nodes = {
+        name: sink.name_of(settings.name).topic("DDATA")
+        for name, sink in settings.sinks.items()
+        if isinstance(sink, MqttSparkplugConfig)
+    }
+    return settings.mqtt_topics | {name: MetricScheme.of_node(node) for name, node in nodes.items()}
 
 
 def _sinks(settings: Settings) -> dict[str, dict[str, str]]:

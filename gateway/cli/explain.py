@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
+from gateway.config.problems import show
 from gateway.errors import CommandError, EventError
 from gateway.events import (
     STATUS_CHANGED,
@@ -25,8 +26,11 @@ from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
 from gateway.model import STAND_INS, Record
+from gateway.sinks._mqtt_asset import Member
 from gateway.sinks._mqtt_outlet import Outlet
+from gateway.sinks._sparkplug_layout import Metric
 from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -198,19 +202,40 @@ def _mapped(
 
 
 def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple[str, ...]]:
-    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them."""
+    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them.
+
+    Of a message that has all points of the asset: this point's part.
+    """
     update, mqtt = output.update, output.update.point.mqtt
+    is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
     for name, config in settings.sinks.items():
-        if not isinstance(config, MqttConfig) or mqtt is None or not mqtt.goes_to(name):
+        if not isinstance(config, MqttConfig | MqttSparkplugConfig) or mqtt is None or not mqtt.goes_to(name):
             continue
-        outlet = Outlet.of(update.point, prefix=config.prefix, plain=config.payload == "value")
-        if output.is_newest:
-            message = outlet.live(update, now_ms=now_ms)
-        elif config.history and not update.point.is_pseudo and update.quality not in STAND_INS:
-            message = outlet.history(update)
-        else:
+        if not output.is_newest and not (config.history and is_measured):
             continue
-        yield name, message.topic, message.payload.decode(errors="replace")
+        if isinstance(config, MqttSparkplugConfig):
+            yield name, *_metric(output, config, gateway=settings.name)
+            continue
+        topics, is_plain = config.topics(settings.name), config.payload == "value"
+        if (topic := topics.of_point(update.point, own=mqtt.topic)) is not None:
+            outlet = Outlet.of(update.point, topic, plain=is_plain)
+            message = outlet.live(update, now_ms=now_ms) if output.is_newest else outlet.history(update)
+            yield name, message.topic, message.payload.decode(errors="replace")
+        if (topic := topics.of_asset(update.point)) is not None:
+            part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")
+            yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
+
+
+def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> tuple[str, str]:
+    """Return the topic where Sparkplug tells an update, and what it says."""
+    point, update = output.update.point, output.update
+    metric = Metric.of(point)
+    metric.learn(update.value)
+    name = config.name_of(gateway)
+    topic = name.topic("DDATA", point.tag) if point.asset else name.topic("NDATA")
+    told = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
+    historical = "" if output.is_newest else ", historical"
+    return topic, f"{told}  {metric.shown_type.name}, quality {config.codes[update.quality]}{historical}"
 
 
 def _delivery(record: Record, settings: Settings) -> str:

@@ -11,6 +11,7 @@ from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
 from gateway.sinks.modbus_server import ModbusServerConfig
 from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     import argparse
@@ -42,14 +43,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.excel and arguments.format != "csv":
         raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
-    rows = list_points(point_map, prefixes=settings.mqtt_prefixes)
+    rows = list_points(point_map, topics=settings.mqtt_topics)
     match arguments.format:
         case "csv":
             text = csv_rows(rows, excel=arguments.excel)
         case "json":
             text = json_rows(rows)
         case "md":
-            sinks = [_place(name, sink) for name, sink in settings.sinks.items()]
+            sinks = [_place(name, sink, settings.name) for name, sink in settings.sinks.items()]
             text = handover(rows, Origin(gateway=settings.name, sinks=tuple(sinks)))
         case _:
             text = screen_table(rows)
@@ -57,8 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _place(name: str, sink: SinkConfig) -> SinkPlace:
+def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
     if isinstance(sink, MqttConfig):
-        return SinkPlace(name, sink.type, address=str(sink.url), prefix=sink.prefix, payload=sink.payload)
+        topics = sink.topics(gateway)
+        return SinkPlace(name, sink.type, address=str(sink.url), topics=topics, payload=sink.payload)
+    if isinstance(sink, MqttSparkplugConfig):
+        node = sink.name_of(gateway)
+        return SinkPlace(name, sink.type, address=str(sink.url), group=node.group, node=node.node)
     address = str(sink.listen) if isinstance(sink, ModbusServerConfig) else None
     return SinkPlace(name, sink.type, address=address)

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.sinks._mqtt_broker import BrokerConfig
+from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.config.decode import Problem
+    from gateway.sinks._sparkplug_node import NodeName
 
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
@@ -27,6 +31,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_clear_text_problems(document),
         *_port_problems(document),
         *_socket_problems(document),
+        *_broker_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
@@ -70,6 +75,37 @@ def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
             ["journal", "url"],
             f"{advice}; set `admin.socket` to a shorter one, such as /run/gateway/control.sock",
         )
+
+
+def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that would be at odds with another one on the same broker."""
+    clients: dict[tuple[str, int, str], str] = {}
+    prefixes: dict[tuple[str, int, str], str] = {}
+    nodes: dict[tuple[str, int, NodeName], str] = {}
+    settings = document.value
+    if settings is None:
+        return
+    for name, sink in settings.sinks.items():
+        if not isinstance(sink, BrokerConfig):
+            continue
+        broker = sink.url.host, sink.url.port
+        if sink.client_id is not None:
+            other = clients.setdefault((*broker, sink.client_id), name)
+            if other != name:
+                message = f"sinks.{other} is known by this on the same broker, which lets in one of them only"
+                yield document.problem(["sinks", name, "client_id"], message, sink.client_id)
+        if isinstance(sink, MqttConfig):
+            other = prefixes.setdefault((*broker, sink.prefix), name)
+            if other != name:
+                message = (
+                    f"sinks.{other} publishes its state under this on the same broker: set another `prefix`"
+                )
+                yield document.problem(["sinks", name, "prefix"], message, sink.prefix)
+        if isinstance(sink, MqttSparkplugConfig):
+            other = nodes.setdefault((*broker, sink.name_of(settings.name)), name)
+            if other != name:
+                message = f"sinks.{other} is the same node on the same broker: set another `group` or `node`"
+                yield document.problem(["sinks", name, "group"], message, sink.group)
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

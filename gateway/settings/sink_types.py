@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from gateway.config.decode import ByType
 from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt import MqttConfig, MqttSink
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
 
 if TYPE_CHECKING:
     from gateway.ports import LatestValues, PointSource, Sink
@@ -45,6 +46,7 @@ class SinkType:
 
 SINK_TYPES: dict[str, SinkType] = {
     "mqtt": SinkType(MqttConfig, MqttSink),
+    "mqtt_sparkplug": SinkType(MqttSparkplugConfig, MqttSparkplugSink),
     "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
 }
 

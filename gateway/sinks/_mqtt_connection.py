@@ -12,19 +12,23 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
 from gateway.sinks._mqtt_dial import dial_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, SocketLike
-    from paho.mqtt.reasoncodes import ReasonCode
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
 
     from gateway.model import Update
-    from gateway.sinks._mqtt_dial import Dial
+    from gateway.sinks._mqtt_dial import BrokerClient, Dial
+
+    Receive = Callable[[str, bytes], None]
 
 _CONNACK_TIMEOUT_S = 10.0
 _TICK_S = 1.0
@@ -34,6 +38,7 @@ _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
 _HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 _PACKET_TOO_LARGE = 0x95
+_WITH_WILL = 0x04  # reason code of a DISCONNECT
 
 _ADVICE = {
     0x84: 'set `protocol: "3.1.1"`',
@@ -60,13 +65,14 @@ class PackedProperties(Properties):
 
 
 class Message(NamedTuple):
-    """One PUBLISH with QoS 1, and the update that it carries where there is one."""
+    """One PUBLISH, and the updates that it carries."""
 
     topic: str
     payload: bytes
     retain: bool
     properties: PackedProperties | None = None
-    update: Update | None = None
+    updates: tuple[Update, ...] = ()
+    qos: int = 1  # or 0: nothing says that the broker has it, but `Connection.settle` for all of them
 
     @property
     def size_bytes(self) -> int:
@@ -101,7 +107,7 @@ async def connect(dial: Dial) -> Connection:
 class Connection:
     """One connection. Publishing is for one caller at a time."""
 
-    def __init__(self, client: Client, dial: Dial) -> None:
+    def __init__(self, client: BrokerClient, dial: Dial) -> None:
         """Take the client over from the thread that dialled."""
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -110,6 +116,7 @@ class Connection:
         self._stall_s = 2.0 * dial.keepalive_s
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
+        self._receive: Receive | None = None
         self._progressed_at = self._loop.time()
         self._progress: asyncio.Future[None] | None = None
         self._awaited = 0  # how few unacknowledged messages make it
@@ -123,6 +130,9 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_unsubscribe = self._on_subscribe
+        client.on_message = self._on_message
         client.on_socket_close = self._on_socket_close
         client.on_socket_register_write = self._on_socket_register_write
         client.on_socket_unregister_write = self._on_socket_unregister_write
@@ -132,6 +142,11 @@ class Connection:
             return
         self._loop.add_reader(sock.fileno(), self._readable)
         client.loop_write()  # what the thread may not have been able to send
+
+    @property
+    def largest_bytes(self) -> int:
+        """The largest packet that the broker takes."""
+        return self._largest_bytes
 
     async def accepted(self) -> None:
         """Wait for the broker's CONNACK; raise `TransientError` where it refuses or keeps silent."""
@@ -149,6 +164,7 @@ class Connection:
     async def publish(self, messages: Iterable[Message]) -> list[Rejection]:
         """Return once the broker has acknowledged every message, with those that it rejected.
 
+        A message with QoS 0 counts as acknowledged when the system has taken it.
         Takes from `messages` only what the window has room for: each is made when it is sent.
         Raises `TransientError` when the connection ends, or nothing is acknowledged for too long.
         """
@@ -168,6 +184,34 @@ class Connection:
         await self._acknowledged(down_to=0)
         return rejections
 
+    async def subscribe(self, topics: Sequence[str], receive: Receive) -> None:
+        """Have `receive` called with topic and payload of whatever comes there; it must not raise.
+
+        Raises `TransientError` where the broker refuses that, or does not answer.
+        """
+        self._receive = receive
+        self._rejections = rejections = list[Rejection]()
+        self._await_answer(self._client.subscribe([(topic, 1) for topic in topics])[1], ", ".join(topics))
+        await self._acknowledged(down_to=0)
+        for message, _, reason in rejections:
+            raise TransientError(f"the broker refuses a subscription to {message.topic}: {reason}")
+
+    async def settle(self, topic: str) -> None:
+        """Return once the broker has taken in all that was sent before, whatever its QoS.
+
+        A broker handles the packets of a connection in their order, and answers an UNSUBSCRIBE, also
+        from `topic`, to which nobody has subscribed. Raises `TransientError` where it does not.
+        """
+        self._await_answer(self._client.unsubscribe(topic)[1], topic)
+        await self._acknowledged(down_to=0)
+
+    def _await_answer(self, packet_identifier: int | None, topic: str) -> None:
+        """Treat a packet that is no PUBLISH, but is acknowledged, as if it were one."""
+        self._raise_if_lost()
+        if packet_identifier is not None:
+            self._progressed_at = self._loop.time()
+            self._unacknowledged[packet_identifier] = Message(topic, b"", retain=False)
+
     async def _acknowledged(self, *, down_to: int) -> None:
         """Wait until no more than `down_to` messages are unacknowledged."""
         if len(self._unacknowledged) > down_to and not self._lost.done():
@@ -180,21 +224,28 @@ class Connection:
         self._raise_if_lost()
         if not self._unacknowledged:
             self._progressed_at = self._loop.time()
-        topic, payload, retain, properties, _ = message
-        sent = self._client.publish(topic, payload, 1, retain, properties)
+        topic, payload, retain, properties, _, qos = message
+        sent = self._client.publish(topic, payload, qos, retain, properties)
         self._unacknowledged[sent.mid] = message
 
     def _raise_if_lost(self) -> None:
         if self._lost.done():
             raise TransientError(self._lost.result())
 
-    async def close(self, farewell: Message, *, timeout_s: float) -> None:
-        """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost."""
+    async def close(self, farewell: Message, *, timeout_s: float, with_will: bool = False) -> None:
+        """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost.
+
+        `with_will`: with MQTT 5, tell the broker that it is to publish the will all the same.
+        """
+        is_mqtt_5 = self._client.protocol == MQTTProtocolVersion.MQTTv5
+        reason = (
+            ReasonCode(PacketTypes.DISCONNECT, identifier=_WITH_WILL) if with_will and is_mqtt_5 else None
+        )
         try:
             with suppress(TransientError, TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self.publish([farewell])
-                self._client.disconnect()
+                self._client.disconnect(reason)
                 self._client.loop_write()
         finally:
             self.abort("closed")
@@ -202,10 +253,10 @@ class Connection:
     def abort(self, reason: str) -> None:
         """End the connection without a word; the broker publishes the will."""
         self._end(reason)
-        sock = self._client.socket()
-        if isinstance(sock, socket.socket):
+        stream = self._client.stream
+        if self._client.socket() is not None and stream is not None:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
             self._client.loop_read()  # reads the end of the stream, and cleans up
 
     def _end(self, reason: str) -> None:
@@ -230,12 +281,13 @@ class Connection:
     def _readable(self) -> None:
         self._client.loop_read()
         # TLS may hold decrypted packets which the socket will not announce again.
-        while isinstance(sock := self._client.socket(), ssl.SSLSocket) and sock.pending():
+        stream = self._client.stream
+        while isinstance(stream, ssl.SSLSocket) and self._client.socket() is not None and stream.pending():
             self._client.loop_read()
-        if isinstance(sock, socket.socket):
+        if stream is not None and self._client.socket() is not None:
             # A broker that leaves Nagle's algorithm on (mosquitto does) holds back its second PUBACK
             # until TCP acknowledges the first, which Linux puts off for 40 ms where nothing is sent.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _on_socket_close(self, _client: Client, _data: Any, sock: SocketLike) -> None:
         self._loop.remove_reader(sock.fileno())
@@ -280,6 +332,29 @@ class Connection:
         message = self._unacknowledged.pop(mid)
         if reason.value >= _FIRST_FAILURE:
             self._rejections.append(Rejection(message, reason.value, str(reason)))
+        self._note_progress()
+
+    def _on_subscribe(
+        self,
+        _client: Client,
+        _data: Any,
+        mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        message = self._unacknowledged.pop(mid)
+        self._rejections += [
+            Rejection(message, reason.value, str(reason))
+            for reason in reasons
+            if reason.value >= _FIRST_FAILURE
+        ]
+        self._note_progress()
+
+    def _note_progress(self) -> None:
         self._progressed_at = self._loop.time()
         if len(self._unacknowledged) <= self._awaited:
             self._wake()
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if self._receive is not None:
+            self._receive(message.topic, bytes(message.payload))

@@ -154,7 +154,7 @@ def test_broken_file() -> None:
         ("journal: {retention: 24.9h}", "1:22: journal.retention: must be at least 25h: Infodeck retries"),
         ("journal: {max_size: 1MiB}", "1:21: journal.max_size: must be at least 16MiB"),
         ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
-        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt or modbus_server is expected"),
+        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug or modbus_server"),
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
         ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
@@ -167,6 +167,38 @@ def test_rules(tmp_path: Path, text: str, problem: str) -> None:
     """Each rule is told where it is broken."""
     (found,) = complaints_of(tmp_path, f"{text}\n{LEAST}")
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        (
+            "prefix: a",
+            "prefix: a",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "history: true",
+            "user: u",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "client_id: x",
+            "client_id: x, prefix: a",
+            "sinks.b.client_id: sinks.a is known by this on the same",
+        ),
+        ("prefix: a", "layout: both", None),
+        ("client_id: x", "client_id: x, url: 'mqtt://c'", None),
+    ],
+)
+def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Sinks that would contradict each other on a broker, or keep each other out, are refused."""
+    first, second = (
+        f"{{type: mqtt, {keys}{'' if 'url' in keys else ', url: mqtt://b:1'}}}" for keys in (one, other)
+    )
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
 
 
 @pytest.mark.parametrize(

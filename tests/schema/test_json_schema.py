@@ -91,6 +91,14 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
     "ModbusTls": {"certificate": "c", "key": "k", "client_ca": "a"},
     "MqttConfig": {"type": "mqtt", "url": "mqtts://b", "user": "u", "certificate": "c", "key": "k"},
     "MqttDefaults": {"to": ["bms"]},
+    "MqttSparkplugConfig": {
+        "type": "mqtt_sparkplug",
+        "url": "mqtts://b",
+        "group": "g",
+        "user": "u",
+        "certificate": "c",
+        "key": "k",
+    },
     "OnStaleValue": {"value": 1},
     "Settings": {"infodeck": {"organization": "o-1"}, "intake": {"signing_secrets": [SECRET]}},
     "SinglePoint": {"tag": "X", "point": "P", "asset": "a"},
@@ -132,6 +140,8 @@ LOOSER: dict[tuple[str, str], tuple[Any, ...]] = {  # what no pattern, or no sin
     ("Journal", "max_size"): ("1MiB",),
     ("MqttConfig", "url"): ("mqtt://b:1",),  # goes with no certificate
     ("MqttConfig", "keepalive"): ("48h",),
+    ("MqttSparkplugConfig", "url"): ("mqtt://b:1",),
+    ("MqttSparkplugConfig", "keepalive"): ("48h",),
 }
 
 LATER = {("ModbusKeys", "modicon")}  # refused by the compiler of point tables

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import struct
+import subprocess
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from gateway.config.scalars import HostPort
 from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.status import SinkStatus
+from support.building import eventually
 from support.latest_values import DictLatestValues
 from support.modbus_fixtures import SINK, Points, connect, register
 from support.mosquitto import Mosquitto, free_port, subscribe
 from support.mqtt_parts import STATUS_TOPIC, PointTable, make_point
+from support.sparkplug_host import SparkplugHost, subscription
+from support.sparkplug_parts import SparkplugRig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +58,7 @@ class Broker:
     """Mosquitto, and a subscriber that comes when it is asked."""
 
     impossible: ClassVar[Scalar] = 2**64
+    layout: Literal["point", "asset"] = "point"
 
     def __init__(self, folder: Path) -> None:
         self.mosquitto = Mosquitto(folder)
@@ -72,7 +77,7 @@ class Broker:
         url: Any = self.mosquitto.url  # parsed by the config
         return MqttSink(
             name="bms",
-            config=MqttConfig(type="mqtt", url=url),
+            config=MqttConfig(type="mqtt", url=url, layout=self.layout),
             gateway="edge-1",
             points=PointTable(self.points),
             latest=self.latest,
@@ -90,6 +95,62 @@ class Broker:
         """Look at the status topic."""
         async with subscribe(self.mosquitto.port) as subscriber:
             return subscriber.payloads(STATUS_TOPIC) == ["offline"]
+
+
+class AssetBroker(Broker):
+    """A broker whose subscribers get both points in one message."""
+
+    layout = "asset"
+
+    async def shown(self) -> list[float | None]:
+        """Return what a subscriber that comes now is given."""
+        async with subscribe(self.mosquitto.port) as subscriber:
+            found = [message.json["points"] for message in subscriber.seen if message.topic == "gw/v1/hq/L03"]
+        points = found[-1] if found else {}
+        return [points[point.point]["value"] if point.point in points else None for point in self.points]
+
+
+class Scada:
+    """Mosquitto, and a Sparkplug host that listens all the time, for nothing is retained."""
+
+    impossible: ClassVar[Scalar] = 10**400
+
+    def __init__(self, folder: Path) -> None:
+        self.mosquitto = Mosquitto(folder)
+        self.points = (make_point(TEMPERATURE), make_point(HUMIDITY))
+        self.latest = DictLatestValues()
+        self._heard = folder / "heard"
+
+    def __enter__(self) -> Self:
+        self.mosquitto.start()
+        with self._heard.open("wb") as heard:
+            self._process = subprocess.Popen(subscription(self.mosquitto.port), stdout=heard)
+        eventually(lambda: "Sending SUBACK" in self.mosquitto.log, expected=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.mosquitto.kill()
+
+    def make_sink(self) -> Sink:
+        """Return a sink that connects to mosquitto."""
+        rig = SparkplugRig(self.mosquitto.url, self.points, latest=self.latest)
+        return rig.sink
+
+    async def shown(self) -> list[float | None]:
+        """Return what the host's tags show."""
+        host = await self._host()
+        tag, _, _ = TEMPERATURE.partition("/")
+        return [host.value(tag, point.point) for point in self.points]  # type: ignore[misc]  # numbers only
+
+    async def knows_that_the_gateway_is_away(self) -> bool:
+        """Ask the host whether the node is online."""
+        return not (await self._host()).is_online
+
+    async def _host(self) -> SparkplugHost:
+        """Return what the host knows when everything has come that the broker has now."""
+        return await SparkplugHost(self.mosquitto.port).replay(self._heard.read_text)
 
 
 class Controller:
@@ -138,4 +199,9 @@ class Controller:
             return True
 
 
-RECEIVERS: dict[str, Callable[[Path], Receiver]] = {"mqtt": Broker, "modbus_server": Controller}
+RECEIVERS: dict[str, Callable[[Path], Receiver]] = {
+    "mqtt": Broker,
+    "mqtt of assets": AssetBroker,
+    "mqtt_sparkplug": Scada,
+    "modbus_server": Controller,
+}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.mapping.sheets.listing import topics
+from gateway.mapping.sheets.listing import asset_topic, is_on, point_topic
 from gateway.mapping.sheets.listing_forms import plain
 from gateway.model import HEARTBEAT, Quality
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.mapping.sheets.listing import Cell, Row
+    from gateway.mapping.topics import TopicScheme
 
 _FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 _TABLES = {
@@ -41,11 +42,21 @@ _PAYLOADS = {
     "json": 'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…"}`.',
     "value": "A message is the bare value.",
 }
+_ASSET_PAYLOADS = {
+    "json": (
+        "A message has the whole state of an asset as JSON: "
+        '`{"ts": "…", "event": "…", "points": {"ZN-T": {"value": 21.5, "unit": "degC", "quality": "good", '
+        '"ts": "…"}}}`.'
+    ),
+    "value": 'A message has the whole state of an asset as bare values: `{"ZN-T": 21.5}`.',
+}
 _REGISTER_HEADINGS = (
     "PDU", "1-based", "modicon", "words", "type", "order", "scale", "bit", "in", "point", "without value",
     "meaning",
 )  # fmt: skip
 _TOPIC_HEADINGS = ("topic", "in", "without value", "meaning")
+_METRIC_HEADINGS = ("device", "metric", "in", "without value", "meaning")
+_MESSAGE_HEADINGS = ("topic", "point", *_TOPIC_HEADINGS[1:])
 _PSEUDO_MEANINGS = {
     "$age": "Seconds since the last reading of the asset",
     "$quality": "Quality of the asset's values, the worst of them",
@@ -55,13 +66,18 @@ _PSEUDO_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class SinkPlace:
-    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topic prefix and payload of a broker."""
+    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topics and payload of a broker.
+
+    `group` and `node` are those of Sparkplug.
+    """
 
     name: str
     type: str
     address: str | None = None
-    prefix: str = ""
+    topics: TopicScheme | None = None
     payload: str = "json"
+    group: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,8 @@ def handover(rows: Sequence[Row], origin: Origin) -> str:
     for sink in origin.sinks:
         if sink.type.startswith("modbus"):
             sections.append(_modbus(rows, sink))
+        elif sink.type == "mqtt_sparkplug":
+            sections.append(_sparkplug(rows, sink))
         elif sink.type.startswith("mqtt"):
             sections.append(_mqtt(rows, sink, origin.gateway))
     return "\n".join(section for section in sections if section)
@@ -185,22 +203,62 @@ def _register_line(row: Row) -> list[Cell]:
 
 
 def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
-    found = {}
-    for row in rows:
-        for topic in topics(row, {sink.name: sink.prefix}).values():
-            found[topic] = row
+    scheme = sink.topics
+    if scheme is None:
+        return ""
+    by_name = {str(row["name"]): row for row in rows if is_on(row, sink.name)}  # once, whatever registers
+    tables = [
+        *_topic_table(by_name.values(), scheme, sink.payload),
+        *_message_table(by_name.values(), scheme, sink.payload),
+    ]
+    if not tables:
+        return ""
+    broker = f"The broker is {sink.address}. " if sink.address else ""
+    status = f"{_safe(scheme.prefix)}/$gateway/{_safe(gateway)}/status"
+    return (
+        f"## MQTT: {sink.name}\n\n{broker}Topics are retained. "
+        f"`{status}` is `online` or `offline`.\n\n" + "\n".join(tables)
+    )
+
+
+def _sparkplug(rows: Sequence[Row], sink: SinkPlace) -> str:
+    found = {str(row["name"]): row for row in rows if is_on(row, sink.name)}
     if not found:
         return ""
     lines: list[list[Cell]] = [
-        [topic, row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)]
-        for topic, row in found.items()
+        [
+            row["tag"] if row["asset"] else None,
+            row["point"] if row["asset"] else row["name"],
+            *_shown(row),
+        ]
+        for row in found.values()
     ]
     broker = f"The broker is {sink.address}. " if sink.address else ""
-    status = f"{_safe(sink.prefix)}/$gateway/{_safe(gateway)}/status"
-    return (
-        f"## MQTT: {sink.name}\n\n{broker}{_PAYLOADS[sink.payload]} Topics are retained. "
-        f"`{status}` is `online` or `offline`.\n\n{_table(_TOPIC_HEADINGS, lines)}"
+    place = (
+        f"Group {_safe(sink.group)}, edge node {_safe(sink.node)}; each tag is a device, each point a metric."
     )
+    return f"## Sparkplug B: {sink.name}\n\n{broker}{place}\n\n{_table(_METRIC_HEADINGS, lines)}"
+
+
+def _topic_table(rows: Iterable[Row], scheme: TopicScheme, payload: str) -> Iterator[str]:
+    """Yield the topics that points have for themselves, if there are any."""
+    lines = [[topic, *_shown(row)] for row in rows if (topic := point_topic(row, scheme)) is not None]
+    if lines:
+        yield f"{_PAYLOADS[payload]}\n\n{_table(_TOPIC_HEADINGS, lines)}"
+
+
+def _message_table(rows: Iterable[Row], scheme: TopicScheme, payload: str) -> Iterator[str]:
+    """Yield the topics of assets with all that their messages have in them, if there are any."""
+    lines = [
+        [topic, row["point"], *_shown(row)] for row in rows if (topic := asset_topic(row, scheme)) is not None
+    ]
+    if lines:
+        lines.sort(key=lambda line: str(line[0]))
+        yield f"{_ASSET_PAYLOADS[payload]}\n\n{_table(_MESSAGE_HEADINGS, lines)}"
+
+
+def _shown(row: Row) -> tuple[Cell, ...]:
+    return row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)
 
 
 def _without_value(row: Row, *, sentinel: Cell) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.point_tables import EXAMPLES, PREFIXES, SINKS
+from support.point_tables import EXAMPLES, SINKS, TOPICS
 
 from gateway.errors import ConfigError
 from gateway.mapping.changes.comparison import compare
@@ -13,15 +13,16 @@ from gateway.mapping.changes.verdicts import Kind
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows
+from gateway.mapping.topics import TopicScheme
 
 
 def test_a_csv_tells_what_the_tables_tell() -> None:
     """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
-    compiled = load_point_map(EXAMPLES, SINKS, prefixes=PREFIXES)
+    compiled = load_point_map(EXAMPLES, SINKS, topics=TOPICS)
     assert compiled.point_map is not None
-    rows = list_points(compiled.point_map, prefixes=PREFIXES)
+    rows = list_points(compiled.point_map, topics=TOPICS)
     listed = inventory_in(csv_rows(rows).encode(), file="x.csv")
-    full = inventory_of(compiled.point_map, prefixes=PREFIXES, sinks={})
+    full = inventory_of(compiled.point_map, topics=TOPICS, sinks={})
     assert listed.points.keys() == full.points.keys()
     for name, point in listed.points.items():
         assert point.registers == full.points[name].registers
@@ -31,6 +32,21 @@ def test_a_csv_tells_what_the_tables_tell() -> None:
             assert point.facts[fact] == full.points[name].facts[fact], fact
     for excel in ("point", "comma"):
         assert compare(listed, inventory_in(csv_rows(rows, excel=excel).encode(), file="y.csv")) == []
+
+
+def test_messages_of_whole_assets_are_told_by_point() -> None:
+    """Points that share a topic do not take it from each other; one that leaves the message is told."""
+    schemes = {"bms": TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")}
+    compiled = load_point_map(EXAMPLES, SINKS, topics=schemes)
+    assert compiled.point_map is not None
+    full = inventory_of(compiled.point_map, topics=schemes, sinks={})
+    listed = inventory_in(csv_rows(list_points(compiled.point_map, topics=schemes)).encode(), file="x.csv")
+    for name, point in listed.points.items():
+        assert {topic for _, topic in point.topics} == {topic for _, topic in full.points[name].topics}
+    assert ("bms", "gw/v1/hq-tower/L03-RM312 (ZN-T)") in full.points["L03-RM312/ZN-T"].topics
+    assert compare(full, full) == []
+    by_point = inventory_of(compiled.point_map, topics=TOPICS, sinks={})
+    assert {change.kind for change in compare(full, by_point)} == {Kind.TOPIC_GONE}
 
 
 def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:

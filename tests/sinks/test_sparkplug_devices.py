@@ -1,0 +1,166 @@
+"""Devices come and go: without connection, by a reloaded point table, and under other types."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.latest_values import DictLatestValues
+from support.mosquitto import Mosquitto
+from support.mqtt_parts import make_point, make_update, now_ms
+from support.sparkplug_parts import SparkplugRig
+
+from gateway.model import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.model import Point
+
+ROOM, CHILLER = "L03-RM312", "CH-1"
+TEMPERATURE, HUMIDITY, SUPPLY = (
+    make_point(f"{ROOM}/ZN-T"),
+    make_point(f"{ROOM}/ZN-RH"),
+    make_point("CH-1/T"),
+)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that knows nothing yet."""
+    with Mosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+async def test_a_device_without_connection_is_dead_until_it_reports(broker: Mosquitto) -> None:
+    """Its last data is stale, then it dies; when one of its points is back it is born, with all it shows."""
+    online = replace(make_point(f"{ROOM}/ONLINE"), source="$online")
+    rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY, online, SUPPLY])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(HUMIDITY, 40.0), make_update(online, 1))
+        await rig.deliver(
+            make_update(TEMPERATURE, 21.5, quality=Quality.OFFLINE),
+            make_update(HUMIDITY, None, quality=Quality.OFFLINE),
+            make_update(online, 0),
+        )
+        await host.catch_up()
+        assert host.order[-2:] == [f"DDATA {ROOM}", f"DDEATH {ROOM}"]
+        assert [(metric.quality, metric.value) for metric in host.seen[-2].payload] == [
+            (500, 21.5), (500, None), (192, 0),
+        ]  # fmt: skip
+        host.forget()
+        await rig.deliver(make_update(online, 0), make_update(SUPPLY, 6.5))
+        await rig.deliver(make_update(TEMPERATURE, 22.0), make_update(online, 1))
+        await host.catch_up()
+        assert host.order == [f"DDATA {CHILLER}", f"DBIRTH {ROOM}"]
+        assert (host.value(ROOM, "ZN-T"), host.tags[ROOM]["ZN-RH"].quality) == (22.0, 500)
+
+
+async def test_a_device_that_is_offline_at_the_start_is_not_born(broker: Mosquitto) -> None:
+    """The node and the other devices are; a demand for births does not revive it either."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY], rebirth_pause_s=0.1)
+    rig.latest.take([make_update(TEMPERATURE, 21.5, quality=Quality.OFFLINE)])
+    async with rig.watched() as host:
+        assert host.order == ["NBIRTH", f"DBIRTH {CHILLER}"]
+        await host.demand_rebirth()
+        await host.until(lambda: len(host.seen) == 4)
+        assert host.order[2:] == ["NBIRTH", f"DBIRTH {CHILLER}"]
+
+
+async def test_history_of_a_dead_device_is_not_lost(broker: Mosquitto) -> None:
+    """It comes to life for what it measured before, and is dead again; its tags never look fresh."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    now = now_ms()
+    rig.latest.take([make_update(TEMPERATURE, 21.5, quality=Quality.OFFLINE, time_ms=now)])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 20.0, time_ms=now - 9_000))
+        await host.catch_up()
+        assert host.order == ["NBIRTH", f"DBIRTH {ROOM}", f"DDATA {ROOM}", f"DDEATH {ROOM}"]
+        assert [(metric.value, metric.is_historical) for _, metric in host.history] == [(20.0, True)]
+        assert host.tags[ROOM]["ZN-T"].quality == 500
+
+
+def twin(point: Point, **changes: object) -> Point:
+    """Return the point of a table that was compiled again."""
+    return replace(point, **changes)  # type: ignore[arg-type]  # any field
+
+
+async def test_a_reload_tells_what_it_changes_and_nothing_else(broker: Mosquitto) -> None:
+    """Devices that come are born, those that go die, those that say something else are born again."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY, make_point("GONE/T")])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(SUPPLY, 6.5))
+        await host.catch_up()
+        host.forget()
+        same, other = twin(TEMPERATURE), twin(SUPPLY, unit_of_measure="degF")
+        rig.swap(same, other, make_point("NEW/T"))
+        await host.until(lambda: len(host.seen) == 3)
+        await rig.deliver(make_update(same, 21.5), make_update(other, 43.7), make_update(TEMPERATURE, 1.0))
+        await rig.deliver(make_update(same, 22.0))
+        await host.catch_up()
+        assert sorted(host.order[:3]) == [f"DBIRTH {CHILLER}", "DBIRTH NEW", "DDEATH GONE"]
+        assert host.order[3:] == [f"DDATA {CHILLER}", f"DDATA {ROOM}"]
+        assert host.tags[CHILLER]["T"].value == 43.7
+        assert host.value(ROOM, "ZN-T") == 22.0
+        assert host.is_dead("GONE")
+
+
+async def test_a_point_added_to_a_device_has_it_born_again(broker: Mosquitto) -> None:
+    """Data never tells of a metric that the birth has not."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    async with rig.watched() as host:
+        same = twin(TEMPERATURE)
+        rig.swap(same, HUMIDITY)
+        await rig.deliver(make_update(HUMIDITY, 40.0), make_update(same, 21.5))
+        await host.catch_up()
+        assert (host.value(ROOM, "ZN-RH"), host.value(ROOM, "ZN-T")) == (40.0, 21.5)
+
+
+async def test_a_point_moved_to_another_asset_loses_its_value(broker: Mosquitto) -> None:
+    """What the host shows was measured by another device: it is null until that reports."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5))
+        await host.catch_up()
+        assert host.value(ROOM, "ZN-T") == 21.5
+        rig.swap(twin(TEMPERATURE, asset="ast-other"), latest=DictLatestValues())
+        await host.until(lambda: host.order.count(f"DBIRTH {ROOM}") == 2)
+        assert host.tags[ROOM]["ZN-T"].is_null
+
+
+async def test_a_change_of_the_node_itself_has_everything_born_again(broker: Mosquitto) -> None:
+    """Metrics of the node are in NBIRTH alone, which every DBIRTH follows."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    async with rig.watched() as host:
+        host.forget()
+        rig.swap(twin(TEMPERATURE), twin(make_point("gateway/Load"), asset=""))
+        await host.until(lambda: host.order == ["NBIRTH", f"DBIRTH {ROOM}"])
+
+
+async def test_reloads_in_a_row_leave_nothing_behind(broker: Mosquitto) -> None:
+    """A device that went in the first of two reloads is dead, though the second no longer knows of it."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY, make_point("GONE/T")])
+    async with rig.watched() as host:
+        rig.swap(twin(TEMPERATURE), twin(SUPPLY))
+        rig.swap(twin(TEMPERATURE))
+        await host.until(lambda: {"GONE", CHILLER} <= host.stale)
+        await host.catch_up()
+        assert not host.is_dead(ROOM)
+
+
+async def test_a_learnt_type_outlives_a_reload(broker: Mosquitto) -> None:
+    """A device that says the same as before is not born again because of a type that is known by now."""
+    text = replace(make_point(f"{ROOM}/STATE"), unit_of_measure=None)
+    rig = SparkplugRig(broker.url, [text])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(text, "open"))
+        await host.catch_up()
+        host.forget()
+        same = twin(text)
+        rig.swap(same)
+        await rig.deliver(make_update(same, "closed"))
+        await host.catch_up()
+        assert host.order == [f"DDATA {ROOM}"]
+        assert host.value(ROOM, "STATE") == "closed"

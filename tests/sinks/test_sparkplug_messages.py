@@ -1,0 +1,287 @@
+"""What a SCADA host knows of the gateway through Sparkplug B: births, data by exception, quality, history."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.modbus_fixtures import register
+from support.mosquitto import Mosquitto
+from support.mqtt_parts import make_point, make_update, now_ms
+from support.sparkplug_parts import SparkplugRig
+
+from gateway.errors import RefusedError
+from gateway.model import Conversion, Cov, Mqtt, Quality, Take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.model import Point, Scalar
+
+ROOM = "L03-RM312"
+TEMPERATURE, HUMIDITY = make_point(f"{ROOM}/ZN-T"), make_point(f"{ROOM}/ZN-RH")
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """Return a mosquitto that knows nothing yet."""
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as mosquitto:
+        yield mosquitto
+
+
+def any_kind(name: str, **keys: Any) -> Point:
+    """Return a point of which the table says nothing that would tell the type of its values."""
+    return replace(make_point(name), unit_of_measure=None, **keys)
+
+
+async def test_node_and_devices_are_born_in_order_before_any_data(broker: Mosquitto) -> None:
+    """NBIRTH has seq 0, bdSeq and the rebirth command; every device follows with every metric."""
+    points = [TEMPERATURE, HUMIDITY, make_point("CH-1/CHWS-T")]
+    rig = SparkplugRig(broker.url, points)
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5))
+        await host.catch_up()
+        assert host.order == ["NBIRTH", f"DBIRTH {ROOM}", "DBIRTH CH-1", f"DDATA {ROOM}"]
+        birth = host.seen[0].payload
+        assert [(metric.name, metric.type, metric.value) for metric in birth] == [
+            ("bdSeq", "INT64", 0),
+            ("Node Control/Rebirth", "BOOLEAN", False),
+        ]
+        assert set(host.tags[ROOM]) == {"ZN-T", "ZN-RH"}
+
+
+async def test_a_birth_tells_value_time_unit_and_quality(broker: Mosquitto) -> None:
+    """What was measured before the connection is there with its own time; what was not, is null and bad."""
+    described = replace(TEMPERATURE, description="Zone temperature")
+    rig = SparkplugRig(broker.url, [described, HUMIDITY])
+    rig.latest.take([make_update(described, 21.5, time_ms=1_795_507_200_007)])
+    async with rig.watched() as host:
+        known, unknown = host.tags[ROOM]["ZN-T"], host.tags[ROOM]["ZN-RH"]
+    assert (known.type, known.value, known.time_ms) == ("DOUBLE", 21.5, 1_795_507_200_007)
+    assert known.properties == {
+        "Quality": 192,
+        "GatewayQuality": "good",
+        "engUnit": "degC",
+        "documentation": "Zone temperature",
+    }
+    assert (unknown.type, unknown.value, unknown.is_null, unknown.quality) == ("DOUBLE", None, True, 0)
+
+
+async def test_only_changes_are_sent(broker: Mosquitto) -> None:
+    """The same value and quality again is no message at all; a batch is one message per device."""
+    other = make_point("CH-1/CHWS-T")
+    rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY, other])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(HUMIDITY, 40), make_update(other, 6.5))
+        await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(HUMIDITY, 41))
+        await rig.deliver(make_update(TEMPERATURE, 21.5))
+        await host.catch_up()
+        data = [message for message in host.seen if message.verb == "DDATA"]
+        assert [message.device for message in data] == [ROOM, "CH-1", ROOM]
+        assert [metric.name for metric in data[2].payload] == ["ZN-RH"]
+        assert (host.value(ROOM, "ZN-T"), host.value(ROOM, "ZN-RH")) == (21.5, 41)
+
+
+async def test_a_deadband_holds_back_small_changes(broker: Mosquitto) -> None:
+    """What differs less than `cov` is not sent, as on any other broker."""
+    point = make_point(f"{ROOM}/ZN-T", cov=Cov(0.5, 3_600_000))
+    rig = SparkplugRig(broker.url, [point])
+    async with rig.watched() as host:
+        for value in (21.0, 21.2, 21.6):
+            await rig.deliver(make_update(point, value))
+        await host.catch_up()
+        assert [metric.value for message in host.seen[2:] for metric in message.payload] == [21.0, 21.6]
+
+
+@pytest.mark.parametrize("codes", ["sparkplug", "ignition"])
+async def test_a_value_that_is_not_fresh_never_looks_fresh(broker: Mosquitto, codes: str) -> None:
+    """Quality goes with every value; Ignition reads codes whose top bits say how bad they are."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE], quality_codes=codes)
+    stale, bad = (500, 0) if codes == "sparkplug" else (-2147483132, -2147483136)
+    steps: list[tuple[Scalar, Quality, int]] = [
+        (21.5, Quality.GOOD, 192),
+        (21.5, Quality.HELD, stale),
+        (None, Quality.STALE, stale),
+        (None, Quality.BAD, bad),
+        (99.0, Quality.FORCED, 192),
+    ]
+    async with rig.watched() as host:
+        for value, quality, code in steps:
+            await rig.deliver(make_update(TEMPERATURE, value, quality=quality))
+            await host.catch_up()
+            shown = host.tags[ROOM]["ZN-T"]
+            assert (shown.value, shown.is_null, shown.quality) == (value, value is None, code)
+            assert shown.properties["GatewayQuality"] == quality.name.lower()
+
+
+async def test_a_late_reading_is_history_and_changes_no_tag(broker: Mosquitto) -> None:
+    """What is not the newest is marked as historical, with its own time; a stand-in is no history."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    now = now_ms()
+    async with rig.watched() as host:
+        await rig.deliver(
+            make_update(TEMPERATURE, 20.5, time_ms=now - 9_000),
+            make_update(TEMPERATURE, 21.0, time_ms=now - 5_000),
+            make_update(TEMPERATURE, 21.5, time_ms=now),
+        )
+        await rig.deliver(make_update(TEMPERATURE, 20.0, time_ms=now - 7_000))
+        await rig.deliver(make_update(TEMPERATURE, 19.0, time_ms=now - 8_000, quality=Quality.HELD))
+        await host.catch_up()
+        assert [(metric.value, metric.time_ms) for _, metric in host.history] == [
+            (20.5, now - 9_000),
+            (21.0, now - 5_000),
+            (20.0, now - 7_000),
+        ]
+        assert host.value(ROOM, "ZN-T") == 21.5
+
+
+async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
+    """Then what is not the newest is not sent."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE], history=False)
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5))
+        await rig.deliver(make_update(TEMPERATURE, 20.0, time_ms=now_ms() - 9_000))
+        await host.catch_up()
+        assert (host.history, host.value(ROOM, "ZN-T")) == ([], 21.5)
+
+
+PSEUDO = any_kind(f"{ROOM}/X", source="$quality")
+MAPPED = any_kind(f"{ROOM}/X", conversion=Conversion(map={"vacant": 0, "occupied": 1}))
+WORDS = any_kind(f"{ROOM}/X", conversion=Conversion(map={"0": "off", "1": "on"}))
+SWITCH = any_kind(f"{ROOM}/X", conversion=Conversion(take=Take.SWITCH))
+TEXT = any_kind(f"{ROOM}/X", registers=(register(0, "string", words=4),))
+NUMBER = any_kind(f"{ROOM}/X", conversion=Conversion(take=Take.NUMBER))
+
+
+@pytest.mark.parametrize(
+    ("point", "of_type", "value", "shown"),
+    [
+        (NUMBER, "DOUBLE", 21, 21.0),
+        (PSEUDO, "INT64", 2, 2),
+        (MAPPED, "INT64", 1, 1),
+        (WORDS, "STRING", "on", "on"),
+        (SWITCH, "BOOLEAN", True, True),
+        (SWITCH, "BOOLEAN", 0, False),
+        (TEXT, "STRING", "open", "open"),
+    ],
+)
+async def test_the_table_says_what_type_a_metric_has(
+    broker: Mosquitto, point: Point, of_type: str, value: Scalar, shown: Scalar
+) -> None:
+    """Known from unit, map, registers or source, before there is any reading; so one birth is enough."""
+    rig = SparkplugRig(broker.url, [point])
+    async with rig.watched() as host:
+        assert host.tags[ROOM]["X"].type == of_type
+        await rig.deliver(make_update(point, value))
+        await host.catch_up()
+        assert host.value(ROOM, "X") == shown
+        assert type(host.value(ROOM, "X")) is type(shown)
+        assert host.order.count(f"DBIRTH {ROOM}") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "of_type", "shown"),
+    [
+        ((21.5,), "DOUBLE", 21.5),
+        ((True,), "BOOLEAN", True),
+        (("open",), "STRING", "open"),
+        ((True, 7), "DOUBLE", 7.0),
+        ((7, "open", 8.5), "STRING", "8.5"),
+    ],
+)
+async def test_a_type_that_the_table_does_not_tell_is_learnt(
+    broker: Mosquitto, values: tuple[Scalar, ...], of_type: str, shown: Scalar
+) -> None:
+    """A value of another type has the device born again with that type, which it then keeps."""
+    point = any_kind(f"{ROOM}/X")
+    rig = SparkplugRig(broker.url, [point])
+    async with rig.watched() as host:
+        for value in values:
+            await rig.deliver(make_update(point, value))
+        await host.catch_up()
+        births = [message for message in host.seen if message.verb == "DBIRTH"]
+        assert births[-1].payload["X"].type == of_type
+        assert len(births) <= 3
+        assert host.value(ROOM, "X") == shown
+
+
+async def test_points_of_no_asset_are_metrics_of_the_node(broker: Mosquitto) -> None:
+    """They are in NBIRTH, and their data is NDATA."""
+    own = replace(make_point("gateway/Load"), asset="")
+    rig = SparkplugRig(broker.url, [own, TEMPERATURE])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(own, 0.5))
+        await host.catch_up()
+        assert host.order == ["NBIRTH", f"DBIRTH {ROOM}", "NDATA"]
+        assert host.value("", "gateway/Load") == 0.5
+
+
+async def test_a_point_may_go_to_other_brokers_only(broker: Mosquitto) -> None:
+    """`mqtt: {to: […]}` and `mqtt: false` keep points away, and a device without points is none."""
+    elsewhere = make_point("CH-1/CHWS-T", mqtt=Mqtt(frozenset({"bms"})))
+    nowhere = make_point("CH-2/CHWS-T", mqtt=None)
+    here = make_point(f"{ROOM}/ZN-T", mqtt=Mqtt(frozenset({"scada"})))
+    rig = SparkplugRig(broker.url, [elsewhere, nowhere, here])
+    async with rig.watched() as host:
+        await rig.deliver(*(make_update(point, 1.0) for point in (elsewhere, nowhere, here)))
+        await host.catch_up()
+        assert set(host.tags) == {"", ROOM}
+
+
+async def test_the_sequence_wraps_over_all_messages_of_the_node(broker: Mosquitto) -> None:
+    """Births, data of all devices and deaths share one number, 0 to 255 and again; the host misses none."""
+    points = [make_point(f"R-{number}/T") for number in range(7)]
+    rig = SparkplugRig(broker.url, points)
+    async with rig.watched() as host:
+        for value in range(100):
+            await rig.deliver(*(make_update(point, value) for point in points))
+        await host.catch_up()
+        numbers = [message.payload.seq for message in host.seen]
+        assert numbers == [number % 256 for number in range(1 + 7 + 700)]
+
+
+async def test_a_value_that_no_type_holds_is_refused_alone(broker: Mosquitto) -> None:
+    """It is named with the reason, the others are delivered, and a birth says that there is no value."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY])
+    async with rig.watched() as host:
+        with pytest.raises(RefusedError, match="DOUBLE") as refused:
+            await rig.deliver(make_update(TEMPERATURE, 10**400), make_update(HUMIDITY, 40.0))
+        assert [refusal.update.point for refusal in refused.value.refusals] == [TEMPERATURE]
+        await host.catch_up()
+        assert (host.value(ROOM, "ZN-T"), host.value(ROOM, "ZN-RH")) == (None, 40.0)
+
+
+async def test_what_is_larger_than_the_broker_takes_is_refused_without_a_gap(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A device whose birth is too large is told in the log and refused; all others go on in sequence."""
+    folder = tmp_path_factory.mktemp("broker")
+    large = [any_kind(f"HALL/P{number}") for number in range(40)]
+    text = any_kind(f"{ROOM}/X", conversion=Conversion(map={"1": "x"}))
+    with Mosquitto(folder, "allow_anonymous true", "max_packet_size 1000") as broker:
+        rig = SparkplugRig(broker.url, [*large, TEMPERATURE, text])
+        async with rig.watched() as host:
+            for value in (1.0, 2.0):
+                with pytest.raises(RefusedError, match="at most 1000 bytes"):
+                    await rig.deliver(make_update(large[0], value), make_update(TEMPERATURE, value))
+            with pytest.raises(RefusedError, match="at most 1000 bytes"):
+                await rig.deliver(make_update(text, "x" * 1000))
+            await rig.deliver(make_update(TEMPERATURE, 3.0))
+            await host.catch_up()
+            assert host.value(ROOM, "ZN-T") == 3.0
+            assert "HALL" not in host.tags
+
+
+async def test_a_single_change_is_with_the_broker_at_once(broker: Mosquitto) -> None:
+    """The round trip that proves it does not wait until TCP has the data before it acknowledged, 40 ms."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE])
+    loop = asyncio.get_running_loop()
+    took_s = []
+    async with rig.watched():
+        for value in range(30):
+            began = loop.time()
+            await rig.deliver(make_update(TEMPERATURE, value))
+            took_s.append(loop.time() - began)
+    assert sorted(took_s)[15] < 0.03

@@ -1,0 +1,74 @@
+"""A Sparkplug sink with all that it needs around it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
+from gateway.status import SinkStatus
+from support.latest_values import DictLatestValues
+from support.mqtt_parts import PointTable
+from support.sparkplug_host import GROUP, NODE, listen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from gateway.model import Point, Update
+    from support.sparkplug_host import SparkplugHost
+
+
+class SparkplugRig:
+    """A sink named `scada` of the gateway `edge-1`, and the latest values that it looks at."""
+
+    def __init__(
+        self,
+        url: str,
+        points: Sequence[Point],
+        *,
+        rebirth_pause_s: float = 5.0,
+        latest: DictLatestValues | None = None,
+        **settings: Any,
+    ) -> None:
+        self.port = int(url.rpartition(":")[2])
+        self.latest = latest or DictLatestValues()
+        self.status = SinkStatus(type="mqtt_sparkplug")
+        self.sink = MqttSparkplugSink(
+            name="scada",
+            config=MqttSparkplugConfig(
+                type="mqtt_sparkplug",
+                url=url,  # type: ignore[arg-type]  # parsed from text
+                group=GROUP,
+                **settings,
+            ),
+            gateway=NODE,
+            points=PointTable(tuple(points)),
+            latest=self.latest,
+            status=self.status,
+            rebirth_pause_s=rebirth_pause_s,
+        )
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[SparkplugHost]:
+        """Run the sink while a host listens, which knows all births already."""
+        async with listen(self.port) as host, self.sink:
+            await self.until("up")
+            await host.catch_up()
+            yield host
+
+    async def deliver(self, *updates: Update) -> None:
+        """Do as the delivery loop does: remember what is newest, then write."""
+        self.latest.take(updates)
+        await self.sink.write(updates)
+
+    def swap(self, *points: Point, latest: DictLatestValues | None = None) -> None:
+        """Take over another point table, as a reload does."""
+        self.latest = latest or self.latest
+        self.sink.prepare(PointTable(points), self.latest)(())
+
+    async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
+        """Wait for the sink's state."""
+        async with asyncio.timeout(timeout_s):
+            while self.status.state != state:  # noqa: ASYNC110 - plain counters have no events
+                await asyncio.sleep(0.01)
