@@ -371,7 +371,7 @@ class Notes:
 
     `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
     None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
-    beside what describes it, None: nothing does any more. `settled` are the numbers of dead letters that
+    or what describes one, None: nothing does any more. `settled` are the numbers of dead letters that
     are to be forgotten.
     """
 

@@ -4,45 +4,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.scalars import Duration
 from gateway.config.secrets import SecretReference
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_WEBSOCKETS = frozenset({"ws", "wss"})
+_ENCRYPTED = frozenset({"mqtts", "wss"})
+_LONGEST_ALPN = 255  # bytes; RFC 7301
+_USUAL_PATH = "/mqtt"  # what most brokers expect; mosquitto takes any
 
 
 @plain_dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """Where the broker listens, and whether it speaks TLS there."""
+    """Where the broker listens, and whether it speaks TLS there. `path` None: no websocket."""
 
     host: str
     port: int
     tls: bool
+    path: str | None = None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        scheme = ("wss" if self.tls else "ws") if self.path is not None else "mqtts" if self.tls else "mqtt"
+        return f"{scheme}://{host}:{self.port}{self.path or ''}"
 
 
 def parse_broker_url(text: object) -> BrokerUrl:
-    """Return the parts of `mqtt://host:1883` or `mqtts://host:8883`; the port may be left out."""
+    """Return the parts of `mqtt://host:1883`, or of an mqtts, ws or wss URL; the port may be left out."""
     try:
         url = urlsplit(text if isinstance(text, str) else "")
         host, port = url.hostname, url.port
     except ValueError:
         host = port = None
     if not host or url.scheme not in _PORTS:
-        raise ValueError("a broker is mqtt://host:1883, or mqtts://host:8883 for TLS")
+        raise ValueError(
+            "a broker is mqtt://host:1883, or mqtts://host:8883 for TLS; through websockets it is"
+            " ws://host:80/mqtt, or wss://host:443/mqtt"
+        )
     if url.username is not None or url.password is not None:
         raise FieldError("no user or password here: they have their own keys", secret=True)
-    if url.path.strip("/") or url.query or url.fragment:
+    return BrokerUrl(
+        host=host, port=port or _PORTS[url.scheme], tls=url.scheme in _ENCRYPTED, path=_path_of(url)
+    )
+
+
+def _path_of(url: SplitResult) -> str | None:
+    """Return the path of a websocket, None where it is none."""
+    is_websocket = url.scheme in _WEBSOCKETS
+    if url.query or url.fragment:
+        raise FieldError('a broker\'s address has no "?" or "#"', secret=True)  # there may be a token behind
+    if url.path.strip("/") and not is_websocket:
         raise ValueError("a broker's address ends after the port; topics begin with `prefix`")
-    return BrokerUrl(host=host, port=port or _PORTS[url.scheme], tls=url.scheme == "mqtts")
+    if not url.path.isascii() or not url.path.isprintable() or " " in url.path:
+        raise ValueError(
+            "the path of a websocket has no spaces and only ASCII: write others as %20 and so on"
+        )
+    return (url.path or _USUAL_PATH) if is_websocket else None
+
+
+def _check_protocol_name(name: str) -> str:
+    if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= _LONGEST_ALPN:
+        raise ValueError("the name of a protocol is 1 to 255 characters of ASCII, such as mqtt")
+    return name
 
 
 def _unquoted_five(value: object) -> object:
@@ -51,7 +80,12 @@ def _unquoted_five(value: object) -> object:
     )  # YAML reads 5 as a number, 3.1.1 as text
 
 
-_URL = WithJsonSchema({"type": "string", "pattern": "^mqtts?://[^/@?#]+/?$"})
+_URL = WithJsonSchema({"type": "string", "pattern": "^(mqtts?://[^/@?# ]+/?|wss?://[^/@?# ]+(/[^@?# ]*)?)$"})
+_ProtocolName = Annotated[
+    str,
+    AfterValidator(_check_protocol_name),
+    WithJsonSchema({"type": "string", "pattern": f"^[ -~]{{1,{_LONGEST_ALPN}}}$"}),
+]
 _PROTOCOL = WithJsonSchema({"enum": [5, "5", "3.1.1"]})
 
 
@@ -60,7 +94,7 @@ class BrokerConfig:
     """One broker, and how to be let in there."""
 
     url: Annotated[BrokerUrl, BeforeValidator(parse_broker_url), _URL]
-    """The broker: mqtt://host:1883, or mqtts://host:8883 for TLS."""
+    """The broker: mqtt://host:1883, mqtts://host:8883 for TLS, or ws:// and wss:// through websockets."""
     protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_unquoted_five), _PROTOCOL] = "5"
     """Version of MQTT."""
     client_id: Annotated[str, Field(min_length=1)] | None = None
@@ -75,6 +109,8 @@ class BrokerConfig:
     """PEM file with the client certificate."""
     key: RelativePath | None = None
     """PEM file with the client certificate's key."""
+    alpn: Annotated[tuple[_ProtocolName, ...], Field(min_length=1)] | None = None
+    """What TLS names as the protocol (ALPN), such as [mqtt], where a port serves several."""
     keepalive: Annotated[Duration, Field(ge=1, le=65535)] = 30.0
     """How often a sign of life is sent; 1s to 65535s."""
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 20
@@ -86,6 +122,9 @@ class BrokerConfig:
             raise ValueError("`certificate` and `key` belong together")
         if self.password is not None and self.user is None:
             raise ValueError("a `password` needs its `user`")
-        if not self.url.tls and (self.ca or self.certificate):
-            raise ValueError("`ca`, `certificate` and `key` are for TLS: write the url with mqtts://")
+        if not self.url.tls and (self.ca or self.certificate or self.alpn):
+            scheme = "mqtts" if self.url.path is None else "wss"
+            raise ValueError(
+                f"`ca`, `certificate`, `key` and `alpn` are for TLS: write the url with {scheme}://"
+            )
         return self

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
     from gateway.model import Update
-    from gateway.sinks._mqtt_dial import Dial
+    from gateway.sinks._mqtt_dial import BrokerClient, Dial
 
 _CONNACK_TIMEOUT_S = 10.0
 _TICK_S = 1.0
@@ -101,7 +101,7 @@ async def connect(dial: Dial) -> Connection:
 class Connection:
     """One connection. Publishing is for one caller at a time."""
 
-    def __init__(self, client: Client, dial: Dial) -> None:
+    def __init__(self, client: BrokerClient, dial: Dial) -> None:
         """Take the client over from the thread that dialled."""
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -202,10 +202,10 @@ class Connection:
     def abort(self, reason: str) -> None:
         """End the connection without a word; the broker publishes the will."""
         self._end(reason)
-        sock = self._client.socket()
-        if isinstance(sock, socket.socket):
+        stream = self._client.stream
+        if self._client.socket() is not None and stream is not None:
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
             self._client.loop_read()  # reads the end of the stream, and cleans up
 
     def _end(self, reason: str) -> None:
@@ -230,12 +230,13 @@ class Connection:
     def _readable(self) -> None:
         self._client.loop_read()
         # TLS may hold decrypted packets which the socket will not announce again.
-        while isinstance(sock := self._client.socket(), ssl.SSLSocket) and sock.pending():
+        stream = self._client.stream
+        while isinstance(stream, ssl.SSLSocket) and self._client.socket() is not None and stream.pending():
             self._client.loop_read()
-        if isinstance(sock, socket.socket):
+        if stream is not None and self._client.socket() is not None:
             # A broker that leaves Nagle's algorithm on (mosquitto does) holds back its second PUBACK
             # until TCP acknowledges the first, which Linux puts off for 40 ms where nothing is sent.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _on_socket_close(self, _client: Client, _data: Any, sock: SocketLike) -> None:
         self._loop.remove_reader(sock.fileno())

@@ -1,34 +1,45 @@
-"""Reaching an MQTT broker: names, TCP, TLS and CONNECT. All of it may block: it runs in a thread."""
+"""Reaching an MQTT broker: names, TCP, TLS, websocket and CONNECT. All may block: it runs in a thread."""
 
 from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
-    from paho.mqtt.enums import MQTTProtocolVersion
+    from paho.mqtt.client import SocketLike
 
     from gateway.config.secrets import SecretSource
+    from gateway.sinks._mqtt_broker import BrokerConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of PEM text; `ca` None: the system's certificate authorities."""
+    """Files of PEM text; `ca` None: the system's certificate authorities. `alpn`: names of protocols."""
 
     ca: Path | None
     certificate: Path | None
     key: Path | None
+    alpn: tuple[str, ...] | None = None
+
+
+class Will(NamedTuple):
+    """What the broker publishes with QoS 1 when the connection ends without DISCONNECT."""
+
+    topic: str
+    payload: bytes
+    retain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """All that a CONNECT needs. The will is `will_payload`, retained, on `will_topic`."""
+    """All that a CONNECT needs. `path`: of a websocket, None: plain TCP or TLS."""
 
     host: str
     port: int
@@ -36,23 +47,69 @@ class Dial:
     client_id: str
     keepalive_s: int
     window: int
-    will_topic: str
-    will_payload: bytes
+    will: Will
+    path: str | None = None
     user: str | None = None
     password: SecretSource | None = None
     tls: Tls | None = None
 
+    @classmethod
+    def to(cls, config: BrokerConfig, *, client_id: str, will: Will) -> Dial:
+        """Return how to reach the broker of a sink; `client_id` is taken where its config has none."""
+        url = config.url
+        return cls(
+            host=url.host,
+            port=url.port,
+            path=url.path,
+            version=MQTTProtocolVersion.MQTTv5 if config.protocol == "5" else MQTTProtocolVersion.MQTTv311,
+            client_id=config.client_id or client_id,
+            keepalive_s=round(config.keepalive),
+            window=config.in_flight,
+            will=will,
+            user=config.user,
+            password=config.password,
+            tls=Tls(config.ca, config.certificate, config.key, config.alpn) if url.tls else None,
+        )
 
-def dial_broker(dial: Dial) -> Client:
+
+class BrokerClient(Client):
+    """Paho's client that leaves no socket open where TLS or websocket do not come about on it.
+
+    `stream` is the socket that bytes go through: the TLS or TCP one, also below a websocket.
+    """
+
+    stream: socket.socket | None = None
+
+    def _create_socket(self) -> SocketLike:
+        try:
+            return super()._create_socket()
+        except BaseException:
+            if self.stream is not None:
+                self.stream.close()
+            raise
+
+    def _create_socket_connection(self) -> socket.socket:
+        self.stream = super()._create_socket_connection()
+        return self.stream
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        self.stream = wrapped = super()._ssl_wrap_socket(tcp_sock)
+        return wrapped
+
+
+def dial_broker(dial: Dial) -> BrokerClient:
     """Connect and send CONNECT; the client has no callbacks yet, so nothing of it reaches another thread."""
-    client = Client(
+    client = BrokerClient(
         CallbackAPIVersion.VERSION2,
         client_id=dial.client_id,
         protocol=dial.version,
+        transport="tcp" if dial.path is None else "websockets",
         reconnect_on_failure=False,
     )
     client.max_inflight_messages = 0  # unlimited: the window is kept here; paho scans its own at every PUBACK
-    client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
+    client.will_set(dial.will.topic, dial.will.payload, qos=1, retain=dial.will.retain)
+    if dial.path is not None:
+        client.ws_set_options(path=dial.path)
     if dial.user is not None:
         password = None if dial.password is None else dial.password.resolve().reveal()
         # Typed as text, passed on as it is: an MQTT password is bytes.
@@ -80,6 +137,8 @@ def _tls_context(tls: Tls) -> ssl.SSLContext:
     # `openssl req -x509`, don't have; chain, dates and host name are checked all the same.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.sslsocket_class = _TlsSocket
+    if tls.alpn is not None:
+        context.set_alpn_protocols(list(tls.alpn))
     if tls.certificate is not None:
         # Without this, OpenSSL asks for an encrypted key's password on the terminal.
         context.load_cert_chain(tls.certificate, tls.key, password="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import orjson
 
@@ -19,6 +19,13 @@ _EXPIRY = b"\x02"  # MQTT 5 property identifiers
 _USER_PROPERTY = b"\x26"
 _SEVEN_BITS = 0x7F
 _LONGEST_EXPIRY_S = 0xFFFFFFFF
+
+
+class Companion(NamedTuple):
+    """A retained message beside the values, which says what something is."""
+
+    topic: str
+    payload: bytes
 
 
 @dataclass(slots=True)
@@ -75,8 +82,8 @@ class Outlet:
         """Return the message for a reading that is not the newest: beside the live topic, not retained."""
         return self._message(f"{self.topic}/$history", update, retain=False)
 
-    def meta(self) -> bytes:
-        """Return what the point is, as JSON without what is empty."""
+    def meta(self) -> Companion:
+        """Return what the point is, as JSON without what is empty, and where that is said."""
         point = self.point
         said = {
             "asset": point.asset,
@@ -86,7 +93,8 @@ class Outlet:
             "unit": point.unit_of_measure,
             "tags": dict(point.tags) if point.tags else None,
         }
-        return orjson.dumps({key: value for key, value in said.items() if value})
+        payload = orjson.dumps({key: value for key, value in said.items() if value})
+        return Companion(f"{self.topic}/$meta", payload)
 
     def _message(self, topic: str, update: Update, *, retain: bool, expiry: bytes = b"") -> Message:
         event = _user_property("event", update.event_id) if update.event_id is not None else b""

@@ -8,15 +8,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import STAND_INS, Refusal
+from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
-from gateway.sinks._mqtt_dial import Dial, Tls
-from gateway.sinks._mqtt_layout import Announcer, Change, Layout
+from gateway.sinks._mqtt_dial import Dial, Will
+from gateway.sinks._mqtt_layout import Change, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,11 +62,13 @@ class MqttSink:
         """
         self._name = name
         self._config = config
-        self._gateway = gateway
         self._latest = latest
         self._status = status
         self._clock = clock
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
+        self._dial = Dial.to(
+            config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
+        )
         self._layout = self._lay_out(points)
         self._retained = {} if retained is None else retained
         self._announcer = Announcer(sink=name, retained=self._retained)
@@ -196,7 +198,7 @@ class MqttSink:
 
     async def _session(self) -> str:
         """Hold one connection until it is lost, and return why it was."""
-        connection = await connect(self._dial())
+        connection = await connect(self._dial)
         try:
             await self._restore(connection)
             self._connection = connection
@@ -216,35 +218,19 @@ class MqttSink:
             async with self._publishing:
                 return await connection.publish(messages)
 
-        self._announcer.note((*self._layout.by_topic, *self._retained))
+        self._announcer.note_all(self._layout)
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(
                 self._announcer.run(
                     publish,
                     layout=lambda: self._layout,
-                    has_value=lambda point: self._latest.latest(point) is not None,
+                    has_value=lambda outlet: self._latest.latest(outlet.point) is not None,
                 ),
                 name=f"mqtt meta {self._name}",
             )
             reason = await connection.ended()
             announcing.cancel()
         return reason
-
-    def _dial(self) -> Dial:
-        config = self._config
-        return Dial(
-            host=config.url.host,
-            port=config.url.port,
-            version=MQTTProtocolVersion.MQTTv5 if config.protocol == "5" else MQTTProtocolVersion.MQTTv311,
-            client_id=config.client_id or f"gateway-{self._gateway}-{self._name}",
-            keepalive_s=round(config.keepalive),
-            window=config.in_flight,
-            will_topic=self._status_topic,
-            will_payload=b"offline",
-            user=config.user,
-            password=config.password,
-            tls=Tls(config.ca, config.certificate, config.key) if config.url.tls else None,
-        )
 
     async def _restore(self, connection: Connection) -> None:
         """Say `online` and publish all retained state again: the broker may have lost it."""

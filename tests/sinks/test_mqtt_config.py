@@ -48,6 +48,9 @@ def test_all_settings(tmp_path: Path) -> None:
         ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883"),
         ("mqtt://[::1]:1884/", "mqtt://[::1]:1884"),
         ("mqtts://b:443", "mqtts://b:443"),
+        ("ws://b", "ws://b:80/mqtt"),
+        ("ws://b:8083/", "ws://b:8083/"),
+        ("wss://b/a/mqtt", "wss://b:443/a/mqtt"),
     ],
 )
 def test_urls(tmp_path: Path, url: str, broker: str) -> None:
@@ -62,8 +65,16 @@ def test_urls(tmp_path: Path, url: str, broker: str) -> None:
         ("url: broker", "url: a broker is mqtt://host:1883, or mqtts://host:8883 for TLS"),
         ("url: mqtt://b:99999", "url: a broker is mqtt://host:1883"),
         ("url: mqtt://b/topic", "url: a broker's address ends after the port"),
+        ("url: ws://b/mqtt?token=hunter2", 'url: a broker\'s address has no "?"'),
+        ("url: 'ws://b/m qtt'", "url: the path of a websocket has no spaces"),
         ("url: mqtt://me:hunter2@b", "url: no user or password here: they have their own keys"),
-        ("url: mqtt://b\nca: ca.pem", "`ca`, `certificate` and `key` are for TLS"),
+        (
+            "url: mqtt://b\nca: ca.pem",
+            "`ca`, `certificate`, `key` and `alpn` are for TLS: write the url with mqtts://",
+        ),
+        ("url: ws://b\nalpn: [mqtt]", "for TLS: write the url with wss://"),
+        ("url: mqtts://b\nalpn: []", "alpn: "),
+        ("url: mqtts://b\nalpn: [mqtt, '']", "alpn[1]: the name of a protocol is 1 to 255"),
         ("url: mqtt://b\nprefix: gw/+", "prefix: a topic prefix has no wildcards"),
         ("url: mqtt://b\nprefix: /gw", "prefix: a topic prefix looks like gw/v1"),
         ("url: mqtt://b\nprefix: $SYS", "prefix: a topic prefix looks like gw/v1"),

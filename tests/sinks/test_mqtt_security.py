@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.certificates import make_authority
 from support.mosquitto import Mosquitto, subscribe, write_password_file
 from support.mqtt_parts import MqttRig, make_point, make_update
 
@@ -69,23 +69,10 @@ async def test_a_secret_that_cannot_be_read_is_said(guarded: Mosquitto) -> None:
     assert rig.status.last_error == "the environment variable NO_SUCH_VARIABLE is not set"
 
 
-def openssl(folder: Path, *arguments: str) -> None:
-    """Run openssl in a folder."""
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
     """Return a folder with `ca.pem`, and with key and certificate of the broker and of a client."""
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(tmp_path, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
-    for name in ("broker", "client"):
-        openssl(
-            tmp_path, "req", "-x509", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.pem",
-            "-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}",
-            "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE",
-        )  # fmt: skip
-    return tmp_path
+    return make_authority(tmp_path)
 
 
 @pytest.fixture

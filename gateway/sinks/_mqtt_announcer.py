@@ -1,0 +1,103 @@
+"""What is said beside the values on one broker: descriptions, and that topics are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import TransientError
+from gateway.sinks._mqtt_connection import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from gateway.sinks._mqtt_connection import Rejection
+    from gateway.sinks._mqtt_layout import Layout
+    from gateway.sinks._mqtt_outlet import Outlet
+
+_AT_ONCE = 50  # topics announced before live values have their turn
+
+_log = structlog.get_logger()
+
+
+class Announcer:
+    """Says beside the values what the points are (`$meta`), and clears topics of points that are gone.
+
+    A point without a value has its topic cleared, too: what stands there was measured by another device.
+    All of it is retained by the broker. What could not be said because that was away is said at the next
+    connection.
+    """
+
+    def __init__(self, *, sink: str, retained: dict[str, bool]) -> None:
+        """`retained`: topics that the broker may hold something of ours on, and whether that is a value."""
+        self._sink = sink
+        self._retained = retained
+        self._topics: dict[str, None] = {}  # those of which the broker must be told, in order
+        self._news = asyncio.Event()
+
+    def note(self, topics: Iterable[str]) -> None:
+        """Have these topics announced, or cleared where the layout does not have them by then."""
+        self._topics.update(dict.fromkeys(topics))
+        self._news.set()
+
+    def note_all(self, layout: Layout) -> None:
+        """Have everything announced, and cleared what is there beyond it: the broker may have lost it all."""
+        self.note((*layout.by_topic, *(topic for topic in self._retained if not layout.has(topic))))
+
+    async def run(
+        self,
+        publish: Callable[[Iterable[Message]], Awaitable[list[Rejection]]],
+        *,
+        layout: Callable[[], Layout],
+        has_value: Callable[[Outlet], bool],
+    ) -> None:
+        """Announce whatever is noted, by layout and values in force then, until the connection is lost."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._topics:
+                topics = list(islice(self._topics, _AT_ONCE))
+                for topic in topics:
+                    del self._topics[topic]
+                cleared: dict[str, None] = {}
+                try:
+                    rejections = await publish(self._messages(topics, cleared, layout, has_value))
+                except BaseException as error:
+                    self.note(topics)
+                    if isinstance(error, TransientError):
+                        return
+                    raise
+                self._tell(rejections)
+                for rejection in rejections:
+                    cleared.pop(rejection.message.topic, None)
+                for topic in cleared:
+                    del self._retained[topic]
+
+    def _messages(
+        self,
+        topics: Iterable[str],
+        cleared: dict[str, None],
+        layout: Callable[[], Layout],
+        has_value: Callable[[Outlet], bool],
+    ) -> Iterator[Message]:
+        """Make the messages one by one, by what is in force when each is sent; add to `cleared` what goes."""
+        for topic in topics:
+            outlet = layout().by_topic.get(topic)
+            if outlet is None and topic in layout().by_companion:
+                continue  # told with what it describes
+            if topic in self._retained and (outlet is None or not has_value(outlet)):
+                cleared[topic] = None
+                yield Message(topic, b"", retain=True)
+            for companion in layout().describe(outlet) if outlet is not None else ():
+                if self._retained.get(companion.topic) is not False:
+                    self._retained[companion.topic] = False
+                cleared.pop(companion.topic, None)  # back by a reload in the midst of this
+                yield Message(companion.topic, companion.payload, retain=True)
+
+    def _tell(self, rejections: list[Rejection]) -> None:
+        if rejections:
+            topic, reason = rejections[0].message.topic, rejections[0].reason
+            _log.warning("sink.refused", sink=self._sink, topics=len(rejections), first=topic, reason=reason)
