@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_clear_text_problems(document),
         *_port_problems(document),
         *_socket_problems(document),
+        *_home_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
@@ -70,6 +72,22 @@ def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
             ["journal", "url"],
             f"{advice}; set `admin.socket` to a shorter one, such as /run/gateway/control.sock",
         )
+
+
+def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
+    told: dict[tuple[str, int, str], str] = {}
+    for name, sink in document.value.sinks.items() if document.value is not None else ():
+        if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
+            continue
+        prefix = sink.home_assistant.discovery_prefix
+        other = told.setdefault((sink.url.host, sink.url.port, prefix), name)
+        if other != name:
+            yield document.problem(
+                ["sinks", name, "home_assistant"],
+                f"Home Assistant would hear of each point twice: sinks.{other} tells it on the same broker;"
+                " leave it to one of them, or set another `discovery_prefix`",
+            )
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

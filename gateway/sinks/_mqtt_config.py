@@ -25,6 +25,14 @@ _PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/[^/+#]+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class HomeAssistantKeys:
+    """Points as entities in Home Assistant, by its MQTT discovery."""
+
+    discovery_prefix: Annotated[str, AfterValidator(_check_prefix), _PREFIX] = "homeassistant"
+    """Where Home Assistant listens for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig(BrokerConfig):
     """Values as topics on one broker. `history`: whether readings that are not the newest go there, too."""
 
@@ -36,3 +44,5 @@ class MqttConfig(BrokerConfig):
     """json: value, unit, quality and time; value: the bare value."""
     history: bool = True
     """Whether readings that are not the newest go to <topic>/$history."""
+    home_assistant: HomeAssistantKeys | None = None
+    """Tell Home Assistant of every point; off if not written."""

@@ -12,11 +12,13 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.model import STAND_INS, Refusal
+from gateway.sinks._home_assistant import Discovery
 from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_layout import Change, Layout
+from gateway.sinks._mqtt_layout import Change, Layout, describe_by_meta
+from gateway.sinks._mqtt_outlet import Companion
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks._mqtt_connection import Connection, Rejection
+    from gateway.sinks._mqtt_layout import Describe
     from gateway.sinks._mqtt_outlet import Outlet
     from gateway.status import SinkStatus
 
@@ -69,6 +72,7 @@ class MqttSink:
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
+        self._describe = _describer(config, gateway=gateway, status_topic=self._status_topic)
         self._layout = self._lay_out(points)
         self._retained = {} if retained is None else retained
         self._announcer = Announcer(sink=name, retained=self._retained)
@@ -133,7 +137,11 @@ class MqttSink:
     def _lay_out(self, points: PointSource) -> Layout:
         config = self._config
         return Layout.of(
-            points.points, sink=self._name, prefix=config.prefix, plain=config.payload == "value"
+            points.points,
+            sink=self._name,
+            prefix=config.prefix,
+            plain=config.payload == "value",
+            describe=self._describe,
         )
 
     def _messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
@@ -268,3 +276,21 @@ class MqttSink:
             _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._config.url))
         self._status.state = "away"
         self._status.last_error = self._away = reason
+
+
+def _describer(config: MqttConfig, *, gateway: str, status_topic: str) -> Describe:
+    """Return what describes points beside their values: `$meta`, and Home Assistant's discovery if asked."""
+    if config.home_assistant is None:
+        return describe_by_meta
+    discovery = Discovery(
+        prefix=config.home_assistant.discovery_prefix,
+        gateway=gateway,
+        status_topic=status_topic,
+        plain=config.payload == "value",
+    )
+
+    def describe(outlet: Outlet) -> Iterable[Companion]:
+        told = discovery.tell(outlet.point, topic=outlet.topic)
+        return (outlet.meta(),) if told is None else (outlet.meta(), Companion(*told))
+
+    return describe

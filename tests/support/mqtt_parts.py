@@ -74,6 +74,7 @@ class MqttRig:
     """A sink named `bms` of the gateway `edge-1`, and the latest values that it looks at."""
 
     def __init__(self, url: str, points: Sequence[Point], **settings: Any) -> None:
+        retained: dict[str, bool] | None = settings.pop("retained", None)  # of a former run, not a setting
         self.latest = DictLatestValues()
         self.status = SinkStatus(type="mqtt")
         self.table = PointTable(tuple(points))
@@ -84,6 +85,7 @@ class MqttRig:
             points=self.table,
             latest=self.latest,
             status=self.status,
+            retained=retained,
         )
 
     async def deliver(self, *updates: Update) -> None:
