@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.home_assistant import Entity
 
-from gateway.model import Conversion, Cov, OnStale, Point, Quality, StalePolicy, Take, Update
+from gateway.model import Conversion, Cov, KnownAsset, OnStale, Point, Quality, StalePolicy, Take, Update
 from gateway.sinks._home_assistant import Discovery
 from gateway.sinks._mqtt_outlet import Outlet
 
@@ -189,6 +189,23 @@ def test_silence_within_a_deadband_is_no_bad_sign() -> None:
     """Readings that hardly differ are held back for `every`, so that much longer nothing may come."""
     assert told(make(cov=Cov(delta=0.1, every_ms=45_500))).config["expire_after"] == 136
     assert "expire_after" not in told(make(stale_after_ms=None)).config
+
+
+def test_a_device_is_what_infodeck_knows_of_the_asset() -> None:
+    """Name, make and place come from the API where it tells; the tag is the name where it does not."""
+    known = KnownAsset(id="ast-a1", name="Room 312", model="IAQ-5", manufacturer="Acme", location="3rd floor")
+    message = DISCOVERY.tell(make(), topic=TOPIC, known=known)
+    assert message is not None
+    assert Entity.discover(*message).config["device"] == {
+        "identifiers": ["edge-1__L03-RM312__ast-a1"],
+        "name": "Room 312",
+        "model": "IAQ-5",
+        "manufacturer": "Acme",
+        "suggested_area": "3rd floor",
+    }
+    message = DISCOVERY.tell(make(), topic=TOPIC, known=KnownAsset(id="ast-a1"))
+    assert message is not None
+    assert Entity.discover(*message).config["device"]["name"] == "L03-RM312"
 
 
 @pytest.mark.parametrize("quality", Quality)
