@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway.mapping.topics import TopicScheme
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 SINKS = {"bms": "mqtt", "regs": "modbus_server"}
-PREFIXES = {"bms": "gw/v1"}
+TOPICS = {"bms": TopicScheme(prefix="gw/v1")}
 
 _STRIDE = 12
 _ASSETS_PER_UNIT = 5400  # as many strides as one Modbus unit has registers for

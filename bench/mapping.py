@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
-from _tables import PREFIXES, SINKS, make_bodies, write_tables
+from _tables import SINKS, TOPICS, make_bodies, write_tables
 
 from gateway.events import event_time_ms, parse_event, read_telemetry
 from gateway.mapping.compiler import load_point_map
@@ -42,7 +42,7 @@ Prepared = tuple["AssetPlan", "Sequence[Reading]", "Event", int, int]
 
 def load(folder: Path) -> PointMap:
     """Return the compiled tables."""
-    tables = load_point_map(folder, SINKS, prefixes=PREFIXES)
+    tables = load_point_map(folder, SINKS, topics=TOPICS)
     assert tables.point_map is not None, tables.problems[:3]
     return tables.point_map
 

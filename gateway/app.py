@@ -247,7 +247,7 @@ class App:
             control = Control(
                 overrides=self._head,
                 image=lambda: self.image,
-                prefixes=settings.mqtt_prefixes,
+                topics=settings.mqtt_topics,
                 flush=self._journal.flush,
                 clock_ms=now_ms,
             )

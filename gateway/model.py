@@ -192,7 +192,10 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Mqtt:
-    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one."""
+    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one.
+
+    `topic` is a template, see `gateway.mapping.topics`.
+    """
 
     sinks: frozenset[str] | None = None
     topic: str | None = None
@@ -232,11 +235,6 @@ class Point:
         """Make once what is used per update."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
         object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
-
-    def topic(self, prefix: str) -> str:
-        """Return the topic on an MQTT sink with this prefix: the usual one, unless the point has its own."""
-        own = self.mqtt.topic if self.mqtt is not None else None
-        return own or f"{prefix}/{self.site}/{self.name}"
 
 
 @dataclass(slots=True)

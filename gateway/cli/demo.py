@@ -110,7 +110,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
                 points=points.points,
                 latest=app.image,
                 status=app.status,
-                prefix=settings.mqtt_prefixes["bms"],
+                topics=settings.mqtt_topics["bms"],
                 mqtt_port=ports.mqtt,
                 modbus_port=ports.modbus,
                 intake_url=url,

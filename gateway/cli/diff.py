@@ -41,11 +41,11 @@ class _Tables:
 
     def inventory(self) -> Inventory:
         """Return all that there is to know."""
-        return inventory_of(self.points, prefixes=self.settings.mqtt_prefixes, sinks=_sinks(self.settings))
+        return inventory_of(self.points, topics=self.settings.mqtt_topics, sinks=_sinks(self.settings))
 
     def csv(self) -> bytes:
         """Return what `gateway points --format csv` prints."""
-        return csv_rows(list_points(self.points, prefixes=self.settings.mqtt_prefixes)).encode()
+        return csv_rows(list_points(self.points, topics=self.settings.mqtt_topics)).encode()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -203,7 +203,10 @@ def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple
     for name, config in settings.sinks.items():
         if not isinstance(config, MqttConfig) or mqtt is None or not mqtt.goes_to(name):
             continue
-        outlet = Outlet.of(update.point, prefix=config.prefix, plain=config.payload == "value")
+        topic = config.topics(settings.name).of_point(update.point, own=mqtt.topic)
+        if topic is None:
+            continue
+        outlet = Outlet.of(update.point, topic, plain=config.payload == "value")
         if output.is_newest:
             message = outlet.live(update, now_ms=now_ms)
         elif config.history and not update.point.is_pseudo and update.quality not in STAND_INS:

@@ -90,7 +90,7 @@ def _until(time_ms: int) -> str:
 
 def _places(forced: dict[str, Any]) -> list[str]:
     """Return a line for each place where the building sees the value."""
-    topics = [f"MQTT {forced['topic']}"] if forced["topic"] else []
+    topics = [f"MQTT {forced[key]}" for key in ("topic", "asset_topic") if forced[key]]
     return [*topics, *(_place(register) for register in forced["registers"])]
 
 

@@ -13,6 +13,8 @@ from gateway.settings import load_settings
 if TYPE_CHECKING:
     import argparse
 
+    from gateway.mapping.topics import TopicScheme
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -43,14 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{output}: would not be read: a point table's name ends in .yaml")
     if output is not None and output.exists() and not arguments.force:
         raise CommandError(f"{output} is there already; take another name, or replace it with --force")
-    sinks, prefixes = _sinks(arguments.config)
+    sinks, topics = _sinks(arguments.config)
     try:
         imported = import_points(
             _read(arguments.file),
             name=arguments.file.name,
             site=arguments.site,
             sinks=sinks,
-            prefixes=prefixes,
+            topics=topics,
         )
     except ConfigError as error:
         for problem in error.problems:
@@ -67,12 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sinks(config: Path | None) -> tuple[dict[str, str] | None, dict[str, str] | None]:
-    """Return each sink's type, and the topic prefixes; None where there are no settings to ask."""
+def _sinks(config: Path | None) -> tuple[dict[str, str] | None, dict[str, TopicScheme] | None]:
+    """Return each sink's type, and the topics of MQTT sinks; None where there are no settings to ask."""
     if config is None:
         return None, None
     settings = load_settings(config).require()
-    return {name: sink.type for name, sink in settings.sinks.items()}, settings.mqtt_prefixes
+    return {name: sink.type for name, sink in settings.sinks.items()}, settings.mqtt_topics
 
 
 def _read(file: Path) -> bytes:

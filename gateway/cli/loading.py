@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import AssetSnapshot
 
 
@@ -51,9 +52,7 @@ def read(config: Path, *, folder: Path | None = None) -> Loaded:
     found = locate_tables(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    tables = load_point_map(
-        folder or found.folder, found.sinks, prefixes=found.prefixes, snapshot=found.snapshot
-    )
+    tables = load_point_map(folder or found.folder, found.sinks, topics=found.topics, snapshot=found.snapshot)
     problems, warnings = [*document.problems, *tables.problems], [*found.warnings, *tables.warnings]
     return Loaded(document, tables.point_map, problems, warnings)
 
@@ -85,7 +84,7 @@ def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> Compile
     return load_point_map(
         settings.mappings,
         {name: sink.type for name, sink in settings.sinks.items()},
-        prefixes=settings.mqtt_prefixes,
+        topics=settings.mqtt_topics,
         snapshot=snapshot,
     )
 
@@ -114,7 +113,7 @@ class Tables:
 
     folder: Path
     sinks: dict[str, str]
-    prefixes: dict[str, str]
+    topics: dict[str, TopicScheme]
     snapshot: AssetSnapshot | None
     warnings: list[Problem]
 
@@ -128,7 +127,7 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
     if settings is not None:
         sinks = {name: sink.type for name, sink in settings.sinks.items()}
         snapshot, warnings = _known_assets(document, settings)
-        return Tables(settings.mappings, sinks, settings.mqtt_prefixes, snapshot, warnings)
+        return Tables(settings.mappings, sinks, settings.mqtt_topics, snapshot, warnings)
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {

@@ -42,14 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.excel and arguments.format != "csv":
         raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
-    rows = list_points(point_map, prefixes=settings.mqtt_prefixes)
+    rows = list_points(point_map, topics=settings.mqtt_topics)
     match arguments.format:
         case "csv":
             text = csv_rows(rows, excel=arguments.excel)
         case "json":
             text = json_rows(rows)
         case "md":
-            sinks = [_place(name, sink) for name, sink in settings.sinks.items()]
+            sinks = [_place(name, sink, settings.name) for name, sink in settings.sinks.items()]
             text = handover(rows, Origin(gateway=settings.name, sinks=tuple(sinks)))
         case _:
             text = screen_table(rows)
@@ -57,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _place(name: str, sink: SinkConfig) -> SinkPlace:
+def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
     if isinstance(sink, MqttConfig):
-        return SinkPlace(name, sink.type, address=str(sink.url), prefix=sink.prefix, payload=sink.payload)
+        topics = sink.topics(gateway)
+        return SinkPlace(name, sink.type, address=str(sink.url), topics=topics, payload=sink.payload)
     address = str(sink.listen) if isinstance(sink, ModbusServerConfig) else None
     return SinkPlace(name, sink.type, address=address)

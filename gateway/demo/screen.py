@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import Point, Scalar
     from gateway.ports import LatestValues
     from gateway.status import Status
@@ -42,24 +43,24 @@ class Screen:
         points: tuple[Point, ...],
         latest: LatestValues,
         status: Status,
-        prefix: str,
+        topics: TopicScheme,
         mqtt_port: int,
         modbus_port: int,
         intake_url: str,
         clock_ms: Callable[[], int],
     ) -> None:
-        """Take what is shown; `prefix` is that of the MQTT sink."""
+        """Take what is shown; `topics` are those of the MQTT sink."""
         self._points = points
         self._latest = latest
         self._status = status
-        self._prefix = prefix
+        self._topics = topics
         self._clock_ms = clock_ms
         self._console = Console()
         self.is_live = self._console.is_terminal
         if not self.is_live:
             self._console = Console(width=_WIDTH_WITHOUT_TERMINAL)
         self._how_to = (
-            f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{prefix}/#'\n"
+            f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{topics.prefix}/#'\n"
             f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
             "    (zone temperature of room 101)\n"
             f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)"
@@ -128,7 +129,7 @@ class Screen:
         )
 
     def _topic(self, point: Point) -> str:
-        return "" if point.mqtt is None else point.topic(self._prefix)
+        return "" if point.mqtt is None else " ".join(self._topics.of(point))
 
     def _summary(self) -> str:
         journal, sinks = self._status.journal, self._status.sinks

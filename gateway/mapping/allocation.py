@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Problem
     from gateway.mapping.slots.needs import Need
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import AssetSnapshot
 
 
@@ -40,7 +41,7 @@ def assign_slots(
     folder: Path,
     sinks: Mapping[str, str],
     *,
-    prefixes: Mapping[str, str],
+    topics: Mapping[str, TopicScheme],
     snapshot: AssetSnapshot | None,
 ) -> Assignment:
     """Find registers for every asset that has neither base nor slot: listed ones in their order, then others.
@@ -48,7 +49,7 @@ def assign_slots(
     Parameters as of `load_point_map`. Nothing is written. The same files and assets give the same slots.
     """
     sources = read_sources(folder)
-    compiler = Compiler(sources, sinks, prefixes, snapshot)
+    compiler = Compiler(sources, sinks, topics, snapshot)
     point_map = compiler.compile()
     added = [] if sources.findings()[0] else _assign(compiler)
     problems, warnings = sources.findings()

@@ -20,6 +20,7 @@ from gateway.mapping.slots.lock_file import misfit
 from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
 from gateway.mapping.table_outputs import MqttDefaults
+from gateway.mapping.topics import TopicScheme
 from gateway.mapping.wording import unknown
 from gateway.memory import let_go
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import AssetSnapshot, Point
 
+_UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
 
 
@@ -50,18 +52,18 @@ def load_point_map(
     folder: Path,
     sinks: Mapping[str, str],
     *,
-    prefixes: Mapping[str, str] | None = None,
+    topics: Mapping[str, TopicScheme] | None = None,
     snapshot: AssetSnapshot | None = None,
 ) -> CompiledTables:
     """Return the compiled tables of a folder, or everything that is wrong with them.
 
-    `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `prefixes`
-    the topic prefix of the MQTT sinks, so that a point's own topic cannot be another's usual one;
+    `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `topics` those of
+    the MQTT sinks, so that no two points or assets share one, the usual ones where nothing is known;
     `snapshot` what Infodeck's API knows of assets, None where nobody has asked it. Reads `*.yaml` in
     the order of their names. Never raises for what the files contain.
     """
     sources = read_sources(folder)
-    compiler = Compiler(sources, sinks, prefixes or {}, snapshot)
+    compiler = Compiler(sources, sinks, topics or {}, snapshot)
     point_map = compiler.compile()
     report_needs(compiler.needs, compiler.templates, sources.slots)
     problems, warnings = sources.findings()
@@ -81,16 +83,14 @@ class Compiler:
         self,
         sources: Sources,
         sinks: Mapping[str, str],
-        prefixes: Mapping[str, str],
+        topics: Mapping[str, TopicScheme],
         snapshot: AssetSnapshot | None,
     ) -> None:
         self.slots = sources.slots
         self.needs: list[Need] = []
         self.templates: dict[str, CompiledTemplate] = {}
         self.assembly = Assembly(
-            prefixes={
-                name: prefixes.get(name, "") for name, of_type in sinks.items() if of_type.startswith("mqtt")
-            }
+            topics={name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"}
         )
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
         self._all_are_readable = not any(one.problems for one in sources.tables)
@@ -159,7 +159,7 @@ class Compiler:
         """Find clashes inside of templates that no asset with registers shows yet: a new one must not."""
         for used in self.templates.values():
             if used.template.auto and used.name not in self._placed:
-                trial = Assembly(prefixes={})
+                trial = Assembly(topics={})
                 trial.add_asset(
                     used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
                 )

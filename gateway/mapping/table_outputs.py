@@ -62,9 +62,9 @@ class MqttDefaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttKeys:
-    """`mqtt` of a point: the sinks, and a whole topic in place of `<prefix>/<site>/<tag>/<point>`."""
+    """`mqtt` of a point: the sinks, and a topic of its own in place of `<prefix>/<site>/<tag>/<point>`."""
 
     to: Sinks | None = None
     """The MQTT sinks that the point goes to, by their names in gateway.yaml; all if not written."""
     topic: Topic | None = None
-    """A whole topic in place of <prefix>/<site>/<tag>/<point>."""
+    """A topic of its own, made of {prefix}, {site}, {tag}, {point}, {asset} and {gateway} or without them."""

@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from gateway.config.decode import FieldError
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
-from gateway.mapping.tags import NOT_IN_LEVELS, check_pattern
+from gateway.mapping.tags import check_pattern
+from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_topic
 from gateway.model import PSEUDO_SOURCES
 
 _SCHEMA = "gateway.points/1"
@@ -21,23 +22,6 @@ _TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
 def _check_schema(text: str) -> str:
     if text != _SCHEMA:
         raise FieldError(f"this version reads {_SCHEMA}", value=text)
-    return text
-
-
-def _check_level(text: str) -> str:
-    """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
-    if not text or text != text.strip() or not text.isprintable():
-        raise ValueError("needs printable characters, without spaces around them")
-    if text[0] == "$" or any(character in text for character in NOT_IN_LEVELS):
-        raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
-    return text
-
-
-def _check_topic(text: str) -> str:
-    for level in text.split("/"):
-        if not level:
-            raise ValueError("has an empty level: no slash at either end, and no two in a row")
-        _check_level(level)
     return text
 
 
@@ -80,8 +64,8 @@ def _pattern(pattern: str, *words: str) -> WithJsonSchema:
 
 SchemaName = Annotated[str, AfterValidator(_check_schema), WithJsonSchema({"const": _SCHEMA})]
 Text = Annotated[str, Field(min_length=1)]
-Level = Annotated[str, AfterValidator(_check_level), _pattern(f"^{_LEVEL}$")]
-Topic = Annotated[str, AfterValidator(_check_topic), _pattern(f"^{_LEVEL}(/{_LEVEL})*$")]
+Level = Annotated[str, AfterValidator(check_level), _pattern(f"^{_LEVEL}$")]
+Topic = Annotated[str, AfterValidator(check_topic), _pattern(TOPIC_PATTERN)]
 Source = Annotated[Text, AfterValidator(_check_source), _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
 Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *PLAIN_TYPES)]
 Number = int | float

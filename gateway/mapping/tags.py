@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from string import Formatter
 from typing import TYPE_CHECKING
+
+from gateway.mapping.placeholders import literals_of, placeholders_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,18 +36,12 @@ class Wish:
 
 def check_pattern(pattern: str) -> str:
     """Return the pattern of a template's `tag`; raise ValueError where it cannot make tags."""
-    try:
-        parts = list(Formatter().parse(pattern))
-    except ValueError as error:
-        raise ValueError("braces stand in pairs, around one of " + _listed()) from error
-    fields = [field for _, field, _, _ in parts if field is not None]
-    if any(field not in _PLACEHOLDERS for field in fields):
-        raise ValueError("unknown placeholder; known are " + _listed())
-    if any(form or conversion for _, _, form, conversion in parts):
-        raise ValueError("a placeholder is a name in braces and nothing else: " + _listed())
+    fields = placeholders_in(pattern, _PLACEHOLDERS)
     if "name" not in fields and "id" not in fields:
         raise ValueError("needs {name} or {id}, or all assets would have the same tag")
-    if pattern[0] == "$" or any(mark in literal for literal, *_ in parts for mark in NOT_IN_LEVELS):
+    if pattern[0] == "$" or any(
+        mark in literal for literal in literals_of(pattern) for mark in NOT_IN_LEVELS
+    ):
         raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
     return pattern
 
@@ -102,7 +97,3 @@ def _as_level(text: str) -> str:
     clean = "".join("-" if mark in NOT_IN_LEVELS or not mark.isprintable() else mark for mark in text)
     clean = clean[:_LONGEST].strip()
     return f"-{clean[1:]}" if clean.startswith("$") else clean
-
-
-def _listed() -> str:
-    return ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)

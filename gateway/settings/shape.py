@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -30,6 +30,9 @@ from gateway.config.scalars import Address, HostPort, Network
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.sink_types import AnySinkConfig
 from gateway.sinks.mqtt import MqttConfig
+
+if TYPE_CHECKING:
+    from gateway.mapping.topics import TopicScheme
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
@@ -151,6 +154,8 @@ class Settings:
         return self.admin.socket or self.journal.path.with_name("control.sock")
 
     @property
-    def mqtt_prefixes(self) -> dict[str, str]:
-        """The topic prefix of each MQTT sink."""
-        return {name: sink.prefix for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)}
+    def mqtt_topics(self) -> dict[str, TopicScheme]:
+        """The topics of each MQTT sink, by its name."""
+        return {
+            name: sink.topics(self.name) for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)
+        }

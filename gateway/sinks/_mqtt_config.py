@@ -8,41 +8,39 @@ from pydantic import AfterValidator, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
+from gateway.mapping.topics import OF_POINTS, OF_POINTS_PATTERN, TopicScheme, check_point_topics, check_prefix
 from gateway.sinks._mqtt_broker import BrokerConfig
 
+_PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/(?![$])[^/+#]+)*$"})
 
-def _check_prefix(prefix: str) -> str:
-    if any(mark in prefix for mark in "+#\0"):
-        raise ValueError("a topic prefix has no wildcards")
-    if prefix.startswith("$") or not all(prefix.split("/")):
-        raise ValueError(
-            'a topic prefix looks like gw/v1: no "$" at the start, no "/" at either end or twice'
-        )
-    return prefix
-
-
-_PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/[^/+#]+)*$"})
+_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_POINTS_PATTERN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class HomeAssistantKeys:
     """Points as entities in Home Assistant, by its MQTT discovery."""
 
-    discovery_prefix: Annotated[str, AfterValidator(_check_prefix), _PREFIX] = "homeassistant"
+    discovery_prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "homeassistant"
     """Where Home Assistant listens for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig(BrokerConfig):
-    """Values as topics on one broker. `history`: whether readings that are not the newest go there, too."""
+    """Values as topics on one broker."""
 
     type: Literal["mqtt"]
     """An MQTT broker."""
-    prefix: Annotated[str, AfterValidator(_check_prefix), _PREFIX] = "gw/v1"
+    prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "gw/v1"
     """What every topic begins with."""
+    topic: Annotated[str, AfterValidator(check_point_topics), _TOPIC] = OF_POINTS
+    """Where points stand, made of {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
     payload: Literal["json", "value"] = "json"
     """json: value, unit, quality and time; value: the bare value."""
     history: bool = True
     """Whether readings that are not the newest go to <topic>/$history."""
     home_assistant: HomeAssistantKeys | None = None
     """Tell Home Assistant of every point; off if not written."""
+
+    def topics(self, gateway: str) -> TopicScheme:
+        """Return the topics of this sink; `gateway` is this gateway's name."""
+        return TopicScheme(prefix=self.prefix, gateway=gateway, points=self.topic)

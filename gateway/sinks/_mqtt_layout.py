@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.sinks._mqtt_outlet import Companion, Outlet
 
 if TYPE_CHECKING:
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import Point
 
 Describe = Callable[[Outlet], Iterable[Companion]]
@@ -45,19 +46,19 @@ class Layout:
         points: Iterable[Point],
         *,
         sink: str,
-        prefix: str,
+        topics: TopicScheme,
         plain: bool,
         describe: Describe = describe_by_meta,
     ) -> Layout:
         """Make the outlet of every point that goes to this sink."""
-        return cls(
-            {
-                point: Outlet.of(point, prefix=prefix, plain=plain)
-                for point in points
-                if point.mqtt is not None and point.mqtt.goes_to(sink)
-            },
-            describe,
-        )
+        outlets = {}
+        for point in points:
+            if point.mqtt is None or not point.mqtt.goes_to(sink):
+                continue
+            topic = topics.of_point(point, own=point.mqtt.topic)
+            if topic is not None:
+                outlets[point] = Outlet.of(point, topic, plain=plain)
+        return cls(outlets, describe)
 
     def has(self, topic: str) -> bool:
         """Say whether anything of this layout may be retained on a topic."""

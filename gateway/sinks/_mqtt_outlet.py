@@ -40,12 +40,12 @@ class Outlet:
     published: Update | None = None  # the last one on the live topic, on this connection
 
     @classmethod
-    def of(cls, point: Point, *, prefix: str, plain: bool) -> Outlet:
-        """Make the outlet of a point whose own topic, where it has one, takes the place of the usual one."""
+    def of(cls, point: Point, topic: str, *, plain: bool) -> Outlet:
+        """Make the outlet of a point."""
         unit = orjson.dumps(point.unit_of_measure)
         return cls(
             point=point,
-            topic=point.topic(prefix),
+            topic=topic,
             plain=plain,
             middles=tuple(
                 b',"unit":%b,"quality":"%b","ts":"' % (unit, quality.name.lower().encode())

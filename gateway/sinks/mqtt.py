@@ -72,6 +72,7 @@ class MqttSink:
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
+        self._topics = config.topics(gateway)
         self._describe = _describer(config, gateway=gateway, status_topic=self._status_topic)
         self._layout = self._lay_out(points)
         self._retained = {} if retained is None else retained
@@ -139,7 +140,7 @@ class MqttSink:
         return Layout.of(
             points.points,
             sink=self._name,
-            prefix=config.prefix,
+            topics=self._topics,
             plain=config.payload == "value",
             describe=self._describe,
         )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import Forced, Point, Scalar
 
 log = structlog.get_logger()
@@ -68,14 +69,14 @@ class Control:
         *,
         overrides: Overrides,
         image: Callable[[], ForcedPoints],
-        prefixes: Mapping[str, str],
+        topics: Mapping[str, TopicScheme],
         flush: Callable[[], Awaitable[None]],
         clock_ms: Callable[[], int],
     ) -> None:
-        """Take the image by a function, for it changes with the tables, and the MQTT sinks' prefixes."""
+        """Take the image by a function, for it changes with the tables, and the topics of MQTT sinks."""
         self._overrides = overrides
         self._image = image
-        self._prefixes = prefixes
+        self._topics = topics
         self._flush = flush
         self._clock_ms = clock_ms
 
@@ -143,7 +144,7 @@ class Control:
     def _described(self, forced: Forced) -> dict[str, Any]:
         """Return the override, and where it is seen."""
         point = self._image().points.by_name[forced.point]
-        rows = list_points(PointMap(points=(point,), by_asset={}), prefixes=self._prefixes)
+        rows = list_points(PointMap(points=(point,), by_asset={}), topics=self._topics)
         return {
             "point": forced.point,
             "value": forced.value,
@@ -151,6 +152,7 @@ class Control:
             "since_ms": forced.since_ms,
             "until_ms": forced.until_ms,
             "topic": rows[0]["topic"],
+            "asset_topic": rows[0]["asset_topic"],
             "registers": [{key: row[key] for key in _SHOWN_OF_REGISTER} for row in rows if row["sink"]],
         }
 

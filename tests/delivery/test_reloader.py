@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 from support.delivery_parts import delivering, rows
-from support.point_tables import PREFIXES, SINKS, load_good_tables
+from support.point_tables import SINKS, TOPICS, load_good_tables
 from support.recording_sink import Receiver
 
 from gateway.delivery.reload import Reloader
@@ -59,7 +59,7 @@ class Reloading:
 
     def _read(self) -> CompiledTables:
         self.reads += 1
-        return load_point_map(self.folder, SINKS, prefixes=PREFIXES)
+        return load_point_map(self.folder, SINKS, topics=TOPICS)
 
     def write(self, text: str) -> None:
         """Write the table."""

@@ -9,6 +9,7 @@ from support.latest_values import DictLatestValues
 from support.mqtt_parts import make_point, make_update
 
 from gateway.demo.screen import Screen
+from gateway.mapping.topics import TopicScheme
 from gateway.model import Quality
 from gateway.status import Status
 
@@ -26,7 +27,7 @@ def shown(capsys: pytest.CaptureFixture[str], *updates: Update) -> str:
         points=tuple(update.point for update in updates) or (make_point(),),
         latest=latest,
         status=Status(name="demo", started_ms=NOW_MS),
-        prefix="gw/v1",
+        topics=TopicScheme(prefix="gw/v1"),
         mqtt_port=1883,
         modbus_port=5020,
         intake_url="http://127.0.0.1:8080/",

@@ -16,6 +16,7 @@ from support.processes import run_script
 
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
+from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
     (tmp_path / "example.yaml").write_text(table, encoding="utf-8")
     if lock:
         (tmp_path / "registers.lock").write_text(lock, encoding="utf-8")
-    tables = load_point_map(tmp_path, SINKS, prefixes={"bms": "gw/v1"})
+    tables = load_point_map(tmp_path, SINKS, topics={"bms": TopicScheme(prefix="gw/v1")})
     assert [str(problem) for problem in tables.problems] == []
     assert tables.point_map is not None
     assert run_cases(tables.point_map) == []

@@ -103,7 +103,7 @@ def test_what_is_the_same_for_all_assets_of_a_template_is_told_there(tmp_path: P
     _, problems = load_tables(tmp_path, ABSOLUTE + assets)
     same = "for X0 and X1, which use this template:"
     register = f"is the same register {same} write `register`, which the `base` of each asset is added to"
-    topic = f"is the same topic {same} leave it out, or write one for each asset"
+    topic = f"is the same topic {same} write {{tag}} into it, or leave it out"
     assert problems == [
         f"a.yaml:7:38: templates.t.points.A.modbus.modicon: {register} (30001)",
         f'a.yaml:8:34: templates.t.points.B.mqtt.topic: {topic} ("plant/b")',

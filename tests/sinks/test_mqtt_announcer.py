@@ -10,6 +10,7 @@ import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
 
+from gateway.mapping.topics import TopicScheme
 from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Will
@@ -39,7 +40,7 @@ def with_card(outlet: Outlet) -> Iterable[Companion]:
 def layout_of(*points: Point, has_cards: bool = True) -> Layout:
     """Lay out points for the sink `bms`."""
     describe = with_card if has_cards else describe_by_meta
-    return Layout.of(points, sink="bms", prefix="gw/v1", plain=False, describe=describe)
+    return Layout.of(points, sink="bms", topics=TopicScheme(prefix="gw/v1"), plain=False, describe=describe)
 
 
 class Desk:

@@ -102,3 +102,26 @@ def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
     (found,) = complaints(read_document(write(tmp_path, f"type: mqtt\n{setting}\n"), MqttConfig))
     assert problem in found
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    ("topic", "problem"),
+    [
+        (
+            "{prefix}/{site}/{tag}",
+            "topic: needs {point}, or all points of an asset would have",
+        ),
+        ("{prefix}/{point}", "topic: needs {tag} or {asset}, or all assets would have the same topic"),
+        ("{prefix}/{tag}/{pint}", "topic: unknown placeholder {pint}; did you mean {point}?"),
+        ("{tag}/{point}/$meta", "topic: becomes part of a topic, so it cannot start with $"),
+        ("{tag}/{point}/#", "topic: becomes part of a topic, so it cannot start with $"),
+    ],
+)
+def test_a_template_that_cannot_tell_points_apart_is_refused(
+    tmp_path: Path, topic: str, problem: str
+) -> None:
+    """A sink's template needs what makes each topic another one, and says what."""
+    file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\ntopic: '{topic}'\n")
+    (found,) = complaints(read_document(file, MqttConfig))
+    assert found.startswith("file.yaml:3:8: ")
+    assert problem in found

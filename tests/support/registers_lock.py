@@ -9,7 +9,7 @@ from gateway.mapping.allocation import Assignment, assign_slots
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.slots.lock_file import with_slots
 from gateway.model import AssetSnapshot, KnownAsset
-from support.point_tables import PREFIXES, SINKS
+from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,7 @@ def load(
 ) -> Outcome:
     """Write the files and load them as the gateway does."""
     write_tables(folder, *tables, lock=lock)
-    compiled = load_point_map(folder, SINKS, prefixes=PREFIXES, snapshot=snapshot)
+    compiled = load_point_map(folder, SINKS, topics=TOPICS, snapshot=snapshot)
     return Outcome(compiled.point_map, _lines(compiled.problems, folder), _lines(compiled.warnings, folder))
 
 
@@ -68,7 +68,7 @@ def assign(folder: Path, *, snapshot: AssetSnapshot | None = None) -> tuple[dict
 
 def assign_files(folder: Path, *, snapshot: AssetSnapshot | None = None) -> Assignment:
     """Return the assignment for the files as they are."""
-    return assign_slots(folder, SINKS, prefixes=PREFIXES, snapshot=snapshot)
+    return assign_slots(folder, SINKS, topics=TOPICS, snapshot=snapshot)
 
 
 def lock_up(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:

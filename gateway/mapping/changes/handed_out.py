@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.config.scalars import parse_duration
 from gateway.errors import ConfigError
-from gateway.mapping.changes.inventory import Inventory, ListedPoint
+from gateway.mapping.changes.inventory import Inventory, ListedPoint, in_message
 from gateway.mapping.registers import parse_type
 from gateway.mapping.sheets.cells import parse_flag
 from gateway.mapping.sheets.listing import COLUMNS
@@ -61,10 +61,20 @@ def _listed(name: str, rows: list[Row], columns: tuple[str, ...]) -> ListedPoint
 
 def _topics(row: Row) -> frozenset[Topic]:
     """Part the topics of several sinks, which one cell has with spaces between them."""
-    cell, usual_end = row.text("topic") or "", f"/{row.text('site')}/{row.text('tag')}/{row.text('point')}"
-    if row.text("own_topic") or not cell.endswith(usual_end):
-        return frozenset([("", cell)] if cell else [])
-    return frozenset(("", f"{prefix.strip()}{usual_end}") for prefix in cell.split(usual_end)[:-1])
+    usual_end = f"/{row.text('site')}/{row.text('tag')}"
+    own = _parted(row.text("topic"), f"{usual_end}/{row.text('point')}", has_own=bool(row.text("own_topic")))
+    of_assets = _parted(row.text("asset_topic"), usual_end, has_own=False)
+    name = row.text("point") or ""
+    return frozenset(("", topic) for topic in (*own, *(in_message(topic, name) for topic in of_assets)))
+
+
+def _parted(cell: str | None, usual_end: str, *, has_own: bool) -> list[str]:
+    """Return the topics of a cell; all of it where they are not the usual ones: names may have spaces."""
+    if not cell:
+        return []
+    if has_own or not cell.endswith(usual_end):
+        return [cell]
+    return [f"{start.strip()}{usual_end}" for start in cell.split(usual_end)[:-1]]
 
 
 def _register(row: Row) -> Register | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import Conversion, Point, Register
 
 Topic = tuple[str, str]
@@ -36,15 +37,15 @@ class Inventory:
 
 
 def inventory_of(
-    point_map: PointMap, *, prefixes: Mapping[str, str], sinks: Mapping[str, Mapping[str, str]]
+    point_map: PointMap, *, topics: Mapping[str, TopicScheme], sinks: Mapping[str, Mapping[str, str]]
 ) -> Inventory:
-    """Return what compiled tables offer. `prefixes`: each MQTT sink's topic prefix by its name."""
+    """Return what compiled tables offer. `topics`: those of each MQTT sink by its name."""
     beat = point_map.heartbeat
     return Inventory(
         points={
             point.name: ListedPoint(
                 name=point.name,
-                topics=_topics(point, prefixes),
+                topics=_topics(point, topics),
                 registers=point.registers,
                 facts=_facts(point) | ({"every_ms": beat[0]} if beat and beat[1] is point else {}),
             )
@@ -54,11 +55,24 @@ def inventory_of(
     )
 
 
-def _topics(point: Point, prefixes: Mapping[str, str]) -> frozenset[Topic]:
+def in_message(asset_topic: str, point: str) -> str:
+    """Return how the place of a point in its asset's messages reads: it has that topic not for itself."""
+    return f"{asset_topic} ({point})"
+
+
+def _topics(point: Point, topics: Mapping[str, TopicScheme]) -> frozenset[Topic]:
     mqtt = point.mqtt
     if mqtt is None:
         return frozenset()
-    return frozenset((sink, point.topic(prefix)) for sink, prefix in prefixes.items() if mqtt.goes_to(sink))
+    found: set[Topic] = set()
+    for sink, scheme in topics.items():
+        if not mqtt.goes_to(sink):
+            continue
+        if (own := scheme.of_point(point, own=mqtt.topic)) is not None:
+            found.add((sink, own))
+        if (of_asset := scheme.of_asset(point)) is not None:
+            found.add((sink, in_message(of_asset, point.point)))
+    return frozenset(found)
 
 
 def _facts(point: Point) -> dict[str, Any]:

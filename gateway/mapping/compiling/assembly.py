@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.compiling.places import Place
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import Point
 
 
@@ -47,14 +48,16 @@ class _Plan:
 class Assembly:
     """Takes points one by one; refuses and reports those whose name, topic or register is taken."""
 
-    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
+    def __init__(self, *, topics: Mapping[str, TopicScheme]) -> None:
         self.points: list[Point] = []
-        self.claims = Claims(prefixes=prefixes)
+        self.claims = Claims(topics=topics)
         self._plans: dict[str, _Plan] = {}
 
     def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
         """Add a free-standing point, or with no asset one of the gateway itself."""
-        return self._add(draft, None, site=site, tag=tag, name=name, asset=asset, base=0)
+        point = draft.point(site=site, tag=tag, name=name, asset=asset, base=0)
+        self._add(point, draft, None)
+        return point
 
     def add_asset(
         self, drafts: Mapping[str, Draft], entry: Place, *, site: str, tag: str, asset: str, base: int
@@ -69,7 +72,8 @@ class Assembly:
                     entry.report(message, "base")
                     return
         for name, draft in drafts.items():
-            self._add(draft, entry, site=site, tag=tag, name=name, asset=asset, base=base)
+            point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
+            self._add(point, draft, entry)
 
     def add_automatic(
         self, drafts: Mapping[str, Draft], place: Place, *, site: str, tag: str, asset: str, base: int
@@ -78,28 +82,29 @@ class Assembly:
 
         Its registers are known to be free: nothing else may be in its slot. `place` is of its own.
         """
-        for name, draft in drafts.items():
-            holder = self.claims.topic_holder(f"{tag}/{name}", draft.mqtt, site=site)
-            if holder is not None:
-                place.warn(f"{asset} is left out: {holder.point.name} has the topic of {tag}/{name}")
+        points = [
+            draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
+            for name, draft in drafts.items()
+        ]
+        for point in points:
+            obstacle = self.claims.topic_obstacle(point)
+            if obstacle is not None:
+                place.warn(f"{asset} is left out: {obstacle}")
                 return False
-        self.add_asset(drafts, place, site=site, tag=tag, asset=asset, base=base)
+        for point, draft in zip(points, drafts.values(), strict=True):
+            self._add(point, draft, place)
         return True
 
     def plans(self) -> dict[str, AssetPlan]:
         """Return the plan of every asset that has points."""
         return {asset: plan.finish() for asset, plan in self._plans.items()}
 
-    def _add(
-        self, draft: Draft, entry: Place | None, *, site: str, tag: str, name: str, asset: str, base: int
-    ) -> Point:
-        point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
+    def _add(self, point: Point, draft: Draft, entry: Place | None) -> None:
         owner = Owner(point, draft, entry)
         self.points.append(point)
         if self.claims.claim_name(owner):
             self.claims.claim_topics(owner)
             self.claims.claim_registers(owner)
-        if asset:
-            plan = self._plans.get(asset) or self._plans.setdefault(asset, _Plan())
+        if point.asset:
+            plan = self._plans.get(point.asset) or self._plans.setdefault(point.asset, _Plan())
             plan.add(point, draft)
-        return point

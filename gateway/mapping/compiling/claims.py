@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.compiling.footprint import Area
     from gateway.mapping.compiling.places import Place, Steps
-    from gateway.model import Mqtt, Point, Register
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import Point, Register
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,22 @@ class Owner:
     entry: Place | None
 
 
-_SAME_TOPIC = "is the same topic for {assets}: leave it out, or write one for each asset"
+_SAME_TOPIC = "is the same topic for {assets}: write {{tag}} into it, or leave it out"
 _SAME_REGISTER = (
     "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
 )
 _Holder = tuple[Owner, Block]
+
+
+@dataclass(frozen=True, slots=True)
+class _TopicHolder:
+    """Who has a topic: a point, or with `tag` all points of a tag in one message."""
+
+    owner: Owner
+    tag: str | None
+
+    def __str__(self) -> str:
+        return self.owner.point.name if self.tag is None else f"the asset {self.tag}"
 
 
 @dataclass(slots=True)
@@ -68,11 +80,12 @@ class _Area:
 class Claims:
     """Collects what points take, and reports whatever is taken twice, naming the other place."""
 
-    def __init__(self, *, prefixes: Mapping[str, str]) -> None:
-        """Take each MQTT sink's topic prefix by the sink's name."""
-        self._prefixes = prefixes
+    def __init__(self, *, topics: Mapping[str, TopicScheme]) -> None:
+        """Take each MQTT sink's topics by the sink's name."""
+        self._schemes = topics
         self._names: dict[str, Owner] = {}
-        self._topics: dict[tuple[str, str], Owner] = {}
+        self._topics: dict[tuple[str, str], _TopicHolder] = {}
+        self._families: set[tuple[str, ...]] = set()  # assets that have their topics, by sink
         self._areas: dict[Area, _Area] = {}
         self._reported: set[tuple[str, str, str | int]] = set()
         self._clashing: set[frozenset[str]] = set()
@@ -86,22 +99,36 @@ class Claims:
         return False
 
     def claim_topics(self, owner: Owner) -> None:
-        """Take the point's topic on each of its MQTT sinks."""
+        """Take the point's topic, and its asset's, on each of its MQTT sinks."""
         point = owner.point
         if point.mqtt is None:
             return
-        for sink, prefix in self._prefixes.items():
+        for sink, scheme in self._schemes.items():
             if not point.mqtt.goes_to(sink):
                 continue
-            topic = point.topic(prefix)
-            other = self._topics.setdefault((sink, topic), owner)
-            if other is not owner:
-                steps = ("mqtt", "topic")
-                if (place := _shared(owner, other, steps, steps)) is not None:
-                    self._report_shared(owner, other, place, steps, _SAME_TOPIC)
-                    continue
-                message = f"the topic {topic} of {point.name} already belongs to {other.point.name} at"
-                self._report(owner, other, message, steps)
+            if (misfit := scheme.misfit(point, own=point.mqtt.topic)) is not None:
+                self._report_asset_id(owner, f"{misfit} ({{asset}} in the topics of {sink})")
+                continue
+            topic = scheme.of_point(point, own=point.mqtt.topic)
+            if topic is not None:
+                self._claim_topic((sink, topic), _TopicHolder(owner, None))
+            if scheme.assets is not None:
+                family = (sink, *scheme.family(point))
+                topic = scheme.of_asset(point)
+                if family not in self._families and topic is not None:
+                    self._families.add(family)
+                    self._claim_topic((sink, topic), _TopicHolder(owner, point.tag))
+
+    def _claim_topic(self, place: tuple[str, str], holder: _TopicHolder) -> None:
+        first = self._topics.setdefault(place, holder)
+        if first is holder:
+            return
+        owner, other, steps = holder.owner, first.owner, ("mqtt", "topic")
+        if (shared := _shared(owner, other, steps, steps)) is not None:
+            self._report_shared(owner, other, shared, steps, _SAME_TOPIC)
+        else:
+            message = f"the topic {place[1]} of {holder} already belongs to {first} at"
+            self._report(owner, other, message, steps)
 
     def claim_registers(self, owner: Owner) -> None:
         """Take the point's registers; two blocks of one point must not overlap either."""
@@ -131,13 +158,19 @@ class Claims:
         for area, taken in self._areas.items():
             yield area, {**taken.words, **taken.words_with_bits}
 
-    def topic_holder(self, name: str, mqtt: Mqtt | None, *, site: str) -> Owner | None:
-        """Return who has one of the usual topics of a point that is to come, None: it may come."""
-        for sink, prefix in self._prefixes.items():
-            if mqtt is not None and mqtt.goes_to(sink):
-                holder = self._topics.get((sink, f"{prefix}/{site}/{name}"))
-                if holder is not None:
-                    return holder
+    def topic_obstacle(self, point: Point) -> str | None:
+        """Say why a point that is to come cannot have its topics; None: it can."""
+        for sink, scheme in self._schemes.items():
+            if point.mqtt is None or not point.mqtt.goes_to(sink):
+                continue
+            if (misfit := scheme.misfit(point, own=point.mqtt.topic)) is not None:
+                return f"its id {misfit}"
+            own = scheme.of_point(point, own=point.mqtt.topic)
+            holders = [self._topics.get((sink, own))] if own is not None else []
+            if scheme.assets is not None and (sink, *scheme.family(point)) not in self._families:
+                holders.append(self._topics.get((sink, scheme.of_asset(point) or "")))
+            if (holder := next(filter(None, holders), None)) is not None:
+                return f"{holder} has the topic of {point.name}"
         return None
 
     def report_intrusion(self, owner: Owner, block: Block, *, into: str, of: str) -> None:
@@ -150,6 +183,14 @@ class Claims:
             owner.draft.layers.report(message, *block.steps)
         else:
             owner.entry.report(message, *(("base",) if owner.entry.has("base") else ()))
+
+    def _report_asset_id(self, owner: Owner, message: str) -> None:
+        """Report an asset whose id no topic can have in it, once."""
+        place, key = (owner.entry, "id") if owner.entry is not None else (owner.draft.layers.bottom, "asset")
+        clash = (str(place), "", key)
+        if clash not in self._reported:
+            self._reported.add(clash)
+            place.report(message, key)
 
     def _report_shared(self, owner: Owner, other: Owner, place: Place, steps: Steps, advice: str) -> None:
         """Report a template's own key once, however many assets clash because of it."""

@@ -9,7 +9,9 @@ from gateway.mapping.compiling.draft import Draft, draft_point
 from gateway.mapping.compiling.footprint import Footprint, footprint
 from gateway.mapping.compiling.merge import merge_defaults, merge_point
 from gateway.mapping.compiling.places import Layers, Place
+from gateway.mapping.placeholders import placeholders_in
 from gateway.mapping.table import Match
+from gateway.mapping.topics import PLACEHOLDERS
 from gateway.mapping.wording import unknown
 
 if TYPE_CHECKING:
@@ -120,7 +122,10 @@ def _check_automatic(used: CompiledTemplate) -> None:
             if not block.is_relative:
                 message = "must be relative with `auto` (`register`): each asset has registers of its own"
                 draft.layers.report(message, *block.steps)
-        if draft.mqtt is not None and draft.mqtt.topic is not None:
+        topic = draft.mqtt.topic if draft.mqtt is not None else None
+        if topic is not None and not {"tag", "asset"} & {*placeholders_in(topic, PLACEHOLDERS)}:
             draft.layers.report(
-                "would be the same for every asset of a template with `auto`", "mqtt", "topic"
+                "would be the same for every asset of a template with `auto`: write {tag} or {asset} into it",
+                "mqtt",
+                "topic",
             )

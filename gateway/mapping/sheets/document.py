@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.mapping.sheets.listing import topics
+from gateway.mapping.sheets.listing import is_on, point_topic
 from gateway.mapping.sheets.listing_forms import plain
 from gateway.model import HEARTBEAT, Quality
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.mapping.sheets.listing import Cell, Row
+    from gateway.mapping.topics import TopicScheme
 
 _FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 _TABLES = {
@@ -55,12 +56,12 @@ _PSEUDO_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class SinkPlace:
-    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topic prefix and payload of a broker."""
+    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topics and payload of a broker."""
 
     name: str
     type: str
     address: str | None = None
-    prefix: str = ""
+    topics: TopicScheme | None = None
     payload: str = "json"
 
 
@@ -185,10 +186,10 @@ def _register_line(row: Row) -> list[Cell]:
 
 
 def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
-    found = {}
-    for row in rows:
-        for topic in topics(row, {sink.name: sink.prefix}).values():
-            found[topic] = row
+    scheme = sink.topics
+    if scheme is None:
+        return ""
+    found = {topic: row for row in rows if is_on(row, sink.name) and (topic := point_topic(row, scheme))}
     if not found:
         return ""
     lines: list[list[Cell]] = [
@@ -196,7 +197,7 @@ def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
         for topic, row in found.items()
     ]
     broker = f"The broker is {sink.address}. " if sink.address else ""
-    status = f"{_safe(sink.prefix)}/$gateway/{_safe(gateway)}/status"
+    status = f"{_safe(scheme.prefix)}/$gateway/{_safe(gateway)}/status"
     return (
         f"## MQTT: {sink.name}\n\n{broker}{_PAYLOADS[sink.payload]} Topics are retained. "
         f"`{status}` is `online` or `offline`.\n\n{_table(_TOPIC_HEADINGS, lines)}"

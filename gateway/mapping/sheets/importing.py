@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.config.problems import Problem
     from gateway.mapping.sheets.points import SheetPoint
     from gateway.mapping.sheets.spreadsheet import Sheet
+    from gateway.mapping.topics import TopicScheme
 
 USUAL_SINK = "regs"
 _PATH = re.compile(r"points\[(\d+)\](?:\.(\w+)(?:\[(\d+)\])?(?:\.(\w+))?)?")
@@ -53,7 +54,7 @@ def import_points(
     name: str,
     site: str | None = None,
     sinks: Mapping[str, str] | None = None,
-    prefixes: Mapping[str, str] | None = None,
+    topics: Mapping[str, TopicScheme] | None = None,
 ) -> Imported:
     """Return the point table that a spreadsheet holds; raise ConfigError with every problem found.
 
@@ -70,11 +71,11 @@ def import_points(
     points = [point for point in points if point.site in {None, chosen}]
     _raise(sheet)
     known = _sinks_of(points) if sinks is None else sinks
-    _compile(sheet, points, site=chosen, sinks=known, prefixes=prefixes)
+    _compile(sheet, points, site=chosen, sinks=known, topics=topics)
     _raise(sheet)
     _note_defaults(sheet, points, sinks)
     text = table_text(points, site=chosen, comments=_comments(name))
-    remaining = _problems_of(text, known, prefixes, Path("table.yaml"))
+    remaining = _problems_of(text, known, topics, Path("table.yaml"))
     if remaining:
         raise ConfigError([f"the table made of it is wrong: {problem}" for problem in remaining])
     return Imported(text, len(points), tuple(sheet.notes))
@@ -141,11 +142,11 @@ def _note_defaults(sheet: Sheet, points: Sequence[SheetPoint], sinks: Mapping[st
 
 
 def _problems_of(
-    text: str, sinks: Mapping[str, str], prefixes: Mapping[str, str] | None, file: Path
+    text: str, sinks: Mapping[str, str], topics: Mapping[str, TopicScheme] | None, file: Path
 ) -> list[Problem]:
     with TemporaryDirectory(prefix="gateway-import-") as folder:
         (Path(folder) / file).write_text(text, encoding="utf-8")
-        return load_point_map(Path(folder), sinks, prefixes=prefixes).problems
+        return load_point_map(Path(folder), sinks, topics=topics).problems
 
 
 def _compile(
@@ -154,12 +155,12 @@ def _compile(
     *,
     site: str,
     sinks: Mapping[str, str],
-    prefixes: Mapping[str, str] | None,
+    topics: Mapping[str, TopicScheme] | None,
 ) -> None:
     """Add what the compiler says to the sheet's problems, in terms of rows and columns."""
     text, rows = explicit_text(points, site=site)
     single = [point for point in points if point.every is None]
-    for problem in _problems_of(text, sinks, prefixes, Path("table.yaml")):
+    for problem in _problems_of(text, sinks, topics, Path("table.yaml")):
         message = re.sub(
             r"\S*table\.yaml:(\d+):\d+",
             lambda match: f"row {rows.get(int(match[1]), '?')}",

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.modicon import modicon
 from gateway.mapping.registers import is_orderable, is_scalable
+from gateway.mapping.topics import Names
 from gateway.mapping.wording import duration
 from gateway.model import HEARTBEAT, StalePolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
     from gateway.model import OnStale, Point, Register
+
+    Topic = Callable[["Row", TopicScheme], str | None]
 
 Cell = str | int | float | list[str] | Mapping[str, Any] | None
 Row = dict[str, Cell]
@@ -56,36 +62,51 @@ COLUMNS = (
     "on_stale",
     "mqtt",  # empty: on every MQTT sink; false: on none; or the names of sinks
     "own_topic",  # `mqtt: {topic: …}`
+    "asset_topic",  # where a message has all points of the asset, each by its name; likewise parted by spaces
     "tags",
     "every",  # of the heartbeat
 )
 
 
-def list_points(point_map: PointMap, *, prefixes: Mapping[str, str]) -> list[Row]:
-    """Return the rows in the order of the tables. `prefixes`: each MQTT sink's topic prefix by its name."""
+def list_points(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[Row]:
+    """Return the rows in the order of the tables. `topics`: those of each MQTT sink by its name."""
     rows = []
     for point in point_map.points:
-        row = dict.fromkeys(COLUMNS) | _identity(point, prefixes) | _treatment(point)
+        row = dict.fromkeys(COLUMNS) | _identity(point, topics) | _treatment(point)
         if point.source == HEARTBEAT and point_map.heartbeat is not None:
             row["every"] = duration(point_map.heartbeat[0])
         rows += [row | _place(register) for register in point.registers] or [row]
     return rows
 
 
-def topics(row: Row, prefixes: Mapping[str, str]) -> dict[str, str]:
-    """Return a row's topic on each MQTT sink that has it, by the name of the sink."""
+def is_on(row: Row, sink: str) -> bool:
+    """Say whether a row's point goes to an MQTT sink."""
     wanted = row["mqtt"]
-    if wanted is False:
-        return {}
-    usual = f"{row['site']}/{row['name']}"
-    return {
-        name: str(row["own_topic"] or f"{prefix}/{usual}")
-        for name, prefix in prefixes.items()
-        if not isinstance(wanted, list) or name in wanted
-    }
+    return wanted is not False and (not isinstance(wanted, list) or sink in wanted)
 
 
-def _identity(point: Point, prefixes: Mapping[str, str]) -> Row:
+def point_topic(row: Row, scheme: TopicScheme) -> str | None:
+    """Return a row's own topic on an MQTT sink that it goes to, None where the sink has no such topics."""
+    own = row["own_topic"]
+    return scheme.of_point(_names(row), own=None if own is None else str(own))
+
+
+def asset_topic(row: Row, scheme: TopicScheme) -> str | None:
+    """Return the topic of its asset's messages on an MQTT sink that it goes to, None where there are none."""
+    return scheme.of_asset(_names(row))
+
+
+def _names(row: Row) -> Names:
+    return Names(str(row["site"]), str(row["tag"]), str(row["point"]), str(row["asset"] or ""))
+
+
+def _joined(row: Row, topics: Mapping[str, TopicScheme], topic: Topic) -> str | None:
+    """Return the topics on all sinks that the row goes to, each once."""
+    found = (topic(row, scheme) for sink, scheme in topics.items() if is_on(row, sink))
+    return " ".join(dict.fromkeys(filter(None, found))) or None
+
+
+def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> Row:
     mqtt = point.mqtt
     row: Row = {
         "tag": point.tag,
@@ -100,7 +121,10 @@ def _identity(point: Point, prefixes: Mapping[str, str]) -> Row:
         "own_topic": None if mqtt is None else mqtt.topic,
         "tags": None if point.tags is None else dict(point.tags),
     }
-    return row | {"topic": " ".join(dict.fromkeys(topics(row, prefixes).values())) or None}
+    return row | {
+        "topic": _joined(row, topics, point_topic),
+        "asset_topic": _joined(row, topics, asset_topic),
+    }
 
 
 def _treatment(point: Point) -> Row:

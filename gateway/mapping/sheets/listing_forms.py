@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.sheets.listing import Cell, Row
 
-_SCREEN = {  # what fits a screen, and its headings; the topic is last, where a narrow screen cuts
+_SCREEN = {  # what fits a screen, and its headings; topics are last, where a narrow screen cuts
     "name": "point",
     "unit_of_measure": "in",
     "sink": "sink",
@@ -30,6 +30,7 @@ _SCREEN = {  # what fits a screen, and its headings; the topic is last, where a 
     "type": "type",
     "sentinel": "empty",
     "topic": "topic",
+    "asset_topic": "topic of the asset",
 }
 _FORMULA = re.compile(r"'*[=+@\t\r\n＝＋－＠-]")  # noqa: RUF001 - the wide forms work as formulas, too
 _GUARDED = re.compile(f"'{_FORMULA.pattern}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REQUIRED = ("tag", "point", "asset", "from")
 NUMERIC = ("address", "number", "scale", "gain", "offset", "range_low", "range_high", "cov")
-MADE = ("name", "topic", "words", "sentinel")
+MADE = ("name", "topic", "asset_topic", "words", "sentinel")
 """Columns that follow from others, and are not read."""
 _OF_POINTS = tuple(column for column in COLUMNS if column not in {*PLACE_COLUMNS, *FORM_COLUMNS, *MADE})
 _NAMES = (*REQUIRED, "unit_of_measure", "own_topic", "description")

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.point_tables import HEAD, PREFIXES, SINKS
+from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.changes.comparison import compare, summary
 from gateway.mapping.changes.inventory import Inventory, ListedPoint, inventory_of
 from gateway.mapping.changes.report import render_changes
 from gateway.mapping.changes.verdicts import Change, Kind
 from gateway.mapping.compiler import load_point_map
+from gateway.mapping.topics import TopicScheme
 from gateway.model import Register, RegisterTable
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
 
+CLOUD = {"cloud": TopicScheme(prefix="site")}
 TWO_SINKS = SINKS | {"cloud": "mqtt", "ahu": "modbus_client"}
 BASIC = "tag: T, point: P, from: t, asset: a"
 
@@ -29,8 +31,8 @@ BASIC = "tag: T, point: P, from: t, asset: a"
 def load(folder: Path, text: str, *, sinks: dict[str, str] | None = None) -> PointMap:
     """Compile one table."""
     (folder / "a.yaml").write_text(text)
-    prefixes = PREFIXES | ({"cloud": "site"} if sinks and "cloud" in sinks else {})
-    compiled = load_point_map(folder, sinks or TWO_SINKS, prefixes=prefixes)
+    topics = TOPICS | (CLOUD if sinks and "cloud" in sinks else {})
+    compiled = load_point_map(folder, sinks or TWO_SINKS, topics=topics)
     assert compiled.problems == []
     assert compiled.point_map is not None
     return compiled.point_map
@@ -39,7 +41,7 @@ def load(folder: Path, text: str, *, sinks: dict[str, str] | None = None) -> Poi
 def inventory(folder: Path, *points: str) -> Inventory:
     """Return what a table of free-standing points offers, on one MQTT and two Modbus sinks."""
     text = HEAD + "points:\n" + "".join(f"  - {{{keys}}}\n" for keys in points)
-    return inventory_of(load(folder, text), prefixes=PREFIXES, sinks={name: {} for name in TWO_SINKS})
+    return inventory_of(load(folder, text), topics=TOPICS, sinks={name: {} for name in TWO_SINKS})
 
 
 def kinds(changes: list[Change]) -> list[tuple[Kind, str]]:
@@ -237,8 +239,8 @@ def test_tags_of_a_point_are_harmless() -> None:
 def test_a_slower_heartbeat_breaks_watchdogs(tmp_path: Path, every: str, kind: Kind) -> None:
     """A BMS that watches the heartbeat alarms when it beats slower, not when it beats faster."""
     beat = HEAD + "system: {heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}}\n"
-    before = inventory_of(load(tmp_path, beat), prefixes=PREFIXES, sinks={})
-    after = inventory_of(load(tmp_path, beat.replace("10s", every)), prefixes=PREFIXES, sinks={})
+    before = inventory_of(load(tmp_path, beat), topics=TOPICS, sinks={})
+    after = inventory_of(load(tmp_path, beat.replace("10s", every)), topics=TOPICS, sinks={})
     assert kinds(compare(before, after)) == [(kind, "$gateway/heartbeat")]
 
 
@@ -251,10 +253,8 @@ def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
     )
     both = load(tmp_path, table, sinks=TWO_SINKS)
     one = load(tmp_path, table, sinks=SINKS)
-    before = inventory_of(
-        both, prefixes=PREFIXES | {"cloud": "site"}, sinks={"bms": {}, "cloud": {"url": "mqtt://a"}}
-    )
-    after = inventory_of(one, prefixes=PREFIXES, sinks={"bms": {}})
+    before = inventory_of(both, topics=TOPICS | CLOUD, sinks={"bms": {}, "cloud": {"url": "mqtt://a"}})
+    after = inventory_of(one, topics=TOPICS, sinks={"bms": {}})
     (change,) = compare(before, after)
     assert (change.kind, change.subject, change.old) == (Kind.SINK_GONE, "cloud", "30 points")
     assert Kind.NEW_SINK in dict(kinds(compare(after, before)))
@@ -263,8 +263,8 @@ def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
 def test_a_sink_that_is_elsewhere_breaks(tmp_path: Path) -> None:
     """Another port or another form of messages means that the BMS must be told."""
     points = load(tmp_path, HEAD)
-    before = inventory_of(points, prefixes={}, sinks={"regs": {"listen": "127.0.0.1:502", "type": "m"}})
-    after = inventory_of(points, prefixes={}, sinks={"regs": {"listen": "127.0.0.1:5020", "type": "m"}})
+    before = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:502", "type": "m"}})
+    after = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:5020", "type": "m"}})
     (change,) = compare(before, after)
     assert change == Change(
         kind=Kind.SINK_CHANGED, subject="regs", old="127.0.0.1:502", new="127.0.0.1:5020", what="listen"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.point_tables import EXAMPLES, PREFIXES, SINKS
+from support.point_tables import EXAMPLES, SINKS, TOPICS
 
 from gateway.errors import ConfigError
 from gateway.mapping.changes.comparison import compare
@@ -17,11 +17,11 @@ from gateway.mapping.sheets.listing_forms import csv_rows
 
 def test_a_csv_tells_what_the_tables_tell() -> None:
     """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
-    compiled = load_point_map(EXAMPLES, SINKS, prefixes=PREFIXES)
+    compiled = load_point_map(EXAMPLES, SINKS, topics=TOPICS)
     assert compiled.point_map is not None
-    rows = list_points(compiled.point_map, prefixes=PREFIXES)
+    rows = list_points(compiled.point_map, topics=TOPICS)
     listed = inventory_in(csv_rows(rows).encode(), file="x.csv")
-    full = inventory_of(compiled.point_map, prefixes=PREFIXES, sinks={})
+    full = inventory_of(compiled.point_map, topics=TOPICS, sinks={})
     assert listed.points.keys() == full.points.keys()
     for name, point in listed.points.items():
         assert point.registers == full.points[name].registers

@@ -21,6 +21,7 @@ from gateway.mapping.sheets.flow import flow
 from gateway.mapping.sheets.importing import import_points
 from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows
+from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.model import Point
 
 SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
-PREFIXES = {"bms": "gw/v1", "no": "c"}
+TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 cell_text = any_text.filter(lambda text: text == text.strip() and "\r" not in text and "\0" not in text)
@@ -198,7 +199,7 @@ def compiled(table: str) -> PointMap:
     """Compile one table that is right."""
     with TemporaryDirectory() as folder:
         (Path(folder) / "a.yaml").write_text(table, encoding="utf-8")
-        result = load_point_map(Path(folder), SINKS, prefixes=PREFIXES)
+        result = load_point_map(Path(folder), SINKS, topics=TOPICS)
         assert result.problems == []
         assert result.point_map is not None
         return result.point_map
@@ -241,11 +242,11 @@ WAYS: dict[str, Callable[[list[Any]], bytes]] = {
 def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     """Table → CSV → import → table gives every field of every point, registers and conversion included."""
     first = compiled(table)
-    rows = list_points(first, prefixes=PREFIXES)
+    rows = list_points(first, topics=TOPICS)
     assume(rows)
     assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
-        imported = import_points(WAYS[way](rows), name="l.csv", sinks=SINKS, prefixes=PREFIXES)
+        imported = import_points(WAYS[way](rows), name="l.csv", sinks=SINKS, topics=TOPICS)
     except ConfigError as error:  # a tab says nothing about decimal marks, so 1,125 alone may be a thousand
         assert way == "Excel's Unicode text"
         assert all("three decimals" in problem for problem in error.problems)  # noqa: PT017 - not always raised
@@ -258,6 +259,6 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
 def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
     """So do the shipped tables, with nothing to remark."""
     first = compiled(example.read_text(encoding="utf-8"))
-    imported = import_points(WAYS[way](list_points(first, prefixes=PREFIXES)), name="l.csv", sinks=SINKS)
+    imported = import_points(WAYS[way](list_points(first, topics=TOPICS)), name="l.csv", sinks=SINKS)
     assert imported.notes == ()
     compare(first, compiled(imported.text))

@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from support.point_tables import EXAMPLES, HEAD, PREFIXES, SINKS, load_good_tables
+from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.document import Origin, SinkPlace, handover
@@ -32,7 +32,7 @@ TABLE = f"""{HEAD}points:
 ORIGIN = Origin(
     gateway="edge_1",
     sinks=(
-        SinkPlace("bms", "mqtt", address="mqtt://10.0.0.5:1883", prefix="gw/v1"),
+        SinkPlace("bms", "mqtt", address="mqtt://10.0.0.5:1883", topics=TOPICS["bms"]),
         SinkPlace("regs", "modbus_server", address="10.0.0.2:502"),
     ),
 )
@@ -40,7 +40,7 @@ ORIGIN = Origin(
 
 def rows_of(folder: Path, table: str = TABLE) -> list[Row]:
     """Return the rows of one table."""
-    return list_points(load_good_tables(folder, table), prefixes=PREFIXES)
+    return list_points(load_good_tables(folder, table), topics=TOPICS)
 
 
 def test_every_register_has_a_row(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_table_fits_a_screen() -> None:
     """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
     point_map = load_point_map(EXAMPLES, SINKS).point_map
     assert point_map is not None
-    lines = screen_table(list_points(point_map, prefixes=PREFIXES)).splitlines()
+    lines = screen_table(list_points(point_map, topics=TOPICS)).splitlines()
     assert lines[0].index("topic") <= 100
 
 

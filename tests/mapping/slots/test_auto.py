@@ -150,7 +150,10 @@ def test_a_topic_that_is_taken_leaves_the_asset_out(tmp_path: Path) -> None:
         (("    stride: 4\n", ""), "iaq.auto: needs `stride` beside it"),
         (("auto: true", "tag: x"), "iaq.tag: needs {name} or {id}"),
         (("auto: true", 'tag: "{name}"'), "iaq.tag: is for automatic assets: write `auto: true`"),
-        (("auto: true", 'auto: true\n    tag: "{nam}"'), "iaq.tag: unknown placeholder; known are {name},"),
+        (
+            ("auto: true", 'auto: true\n    tag: "{nam}"'),
+            "iaq.tag: unknown placeholder {nam}; did you mean {name}?",
+        ),
         (("auto: true", 'auto: true\n    tag: "{name"'), "iaq.tag: braces stand in pairs"),
         (("auto: true", 'auto: true\n    tag: "{name!r}"'), "iaq.tag: a placeholder is a name in braces"),
         (("auto: true", 'auto: true\n    tag: "a/{id}"'), "iaq.tag: becomes part of a topic"),

@@ -1,0 +1,126 @@
+"""Topics made by templates: of a sink, of a point, and no two of them the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import HEAD, SINKS, load_tables, table_of_points
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.topics import TopicScheme
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+
+EVERY = "{gateway}/{asset}/{prefix}/{site}/{tag}/{point}"
+ROOMS = f"""{HEAD}templates:
+  iaq:
+    points:
+      T: {{from: t, mqtt: {{topic: "plant/{{tag}}/{{point}}"}}}}
+      RH: {{from: rh}}
+assets:
+  - {{id: ast-1, tag: R1, use: iaq}}
+  - {{id: ast-2, tag: R2, use: iaq, points: {{RH: {{mqtt: {{topic: "{EVERY}"}}}}}}}}
+"""
+
+
+def load(folder: Path, text: str, **schemes: TopicScheme) -> tuple[PointMap | None, list[str]]:
+    """Compile one table for MQTT sinks with these topics."""
+    (folder / "a.yaml").write_text(text)
+    sinks = SINKS | dict.fromkeys(schemes, "mqtt")
+    compiled = load_point_map(folder, sinks, topics=schemes)
+    return compiled.point_map, [str(problem).replace(f"{folder}/", "") for problem in compiled.problems]
+
+
+def test_topics_are_made_of_names(tmp_path: Path) -> None:
+    """A sink's template holds for its points, a point's own template wins, and both know every name."""
+    scheme = TopicScheme(prefix="gw/v1", gateway="edge-1", points="{site}:{point}@{tag}")
+    usual = TopicScheme(prefix="c", gateway="edge-1")
+    point_map, problems = load(tmp_path, ROOMS, bms=scheme, cloud=usual)
+    assert problems == []
+    assert point_map is not None
+    by_sink = [{name: one.of(point) for name, point in point_map.by_name.items()} for one in (scheme, usual)]
+    assert by_sink == [
+        {
+            "R1/T": ("plant/R1/T",),
+            "R1/RH": ("hq:RH@R1",),
+            "R2/T": ("plant/R2/T",),
+            "R2/RH": ("edge-1/ast-2/gw/v1/hq/R2/RH",),
+        },
+        {
+            "R1/T": ("plant/R1/T",),
+            "R1/RH": ("c/hq/R1/RH",),
+            "R2/T": ("plant/R2/T",),
+            "R2/RH": ("edge-1/ast-2/c/hq/R2/RH",),
+        },
+    ]
+
+
+def test_doubled_braces_are_braces(tmp_path: Path) -> None:
+    """A topic that has braces is written with two of each."""
+    point_map, problems = load_tables(tmp_path, table_of_points('tag: X, point: A, mqtt: {topic: "a/{{b}}"}'))
+    assert problems == []
+    assert point_map is not None
+    assert TopicScheme(prefix="p").of(point_map.points[0]) == ("a/{b}",)
+
+
+@pytest.mark.parametrize(
+    ("topic", "problem"),
+    [
+        (
+            "plant/{tags}/x",
+            "unknown placeholder {tags}; did you mean {tag}? Known are {prefix}, {site}, {tag}",
+        ),
+        ("plant/{}/x", "unknown placeholder {}; known are {prefix}"),
+        ("plant/{tag/x", "braces stand in pairs, around one of {prefix}"),
+        ("plant/tag}/x", "braces stand in pairs, around one of {prefix}"),
+        ("plant/{tag:>9}", "a placeholder is a name in braces and nothing else"),
+        ("plant/{tag.site}", "unknown placeholder {tag.site}; "),
+        ("plant/{tag}/+", "becomes part of a topic, so it cannot start with $ or contain /, + or #"),
+        ("plant/{tag}/$meta", "becomes part of a topic, so it cannot start with $ or contain /, + or #"),
+        ("{tag}//x", "has an empty level"),
+        ("{tag}/", "has an empty level"),
+    ],
+)
+def test_a_template_that_makes_no_topic_is_refused(tmp_path: Path, topic: str, problem: str) -> None:
+    """It is told where it is written, with what may be meant."""
+    _, problems = load_tables(tmp_path, table_of_points(f'tag: X, point: A, mqtt: {{topic: "{topic}"}}'))
+    (told,) = problems
+    assert told.startswith("a.yaml:5:57: ")
+    assert f"points[0].mqtt.topic: {problem}" in told
+
+
+def test_a_point_on_the_topic_of_an_asset_is_refused(tmp_path: Path) -> None:
+    """Where a sink has messages of whole assets, their topics are taken, whatever comes first."""
+    both = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
+    table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/v1/hq/X}")
+    (told,) = load(tmp_path, table, bms=both)[1]
+    message = "the topic gw/v1/hq/X of X/B already belongs to the asset X at a.yaml:5:5"
+    assert told == f'a.yaml:6:57: points[1].mqtt.topic: {message} ("gw/v1/hq/X")'
+    table = table_of_points("tag: Y, point: B, mqtt: {topic: gw/v1/hq/X}", "tag: X, point: A")
+    (told,) = load(tmp_path, table, bms=both)[1]
+    assert told.endswith("the topic gw/v1/hq/X of the asset X already belongs to Y/B at a.yaml:5:5")
+    assert told.startswith("a.yaml:6:")
+
+
+def test_two_tags_on_one_topic_of_assets_are_refused(tmp_path: Path) -> None:
+    """One device whose points have two tags has no one topic made of its id."""
+    by_id = TopicScheme(prefix="gw", points=None, assets="{prefix}/{asset}")
+    table = table_of_points("tag: X, point: A", "tag: Y, point: A")
+    (told,) = load(tmp_path, table, bms=by_id)[1]
+    assert "the topic gw/a of the asset Y already belongs to the asset X at a.yaml:5:5" in told
+
+
+def test_an_id_that_no_topic_can_have_in_it_is_told_where_topics_have_ids(tmp_path: Path) -> None:
+    """An id with a slash is nobody's concern until a topic is made of it."""
+    by_id = TopicScheme(prefix="gw", points="{prefix}/{asset}/{point}")
+    table = table_of_points("tag: X, point: A", "tag: X, point: B").replace("asset: a", "asset: a/b")
+    assert load(tmp_path, table, bms=TopicScheme(prefix="gw"))[1] == []
+    rule = "becomes part of a topic, so it cannot start with $ or contain /, + or #"
+    assert load(tmp_path, table, bms=by_id)[1] == [
+        f'a.yaml:{line}:13: points[{line - 5}].asset: {rule} ({{asset}} in the topics of bms) ("a/b")'
+        for line in (5, 6)
+    ]
