@@ -93,13 +93,17 @@ class Discovery:
         key = ascii(point.point)  # which templates read as Python does
         if self.plain and in_asset:
             entry = f"value_json[{key}]"
-            is_there = f"value_json is mapping and {entry} is defined and {entry} is not none"
-            return _Place(entry, entry, is_there)
+            return _Place(
+                entry, entry, f"value_json is mapping and {key} in value_json and {entry} is not none"
+            )
         if self.plain:
             return _Place("value", "value_json", "value not in ['', 'null']")
-        entry = f"value_json[{key}]" if in_asset else "value_json"
+        entry, is_there = "value_json", "value_json is mapping"
+        if in_asset:
+            entry = f"value_json.points[{key}]"
+            is_there += f" and value_json.points is mapping and {entry} is mapping"
         value, quality = f"{entry}.value", f"{entry}.quality"
-        is_there = f"value_json is mapping and {entry} is mapping and {quality} is string"
+        is_there += f" and {quality} is string"
         return _Place(value, value, f"{is_there} and {quality} in {_TRUSTED}", quality, is_there)
 
     def _state(self, point: Point, *, topic: str, place: _Place) -> dict[str, Any]:

@@ -222,7 +222,9 @@ def test_only_a_value_that_can_be_trusted_is_available(traits: dict[str, Any], q
     assert entity.attributes == {"quality": quality.name.lower()}
 
 
-@pytest.mark.parametrize("payload", ["", "null", "{}", "[]", "1", "text", '{"quality":"good"', '"good"'])
+@pytest.mark.parametrize(
+    "payload", ["", "null", "{}", "[]", "1", "text", '{"quality":"good"', '"good"', '{"points":1}']
+)
 @pytest.mark.parametrize("in_asset", [False, True])
 def test_no_payload_makes_a_template_fail(payload: str, *, in_asset: bool) -> None:
     """A cleared topic, or another's message there, is unavailable; an error would leave it as it was."""
@@ -268,7 +270,8 @@ def test_a_point_is_found_in_its_assets_message_whatever_it_is_called(name: str,
     """Quotes, braces and other alphabets in a point's name do not break its template."""
     entity = told(make(point=name, conversion=NUMBER), in_asset=True)
     entity.receive(STATUS, "online")
-    entity.receive(TOPIC, orjson.dumps({"other": {"value": 0}, name: {"value": value, "quality": "good"}}))
+    points = {"other": {"value": 0}, name: {"value": value, "quality": "good"}}
+    entity.receive(TOPIC, orjson.dumps({"ts": "2026-11-24T08:00:00Z", "points": points}))
     assert entity.is_available
     assert float(entity.state or "nan") == value
     plain = told(make(point=name, conversion=NUMBER), PLAIN, in_asset=True)
@@ -277,3 +280,13 @@ def test_a_point_is_found_in_its_assets_message_whatever_it_is_called(name: str,
     assert plain.is_available
     assert float(plain.state or "nan") == value
     assert not plain.receive_all([(TOPIC, orjson.dumps({name: None}))]).is_available
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "value"])
+@pytest.mark.parametrize("discovery", [DISCOVERY, PLAIN])
+def test_a_point_that_its_assets_message_lacks_is_unavailable(name: str, discovery: Discovery) -> None:
+    """Whatever a template could take its name for, what is not there is not found."""
+    for payload in ('{"points":{}}', '{"points":null}', "{}"):
+        entity = told(make(point=name), discovery, in_asset=True).receive_all([(STATUS, "online")])
+        entity.receive(TOPIC, payload)
+        assert (entity.is_available, entity.state) == (False, None)
