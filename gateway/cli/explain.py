@@ -25,6 +25,7 @@ from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
 from gateway.model import STAND_INS, Record
+from gateway.sinks._mqtt_asset import Member
 from gateway.sinks._mqtt_outlet import Outlet
 from gateway.sinks.mqtt import MqttConfig
 
@@ -198,22 +199,25 @@ def _mapped(
 
 
 def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple[str, ...]]:
-    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them."""
+    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them.
+
+    Of a message that has all points of the asset: this point's part.
+    """
     update, mqtt = output.update, output.update.point.mqtt
     for name, config in settings.sinks.items():
         if not isinstance(config, MqttConfig) or mqtt is None or not mqtt.goes_to(name):
             continue
-        topic = config.topics(settings.name).of_point(update.point, own=mqtt.topic)
-        if topic is None:
+        is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
+        if not output.is_newest and not (config.history and is_measured):
             continue
-        outlet = Outlet.of(update.point, topic, plain=config.payload == "value")
-        if output.is_newest:
-            message = outlet.live(update, now_ms=now_ms)
-        elif config.history and not update.point.is_pseudo and update.quality not in STAND_INS:
-            message = outlet.history(update)
-        else:
-            continue
-        yield name, message.topic, message.payload.decode(errors="replace")
+        topics, is_plain = config.topics(settings.name), config.payload == "value"
+        if (topic := topics.of_point(update.point, own=mqtt.topic)) is not None:
+            outlet = Outlet.of(update.point, topic, plain=is_plain)
+            message = outlet.live(update, now_ms=now_ms) if output.is_newest else outlet.history(update)
+            yield name, message.topic, message.payload.decode(errors="replace")
+        if (topic := topics.of_asset(update.point)) is not None:
+            part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")
+            yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
 
 
 def _delivery(record: Record, settings: Settings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -15,18 +15,25 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from gateway.sinks._mqtt_connection import Rejection
-    from gateway.sinks._mqtt_layout import Layout
-    from gateway.sinks._mqtt_outlet import Outlet
+    from gateway.sinks._mqtt_layout import AnyOutlet, Layout
 
 _AT_ONCE = 50  # topics announced before live values have their turn
 
 _log = structlog.get_logger()
 
 
+class Value(NamedTuple):
+    """Whether an outlet has a value, and a message that shows it anew where the present one is outdated."""
+
+    is_there: bool
+    anew: Message | None = None
+
+
 class Announcer:
     """Says beside the values what the points are (`$meta`), and clears topics of points that are gone.
 
     A point without a value has its topic cleared, too: what stands there was measured by another device.
+    An asset's message that shows points as a former table had them is published anew.
     All of it is retained by the broker. What could not be said because that was away is said at the next
     connection.
     """
@@ -52,9 +59,12 @@ class Announcer:
         publish: Callable[[Iterable[Message]], Awaitable[list[Rejection]]],
         *,
         layout: Callable[[], Layout],
-        has_value: Callable[[Outlet], bool],
+        value: Callable[[AnyOutlet], Value],
     ) -> None:
-        """Announce whatever is noted, by layout and values in force then, until the connection is lost."""
+        """Announce whatever is noted, by layout and values in force then, until the connection is lost.
+
+        `value` tells of an outlet whether it has one, and what has to be published of it.
+        """
         while True:
             await self._news.wait()
             self._news.clear()
@@ -64,7 +74,7 @@ class Announcer:
                     del self._topics[topic]
                 cleared: dict[str, None] = {}
                 try:
-                    rejections = await publish(self._messages(topics, cleared, layout, has_value))
+                    rejections = await publish(self._messages(topics, cleared, layout, value))
                 except BaseException as error:
                     self.note(topics)
                     if isinstance(error, TransientError):
@@ -81,16 +91,19 @@ class Announcer:
         topics: Iterable[str],
         cleared: dict[str, None],
         layout: Callable[[], Layout],
-        has_value: Callable[[Outlet], bool],
+        value: Callable[[AnyOutlet], Value],
     ) -> Iterator[Message]:
         """Make the messages one by one, by what is in force when each is sent; add to `cleared` what goes."""
         for topic in topics:
             outlet = layout().by_topic.get(topic)
             if outlet is None and topic in layout().by_companion:
                 continue  # told with what it describes
-            if topic in self._retained and (outlet is None or not has_value(outlet)):
+            found = Value(is_there=False) if outlet is None else value(outlet)
+            if not found.is_there and topic in self._retained:
                 cleared[topic] = None
                 yield Message(topic, b"", retain=True)
+            if found.anew is not None:
+                yield found.anew
             for companion in layout().describe(outlet) if outlet is not None else ():
                 if self._retained.get(companion.topic) is not False:
                     self._retained[companion.topic] = False

@@ -60,13 +60,13 @@ class PackedProperties(Properties):
 
 
 class Message(NamedTuple):
-    """One PUBLISH with QoS 1, and the update that it carries where there is one."""
+    """One PUBLISH with QoS 1, and the updates that it carries."""
 
     topic: str
     payload: bytes
     retain: bool
     properties: PackedProperties | None = None
-    update: Update | None = None
+    updates: tuple[Update, ...] = ()
 
     @property
     def size_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""MQTT: one retained topic per point, which only moves forward in event time, and `$history` for the rest."""
+"""MQTT: retained topics of points or assets that only move forward in event time; `$history` for the rest."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
-from gateway.model import STAND_INS, Refusal
-from gateway.sinks._home_assistant import Discovery
 from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
+from gateway.sinks._mqtt_describing import describer
+from gateway.sinks._mqtt_desk import Desk
 from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_layout import Change, Layout, describe_by_meta
-from gateway.sinks._mqtt_outlet import Companion
+from gateway.sinks._mqtt_layout import Change, Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from gateway.model import Update
+    from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks._mqtt_connection import Connection, Rejection
-    from gateway.sinks._mqtt_layout import Describe
-    from gateway.sinks._mqtt_outlet import Outlet
     from gateway.status import SinkStatus
 
 __all__ = ["MqttConfig", "MqttSink"]
@@ -36,10 +33,6 @@ __all__ = ["MqttConfig", "MqttSink"]
 _SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
-# PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
-# this message ("does not accept the publish", "not willing to accept it", in the standard's words):
-# sent again they would fail again, and hold up every other point.
-_NOT_NOW = frozenset({0x91, 0x97})
 
 _log = structlog.get_logger()
 
@@ -65,18 +58,18 @@ class MqttSink:
         """
         self._name = name
         self._config = config
-        self._latest = latest
         self._status = status
-        self._clock = clock
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
         self._topics = config.topics(gateway)
-        self._describe = _describer(config, gateway=gateway, status_topic=self._status_topic)
-        self._layout = self._lay_out(points)
-        self._retained = {} if retained is None else retained
-        self._announcer = Announcer(sink=name, retained=self._retained)
+        self._describe = describer(config, topics=self._topics, status_topic=self._status_topic)
+        retained = {} if retained is None else retained
+        self._announcer = Announcer(sink=name, retained=retained)
+        self._desk = Desk(
+            self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
+        )
         self._connection: Connection | None = None  # None until all retained state is published again
         self._up = asyncio.Event()
         self._away = "not connected yet"  # why it is, in words
@@ -109,22 +102,29 @@ class MqttSink:
         connection = await self._connected()
         refusals: list[Refusal] = []
         async with self._publishing:
-            rejections = await connection.publish(self._messages(updates, refusals))
-        refusals += self._judge(rejections)
+            rejections = await connection.publish(self._desk.messages(updates, refusals))
+        refusals += self._desk.judge(rejections)
         if refusals:
             raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Lay out the topics of another point table; topics that no point has any more will be cleared."""
-        change = Change.between(self._layout, self._lay_out(points))
+        change = Change.between(self._desk.layout, self._lay_out(points))
 
         def adopt(_: Iterable[Update]) -> None:
-            self._layout, self._latest = change.new, latest
-            for before, outlet in change.kept:
-                outlet.published = before.published
+            self._desk.adopt(change, latest)
             self._announcer.note(change.topics)
 
         return adopt
+
+    def _lay_out(self, points: PointSource) -> Layout:
+        return Layout.of(
+            points.points,
+            sink=self._name,
+            topics=self._topics,
+            plain=self._config.payload == "value",
+            describe=self._describe,
+        )
 
     async def _connected(self) -> Connection:
         if self._connection is None:
@@ -134,62 +134,6 @@ class MqttSink:
         if self._connection is None:
             raise TransientError(f"{self._config.url} is away: {self._away}")
         return self._connection
-
-    def _lay_out(self, points: PointSource) -> Layout:
-        config = self._config
-        return Layout.of(
-            points.points,
-            sink=self._name,
-            topics=self._topics,
-            plain=config.payload == "value",
-            describe=self._describe,
-        )
-
-    def _messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
-        """Make the messages one by one: whether an update is its point's newest is decided as it is sent."""
-        for update in updates:
-            outlet = self._layout.outlets.get(update.point)
-            if outlet is None:
-                continue  # not on this sink, or not in the point table any more
-            try:
-                message = self._message(outlet, update)
-            except (TypeError, ValueError, OverflowError) as error:
-                refusals.append(Refusal(update, f"cannot be written to {outlet.topic}: {error}"))
-                continue
-            if message is not None:
-                yield message
-
-    def _message(self, outlet: Outlet, update: Update) -> Message | None:
-        if not self._latest.is_newest(update):
-            # History is what was measured: not pseudo-readings, nor what stood in for a reading.
-            is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
-            return outlet.history(update) if self._config.history and is_measured else None
-        if outlet.within_deadband(update):
-            return None
-        if not self._retained.get(outlet.topic):
-            self._retained[outlet.topic] = True
-        message = outlet.live(update, now_ms=self._clock())
-        outlet.published = update
-        return message
-
-    def _judge(self, rejections: Iterable[Rejection]) -> list[Refusal]:
-        """Return what was refused for good; raise `TransientError` where the broker may take it later."""
-        refusals: list[Refusal] = []
-        not_now: str | None = None
-        for message, code, reason in rejections:
-            if message.update is None:
-                continue
-            outlet = self._layout.by_topic.get(message.topic)  # perhaps by another table meanwhile
-            if outlet is not None:
-                outlet.published = None  # or its repetition would fall into the deadband
-            words = f"the broker refuses {message.topic}: {reason}"
-            if code in _NOT_NOW:
-                not_now = words
-            else:
-                refusals.append(Refusal(message.update, words))
-        if not_now is not None:
-            raise TransientError(not_now)
-        return refusals
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -227,13 +171,13 @@ class MqttSink:
             async with self._publishing:
                 return await connection.publish(messages)
 
-        self._announcer.note_all(self._layout)
+        self._announcer.note_all(self._desk.layout)
         async with asyncio.TaskGroup() as tasks:
             announcing = tasks.create_task(
                 self._announcer.run(
                     publish,
-                    layout=lambda: self._layout,
-                    has_value=lambda outlet: self._latest.latest(outlet.point) is not None,
+                    layout=lambda: self._desk.layout,
+                    value=self._desk.value,
                 ),
                 name=f"mqtt meta {self._name}",
             )
@@ -243,25 +187,15 @@ class MqttSink:
 
     async def _restore(self, connection: Connection) -> None:
         """Say `online` and publish all retained state again: the broker may have lost it."""
-        layout = None
+        desk, layout = self._desk, None
         rejections = await connection.publish([Message(self._status_topic, b"online", retain=True)])
-        while layout is not self._layout:  # once more where the point table is swapped meanwhile
-            layout = self._layout
-            for outlet in layout.outlets.values():
-                outlet.published = None
-            rejections += await connection.publish(self._messages(self._newest(layout), []))
-        self._judge(rejections)
+        while layout is not desk.layout:  # once more where the point table is swapped meanwhile
+            layout = desk.layout
+            rejections += await connection.publish(desk.all_state())
+        desk.judge(rejections)
         if rejections:
             topic, reason = rejections[0].message.topic, rejections[0].reason
             _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
-
-    def _newest(self, layout: Layout) -> Iterator[Update]:
-        for point in layout.outlets:
-            if layout is not self._layout:
-                return
-            update = self._latest.latest(point)
-            if update is not None:
-                yield update
 
     def _note_up(self) -> None:
         if self._connected_before:
@@ -277,21 +211,3 @@ class MqttSink:
             _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._config.url))
         self._status.state = "away"
         self._status.last_error = self._away = reason
-
-
-def _describer(config: MqttConfig, *, gateway: str, status_topic: str) -> Describe:
-    """Return what describes points beside their values: `$meta`, and Home Assistant's discovery if asked."""
-    if config.home_assistant is None:
-        return describe_by_meta
-    discovery = Discovery(
-        prefix=config.home_assistant.discovery_prefix,
-        gateway=gateway,
-        status_topic=status_topic,
-        plain=config.payload == "value",
-    )
-
-    def describe(outlet: Outlet) -> Iterable[Companion]:
-        told = discovery.tell(outlet.point, topic=outlet.topic)
-        return (outlet.meta(),) if told is None else (outlet.meta(), Companion(*told))
-
-    return describe

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.commands import gateway
-from support.daemon import Daemon, telemetry
+from support.daemon import REPOSITORY, Daemon, telemetry
 from support.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
     ):
         assert expected in printed
     assert "delivery" not in printed
+
+
+def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -> None:
+    """With `layout: asset` a point's line has the asset's topic and what the message says of the point."""
+    folder = tmp_path / "config"
+    folder.mkdir()
+    text = (REPOSITORY / "config" / "gateway.yaml").read_text(encoding="utf-8")
+    config = folder / "gateway.yaml"
+    config.write_text(text.replace("type: mqtt\n", "type: mqtt\n    layout: asset\n"), encoding="utf-8")
+    shutil.copytree(REPOSITORY / "mappings", tmp_path / "mappings")
+    file = tmp_path / "event.json"
+    file.write_text(event())
+    printed = " ".join(gateway("explain", "-c", config, file).stdout.split())
+    part = '{… "ZN-T":{"value":21.5,"unit":"degC","quality":"good","ts":"2026-05-28T20:26:40Z"} …}'
+    assert f"mqtt bms gw/v1/hq-tower/L03-RM312 {part}" in printed
+    assert "hq-tower/L03-RM312/ZN-T {" not in printed
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Conversion, Quality, Take
+from gateway.model import Conversion, Mqtt, Quality, Take
 from gateway.sinks._mqtt_config import HomeAssistantKeys
 
 if TYPE_CHECKING:
@@ -191,6 +191,37 @@ async def test_turned_off_the_profile_leaves_nothing_behind(broker: Mosquitto) -
             await asyncio.sleep(0.01)
     async with subscribe(broker.port) as late:
         assert not [each for each in late.seen if each.topic.endswith("/config")]
+
+
+@pytest.mark.parametrize("payload", ["json", "value"])
+@pytest.mark.parametrize("layout", ["asset", "both"])
+async def test_each_point_is_one_entity_in_every_layout(broker: Mosquitto, layout: str, payload: str) -> None:
+    """Where points share their asset's message, each is found there; where they have both, in its own."""
+    points = [temperature(), door()]
+    rig = MqttRig(broker.url, points, layout=layout, payload=payload, home_assistant=ON)
+    async with rig.sink:
+        await rig.deliver(make_update(points[0], 21.5), make_update(points[1], 1))
+        entities = await home(broker, ROOM, DOOR)
+        assert (entities[ROOM].state, entities[DOOR].state) == ("21.5", "ON")
+        assert entities[ROOM].is_available
+        assert entities[DOOR].is_available
+        assert (entities[ROOM].config["state_topic"] == TOPIC) is (layout == "both")
+        await rig.deliver(make_update(points[1], None, quality=Quality.STALE))
+        entities = await home(broker, ROOM, DOOR)
+        assert [each.is_available for each in entities.values()] == [
+            each is entities[ROOM] for each in entities.values()
+        ]
+
+
+async def test_a_point_with_a_topic_of_its_own_is_told_once(broker: Mosquitto) -> None:
+    """With `layout: asset`, what is also on a topic of its own is told by that."""
+    points = [replace(temperature(), mqtt=Mqtt(topic="plant/t")), door()]
+    rig = MqttRig(broker.url, points, layout="asset", home_assistant=ON)
+    async with rig.sink:
+        await rig.deliver(make_update(points[0], 21.5), make_update(points[1], 1))
+        entities = await home(broker, ROOM, DOOR)
+        assert (entities[ROOM].config["state_topic"], entities[ROOM].state) == ("plant/t", "21.5")
+        assert entities[DOOR].config["state_topic"] == TOPIC.removesuffix("/ZN-T")
 
 
 async def test_a_broker_that_lost_everything_is_told_again(tmp_path: Path) -> None:

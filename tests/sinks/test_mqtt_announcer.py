@@ -11,11 +11,11 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
 
 from gateway.mapping.topics import TopicScheme
-from gateway.sinks._mqtt_announcer import Announcer
+from gateway.sinks._mqtt_announcer import Announcer, Value
 from gateway.sinks._mqtt_connection import Message, connect
 from gateway.sinks._mqtt_dial import Dial, Will
 from gateway.sinks._mqtt_layout import Change, Layout, describe_by_meta
-from gateway.sinks._mqtt_outlet import Companion, Outlet
+from gateway.sinks._mqtt_outlet import Companion
 from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Point
+    from gateway.sinks._mqtt_layout import AnyOutlet
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
         yield mosquitto
 
 
-def with_card(outlet: Outlet) -> Iterable[Companion]:
+def with_card(outlet: AnyOutlet) -> Iterable[Companion]:
     """Describe an outlet by `$meta`, and on a topic that is elsewhere."""
-    return (outlet.meta(), Companion(f"cards/{outlet.point.point}", b"card"))
+    return (outlet.meta(), Companion(f"cards/{outlet.points[0].point}", b"card"))
 
 
 def layout_of(*points: Point, has_cards: bool = True) -> Layout:
@@ -56,7 +57,9 @@ class Desk:
         config = MqttConfig(type="mqtt", url=broker.url)  # type: ignore[arg-type]  # parsed from text
         connection = await connect(Dial.to(config, client_id="desk", will=Will("desk", b"gone")))
         self.announcer.note_all(self.layout)
-        run = self.announcer.run(connection.publish, layout=lambda: self.layout, has_value=lambda _: True)
+        run = self.announcer.run(
+            connection.publish, layout=lambda: self.layout, value=lambda _: Value(is_there=True)
+        )
         task = asyncio.create_task(run)
         try:
             yield self

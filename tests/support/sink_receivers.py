@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from gateway.config.scalars import HostPort
 from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
@@ -54,6 +54,7 @@ class Broker:
     """Mosquitto, and a subscriber that comes when it is asked."""
 
     impossible: ClassVar[Scalar] = 2**64
+    layout: Literal["point", "asset"] = "point"
 
     def __init__(self, folder: Path) -> None:
         self.mosquitto = Mosquitto(folder)
@@ -72,7 +73,7 @@ class Broker:
         url: Any = self.mosquitto.url  # parsed by the config
         return MqttSink(
             name="bms",
-            config=MqttConfig(type="mqtt", url=url),
+            config=MqttConfig(type="mqtt", url=url, layout=self.layout),
             gateway="edge-1",
             points=PointTable(self.points),
             latest=self.latest,
@@ -90,6 +91,19 @@ class Broker:
         """Look at the status topic."""
         async with subscribe(self.mosquitto.port) as subscriber:
             return subscriber.payloads(STATUS_TOPIC) == ["offline"]
+
+
+class AssetBroker(Broker):
+    """A broker whose subscribers get both points in one message."""
+
+    layout = "asset"
+
+    async def shown(self) -> list[float | None]:
+        """Return what a subscriber that comes now is given."""
+        async with subscribe(self.mosquitto.port) as subscriber:
+            found = [message.json["points"] for message in subscriber.seen if message.topic == "gw/v1/hq/L03"]
+        points = found[-1] if found else {}
+        return [points[point.point]["value"] if point.point in points else None for point in self.points]
 
 
 class Controller:
@@ -138,4 +152,8 @@ class Controller:
             return True
 
 
-RECEIVERS: dict[str, Callable[[Path], Receiver]] = {"mqtt": Broker, "modbus_server": Controller}
+RECEIVERS: dict[str, Callable[[Path], Receiver]] = {
+    "mqtt": Broker,
+    "mqtt of assets": AssetBroker,
+    "modbus_server": Controller,
+}

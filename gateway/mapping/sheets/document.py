@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.mapping.sheets.listing import is_on, point_topic
+from gateway.mapping.sheets.listing import asset_topic, is_on, point_topic
 from gateway.mapping.sheets.listing_forms import plain
 from gateway.model import HEARTBEAT, Quality
 
@@ -42,11 +42,20 @@ _PAYLOADS = {
     "json": 'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…"}`.',
     "value": "A message is the bare value.",
 }
+_ASSET_PAYLOADS = {
+    "json": (
+        "A message has the whole state of an asset as JSON: "
+        '`{"ts": "…", "event": "…", "points": {"ZN-T": {"value": 21.5, "unit": "degC", "quality": "good", '
+        '"ts": "…"}}}`.'
+    ),
+    "value": 'A message has the whole state of an asset as bare values: `{"ZN-T": 21.5}`.',
+}
 _REGISTER_HEADINGS = (
     "PDU", "1-based", "modicon", "words", "type", "order", "scale", "bit", "in", "point", "without value",
     "meaning",
 )  # fmt: skip
 _TOPIC_HEADINGS = ("topic", "in", "without value", "meaning")
+_MESSAGE_HEADINGS = ("topic", "point", *_TOPIC_HEADINGS[1:])
 _PSEUDO_MEANINGS = {
     "$age": "Seconds since the last reading of the asset",
     "$quality": "Quality of the asset's values, the worst of them",
@@ -189,19 +198,40 @@ def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
     scheme = sink.topics
     if scheme is None:
         return ""
-    found = {topic: row for row in rows if is_on(row, sink.name) and (topic := point_topic(row, scheme))}
-    if not found:
-        return ""
-    lines: list[list[Cell]] = [
-        [topic, row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)]
-        for topic, row in found.items()
+    by_name = {str(row["name"]): row for row in rows if is_on(row, sink.name)}  # once, whatever registers
+    tables = [
+        *_topic_table(by_name.values(), scheme, sink.payload),
+        *_message_table(by_name.values(), scheme, sink.payload),
     ]
+    if not tables:
+        return ""
     broker = f"The broker is {sink.address}. " if sink.address else ""
     status = f"{_safe(scheme.prefix)}/$gateway/{_safe(gateway)}/status"
     return (
-        f"## MQTT: {sink.name}\n\n{broker}{_PAYLOADS[sink.payload]} Topics are retained. "
-        f"`{status}` is `online` or `offline`.\n\n{_table(_TOPIC_HEADINGS, lines)}"
+        f"## MQTT: {sink.name}\n\n{broker}Topics are retained. "
+        f"`{status}` is `online` or `offline`.\n\n" + "\n".join(tables)
     )
+
+
+def _topic_table(rows: Iterable[Row], scheme: TopicScheme, payload: str) -> Iterator[str]:
+    """Yield the topics that points have for themselves, if there are any."""
+    lines = [[topic, *_shown(row)] for row in rows if (topic := point_topic(row, scheme)) is not None]
+    if lines:
+        yield f"{_PAYLOADS[payload]}\n\n{_table(_TOPIC_HEADINGS, lines)}"
+
+
+def _message_table(rows: Iterable[Row], scheme: TopicScheme, payload: str) -> Iterator[str]:
+    """Yield the topics of assets with all that their messages have in them, if there are any."""
+    lines = [
+        [topic, row["point"], *_shown(row)] for row in rows if (topic := asset_topic(row, scheme)) is not None
+    ]
+    if lines:
+        lines.sort(key=lambda line: str(line[0]))
+        yield f"{_ASSET_PAYLOADS[payload]}\n\n{_table(_MESSAGE_HEADINGS, lines)}"
+
+
+def _shown(row: Row) -> tuple[Cell, ...]:
+    return row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)
 
 
 def _without_value(row: Row, *, sentinel: Cell) -> Cell:

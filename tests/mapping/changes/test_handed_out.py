@@ -13,6 +13,7 @@ from gateway.mapping.changes.verdicts import Kind
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows
+from gateway.mapping.topics import TopicScheme
 
 
 def test_a_csv_tells_what_the_tables_tell() -> None:
@@ -31,6 +32,21 @@ def test_a_csv_tells_what_the_tables_tell() -> None:
             assert point.facts[fact] == full.points[name].facts[fact], fact
     for excel in ("point", "comma"):
         assert compare(listed, inventory_in(csv_rows(rows, excel=excel).encode(), file="y.csv")) == []
+
+
+def test_messages_of_whole_assets_are_told_by_point() -> None:
+    """Points that share a topic do not take it from each other; one that leaves the message is told."""
+    schemes = {"bms": TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")}
+    compiled = load_point_map(EXAMPLES, SINKS, topics=schemes)
+    assert compiled.point_map is not None
+    full = inventory_of(compiled.point_map, topics=schemes, sinks={})
+    listed = inventory_in(csv_rows(list_points(compiled.point_map, topics=schemes)).encode(), file="x.csv")
+    for name, point in listed.points.items():
+        assert {topic for _, topic in point.topics} == {topic for _, topic in full.points[name].topics}
+    assert ("bms", "gw/v1/hq-tower/L03-RM312 (ZN-T)") in full.points["L03-RM312/ZN-T"].topics
+    assert compare(full, full) == []
+    by_point = inventory_of(compiled.point_map, topics=TOPICS, sinks={})
+    assert {change.kind for change in compare(full, by_point)} == {Kind.TOPIC_GONE}
 
 
 def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:

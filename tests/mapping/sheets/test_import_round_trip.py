@@ -40,6 +40,9 @@ level = (
     .filter(lambda text: text == text.strip() and text.isprintable())
     .filter(lambda text: text[0] != "$" and not set(text) & set("/+#"))
 )
+topic = st.one_of(
+    level.map(lambda text: text.replace("{", "{{").replace("}", "}}")), st.just("x/{tag}/{point}")
+)
 number = st.one_of(
     st.integers(-9, 9),
     st.floats(-9, 9, allow_subnormal=False).map(lambda value: value or 0.5),
@@ -155,7 +158,7 @@ def tables(draw: Any) -> str:
     ]
     if points and draw(st.booleans()):
         points[0]["mqtt"] = (
-            {"topic": draw(level), "to": ["bms"]} if draw(st.booleans()) else {"topic": draw(level)}
+            {"topic": draw(topic), "to": ["bms"]} if draw(st.booleans()) else {"topic": draw(topic)}
         )
     table: dict[str, Any] = {
         "schema": "gateway.points/1",

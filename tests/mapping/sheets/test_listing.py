@@ -13,6 +13,7 @@ from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.document import Origin, SinkPlace, handover
 from gateway.mapping.sheets.listing import COLUMNS, Row, list_points
 from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
+from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +160,47 @@ def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
     ):
         assert part in document
     assert "| 9 | 10 | 30010 | 2 | int32 | ABCD | 2 |  | X/F | last value |" in document
+
+
+BOTH = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
+ASSETS = TopicScheme(prefix="gw/v1", points=None, assets="{prefix}/{tag}")
+
+
+def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
+    """A row has its asset's topic beside its own; with assets only, `mqtt: {topic: …}` still has both."""
+    point_map = load_good_tables(tmp_path, TABLE)
+    found = {}
+    for scheme in (BOTH, ASSETS):
+        rows = list_points(point_map, topics={"bms": scheme})
+        found[scheme.prefix, scheme.points] = {
+            str(row["name"]): (row["topic"], row["asset_topic"]) for row in rows
+        }
+    assert list(found.values()) == [
+        {
+            "X/T": ("gw/v1/hq/X/T", "gw/v1/hq/X"),
+            "X/S": (None, None),
+            "X/F": ("f", "gw/v1/hq/X"),
+            "X/B": ("gw/v1/hq/X/B", "gw/v1/hq/X"),
+        },
+        {
+            "X/T": (None, "gw/v1/X"),
+            "X/S": (None, None),
+            "X/F": ("f", "gw/v1/X"),
+            "X/B": (None, "gw/v1/X"),
+        },
+    ]
+
+
+def test_the_document_tells_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
+    """Each point has a line under its asset's topic, and the form of a message is shown."""
+    rows = list_points(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
+    for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
+        sink = SinkPlace("bms", "mqtt", topics=ASSETS, payload=payload)
+        document = handover(rows, Origin(gateway="edge", sinks=(sink,)))
+        assert form in document
+        assert "| f | last value |" in document
+        assert "| gw/v1/X | T | degC | null | A \\| B, C |" in document
+        assert "| gw/v1/X | F |" in document
 
 
 def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:

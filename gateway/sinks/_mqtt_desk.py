@@ -1,0 +1,180 @@
+"""From updates to messages: what goes out live, what is history, and what its receiver refused."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import TransientError
+from gateway.model import STAND_INS, Refusal
+from gateway.sinks._mqtt_announcer import Value
+from gateway.sinks._mqtt_asset import AssetOutlet, by_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gateway.model import Update
+    from gateway.ports import LatestValues
+    from gateway.sinks._mqtt_connection import Message, Rejection
+    from gateway.sinks._mqtt_layout import AnyOutlet, Change, Layout
+    from gateway.sinks._mqtt_outlet import Outlet
+
+_NOT_IN_JSON = (TypeError, ValueError, OverflowError)
+# PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
+# this message ("does not accept the publish", "not willing to accept it", in the standard's words):
+# sent again they would fail again, and hold up every other point.
+_NOT_NOW = frozenset({0x91, 0x97})
+
+
+class Desk:
+    """Makes the messages of one sink, by the layout and the values in force when each is sent."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        latest: LatestValues,
+        *,
+        has_history: bool,
+        retained: dict[str, bool],
+        clock: Callable[[], int],
+    ) -> None:
+        """`retained`: see `Announcer`; topics that are given a value are noted there. `clock`: Unix ms."""
+        self.layout = layout
+        self._latest = latest
+        self._has_history = has_history
+        self._retained = retained
+        self._clock = clock
+
+    def adopt(self, change: Change, latest: LatestValues) -> None:
+        """Go on with another layout and its values."""
+        self.layout, self._latest = change.new, latest
+        for before, after in change.kept:
+            after.published = before.published
+        for asset in change.outdated:
+            asset.is_outdated = True
+
+    def messages(self, updates: Sequence[Update], refusals: list[Refusal]) -> Iterator[Message]:
+        """Make the messages one by one; add to `refusals` what no message can hold.
+
+        Whether an update is its point's newest is decided as its message is sent.
+        """
+        for update in updates:
+            outlet = self.layout.outlets.get(update.point)
+            if outlet is None:
+                continue  # no topic of its own on this sink, or not in the point table any more
+            try:
+                message = self._message(outlet, update)
+            except _NOT_IN_JSON as error:
+                refusals.append(Refusal(update, f"cannot be written to {outlet.topic}: {error}"))
+                continue
+            if message is not None:
+                yield message
+        if self.layout.assets:
+            yield from self._asset_messages(updates, refusals)
+
+    def all_state(self) -> Iterator[Message]:
+        """Make the messages of all that points and assets show now, for a broker that may have nothing."""
+        layout = self.layout
+        for outlet in layout.by_topic.values():
+            outlet.forget()
+        for outlet in layout.by_topic.values():
+            if layout is not self.layout:
+                return
+            if isinstance(outlet, AssetOutlet):
+                yield from self._asset_state(outlet)
+            elif (update := self._latest.latest(outlet.point)) is not None:
+                with suppress(*_NOT_IN_JSON):  # it was refused when it came
+                    message = self._message(outlet, update)
+                    if message is not None:
+                        yield message
+
+    def value(self, outlet: AnyOutlet) -> Value:
+        """Return what has to be known of an outlet's value beside what it is."""
+        is_there = any(self._latest.latest(point) is not None for point in outlet.points)
+        if is_there and isinstance(outlet, AssetOutlet) and outlet.is_outdated:
+            return Value(is_there, next(self._asset_state(outlet), None))
+        return Value(is_there)
+
+    def judge(self, rejections: Iterable[Rejection]) -> list[Refusal]:
+        """Return what was refused for good; raise `TransientError` where the broker may take it later."""
+        refusals: list[Refusal] = []
+        not_now: str | None = None
+        for message, code, reason in rejections:
+            outlet = self.layout.by_topic.get(message.topic)  # perhaps by another table meanwhile
+            if outlet is not None:
+                outlet.forget()  # or its repetition would fall into the deadband
+            words = f"the broker refuses {message.topic}: {reason}"
+            if message.updates and code in _NOT_NOW:
+                not_now = words
+            else:
+                refusals += [Refusal(update, words) for update in message.updates]
+        if not_now is not None:
+            raise TransientError(not_now)
+        return refusals
+
+    def _message(self, outlet: Outlet, update: Update) -> Message | None:
+        if not self._latest.is_newest(update):
+            return outlet.history(update) if self._has_history and _is_measured(update) else None
+        if outlet.within_deadband(update):
+            return None
+        if not self._retained.get(outlet.topic):
+            self._retained[outlet.topic] = True
+        message = outlet.live(update, now_ms=self._clock())
+        outlet.published = update
+        return message
+
+    def _asset_messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
+        """Make the messages of assets: of each one what is history, in order, and then its present state."""
+        layout = self.layout
+        by_asset: dict[AssetOutlet, list[Update]] = {}
+        for update in updates:
+            asset = layout.assets.get(update.point)
+            if asset is not None:
+                by_asset.setdefault(asset, []).append(update)
+        for asset, of_asset in by_asset.items():
+            if self.layout is not layout:
+                return  # a reload: all of it comes again
+            newest, past = self._parted(of_asset)
+            if self._has_history:
+                yield from _history(asset, past, refusals)
+            calls = tuple(update for update in newest if not asset.is_told(update))
+            if calls:
+                yield from self._asset_state(asset, calls)
+            refusals += [_impossible(asset, update) for update in newest if asset.lacks(update)]
+
+    def _parted(self, updates: Iterable[Update]) -> tuple[list[Update], list[Update]]:
+        """Return what is newest, and what is history."""
+        newest: list[Update] = []
+        past: list[Update] = []
+        for update in updates:
+            if self._latest.is_newest(update):
+                newest.append(update)
+            elif _is_measured(update):
+                past.append(update)
+        return newest, past
+
+    def _asset_state(self, asset: AssetOutlet, calls: tuple[Update, ...] = ()) -> Iterator[Message]:
+        message = asset.live(self._latest, now_ms=self._clock(), updates=calls)
+        if message is not None:
+            if not self._retained.get(asset.topic):
+                self._retained[asset.topic] = True
+            yield message
+
+
+def _history(asset: AssetOutlet, past: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
+    possible = []
+    for update in past:
+        if asset.can_show(update):
+            possible.append(update)
+        else:
+            refusals.append(_impossible(asset, update))
+    yield from map(asset.history, by_event(possible))
+
+
+def _impossible(asset: AssetOutlet, update: Update) -> Refusal:
+    return Refusal(update, f"cannot be written to {asset.topic}: JSON cannot hold the value")
+
+
+def _is_measured(update: Update) -> bool:
+    """Say whether an update is a reading: neither made by the gateway nor in the place of one."""
+    return not update.point.is_pseudo and update.quality not in STAND_INS

@@ -1,0 +1,98 @@
+"""Another point table, or another layout, on MQTT: what becomes of messages of whole assets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from support.latest_values import DictLatestValues
+from support.mosquitto import Mosquitto, subscribe
+from support.mqtt_parts import MqttRig, PointTable, make_point, make_update, now_ms
+from support.mqtt_rooms import ROOM, on, room, until_retained, values
+
+from gateway.model import Cov
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Return a mosquitto that knows nothing yet."""
+    with Mosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquitto) -> None:
+    """A reload that takes a point away has the state published anew without it, with no new reading."""
+    kept, gone = room("KEPT", "GONE")
+    rig = MqttRig(broker.url, [kept, gone], layout="asset")
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(make_update(kept, 1), make_update(gone, 2))
+        rig.swap(replace(kept))
+        await subscriber.wait_for(lambda: len(on(subscriber, ROOM)) == 2)
+        found = await until_retained(broker, ROOM, f"{ROOM}/$meta")
+    assert values(found[ROOM]) == {"KEPT": 1}
+    assert list(found[f"{ROOM}/$meta"].json["points"]) == ["KEPT"]
+
+
+async def test_an_asset_that_goes_is_cleared(broker: Mosquitto) -> None:
+    """Neither state nor description of it stays; the other asset is not told again."""
+    one, two = room("A"), room("A", tag="R2")
+    rig = MqttRig(broker.url, [*one, *two], layout="asset")
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(*(make_update(point, 1) for point in (*one, *two)))
+        rig.swap(*map(replace, one))
+        await until_retained(broker, ROOM, f"{ROOM}/$meta")
+        await subscriber.catch_up()
+        assert len(on(subscriber, ROOM)) == 1
+        assert [message.payload for message in on(subscriber, "gw/v1/hq/R2")][1:] == [""]
+
+
+async def test_an_asset_without_values_is_cleared(broker: Mosquitto) -> None:
+    """What a former device measured under the tag is not shown as the new one's."""
+    (point,) = room("A")
+    rig = MqttRig(broker.url, [point], layout="asset")
+    async with rig.sink:
+        await rig.deliver(make_update(point, 1))
+        rig.sink.prepare(PointTable((replace(point, asset="ast-2"),)), DictLatestValues())(())
+        await until_retained(broker, f"{ROOM}/$meta")
+
+
+async def test_the_deadband_of_assets_goes_on_over_a_reload(broker: Mosquitto) -> None:
+    """A reload is no reason to repeat a state in which nothing left its deadband."""
+    cov = Cov(delta=1.0, every_ms=3_600_000)
+    point = make_point("R1/A", cov=cov)
+    rig = MqttRig(broker.url, [point], layout="asset")
+    now = now_ms()
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(make_update(point, 20, time_ms=now))
+        again = replace(point)
+        rig.swap(again)
+        await rig.deliver(make_update(again, 20.5, time_ms=now + 1))
+        await subscriber.catch_up()
+        assert [values(message) for message in on(subscriber, ROOM)] == [{"A": 20}]
+        await rig.deliver(make_update(again, 21.5, time_ms=now + 2))
+        await subscriber.catch_up()
+        assert [values(message) for message in on(subscriber, ROOM)] == [{"A": 20}, {"A": 21.5}]
+
+
+POINTS = {f"{ROOM}/{end}" for end in ("A", "A/$meta", "B", "B/$meta")}
+ASSETS = {ROOM, f"{ROOM}/$meta"}
+LAYOUTS = {"point": POINTS, "asset": ASSETS, "both": POINTS | ASSETS}
+
+
+async def test_another_layout_after_a_restart_clears_what_the_former_one_left(broker: Mosquitto) -> None:
+    """Whatever layout follows whatever other, exactly the topics of the present one are retained."""
+    retained: dict[str, bool] = {}
+    for layout, after in pairwise(["point", "asset", "both", "asset", "point", "both", "point"]):
+        for each in (layout, after):
+            points = room("A", "B")
+            rig = MqttRig(broker.url, points, layout=each, retained=retained)
+            async with rig.sink:
+                await rig.deliver(*(make_update(point, 1) for point in points))
+                await until_retained(broker, *LAYOUTS[each])
+    assert set(retained) == POINTS
