@@ -205,12 +205,30 @@ class Mqtt:
         return self.sinks is None or sink in self.sinks
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownAsset:
+    """An asset as Infodeck's API describes it; None where it says nothing.
+
+    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
+    says of the device's connection.
+    """
+
+    id: str
+    name: str | None = None
+    asset_type: str | None = None
+    model: str | None = None
+    manufacturer: str | None = None
+    location: str | None = None
+    online: bool | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
     """One value for the building: where it comes from and where it goes.
 
     `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
     a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
+    `known` is what Infodeck's API says of the asset, but for its connection; None: nothing.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -228,6 +246,7 @@ class Point:
     registers: tuple[Register, ...] = ()
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
+    known: KnownAsset | None = None
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
@@ -325,23 +344,6 @@ class OnlineState:
     asset: str
     online: bool
     at_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownAsset:
-    """An asset as Infodeck's API describes it; None where it says nothing.
-
-    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
-    says of the device's connection.
-    """
-
-    id: str
-    name: str | None = None
-    asset_type: str | None = None
-    model: str | None = None
-    manufacturer: str | None = None
-    location: str | None = None
-    online: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

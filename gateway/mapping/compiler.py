@@ -90,7 +90,8 @@ class Compiler:
         self.needs: list[Need] = []
         self.templates: dict[str, CompiledTemplate] = {}
         self.assembly = Assembly(
-            topics={name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"}
+            topics={name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"},
+            known=None if snapshot is None else snapshot.assets,
         )
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
         self._all_are_readable = not any(one.problems for one in sources.tables)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.sinks._deadband import is_small_change
 from gateway.sinks._mqtt_connection import Message
-from gateway.sinks._mqtt_outlet import Companion
+from gateway.sinks._mqtt_outlet import Companion, described, device_of, filled
 from gateway.sinks._mqtt_payload import (
     NO_EXPIRY,
     asset_property,
@@ -145,23 +145,14 @@ class AssetOutlet:
     def meta(self) -> Companion:
         """Return what the asset and its points are, as JSON without what is empty, and where that is said."""
         points = self.points
-        assets = list(dict.fromkeys(point.asset for point in points))
-        said = {
-            "asset": assets[0] if len(assets) == 1 else None,
-            "tag": points[0].tag,
-            "points": {
-                point.point: _filled(
-                    {
-                        "asset": point.asset if len(assets) > 1 else None,
-                        "description": point.description,
-                        "unit": point.unit_of_measure,
-                        "tags": dict(point.tags) if point.tags else None,
-                    }
-                )
-                for point in points
-            },
-        }
-        return Companion(f"{self.topic}/$meta", orjson.dumps(_filled(said)))
+        has_one_asset = len({point.asset for point in points}) == 1
+        of_asset = device_of(points[0]) if has_one_asset else {}
+        said = {point.point: {} if has_one_asset else device_of(point) for point in points}
+        for point in points:
+            said[point.point] |= described(point)
+        document = filled(of_asset | {"tag": points[0].tag})
+        document["points"] = {name: filled(of_point) for name, of_point in said.items()}
+        return Companion(f"{self.topic}/$meta", orjson.dumps(document))
 
     def _message(
         self,
@@ -204,7 +195,3 @@ def by_event(updates: Iterable[Update]) -> Iterator[list[Update]]:
         points.add(update.point)
     if group:
         yield group
-
-
-def _filled(said: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in said.items() if value}

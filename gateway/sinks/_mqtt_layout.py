@@ -18,6 +18,7 @@ AnyOutlet = Outlet | AssetOutlet
 Describe = Callable[[AnyOutlet], Iterable[Companion]]
 """Says what an outlet is by retained messages of its own, which come and go with it."""
 
+_part = attrgetter("point", "asset", "source", "unit_of_measure")
 _origin = attrgetter("asset", "source")
 _meaning = attrgetter("asset", "source", "unit_of_measure", "conversion", "on_stale", "stale_after_ms", "cov")
 
@@ -99,7 +100,7 @@ class Change:
             before = old.by_topic.get(topic)
             if before is None or not _is_told_the_same(before, old.describe, outlet, new.describe):
                 topics.append(topic)
-                if isinstance(outlet, AssetOutlet):
+                if isinstance(outlet, AssetOutlet) and not _has_the_same(before, outlet):
                     outdated.append(outlet)
             if before is not None:
                 kept += _kept(before, outlet)
@@ -109,6 +110,11 @@ class Change:
 def _is_told_the_same(before: AnyOutlet, tell_before: Describe, outlet: AnyOutlet, tell: Describe) -> bool:
     origins = [list(map(_origin, one.points)) for one in (before, outlet)]
     return origins[0] == origins[1] and (*tell_before(before),) == (*tell(outlet),)
+
+
+def _has_the_same(before: AnyOutlet | None, outlet: AssetOutlet) -> bool:
+    """Say whether messages of both have the same points in them, which mean the same."""
+    return before is not None and [*map(_part, before.points)] == [*map(_part, outlet.points)]
 
 
 def _kept(before: AnyOutlet, outlet: AnyOutlet) -> Iterator[tuple[Outlet | Member, Outlet | Member]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -72,16 +72,8 @@ class Outlet:
     def meta(self) -> Companion:
         """Return what the point is, as JSON without what is empty, and where that is said."""
         point = self.point
-        said = {
-            "asset": point.asset,
-            "tag": point.tag,
-            "point": point.point,
-            "description": point.description,
-            "unit": point.unit_of_measure,
-            "tags": dict(point.tags) if point.tags else None,
-        }
-        payload = orjson.dumps({key: value for key, value in said.items() if value})
-        return Companion(f"{self.topic}/$meta", payload)
+        said = device_of(point) | {"tag": point.tag, "point": point.point} | described(point)
+        return Companion(f"{self.topic}/$meta", orjson.dumps(filled(said)))
 
     def _message(self, topic: str, update: Update, *, retain: bool, expires: bytes = NO_EXPIRY) -> Message:
         event = event_parts(update.event_id)
@@ -94,3 +86,27 @@ class Outlet:
             properties=properties(expires, event.user_property, self.asset_property),
             updates=(update,),
         )
+
+
+def device_of(point: Point) -> dict[str, Any]:
+    """Return what `$meta` says of the device behind a point: as the API does, as far as it does."""
+    known = point.known
+    return {
+        "asset": point.asset,
+        "name": known.name if known is not None else None,
+        "location": known.location if known is not None else None,
+    }
+
+
+def described(point: Point) -> dict[str, Any]:
+    """Return what `$meta` says of a point itself."""
+    return {
+        "description": point.description,
+        "unit": point.unit_of_measure,
+        "tags": dict(point.tags) if point.tags else None,
+    }
+
+
+def filled(said: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said without keys that would be empty."""
+    return {key: value for key, value in said.items() if value}

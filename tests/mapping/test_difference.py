@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from support.point_tables import load_good_tables
+from support.point_tables import SINKS, load_good_tables
 
+from gateway.mapping.compiler import load_point_map
 from gateway.mapping.live.difference import compare, describe_the_same
 from gateway.model import AssetSnapshot, KnownAsset
 
@@ -64,6 +65,20 @@ def test_what_differs_is_counted_and_named(
     assert found == counts
     assert set(difference.shown_anew) == names
     assert len(difference.shown_anew) == len(names)
+
+
+def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_path: Path) -> None:
+    """Another name of the asset is told beside the values of its points; these are not sent again."""
+    old = load_good_tables(tmp_path, TABLE)
+    snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
+    new = load_point_map(tmp_path, SINKS, snapshot=snapshot).point_map
+    assert new is not None
+    difference = compare(old, new)
+    assert (difference.changed, difference.unchanged, difference.shown_anew) == (3, 3, ())
+    offline = AssetSnapshot(1, {"a": KnownAsset(id="a", name="Room", online=False)})
+    again = load_point_map(tmp_path, SINKS, snapshot=offline).point_map
+    assert again is not None
+    assert not compare(new, again)
 
 
 def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:

@@ -12,7 +12,7 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, PointTable, make_point, make_update, now_ms
 from support.mqtt_rooms import ROOM, on, room, until_retained, values
 
-from gateway.model import Cov
+from gateway.model import Cov, KnownAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,27 @@ async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquit
         found = await until_retained(broker, ROOM, f"{ROOM}/$meta")
     assert values(found[ROOM]) == {"KEPT": 1}
     assert list(found[f"{ROOM}/$meta"].json["points"]) == ["KEPT"]
+
+
+async def test_a_renamed_asset_is_described_again_and_not_shown_again(broker: Mosquitto) -> None:
+    """Name and location are on the asset's `$meta`; its state is none the newer for another name."""
+    known = KnownAsset(id="ast-a1b2c3d4", name="Room 1", location="East wing")
+    points = [replace(point, known=known) for point in room("A", "B")]
+    rig = MqttRig(broker.url, points, layout="asset")
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(*(make_update(point, 1) for point in points))
+        await subscriber.wait_for(lambda: len(subscriber.meta) == 1)
+        rig.swap(*(replace(point, known=replace(known, name="Room 2")) for point in points))
+        await subscriber.wait_for(lambda: len(subscriber.meta) == 2)
+        await subscriber.catch_up()
+        assert len(on(subscriber, ROOM)) == 1
+    assert subscriber.meta[1].json == {
+        "asset": "ast-a1b2c3d4",
+        "name": "Room 2",
+        "location": "East wing",
+        "tag": "R1",
+        "points": {"A": {"unit": "degC"}, "B": {"unit": "degC"}},
+    }
 
 
 async def test_an_asset_that_goes_is_cleared(broker: Mosquitto) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Cov, Mqtt
+from gateway.model import Cov, KnownAsset, Mqtt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +75,33 @@ async def test_a_point_is_described_beside_its_value(broker: Mosquitto) -> None:
     }
     assert found["plant/x/$meta"].json == {"asset": "ast-a1b2c3d4", "tag": "L03", "point": "X"}
     assert found["plant/x/$meta"].expiry_s is None
+
+
+async def test_name_and_location_are_told_where_the_api_knows_them(broker: Mosquitto) -> None:
+    """`$meta` has them, and is told again, without any value, when an asset is renamed."""
+    point = replace(
+        make_point("T/P"), known=KnownAsset(id="ast-a1b2c3d4", name="Room 3", location="East wing")
+    )
+    rig = MqttRig(broker.url, [point])
+    async with rig.sink, subscribe(broker.port) as subscriber:
+        await rig.deliver(make_update(point, 1))
+        await wait_for_meta(subscriber, topic(point))
+        assert subscriber.meta[0].json == {
+            "asset": "ast-a1b2c3d4",
+            "name": "Room 3",
+            "location": "East wing",
+            "tag": "T",
+            "point": "P",
+            "unit": "degC",
+        }
+        await subscriber.catch_up()
+        seen = len(subscriber.seen)
+        rig.swap(replace(point, known=KnownAsset(id="ast-a1b2c3d4", name="Room 4")))
+        await subscriber.wait_for(lambda: len(subscriber.meta) == 2)
+        assert "location" not in subscriber.meta[1].json
+        assert subscriber.meta[1].json["name"] == "Room 4"
+        await subscriber.catch_up()
+        assert len(subscriber.seen) == seen
 
 
 async def test_topics_that_no_point_has_any_more_are_cleared(broker: Mosquitto) -> None:

@@ -117,3 +117,36 @@ async def test_automatic_assets_join_while_the_gateway_runs(stopped: Daemon, bro
         await seen.wait_for(lambda: len(seen.payloads(f"{ROOM_3}/T")) == 1)
     assert '"value":21.5' in seen.last(f"{ROOM_3}/T").payload
     assert '"value":1' in seen.last(f"{ROOM_3}/ON").payload  # what it sends proves that it is connected
+
+
+LISTED = """\
+schema: gateway.points/1
+site: hq
+templates: {t: {points: {T: {from: temperature, unit: degC}}}}
+assets: [{id: ast-3, tag: R3, use: t}]
+points: [{tag: R4, point: T, asset: ast-4, from: temperature}]
+"""
+
+
+async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosquitto) -> None:
+    """Assets that tables name have name and location of the API beside them, also when these change there."""
+    stopped.tables = stopped.folder / "tables"
+    stopped.tables.mkdir()
+    (stopped.tables / "rooms.yaml").write_text(LISTED)
+    stopped.write_settings()
+    metas = {tag: f"gw/v1/hq/{tag}/T/$meta" for tag in ("R3", "R4")}
+    async with simulated_api(5) as api, subscribe(broker.port) as seen:
+
+        def told(tag: str) -> list[tuple[str | None, str | None]]:
+            found = [message.json for message in seen.meta if message.topic == metas[tag]]
+            return [(one.get("name"), one.get("location")) for one in found]
+
+        await asyncio.to_thread(use_api, stopped, api.url)
+        settings = stopped.config.read_text()
+        stopped.config.write_text(settings.replace("api_key:", "reconcile: {every: 1s}, api_key:"))
+        await asyncio.to_thread(stopped.start)
+        await seen.wait_for(lambda: ("Room 3", "loc-3") in told("R3") and ("Room 4", "loc-4") in told("R4"))
+        api.items = [item | {"name": "Hall"} if item["id"] == "ast-3" else item for item in api.items]
+        await seen.wait_for(lambda: told("R3")[-1] == ("Hall", "loc-3"), timeout_s=20)
+    assert told("R4")[-1] == ("Room 4", "loc-4")
+    assert "Hall" not in {name for name, _ in told("R4")}

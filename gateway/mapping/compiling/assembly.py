@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gateway.mapping.compiling.claims import Claims, Owner
@@ -10,12 +10,12 @@ from gateway.mapping.plan import AssetPlan, PathRule, Rule
 from gateway.mapping.registers import HIGHEST_ADDRESS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point
+    from gateway.model import KnownAsset, Point
 
 
 @dataclass(slots=True)
@@ -48,14 +48,20 @@ class _Plan:
 class Assembly:
     """Takes points one by one; refuses and reports those whose name, topic or register is taken."""
 
-    def __init__(self, *, topics: Mapping[str, TopicScheme]) -> None:
+    def __init__(
+        self, *, topics: Mapping[str, TopicScheme], known: Mapping[str, KnownAsset] | None = None
+    ) -> None:
+        """`topics`: those of each MQTT sink; `known`: what Infodeck's API says of assets, by their ids."""
         self.points: list[Point] = []
         self.claims = Claims(topics=topics)
         self._plans: dict[str, _Plan] = {}
+        # Whether a device is connected is nothing that a table depends on.
+        self._known = {asset: replace(one, online=None) for asset, one in (known or {}).items()}
 
     def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
         """Add a free-standing point, or with no asset one of the gateway itself."""
-        point = draft.point(site=site, tag=tag, name=name, asset=asset, base=0)
+        known = self._known.get(asset)
+        point = draft.point(site=site, tag=tag, name=name, asset=asset, base=0, known=known)
         self._add(point, draft, None)
         return point
 
@@ -71,8 +77,7 @@ class Assembly:
                     )
                     entry.report(message, "base")
                     return
-        for name, draft in drafts.items():
-            point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
+        for point, draft in self._points(drafts, site=site, tag=tag, asset=asset, base=base):
             self._add(point, draft, entry)
 
     def add_automatic(
@@ -82,18 +87,23 @@ class Assembly:
 
         Its registers are known to be free: nothing else may be in its slot. `place` is of its own.
         """
-        points = [
-            draft.point(site=site, tag=tag, name=name, asset=asset, base=base)
-            for name, draft in drafts.items()
-        ]
-        for point in points:
+        points = list(self._points(drafts, site=site, tag=tag, asset=asset, base=base))
+        for point, _ in points:
             obstacle = self.claims.topic_obstacle(point)
             if obstacle is not None:
                 place.warn(f"{asset} is left out: {obstacle}")
                 return False
-        for point, draft in zip(points, drafts.values(), strict=True):
+        for point, draft in points:
             self._add(point, draft, place)
         return True
+
+    def _points(
+        self, drafts: Mapping[str, Draft], *, site: str, tag: str, asset: str, base: int
+    ) -> Iterator[tuple[Point, Draft]]:
+        known = self._known.get(asset)
+        for name, draft in drafts.items():
+            point = draft.point(site=site, tag=tag, name=name, asset=asset, base=base, known=known)
+            yield point, draft
 
     def plans(self) -> dict[str, AssetPlan]:
         """Return the plan of every asset that has points."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.compiling.places import Layers
     from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, StaleAfter
-    from gateway.model import Register
+    from gateway.model import KnownAsset, Register
 
 _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = (
@@ -77,7 +77,9 @@ class Draft:
         """Say whether the gateway itself makes the point's values."""
         return self.source in PSEUDO_SOURCES
 
-    def point(self, *, site: str, tag: str, name: str, asset: str, base: int) -> Point:
+    def point(
+        self, *, site: str, tag: str, name: str, asset: str, base: int, known: KnownAsset | None = None
+    ) -> Point:
         """Return the point of one asset, registers at their final addresses."""
         return Point(
             site=site,
@@ -94,6 +96,7 @@ class Draft:
             registers=tuple([block.at(base) for block in self.blocks]),
             conversion=self.conversion,
             tags=self.tags,
+            known=known,
         )
 
 

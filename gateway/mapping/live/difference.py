@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot
 
 _described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
-_written = attrgetter(*(field.name for field in fields(Point) if field.init))
+_KEYS = tuple(field.name for field in fields(Point) if field.init)
+_written = attrgetter(*_KEYS)
+_showing = attrgetter(*(key for key in _KEYS if key != "known"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Difference:
     """Counts of points by name, true where there is any difference.
 
     `shown_anew` names the points of the new table that may show something else than before: new and changed
-    ones, and what is made of others, such as the `$quality` of an asset.
+    ones, and what is made of others, such as the `$quality` of an asset. Not those of which Infodeck's API
+    only says something else: that is told beside their values.
     """
 
     added: int
@@ -46,12 +49,14 @@ def compare(old: PointMap, new: PointMap) -> Difference:
         for name, point in new.by_name.items()
         if name in before and _written(before[name]) != _written(point)
     ]
+    showing = [point for point in changed if _showing(before[point.name]) != _showing(point)]
     beat = _period_ms(old), _period_ms(new)
     if new.heartbeat is not None and None not in beat and beat[0] != beat[1]:
         changed.append(new.heartbeat[1])
-    assets = {point.asset for point in (*added, *removed, *changed)}
+        showing.append(new.heartbeat[1])
+    assets = {point.asset for point in (*added, *removed, *showing)}
     made = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
-    names = dict.fromkeys((*(point.name for point in (*added, *changed)), *made))
+    names = dict.fromkeys((*(point.name for point in (*added, *showing)), *made))
     unchanged = len(new.by_name) - len(added) - len(changed)
     return Difference(len(added), len(removed), len(changed), unchanged, tuple(names))
 
