@@ -50,14 +50,11 @@ class Discovery:
     status_topic: str
     plain: bool
 
-    def tell(
-        self, point: Point, *, topic: str, in_asset: bool = False, known: KnownAsset | None = None
-    ) -> tuple[str, bytes] | None:
+    def tell(self, point: Point, *, topic: str, in_asset: bool = False) -> tuple[str, bytes] | None:
         """Return topic and payload for a point whose value stands on `topic`; None where it is not told.
 
-        `in_asset`: the message there is of the whole asset, with the point under its name. `known` is what
-        the API says of the asset. An age is not told: in MQTT it moves only when its asset reports, and Home
-        Assistant counts from then by itself.
+        `in_asset`: the message there is of the whole asset, with the point under its name. An age is not
+        told: in MQTT it moves only when its asset reports, and Home Assistant counts from then by itself.
         """
         if point.source == "$age":
             return None
@@ -67,7 +64,7 @@ class Discovery:
             "unique_id": f"{node}__{item}",
             "default_entity_id": f"{component}.{_slug(point.name)}",
             "name": point.description or point.point,
-            "device": self._device(point, known or KnownAsset(id=point.asset)),
+            "device": self._device(point),
             "origin": _ORIGIN,
             "qos": 1,
             "entity_category": "diagnostic" if point.is_pseudo else None,
@@ -77,8 +74,9 @@ class Discovery:
         payload = orjson.dumps({key: value for key, value in told.items() if value is not None})
         return f"{self.prefix}/{component}/{node}/{item}/config", payload
 
-    def _device(self, point: Point, known: KnownAsset) -> dict[str, str | list[str]]:
+    def _device(self, point: Point) -> dict[str, str | list[str]]:
         """Return what the point belongs to: a device has one tag and is one asset."""
+        known = point.known or KnownAsset(id=point.asset)
         parts = (self.gateway, point.tag, point.asset)
         said = {
             "name": known.name or point.tag,

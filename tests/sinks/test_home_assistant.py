@@ -11,7 +11,7 @@ from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Conversion, Mqtt, Quality, Take
+from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
 from gateway.sinks._mqtt_config import HomeAssistantKeys
 
 if TYPE_CHECKING:
@@ -164,6 +164,24 @@ async def test_a_reload_tells_what_is_new_and_clears_what_is_gone(broker: Mosqui
                 pass
         rig.swap()
         await home(broker)
+
+
+@pytest.mark.parametrize("layout", ["point", "asset"])
+async def test_a_renamed_asset_is_told_again(broker: Mosquitto, layout: str) -> None:
+    """What the API says of an asset reaches its device by the reload that it causes; the entity stays."""
+    point = temperature()
+    rig = MqttRig(broker.url, [point], layout=layout, home_assistant=ON)
+    async with rig.sink:
+        before = (await home(broker, ROOM))[ROOM]
+        rig.swap(replace(point, known=KnownAsset(id=point.asset, name="Room 312", location="3rd floor")))
+        async with asyncio.timeout(10):
+            while (after := (await home(broker, ROOM))[ROOM]).config["device"] == before.config["device"]:
+                pass
+    assert after.config["device"] == before.config["device"] | {
+        "name": "Room 312",
+        "suggested_area": "3rd floor",
+    }
+    assert after.config["unique_id"] == before.config["unique_id"]
 
 
 async def test_a_point_that_becomes_another_kind_of_entity_is_told_once(broker: Mosquitto) -> None:

@@ -194,18 +194,14 @@ def test_silence_within_a_deadband_is_no_bad_sign() -> None:
 def test_a_device_is_what_infodeck_knows_of_the_asset() -> None:
     """Name, make and place come from the API where it tells; the tag is the name where it does not."""
     known = KnownAsset(id="ast-a1", name="Room 312", model="IAQ-5", manufacturer="Acme", location="3rd floor")
-    message = DISCOVERY.tell(make(), topic=TOPIC, known=known)
-    assert message is not None
-    assert Entity.discover(*message).config["device"] == {
+    assert told(make(known=known)).config["device"] == {
         "identifiers": ["edge-1__L03-RM312__ast-a1"],
         "name": "Room 312",
         "model": "IAQ-5",
         "manufacturer": "Acme",
         "suggested_area": "3rd floor",
     }
-    message = DISCOVERY.tell(make(), topic=TOPIC, known=KnownAsset(id="ast-a1"))
-    assert message is not None
-    assert Entity.discover(*message).config["device"]["name"] == "L03-RM312"
+    assert told(make(known=KnownAsset(id="ast-a1"))).config["device"]["name"] == "L03-RM312"
 
 
 @pytest.mark.parametrize("quality", Quality)

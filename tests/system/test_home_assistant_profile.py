@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from support.daemon import Daemon, telemetry
@@ -27,6 +29,13 @@ async def entities(broker: Mosquitto) -> dict[str, Entity]:
     messages = await seen_now(broker)
     found = [Entity.discover(*message) for message in messages if message[0].startswith(PREFIX)]
     return {each.config["default_entity_id"]: each.receive_all(messages) for each in found}
+
+
+def remembered(daemon: Daemon) -> int:
+    """Count what the journal remembers of discovery messages, which it is told once a second."""
+    with closing(sqlite3.connect(daemon.folder / "journal.db")) as database:
+        rows = database.execute("SELECT count(*) FROM retained WHERE topic LIKE ?", (f"{PREFIX}%",))
+        return int(rows.fetchone()[0])
 
 
 def write_profile(daemon: Daemon, *, is_on: bool) -> None:
@@ -57,6 +66,9 @@ async def test_entities_show_what_is_measured_and_are_gone_with_the_profile(tmp_
             assert float(shown["sensor.l03_rm312_zn_t"] or "nan") == 21.5
             assert shown["binary_sensor.l03_rm312_occ"] == "ON"
             assert len({each.config["unique_id"] for each in found.values()}) == len(found) > 4
+            async with asyncio.timeout(20):
+                while remembered(daemon) < len(found):  # noqa: ASYNC110 - a file has no events
+                    await asyncio.sleep(0.05)
             daemon.kill()
             async with asyncio.timeout(20):
                 while any(each.is_available for each in (await entities(broker)).values()):
