@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.sinks._mqtt_broker import BrokerConfig
 from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_clear_text_problems(document),
         *_port_problems(document),
         *_socket_problems(document),
+        *_broker_problems(document),
         *_home_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
@@ -72,6 +74,28 @@ def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
             ["journal", "url"],
             f"{advice}; set `admin.socket` to a shorter one, such as /run/gateway/control.sock",
         )
+
+
+def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that would be at odds with another one on the same broker."""
+    clients: dict[tuple[str, int, str], str] = {}
+    prefixes: dict[tuple[str, int, str], str] = {}
+    for name, sink in document.value.sinks.items() if document.value is not None else ():
+        if not isinstance(sink, BrokerConfig):
+            continue
+        broker = sink.url.host, sink.url.port
+        if sink.client_id is not None:
+            other = clients.setdefault((*broker, sink.client_id), name)
+            if other != name:
+                message = f"sinks.{other} is known by this on the same broker, which lets in one of them only"
+                yield document.problem(["sinks", name, "client_id"], message, sink.client_id)
+        if isinstance(sink, MqttConfig):
+            other = prefixes.setdefault((*broker, sink.prefix), name)
+            if other != name:
+                message = (
+                    f"sinks.{other} publishes its state under this on the same broker: set another `prefix`"
+                )
+                yield document.problem(["sinks", name, "prefix"], message, sink.prefix)
 
 
 def _home_problems(document: Document[Settings]) -> Iterator[Problem]:

@@ -175,6 +175,38 @@ def test_rules(tmp_path: Path, text: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        (
+            "prefix: a",
+            "prefix: a",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "history: true",
+            "user: u",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "client_id: x",
+            "client_id: x, prefix: a",
+            "sinks.b.client_id: sinks.a is known by this on the same",
+        ),
+        ("prefix: a", "layout: both", None),
+        ("client_id: x", "client_id: x, url: 'mqtt://c'", None),
+    ],
+)
+def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Sinks that would contradict each other on a broker, or keep each other out, are refused."""
+    first, second = (
+        f"{{type: mqtt, {keys}{'' if 'url' in keys else ', url: mqtt://b:1'}}}" for keys in (one, other)
+    )
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("api: https://me:hunter2@h/", "infodeck.api: no user or password here: the API takes `api_key`"),
