@@ -32,6 +32,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_port_problems(document),
         *_socket_problems(document),
         *_broker_problems(document),
+        *_home_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
@@ -106,6 +107,22 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
             if other != name:
                 message = f"sinks.{other} is the same node on the same broker: set another `group` or `node`"
                 yield document.problem(["sinks", name, "group"], message, sink.group)
+
+
+def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
+    told: dict[tuple[str, int, str], str] = {}
+    for name, sink in document.value.sinks.items() if document.value is not None else ():
+        if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
+            continue
+        prefix = sink.home_assistant.discovery_prefix
+        other = told.setdefault((sink.url.host, sink.url.port, prefix), name)
+        if other != name:
+            yield document.problem(
+                ["sinks", name, "home_assistant"],
+                f"Home Assistant would hear of each point twice: sinks.{other} tells it on the same broker;"
+                " leave it to one of them, or set another `discovery_prefix`",
+            )
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

@@ -27,6 +27,14 @@ _ASSET_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_ASSETS_PATTERN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class HomeAssistantKeys:
+    """Points as entities in Home Assistant, by its MQTT discovery."""
+
+    discovery_prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "homeassistant"
+    """Where Home Assistant listens for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig(BrokerConfig):
     """Values as topics on one broker."""
 
@@ -44,6 +52,8 @@ class MqttConfig(BrokerConfig):
     """json: value, unit, quality and time; value: the bare value, of an asset {"ZN-T": 21.5}."""
     history: bool = True
     """Whether readings that are not the newest go to <topic>/$history."""
+    home_assistant: HomeAssistantKeys | None = None
+    """Tell Home Assistant of every point; off if not written."""
 
     def topics(self, gateway: str) -> TopicScheme:
         """Return the topics of this sink; `gateway` is this gateway's name."""

@@ -14,6 +14,7 @@ from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
+from gateway.sinks._mqtt_describing import describer
 from gateway.sinks._mqtt_desk import Desk
 from gateway.sinks._mqtt_dial import Dial, Will
 from gateway.sinks._mqtt_layout import Change, Layout
@@ -64,6 +65,7 @@ class MqttSink:
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
         self._topics = config.topics(gateway)
+        self._describe = describer(config, topics=self._topics, status_topic=self._status_topic)
         retained = {} if retained is None else retained
         self._announcer = Announcer(sink=name, retained=retained)
         self._desk = Desk(
@@ -117,8 +119,13 @@ class MqttSink:
         return adopt
 
     def _lay_out(self, points: PointSource) -> Layout:
-        is_plain = self._config.payload == "value"
-        return Layout.of(points.points, sink=self._name, topics=self._topics, plain=is_plain)
+        return Layout.of(
+            points.points,
+            sink=self._name,
+            topics=self._topics,
+            plain=self._config.payload == "value",
+            describe=self._describe,
+        )
 
     async def _connected(self) -> Connection:
         if self._connection is None:

@@ -36,6 +36,7 @@ LEAST = """\
 infodeck: {organization: o-1}
 intake: {signing_secrets: [{env: SIGNING_SECRET}]}
 """
+HOME = "{type: mqtt, url: mqtt://b"
 BROKEN = Path(__file__).parent / "broken"
 
 
@@ -160,6 +161,10 @@ def test_broken_file() -> None:
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
          '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),
+        (f"sinks: {{a: {HOME}, home_assistant: {{}}}}, c: {HOME}, prefix: x, home_assistant: {{}}}}}}",
+         "1:119: sinks.c.home_assistant: Home Assistant would hear of each point twice: sinks.a tells it on"),
+        (f"sinks: {{a: {HOME}, home_assistant: {{discovery_prefix: a/+}}}}}}",
+         "1:75: sinks.a.home_assistant.discovery_prefix: a topic prefix has no wildcards"),
         ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),
     ],
 )  # fmt: skip

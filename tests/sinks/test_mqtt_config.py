@@ -43,6 +43,16 @@ def test_all_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "prefix"), [("{}", "homeassistant"), ("{discovery_prefix: ha/a}", "ha/a"), (None, None)]
+)
+def test_home_assistant(tmp_path: Path, text: str | None, prefix: str | None) -> None:
+    """Discovery is off unless it is written, and then where Home Assistant looks by itself."""
+    written = "" if text is None else f"home_assistant: {text}\n"
+    home = read_document(write(tmp_path, LEAST + written), MqttConfig).require().home_assistant
+    assert (home and home.discovery_prefix) == prefix
+
+
+@pytest.mark.parametrize(
     ("url", "broker"),
     [
         ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883"),
