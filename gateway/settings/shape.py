@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -29,7 +29,11 @@ from gateway.config.rules import (
 from gateway.config.scalars import Address, HostPort, Network
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.sink_types import AnySinkConfig
+from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
+
+if TYPE_CHECKING:
+    from gateway.model import WriteLimits
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
@@ -154,3 +158,10 @@ class Settings:
     def mqtt_prefixes(self) -> dict[str, str]:
         """The topic prefix of each MQTT sink."""
         return {name: sink.prefix for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)}
+
+    @property
+    def write_limits(self) -> dict[str, WriteLimits]:
+        """What each Modbus client may write."""
+        return {
+            name: sink.limits for name, sink in self.sinks.items() if isinstance(sink, ModbusClientConfig)
+        }
