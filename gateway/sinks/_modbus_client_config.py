@@ -31,6 +31,9 @@ class Serial:
     stopbits: Literal[1, 2] = 1
     """Stop bits; with parity none the standard asks for 2."""
 
+    def __str__(self) -> str:
+        return str(self.port)
+
     @property
     def parity_letter(self) -> str:
         """What pyserial calls it."""
@@ -83,7 +86,7 @@ class ModbusClientConfig:
     @property
     def line(self) -> str:
         """Where the controller is: host and port, or the serial port."""
-        return str(self.serial.port) if self.serial is not None else str(HostPort(self.host or "", self.port))
+        return str(self.serial) if self.serial is not None else str(HostPort(self.host or "", self.port))
 
     @property
     def wire(self) -> str:

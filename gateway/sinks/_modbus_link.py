@@ -167,7 +167,7 @@ async def _open_tcp(link: Link, config: ModbusClientConfig) -> None:
 
 async def _open_serial(link: Link, config: ModbusClientConfig, serial: Serial) -> None:
     client = AsyncModbusSerialClient(
-        str(serial.port),
+        str(serial),
         baudrate=serial.baudrate,
         parity=serial.parity_letter,
         stopbits=serial.stopbits,
