@@ -172,13 +172,28 @@ async def test_no_storm_of_connections() -> None:
     assert [line["event"] for line in logs] == ["sink.away"]
 
 
-@pytest.mark.parametrize("pdu", ["7f0102", "1000", "03021234", "06000a0001", "90", ""])
-async def test_answers_that_are_none(pdu: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("pdu", "transactions_on"),
+    [
+        ("7f0102", 0),
+        ("1000", 0),
+        ("03021234", 0),
+        ("06000a0001", 0),
+        ("1000000002", 0),
+        ("90", 0),
+        ("", 0),
+        ("1000000001", 1),
+        ("9002", 1),
+    ],
+)
+async def test_answers_that_are_none(
+    pdu: str, transactions_on: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """What does not answer the request is taken for silence: nothing counts as written, nothing is logged."""
     point = held_point("A", holding(0))
     with LibmodbusController() as controller, caplog.at_level(logging.WARNING):
         rig = ClientRig(controller.port, point, timeout="100ms")
-        controller.rule(pdu=pdu)
+        controller.rule(pdu=pdu, transactions_on=transactions_on)
         async with rig.sink:
             with pytest.raises(TransientError, match="unit 1, holding 0"):
                 await rig.show(5)

@@ -58,8 +58,9 @@ async def test_a_silent_unit_keeps_no_other_waiting() -> None:
             assert rig.status.last_error == "no answer within 150ms from unit 2, holding 5"
             assert rig.status.state == "up"
             assert 1 <= sum(request.unit == 2 for request in controller.requests()) <= 4
+            rig.latest.take(values_of(POINTS[1:2], [500]))
             controller.no_rules()
-            await rig.until(lambda: shown(controller) == [29, 129, 29])
+            await rig.until(lambda: shown(controller) == [29, 500, 29])
             written = [request for request in controller.requests() if request.unit == 2]
             assert len(written) <= 2
     assert [line["event"] for line in logs] == ["sink.up"]
@@ -85,6 +86,22 @@ async def test_where_no_unit_answers_the_controller_is_away() -> None:
             await rig.show(7, 8, 9)
             assert shown(controller) == [7, 8, 9]
     assert [line["event"] for line in logs if line["event"] != "sink.up"] == ["sink.away"]
+
+
+async def test_a_dead_line_of_many_units_is_seen_at_once() -> None:
+    """Not only after each of them has had its time-out: one connection without any answer is enough."""
+    points = [held_point(f"U{unit}", holding(0, unit=unit)) for unit in range(1, 30)]
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *points, timeout="100ms")
+        controller.rule(is_mute=True)
+        async with rig.sink, asyncio.timeout(5):
+            with pytest.raises(TransientError, match="no answer within 100ms"):
+                await rig.show(*range(1, 30))
+            assert rig.status.state == "away"
+            controller.no_rules()
+            await rig.until(
+                lambda: all(controller.registers(0, unit=unit) == [unit] for unit in range(1, 30))
+            )
 
 
 async def test_a_register_that_is_never_ready_keeps_no_other_waiting() -> None:

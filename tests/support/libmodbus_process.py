@@ -11,6 +11,7 @@ import json
 import os
 import select
 import socket
+import struct
 import sys
 import time
 from typing import Any, ClassVar
@@ -93,7 +94,8 @@ class Controller:
             LIBRARY.modbus_reply_exception(self.context, self.query, rule["exception"])
         elif "pdu" in rule:
             pdu = bytes.fromhex(rule["pdu"])
-            head = bytes(self.query[:4]) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit])
+            transaction = (self.query[0] << 8 | self.query[1]) + rule.get("transactions_on", 0)
+            head = struct.pack(">HH", transaction, 0) + (len(pdu) + 1).to_bytes(2, "big") + bytes([unit])
             os.write(LIBRARY.modbus_get_socket(self.context), head + pdu)
         else:
             mapping = self.unit(unit)
