@@ -48,10 +48,13 @@ class Link:
     Requests are for one caller at a time.
     """
 
-    def __init__(self, *, timeout_s: float, pause_s: float, on_end: Callable[[], None]) -> None:
-        """Have requests `pause_s` apart: from an answer to the next request."""
+    def __init__(
+        self, *, timeout_s: float, pause_s: float, lost_text: str, on_end: Callable[[], None]
+    ) -> None:
+        """Have requests `pause_s` apart, from an answer to the next request; `lost_text`: what a loss is."""
         self._timeout_s = timeout_s
         self._pause_s = pause_s
+        self._lost_text = lost_text
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._client: ModbusBaseClient | None = None
@@ -93,7 +96,7 @@ class Link:
     def check(self) -> None:
         """Raise `TransientError` where the link is lost."""
         if self._is_lost:
-            raise _lost()
+            raise TransientError(self._lost_text)
 
     async def open(self, client: ModbusBaseClient) -> None:
         """Connect and keep the reason where that cannot be; the client's own `connect` only logs it."""
@@ -114,7 +117,7 @@ class Link:
             return
         self._is_lost = True
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(_lost())
+            self._answer.set_exception(TransientError(self._lost_text))
         self._on_end()
 
 
@@ -123,7 +126,12 @@ async def open_link(config: ModbusClientConfig, *, on_end: Callable[[], None]) -
     """Connect; raise `TransientError` with the reason where that cannot be. Closes on leaving."""
     serial = config.serial
     pause_s = config.min_interval if serial is None else max(config.min_interval, _silence_s(serial))
-    link = Link(timeout_s=config.timeout, pause_s=pause_s, on_end=on_end)
+    link = Link(
+        timeout_s=config.timeout,
+        pause_s=pause_s,
+        lost_text="the controller ended the connection" if serial is None else "the serial port is gone",
+        on_end=on_end,
+    )
     try:
         try:
             await (_open_tcp(link, config) if serial is None else _open_serial(link, config, serial))
@@ -216,10 +224,6 @@ class _RtuFramer(_BytesFramer, FramerRTU):
 def _time_out(answer: asyncio.Future[bytes]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
-
-
-def _lost() -> TransientError:
-    return TransientError("the controller ended the connection")
 
 
 def _silence_s(serial: Serial) -> float:

@@ -108,6 +108,7 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
                 await persist(rig, value, 7, 1)
                 assert shown(controller) == [value, 7, 1]
             await rig.until(lambda: rig.status.state == "away")
+            assert rig.status.last_error in {"the serial port is gone", "No such file or directory"}
 
 
 @contextmanager
