@@ -26,11 +26,11 @@ from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
 from gateway.model import STAND_INS, Record
-from gateway.sinks._mqtt_asset import Member
-from gateway.sinks._mqtt_outlet import Outlet
-from gateway.sinks._sparkplug_layout import Metric
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
+from gateway.sinks.mqtt_topics.asset import Member
+from gateway.sinks.mqtt_topics.outlet import Outlet
+from gateway.sinks.sparkplug.layout import Metric
 
 if TYPE_CHECKING:
     import argparse

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
-from gateway.sinks._mqtt_broker import BrokerConfig
 from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.mqtt_shared.config import BrokerConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.decode import Problem
-    from gateway.sinks._sparkplug_node import NodeName
+    from gateway.sinks.sparkplug.node import NodeName
 
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on

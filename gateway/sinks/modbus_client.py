@@ -23,10 +23,10 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks._modbus_client_config import ModbusClientConfig, Serial
-from gateway.sinks._modbus_desired import Desired
-from gateway.sinks._modbus_link import NoAnswerError, open_link
-from gateway.sinks._modbus_writer import Writer
+from gateway.sinks.modbus_writes.config import ModbusClientConfig, Serial
+from gateway.sinks.modbus_writes.desired import Desired
+from gateway.sinks.modbus_writes.link import NoAnswerError, open_link
+from gateway.sinks.modbus_writes.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks._modbus_link import Link
-    from gateway.sinks._modbus_unit import Unit
+    from gateway.sinks.modbus_writes.link import Link
+    from gateway.sinks.modbus_writes.unit import Unit
     from gateway.status import SinkStatus
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]

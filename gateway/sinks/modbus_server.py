@@ -31,12 +31,12 @@ from pydantic.dataclasses import dataclass
 from gateway.config.decode import STRICT
 from gateway.config.scalars import Address, Duration, Network
 from gateway.errors import GatewayError, RefusedError
-from gateway.sinks._modbus_server_answers import Answers
-from gateway.sinks._modbus_server_clients import Clients
-from gateway.sinks._modbus_server_connection import Connection
-from gateway.sinks._modbus_server_identity import DeviceIdentity, ModbusIdentity
-from gateway.sinks._modbus_server_registers import RegisterImage
-from gateway.sinks._modbus_server_tls import ModbusTls, TlsConnections
+from gateway.sinks.modbus_reads.answers import Answers
+from gateway.sinks.modbus_reads.clients import Clients
+from gateway.sinks.modbus_reads.connection import Connection
+from gateway.sinks.modbus_reads.identity import DeviceIdentity, ModbusIdentity
+from gateway.sinks.modbus_reads.registers import RegisterImage
+from gateway.sinks.modbus_reads.tls import ModbusTls, TlsConnections
 from gateway.status import ClientsStatus
 
 if TYPE_CHECKING:

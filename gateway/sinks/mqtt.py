@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from gateway.errors import RefusedError
-from gateway.sinks._mqtt_announcer import Announcer
-from gateway.sinks._mqtt_config import MqttConfig
-from gateway.sinks._mqtt_connection import Message, connect
-from gateway.sinks._mqtt_describing import describer
-from gateway.sinks._mqtt_desk import Desk
-from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_layout import Change, Layout
-from gateway.sinks._mqtt_link import Link
+from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.dial import Dial, Will
+from gateway.sinks.mqtt_shared.link import Link
+from gateway.sinks.mqtt_topics.announcer import Announcer
+from gateway.sinks.mqtt_topics.config import MqttConfig
+from gateway.sinks.mqtt_topics.describing import describer
+from gateway.sinks.mqtt_topics.desk import Desk
+from gateway.sinks.mqtt_topics.layout import Change, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks._mqtt_connection import Connection, Rejection
+    from gateway.sinks.mqtt_shared.connection import Connection, Rejection
     from gateway.status import SinkStatus
 
 __all__ = ["MqttConfig", "MqttSink"]

@@ -18,14 +18,14 @@ from gateway.config.decode import STRICT
 from gateway.errors import RefusedError, TransientError
 from gateway.mapping.table_types import Level
 from gateway.model import Quality
-from gateway.sinks._mqtt_broker import BrokerConfig
-from gateway.sinks._mqtt_connection import Message, connect
-from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_link import Link
-from gateway.sinks._sparkplug_host import PrimaryHost
-from gateway.sinks._sparkplug_layout import Layout
-from gateway.sinks._sparkplug_node import EdgeNode, NodeName, node_death, state_topic
-from gateway.sinks._sparkplug_payload import asks_for_rebirth
+from gateway.sinks.mqtt_shared.config import BrokerConfig
+from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.dial import Dial, Will
+from gateway.sinks.mqtt_shared.link import Link
+from gateway.sinks.sparkplug.host import PrimaryHost
+from gateway.sinks.sparkplug.layout import Layout
+from gateway.sinks.sparkplug.node import EdgeNode, NodeName, node_death, state_topic
+from gateway.sinks.sparkplug.payload import asks_for_rebirth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks._mqtt_connection import Connection
-    from gateway.sinks._sparkplug_layout import QualityCodes
+    from gateway.sinks.mqtt_shared.connection import Connection
+    from gateway.sinks.sparkplug.layout import QualityCodes
     from gateway.status import SinkStatus
 
 __all__ = ["MqttSparkplugConfig", "MqttSparkplugSink"]

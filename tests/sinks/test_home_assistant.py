@@ -12,7 +12,7 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
 
 from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
-from gateway.sinks._mqtt_config import HomeAssistantKeys
+from gateway.sinks.mqtt_topics.config import HomeAssistantKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

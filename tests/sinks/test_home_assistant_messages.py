@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.home_assistant import Entity
 
 from gateway.model import Conversion, Cov, KnownAsset, OnStale, Point, Quality, StalePolicy, Take, Update
-from gateway.sinks._home_assistant import Discovery
-from gateway.sinks._mqtt_outlet import Outlet
+from gateway.sinks.mqtt_topics.home_assistant import Discovery
+from gateway.sinks.mqtt_topics.outlet import Outlet
 
 if TYPE_CHECKING:
     from gateway.model import Scalar

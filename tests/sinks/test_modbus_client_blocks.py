@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import RegisterTable
-from gateway.sinks._modbus_blocks import MOST, Layout, Span, can_write
+from gateway.sinks.modbus_writes.blocks import MOST, Layout, Span, can_write
 
 if TYPE_CHECKING:
-    from gateway.sinks._modbus_blocks import Block
+    from gateway.sinks.modbus_writes.blocks import Block
 
 SIZES = st.sampled_from([1, 1, 1, 2, 2, 4, 8, 123])
 FUNCTIONS = st.sets(st.sampled_from([5, 6, 15, 16]), min_size=1)

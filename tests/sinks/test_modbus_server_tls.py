@@ -18,8 +18,8 @@ from support.authority import ROLE, Authority
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until, update
 
 from gateway.errors import GatewayError
-from gateway.sinks._modbus_server_roles import role_in
-from gateway.sinks._modbus_server_tls import ModbusTls
+from gateway.sinks.modbus_reads.roles import role_in
+from gateway.sinks.modbus_reads.tls import ModbusTls
 from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:

@@ -11,19 +11,19 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
 
 from gateway.mapping.topics import TopicScheme
-from gateway.sinks._mqtt_announcer import Announcer, Value
-from gateway.sinks._mqtt_connection import Message, connect
-from gateway.sinks._mqtt_dial import Dial, Will
-from gateway.sinks._mqtt_layout import Change, Layout, describe_by_meta
-from gateway.sinks._mqtt_outlet import Companion
 from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.dial import Dial, Will
+from gateway.sinks.mqtt_topics.announcer import Announcer, Value
+from gateway.sinks.mqtt_topics.layout import Change, Layout, describe_by_meta
+from gateway.sinks.mqtt_topics.outlet import Companion
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from pathlib import Path
 
     from gateway.model import Point
-    from gateway.sinks._mqtt_layout import AnyOutlet
+    from gateway.sinks.mqtt_topics.layout import AnyOutlet
 
 
 @pytest.fixture

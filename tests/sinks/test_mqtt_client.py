@@ -12,7 +12,7 @@ import pytest
 from support.mqtt_parts import MqttRig, make_point, make_update
 
 from gateway.errors import RefusedError
-from gateway.sinks._mqtt_client import BrokerClient
+from gateway.sinks.mqtt_shared.client import BrokerClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -9,8 +9,8 @@ from support.config_files import complaints, write
 
 from gateway.config.decode import read_document
 from gateway.mapping.topics import TopicScheme
-from gateway.sinks._mqtt_broker import BrokerUrl
-from gateway.sinks._mqtt_config import MqttConfig
+from gateway.sinks.mqtt_shared.config import BrokerUrl
+from gateway.sinks.mqtt_topics.config import MqttConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

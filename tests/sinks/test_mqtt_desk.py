@@ -13,12 +13,12 @@ from support.latest_values import DictLatestValues
 from support.mqtt_parts import make_point, make_update
 
 from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
-from gateway.sinks._mqtt_desk import Desk
-from gateway.sinks._mqtt_layout import Layout
+from gateway.sinks.mqtt_topics.desk import Desk
+from gateway.sinks.mqtt_topics.layout import Layout
 
 if TYPE_CHECKING:
     from gateway.model import Refusal, Update
-    from gateway.sinks._mqtt_connection import Message
+    from gateway.sinks.mqtt_shared.connection import Message
 
 POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
 SCHEMES = {

@@ -12,15 +12,15 @@ from support.mqtt_parts import make_point, make_update
 from support.sparkplug_host import GROUP, NODE, SparkplugHost
 
 from gateway.model import Quality
-from gateway.sinks._sparkplug_layout import Layout
-from gateway.sinks._sparkplug_node import EdgeNode, NodeName
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
+from gateway.sinks.sparkplug.layout import Layout
+from gateway.sinks.sparkplug.node import EdgeNode, NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Point, Refusal, Scalar, Update
-    from gateway.sinks._mqtt_connection import Message
+    from gateway.sinks.mqtt_shared.connection import Message
 
 CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")

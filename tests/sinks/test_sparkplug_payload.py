@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.sparkplug_payloads import command, decode, eclipse, pysparkplug
 
-from gateway.sinks._sparkplug_node import node_death
-from gateway.sinks._sparkplug_payload import DataType, Property, Sample, asks_for_rebirth, encode
+from gateway.sinks.sparkplug.node import node_death
+from gateway.sinks.sparkplug.payload import DataType, Property, Sample, asks_for_rebirth, encode
 
 TIMES = st.integers(0, 2**63)
 VALUES: dict[DataType, st.SearchStrategy[Any]] = {

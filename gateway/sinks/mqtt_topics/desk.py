@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import TransientError
 from gateway.model import STAND_INS, Refusal
-from gateway.sinks._mqtt_announcer import Value
-from gateway.sinks._mqtt_asset import AssetOutlet, by_event
+from gateway.sinks.mqtt_topics.announcer import Value
+from gateway.sinks.mqtt_topics.asset import AssetOutlet, by_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.model import Update
     from gateway.ports import LatestValues
-    from gateway.sinks._mqtt_connection import Message, Rejection
-    from gateway.sinks._mqtt_layout import AnyOutlet, Change, Layout
-    from gateway.sinks._mqtt_outlet import Outlet
+    from gateway.sinks.mqtt_shared.connection import Message, Rejection
+    from gateway.sinks.mqtt_topics.layout import AnyOutlet, Change, Layout
+    from gateway.sinks.mqtt_topics.outlet import Outlet
 
 _NOT_IN_JSON = (TypeError, ValueError, OverflowError)
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about

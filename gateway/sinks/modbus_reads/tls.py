@@ -16,16 +16,16 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, RelativePath
-from gateway.sinks._modbus_server_answers import NothingAllowed
-from gateway.sinks._modbus_server_connection import Connection
-from gateway.sinks._modbus_server_roles import role_in
+from gateway.sinks.modbus_reads.answers import NothingAllowed
+from gateway.sinks.modbus_reads.connection import Connection
+from gateway.sinks.modbus_reads.roles import role_in
 from gateway.tls import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.sinks._modbus_server_clients import Clients
-    from gateway.sinks._modbus_server_connection import Answering
+    from gateway.sinks.modbus_reads.clients import Clients
+    from gateway.sinks.modbus_reads.connection import Answering
 
 _HANDSHAKE_WITHIN_S: Final = 10.0
 _SEALED_BYTES: Final = 4096  # what is taken from the socket at once

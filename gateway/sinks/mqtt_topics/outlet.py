@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from gateway.sinks._deadband import is_small_change
-from gateway.sinks._mqtt_connection import Message
-from gateway.sinks._mqtt_payload import (
+from gateway.sinks.mqtt_shared.connection import Message
+from gateway.sinks.mqtt_shared.deadband import is_small_change
+from gateway.sinks.mqtt_topics.payload import (
     NO_EXPIRY,
     asset_property,
     bare,

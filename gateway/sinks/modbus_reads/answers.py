@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pymodbus.constants import ExcCodes
 
-from gateway.sinks._modbus_server_framing import (
+from gateway.sinks.modbus_reads.framing import (
     BODY,
     FUNCTION,
     UNIT,
@@ -17,9 +17,9 @@ from gateway.sinks._modbus_server_framing import (
 )
 
 if TYPE_CHECKING:
-    from gateway.sinks._modbus_server_framing import Answered
-    from gateway.sinks._modbus_server_identity import DeviceIdentity
-    from gateway.sinks._modbus_server_registers import RegisterImage
+    from gateway.sinks.modbus_reads.framing import Answered
+    from gateway.sinks.modbus_reads.identity import DeviceIdentity
+    from gateway.sinks.modbus_reads.registers import RegisterImage
 
 _MOST: Final = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers in one read, by function code
 _IDENTIFY = 0x2B

@@ -6,12 +6,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from gateway.backoff import Backoff
-from gateway.sinks._modbus_blocks import Layout, place_text
+from gateway.sinks.modbus_writes.blocks import Layout, place_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
-    from gateway.sinks._modbus_blocks import Block, Span
+    from gateway.sinks.modbus_writes.blocks import Block, Span
 
 _Bytes = list["bytes | None"]
 

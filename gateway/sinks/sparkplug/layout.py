@@ -11,8 +11,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.model import Quality, Take
-from gateway.sinks._deadband import Told, is_small_change
-from gateway.sinks._sparkplug_payload import DataType, Property, Sample
+from gateway.sinks.mqtt_shared.deadband import Told, is_small_change
+from gateway.sinks.sparkplug.payload import DataType, Property, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from gateway.sinks._mqtt_client import BrokerClient
+from gateway.sinks.mqtt_shared.client import BrokerClient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.secrets import SecretSource
-    from gateway.sinks._mqtt_broker import BrokerConfig
+    from gateway.sinks.mqtt_shared.config import BrokerConfig
 
 
 @dataclass(frozen=True, slots=True)

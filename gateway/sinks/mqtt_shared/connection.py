@@ -18,7 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
-from gateway.sinks._mqtt_dial import dial_broker
+from gateway.sinks.mqtt_shared.dial import dial_broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
 
     from gateway.model import Update
-    from gateway.sinks._mqtt_client import BrokerClient
-    from gateway.sinks._mqtt_dial import Dial
+    from gateway.sinks.mqtt_shared.client import BrokerClient
+    from gateway.sinks.mqtt_shared.dial import Dial
 
     Receive = Callable[[str, bytes], None]
 

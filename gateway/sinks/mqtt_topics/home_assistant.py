@@ -26,7 +26,7 @@ import orjson
 
 from gateway import __version__
 from gateway.model import KnownAsset, Take
-from gateway.sinks._home_assistant_words import kind_of, unit_of_measurement
+from gateway.sinks.mqtt_topics.home_assistant_words import kind_of, unit_of_measurement
 
 if TYPE_CHECKING:
     from gateway.model import Point, Scalar

@@ -7,8 +7,8 @@ import socket
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 if TYPE_CHECKING:
-    from gateway.sinks._modbus_server_clients import Clients
-    from gateway.sinks._modbus_server_framing import Answered
+    from gateway.sinks.modbus_reads.clients import Clients
+    from gateway.sinks.modbus_reads.framing import Answered
 
 _BUFFER_BYTES = 4096  # what one client can have answered before the others get their turn
 _UNSENT_BYTES = 65536  # a client with more answers than this waiting for it is not listened to
@@ -46,6 +46,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let the client in, or drop it."""
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")  # None where it is gone already
         if peer is None or not self._clients.admit(self, peer[0], now_s=self._loop.time()):
@@ -58,6 +59,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(self._patience_s, self._close_if_quiet)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - every reason is the same here
+        """Make room for another client."""
         if self._timer is not None:
             self._timer.cancel()
             self._clients.leave(self, now_s=self._loop.time())
@@ -67,13 +69,16 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def pause_writing(self) -> None:
+        """Listen to nobody who does not take its answers."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        """Listen again."""
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the buffer is as large as it is
+        """Return where the next bytes go."""
         return self._buffer[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:

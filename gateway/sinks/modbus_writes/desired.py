@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import EncodingError
 from gateway.mapping.registers import encoder, sentinel
 from gateway.model import Refusal, RegisterTable
-from gateway.sinks._modbus_blocks import Span, can_write
-from gateway.sinks._modbus_unit import Unit
+from gateway.sinks.modbus_writes.blocks import Span, can_write
+from gateway.sinks.modbus_writes.unit import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.sinks._mqtt_asset import AssetOutlet, Member
-from gateway.sinks._mqtt_outlet import Companion, Outlet
+from gateway.sinks.mqtt_topics.asset import AssetOutlet, Member
+from gateway.sinks.mqtt_topics.outlet import Companion, Outlet
 
 if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from gateway.sinks._mqtt_broker import BrokerUrl
-    from gateway.sinks._mqtt_connection import Connection
+    from gateway.sinks.mqtt_shared.config import BrokerUrl
+    from gateway.sinks.mqtt_shared.connection import Connection
     from gateway.status import SinkStatus
 
 _SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again

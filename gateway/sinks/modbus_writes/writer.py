@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import TransientError
-from gateway.sinks._modbus_link import NoAnswerError
-from gateway.sinks._modbus_pdu import (
+from gateway.sinks.modbus_writes.link import NoAnswerError
+from gateway.sinks.modbus_writes.pdu import (
     confirms,
     exception_in,
     exception_text,
@@ -20,9 +20,9 @@ from gateway.sinks._modbus_pdu import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.sinks._modbus_blocks import Block
-    from gateway.sinks._modbus_link import Link
-    from gateway.sinks._modbus_unit import Unit
+    from gateway.sinks.modbus_writes.blocks import Block
+    from gateway.sinks.modbus_writes.link import Link
+    from gateway.sinks.modbus_writes.unit import Unit
 
 _PERMANENT: Final = frozenset({1, 2, 3})
 _OF_ONE_REGISTER: Final = _PERMANENT | {4}  # some controllers answer 4 for a single register, and for good

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.model import STAND_INS, Refusal
-from gateway.sinks._mqtt_connection import Message
-from gateway.sinks._sparkplug_layout import NODE
-from gateway.sinks._sparkplug_payload import REBIRTH, DataType, Sample, encode
+from gateway.sinks.mqtt_shared.connection import Message
+from gateway.sinks.sparkplug.layout import NODE
+from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.model import Update
     from gateway.ports import LatestValues
-    from gateway.sinks._sparkplug_layout import Device, Layout, Metric, QualityCodes
+    from gateway.sinks.sparkplug.layout import Device, Layout, Metric, QualityCodes
 
 _HIGHEST_SEQ = 255
 _MOST_SAMPLES = 100  # in one message: some kilobytes, less than any broker's limit

@@ -18,7 +18,7 @@ from gateway.mapping.topics import (
     check_point_topics,
     check_prefix,
 )
-from gateway.sinks._mqtt_broker import BrokerConfig
+from gateway.sinks.mqtt_shared.config import BrokerConfig
 
 _PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/(?![$])[^/+#]+)*$"})
 

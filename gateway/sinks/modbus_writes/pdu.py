@@ -9,12 +9,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from gateway.model import RegisterTable
-from gateway.sinks._modbus_blocks import WRITE_ONE
+from gateway.sinks.modbus_writes.blocks import WRITE_ONE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.sinks._modbus_blocks import Block
+    from gateway.sinks.modbus_writes.blocks import Block
 
 _READ: Final = {RegisterTable.HOLDING: 3, RegisterTable.COIL: 1}
 _EXCEPTION: Final = 0x80

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from pymodbus.client.base import ModbusBaseClient
 
-    from gateway.sinks._modbus_blocks import Block
-    from gateway.sinks._modbus_client_config import ModbusClientConfig, Serial
+    from gateway.sinks.modbus_writes.blocks import Block
+    from gateway.sinks.modbus_writes.config import ModbusClientConfig, Serial
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.sinks._home_assistant import Discovery
-from gateway.sinks._mqtt_layout import describe_by_meta
-from gateway.sinks._mqtt_outlet import Companion, Outlet
+from gateway.sinks.mqtt_topics.home_assistant import Discovery
+from gateway.sinks.mqtt_topics.layout import describe_by_meta
+from gateway.sinks.mqtt_topics.outlet import Companion, Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.mapping.topics import TopicScheme
-    from gateway.sinks._mqtt_config import MqttConfig
-    from gateway.sinks._mqtt_layout import AnyOutlet, Describe
+    from gateway.sinks.mqtt_topics.config import MqttConfig
+    from gateway.sinks.mqtt_topics.layout import AnyOutlet, Describe
 
 
 def describer(config: MqttConfig, *, topics: TopicScheme, status_topic: str) -> Describe:

@@ -1,0 +1,1 @@
+"""What the Modbus server is made of: clients, connections, requests, registers and answers."""

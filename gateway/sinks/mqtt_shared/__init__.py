@@ -1,0 +1,1 @@
+"""What all MQTT sinks share: a broker's settings, one connection, and staying connected."""

@@ -1,0 +1,1 @@
+"""What the Sparkplug sink is made of: nodes, devices, metrics, their payloads, and the host."""
