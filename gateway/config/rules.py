@@ -16,8 +16,10 @@ _SMALLEST_JOURNAL_BYTES = 16 << 20
 
 
 def _check_name(name: str) -> str:
-    if not name or not name.isprintable() or any(mark in name for mark in "/+# "):
-        raise ValueError("a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`")
+    if not name or not name.isprintable() or name[0] == "$" or any(mark in name for mark in "/+# "):
+        raise ValueError(
+            "a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`, and no `$` first"
+        )
     return name
 
 
@@ -101,7 +103,7 @@ def _pattern(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-Name = Annotated[str, AfterValidator(_check_name), _pattern("^[^/+# ]+$")]
+Name = Annotated[str, AfterValidator(_check_name), _pattern("^(?![$])[^/+# ]+$")]
 """A gateway's name, which is one level of its MQTT topics."""
 
 SinkName = Annotated[str, AfterValidator(_check_sink_name), _pattern("^[a-z0-9_-]+$")]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
 
     from gateway.model import Update
-    from gateway.sinks._mqtt_dial import BrokerClient, Dial
+    from gateway.sinks._mqtt_client import BrokerClient
+    from gateway.sinks._mqtt_dial import Dial
 
     Receive = Callable[[str, bytes], None]
 

@@ -143,11 +143,11 @@ class Desk:
             refusals += [_impossible(asset, update) for update in newest if asset.lacks(update)]
 
     def _parted(self, updates: Iterable[Update]) -> tuple[list[Update], list[Update]]:
-        """Return what is newest, and what is history."""
+        """Return what the present state shows, and what is history."""
         newest: list[Update] = []
         past: list[Update] = []
         for update in updates:
-            if self._latest.is_newest(update):
+            if self._latest.is_newest(update) and _is_shown(update, self._latest.latest(update.point)):
                 newest.append(update)
             elif _is_measured(update):
                 past.append(update)
@@ -173,6 +173,20 @@ def _history(asset: AssetOutlet, past: Iterable[Update], refusals: list[Refusal]
 
 def _impossible(asset: AssetOutlet, update: Update) -> Refusal:
     return Refusal(update, f"cannot be written to {asset.topic}: JSON cannot hold the value")
+
+
+def _is_shown(update: Update, latest: Update | None) -> bool:
+    """Say whether the state has just this reading in it, and not another one of the same time."""
+    return (
+        latest is None
+        or latest is update
+        or (latest.seq, latest.raw, latest.value)
+        == (
+            update.seq,
+            update.raw,
+            update.value,
+        )
+    )
 
 
 def _is_measured(update: Update) -> bool:

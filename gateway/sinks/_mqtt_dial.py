@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from gateway.sinks._mqtt_client import BrokerClient
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from paho.mqtt.client import SocketLike
 
     from gateway.config.secrets import SecretSource
     from gateway.sinks._mqtt_broker import BrokerConfig
@@ -70,33 +68,6 @@ class Dial:
             password=config.password,
             tls=Tls(config.ca, config.certificate, config.key, config.alpn) if url.tls else None,
         )
-
-
-class BrokerClient(Client):
-    """Paho's client that leaves no socket open where TLS or websocket do not come about on it.
-
-    `stream` is the socket that bytes go through: the TLS or TCP one, also below a websocket.
-    """
-
-    stream: socket.socket | None = None
-
-    def _create_socket(self) -> SocketLike:
-        try:
-            return super()._create_socket()
-        except BaseException:
-            if self.stream is not None:
-                self.stream.close()
-            raise
-
-    def _create_socket_connection(self) -> socket.socket:
-        self.stream = super()._create_socket_connection()
-        # A packet that goes alone must not wait until TCP has the one before acknowledged, up to 40 ms.
-        self.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self.stream
-
-    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
-        self.stream = wrapped = super()._ssl_wrap_socket(tcp_sock)
-        return wrapped
 
 
 def dial_broker(dial: Dial) -> BrokerClient:

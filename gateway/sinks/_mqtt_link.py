@@ -114,6 +114,7 @@ class Link:
         self._up.clear()
 
     def note_away(self, reason: str) -> None:
+        """Tell once that the broker is away, and why."""
         if self._status.state != "away":  # once down, once up; a failed write may have told it first
             _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._url))
         self._status.state = "away"

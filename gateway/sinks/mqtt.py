@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from gateway.backoff import Backoff
-from gateway.errors import GatewayError, RefusedError, TransientError
+from gateway.errors import RefusedError
 from gateway.sinks._mqtt_announcer import Announcer
 from gateway.sinks._mqtt_config import MqttConfig
 from gateway.sinks._mqtt_connection import Message, connect
@@ -18,6 +16,7 @@ from gateway.sinks._mqtt_describing import describer
 from gateway.sinks._mqtt_desk import Desk
 from gateway.sinks._mqtt_dial import Dial, Will
 from gateway.sinks._mqtt_layout import Change, Layout
+from gateway.sinks._mqtt_link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MqttConfig", "MqttSink"]
 
-_SETTLED_S = 30.0  # a connection that held so long is followed by the shortest pause again
-_PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _FAREWELL_S = 2.0
 
 _log = structlog.get_logger()
@@ -58,8 +55,6 @@ class MqttSink:
         """
         self._name = name
         self._config = config
-        self._status = status
-        self._clock = clock
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
@@ -71,16 +66,12 @@ class MqttSink:
         self._desk = Desk(
             self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
         )
-        self._connection: Connection | None = None  # None until all retained state is published again
-        self._up = asyncio.Event()
-        self._away = "not connected yet"  # why it is, in words
-        self._connected_before = False
+        self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
-        self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._keeper = self._tasks.create_task(self._stay_connected(), name=f"mqtt sink {self._name}")
+        await self._link.__aenter__()
         return self
 
     async def __aexit__(
@@ -91,16 +82,11 @@ class MqttSink:
         /,
     ) -> None:
         """Publish `offline` and disconnect."""
-        self._keeper.cancel()
-        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
-            # Perhaps the group's own, because the keeper failed: the group knows.
-            await self._tasks.__aexit__(exc_type, exc, traceback)
-        else:
-            await self._tasks.__aexit__(None, None, None)  # what the caller raised stays as it is
+        await self._link.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish each update, live or as history, and return when the broker has acknowledged all."""
-        connection = await self._connected()
+        connection = await self._link.connected()
         refusals: list[Refusal] = []
         async with self._publishing:
             rejections = await connection.publish(self._desk.messages(updates, refusals))
@@ -127,40 +113,15 @@ class MqttSink:
             describe=self._describe,
         )
 
-    async def _connected(self) -> Connection:
-        if self._connection is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_S):
-                    await self._up.wait()
-        if self._connection is None:
-            raise TransientError(f"{self._config.url} is away: {self._away}")
-        return self._connection
-
-    async def _stay_connected(self) -> None:
-        backoff = Backoff()
-        loop = asyncio.get_running_loop()
-        while True:
-            began_s = loop.time()
-            try:
-                reason = await self._session()
-            except GatewayError as error:
-                reason = str(error)
-            self._note_away(reason)
-            if loop.time() - began_s > _SETTLED_S:
-                backoff.reset()
-            await asyncio.sleep(backoff.next_s())
-
     async def _session(self) -> str:
         """Hold one connection until it is lost, and return why it was."""
         connection = await connect(self._dial)
         try:
             await self._restore(connection)
-            self._connection = connection
-            self._note_up()
+            self._link.come_up(connection)
             return await self._announcing(connection)
         finally:
-            self._connection = None
-            self._up.clear()
+            self._link.go_down()
             await connection.close(
                 Message(self._status_topic, b"offline", retain=True), timeout_s=_FAREWELL_S
             )
@@ -197,19 +158,3 @@ class MqttSink:
         if rejections:
             topic, reason = rejections[0].message.topic, rejections[0].reason
             _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
-
-    def _note_up(self) -> None:
-        if self._connected_before:
-            self._status.reconnects += 1
-        self._connected_before = True
-        if self._status.state != "up":
-            _log.info("sink.up", sink=self._name, was=self._status.state, broker=str(self._config.url))
-        self._status.state = "up"
-        self._up.set()
-
-    def _note_away(self, reason: str) -> None:
-        if self._status.state != "away":  # once down, once up; a failed write may have told it first
-            _log.warning("sink.away", sink=self._name, reason=reason, broker=str(self._config.url))
-        self._status.state = "away"
-        self._away = reason
-        self._status.note_error(reason, at_ms=self._clock())

@@ -8,6 +8,7 @@ import pytest
 from support.config_files import complaints, write
 
 from gateway.config.decode import read_document
+from gateway.mapping.topics import TopicScheme
 from gateway.sinks._mqtt_broker import BrokerUrl
 from gateway.sinks._mqtt_config import MqttConfig
 
@@ -125,3 +126,39 @@ def test_a_template_that_cannot_tell_points_apart_is_refused(
     (found,) = complaints(read_document(file, MqttConfig))
     assert found.startswith("file.yaml:3:8: ")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("topic", "problem"),
+    [
+        ("{prefix}/{site}", "asset_topic: needs {tag} or {asset}, or all assets would have the same topic"),
+        ("{tag}/{point}", "asset_topic: is the topic of a whole asset: {point} has no place in it"),
+        ("{tagg}/x", "asset_topic: unknown placeholder {tagg}; did you mean {tag}?"),
+        ("{tag}/+", "asset_topic: becomes part of a topic, so it cannot start with $"),
+    ],
+)
+def test_a_template_that_cannot_tell_assets_apart_is_refused(
+    tmp_path: Path, topic: str, problem: str
+) -> None:
+    """The topic of whole assets has no point in it, and is another one for each asset."""
+    file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: asset\nasset_topic: '{topic}'\n")
+    (found,) = complaints(read_document(file, MqttConfig))
+    assert found.startswith("file.yaml:4:14: ")
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("layout", "points", "assets"),
+    [
+        ("point", "{tag}.{point}", None),
+        ("asset", None, "{prefix}/{site}/{tag}"),
+        ("both", "{tag}.{point}", "{prefix}/{site}/{tag}"),
+    ],
+)
+def test_a_layout_says_which_topics_there_are(
+    tmp_path: Path, layout: str, points: str | None, assets: str | None
+) -> None:
+    """The scheme of a sink has the templates of its layout only."""
+    file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: {layout}\ntopic: '{{tag}}.{{point}}'\n")
+    scheme = read_document(file, MqttConfig).require().topics("edge-1")
+    assert scheme == TopicScheme(prefix="gw/v1", gateway="edge-1", points=points, assets=assets)

@@ -1,0 +1,96 @@
+"""Whatever comes in whatever order: what a sink makes of it, for every layout."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.latest_values import DictLatestValues
+from support.mqtt_parts import make_point, make_update
+
+from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
+from gateway.sinks._mqtt_desk import Desk
+from gateway.sinks._mqtt_layout import Layout
+
+if TYPE_CHECKING:
+    from gateway.model import Refusal, Update
+    from gateway.sinks._mqtt_connection import Message
+
+POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
+SCHEMES = {
+    "point": TopicScheme(prefix="gw"),
+    "asset": TopicScheme(prefix="gw", points=None, assets=OF_ASSETS),
+    "both": TopicScheme(prefix="gw", points=OF_POINTS, assets=OF_ASSETS),
+}
+BASE_MS = 1_795_507_200_000
+# Each event: at what time, and how many readings of each point; each batch: some events.
+events = st.tuples(st.integers(0, 8), st.lists(st.sampled_from(range(len(POINTS))), max_size=4))
+batches = st.lists(st.lists(events, max_size=4), max_size=6)
+
+
+def updates_of(batches_of_events: list[list[tuple[int, list[int]]]]) -> list[list[Update]]:
+    """Return batches of updates; each value is another one."""
+    made: list[list[Update]] = []
+    value = seq = 0
+    for batch in batches_of_events:
+        made.append([])
+        for later_s, points in batch:
+            seq += 1
+            for number in points:
+                value += 1
+                made[-1].append(make_update(POINTS[number], value, time_ms=BASE_MS + 1000 * later_s, seq=seq))
+    return made
+
+
+def readings(message: Message) -> dict[str, tuple[int, str]]:
+    """Return value and time of each point in a message, by the name of the point."""
+    document = json.loads(message.payload)
+    _, _, *levels = message.topic.removesuffix("/$history").split("/")
+    if "points" in document:
+        return {f"{levels[0]}/{name}": (one["value"], one["ts"]) for name, one in document["points"].items()}
+    return {"/".join(levels): (document["value"], document["ts"])}
+
+
+@pytest.mark.parametrize("layout", SCHEMES)
+@given(batches)
+def test_every_reading_is_live_or_history_and_live_moves_forward(
+    layout: str, batches_of_events: list[list[tuple[int, list[int]]]]
+) -> None:
+    """No reading is lost, none is live after a newer one, and what is live at the end is the newest."""
+    latest = DictLatestValues()
+    scheme = SCHEMES[layout]
+    desk = Desk(
+        Layout.of(POINTS, sink="bms", topics=scheme, plain=False),
+        latest,
+        has_history=True,
+        retained={},
+        clock=lambda: BASE_MS,
+    )
+    made = updates_of(batches_of_events)
+    live: dict[tuple[bool, str], list[tuple[int, str]]] = defaultdict(list)
+    past: dict[tuple[bool, str], list[tuple[int, str]]] = defaultdict(list)
+    for batch in made:
+        latest.take(batch)
+        refusals: list[Refusal] = []
+        for message in desk.messages(batch, refusals):
+            of_asset = b'"points"' in message.payload
+            for name, reading in readings(message).items():
+                (live if message.retain else past)[of_asset, name].append(reading)
+        assert refusals == []
+    for kind in (False, True):
+        if (scheme.assets if kind else scheme.points) is None:
+            continue
+        for point in POINTS:
+            values = {update.value for batch in made for update in batch if update.point is point}
+            place = kind, point.name
+            assert {value for value, _ in live[place] + past[place]} == values
+            times = [moment for _, moment in live[place]]
+            assert times == sorted(times)
+            if values:
+                newest = latest.latest(point)
+                assert newest is not None
+                assert live[place][-1][0] == newest.value
