@@ -127,6 +127,24 @@ class Register:
     bit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class WriteLimits:
+    """What may be written into one controller: with which function codes, and to which unit ids (None: all).
+
+    On a serial line, unit 0 means everybody there, of whom nobody answers.
+    """
+
+    functions: frozenset[int]
+    units: frozenset[int] | None = None
+    is_serial: bool = False
+
+    def allow_unit(self, unit: int) -> bool:
+        """Say whether a unit may be written to."""
+        if self.is_serial and unit == 0:
+            return False
+        return self.units is None or unit in self.units
+
+
 class StalePolicy(StrEnum):
     """What a receiver is shown once a value is no longer fresh."""
 

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _UNUSABLE = 2  # as argparse exits for what it cannot use
-_SINK_FACTS = ("type", "url", "listen", "host", "port", "payload")  # what a receiver has to know of a sink
+_SINK_FACTS = (
+    "type",
+    "url",
+    "listen",
+    "host",
+    "port",
+    "serial",
+    "payload",
+)  # what a receiver has to know of a sink
 _USE = "give a folder of point tables, a gateway.yaml, or a .csv that `gateway points --format csv` wrote"
 
 

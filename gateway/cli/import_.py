@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gateway.mapping.topics import TopicScheme
+    from gateway.model import WriteLimits
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,14 +47,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{output}: would not be read: a point table's name ends in .yaml")
     if output is not None and output.exists() and not arguments.force:
         raise CommandError(f"{output} is there already; take another name, or replace it with --force")
-    sinks, topics = _sinks(arguments.config)
+    known = _known(arguments.config)
     try:
         imported = import_points(
             _read(arguments.file),
             name=arguments.file.name,
             site=arguments.site,
-            sinks=sinks,
-            topics=topics,
+            sinks=known.sinks,
+            topics=known.topics,
+            limits=known.limits,
         )
     except ConfigError as error:
         for problem in error.problems:
@@ -69,12 +72,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sinks(config: Path | None) -> tuple[dict[str, str] | None, dict[str, TopicScheme] | None]:
-    """Return each sink's type, and the topics of MQTT sinks; None where there are no settings to ask."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the settings say of sinks, as for `load_point_map`; None where there are no settings to ask."""
+
+    sinks: dict[str, str] | None = None
+    topics: dict[str, TopicScheme] | None = None
+    limits: dict[str, WriteLimits] | None = None
+
+
+def _known(config: Path | None) -> _Known:
     if config is None:
-        return None, None
+        return _Known()
     settings = load_settings(config).require()
-    return {name: sink.type for name, sink in settings.sinks.items()}, settings.mqtt_topics
+    types = {name: sink.type for name, sink in settings.sinks.items()}
+    return _Known(types, settings.mqtt_topics, settings.write_limits)
 
 
 def _read(file: Path) -> bytes:

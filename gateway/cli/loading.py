@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot
+    from gateway.model import AssetSnapshot, WriteLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,13 @@ def read(config: Path, *, folder: Path | None = None) -> Loaded:
     found = locate_tables(document)
     if found is None:
         return Loaded(document, None, document.problems, [])
-    tables = load_point_map(folder or found.folder, found.sinks, topics=found.topics, snapshot=found.snapshot)
+    tables = load_point_map(
+        folder or found.folder,
+        found.sinks,
+        topics=found.topics,
+        snapshot=found.snapshot,
+        limits=found.limits,
+    )
     problems, warnings = [*document.problems, *tables.problems], [*found.warnings, *tables.warnings]
     return Loaded(document, tables.point_map, problems, warnings)
 
@@ -86,6 +92,7 @@ def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> Compile
         {name: sink.type for name, sink in settings.sinks.items()},
         topics=settings.mqtt_topics,
         snapshot=snapshot,
+        limits=settings.write_limits,
     )
 
 
@@ -114,6 +121,7 @@ class Tables:
     folder: Path
     sinks: dict[str, str]
     topics: dict[str, TopicScheme]
+    limits: dict[str, WriteLimits]
     snapshot: AssetSnapshot | None
     warnings: list[Problem]
 
@@ -127,14 +135,16 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
     if settings is not None:
         sinks = {name: sink.type for name, sink in settings.sinks.items()}
         snapshot, warnings = _known_assets(document, settings)
-        return Tables(settings.mappings, sinks, settings.mqtt_topics, snapshot, warnings)
+        return Tables(
+            settings.mappings, sinks, settings.mqtt_topics, settings.write_limits, snapshot, warnings
+        )
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {
         name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
     }
     is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
-    return Tables(folder, types, {}, None, []) if is_known else None
+    return Tables(folder, types, {}, {}, None, []) if is_known else None
 
 
 def _known_assets(

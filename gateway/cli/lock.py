@@ -37,7 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     found = locate_tables(document)
     if found is None:
         raise refusal(document.problems, document.file)
-    assignment = assign_slots(found.folder, found.sinks, topics=found.topics, snapshot=found.snapshot)
+    assignment = assign_slots(
+        found.folder,
+        found.sinks,
+        topics=found.topics,
+        snapshot=found.snapshot,
+        limits=found.limits,
+    )
     for warning in [*found.warnings, *assignment.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:

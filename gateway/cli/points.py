@@ -9,6 +9,7 @@ from gateway.errors import CommandError
 from gateway.mapping.sheets.document import Origin, SinkPlace, handover
 from gateway.mapping.sheets.listing import list_points
 from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
+from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.modbus_server import ModbusServerConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
@@ -65,5 +66,7 @@ def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
     if isinstance(sink, MqttSparkplugConfig):
         node = sink.name_of(gateway)
         return SinkPlace(name, sink.type, address=str(sink.url), group=node.group, node=node.node)
+    if isinstance(sink, ModbusClientConfig):
+        return SinkPlace(name, sink.type, address=sink.line, transport=sink.wire, functions=sink.functions)
     address = str(sink.listen) if isinstance(sink, ModbusServerConfig) else None
     return SinkPlace(name, sink.type, address=address)

@@ -75,8 +75,17 @@ def problems_of(error: ValidationError, *, schema: Any, root: Node, file: str) -
     return [
         _problem(finding, schema=schema, root=root, file=file)
         for finding in findings
-        if finding.type not in _REQUIRED or finding.path not in meant
+        if (finding.type not in _REQUIRED or finding.path not in meant) and not _is_miscounted(finding)
     ]
+
+
+def _is_miscounted(finding: _Finding) -> bool:
+    """Say whether a list is long enough: pydantic counts entries only as far as they are right."""
+    return (
+        finding.type == "too_short"
+        and isinstance(finding.value, list)
+        and len(finding.value) >= finding.context["min_length"]
+    )
 
 
 def _meant_key(finding: _Finding, schema: Any) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.config.decode import Problem
     from gateway.mapping.slots.needs import Need
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot
+    from gateway.model import AssetSnapshot, WriteLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,14 @@ def assign_slots(
     *,
     topics: Mapping[str, TopicScheme],
     snapshot: AssetSnapshot | None,
+    limits: Mapping[str, WriteLimits] | None = None,
 ) -> Assignment:
     """Find registers for every asset that has neither base nor slot: listed ones in their order, then others.
 
     Parameters as of `load_point_map`. Nothing is written. The same files and assets give the same slots.
     """
     sources = read_sources(folder)
-    compiler = Compiler(sources, sinks, topics, snapshot)
+    compiler = Compiler(sources, sinks, topics, snapshot, limits or {})
     point_map = compiler.compile()
     added = [] if sources.findings()[0] else _assign(compiler)
     problems, warnings = sources.findings()

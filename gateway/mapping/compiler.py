@@ -13,6 +13,7 @@ from gateway.mapping.compiling.footprint import footprint, without_relative
 from gateway.mapping.compiling.gaps import Gaps
 from gateway.mapping.compiling.places import Layers, Place
 from gateway.mapping.compiling.templates import CompiledTemplate, compile_templates, drafts_for
+from gateway.mapping.compiling.writable import check_writable
 from gateway.mapping.plan import PointMap
 from gateway.mapping.slots.automatic import find_automatic, warn_of_misfits, warn_of_strangers
 from gateway.mapping.slots.kept import check_claims, check_ranges, reserves, slot_ranges
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import Case
     from gateway.mapping.slots.automatic import Automatic
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
-    from gateway.model import AssetSnapshot, Point
+    from gateway.model import AssetSnapshot, Point, WriteLimits
 
 _UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
@@ -54,16 +55,18 @@ def load_point_map(
     *,
     topics: Mapping[str, TopicScheme] | None = None,
     snapshot: AssetSnapshot | None = None,
+    limits: Mapping[str, WriteLimits] | None = None,
 ) -> CompiledTables:
     """Return the compiled tables of a folder, or everything that is wrong with them.
 
     `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `topics` those of
     the MQTT sinks, so that no two points or assets share one, the usual ones where nothing is known;
-    `snapshot` what Infodeck's API knows of assets, None where nobody has asked it. Reads `*.yaml` in
-    the order of their names. Never raises for what the files contain.
+    `snapshot` what Infodeck's API knows of assets, None where nobody has asked it; `limits` what each
+    Modbus client may write. Reads `*.yaml` in the order of their names. Never raises for what the files
+    contain.
     """
     sources = read_sources(folder)
-    compiler = Compiler(sources, sinks, topics or {}, snapshot)
+    compiler = Compiler(sources, sinks, topics or {}, snapshot, limits or {})
     point_map = compiler.compile()
     report_needs(compiler.needs, compiler.templates, sources.slots)
     problems, warnings = sources.findings()
@@ -85,6 +88,7 @@ class Compiler:
         sinks: Mapping[str, str],
         topics: Mapping[str, TopicScheme],
         snapshot: AssetSnapshot | None,
+        limits: Mapping[str, WriteLimits],
     ) -> None:
         self.slots = sources.slots
         self.needs: list[Need] = []
@@ -98,6 +102,7 @@ class Compiler:
         self._gaps = Gaps.of(sources.tables)
         self._snapshot = snapshot
         self._sinks = sinks
+        self._limits = limits
         self._ids: dict[str, Place] = {}
         self._tags: dict[str, Place] = {}
         self._singles: dict[str, Place] = {}
@@ -216,6 +221,8 @@ class Compiler:
 
     def _take_templates(self, document: Document[Table], table: Table) -> None:
         for compiled in compile_templates(document, table, sinks=self._sinks):
+            for draft in compiled.drafts.values():
+                self._check_writable(draft)
             first = self.templates.setdefault(compiled.name, compiled)
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
@@ -235,6 +242,9 @@ class Compiler:
                 place.report(unknown("template", entry.use, self.templates), "use")
             return
         drafts = drafts_for(entry, place, used, sinks=self._sinks, gaps=self._gaps)
+        for name in entry.points:
+            if name in drafts:
+                self._check_writable(drafts[name])
         self._uses[entry.id] = entry.use
         base = self._base(entry, place, used, drafts)
         if base is None:
@@ -288,6 +298,7 @@ class Compiler:
         draft = draft_point(
             single, Layers((place,)), defaults=table.defaults, sinks=self._sinks, is_relative=False
         )
+        self._check_writable(draft)
         self._singles.setdefault(single.asset, place)
         self.assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
 
@@ -297,5 +308,9 @@ class Compiler:
             return
         self._heartbeat_place = place
         draft = draft_heartbeat(heartbeat, Layers((place,)), defaults=table.defaults, sinks=self._sinks)
+        self._check_writable(draft)
         point = self.assembly.add(draft, site=table.site, tag=_SYSTEM_TAG, name="heartbeat", asset="")
         self._heartbeat = (round(heartbeat.every * 1000), point)
+
+    def _check_writable(self, draft: Draft) -> None:
+        check_writable(draft, sinks=self._sinks, limits=self._limits)

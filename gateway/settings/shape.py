@@ -29,10 +29,12 @@ from gateway.config.rules import (
 from gateway.config.scalars import Address, HostPort, Network
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.sink_types import AnySinkConfig
+from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
 
 if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme
+    from gateway.model import WriteLimits
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
@@ -158,4 +160,11 @@ class Settings:
         """The topics of each MQTT sink, by its name."""
         return {
             name: sink.topics(self.name) for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)
+        }
+
+    @property
+    def write_limits(self) -> dict[str, WriteLimits]:
+        """What each Modbus client may write."""
+        return {
+            name: sink.limits for name, sink in self.sinks.items() if isinstance(sink, ModbusClientConfig)
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from gateway.config.decode import ByType
+from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
 from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
@@ -48,6 +49,7 @@ SINK_TYPES: dict[str, SinkType] = {
     "mqtt": SinkType(MqttConfig, MqttSink),
     "mqtt_sparkplug": SinkType(MqttSparkplugConfig, MqttSparkplugSink),
     "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
+    "modbus_client": SinkType(ModbusClientConfig, ModbusClientSink),
 }
 
 

@@ -153,6 +153,7 @@ def test_values(tmp_path: Path) -> None:
         ("file: 3", "file: text is expected; put quotes around it (3)"),
         ("tags: []", "tags: needs 1 or more entries, has 0 (a list)"),
         ("tags: [a, 1]", "tags[1]: text is expected; put quotes around it (1)"),
+        ("tags: [1]", "tags[0]: text is expected; put quotes around it (1)"),
         (f"order: {'x' * 500}", f'order: one of ABCD or CDAB is expected ("{"x" * 58}…)'),
         ('order: "a\\u001b[1m\\n"', 'order: one of ABCD or CDAB is expected ("a\\u001b[1m\\n")'),
         ("order: 'mqtt://me:hunter2@broker'", 'order: one of ABCD or CDAB is expected ("mqtt://***@broker")'),

@@ -155,7 +155,7 @@ def test_broken_file() -> None:
         ("journal: {retention: 24.9h}", "1:22: journal.retention: must be at least 25h: Infodeck retries"),
         ("journal: {max_size: 1MiB}", "1:21: journal.max_size: must be at least 16MiB"),
         ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
-        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug or modbus_server"),
+        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug, modbus"),
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
         ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),

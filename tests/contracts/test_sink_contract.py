@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.mqtt_parts import make_update, now_ms
-from support.sink_receivers import RECEIVERS, Broker, Controller
+from support.sink_receivers import RECEIVERS, Broker, Controller, WrittenController
 
 from gateway.errors import GatewayError, RefusedError, TransientError
 
@@ -166,19 +166,22 @@ async def test_a_cancelled_sink_leaves_too(receiver: Receiver) -> None:
     assert await receiver.knows_that_the_gateway_is_away()
 
 
-async def test_a_broker_that_is_away_does_not_make_entering_fail(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Broker, WrittenController])
+async def test_a_receiver_that_is_away_does_not_make_entering_fail(
+    tmp_path: Path, make: type[Broker | WrittenController]
+) -> None:
     """A sink that dials out goes on trying, says so to whoever writes, and can leave at any time."""
-    broker = Broker(tmp_path)
-    sink = broker.make_sink()
-    batch = updates(broker, 21.5, 40.0)
-    broker.latest.take(batch)
+    receiver = make(tmp_path)
+    sink = receiver.make_sink()
+    batch = updates(receiver, 21.5, 40.0)
+    receiver.latest.take(batch)
     async with sink:
         with pytest.raises(TransientError):
             await sink.write(batch)
-        with broker:
-            await until_shown(broker, 21.5, 40.0)
+        with receiver:
+            await until_shown(receiver, 21.5, 40.0)
     async with asyncio.timeout(LEAVING_TAKES_AT_MOST_S):
-        async with broker.make_sink():
+        async with receiver.make_sink():
             pass
 
 

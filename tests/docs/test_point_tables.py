@@ -26,7 +26,7 @@ PAGE = (REPOSITORY / "docs/point-tables.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 HEAD = "schema: gateway.points/1\nsite: hq-tower\n"
 COMPLETE = ("schema:", "# yaml-language-server:")
-SINKS = {"bms": "mqtt", "regs": "modbus_server"}
+SINKS = {"bms": "mqtt", "regs": "modbus_server", "ahu": "modbus_client"}
 SCHEMA = json.loads((REPOSITORY / "config/schema/points.schema.json").read_text(encoding="utf-8"))
 
 

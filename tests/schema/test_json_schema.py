@@ -87,6 +87,7 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
     "Heartbeat": {"every": "10s", "modbus": {}},
     "Infodeck": {"organization": "o-1"},
     "Intake": {"signing_secrets": [SECRET]},
+    "ModbusClientConfig": {"type": "modbus_client", "host": "a"},
     "ModbusServerConfig": {"type": "modbus_server", "listen": "127.0.0.1:1"},
     "ModbusTls": {"certificate": "c", "key": "k", "client_ca": "a"},
     "MqttConfig": {"type": "mqtt", "url": "mqtts://b", "user": "u", "certificate": "c", "key": "k"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import struct
 import subprocess
@@ -9,11 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from gateway.config.scalars import HostPort
+from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
 from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 from support.building import eventually
 from support.latest_values import DictLatestValues
+from support.libmodbus_controller import LibmodbusController
+from support.modbus_client_parts import SINK as CLIENT_SINK
+from support.modbus_client_parts import holding
 from support.modbus_fixtures import SINK, Points, connect, register
 from support.mosquitto import Mosquitto, free_port, subscribe
 from support.mqtt_parts import STATUS_TOPIC, PointTable, make_point
@@ -199,9 +204,56 @@ class Controller:
             return True
 
 
+class WrittenController:
+    """A controller, libmodbus's, that is written into; its own program has put no value there yet."""
+
+    impossible: ClassVar[Scalar] = "open"
+
+    def __init__(self, _folder: Path) -> None:
+        self.points = (
+            replace(make_point(TEMPERATURE), registers=(holding(0, "float32"),)),
+            replace(make_point(HUMIDITY), registers=(holding(2, "float32"),)),
+        )
+        self.latest = DictLatestValues()
+        self.controller = LibmodbusController()
+
+    def __enter__(self) -> Self:
+        self.controller.start()
+        self.controller.fill(0, 0x7FC0, 0, 0x7FC0, 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.controller.kill()
+
+    def make_sink(self) -> Sink:
+        """Return a sink that connects to the controller."""
+        return ModbusClientSink(
+            name=CLIENT_SINK,
+            config=ModbusClientConfig(type="modbus_client", host="127.0.0.1", port=self.controller.port),
+            gateway="edge-1",
+            points=Points(self.points),
+            latest=self.latest,
+            status=SinkStatus(type="modbus_client"),
+        )
+
+    async def shown(self) -> list[float | None]:
+        """Return what the controller's program sees; NaN is no value."""
+        return [None if math.isnan(value) else value for value in self.controller.floats(0, 2)]
+
+    async def knows_that_the_gateway_is_away(self) -> bool:
+        """Wait for a moment until no connection is open: the controller hears of its end by itself."""
+        for _ in range(50):
+            is_open, _ = self.controller.connections()
+            if not is_open:
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+
 RECEIVERS: dict[str, Callable[[Path], Receiver]] = {
     "mqtt": Broker,
     "mqtt of assets": AssetBroker,
     "mqtt_sparkplug": Scada,
     "modbus_server": Controller,
+    "modbus_client": WrittenController,
 }

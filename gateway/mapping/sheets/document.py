@@ -66,9 +66,10 @@ _PSEUDO_MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class SinkPlace:
-    """Where a sink is: its type in gateway.yaml, `host:port` or URL; topics and payload of a broker.
+    """Where a sink is: its type in gateway.yaml, `host:port`, URL or serial port.
 
-    `group` and `node` are those of Sparkplug.
+    Of a broker, topics and payload, or group and node of Sparkplug; of a controller, `transport` in words
+    and the function codes.
     """
 
     name: str
@@ -78,6 +79,8 @@ class SinkPlace:
     payload: str = "json"
     group: str = ""
     node: str = ""
+    transport: str = "Modbus TCP"
+    functions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +172,21 @@ def _modbus(rows: Sequence[Row], sink: SinkPlace) -> str:
         f"The gateway is a Modbus TCP server{place}. It can be read only; an address that is not listed here "
         "is answered with exception 2, a write with exception 1."
         if is_server
-        else f"The gateway writes into the controller{place} (Modbus TCP)."
+        else _client(sink, place)
     )
     tables = "".join(_register_tables(mapped, with_functions=is_server))
     return f"## Modbus: {sink.name}\n\n{what} Unit ids: {units}.\n{tables}"
+
+
+def _client(sink: SinkPlace, place: str) -> str:
+    functions = ", ".join(f"{function:02d}" for function in sorted(sink.functions))
+    return (
+        f"The gateway writes into the controller{place} ({sink.transport}"
+        + (f", functions {functions}" if functions else "")
+        + "): what changes, at once, and everything after each connection; no register that is not listed"
+        " here. A value of several registers is written by one request. A register is left alone until the"
+        " first reading of its point. Bits of a listed word that are not listed themselves are written as 0."
+    )
 
 
 def _register_tables(mapped: Sequence[Row], *, with_functions: bool) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,12 +19,13 @@ from gateway.mapping.sheets.spreadsheet import complaint, read_sheet
 from gateway.mapping.sheets.table_text import explicit_text, table_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.config.problems import Problem
     from gateway.mapping.sheets.points import SheetPoint
     from gateway.mapping.sheets.spreadsheet import Sheet
     from gateway.mapping.topics import TopicScheme
+    from gateway.model import WriteLimits
 
 USUAL_SINK = "regs"
 _PATH = re.compile(r"points\[(\d+)\](?:\.(\w+)(?:\[(\d+)\])?(?:\.(\w+))?)?")
@@ -55,12 +57,13 @@ def import_points(
     site: str | None = None,
     sinks: Mapping[str, str] | None = None,
     topics: Mapping[str, TopicScheme] | None = None,
+    limits: Mapping[str, WriteLimits] | None = None,
 ) -> Imported:
     """Return the point table that a spreadsheet holds; raise ConfigError with every problem found.
 
     `name` is the file's, for the table's first line; `site` stands in where rows name none, and chooses
-    where they name several; `sinks` are types by name as for `load_point_map`, None where they are not
-    known: then every sink that a row names is taken to exist.
+    where they name several; `sinks`, `topics` and `limits` are as for `load_point_map`, `sinks` None where
+    they are not known: then every sink that a row names is taken to exist.
     """
     sheet = read_sheet(data, columns=COLUMNS, numeric=NUMERIC, required=REQUIRED)
     points = read_points(sheet, sink=_only_modbus_sink(sinks))
@@ -71,11 +74,12 @@ def import_points(
     points = [point for point in points if point.site in {None, chosen}]
     _raise(sheet)
     known = _sinks_of(points) if sinks is None else sinks
-    _compile(sheet, points, site=chosen, sinks=known, topics=topics)
+    check = partial(_problems_of, sinks=known, topics=topics, limits=limits)
+    _compile(sheet, points, site=chosen, check=check)
     _raise(sheet)
     _note_defaults(sheet, points, sinks)
     text = table_text(points, site=chosen, comments=_comments(name))
-    remaining = _problems_of(text, known, topics, Path("table.yaml"))
+    remaining = check(text)
     if remaining:
         raise ConfigError([f"the table made of it is wrong: {problem}" for problem in remaining])
     return Imported(text, len(points), tuple(sheet.notes))
@@ -142,11 +146,15 @@ def _note_defaults(sheet: Sheet, points: Sequence[SheetPoint], sinks: Mapping[st
 
 
 def _problems_of(
-    text: str, sinks: Mapping[str, str], topics: Mapping[str, TopicScheme] | None, file: Path
+    text: str,
+    *,
+    sinks: Mapping[str, str],
+    topics: Mapping[str, TopicScheme] | None,
+    limits: Mapping[str, WriteLimits] | None,
 ) -> list[Problem]:
     with TemporaryDirectory(prefix="gateway-import-") as folder:
-        (Path(folder) / file).write_text(text, encoding="utf-8")
-        return load_point_map(Path(folder), sinks, topics=topics).problems
+        (Path(folder) / "table.yaml").write_text(text, encoding="utf-8")
+        return load_point_map(Path(folder), sinks, topics=topics, limits=limits).problems
 
 
 def _compile(
@@ -154,13 +162,12 @@ def _compile(
     points: Sequence[SheetPoint],
     *,
     site: str,
-    sinks: Mapping[str, str],
-    topics: Mapping[str, TopicScheme] | None,
+    check: Callable[[str], list[Problem]],
 ) -> None:
     """Add what the compiler says to the sheet's problems, in terms of rows and columns."""
     text, rows = explicit_text(points, site=site)
     single = [point for point in points if point.every is None]
-    for problem in _problems_of(text, sinks, topics, Path("table.yaml")):
+    for problem in check(text):
         message = re.sub(
             r"\S*table\.yaml:(\d+):\d+",
             lambda match: f"row {rows.get(int(match[1]), '?')}",

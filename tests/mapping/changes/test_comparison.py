@@ -54,7 +54,7 @@ BREAKING = {
         ("modbus: {register: 0, type: int16}", "modbus: {register: 1, type: int16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {unit: 2, register: 0, type: int16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {table: holding, register: 0, type: int16}"),
-        ("modbus: {register: 0, type: int16}", "modbus: {to: ahu, register: 0, type: int16}"),
+        ("modbus: {register: 0, type: int16}", "modbus: {to: ahu, table: holding, register: 0, type: int16}"),
     ],
     Kind.REGISTER_FORM: [
         ("modbus: {register: 0, type: int16}", "modbus: {register: 0, type: uint16}"),
@@ -173,7 +173,7 @@ def test_a_register_that_another_point_has_now_comes_first(tmp_path: Path) -> No
         ("register: 0, bit: 1", "register: 0, type: int16", True),
         ("register: 0, type: int16", "table: holding, register: 0, type: int16", False),
         ("register: 0, type: int16", "unit: 2, register: 0, type: int16", False),
-        ("register: 0, type: int16", "to: ahu, register: 0, type: int16", False),
+        ("register: 0, type: int16", "to: ahu, table: holding, register: 0, type: int16", False),
     ],
 )
 def test_one_shared_word_or_bit_is_taken(tmp_path: Path, before: str, after: str, *, is_taken: bool) -> None:

@@ -1,0 +1,130 @@
+"""One Modbus unit: what it is to hold, what it is known to hold, and how it takes it. No I/O."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, cast
+
+from gateway.backoff import Backoff
+from gateway.sinks._modbus_blocks import Layout, place_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from gateway.sinks._modbus_blocks import Block, Span
+
+_Bytes = list["bytes | None"]
+
+
+class Unit:
+    """Lists by span: `wanted` bytes (two a register, one a coil), None while nothing is known; `held` ones.
+
+    What is held is what the unit is known to hold since this connection, None: not known. `owed` has a 1
+    where both differ and something can be done about it; `refused` says why nothing can, until something
+    is wanted anew. These lists stay the same ones. `due_s` is the event loop's time before which the unit is
+    left alone, None while it gets along; `silent` says why nothing gets through to it, None: something does.
+    """
+
+    def __init__(self, number: int, spans: Iterable[Span], *, functions: Collection[int]) -> None:
+        self.number = number
+        self.layout = Layout(spans, unit=number, functions=functions)
+        count = len(self.layout.spans)
+        self.wanted: _Bytes = [None] * count
+        self.held: _Bytes = [None] * count
+        self.owed = bytearray(count)
+        self.refused: dict[int, str] = {}
+        self.late: set[int] = set()  # not taken the last time: others come first
+        self.due_s: float | None = None
+        self.silent: str | None = None
+        self.tried_s = 0.0
+        self.answers = 0
+        self._backoff = Backoff()
+
+    @property
+    def is_used(self) -> bool:
+        """Say whether there is anything to write, owed or not."""
+        return any(raw is not None for raw in self.wanted)
+
+    def is_due(self, now_s: float) -> bool:
+        """Say whether something can be written now."""
+        return 1 in self.owed and (self.due_s is None or self.due_s <= now_s)
+
+    def answered(self) -> None:
+        """Note that a request got through to it."""
+        self.answers += 1
+        self.silent = None
+        self.due_s = None
+        self._backoff.reset()
+
+    def wait(self, reason: str, *, now_s: float, is_silent: bool) -> None:
+        """Leave it alone for a while."""
+        self.silent = reason if is_silent else None
+        self.due_s = now_s + self._backoff.next_s()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the requests that write what is owed now, late ones last."""
+        if not self.late:
+            return iter(tuple(self.layout.blocks(self.owed)))
+        early, late = bytearray(self.owed), bytearray(len(self.owed))
+        for index in self.late:
+            early[index], late[index] = 0, self.owed[index]
+        return chain(tuple(self.layout.blocks(early)), tuple(self.layout.blocks(late)))
+
+    def send(self, block: Block) -> list[bytes]:
+        """Return what a request is to carry; until it is known what came of it, nothing counts as held."""
+        first, end = block.first, block.end
+        self.held[first:end] = [None] * (end - first)
+        return cast("list[bytes]", self.wanted[first:end])  # what is not known is not owed, nor in a block
+
+    def hold(self, block: Block, sent: list[bytes]) -> None:
+        """Note that a block was taken as sent; something newer may be wanted by now."""
+        first, end = block.first, block.end
+        self.held[first:end] = sent
+        if self.wanted[first:end] == sent:
+            self.owed[first:end] = bytes(end - first)
+        else:
+            self._owe(range(first, end))
+        if self.late:
+            self.late.difference_update(range(first, end))
+        for index in range(first, end) if self.refused else ():
+            self.refused.pop(index, None)
+
+    def refuse(self, block: Block, sent: list[bytes], reason: str) -> None:
+        """Note that a block is not taken as sent."""
+        for index, raw in zip(range(block.first, block.end), sent, strict=True):
+            if self.wanted[index] == raw:
+                self.refused[index] = reason
+                self.owed[index] = 0
+        self.late.difference_update(range(block.first, block.end))
+
+    def refusal(self, index: int) -> str | None:
+        """Return why a span is not taken, None: it is, or has not been tried since it was wanted anew."""
+        return None if self.owed[index] else self.refused.get(index)
+
+    def forget(self) -> None:
+        """Take nothing for held: the unit may have lost it. All that is wanted is owed."""
+        self.refused.clear()
+        self.held[:] = [None] * len(self.held)
+        self._owe(range(len(self.owed)))
+
+    def take_over(self, before: Unit) -> None:
+        """Go on with what was learnt of the unit by another point table."""
+        self.due_s, self.silent, self.tried_s = before.due_s, before.silent, before.tried_s
+        self._backoff = before._backoff
+        known = {span: index for index, span in enumerate(before.layout.spans)}
+        pairs = [(index, known.get(span)) for index, span in enumerate(self.layout.spans)]
+        self.layout.isolate(index for index, former in pairs if former in before.layout.alone)
+        for index, former in pairs:
+            if former is not None:
+                self.held[index] = before.held[former]
+        self._owe(range(len(self.owed)))
+
+    def place(self, index: int) -> str:
+        """Return `unit 3, holding 40-41`."""
+        span = self.layout.spans[index]
+        return place_text(self.number, span.table, span.address, span.size)
+
+    def _owe(self, indexes: Iterable[int]) -> None:
+        for index in indexes:
+            raw = self.wanted[index]
+            self.owed[index] = raw is not None and raw != self.held[index]

@@ -1,0 +1,178 @@
+"""Writes what one unit is owed: joined where that works, value by value where one of them spoils it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.errors import TransientError
+from gateway.sinks._modbus_link import NoAnswerError
+from gateway.sinks._modbus_pdu import (
+    confirms,
+    exception_in,
+    exception_text,
+    read_request,
+    values_in,
+    write_request,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.sinks._modbus_blocks import Block
+    from gateway.sinks._modbus_link import Link
+    from gateway.sinks._modbus_unit import Unit
+
+_PERMANENT: Final = frozenset({1, 2, 3})
+_OF_ONE_REGISTER: Final = _PERMANENT | {4}  # some controllers answer 4 for a single register, and for good
+_OF_A_SILENT_UNIT: Final = frozenset({10, 11})  # said by a gateway before it
+_DIFFERS: Final = 0  # the code of what reads back as something else
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a block was not written as it was sent."""
+
+    block: Block
+    sent: list[bytes]
+    code: int
+    text: str
+
+    @property
+    def is_permanent(self) -> bool:
+        return self.code == _DIFFERS or self.code in _PERMANENT
+
+
+class _NotNowError(Exception):
+    """The unit answered that it cannot take this now."""
+
+    def __init__(self, failure: _Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Writer:
+    """Writes to the units of one controller. `verify`: reads everything back."""
+
+    def __init__(self, link: Link, *, verify: bool) -> None:
+        self._link = link
+        self._verify = verify
+
+    async def write_owed(self, unit: Unit, *, goes_on: Callable[[], bool]) -> str | None:
+        """Write what `unit` is owed, while `goes_on`; return why the rest has to wait, None: nothing has.
+
+        It is silent where nothing at all got through. Raises `TransientError` where the link is lost, and
+        `NoAnswerError` where the unit let a request go unanswered; then it has to wait, too.
+        """
+        loop = asyncio.get_running_loop()
+        unit.tried_s = loop.time()
+        answers = unit.answers
+        try:
+            for block in unit.blocks():
+                if not goes_on():
+                    break
+                await self._write(unit, block)
+        except _NotNowError as error:
+            failure = error.failure
+            is_silent = failure.code in _OF_A_SILENT_UNIT and unit.answers == answers
+            unit.wait(failure.text, now_s=loop.time(), is_silent=is_silent)
+            return failure.text
+        except NoAnswerError as error:
+            unit.wait(str(error), now_s=loop.time(), is_silent=unit.answers == answers)
+            raise
+        return None
+
+    async def _write(self, unit: Unit, block: Block) -> None:
+        failure = await self._attempt(unit, block)
+        if failure is None:
+            return
+        if block.is_joined and failure.code in _OF_ONE_REGISTER:
+            await self._write_each(unit, block)
+        else:
+            self._give_up(unit, failure)
+
+    async def _write_each(self, unit: Unit, block: Block) -> None:
+        """Find out which values spoil a block, and write the others.
+
+        From then on these are written by themselves; all of them where it was the joining that spoilt it.
+        None where every one is refused: then the table, the unit or the moment is wrong, not a register.
+        """
+        failures: dict[int, _Failure] = {}
+        indexes = range(block.first, block.end)
+        for index in indexes:
+            failure = await self._attempt(unit, unit.layout.block(index, index + 1))
+            if failure is not None and failure.code not in _OF_ONE_REGISTER:
+                self._give_up(unit, failure)
+            elif failure is not None:
+                failures[index] = failure
+        if len(failures) < len(indexes):
+            unit.layout.isolate(failures or indexes)
+        for failure in sorted(failures.values(), key=lambda failure: not failure.is_permanent):
+            self._give_up(unit, failure)
+
+    def _give_up(self, unit: Unit, failure: _Failure) -> None:
+        """Take a refusal for what it is, or have the unit wait and other values go first next time."""
+        if failure.is_permanent:
+            unit.refuse(failure.block, failure.sent, failure.text)
+            return
+        unit.late.update(range(failure.block.first, failure.block.end))
+        raise _NotNowError(failure)
+
+    async def _attempt(self, unit: Unit, block: Block, *, is_again: bool = False) -> _Failure | None:
+        """Write one block, and hold what was taken; return why it was not."""
+        sent = unit.send(block)
+        request = write_request(block, sent)
+        answer = await self._ask(unit, block, request)
+        code = exception_in(answer, request)
+        if not code and not confirms(answer, request):
+            raise _stray(block)
+        self._link.has_answered = True
+        if not code or code in _PERMANENT:
+            unit.answered()
+        if code:
+            return _Failure(block, sent, code, f"{exception_text(code)} for {block}")
+        if self._verify:
+            return await self._read_back(unit, block, sent, is_again=is_again)
+        unit.hold(block, sent)
+        return None
+
+    async def _ask(self, unit: Unit, block: Block, request: bytes) -> bytes:
+        """Ask; where nothing comes back, others come first next time."""
+        try:
+            return await self._link.ask(request, block)
+        except TransientError:
+            unit.late.update(range(block.first, block.end))
+            raise
+
+    async def _read_back(
+        self, unit: Unit, block: Block, sent: list[bytes], *, is_again: bool
+    ) -> _Failure | None:
+        """Hold what reads back as sent; write once more, by itself, what does not."""
+        request = read_request(block)
+        answer = await self._ask(unit, block, request)
+        code = exception_in(answer, request)
+        if code:
+            return _Failure(block, sent, code, f"{exception_text(code)} when reading back {block}")
+        sizes = [span.size for span in unit.layout.spans[block.first : block.end]]
+        found = values_in(answer, block, sizes)
+        if found is None:
+            raise _stray(block)
+        for index, wrote, read in zip(range(block.first, block.end), sent, found, strict=True):
+            one = unit.layout.block(index, index + 1)
+            if read == wrote:
+                unit.hold(one, [wrote])
+            elif is_again:
+                text = f"{one} reads back {_hex(read)} after {_hex(wrote)} was written"
+                return _Failure(one, [wrote], _DIFFERS, text)
+            elif (failure := await self._attempt(unit, one, is_again=True)) is not None:
+                self._give_up(unit, failure)
+        return None
+
+
+def _stray(block: Block) -> NoAnswerError:
+    return NoAnswerError(f"something that is no answer came from {block}")
+
+
+def _hex(raw: bytes) -> str:
+    return f"0x{raw.hex().upper()}"

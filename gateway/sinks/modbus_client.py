@@ -1,0 +1,291 @@
+"""The Modbus client: writes the points that have a register on this sink into a building controller.
+
+What a BMS engineer needs to know:
+
+- Holding registers and coils are written, and none but those that a point table names. Neighbours are
+  joined into one request (function 16 up to 123 registers, function 15 up to 1968 coils).
+- A value of several registers is always written by a single request, so it is never seen torn.
+- Only what changes is written. After every connection, everything is: the controller may have lost it.
+- A point is left alone until its first reading. Without a usable value it is given its sentinel (NaN,
+  0x8000…, 0xFFFF…); a bit or coil is 0. A value outside of the point's `range` is never written.
+- A word with bits belongs to the gateway as a whole: bits of it without a point are written as 0.
+- Nothing special is written when the gateway stops: watch the heartbeat register.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from gateway.backoff import Backoff
+from gateway.errors import RefusedError, TransientError
+from gateway.sinks._modbus_client_config import ModbusClientConfig, Serial
+from gateway.sinks._modbus_desired import Desired
+from gateway.sinks._modbus_link import NoAnswerError, open_link
+from gateway.sinks._modbus_writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
+    from gateway.sinks._modbus_link import Link
+    from gateway.sinks._modbus_unit import Unit
+    from gateway.status import SinkStatus
+
+__all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
+
+_PATIENCE_S = 3.0  # how long a write waits for a connection that is away
+_LONGEST_WRITE_S = 20.0  # a write that takes longer goes on behind the scenes
+
+_log = structlog.get_logger()
+
+
+class ModbusClientSink:
+    """The points of one gateway in one controller, or on one serial line of controllers.
+
+    One task connects, writes and connects again; `write` only says what is wanted, and waits for it. What
+    is wanted stays so until something newer is, across connections, units that do not answer and reloads.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: ModbusClientConfig,
+        gateway: str,  # noqa: ARG002 - a controller is not told who writes
+        points: PointSource,
+        latest: LatestValues,
+        status: SinkStatus,
+        retained: dict[str, bool] | None = None,  # noqa: ARG002 - the whole state is written at each connection
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        """Lay out what the points want written. `clock` gives Unix milliseconds."""
+        self._clock = clock
+        self._name = name
+        self._config = config
+        self._latest = latest
+        self._status = status
+        self._line = config.line
+        self._desired = self._lay_out(points)
+        self._is_connected = False
+        self._connected_before = False
+        self._away = "not connected yet"  # why it is, in words
+        self._mute: str | None = None  # why the last connection ended without a single answer
+        self._told: set[str] = set()  # places whose refusal was logged
+        self._wake = asyncio.Event()  # something to do for the task
+        self._turned = asyncio.Event()  # the task has done what there was to do, or cannot
+
+    async def __aenter__(self) -> Self:
+        """Begin to connect."""
+        self._tasks = await asyncio.TaskGroup().__aenter__()
+        self._keeper = self._tasks.create_task(
+            self._stay_connected(), name=f"modbus client sink {self._name}"
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Disconnect; nothing is written any more."""
+        self._keeper.cancel()
+        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
+            # Perhaps the group's own, because the keeper failed: the group knows.
+            await self._tasks.__aexit__(exc_type, exc, traceback)
+        else:
+            await self._tasks.__aexit__(None, None, None)  # what the caller raised stays as it is
+
+    async def write(self, updates: Sequence[Update]) -> None:
+        """Want what the updates that are their point's newest show; return once the controller has it.
+
+        Raise `TransientError` while the connection is away, and while not one unit that has something to
+        write answers. A unit that is silent or busy while another one answers keeps nobody waiting, nor does
+        a controller that takes longer than 20 s: what is owed is written later, as it is wanted then.
+        """
+        desired = self._desired
+        taken, reasons = desired.take(updates, is_newest=self._latest.is_newest)
+        if not taken and self._is_connected and self._silence(desired) is None:
+            return
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_WRITE_S):
+                await self._settled(desired)
+        refusals = desired.refusals(taken, reasons)
+        if refusals:
+            raise RefusedError(refusals)
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Lay out the registers of another point table; those that no point has any more stay as they are."""
+        desired = self._lay_out(points)
+        desired.refresh(latest)
+        held: list[Desired] = []
+
+        def adopt(news: Iterable[Update]) -> None:
+            desired.take(news)
+            desired.learn(self._desired)
+            held.append(self._desired)  # until this function is let go of
+            self._desired, self._latest = desired, latest
+            self._wake.set()
+            self._turned.set()
+
+        return adopt
+
+    def _lay_out(self, points: PointSource) -> Desired:
+        return Desired(points.points, sink=self._name, limits=self._config.limits)
+
+    async def _settled(self, desired: Desired) -> None:
+        """Wait until nothing can be written any more now; raise `TransientError` where nothing could be."""
+        while desired is self._desired:
+            now_s = asyncio.get_running_loop().time()
+            if (silence := self._silence(desired)) is not None:
+                raise TransientError(f"{self._line} is away: {silence}")
+            if self._is_connected and not any(unit.is_due(now_s) for unit in desired.units.values()):
+                return
+            self._turned.clear()
+            if self._is_connected:
+                await self._turned.wait()
+            else:
+                await self._wait_for_connection()
+
+    async def _wait_for_connection(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                while not self._is_connected and self._silence(self._desired) is None:
+                    self._turned.clear()
+                    await self._turned.wait()
+                return
+        raise TransientError(f"{self._line} is away: {self._away}")
+
+    async def _stay_connected(self) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                async with open_link(self._config, on_end=self._wake.set) as link:
+                    await self._hold(link, backoff)
+            except TransientError as error:
+                self._note_away(str(error))
+            await asyncio.sleep(backoff.next_s())
+
+    async def _hold(self, link: Link, backoff: Backoff) -> None:
+        """Use a connection until it is lost, or until a unit lets a request go unanswered.
+
+        The next one comes soon only where anything was answered.
+        """
+        try:
+            await self._session(link)
+        except NoAnswerError as error:
+            if not link.has_answered:
+                self._mute = str(error)
+            self._note_trouble(str(error))
+        finally:
+            self._is_connected = False
+            if link.has_answered:
+                backoff.reset()
+
+    async def _session(self, link: Link) -> None:
+        """Write the whole state, and then whatever changes, until the connection is lost."""
+        self._note_connected()
+        writer = Writer(link, verify=self._config.verify)
+        loop = asyncio.get_running_loop()
+        self._begin(loop.time())
+        is_first = True
+        while True:
+            desired = self._desired
+            self._wake.clear()
+            link.check()
+            due = self._due(desired, loop.time())
+            for unit in due:
+                if unit.due_s is not None:  # it was left alone for a while
+                    desired.refresh(self._latest)
+                reason = await writer.write_owed(unit, goes_on=lambda: desired is self._desired)  # noqa: B023 - called before the next turn
+                if link.has_answered:
+                    self._mute = None
+                if reason is not None:
+                    self._note_trouble(reason)
+            if not due:
+                if is_first:
+                    self._tell_refused(desired)
+                is_first = False
+                self._note_turn(desired)
+                await self._idle(desired)
+
+    def _begin(self, now_s: float) -> None:
+        """Owe everything: the controller may have lost it. Where no unit answered, all are asked again."""
+        desired = self._desired
+        is_silent = self._silence(desired) is not None
+        desired.refresh(self._latest)
+        desired.forget()
+        for unit in desired.units.values():
+            if is_silent and unit.due_s is not None:
+                unit.due_s = now_s
+        if not any(1 in unit.owed for unit in desired.units.values()):
+            self._mute = None  # nothing will be asked that could be answered
+        self._is_connected = True
+        self._turned.set()
+
+    def _due(self, desired: Desired, now_s: float) -> list[Unit]:
+        """Return the units to write to: those that get along first, then the one that was left alone longest.
+
+        Only one of the latter at a time, for if it is silent the connection is closed.
+        """
+        due = [unit for unit in desired.units.values() if unit.is_due(now_s)]
+        well = [unit for unit in due if unit.due_s is None]
+        return well or sorted(due, key=lambda unit: unit.tried_s)[:1]
+
+    async def _idle(self, desired: Desired) -> None:
+        """Wait for something to do: wanted values, a lost connection, or a unit whose pause is over."""
+        pauses = [unit.due_s for unit in desired.units.values() if 1 in unit.owed and unit.due_s is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(min(pauses) if pauses else None):
+                await self._wake.wait()
+
+    def _silence(self, desired: Desired) -> str | None:
+        """Return why nothing gets through to any unit, None: something does, or it is not known."""
+        return self._mute or desired.silent
+
+    def _note_connected(self) -> None:
+        if self._connected_before:
+            self._status.reconnects += 1
+        self._connected_before = True
+
+    def _note_turn(self, desired: Desired) -> None:
+        """Tell what has become of the connection, and whoever waits for it."""
+        silence = self._silence(desired)
+        if silence is not None:
+            self._note_away(silence)
+        elif self._status.state != "up":
+            _log.info("sink.up", sink=self._name, was=self._status.state, controller=self._line)
+            self._status.state = "up"
+        self._turned.set()
+
+    def _note_trouble(self, reason: str) -> None:
+        """Tell of one unit's trouble; it is no news for the log while others get along."""
+        self._status.note_error(reason, at_ms=self._clock())
+        silence = self._silence(self._desired)
+        if silence is not None:
+            self._note_away(silence)
+        self._turned.set()
+
+    def _note_away(self, reason: str) -> None:
+        if self._status.state != "away":  # once down, once up; a failed write may have told it first
+            _log.warning("sink.away", sink=self._name, reason=reason, controller=self._line)
+        self._status.state = "away"
+        self._away = reason
+        self._status.note_error(reason, at_ms=self._clock())
+        self._turned.set()
+
+    def _tell_refused(self, desired: Desired) -> None:
+        """Log what the controller refuses of the whole state; no write is there to hear of it."""
+        news = {place: reason for place, reason in desired.refused().items() if place not in self._told}
+        self._told.update(news)
+        if news:
+            _log.warning("sink.refused", sink=self._name, places=len(news), reason=next(iter(news.values())))

@@ -1,0 +1,165 @@
+"""What a controller refuses for good becomes a dead letter; everything else arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.libmodbus_controller import LibmodbusController
+from support.modbus_client_parts import ClientRig, coil, held_point, holding, values_of
+
+from gateway.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def controller() -> Iterator[LibmodbusController]:
+    """Return a running controller."""
+    with LibmodbusController() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(1, "illegal function"), (2, "illegal data address"), (3, "illegal data value")],
+)
+async def test_the_guilty_one_of_a_block_is_found(
+    controller: LibmodbusController, code: int, words: str
+) -> None:
+    """A refused request is taken apart: the guilty value is refused in words, its neighbours are written."""
+    controller.rule(units=[3], addresses=[41, 41], exception=code)
+    points = [held_point(f"P{n}", holding(36 + 2 * n, "float32", unit=3)) for n in range(5)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(1, 2, 3, 4, 5)
+        (refusal,) = refused.value.refusals
+        assert refusal.update.point is points[2]
+        assert refusal.reason == f"exception {code} ({words}) for unit 3, holding 40-41"
+        assert controller.floats(36, 5, unit=3) == [1, 2, 0, 4, 5]
+        assert rig.status.state == "up"
+
+
+async def test_the_guilty_one_is_written_by_itself_from_then_on(controller: LibmodbusController) -> None:
+    """No second search: its neighbours are joined on both sides of it; it is tried again with each value."""
+    controller.rule(addresses=[4, 4], exception=2)
+    points = [held_point(f"P{n}", holding(n)) for n in range(10)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError):
+            await rig.show(*range(1, 11))
+        controller.requests()
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(*range(11, 21))
+        assert [refusal.update.point for refusal in refused.value.refusals] == [points[4]]
+        asked = sorted((request.address, request.size) for request in controller.requests())
+        assert asked == [(0, 4), (4, 1), (5, 5)]
+        controller.no_rules()
+        await rig.show(*range(21, 31))
+    assert controller.registers(0, 10) == list(range(21, 31))
+
+
+async def test_only_the_refused_values_of_a_batch_are_dead_letters(controller: LibmodbusController) -> None:
+    """One refusal for each update, whatever number of its registers is refused; bits of one word share it."""
+    controller.rule(addresses=[0, 9], exception=2)
+    points = (
+        held_point("TWICE", holding(0), holding(5), holding(20)),
+        held_point("B0", holding(8, "bit", bit=0)),
+        held_point("B1", holding(8, "bit", bit=1)),
+        held_point("FINE", holding(30)),
+        held_point("C", coil(15)),
+    )
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(5, 1, 0, 7, 1)
+        reasons = {refusal.update.point.point: refusal.reason for refusal in refused.value.refusals}
+        await rig.deliver(*values_of(points[3:], [8, False]))
+    text = "exception 2 (illegal data address) for unit 1, holding"
+    assert reasons == {"TWICE": f"{text} 0; {text} 5", "B0": f"{text} 8", "B1": f"{text} 8"}
+    assert controller.registers(20) == [5]
+    assert controller.registers(30) == [8]
+
+
+async def test_an_address_beyond_the_controllers_end(controller: LibmodbusController) -> None:
+    """The controller itself refuses it; the registers before it, of the same request, are written."""
+    points = [held_point(f"P{n}", holding(9996 + n)) for n in range(8)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(*range(1, 9))
+    assert [refusal.update.point for refusal in refused.value.refusals] == points[4:]
+    assert controller.registers(9996, 4) == [1, 2, 3, 4]
+
+
+async def test_a_controller_that_takes_no_joined_requests(controller: LibmodbusController) -> None:
+    """Where each value is taken by itself, nothing is refused, and nothing is joined again."""
+    controller.rule(from_count=3, exception=3)
+    points = [held_point(f"P{n}", holding(2 * n, "float32")) for n in range(4)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        await rig.show(1, 2, 3, 4)
+        controller.requests()
+        await rig.show(5, 6, 7, 8)
+        assert [request.size for request in controller.requests()] == [2, 2, 2, 2]
+    assert controller.floats(0, 4) == [5, 6, 7, 8]
+
+
+async def test_a_controller_that_refuses_everything_is_joined_again_later(
+    controller: LibmodbusController,
+) -> None:
+    """While it boots, say: that every value is refused says nothing about one of them."""
+    controller.rule(exception=1)
+    points = [held_point(f"P{n}", holding(n)) for n in range(5)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(1, 2, 3, 4, 5)
+        assert len(refused.value.refusals) == 5
+        controller.no_rules()
+        controller.requests()
+        await rig.show(1, 2, 3, 4, 5)
+        assert [request.size for request in controller.requests()] == [5]
+    assert controller.registers(0, 5) == [1, 2, 3, 4, 5]
+
+
+async def test_verify_finds_what_was_not_taken(controller: LibmodbusController) -> None:
+    """Written once more, then refused with both values; what reads back as it was written is delivered."""
+    points = (held_point("A", holding(0)), held_point("F", holding(1, "float32")), held_point("C", coil(2)))
+    rig = ClientRig(controller.port, *points, verify=True)
+    async with rig.sink:
+        await rig.show(5, 1.5, 1)
+        assert [request.function for request in controller.requests()] == [15, 1, 16, 3]
+        controller.rule(functions=[16], forgets=True)
+        with pytest.raises(RefusedError) as refused:
+            await rig.deliver(*values_of(points[:1], [0xD7]))
+        assert [request[1:] for request in controller.requests()] == [(16, 0, 1), (3, 0, 1)] * 2
+        assert [refusal.reason for refusal in refused.value.refusals] == [
+            "unit 1, holding 0 reads back 0x0000 after 0x00D7 was written"
+        ]
+
+
+async def test_verify_forgives_one_slip(controller: LibmodbusController) -> None:
+    """A value that is there after the second time is delivered, and so are its neighbours."""
+    points = [held_point(f"P{n}", holding(2 * n, "float32")) for n in range(3)]
+    rig = ClientRig(controller.port, *points, verify=True)
+    async with rig.sink:
+        controller.rule(functions=[16], forgets=True, times=1)
+        await rig.show(1.5, 2.5, 3.5)
+    assert controller.floats(0, 3) == [1.5, 2.5, 3.5]
+
+
+async def test_verify_of_what_cannot_be_read(controller: LibmodbusController) -> None:
+    """A register that can only be written is refused under `verify`; the others of its request are not."""
+    controller.rule(functions=[3], addresses=[1, 1], exception=2)
+    points = [held_point(f"P{n}", holding(n)) for n in range(3)]
+    rig = ClientRig(controller.port, *points, verify=True)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(7, 8, 9)
+    (refusal,) = refused.value.refusals
+    assert refusal.update.point is points[1]
+    assert refusal.reason == "exception 2 (illegal data address) when reading back unit 1, holding 1"
+    assert controller.registers(0, 3) == [7, 8, 9]

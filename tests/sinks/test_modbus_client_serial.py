@@ -1,0 +1,136 @@
+"""RTU, on a serial line and over TCP: a pair of pseudo terminals, libmodbus at the other end of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.libmodbus_controller import LibmodbusController
+from support.modbus_client_parts import ClientRig, coil, held_point, holding
+from support.mosquitto import free_port
+
+from gateway.errors import RefusedError, TransientError
+from gateway.sinks.modbus_client import Serial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+POINTS = (held_point("T", holding(0, "float32")), held_point("H", holding(2)), held_point("C", coil(3)))
+
+
+@contextmanager
+def cable(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Return the two ends of a serial cable."""
+    ends = folder / "gateway", folder / "controller"
+    command = ["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)]
+    with subprocess.Popen(command) as process:
+        try:
+            until(lambda: all(end.exists() for end in ends))
+            yield ends
+        finally:
+            process.kill()
+
+
+def until(holds: object) -> None:
+    """Wait until a program has got so far."""
+    assert callable(holds)
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def shown(controller: LibmodbusController) -> list[float]:
+    """Return what the controller holds of POINTS."""
+    return [*controller.floats(0), *controller.registers(2), *controller.coils(3)]
+
+
+async def persist(rig: ClientRig, *values: float) -> None:
+    """Deliver as the delivery loop does: the same batch until it is taken."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await rig.show(*values)
+            except TransientError:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_controller_on_a_serial_line(tmp_path: Path) -> None:
+    """Registers and coils arrive by RTU, neighbours joined, refusals found, read back where asked for."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), verify=True)
+        async with rig.sink:
+            await rig.show(21.5, 7, 1)
+            assert shown(controller) == [21.5, 7, 1]
+            assert [request[1:] for request in controller.requests()] == [
+                (15, 3, 1),
+                (1, 3, 1),
+                (16, 0, 3),
+                (3, 0, 3),
+            ]
+            controller.rule(addresses=[2, 2], exception=2)
+            with pytest.raises(RefusedError) as refused:
+                await rig.show(22.5, 8, 0)
+            assert [refusal.reason for refusal in refused.value.refusals] == [
+                "exception 2 (illegal data address) for unit 1, holding 2"
+            ]
+            assert shown(controller) == [22.5, 7, 0]
+
+
+async def test_a_controller_on_a_serial_line_that_restarts_empty(tmp_path: Path) -> None:
+    """Nothing tells of its death but silence; once it is back, it is given everything."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="200ms")
+        async with rig.sink:
+            await persist(rig, 21.5, 7, 1)
+            controller.kill()
+            with pytest.raises(TransientError, match=f"^{ours} is away: no answer within 200ms from unit 1"):
+                await rig.show(21.5, 8, 1)
+            controller.start()
+            await rig.until(lambda: shown(controller) == [21.5, 8, 1])
+            await rig.until(lambda: rig.status.state == "up")
+
+
+async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
+    """An adapter that is pulled out and put in again: the whole state is written again."""
+    ours = tmp_path / "gateway"
+    rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"))
+    async with rig.sink:
+        with pytest.raises(TransientError, match=f"^{ours} is away: No such file or directory$"):
+            await rig.show(1.5, 1, 1)
+        for value in (21.5, 22.5):
+            with cable(tmp_path) as (_, theirs), LibmodbusController(serial_port=theirs) as controller:
+                await persist(rig, value, 7, 1)
+                assert shown(controller) == [value, 7, 1]
+            await rig.until(lambda: rig.status.state == "away")
+            assert rig.status.last_error in {"the serial port is gone", "No such file or directory"}
+
+
+@contextmanager
+def converter(port: int, line: Path) -> Iterator[None]:
+    """Pass what comes over TCP on to a serial line, and back."""
+    listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
+    with subprocess.Popen(["socat", listen, f"{line},raw,echo=0"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+async def test_rtu_over_tcp(tmp_path: Path) -> None:
+    """A converter passes RTU frames on as they are."""
+    port = free_port()
+    with (
+        cable(tmp_path) as (ours, theirs),
+        LibmodbusController(serial_port=theirs) as controller,
+        converter(port, ours),
+    ):
+        rig = ClientRig(port, *POINTS, transport="rtu_over_tcp")
+        async with rig.sink:
+            await persist(rig, 21.5, 7, 1)
+            assert shown(controller) == [21.5, 7, 1]

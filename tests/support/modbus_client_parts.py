@@ -1,0 +1,83 @@
+"""A Modbus client sink with all that it needs around it, and short ways to make points and updates."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.model import Conversion, RegisterTable
+from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
+from gateway.status import SinkStatus
+from support.latest_values import DictLatestValues
+from support.modbus_fixtures import Points, point, register
+from support.mqtt_parts import make_update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.model import Point, Register, Scalar, Update
+
+SINK = "ahu"
+WORDS = {"float32": 2, "int32": 2, "uint32": 2, "float64": 4}
+
+
+def holding(address: int, kind: str = "uint16", **keys: Any) -> Register:
+    """Return a holding register of the sink under test."""
+    keys = {"words": WORDS.get(kind, 1), "sink": SINK, "table": RegisterTable.HOLDING, **keys}
+    return register(address, kind, **keys)
+
+
+def coil(address: int, *, unit: int = 1) -> Register:
+    """Return a coil of the sink under test."""
+    return register(address, "bit", sink=SINK, table=RegisterTable.COIL, unit=unit)
+
+
+def held_point(name: str, *registers: Register, limits: tuple[float, float] | None = None) -> Point:
+    """Return a point with registers, and with a range where one is given."""
+    return replace(point(name, *registers), conversion=Conversion(range=limits))
+
+
+class ClientRig:
+    """A sink named `ahu` that writes to a loopback port, and the latest values that it looks at."""
+
+    def __init__(self, port: int, *points: Point, **settings: Any) -> None:
+        self.latest = DictLatestValues()
+        self.status = SinkStatus(type="modbus_client")
+        self.points = points
+        place: dict[str, Any] = {} if "serial" in settings else {"host": "127.0.0.1", "port": port}
+        self.sink = ModbusClientSink(
+            name=SINK,
+            config=ModbusClientConfig(type="modbus_client", **place | settings),
+            gateway="edge-1",
+            points=Points(points),
+            latest=self.latest,
+            status=self.status,
+        )
+
+    async def deliver(self, *updates: Update) -> None:
+        """Do as the delivery loop does: remember what is newest, then write."""
+        self.latest.take(updates)
+        await self.sink.write(updates)
+
+    async def show(self, *values: Scalar) -> None:
+        """Deliver a value for each point."""
+        await self.deliver(*values_of(self.points, values))
+
+    def swap(self, *points: Point, news: Sequence[Update] = ()) -> None:
+        """Take over another point table, as a reload does: points of the same names keep their values."""
+        self.points = points
+        known = [(of, self.latest.latest(of)) for of in points]
+        self.latest.take(replace(update, point=of) for of, update in known if update is not None)
+        self.sink.prepare(Points(points), self.latest)(news)
+
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+        """Wait until something holds."""
+        async with asyncio.timeout(within_s):
+            while not holds():  # noqa: ASYNC110 - what others see has no event
+                await asyncio.sleep(0.01)
+
+
+def values_of(points: Sequence[Point], values: Sequence[Scalar]) -> list[Update]:
+    """Return an update for each point."""
+    return [make_update(of, value) for of, value in zip(points, values, strict=True)]
