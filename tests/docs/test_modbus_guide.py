@@ -15,9 +15,9 @@ from support.mosquitto import Mosquitto
 
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import load_settings
+from gateway.sinks.modbus_client import ModbusClientConfig, Serial
 from gateway.sinks.modbus_reads.identity import ModbusIdentity
 from gateway.sinks.modbus_reads.tls import ModbusTls
-from gateway.sinks.modbus_client import ModbusClientConfig, Serial
 from gateway.sinks.modbus_server import ModbusServerConfig
 
 if TYPE_CHECKING:
