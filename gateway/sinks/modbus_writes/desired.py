@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import EncodingError
@@ -11,7 +12,7 @@ from gateway.sinks.modbus_writes.blocks import Span, can_write
 from gateway.sinks.modbus_writes.unit import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from gateway.model import Point, Register, Scalar, Update, WriteLimits
     from gateway.ports import LatestValues
@@ -35,11 +36,8 @@ class _Cell(NamedTuple):
     unit: Unit
 
 
-class _Outlet(NamedTuple):
-    """All registers of one point here, and the range outside of which nothing is written."""
-
-    cells: tuple[_Cell, ...]
-    range: tuple[float, float] | None
+_Put = Callable[["Scalar"], "str | None"]
+"""Wants a value in all registers of a point; returns what of it can't be written, and why."""
 
 
 class Desired:
@@ -67,15 +65,13 @@ class Desired:
             for number, unit in self.units.items()
             for index, span in enumerate(unit.layout.spans)
         }
-        self._outlets = {
-            point: _Outlet(
-                tuple(
-                    _cell(each, self.units[each.unit], indexes[each.unit, _span(each)]) for each in registers
-                ),
-                point.conversion.range,
+        self._cells = {
+            point: tuple(
+                _cell(each, self.units[each.unit], indexes[each.unit, _span(each)]) for each in registers
             )
             for point, registers in owned.items()
         }
+        self._puts = {point: _put(cells, point.conversion.range) for point, cells in self._cells.items()}
 
     @property
     def silent(self) -> str | None:
@@ -94,31 +90,18 @@ class Desired:
         """
         taken: list[Update] = []
         reasons: dict[Point, str] = {}
-        find = self._outlets.get
+        find = self._puts.get
         for update in updates:
-            outlet = find(update.point)
-            if outlet is None or not is_newest(update):
+            point = update.point
+            put = find(point)
+            if put is None or not is_newest(update):
                 continue
             taken.append(update)
-            cells, limits = outlet
-            value, problem = update.plain, None
-            if limits is not None and (problem := _outside(value, limits)) is not None:
-                value = None
-            for encode, position, wanted, held, owed, bit, empty, unit in cells:
-                try:
-                    raw = encode(value)
-                except EncodingError as error:
-                    raw = empty
-                    text = f"{unit.place(position)}: {error}"
-                    problem = text if problem is None else f"{problem}; {text}"
-                if bit is not None:
-                    raw = _with_bit(wanted[position], raw, bit)
-                wanted[position] = raw
-                owed[position] = raw != held[position]
+            problem = put(update.plain)
             if problem is not None:
-                reasons[update.point] = problem
+                reasons[point] = problem
             elif reasons:
-                reasons.pop(update.point, None)
+                reasons.pop(point, None)
         return taken, reasons
 
     def refusals(self, taken: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
@@ -128,14 +111,14 @@ class Desired:
         found = []
         for point, update in {update.point: update for update in taken}.items():
             words = [reasons.get(point)]
-            words += [cell.unit.refusal(cell.position) for cell in self._outlets[point].cells]
+            words += [cell.unit.refusal(cell.position) for cell in self._cells[point]]
             if any(words):
                 found.append(Refusal(update, "; ".join(dict.fromkeys(filter(None, words)))))
         return found
 
     def refresh(self, latest: LatestValues) -> None:
         """Want the newest values of all points."""
-        self.take(update for point in self._outlets if (update := latest.latest(point)) is not None)
+        self.take(update for point in self._cells if (update := latest.latest(point)) is not None)
 
     def forget(self) -> None:
         """Take nothing for held: the controller may have lost it. All that is wanted is owed."""
@@ -176,6 +159,43 @@ def _cell(register: Register, unit: Unit, index: int) -> _Cell:
     if register.table is RegisterTable.COIL:
         return _Cell(lambda value: _ON if any(encode(value)) else _OFF, index, *lists, None, _OFF, unit)
     return _Cell(encode, index, *lists, register.bit, empty, unit)
+
+
+def _put(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Put:
+    """Return how a point's values are wanted: most points have one register, by a shorter way."""
+
+    def put_each(value: Scalar) -> str | None:
+        problem = _outside(value, limits) if limits is not None else None
+        if problem is not None:
+            value = None
+        for encode, position, wanted, held, owed, bit, empty, unit in cells:
+            try:
+                raw = encode(value)
+            except EncodingError as error:
+                raw = empty
+                text = f"{unit.place(position)}: {error}"
+                problem = text if problem is None else f"{problem}; {text}"
+            if bit is not None:
+                raw = _with_bit(wanted[position], raw, bit)
+            wanted[position] = raw
+            owed[position] = raw != held[position]
+        return problem
+
+    if len(cells) > 1 or cells[0].bit is not None:
+        return put_each
+    encode, position, wanted, held, owed = cells[0][:5]
+
+    def put(value: Scalar) -> str | None:
+        try:
+            if limits is not None and not (value is None or limits[0] <= value <= limits[1]):  # type: ignore[operator]
+                return put_each(value)
+            wanted[position] = raw = encode(value)
+        except (EncodingError, TypeError):
+            return put_each(value)
+        owed[position] = raw != held[position]
+        return None
+
+    return put
 
 
 def _with_bit(word: bytes | None, raw: bytes, bit: int) -> bytes:
