@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import TransientError
-from gateway.model import STAND_INS, Refusal
+from gateway.model import Refusal
 from gateway.sinks.mqtt_topics.announcer import Value
 from gateway.sinks.mqtt_topics.asset import AssetOutlet, by_event
 
@@ -114,7 +114,7 @@ class Desk:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            return outlet.history(update) if self._has_history and _is_measured(update) else None
+            return outlet.history(update) if self._has_history and update.is_measured else None
         if outlet.within_deadband(update):
             return None
         if not self._retained.get(outlet.topic):
@@ -149,7 +149,7 @@ class Desk:
         for update in updates:
             if self._latest.is_newest(update) and _is_shown(update, self._latest.latest(update.point)):
                 newest.append(update)
-            elif _is_measured(update):
+            elif update.is_measured:
                 past.append(update)
         return newest, past
 
@@ -187,8 +187,3 @@ def _is_shown(update: Update, latest: Update | None) -> bool:
             update.value,
         )
     )
-
-
-def _is_measured(update: Update) -> bool:
-    """Say whether an update is a reading: neither made by the gateway nor in the place of one."""
-    return not update.point.is_pseudo and update.quality not in STAND_INS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from gateway.model import STAND_INS, Refusal
+from gateway.model import Refusal
 from gateway.sinks.mqtt_shared.connection import Message
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
@@ -218,9 +218,9 @@ class EdgeNode:
         """Return how an update is told: as the present value, as history, or not at all."""
         if self._latest.is_newest(update):
             return _Telling(metric, update, is_historical=False)
-        # History is what was measured: not pseudo-readings, nor what stood in for a reading.
-        is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
-        return _Telling(metric, update, is_historical=True) if self._history and is_measured else None
+        if self._history and update.is_measured:
+            return _Telling(metric, update, is_historical=True)
+        return None
 
     def _data_messages(
         self, device: Device, tellings: Iterable[_Telling], refusals: list[Refusal]
