@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from gateway.errors import RefusedError
+from gateway.sinks.contact import Keeper
 from gateway.sinks.mqtt_shared.connection import Message, connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
@@ -67,11 +68,12 @@ class MqttSink:
             self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
+        self._keeper = Keeper(self._link.stay_connected, name=f"mqtt sink {name}")
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
-        await self._link.__aenter__()
+        await self._keeper.__aenter__()
         return self
 
     async def __aexit__(
@@ -82,7 +84,7 @@ class MqttSink:
         /,
     ) -> None:
         """Publish `offline` and disconnect."""
-        await self._link.__aexit__(exc_type, exc, traceback)
+        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish each update, live or as history, and return when the broker has acknowledged all."""
