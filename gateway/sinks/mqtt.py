@@ -6,14 +6,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Self
 
-import structlog
-
 from gateway.errors import RefusedError
 from gateway.sinks.contact import Keeper
 from gateway.sinks.mqtt_shared.connection import Message, connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
-from gateway.sinks.mqtt_topics.announcer import Announcer
+from gateway.sinks.mqtt_topics.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt_topics.config import MqttConfig
 from gateway.sinks.mqtt_topics.describing import describer
 from gateway.sinks.mqtt_topics.desk import Desk
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["MqttConfig", "MqttSink"]
 
 _FAREWELL_S = 2.0
-
-_log = structlog.get_logger()
 
 
 class MqttSink:
@@ -157,6 +153,4 @@ class MqttSink:
             layout = desk.layout
             rejections += await connection.publish(desk.all_state())
         desk.judge(rejections)
-        if rejections:
-            topic, reason = rejections[0].message.topic, rejections[0].reason
-            _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
+        log_rejected(rejections, sink=self._name)

@@ -9,6 +9,7 @@ from gateway.errors import TransientError
 from gateway.model import Refusal
 from gateway.sinks.mqtt_topics.announcer import Value
 from gateway.sinks.mqtt_topics.asset import AssetOutlet, by_event
+from gateway.sinks.mqtt_topics.payload import NOT_IN_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Change, Layout
     from gateway.sinks.mqtt_topics.outlet import Outlet
 
-_NOT_IN_JSON = (TypeError, ValueError, OverflowError)
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
 # this message ("does not accept the publish", "not willing to accept it", in the standard's words):
 # sent again they would fail again, and hold up every other point.
@@ -64,7 +64,7 @@ class Desk:
                 continue  # no topic of its own on this sink, or not in the point table any more
             try:
                 message = self._message(outlet, update)
-            except _NOT_IN_JSON as error:
+            except NOT_IN_JSON as error:
                 refusals.append(Refusal(update, f"cannot be written to {outlet.topic}: {error}"))
                 continue
             if message is not None:
@@ -83,7 +83,7 @@ class Desk:
             if isinstance(outlet, AssetOutlet):
                 yield from self._asset_state(outlet)
             elif (update := self._latest.latest(outlet.point)) is not None:
-                with suppress(*_NOT_IN_JSON):  # it was refused when it came
+                with suppress(*NOT_IN_JSON):  # it was refused when it came
                     message = self._message(outlet, update)
                     if message is not None:
                         yield message

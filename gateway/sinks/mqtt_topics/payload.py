@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateway.model import Scalar, Update
 
 NO_EXPIRY = b""
+NOT_IN_JSON = (TypeError, ValueError, OverflowError)
+"""What is raised for a value that JSON cannot hold."""
 
 _EXPIRY = b"\x02"  # MQTT 5 property identifiers
 _USER_PROPERTY = b"\x26"
@@ -53,7 +55,7 @@ def middles(unit_of_measure: str | None) -> tuple[bytes, ...]:
 def reading_json(update: Update, middle: tuple[bytes, ...]) -> bytes:
     """Return value, unit, quality and time as JSON without the closing brace; `middle` is of its unit.
 
-    Raises TypeError for a value that JSON cannot hold.
+    Raises one of NOT_IN_JSON for a value that JSON cannot hold.
     """
     return b"".join((b'{"value":', orjson.dumps(update.value), middle[update.quality], time_json(update)))
 
