@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from gateway.errors import RefusedError
 from gateway.sinks.contact import Keeper
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt_topics.config import MqttConfig
 from gateway.sinks.mqtt_topics.describing import describer
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks.mqtt_shared.connection import Connection, Rejection
+    from gateway.sinks.mqtt_shared.connection import Connection
+    from gateway.sinks.mqtt_shared.message import Rejection
     from gateway.status import SinkStatus
 
 __all__ = ["MqttConfig", "MqttSink"]

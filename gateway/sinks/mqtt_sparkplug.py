@@ -20,9 +20,10 @@ from gateway.mapping.table_types import Level
 from gateway.model import Quality
 from gateway.sinks.contact import Keeper
 from gateway.sinks.mqtt_shared.config import BrokerConfig
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.sparkplug.host import PrimaryHost
 from gateway.sinks.sparkplug.layout import Layout
 from gateway.sinks.sparkplug.node import EdgeNode, NodeName, node_death, state_topic

@@ -12,8 +12,9 @@ from support.mqtt_parts import make_point
 
 from gateway.mapping.topics import TopicScheme
 from gateway.sinks.mqtt import MqttConfig
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.announcer import Announcer, Value
 from gateway.sinks.mqtt_topics.layout import Change, Layout, describe_by_meta
 from gateway.sinks.mqtt_topics.outlet import Companion

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Point, Refusal, Scalar, Update
-    from gateway.sinks.mqtt_shared.connection import Message
+    from gateway.sinks.mqtt_shared.message import Message
 
 CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")

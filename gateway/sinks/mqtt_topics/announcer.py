@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.errors import TransientError
-from gateway.sinks.mqtt_shared.connection import Message
+from gateway.sinks.mqtt_shared.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from gateway.sinks.mqtt_shared.connection import Rejection
+    from gateway.sinks.mqtt_shared.message import Rejection
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Layout
 
 _AT_ONCE = 50  # topics announced before live values have their turn

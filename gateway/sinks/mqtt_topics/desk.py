@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Update
     from gateway.ports import LatestValues
-    from gateway.sinks.mqtt_shared.connection import Message, Rejection
+    from gateway.sinks.mqtt_shared.message import Message, Rejection
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Change, Layout
     from gateway.sinks.mqtt_topics.outlet import Outlet
 

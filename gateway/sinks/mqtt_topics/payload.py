@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from gateway.model import Quality
-from gateway.sinks.mqtt_shared.connection import PackedProperties
+from gateway.sinks.mqtt_shared.message import PackedProperties
 
 if TYPE_CHECKING:
     from gateway.model import Scalar, Update

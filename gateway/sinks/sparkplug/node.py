@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.model import Refusal
-from gateway.sinks.mqtt_shared.connection import Message
+from gateway.sinks.mqtt_shared.message import Message, too_large_text
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
 
@@ -175,7 +175,9 @@ class EdgeNode:
         if message is None and device not in self._too_large:
             self._too_large.add(device)
             topic = self._name.topic(_verb("BIRTH", device.id), device.id)
-            _log.warning("sink.refused", sink=self._sink, first=topic, reason=self._too_large_text())
+            _log.warning(
+                "sink.refused", sink=self._sink, first=topic, reason=too_large_text(self._largest_bytes)
+            )
         return message
 
     def _born_metric(self, metric: Metric, now_ms: int) -> Sample:
@@ -237,7 +239,7 @@ class EdgeNode:
                 continue
             for _, telling in some:
                 telling.metric.tell(None)  # or its repetition would be nothing new
-                refusals.append(Refusal(telling.update, self._too_large_text()))
+                refusals.append(Refusal(telling.update, too_large_text(self._largest_bytes)))
 
     def _samples(
         self, tellings: Iterable[_Telling], refusals: list[Refusal]
@@ -270,9 +272,6 @@ class EdgeNode:
             return None
         self._seq = self._seq + 1 if self._seq < _HIGHEST_SEQ else 0
         return message
-
-    def _too_large_text(self) -> str:
-        return f"Packet too large, at most {self._largest_bytes} bytes"
 
 
 def _verb(verb: str, device: str) -> str:
