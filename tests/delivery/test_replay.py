@@ -99,7 +99,7 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
             mapped[-1] += 1
             return bool(take(update))  # type: ignore[arg-type]  # as given
 
-        rig.image.has_missed = has_missed  # type: ignore[method-assign]
+        rig.image.has_missed = has_missed  # type: ignore[method-assign]  # looked at on its way
         while not reading.done():
             mapped.append(0)
             await asyncio.sleep(0)
