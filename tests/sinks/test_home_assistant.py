@@ -15,7 +15,7 @@ from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
 from gateway.sinks.mqtt_topics.config import HomeAssistantKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from support.mosquitto import Seen, Subscriber
@@ -26,13 +26,6 @@ TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
 ROOM = "homeassistant/sensor/edge-1/L03-RM312__ZN-T/config"
 DOOR = "homeassistant/binary_sensor/edge-1/L03-RM312__DOOR/config"
 ON = HomeAssistantKeys()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 def temperature() -> Point:

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
 
@@ -20,18 +19,11 @@ from gateway.sinks.mqtt_topics.layout import Change, Layout, describe_by_meta
 from gateway.sinks.mqtt_topics.outlet import Companion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from gateway.model import Point
     from gateway.sinks.mqtt_topics.layout import AnyOutlet
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 def with_card(outlet: AnyOutlet) -> Iterable[Companion]:

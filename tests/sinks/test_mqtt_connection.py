@@ -19,8 +19,6 @@ from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
 from gateway.errors import RefusedError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gateway.model import Update
 
 TESTS = Path(support.__file__).parents[1]
@@ -32,13 +30,6 @@ async def main():
         await asyncio.sleep(60)
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 def updates_of_many_points(count: int) -> list[Update]:

@@ -22,8 +22,6 @@ from support.sparkplug_payloads import command
 from gateway.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.sparkplug_host import SparkplugHost
 
 ROOM = "L03-RM312"
@@ -39,13 +37,6 @@ async def main():
         await asyncio.sleep(60)
 asyncio.run(main())
 """
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 async def take_the_connection_away(host: SparkplugHost) -> None:
