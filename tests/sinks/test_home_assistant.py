@@ -10,6 +10,7 @@ import pytest
 from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
+from support.waiting import until
 
 from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
 from gateway.sinks.mqtt_topics.config import HomeAssistantKeys
@@ -197,9 +198,8 @@ async def test_turned_off_the_profile_leaves_nothing_behind(broker: Mosquitto) -
         await home(broker)
         async with subscribe(broker.port) as subscriber:
             await until_discovered(subscriber, ROOM.replace("homeassistant", "ha/discovery"))
-    async with MqttRig(broker.url, [point], retained=retained).sink, asyncio.timeout(10):
-        while any("config" in topic for topic in retained):  # noqa: ASYNC110 - a plain dict has no events
-            await asyncio.sleep(0.01)
+    async with MqttRig(broker.url, [point], retained=retained).sink:
+        await until(lambda: not any("config" in topic for topic in retained))
     async with subscribe(broker.port) as late:
         assert not [each for each in late.seen if each.topic.endswith("/config")]
 
