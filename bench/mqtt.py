@@ -148,7 +148,7 @@ async def run_bare(port: int, updates: Sequence[Update]) -> float:
 
 async def run_sink(port: int, updates: Sequence[Update], table: Table) -> float:
     """Return messages/s of the sink."""
-    config = MqttConfig(type="mqtt", url=f"mqtt://127.0.0.1:{port}", in_flight=_IN_FLIGHT)  # type: ignore[arg-type]
+    config = MqttConfig(type="mqtt", url=f"mqtt://127.0.0.1:{port}", in_flight=_IN_FLIGHT)  # type: ignore[arg-type]  # parsed from text
     sink = MqttSink(
         name="bms",
         config=config,

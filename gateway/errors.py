@@ -9,6 +9,7 @@ Delivery tells three kinds apart by type:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,3 +75,10 @@ class EncodingError(GatewayError, ValueError):
 
 class CommandError(GatewayError):
     """A command cannot do what it was asked; the text says why and what to do."""
+
+
+def system_reason(error: OSError) -> str:
+    """Return what is wrong in the system's words, without what asyncio and pyserial add to them."""
+    if error.errno is None or error.errno <= 0:  # not the system's numbers but the resolver's
+        return error.strerror or str(error)
+    return os.strerror(error.errno)

@@ -293,6 +293,11 @@ class Update:
     event_id: str | None
     raw: Scalar = None
 
+    @property
+    def is_measured(self) -> bool:
+        """Say whether it is a reading: neither made by the gateway nor in the place of one."""
+        return not self.point.is_pseudo and self.quality not in STAND_INS
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

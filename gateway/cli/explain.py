@@ -25,7 +25,7 @@ from gateway.journal.lookup import read_cursors, read_event, read_letters
 from gateway.mapping.explaining.explanation import explain
 from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
-from gateway.model import STAND_INS, Record
+from gateway.model import Record
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 from gateway.sinks.mqtt_topics.asset import Member
@@ -207,11 +207,10 @@ def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple
     Of a message that has all points of the asset: this point's part.
     """
     update, mqtt = output.update, output.update.point.mqtt
-    is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
     for name, config in settings.sinks.items():
         if not isinstance(config, MqttConfig | MqttSparkplugConfig) or mqtt is None or not mqtt.goes_to(name):
             continue
-        if not output.is_newest and not (config.history and is_measured):
+        if not output.is_newest and not (config.history and update.is_measured):
             continue
         if isinstance(config, MqttSparkplugConfig):
             yield name, *_metric(output, config, gateway=settings.name)

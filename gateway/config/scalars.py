@@ -64,7 +64,7 @@ class HostPort:
     @property
     def reachable(self) -> HostPort:
         """Where this machine itself connects to: loopback, where the listener takes every address."""
-        return HostPort({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104
+        return HostPort({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)  # noqa: S104 - replaced
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

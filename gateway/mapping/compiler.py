@@ -59,8 +59,8 @@ def load_point_map(
 ) -> CompiledTables:
     """Return the compiled tables of a folder, or everything that is wrong with them.
 
-    `sinks` gives each sink's type by its name: mqtt, modbus_server or modbus_client; `topics` those of
-    the MQTT sinks, so that no two points or assets share one, the usual ones where nothing is known;
+    `sinks` gives each sink's type by its name, such as mqtt or modbus_client; `topics` those of the
+    MQTT sinks, so that no two points or assets share one, the usual ones where nothing is known;
     `snapshot` what Infodeck's API knows of assets, None where nobody has asked it; `limits` what each
     Modbus client may write. Reads `*.yaml` in the order of their names. Never raises for what the files
     contain.

@@ -32,13 +32,13 @@ class Named(Protocol):
     """What topics are made of; a `Point` is one."""
 
     @property
-    def site(self) -> str: ...  # noqa: D102
+    def site(self) -> str: ...  # noqa: D102 - as the name says
     @property
-    def tag(self) -> str: ...  # noqa: D102
+    def tag(self) -> str: ...  # noqa: D102 - as the name says
     @property
-    def point(self) -> str: ...  # noqa: D102
+    def point(self) -> str: ...  # noqa: D102 - as the name says
     @property
-    def asset(self) -> str: ...  # noqa: D102
+    def asset(self) -> str: ...  # noqa: D102 - as the name says
 
 
 class Names(NamedTuple):

@@ -23,6 +23,7 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import RefusedError, TransientError
+from gateway.sinks.contact import PATIENCE_S, Contact, Keeper
 from gateway.sinks.modbus_writes.config import ModbusClientConfig, Serial
 from gateway.sinks.modbus_writes.desired import Desired
 from gateway.sinks.modbus_writes.link import NoAnswerError, open_link
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
 
-_PATIENCE_S = 3.0  # how long a write waits for a connection that is away
 _LONGEST_WRITE_S = 20.0  # a write that takes longer goes on behind the scenes
 
 _log = structlog.get_logger()
@@ -66,16 +66,14 @@ class ModbusClientSink:
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Lay out what the points want written. `clock` gives Unix milliseconds."""
-        self._clock = clock
         self._name = name
         self._config = config
         self._latest = latest
-        self._status = status
         self._line = config.line
+        self._contact = Contact(sink=name, status=status, clock=clock, log_fields={"controller": self._line})
+        self._keeper = Keeper(self._stay_connected, name=f"modbus client sink {name}")
         self._desired = self._lay_out(points)
         self._is_connected = False
-        self._connected_before = False
-        self._away = "not connected yet"  # why it is, in words
         self._mute: str | None = None  # why the last connection ended without a single answer
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
@@ -83,10 +81,7 @@ class ModbusClientSink:
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
-        self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._keeper = self._tasks.create_task(
-            self._stay_connected(), name=f"modbus client sink {self._name}"
-        )
+        await self._keeper.__aenter__()
         return self
 
     async def __aexit__(
@@ -97,12 +92,7 @@ class ModbusClientSink:
         /,
     ) -> None:
         """Disconnect; nothing is written any more."""
-        self._keeper.cancel()
-        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
-            # Perhaps the group's own, because the keeper failed: the group knows.
-            await self._tasks.__aexit__(exc_type, exc, traceback)
-        else:
-            await self._tasks.__aexit__(None, None, None)  # what the caller raised stays as it is
+        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Want what the updates that are their point's newest show; return once the controller has it.
@@ -158,12 +148,12 @@ class ModbusClientSink:
 
     async def _wait_for_connection(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not self._is_connected and self._silence(self._desired) is None:
                     self._turned.clear()
                     await self._turned.wait()
                 return
-        raise TransientError(f"{self._line} is away: {self._away}")
+        raise TransientError(f"{self._line} is away: {self._contact.away}")
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -193,7 +183,7 @@ class ModbusClientSink:
 
     async def _session(self, link: Link) -> None:
         """Write the whole state, and then whatever changes, until the connection is lost."""
-        self._note_connected()
+        self._contact.note_connected()
         writer = Writer(link, verify=self._config.verify)
         loop = asyncio.get_running_loop()
         self._begin(loop.time())
@@ -252,35 +242,25 @@ class ModbusClientSink:
         """Return why nothing gets through to any unit, None: something does, or it is not known."""
         return self._mute or desired.silent
 
-    def _note_connected(self) -> None:
-        if self._connected_before:
-            self._status.reconnects += 1
-        self._connected_before = True
-
     def _note_turn(self, desired: Desired) -> None:
         """Tell what has become of the connection, and whoever waits for it."""
         silence = self._silence(desired)
         if silence is not None:
             self._note_away(silence)
-        elif self._status.state != "up":
-            _log.info("sink.up", sink=self._name, was=self._status.state, controller=self._line)
-            self._status.state = "up"
+        else:
+            self._contact.note_up()
         self._turned.set()
 
     def _note_trouble(self, reason: str) -> None:
         """Tell of one unit's trouble; it is no news for the log while others get along."""
-        self._status.note_error(reason, at_ms=self._clock())
+        self._contact.note_error(reason)
         silence = self._silence(self._desired)
         if silence is not None:
             self._note_away(silence)
         self._turned.set()
 
     def _note_away(self, reason: str) -> None:
-        if self._status.state != "away":  # once down, once up; a failed write may have told it first
-            _log.warning("sink.away", sink=self._name, reason=reason, controller=self._line)
-        self._status.state = "away"
-        self._away = reason
-        self._status.note_error(reason, at_ms=self._clock())
+        self._contact.note_away(reason)
         self._turned.set()
 
     def _tell_refused(self, desired: Desired) -> None:

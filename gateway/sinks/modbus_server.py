@@ -20,7 +20,6 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -30,7 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.scalars import Address, Duration, Network
-from gateway.errors import GatewayError, RefusedError
+from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_reads.answers import Answers
 from gateway.sinks.modbus_reads.clients import Clients
 from gateway.sinks.modbus_reads.connection import Connection
@@ -120,7 +119,7 @@ class ModbusServerSink:
             )
         except OSError as error:
             raise GatewayError(
-                f"sink {self._name}: cannot listen on {listen}: {_reason(error)}; "
+                f"sink {self._name}: cannot listen on {listen}: {system_reason(error)}; "
                 "free that port, or change `listen`"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
@@ -180,10 +179,3 @@ class ModbusServerSink:
     def _show(self, image: RegisterImage) -> None:
         self._image = image
         self._answers.show(image)
-
-
-def _reason(error: OSError) -> str:
-    """Name what is wrong in the system's words, without what asyncio adds to them."""
-    if error.errno is None or error.errno <= 0:  # not the system's numbers but the resolver's
-        return error.strerror or str(error)
-    return os.strerror(error.errno)

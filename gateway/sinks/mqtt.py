@@ -6,13 +6,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Self
 
-import structlog
-
 from gateway.errors import RefusedError
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.contact import Keeper
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
-from gateway.sinks.mqtt_topics.announcer import Announcer
+from gateway.sinks.mqtt_shared.message import Message
+from gateway.sinks.mqtt_topics.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt_topics.config import MqttConfig
 from gateway.sinks.mqtt_topics.describing import describer
 from gateway.sinks.mqtt_topics.desk import Desk
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks.mqtt_shared.connection import Connection, Rejection
+    from gateway.sinks.mqtt_shared.connection import Connection
+    from gateway.sinks.mqtt_shared.message import Rejection
     from gateway.status import SinkStatus
 
 __all__ = ["MqttConfig", "MqttSink"]
 
 _FAREWELL_S = 2.0
-
-_log = structlog.get_logger()
 
 
 class MqttSink:
@@ -67,11 +66,12 @@ class MqttSink:
             self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
+        self._keeper = Keeper(self._link.stay_connected, name=f"mqtt sink {name}")
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
-        await self._link.__aenter__()
+        await self._keeper.__aenter__()
         return self
 
     async def __aexit__(
@@ -82,7 +82,7 @@ class MqttSink:
         /,
     ) -> None:
         """Publish `offline` and disconnect."""
-        await self._link.__aexit__(exc_type, exc, traceback)
+        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish each update, live or as history, and return when the broker has acknowledged all."""
@@ -155,6 +155,4 @@ class MqttSink:
             layout = desk.layout
             rejections += await connection.publish(desk.all_state())
         desk.judge(rejections)
-        if rejections:
-            topic, reason = rejections[0].message.topic, rejections[0].reason
-            _log.warning("sink.refused", sink=self._name, topics=len(rejections), first=topic, reason=reason)
+        log_rejected(rejections, sink=self._name)

@@ -18,10 +18,12 @@ from gateway.config.decode import STRICT
 from gateway.errors import RefusedError, TransientError
 from gateway.mapping.table_types import Level
 from gateway.model import Quality
+from gateway.sinks.contact import Keeper
 from gateway.sinks.mqtt_shared.config import BrokerConfig
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.sparkplug.host import PrimaryHost
 from gateway.sinks.sparkplug.layout import Layout
 from gateway.sinks.sparkplug.node import EdgeNode, NodeName, node_death, state_topic
@@ -115,6 +117,7 @@ class MqttSparkplugSink:
             clock=clock,
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
+        self._keeper = Keeper(self._link.stay_connected, name=f"mqtt sink {name}")
         self._bd_seq = _BD_SEQ_WRAPS_AT - 1  # of the last CONNECT; the first one has 0
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
         self._host: PrimaryHost | None = None
@@ -123,7 +126,7 @@ class MqttSparkplugSink:
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
-        await self._link.__aenter__()
+        await self._keeper.__aenter__()
         return self
 
     async def __aexit__(
@@ -134,7 +137,7 @@ class MqttSparkplugSink:
         /,
     ) -> None:
         """Publish the node's death and disconnect."""
-        await self._link.__aexit__(exc_type, exc, traceback)
+        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Tell hosts what is new in the updates, live or as history; return when the broker has all of it."""

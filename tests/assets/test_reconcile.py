@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.asset_lists import API_KEY, ORGANIZATION, answer, items, simulated_api
 from support.journal_parts import START_MS, sqlite_journal
+from support.waiting import until
 
 from gateway.assets.reconcile import Reconciler
 from gateway.backoff import Backoff
@@ -42,9 +43,7 @@ class Watch:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds."""
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - states have no event
-                await asyncio.sleep(0.005)
+        await until(condition)
 
 
 @asynccontextmanager

@@ -289,15 +289,15 @@ def test_ten_thousand_assets(tmp_path: Path) -> None:
     """A point table of 10,000 assets is read in seconds, and its problems as well."""
     lines = [f"  A{n}: {{from: temperature, every: 90s, modbus: {{register: {n}}}}}" for n in range(10_000)]
     file = write(tmp_path, "items:\n" + "\n".join(lines))
-    started = time.monotonic()
+    started = time.process_time()
     assert len(read_document(file, File).require().items) == 10_000
-    assert time.monotonic() - started < 5
-    started = time.monotonic()
+    assert time.process_time() - started < 5
+    started = time.process_time()
     file.write_text(file.read_text().replace("every", "evry"))
     problems = read_document(file, File).problems
     assert len(problems) == 10_000
     assert problems[-1].location.line == 10_001
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 KEYS = st.sampled_from(

@@ -148,11 +148,11 @@ def test_problems_do_not_hide_each_other() -> None:
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
 def test_deep_nesting(opening: str) -> None:
     """A million levels of nesting end in one message, at once."""
-    started = time.monotonic()
+    started = time.process_time()
     found = problems_of(opening * 1_000_000)
     assert "nest" in found[-1]
     assert len(found) <= 2
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_nesting_through_aliases() -> None:
@@ -164,9 +164,9 @@ def test_nesting_through_aliases() -> None:
 def test_alias_bomb(tmp_path: Path) -> None:
     """Aliases that would expand to a billion values are refused within a second."""
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
-    started = time.monotonic()
+    started = time.process_time()
     document: Document[dict[str, Any]] = read_document(write(tmp_path, "\n".join(lines)), dict[str, Any])
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     (found,) = complaints(document)
     assert "aliases stand for more than 1,000,000 values by here" in found
 

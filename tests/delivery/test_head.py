@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows, with_a_fault
+from support.delivery_parts import NOON, Clock, Rig, delivering, rows, with_a_fault
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
@@ -31,18 +31,6 @@ points:
   - {tag: R, point: AGE, asset: a, from: $age, modbus: {register: 0, type: uint32}}
 system: {heartbeat: {every: 10s, modbus: {register: 2, type: uint16}}}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 def shown(rig: Rig, points: PointMap, name: str) -> tuple[Scalar, Quality] | None:

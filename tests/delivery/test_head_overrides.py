@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
+from support.delivery_parts import NOON, Clock, Rig, delivering, rows
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
@@ -22,18 +22,6 @@ if TYPE_CHECKING:
     from gateway.model import Scalar
 
 HOUR_MS = 3_600_000
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 def shown(rig: Rig, name: str) -> tuple[Scalar, Quality] | None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.delivery_parts import TABLE, Rig, delivering, failing_commits, rows
-from support.point_tables import load_good_tables
+from support.delivery_parts import Rig, delivering, failing_commits, rows
 from support.recording_sink import Receiver
 
 from gateway.errors import GatewayError, JournalError
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict
 
     from gateway.mapping.plan import PointMap
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 async def send_all(rig: Rig, numbers: Sequence[int]) -> None:

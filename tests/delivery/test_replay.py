@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-from support.delivery_parts import NOON, TABLE, delivering, with_a_fault
-from support.point_tables import load_good_tables
+from support.delivery_parts import NOON, delivering, with_a_fault
 from support.recording_sink import Receiver
 
 from gateway.delivery.batch import Loaded
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
     from support.delivery_parts import Rig
 
     from gateway.mapping.plan import PointMap
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
@@ -99,7 +85,7 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
             mapped[-1] += 1
             return bool(take(update))  # type: ignore[arg-type]  # as given
 
-        rig.image.has_missed = has_missed  # type: ignore[method-assign]
+        rig.image.has_missed = has_missed  # type: ignore[method-assign]  # looked at on its way
         while not reading.done():
             mapped.append(0)
             await asyncio.sleep(0)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import pytest
-from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering
-from support.point_tables import load_good_tables
+from support.delivery_parts import NOON, Clock, Rig, delivering
 from support.recording_sink import Receiver
 
 from gateway.errors import GatewayError
@@ -17,18 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 def lag(rig: Rig, receiver: Receiver) -> tuple[int, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.waiting import until
 
 from gateway.delivery.watch import watch_tables
 
@@ -30,9 +31,7 @@ class Calls:
 
     async def until(self, count: int) -> None:
         """Wait for so many calls in all."""
-        async with asyncio.timeout(10):
-            while self.count < count:  # noqa: ASYNC110 - a plain count
-                await asyncio.sleep(0.01)
+        await until(lambda: self.count >= count)
 
 
 @asynccontextmanager

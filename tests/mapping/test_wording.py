@@ -21,7 +21,7 @@ def test_the_name_that_may_be_meant_is_found_among_many() -> None:
 
 def test_many_wrong_names_are_told_within_seconds() -> None:
     """After a tag was renamed everywhere but in the cases, `gateway check` still answers at once."""
-    started = time.monotonic()
+    started = time.process_time()
     for number in range(100):
         unknown("point", f"L3-RM{number}/ZN-T", NAMES)
-    assert time.monotonic() - started < 4
+    assert time.process_time() - started < 4

@@ -10,12 +10,13 @@ import pytest
 from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
+from support.waiting import until
 
 from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
 from gateway.sinks.mqtt_topics.config import HomeAssistantKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from support.mosquitto import Seen, Subscriber
@@ -26,13 +27,6 @@ TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
 ROOM = "homeassistant/sensor/edge-1/L03-RM312__ZN-T/config"
 DOOR = "homeassistant/binary_sensor/edge-1/L03-RM312__DOOR/config"
 ON = HomeAssistantKeys()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 def temperature() -> Point:
@@ -204,9 +198,8 @@ async def test_turned_off_the_profile_leaves_nothing_behind(broker: Mosquitto) -
         await home(broker)
         async with subscribe(broker.port) as subscriber:
             await until_discovered(subscriber, ROOM.replace("homeassistant", "ha/discovery"))
-    async with MqttRig(broker.url, [point], retained=retained).sink, asyncio.timeout(10):
-        while any("config" in topic for topic in retained):  # noqa: ASYNC110 - a plain dict has no events
-            await asyncio.sleep(0.01)
+    async with MqttRig(broker.url, [point], retained=retained).sink:
+        await until(lambda: not any("config" in topic for topic in retained))
     async with subscribe(broker.port) as late:
         assert not [each for each in late.seen if each.topic.endswith("/config")]
 

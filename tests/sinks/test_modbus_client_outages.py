@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 from support.libmodbus_controller import LibmodbusController
-from support.modbus_client_parts import ClientRig, coil, held_point, holding, values_of
+from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist, values_of
 from support.mosquitto import free_port
 
 from gateway.errors import TransientError
@@ -34,16 +34,6 @@ def shown(controller: LibmodbusController) -> list[float]:
     """Return what the controller holds of POINTS."""
     words = [*controller.registers(10), *controller.registers(0, unit=2)]
     return [*controller.floats(0), *words, *controller.coils(3)]
-
-
-async def persist(rig: ClientRig, *values: float) -> None:
-    """Deliver as the delivery loop does: the same batch until it is taken."""
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                return await rig.show(*values)
-            except TransientError:
-                await asyncio.sleep(0.05)
 
 
 async def test_a_controller_that_comes_back_empty_is_given_everything() -> None:

@@ -5,20 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, values_of
 
 from gateway.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def controller() -> Iterator[LibmodbusController]:
-    """Return a running controller."""
-    with LibmodbusController() as running:
-        yield running
+    from support.libmodbus_controller import LibmodbusController
 
 
 @pytest.mark.parametrize(

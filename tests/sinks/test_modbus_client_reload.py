@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from signal import SIGCONT, SIGSTOP
-from typing import TYPE_CHECKING
 
-import pytest
 from support.libmodbus_controller import LibmodbusController, Request
 from support.modbus_client_parts import ClientRig, held_point, holding, values_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def controller() -> Iterator[LibmodbusController]:
-    """Return a running controller."""
-    with LibmodbusController() as running:
-        yield running
 
 
 def asked_in_all(controller: LibmodbusController, asked: list[Request]) -> list[Request]:

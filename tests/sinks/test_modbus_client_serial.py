@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from support.building import eventually
 from support.libmodbus_controller import LibmodbusController
-from support.modbus_client_parts import ClientRig, coil, held_point, holding
+from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist
 from support.mosquitto import free_port
 
 from gateway.errors import RefusedError, TransientError
@@ -30,34 +29,15 @@ def cable(folder: Path) -> Iterator[tuple[Path, Path]]:
     command = ["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)]
     with subprocess.Popen(command) as process:
         try:
-            until(lambda: all(end.exists() for end in ends))
+            eventually(lambda: all(end.exists() for end in ends), expected=True)
             yield ends
         finally:
             process.kill()
 
 
-def until(holds: object) -> None:
-    """Wait until a program has got so far."""
-    assert callable(holds)
-    deadline = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def shown(controller: LibmodbusController) -> list[float]:
     """Return what the controller holds of POINTS."""
     return [*controller.floats(0), *controller.registers(2), *controller.coils(3)]
-
-
-async def persist(rig: ClientRig, *values: float) -> None:
-    """Deliver as the delivery loop does: the same batch until it is taken."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                return await rig.show(*values)
-            except TransientError:
-                await asyncio.sleep(0.05)
 
 
 async def test_a_controller_on_a_serial_line(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from signal import SIGCONT, SIGSTOP
-from typing import TYPE_CHECKING
 
 import pytest
 from support.libmodbus_controller import LibmodbusController, Request
@@ -16,16 +15,6 @@ from support.mqtt_parts import make_update
 
 from gateway.errors import RefusedError
 from gateway.model import ByteOrder, Quality, RegisterTable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def controller() -> Iterator[LibmodbusController]:
-    """Return a running controller."""
-    with LibmodbusController() as running:
-        yield running
 
 
 async def test_every_type_arrives_as_the_table_says(controller: LibmodbusController) -> None:

@@ -133,23 +133,25 @@ async def test_idle_connections_are_closed() -> None:
         assert await silent.is_dropped()
 
 
-async def _flood(sink: ModbusServerSink) -> tuple[socket.socket, int]:
-    """Send reads without taking any answer, until nothing can be sent for half a second; count whole ones."""
+async def _flood(sink: ModbusServerSink, *, stuck_for_s: float = 0.5) -> tuple[socket.socket, int]:
+    """Send reads without taking any answer, until nothing can be sent for so long; count whole ones."""
     loop = asyncio.get_running_loop()
     flooding = socket.socket()
     flooding.settimeout(0)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         flooding.setsockopt(socket.SOL_SOCKET, option, 16_384)
     await loop.sock_connect(flooding, ("127.0.0.1", sink.port))
-    stream = b"".join(frame(READ_ALL, transaction=i) for i in range(65_536))
+    stream = b"".join(frame(READ_ALL, transaction=i) for i in range(65_536)) * 4  # sockets hold up to 1 MB
     sent, stuck = 0, 0
-    while stuck < 10 and sent < len(stream):
+    while 0.05 * stuck < stuck_for_s and sent < len(stream):
         try:
             sent += flooding.send(stream[sent : sent + 8192])
             stuck = 0
         except BlockingIOError:
             stuck += 1
         await asyncio.sleep(0.05 if stuck else 0)
+    if not stuck:
+        flooding.close()
     assert stuck, f"the server took {sent} bytes of requests from a client that reads no answer"
     return flooding, sent // 12
 
@@ -172,7 +174,7 @@ def test_slow_reader_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]
             int.from_bytes(received[i : i + 2], "big")
             for i in range(0, requests * ANSWER_BYTES, ANSWER_BYTES)
         ]
-        assert transactions == list(range(requests))
+        assert transactions == [number % 65_536 for number in range(requests)]
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(check())
@@ -180,9 +182,11 @@ def test_slow_reader_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]
 
 async def test_slow_reader_is_dropped_when_idle() -> None:
     """A client that never takes its answers does not keep its place for longer than `idle_timeout`."""
-    async with make_sink(TARGET, idle_timeout="1s", max_connections=1) as sink:
-        slow, _ = await _flood(sink)
-        await asyncio.sleep(1)
+    clients = ClientsStatus()
+    status = SinkStatus(type="modbus_server", clients=clients)
+    async with make_sink(TARGET, status=status, idle_timeout="1s", max_connections=1) as sink:
+        slow, _ = await _flood(sink, stuck_for_s=0.05)
+        await until(lambda: clients.connected, 0)
         async with connect(sink) as next_one:
             assert await next_one.read(4, 0, 1) == b"\xff\xff"
         slow.close()

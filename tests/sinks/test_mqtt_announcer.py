@@ -6,31 +6,24 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
 
 from gateway.mapping.topics import TopicScheme
 from gateway.sinks.mqtt import MqttConfig
-from gateway.sinks.mqtt_shared.connection import Message, connect
+from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.announcer import Announcer, Value
 from gateway.sinks.mqtt_topics.layout import Change, Layout, describe_by_meta
 from gateway.sinks.mqtt_topics.outlet import Companion
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from gateway.model import Point
     from gateway.sinks.mqtt_topics.layout import AnyOutlet
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 def with_card(outlet: AnyOutlet) -> Iterable[Companion]:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-import pytest
 from support.latest_values import DictLatestValues
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, PointTable, make_point, make_update, now_ms
 from support.mqtt_rooms import ROOM, on, room, until_retained, values
 
 from gateway.model import Cov, KnownAsset
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquitto) -> None:

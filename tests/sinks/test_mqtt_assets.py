@@ -15,19 +15,11 @@ from gateway.errors import RefusedError
 from gateway.model import Cov, Mqtt, Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
 HISTORY = f"{ROOM}/$history"
 AT_MS = 1_795_507_200_000  # 2026-11-24 08:00 UTC
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 async def test_one_message_has_the_whole_state(broker: Mosquitto) -> None:

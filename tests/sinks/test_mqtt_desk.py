@@ -18,7 +18,7 @@ from gateway.sinks.mqtt_topics.layout import Layout
 
 if TYPE_CHECKING:
     from gateway.model import Refusal, Update
-    from gateway.sinks.mqtt_shared.connection import Message
+    from gateway.sinks.mqtt_shared.message import Message
 
 POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
 SCHEMES = {

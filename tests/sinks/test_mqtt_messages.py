@@ -12,19 +12,10 @@ from gateway.errors import RefusedError
 from gateway.model import Cov, Mqtt, Quality, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gateway.model import Scalar
 
 TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
 HISTORY = f"{TOPIC}/$history"
-
-
-@pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path_factory.mktemp("broker")) as mosquitto:
-        yield mosquitto
 
 
 async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosquitto) -> None:

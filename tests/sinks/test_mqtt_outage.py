@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 from support.mqtt_tap import Tap
-
-from gateway.errors import TransientError
+from support.waiting import until, until_taken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +40,7 @@ async def deliver_in_batches(rig: MqttRig, updates: list[Update], *, kill: async
     for begin in range(0, len(updates), AT_ONCE):
         if begin >= len(updates) // 2:
             kill.set()
-        while True:
-            with contextlib.suppress(TransientError):
-                await rig.deliver(*updates[begin : begin + AT_ONCE])
-                break
-            await asyncio.sleep(0.02)  # as the loop pauses
+        await until_taken(partial(rig.deliver, *updates[begin : begin + AT_ONCE]))
 
 
 def readings(message: Published) -> dict[str, int]:
@@ -76,8 +71,7 @@ async def test_nothing_is_lost_and_order_is_kept_when_the_broker_is_killed(
             async def outage() -> None:
                 await kill.wait()
                 before = len(tap.acknowledged)
-                while len(tap.acknowledged) < before + 30:  # noqa: ASYNC110 - a list has no events
-                    await asyncio.sleep(0)
+                await until(lambda: len(tap.acknowledged) >= before + 30, look_every_s=0)
                 broker.kill()
                 await rig.until("away")
                 await asyncio.to_thread(broker.start)

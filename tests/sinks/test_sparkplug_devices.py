@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import pytest
 from support.latest_values import DictLatestValues
-from support.mosquitto import Mosquitto
 from support.mqtt_parts import make_point, make_update, now_ms
 from support.sparkplug_parts import SparkplugRig
 
 from gateway.model import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from support.mosquitto import Mosquitto
 
     from gateway.model import Point
 
@@ -25,13 +22,6 @@ TEMPERATURE, HUMIDITY, SUPPLY = (
     make_point(f"{ROOM}/ZN-RH"),
     make_point("CH-1/T"),
 )
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
 
 
 async def test_a_device_without_connection_is_dead_until_it_reports(broker: Mosquitto) -> None:

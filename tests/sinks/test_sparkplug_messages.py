@@ -16,19 +16,10 @@ from gateway.errors import RefusedError
 from gateway.model import Conversion, Cov, Mqtt, Quality, Take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gateway.model import Point, Scalar
 
 ROOM = "L03-RM312"
 TEMPERATURE, HUMIDITY = make_point(f"{ROOM}/ZN-T"), make_point(f"{ROOM}/ZN-RH")
-
-
-@pytest.fixture
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path_factory.mktemp("broker")) as mosquitto:
-        yield mosquitto
 
 
 def any_kind(name: str, **keys: Any) -> Point:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Point, Refusal, Scalar, Update
-    from gateway.sinks.mqtt_shared.connection import Message
+    from gateway.sinks.mqtt_shared.message import Message
 
-CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]
+CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]  # parsed from text
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")
 VALUES = st.sampled_from([21.5, 22, True, "open", None])
 WRITES = st.lists(st.tuples(st.sampled_from(NAMES), VALUES, st.sampled_from([0, 0, 5])), max_size=4)

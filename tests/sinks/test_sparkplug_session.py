@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,11 @@ from support.mqtt_parts import make_point, make_update
 from support.sparkplug_host import listen
 from support.sparkplug_parts import SparkplugRig
 from support.sparkplug_payloads import command
+from support.waiting import until_taken
 
 from gateway.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.sparkplug_host import SparkplugHost
 
 ROOM = "L03-RM312"
@@ -41,13 +41,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet."""
-    with Mosquitto(tmp_path) as mosquitto:
-        yield mosquitto
-
-
 async def take_the_connection_away(host: SparkplugHost) -> None:
     """Have the broker end the gateway's connection, by another client of the same name."""
     await host.publish("support/other", b"", "-i", CLIENT_ID)
@@ -56,11 +49,7 @@ async def take_the_connection_away(host: SparkplugHost) -> None:
 async def deliver_for_sure(rig: SparkplugRig, *values: float) -> None:
     """Do as the delivery loop does: the same batch again where the broker is away."""
     updates = [make_update(POINT, value) for value in values]
-    for _ in range(100):
-        with contextlib.suppress(TransientError):
-            return await rig.deliver(*updates)
-        await asyncio.sleep(0.05)
-    raise AssertionError("the broker did not come back")
+    await until_taken(partial(rig.deliver, *updates))
 
 
 async def test_a_lost_connection_is_a_death_and_the_next_one_a_birth_with_the_next_number(

@@ -17,6 +17,7 @@ from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.status import JournalStatus, MappingStatus
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -90,9 +91,7 @@ class Rig:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that has no event of its own."""
-        async with asyncio.timeout(20):
-            while not condition():  # noqa: ASYNC110 - plain states of several parts
-                await asyncio.sleep(0.002)
+        await until(condition, within_s=20, look_every_s=0.002)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read the journal's file from outside."""

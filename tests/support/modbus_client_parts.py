@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Conversion, RegisterTable
@@ -12,6 +12,7 @@ from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.modbus_fixtures import Points, point, register
 from support.mqtt_parts import make_update
+from support.waiting import until, until_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,9 +74,12 @@ class ClientRig:
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
         """Wait until something holds."""
-        async with asyncio.timeout(within_s):
-            while not holds():  # noqa: ASYNC110 - what others see has no event
-                await asyncio.sleep(0.01)
+        await until(holds, within_s=within_s)
+
+
+async def persist(rig: ClientRig, *values: float) -> None:
+    """Deliver as the delivery loop does: the same batch until it is taken."""
+    await until_taken(partial(rig.show, *values))
 
 
 def values_of(points: Sequence[Point], values: Sequence[Scalar]) -> list[Update]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
 _START_TIMEOUT_S = 10.0
@@ -208,15 +208,22 @@ async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
         "#",
         "--retain-as-published",
     )
-    process = await asyncio.create_subprocess_exec(
-        *command, "-F", "%j", *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
     subscriber = Subscriber(port, arguments)
-    reader = asyncio.create_task(subscriber.read(process.stdout), name="mosquitto_sub")
-    try:
+    async with read_output(*command, "-F", "%j", *arguments, read=subscriber.read):
         await subscriber.catch_up()
         yield subscriber
+
+
+@contextlib.asynccontextmanager
+async def read_output(
+    *command: str, read: Callable[[asyncio.StreamReader], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
+    """Run a program that `read` follows to its end; it is killed on leaving."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout is not None
+    reader = asyncio.create_task(read(process.stdout), name=command[0])
+    try:
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

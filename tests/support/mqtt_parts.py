@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from gateway.model import Mqtt, OnStale, Point, Quality, StalePolicy, Update
 from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +99,4 @@ class MqttRig:
 
     async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
         """Wait for the sink's state."""
-        async with asyncio.timeout(timeout_s):
-            while self.status.state != state:  # noqa: ASYNC110 - plain counters have no events
-                await asyncio.sleep(0.01)
+        await until(lambda: self.status.state == state, within_s=timeout_s)

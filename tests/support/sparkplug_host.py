@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
+from support.mosquitto import read_output
 from support.sparkplug_payloads import SeenMetric, SeenPayload, command, decode
 
 if TYPE_CHECKING:
@@ -195,20 +196,8 @@ def subscription(port: int) -> tuple[str, ...]:
 @contextlib.asynccontextmanager
 async def listen(port: int) -> AsyncIterator[SparkplugHost]:
     """Run `mosquitto_sub` under a host; on leaving there must have been no fault."""
-    process = await asyncio.create_subprocess_exec(
-        *subscription(port),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
     host = SparkplugHost(port)
-    reader = asyncio.create_task(host.read(process.stdout), name="sparkplug host")
-    try:
+    async with read_output(*subscription(port), read=host.read):
         await host.catch_up()
         yield host
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        await reader
     assert host.faults == [], host.faults

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.mqtt_parts import PointTable
 from support.sparkplug_host import GROUP, NODE, listen
+from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -69,6 +69,4 @@ class SparkplugRig:
 
     async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
         """Wait for the sink's state."""
-        async with asyncio.timeout(timeout_s):
-            while self.status.state != state:  # noqa: ASYNC110 - plain counters have no events
-                await asyncio.sleep(0.01)
+        await until(lambda: self.status.state == state, within_s=timeout_s)

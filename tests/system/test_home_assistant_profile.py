@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from support.daemon import Daemon, telemetry
 from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
+from support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,9 +67,7 @@ async def test_entities_show_what_is_measured_and_are_gone_with_the_profile(tmp_
             assert float(shown["sensor.l03_rm312_zn_t"] or "nan") == 21.5
             assert shown["binary_sensor.l03_rm312_occ"] == "ON"
             assert len({each.config["unique_id"] for each in found.values()}) == len(found) > 4
-            async with asyncio.timeout(20):
-                while remembered(daemon) < len(found):  # noqa: ASYNC110 - a file has no events
-                    await asyncio.sleep(0.05)
+            await until(lambda: remembered(daemon) >= len(found), within_s=20, look_every_s=0.05)
             daemon.kill()
             async with asyncio.timeout(20):
                 while any(each.is_available for each in (await entities(broker)).values()):

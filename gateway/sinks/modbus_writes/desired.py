@@ -187,7 +187,7 @@ def _put(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Put:
 
     def put(value: Scalar) -> str | None:
         try:
-            if limits is not None and not (value is None or limits[0] <= value <= limits[1]):  # type: ignore[operator]
+            if limits is not None and not (value is None or limits[0] <= value <= limits[1]):  # type: ignore[operator]  # text raises TypeError
                 return put_each(value)
             wanted[position] = raw = encode(value)
         except (EncodingError, TypeError):

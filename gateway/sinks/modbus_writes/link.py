@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import termios
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from pymodbus.framer import FramerBase, FramerRTU, FramerSocket, FramerType
 from pymodbus.pdu import DecodePDU
 
 from gateway.config.scalars import duration_text
-from gateway.errors import TransientError
+from gateway.errors import TransientError, system_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -138,7 +137,7 @@ async def open_link(config: ModbusClientConfig, *, on_end: Callable[[], None]) -
         except TimeoutError as error:
             raise TransientError(f"no connection within {duration_text(config.timeout)}") from error
         except OSError as error:
-            raise TransientError(_reason(error)) from error
+            raise TransientError(system_reason(error)) from error
         except UnicodeError as error:  # of the resolver
             raise TransientError("`host` cannot be a name in a network") from error
         yield link
@@ -228,10 +227,3 @@ def _time_out(answer: asyncio.Future[bytes]) -> None:
 
 def _silence_s(serial: Serial) -> float:
     return max(_LEAST_SILENCE_S, _SILENT_CHARACTERS * _BITS_OF_A_CHARACTER / serial.baudrate)
-
-
-def _reason(error: OSError) -> str:
-    """Name what is wrong in the system's words, without what asyncio and pyserial add to them."""
-    if error.errno is None or error.errno <= 0:  # not the system's numbers but the resolver's
-        return error.strerror or str(error)
-    return os.strerror(error.errno)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # A PUBACK is a packet identifier, in MQTT 5 followed by a reason unless that is 0, and by properties if any.
 _IDENTIFIER_BYTES = 2
 _NO_PROPERTIES = (b"", b"\0")
-_NOTHING = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]
+_NOTHING = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]  # as paho has it
 _UNSPECIFIED = 0x80
 _QOS_1 = 1
 _SMALL_BYTES = 2048  # a larger packet is worth a system call of its own, and no copy

@@ -10,22 +10,22 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
 from gateway.sinks.mqtt_shared.dial import dial_broker
+from gateway.sinks.mqtt_shared.message import Message, Rejection, too_large_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.properties import Properties
 
-    from gateway.model import Update
     from gateway.sinks.mqtt_shared.client import BrokerClient
     from gateway.sinks.mqtt_shared.dial import Dial
 
@@ -37,7 +37,6 @@ _BURST = 20  # messages made and queued before the event loop gets its turn, abo
 _FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
 _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
-_HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 _PACKET_TOO_LARGE = 0x95
 _WITH_WILL = 0x04  # reason code of a DISCONNECT
 
@@ -47,47 +46,6 @@ _ADVICE = {
     0x86: "check `user` and `password`",
     0x87: "check `user` and `password`, and the broker's access list",
 }
-
-
-class PackedProperties(Properties):
-    """MQTT 5 properties of a PUBLISH, already as bytes: paho builds 30 entries for each set of its own."""
-
-    _packed: bytes
-
-    def __init__(self, packed: bytes) -> None:
-        object.__setattr__(self, "_packed", packed)  # paho's own setter takes the names of MQTT only
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def pack(self) -> bytes:
-        """Return the property length and the properties."""
-        return self._packed
-
-
-class Message(NamedTuple):
-    """One PUBLISH, and the updates that it carries."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    properties: PackedProperties | None = None
-    updates: tuple[Update, ...] = ()
-    qos: int = 1  # or 0: nothing says that the broker has it, but `Connection.settle` for all of them
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the packet, or up to three bytes more."""
-        properties = len(self.properties) if self.properties is not None else 1
-        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
-
-
-class Rejection(NamedTuple):
-    """A message that the broker acknowledged with a failure (MQTT 5 only), and which."""
-
-    message: Message
-    code: int
-    reason: str
 
 
 async def connect(dial: Dial) -> Connection:
@@ -173,8 +131,7 @@ class Connection:
         self._rejections = rejections
         for count, message in enumerate(messages, 1):
             if message.size_bytes > self._largest_bytes:  # the broker would disconnect, again and again
-                reason = f"Packet too large, at most {self._largest_bytes} bytes"
-                rejections.append(Rejection(message, _PACKET_TOO_LARGE, reason))
+                rejections.append(Rejection(message, _PACKET_TOO_LARGE, too_large_text(self._largest_bytes)))
                 continue
             if len(self._unacknowledged) >= self._window:
                 # Half the window keeps the broker busy, and one waking serves the other half.

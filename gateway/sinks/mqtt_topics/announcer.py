@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.errors import TransientError
-from gateway.sinks.mqtt_shared.connection import Message
+from gateway.sinks.mqtt_shared.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-    from gateway.sinks.mqtt_shared.connection import Rejection
+    from gateway.sinks.mqtt_shared.message import Rejection
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Layout
 
 _AT_ONCE = 50  # topics announced before live values have their turn
@@ -80,7 +80,7 @@ class Announcer:
                     if isinstance(error, TransientError):
                         return
                     raise
-                self._tell(rejections)
+                log_rejected(rejections, sink=self._sink)
                 for rejection in rejections:
                     cleared.pop(rejection.message.topic, None)
                 for topic in cleared:
@@ -110,7 +110,9 @@ class Announcer:
                 cleared.pop(companion.topic, None)  # back by a reload in the midst of this
                 yield Message(companion.topic, companion.payload, retain=True)
 
-    def _tell(self, rejections: list[Rejection]) -> None:
-        if rejections:
-            topic, reason = rejections[0].message.topic, rejections[0].reason
-            _log.warning("sink.refused", sink=self._sink, topics=len(rejections), first=topic, reason=reason)
+
+def log_rejected(rejections: Sequence[Rejection], *, sink: str) -> None:
+    """Log once what the broker refuses of messages that no write waits for."""
+    if rejections:
+        topic, reason = rejections[0].message.topic, rejections[0].reason
+        _log.warning("sink.refused", sink=sink, topics=len(rejections), first=topic, reason=reason)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.sinks.mqtt_shared.connection import Message
 from gateway.sinks.mqtt_shared.deadband import is_small_change
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.outlet import Companion, described, device_of, filled
 from gateway.sinks.mqtt_topics.payload import (
     NO_EXPIRY,
+    NOT_IN_JSON,
     asset_property,
     event_parts,
     expiry,
@@ -48,7 +49,7 @@ class Member:
         return cls(point, plain, key, middles(point.unit_of_measure))
 
     def show(self, update: Update) -> bytes:
-        """Return what a message says of an update; raise TypeError where JSON cannot hold the value."""
+        """Return what a message says of an update; raise one of NOT_IN_JSON where it cannot be shown."""
         if self.plain:
             return self.key + orjson.dumps(update.plain)
         return b"%b%b}" % (self.key, reading_json(update, self.middle))
@@ -60,7 +61,7 @@ class Member:
         self.published, self.is_impossible = update, False
         try:
             self.part = self.show(update)
-        except (TypeError, ValueError, OverflowError):
+        except NOT_IN_JSON:
             self.part, self.is_impossible = b"", True  # but it must not keep all others from being seen
 
 
@@ -124,7 +125,7 @@ class AssetOutlet:
         """Say whether JSON can hold the update."""
         try:
             self.members[update.point].show(update)
-        except (TypeError, ValueError, OverflowError):
+        except NOT_IN_JSON:
             return False
         return True
 
@@ -133,7 +134,7 @@ class AssetOutlet:
         return self.members[update.point].is_impossible
 
     def history(self, updates: Sequence[Update]) -> Message:
-        """Return the message for readings of one event that are not the newest; raise TypeError as `show`."""
+        """Return the message for readings of one event that are not the newest; raises as `show`."""
         return self._message(
             f"{self.topic}/$history",
             [self.members[update.point].show(update) for update in updates],

@@ -6,20 +6,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import TransientError
-from gateway.model import STAND_INS, Refusal
+from gateway.model import Refusal
 from gateway.sinks.mqtt_topics.announcer import Value
 from gateway.sinks.mqtt_topics.asset import AssetOutlet, by_event
+from gateway.sinks.mqtt_topics.payload import NOT_IN_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.model import Update
     from gateway.ports import LatestValues
-    from gateway.sinks.mqtt_shared.connection import Message, Rejection
+    from gateway.sinks.mqtt_shared.message import Message, Rejection
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Change, Layout
     from gateway.sinks.mqtt_topics.outlet import Outlet
 
-_NOT_IN_JSON = (TypeError, ValueError, OverflowError)
 # PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
 # this message ("does not accept the publish", "not willing to accept it", in the standard's words):
 # sent again they would fail again, and hold up every other point.
@@ -64,7 +64,7 @@ class Desk:
                 continue  # no topic of its own on this sink, or not in the point table any more
             try:
                 message = self._message(outlet, update)
-            except _NOT_IN_JSON as error:
+            except NOT_IN_JSON as error:
                 refusals.append(Refusal(update, f"cannot be written to {outlet.topic}: {error}"))
                 continue
             if message is not None:
@@ -83,7 +83,7 @@ class Desk:
             if isinstance(outlet, AssetOutlet):
                 yield from self._asset_state(outlet)
             elif (update := self._latest.latest(outlet.point)) is not None:
-                with suppress(*_NOT_IN_JSON):  # it was refused when it came
+                with suppress(*NOT_IN_JSON):  # it was refused when it came
                     message = self._message(outlet, update)
                     if message is not None:
                         yield message
@@ -114,7 +114,7 @@ class Desk:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            return outlet.history(update) if self._has_history and _is_measured(update) else None
+            return outlet.history(update) if self._has_history and update.is_measured else None
         if outlet.within_deadband(update):
             return None
         if not self._retained.get(outlet.topic):
@@ -149,7 +149,7 @@ class Desk:
         for update in updates:
             if self._latest.is_newest(update) and _is_shown(update, self._latest.latest(update.point)):
                 newest.append(update)
-            elif _is_measured(update):
+            elif update.is_measured:
                 past.append(update)
         return newest, past
 
@@ -187,8 +187,3 @@ def _is_shown(update: Update, latest: Update | None) -> bool:
             update.value,
         )
     )
-
-
-def _is_measured(update: Update) -> bool:
-    """Say whether an update is a reading: neither made by the gateway nor in the place of one."""
-    return not update.point.is_pseudo and update.quality not in STAND_INS

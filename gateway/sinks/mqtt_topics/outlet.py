@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from gateway.sinks.mqtt_shared.connection import Message
 from gateway.sinks.mqtt_shared.deadband import is_small_change
+from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.payload import (
     NO_EXPIRY,
     asset_property,

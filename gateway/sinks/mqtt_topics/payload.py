@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from gateway.model import Quality
-from gateway.sinks.mqtt_shared.connection import PackedProperties
+from gateway.sinks.mqtt_shared.message import PackedProperties
 
 if TYPE_CHECKING:
     from gateway.model import Scalar, Update
 
 NO_EXPIRY = b""
+NOT_IN_JSON = (TypeError, ValueError, OverflowError)
+"""What is raised for a value that JSON cannot hold."""
 
 _EXPIRY = b"\x02"  # MQTT 5 property identifiers
 _USER_PROPERTY = b"\x26"
@@ -53,7 +55,7 @@ def middles(unit_of_measure: str | None) -> tuple[bytes, ...]:
 def reading_json(update: Update, middle: tuple[bytes, ...]) -> bytes:
     """Return value, unit, quality and time as JSON without the closing brace; `middle` is of its unit.
 
-    Raises TypeError for a value that JSON cannot hold.
+    Raises one of NOT_IN_JSON for a value that JSON cannot hold.
     """
     return b"".join((b'{"value":', orjson.dumps(update.value), middle[update.quality], time_json(update)))
 

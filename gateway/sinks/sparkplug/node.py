@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from gateway.model import STAND_INS, Refusal
-from gateway.sinks.mqtt_shared.connection import Message
+from gateway.model import Refusal
+from gateway.sinks.mqtt_shared.message import Message, too_large_text
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
 
@@ -175,7 +175,9 @@ class EdgeNode:
         if message is None and device not in self._too_large:
             self._too_large.add(device)
             topic = self._name.topic(_verb("BIRTH", device.id), device.id)
-            _log.warning("sink.refused", sink=self._sink, first=topic, reason=self._too_large_text())
+            _log.warning(
+                "sink.refused", sink=self._sink, first=topic, reason=too_large_text(self._largest_bytes)
+            )
         return message
 
     def _born_metric(self, metric: Metric, now_ms: int) -> Sample:
@@ -218,9 +220,9 @@ class EdgeNode:
         """Return how an update is told: as the present value, as history, or not at all."""
         if self._latest.is_newest(update):
             return _Telling(metric, update, is_historical=False)
-        # History is what was measured: not pseudo-readings, nor what stood in for a reading.
-        is_measured = not update.point.is_pseudo and update.quality not in STAND_INS
-        return _Telling(metric, update, is_historical=True) if self._history and is_measured else None
+        if self._history and update.is_measured:
+            return _Telling(metric, update, is_historical=True)
+        return None
 
     def _data_messages(
         self, device: Device, tellings: Iterable[_Telling], refusals: list[Refusal]
@@ -237,7 +239,7 @@ class EdgeNode:
                 continue
             for _, telling in some:
                 telling.metric.tell(None)  # or its repetition would be nothing new
-                refusals.append(Refusal(telling.update, self._too_large_text()))
+                refusals.append(Refusal(telling.update, too_large_text(self._largest_bytes)))
 
     def _samples(
         self, tellings: Iterable[_Telling], refusals: list[Refusal]
@@ -270,9 +272,6 @@ class EdgeNode:
             return None
         self._seq = self._seq + 1 if self._seq < _HIGHEST_SEQ else 0
         return message
-
-    def _too_large_text(self) -> str:
-        return f"Packet too large, at most {self._largest_bytes} bytes"
 
 
 def _verb(verb: str, device: str) -> str:

@@ -18,6 +18,33 @@ if TYPE_CHECKING:
 REBIRTH = "Node Control/Rebirth"
 """The metric by which a host asks for all births again (section 6.4.19)."""
 
+_FIELDS = {  # by number, of those that are said or heard
+    "PropertyValue": {
+        1: ("type", "uint32"),
+        2: ("is_null", "bool"),
+        3: ("int_value", "uint32"),
+        4: ("long_value", "uint64"),
+        6: ("double_value", "double"),
+        7: ("boolean_value", "bool"),
+        8: ("string_value", "string"),
+    },
+    "PropertySet": {1: ("keys", "string"), 2: ("values", "PropertyValue")},
+    "Metric": {
+        1: ("name", "string"),
+        3: ("timestamp", "uint64"),
+        4: ("datatype", "uint32"),
+        5: ("is_historical", "bool"),
+        7: ("is_null", "bool"),
+        9: ("properties", "PropertySet"),
+        10: ("int_value", "uint32"),
+        11: ("long_value", "uint64"),
+        13: ("double_value", "double"),
+        14: ("boolean_value", "bool"),
+        15: ("string_value", "string"),
+    },
+    "Payload": {1: ("timestamp", "uint64"), 2: ("metrics", "Metric"), 3: ("seq", "uint64")},
+}
+_REPEATED = frozenset({"keys", "values", "metrics"})
 _INT32_MASK = 0xFFFFFFFF
 _INT64_MASK = 0xFFFFFFFFFFFFFFFF
 _INT64_RANGE = range(-(2**63), 2**63)
@@ -157,47 +184,17 @@ def _payload_class() -> Any:
     )
 
     kinds = descriptor_pb2.FieldDescriptorProto
-    uint32, uint64, flag, text = kinds.TYPE_UINT32, kinds.TYPE_UINT64, kinds.TYPE_BOOL, kinds.TYPE_STRING
-    shapes: dict[str, tuple[tuple[str, int, int | str, bool], ...]] = {
-        "PropertyValue": (
-            ("type", 1, uint32, False),
-            ("is_null", 2, flag, False),
-            ("int_value", 3, uint32, False),
-            ("long_value", 4, uint64, False),
-            ("double_value", 6, kinds.TYPE_DOUBLE, False),
-            ("boolean_value", 7, flag, False),
-            ("string_value", 8, text, False),
-        ),
-        "PropertySet": (("keys", 1, text, True), ("values", 2, "PropertyValue", True)),
-        "Metric": (
-            ("name", 1, text, False),
-            ("timestamp", 3, uint64, False),
-            ("datatype", 4, uint32, False),
-            ("is_historical", 5, flag, False),
-            ("is_null", 7, flag, False),
-            ("properties", 9, "PropertySet", False),
-            ("int_value", 10, uint32, False),
-            ("long_value", 11, uint64, False),
-            ("double_value", 13, kinds.TYPE_DOUBLE, False),
-            ("boolean_value", 14, flag, False),
-            ("string_value", 15, text, False),
-        ),
-        "Payload": (
-            ("timestamp", 1, uint64, False),
-            ("metrics", 2, "Metric", True),
-            ("seq", 3, uint64, False),
-        ),
-    }
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug", package="sparkplug", syntax="proto2")
-    for name, fields in shapes.items():
+    for name, fields in _FIELDS.items():
         shape = file.message_type.add(name=name)
-        for field, number, kind, is_repeated in fields:
+        for number, (field, kind) in fields.items():
+            is_message = kind in _FIELDS
             shape.field.add(
                 name=field,
                 number=number,
-                label=kinds.LABEL_REPEATED if is_repeated else kinds.LABEL_OPTIONAL,
-                type=kind if isinstance(kind, int) else kinds.TYPE_MESSAGE,
-                type_name=None if isinstance(kind, int) else f".sparkplug.{kind}",
+                label=kinds.LABEL_REPEATED if field in _REPEATED else kinds.LABEL_OPTIONAL,
+                type=kinds.TYPE_MESSAGE if is_message else kinds.Type.Value(f"TYPE_{kind.upper()}"),
+                type_name=f".sparkplug.{kind}" if is_message else None,
             )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
