@@ -39,7 +39,7 @@ class CovKeys:
     delta: Annotated[Number, Field(ge=0)]
     """Smaller changes are not sent."""
     every: Period | None = None
-    """A value is sent at least this often; half of `stale_after` if not written."""
+    """A value is sent at least this often; half of `stale_after` if not written, and at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

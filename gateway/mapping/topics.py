@@ -152,8 +152,10 @@ def check_asset_topics(text: str) -> str:
 
 def check_prefix(prefix: str) -> str:
     """Return what topics begin with; raise ValueError where none can."""
-    if any(mark in prefix for mark in "+#\0"):
+    if any(mark in prefix for mark in "+#"):
         raise ValueError("a topic prefix has no wildcards")
+    if not prefix.isprintable():
+        raise ValueError("a topic prefix has printable characters only: brokers hang up at others")
     levels = prefix.split("/")
     if not all(levels) or any(level.startswith("$") for level in levels):
         raise ValueError(

@@ -150,6 +150,8 @@ def test_register_blocks_say_where_and_how(tmp_path: Path, keys: str, register: 
         ("cov: {delta: 0.5, every: 1m}", "cov", Cov(0.5, 60_000)),
         ("cov: 1, stale_after: 10m", "cov", Cov(1, 300_000)),
         ("cov: 1, stale_after: never", "cov", Cov(1, 2_700_000)),
+        ("cov: {delta: 1, every: 1h}, stale_after: 90m", "cov", Cov(1, 2_700_000)),  # half of it at most
+        ("cov: {delta: 1, every: 3h}, stale_after: never", "cov", Cov(1, 10_800_000)),
         ("mqtt: false", "mqtt", None),
         ("mqtt: {to: [bms]}", "mqtt", Mqtt(frozenset({"bms"}))),
         ("mqtt: {topic: plant/x}", "mqtt", Mqtt(None, "plant/x")),

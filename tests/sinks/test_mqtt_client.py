@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from support.mqtt_parts import MqttRig, make_point, make_update
@@ -64,6 +64,27 @@ async def test_a_reason_that_nobody_knows_refuses_one_message_and_no_other() -> 
             await rig.deliver(make_update(even, 3))
     assert [refusal.update.point for refusal in refused.value.refusals] == [odd]
     assert rig.status.reconnects == 0
+
+
+@pytest.mark.parametrize("layout", ["point", "asset"])
+async def test_state_that_a_broker_refuses_for_now_is_told_later(layout: Literal["point", "asset"]) -> None:
+    """A quota that was exceeded right after connecting leaves no topic without its value."""
+    answers = iter([0x97])
+    taken = asyncio.Event()
+
+    def take(topic: bytes, _: bytes) -> int:
+        if b"$" in topic:
+            return 0
+        if (answer := next(answers, 0)) == 0:
+            taken.set()
+        return answer
+
+    point = make_point()
+    async with acknowledging(take, properties=b"\0") as url:
+        rig = MqttRig(url, [point], layout=layout)
+        rig.latest.take([make_update(point, 21.5)])
+        async with rig.sink, asyncio.timeout(10):
+            await taken.wait()
 
 
 @asynccontextmanager

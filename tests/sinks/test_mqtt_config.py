@@ -88,6 +88,7 @@ def test_urls(tmp_path: Path, url: str, broker: str) -> None:
         ("url: mqtts://b\nalpn: [mqtt, '']", "alpn[1]: the name of a protocol is 1 to 255"),
         ("url: mqtt://b\nprefix: gw/+", "prefix: a topic prefix has no wildcards"),
         ("url: mqtt://b\nprefix: /gw", "prefix: a topic prefix looks like gw/v1"),
+        ('url: mqtt://b\nprefix: "gw\\n/v1"', "prefix: a topic prefix has printable characters only"),
         ("url: mqtt://b\nprefix: $SYS", "prefix: a topic prefix looks like gw/v1"),
         ("url: mqtt://b\nprotocol: 4", "protocol: one of 5 or 3.1.1 is expected"),
         ("url: mqtt://b\npassword: {env: P}", "a `password` needs its `user`"),

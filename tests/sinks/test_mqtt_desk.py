@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.latest_values import DictLatestValues
 from support.mqtt_parts import make_point, make_update
+from support.point_tables import load_good_tables
 
 from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
 from gateway.sinks.mqtt_topics.desk import Desk
 from gateway.sinks.mqtt_topics.layout import Layout
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.model import Refusal, Update
     from gateway.sinks.mqtt_shared.message import Message
 
@@ -94,3 +97,26 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
                 newest = latest.latest(point)
                 assert newest is not None
                 assert live[place][-1][0] == newest.value
+
+
+@pytest.mark.parametrize("layout", ["point", "asset"])
+@pytest.mark.parametrize("every_s", [60, 120, 239, 240, 299, 301, 400, 599])
+def test_a_value_within_its_deadband_never_expires_while_it_is_fresh(
+    tmp_path: Path, layout: str, every_s: int
+) -> None:
+    """However often a sensor reports within `stale_after`, the message before has not expired by then."""
+    cov = "{delta: 5, every: 1h}"
+    table = f"points:\n  - {{tag: R1, point: A, asset: a, from: t, stale_after: 10m, cov: {cov}}}\n"
+    (point,) = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}").points
+    latest, now_ms = DictLatestValues(), BASE_MS
+    made = Layout.of([point], sink="bms", topics=SCHEMES[layout], plain=False)
+    desk = Desk(made, latest, has_history=True, retained={}, clock=lambda: now_ms)
+    expires_ms = 0
+    for number in range(50):
+        now_ms = BASE_MS + number * every_s * 1000
+        assert number == 0 or now_ms < expires_ms
+        update = make_update(point, 20 + number / 100, time_ms=now_ms)
+        latest.take([update])
+        for message in desk.messages([update], []):
+            assert message.properties is not None
+            expires_ms = now_ms + 1000 * int.from_bytes(message.properties.pack()[2:6], "big")

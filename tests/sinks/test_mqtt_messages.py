@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,23 @@ async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosqui
     )
     assert message.retained
     assert message.user_properties == {"event": "evt_1", "asset": "ast-a1b2c3d4"}
+
+
+@pytest.mark.parametrize("odd", ["\0", "\n", "\x7f", "\x85", "\ufffe", "\ufdd0"])
+async def test_an_id_that_mqtt_has_no_text_for_does_not_cost_the_connection(
+    broker: Mosquitto, odd: str
+) -> None:
+    """Brokers hang up on some characters in properties: such an id stands in the message alone."""
+    point = make_point()
+    rig = MqttRig(broker.url, [replace(point, asset=f"ast{odd}")])
+    (point,) = rig.table.points
+    async with rig.sink:
+        await rig.deliver(replace(make_update(point, 21.5), event_id=f"evt{odd}"))
+    async with subscribe(broker.port) as subscriber:
+        message = subscriber.last(TOPIC)
+    assert message.json["event"] == f"evt{odd}"
+    assert message.user_properties == {}
+    assert rig.status.reconnects == 0
 
 
 async def test_milliseconds_show_only_where_there_are_any(broker: Mosquitto) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import ssl
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from aiohttp import web
 from support.certificates import make_authority
 from support.mosquitto import Mosquitto, free_port, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update
 
+from gateway.sinks.mqtt_shared.client import BrokerClient
+
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 MANY = 1_000
+SIP_BYTES = 4096  # what a narrow network takes at a time
 
 
 async def deliver_many(url: str, port: int, **settings: object) -> None:
@@ -63,6 +71,71 @@ async def test_a_server_without_websockets_is_said_and_left_alone(tmp_path: Path
         async with rig.sink:
             await rig.until("away")
         assert "cannot connect: WebSocket handshake error" in str(rig.status.last_error)
+
+
+async def test_websockets_over_a_network_that_takes_a_part_of_a_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages that do not fit into the network at once arrive whole, each once, in one connection."""
+    connect = BrokerClient._create_socket_connection
+
+    def connect_narrowly(client: BrokerClient) -> socket.socket:
+        sock = connect(client)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SIP_BYTES)
+        return sock
+
+    monkeypatch.setattr(BrokerClient, "_create_socket_connection", connect_narrowly)
+    updates = [make_update(make_point(f"T/P{n}"), f"{n:04}" * (10 + 5 * n % 500)) for n in range(300)]
+    with Mosquitto(tmp_path) as broker:
+        async with websocket_front(broker.port) as url:
+            points = [update.point for update in updates]
+            rig = MqttRig(url, points, payload="value", in_flight=100, keepalive="10s")
+            async with rig.sink:
+                await rig.until("up")
+                await rig.deliver(*updates)
+        async with subscribe(broker.port) as subscriber:
+            found = {one.topic.removeprefix("gw/v1/"): one.payload for one in subscriber.seen}
+        received = re.findall(r"Received PUBLISH .* 'gw/v1/(hq/T/P\d+)', ", broker.log)
+    expected = {f"hq/{update.point.name}": update.value for update in updates}
+    assert found == {"$gateway/edge-1/status": "offline"} | expected
+    assert received == list(expected)
+    assert rig.status.reconnects == 0
+
+
+@asynccontextmanager
+async def websocket_front(broker_port: int) -> AsyncIterator[str]:
+    """Listen for websockets on a narrow network and pass their bytes on to a plain broker; yield the URL."""
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        front = web.WebSocketResponse(protocols=("mqtt",))
+        await front.prepare(request)
+        there, back = await asyncio.open_connection("127.0.0.1", broker_port)
+
+        async def answer() -> None:
+            while data := await there.read(65536):
+                await front.send_bytes(data)
+
+        async with asyncio.TaskGroup() as tasks:
+            answering = tasks.create_task(answer())
+            async for frame in front:
+                if frame.type is aiohttp.WSMsgType.BINARY:
+                    back.write(frame.data)
+                    await back.drain()
+            answering.cancel()
+        back.close()
+        return front
+
+    app = web.Application()
+    app.router.add_get("/mqtt", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SIP_BYTES)
+        await web.SockSite(runner, listening).start()
+        try:
+            yield f"ws://127.0.0.1:{listening.getsockname()[1]}/mqtt"
+        finally:
+            await runner.cleanup()
 
 
 class AlpnFront:

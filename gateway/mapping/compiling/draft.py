@@ -115,7 +115,7 @@ def draft_point(
         unit_of_measure=keys.unit,
         stale_after_ms=None if is_pseudo else _stale_after_ms(keys.stale_after, defaults.stale_after),
         on_stale=_on_stale(keys.on_stale or defaults.on_stale),
-        cov=_cov(keys, defaults),
+        cov=_cov(keys, defaults, expires=not is_pseudo),
         description=keys.description,
         tags=keys.tags,
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
@@ -192,16 +192,21 @@ def _on_stale(written: OnStaleKeys | None) -> OnStale:
     return OnStale(StalePolicy(written))
 
 
-def _cov(keys: PointKeys, defaults: Defaults) -> Cov | None:
-    """Without `every`, half of the time after which the receiver would have to take the value for stale."""
+def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
+    """At most half of the time in which a value stays fresh passes without a message.
+
+    A message with a value expires on the broker when that value would be stale. By then, another one has to
+    be there, also where no reading has left the deadband, and readings come only now and then.
+    """
     if keys.cov is None:
         return None
     delta, every_s = (keys.cov.delta, keys.cov.every) if isinstance(keys.cov, CovKeys) else (keys.cov, None)
-    if every_s is not None:
-        return Cov(delta, round(every_s * 1000))
-    return Cov(
-        delta, (_stale_after_ms(keys.stale_after, defaults.stale_after) or round(_STALE_AFTER_S * 1000)) // 2
-    )
+    stale_after_ms = _stale_after_ms(keys.stale_after, defaults.stale_after)
+    half_ms = (stale_after_ms or round(_STALE_AFTER_S * 1000)) // 2
+    if every_s is None:
+        return Cov(delta, half_ms)
+    every_ms = round(every_s * 1000)
+    return Cov(delta, min(every_ms, half_ms) if expires and stale_after_ms is not None else every_ms)
 
 
 def _mqtt(keys: PointKeys, layers: Layers, *, defaults: Defaults, sinks: Mapping[str, str]) -> Mqtt | None:

@@ -57,6 +57,13 @@ class BrokerClient(Client):
         self.stream = wrapped = super()._ssl_wrap_socket(tcp_sock)
         return wrapped
 
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        """Send; where a websocket took a part of a frame, it says 0, and paho would drop the packet."""
+        sent = super()._sock_send(buf)
+        if not sent:
+            raise BlockingIOError  # so the packet stays first in line, and the rest of the frame follows
+        return sent
+
     def _packet_write(self) -> MQTTErrorCode:
         """Send what waits with few system calls: small packets that nobody asks about once they are sent."""
         waiting = self._out_packet

@@ -104,7 +104,7 @@ class Desk:
             if outlet is not None:
                 outlet.forget()  # or its repetition would fall into the deadband
             words = f"the broker refuses {message.topic}: {reason}"
-            if message.updates and code in _NOT_NOW:
+            if code in _NOT_NOW:  # also of the restored state, which nobody would send again
                 not_now = words
             else:
                 refusals += [Refusal(update, words) for update in message.updates]

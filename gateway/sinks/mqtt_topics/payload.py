@@ -99,6 +99,9 @@ def _iso(second: int) -> bytes:
 
 
 def _user_property(name: str, value: str) -> bytes:
+    """Return a user property; nothing for a value with control characters, at which brokers hang up."""
+    if not value.isprintable():
+        return b""
     return _USER_PROPERTY + _text(name) + _text(value)
 
 
