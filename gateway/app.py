@@ -50,6 +50,7 @@ log = structlog.get_logger()
 _TICK_S = 1.0
 _DRAIN_WITHIN_S = 5.0
 _CLOSE_WITHIN_S = 5.0
+_CLOSE_ADMIN_WITHIN_S = 2.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
 
@@ -243,6 +244,7 @@ class App:
         admin = web.AppRunner(
             admin_application(status=self.status, refresh=self._refresh_status, problems=self._stuck_loops),
             access_log=None,
+            shutdown_timeout=_CLOSE_ADMIN_WITHIN_S,
         )
         async with AsyncExitStack() as stack:
             await admin.setup()
@@ -252,6 +254,7 @@ class App:
             await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
+            stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
             tls = settings.intake.tls
             context = server_context("intake.tls", tls.certificate, tls.key) if tls is not None else None
             await stack.enter_async_context(

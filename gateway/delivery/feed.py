@@ -81,12 +81,15 @@ class Feed:
         if self._changes:
             self._wake.set()
 
-    def check_letter(self, stored: StoredLetter) -> None:
-        """Raise `GatewayError` where a dead letter means nothing by the tables in force, or too many wait."""
+    def check_room(self) -> None:
+        """Raise `GatewayError` where too many dead letters wait already."""
         if len(self._letters) >= _MOST_LETTERS:
             raise GatewayError(
                 f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
             )
+
+    def check_letter(self, stored: StoredLetter) -> None:
+        """Raise `GatewayError` where a dead letter means nothing by the tables in force."""
         self._source.again(stored)
 
     def push_letter(self, retry: Retry) -> None:

@@ -257,10 +257,12 @@ class Head:
             raise GatewayError("it is on its way already")
         if sink and sink not in self._feeds:
             raise GatewayError(f"there is no sink named {sink} any more")
+        feeds = {sink: self._feeds[sink]} if sink else self._feeds
+        for feed in feeds.values():
+            feed.check_room()
         if not sink:
             plan, updates = map_letter(self._image, stored)
             self._take(plan, updates)
-        feeds = {sink: self._feeds[sink]} if sink else self._feeds
         for feed in feeds.values():
             feed.check_letter(stored)
         retry = self._retries[stored.number] = Retry(stored, set(feeds))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_LOOK_EVERY_S = 0.2  # whether a receiver that is away is back
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -221,5 +223,9 @@ class SinkLoop:
         )
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._backoff.next_s())
+        """Wait before the next attempt, but no longer than until the sink says that its receiver is back."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._backoff.next_s()
+        while self._status.state != "up" and (left_s := ends_s - loop.time()) > 0:  # noqa: ASYNC110 - plain state
+            await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
         self.turned_ms = self._clock_ms()

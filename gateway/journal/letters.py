@@ -1,8 +1,12 @@
-"""The journal's dead letters, to and from their table. Blocking, like all of the store."""
+"""The journal's dead letters, to and from their table. Blocking, like all of the store.
+
+A letter has a copy of its event's body, for the event is forgotten sooner. One event may leave a letter for
+each of its readings, so copies are bounded: a letter without one has its event's body while that is there.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -26,43 +30,65 @@ ALTER TABLE dead_letters RENAME TO older_letters;
 INSERT INTO dead_letters SELECT id, at_ms, sink, seq, event_id, point, reason, body FROM older_letters;
 DROP TABLE older_letters;
 """  # noqa: S608 - constants only
-_INSERT = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
-  VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT body FROM events WHERE seq = ?3), ?7))"""
+_INSERT = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body) VALUES (
+  ?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?8 THEN coalesce((SELECT body FROM events WHERE seq = ?3), ?7) END)"""
+_SIZES = """SELECT seq, length(body) FROM events
+  WHERE body IS NOT NULL AND seq IN (SELECT value FROM json_each(?))"""
 _FORGET = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
 _PRUNE = """DELETE FROM dead_letters
   WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"""
+_SLIM = """UPDATE dead_letters SET body = NULL WHERE body IS NOT NULL AND id <= (SELECT max(id) FROM (
+  SELECT id, sum(length(body)) OVER (ORDER BY id DESC) AS bytes FROM dead_letters) WHERE bytes > ?)"""
 _COLUMNS = "id, sink, seq, event_id, point, reason, at_ms"
 _ALL = f"SELECT {_COLUMNS} FROM dead_letters ORDER BY id"  # noqa: S608 - constants only
 _OF_EVENT = f"SELECT {_COLUMNS} FROM dead_letters WHERE event_id = ? ORDER BY id"  # noqa: S608 - likewise
-_STORED = f"""SELECT {_COLUMNS}, body FROM dead_letters
-  WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
+_STORED = f"""SELECT {_COLUMNS}, coalesce(body, (SELECT body FROM events WHERE events.seq = dead_letters.seq))
+  FROM dead_letters WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
 
 
-def update(database: sqlite3.Connection, *, new: Sequence[DeadLetter], settled: Sequence[int]) -> int:
+class Kept(NamedTuple):
+    """How many letters there are, and the size of their bodies."""
+
+    number: int
+    body_bytes: int
+
+
+def update(
+    database: sqlite3.Connection, *, new: Sequence[DeadLetter], settled: Sequence[int], room_bytes: int
+) -> Kept:
     """Write new letters, then forget the settled ones; within a transaction.
 
-    A letter has its event's body as far as the event is there, or else the one that it brings. Return by
-    how many letters there are more.
+    A letter has its event's body as far as the event is there, or else the one that it brings; of many
+    letters, the newest have, so far as there is room. Return by how much there is more, at most.
     """
-    database.executemany(
-        _INSERT,
-        [
-            (letter.at_ms, letter.sink, letter.seq, letter.event_id, letter.point, letter.reason, letter.body)
-            for letter in new
-        ],
-    )
+    sizes = dict(database.execute(_SIZES, (_json([letter.seq for letter in new]),))) if new else {}
+    rows, left_bytes = [], room_bytes
+    for letter in reversed(new):
+        size = sizes.get(letter.seq, len(letter.body or b""))
+        has_room = letter.body is not None or size <= left_bytes  # what it brings was there before
+        left_bytes -= size if has_room else 0
+        event = letter.seq, letter.event_id
+        rows.append((letter.at_ms, letter.sink, *event, letter.point, letter.reason, letter.body, has_room))
+    database.executemany(_INSERT, reversed(rows))
     forgotten = database.execute(_FORGET, (_json(settled),)).rowcount if settled else 0
-    return len(new) - forgotten
+    return Kept(len(new) - forgotten, room_bytes - left_bytes)
 
 
-def prune(database: sqlite3.Connection) -> int:
-    """Forget the oldest letters beyond the number that is kept; return how many those were."""
-    return database.execute(_PRUNE, (MOST_KEPT,)).rowcount
+def prune(database: sqlite3.Connection, *, body_bytes: int) -> Kept:
+    """Forget the oldest letters beyond the number that is kept, and the oldest copies beyond so many bytes.
+
+    Return what is left.
+    """
+    database.execute(_PRUNE, (MOST_KEPT,))
+    database.execute(_SLIM, (body_bytes,))
+    return count(database)
 
 
-def count(database: sqlite3.Connection) -> int:
-    """Return how many there are."""
-    return int(database.execute("SELECT count(*) FROM dead_letters").fetchone()[0])
+def count(database: sqlite3.Connection) -> Kept:
+    """Return what there is."""
+    return Kept(
+        *database.execute("SELECT count(*), coalesce(sum(length(body)), 0) FROM dead_letters").fetchone()
+    )
 
 
 def read(database: sqlite3.Connection, numbers: Sequence[int], *, enough_bytes: int) -> list[StoredLetter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import orjson
 
 from gateway.errors import JournalError
 from gateway.journal import assets, layout, letters
+from gateway.journal.letters import Kept
 from gateway.journal.notes import (
     read_forced,
     read_kept,
@@ -51,6 +52,8 @@ _CHECK_EVERY_BYTES = 64 << 10
 _ROW_OVERHEAD_BYTES = 150
 _MOST_UNMAPPED = 10_000
 _PRUNE_ROWS = 5_000
+_LETTERS_SHARE = 4  # bodies of dead letters are at most a fourth of the journal
+_MOST_LETTERS = letters.MOST_KEPT + 1_000  # that there are between two prunings
 _READ_BYTES = 4 << 20
 FULL_RETRY_AFTER_S = 60
 
@@ -74,7 +77,7 @@ class Store:
         self._unchecked_bytes = _CHECK_EVERY_BYTES
         self._full = False
         self._freed_through = 0
-        self.dead_letters = 0  # that there are
+        self._letters = Kept(0, 0)
 
     def prepare(self) -> None:
         """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
@@ -96,7 +99,12 @@ class Store:
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
-        self.dead_letters = letters.count(self._database)
+        self._letters = letters.count(self._database)
+
+    @property
+    def dead_letters(self) -> int:
+        """How many there are."""
+        return self._letters.number
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -109,7 +117,7 @@ class Store:
         is not enough, the events are turned away and only the notes written. Raise sqlite3.Error
         where nothing could be written.
         """
-        error, more_letters = None, 0
+        error, more = None, Kept(0, 0)
         if (events or self._full) and self._is_full(delivered_through):
             error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
             events = ()
@@ -117,8 +125,10 @@ class Store:
             records = self._insert(events) if events else ()
             if notes:
                 write_notes(self._database, notes)
-                more_letters = letters.update(self._database, new=notes.dead_letters, settled=notes.settled)
-        self.dead_letters += more_letters
+                more = self._write_letters(notes)
+        kept = self._letters
+        self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
+        self._bound_letters()
         if notes.snapshot is not None:
             assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
         return Outcome(records, error)
@@ -136,14 +146,14 @@ class Store:
             ).rowcount
             if pruned:
                 write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
-            pruned_letters = letters.prune(self._database)
+            kept = letters.prune(self._database, body_bytes=self._max_bytes // _LETTERS_SHARE)
             self._database.execute("DELETE FROM forced WHERE until_ms < ?", (before_ms,))
             self._database.execute(
                 "DELETE FROM unmapped WHERE asset NOT IN"
                 " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
                 (_MOST_UNMAPPED,),
             )
-        self.dead_letters -= pruned_letters
+        self._letters = kept
         return pruned == _PRUNE_ROWS
 
     def read(self, after: int, limit: int) -> list[Record]:
@@ -244,6 +254,22 @@ class Store:
             return tuple(Record(seq, event) for seq, event in records)
         new = {row[0] for row in self._database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
         return tuple(Record(seq, event) for seq, event in records if seq in new)
+
+    def _write_letters(self, notes: Notes) -> Kept:
+        """Write letters, with bodies as far as the journal has room; return by how much there is more."""
+        most_bytes = self._max_bytes // _LETTERS_SHARE
+        room_bytes = max(0, min(most_bytes, self._max_bytes - self.used_bytes())) if notes.dead_letters else 0
+        return letters.update(
+            self._database, new=notes.dead_letters, settled=notes.settled, room_bytes=room_bytes
+        )
+
+    def _bound_letters(self) -> None:
+        """Have no more letters and copies than may be; some less, so that it is not done each time."""
+        most_bytes = self._max_bytes // _LETTERS_SHARE
+        if self._letters.number <= _MOST_LETTERS and self._letters.body_bytes <= most_bytes:
+            return
+        with suppress(sqlite3.Error), self._transaction():  # what was to be committed is; pruning comes again
+            self._letters = letters.prune(self._database, body_bytes=most_bytes - most_bytes // 8)
 
     def _is_full(self, delivered_through: int) -> bool:
         """Say whether events must be turned away; measured again only after some bytes were written."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+_CLOSE_WITHIN_S = 2.0
+
 
 @asynccontextmanager
 async def control_socket(path: Path, application: web.Application) -> AsyncIterator[None]:
@@ -29,7 +31,7 @@ async def control_socket(path: Path, application: web.Application) -> AsyncItera
     The socket of a gateway that was killed is replaced, that of a running one is not. Raises GatewayError
     where there can be no socket.
     """
-    runner = web.AppRunner(application, access_log=None)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_WITHIN_S)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - set up in the line above
     try:

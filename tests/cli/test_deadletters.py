@@ -178,6 +178,7 @@ async def test_a_body_that_is_gone_is_told(tmp_path: Path) -> None:
     config = await filled(tmp_path)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         database.execute("UPDATE dead_letters SET body = NULL")
+        database.execute("UPDATE events SET body = NULL")
     printed = gateway("deadletters", "show", "-c", config, "1").stdout
     assert "its event's body is gone: the journal was full (journal.max_size)" in printed
     assert "retry" not in printed

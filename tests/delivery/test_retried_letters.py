@@ -246,3 +246,18 @@ async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> No
         attempts = len(receiver.attempts)
         await rig.delivered()
         assert [len(attempt) for attempt in receiver.attempts[attempts:]] == [50] * 20
+
+
+async def test_an_event_that_finds_no_room_changes_nothing(file: Path, points: PointMap) -> None:
+    """Where one sink's letters are too many already, no sink is given it, and no point shows it."""
+    away, receiver = Receiver(away=1_000_000), Receiver()
+    async with delivering(file, points, {"regs": receiver, "bms": away}) as rig:
+        await rig.send(1, t=1)
+        await rig.until(lambda: receiver.values("R/T") == [1])
+        about_t = DeadLetter("bms", 0, "", "R/T", "no such register", NOON)
+        assert rig.head.retry([StoredLetter(number, about_t, None) for number in range(1, 1001)]) == {}
+        event = rig.event("unmapped", {"assetId": "a", "telemetry": {"h": 7}})
+        unmapped = DeadLetter("", 9, "evt_unmapped", "", "no readings found", NOON)
+        left = rig.head.retry([StoredLetter(2000, unmapped, event.body)])
+        assert left == {2000: "1000 letters wait for its sink already; retry it when these are done"}
+        assert rig.image.latest(points.by_name["R/H"]) is None

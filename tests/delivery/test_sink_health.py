@@ -54,6 +54,16 @@ async def test_lag_is_true_at_any_moment_of_an_outage(file: Path, points: PointM
         assert (status.last_success_ms, status.last_error) == (clock.now_ms, "the receiver is away")
 
 
+async def test_a_receiver_that_is_back_is_not_kept_waiting(file: Path, points: PointMap) -> None:
+    """However long the pause has grown: once the sink says that it is connected again, it gets what waits."""
+    receiver = Receiver(away=1)
+    async with delivering(file, points, {"bms": receiver}, pause_s=600) as rig:
+        await rig.send(1, t=1)
+        await rig.until(lambda: receiver.status.state == "away")
+        receiver.status.state = "up"
+        await rig.until(lambda: receiver.values("R/T") == [1])
+
+
 async def test_lag_after_a_restart_with_a_backlog(file: Path, points: PointMap) -> None:
     """Known before the sink could be started at all, from the first event that it was not given."""
     away, clock = Receiver(away=1_000_000), Clock()

@@ -21,7 +21,8 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.model import Notes
+from gateway.journal.lookup import read_letters
+from gateway.model import DeadLetter, Notes
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -73,6 +74,44 @@ async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
             await journal.append(make_event(number))
         await journal.flush()
         assert told == [f"evt_{refused}"]
+
+
+async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
+    """A letter for each reading of large events: all are kept, and no event is turned away for them.
+
+    Each has its event's body while that is in the journal; beyond that, the newest have, as far as a fourth
+    of the journal has room.
+    """
+    path, numbers = tmp_path / "journal.db", range(1, 1001)
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        for seq in range(1, 11):
+            await journal.append(make_event(seq, padding=20_000))
+            letters = [DeadLetter("bms", seq, f"evt_{seq}", f"R/{n}", "no", START_MS) for n in range(100)]
+            journal.note(Notes(dead_letters=letters, cursors={"bms": seq}))
+            await journal.flush()
+        assert path.stat().st_size < 2 * MIB
+        assert list(read_letters(path)) == list(numbers)
+        stored = [each for number in numbers for each in await journal.letters([number])]
+        assert all(f'"evt_{each.letter.seq}"'.encode() in (each.body or b"") for each in stored)
+        for number in range(11, 100):
+            await journal.append(make_event(number, padding=20_000))
+            journal.note(Notes(cursors={"bms": number}))
+    async with sqlite_journal(tmp_path, max_bytes=MIB, clock_ms=lambda: LONG_AFTER_MS) as journal:
+        await until_pruned(journal)
+        has_body = [each.body is not None for number in numbers for each in await journal.letters([number])]
+        assert has_body == sorted(has_body)
+        assert 10 <= sum(has_body) <= 13
+
+
+async def test_a_letter_that_is_refused_again_keeps_its_body(tmp_path: Path) -> None:
+    """Also where the journal has no room left, and its event is gone."""
+    refused = DeadLetter("bms", 9999, "evt_gone", "R/1", "no", START_MS, b"{}")
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        journal.note(Notes(dead_letters=[refused]))
+        await append_until_refused(journal, first=0)
+        journal.note(Notes(dead_letters=[refused], settled=[1]))
+        await journal.flush()
+        assert [each.body for each in await journal.letters([1, 2])] == [b"{}"]
 
 
 async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path) -> None:

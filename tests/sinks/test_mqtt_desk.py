@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,11 +60,14 @@ def readings(message: Message) -> dict[str, tuple[int, str]]:
 
 
 @pytest.mark.parametrize("layout", SCHEMES)
-@given(batches)
+@given(batches, st.integers(0, 2))
 def test_every_reading_is_live_or_history_and_live_moves_forward(
-    layout: str, batches_of_events: list[list[tuple[int, list[int]]]]
+    layout: str, batches_of_events: list[list[tuple[int, list[int]]]], meanwhile: int
 ) -> None:
-    """No reading is lost, none is live after a newer one, and what is live at the end is the newest."""
+    """No reading is lost, none is live after a newer one, and what is live at the end is the newest.
+
+    Also where so many readings come `meanwhile` with each message that is sent.
+    """
     latest = DictLatestValues()
     scheme = SCHEMES[layout]
     desk = Desk(
@@ -76,10 +80,16 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
     made = updates_of(batches_of_events)
     live: dict[tuple[bool, str], list[tuple[int, str]]] = defaultdict(list)
     past: dict[tuple[bool, str], list[tuple[int, str]]] = defaultdict(list)
+    coming = chain.from_iterable(made)
+    known = due = 0
     for batch in made:
-        latest.take(batch)
+        due += len(batch)
+        latest.take(islice(coming, max(0, due - known)))
+        known = max(known, due)
         refusals: list[Refusal] = []
         for message in desk.messages(batch, refusals):
+            latest.take(islice(coming, meanwhile))
+            known += meanwhile
             of_asset = b'"points"' in message.payload
             for name, reading in readings(message).items():
                 (live if message.retain else past)[of_asset, name].append(reading)

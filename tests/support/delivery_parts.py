@@ -131,9 +131,17 @@ def failing_commits(file: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def delivering(
-    file: Path, points: PointMap, receivers: Mapping[str, Receiver], *, clock: Clock | None = None
+    file: Path,
+    points: PointMap,
+    receivers: Mapping[str, Receiver],
+    *,
+    clock: Clock | None = None,
+    pause_s: float = 0.002,
 ) -> AsyncIterator[Rig]:
-    """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more."""
+    """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more.
+
+    `pause_s`: the first one after a failure.
+    """
     clock = clock or Clock()
     journal = SqliteJournal(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
@@ -152,7 +160,7 @@ async def delivering(
                     journal=journal,
                     status=receiver.status,
                     clock_ms=clock,
-                    backoff=Backoff(first_s=0.002, longest_s=0.01),
+                    backoff=Backoff(first_s=pause_s, longest_s=5 * pause_s),
                 )
                 rig.tasks[name] = tasks.create_task(loop.run(), name=f"sink {name}")
             yield rig

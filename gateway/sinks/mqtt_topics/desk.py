@@ -135,8 +135,11 @@ class Desk:
             if self.layout is not layout:
                 return  # a reload: all of it comes again
             newest, past = self._parted(of_asset)
-            if self._has_history:
+            while past and self._has_history:
                 yield from _history(asset, past, refusals)
+                if self.layout is not layout:
+                    return
+                newest, past = self._parted(newest)  # a newer reading may have come while these were sent
             calls = tuple(update for update in newest if not asset.is_told(update))
             if calls:
                 yield from self._asset_state(asset, calls)

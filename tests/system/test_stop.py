@@ -1,0 +1,48 @@
+"""Whoever hangs on its sockets, the gateway stops within the time that systemd gives it, and in order."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from support.daemon import sign, telemetry
+
+if TYPE_CHECKING:
+    from support.daemon import Daemon
+
+
+def tcp(port: int, said: bytes) -> socket.socket:
+    """Connect to a loopback port and say something."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.sendall(said)
+    return connection
+
+
+def test_a_connection_that_is_kept_for_the_next_event_does_not_hold_up_the_stop(daemon: Daemon) -> None:
+    """Senders keep their connections: nothing is asked on them, so nothing is waited for."""
+    body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
+    head = f"POST /webhooks/infodeck HTTP/1.1\r\nHost: x\r\nx-infodeck-signature: {sign(body)}\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with closing(tcp(daemon.intake_port, request)) as sender:
+        assert sender.recv(1000).startswith(b"HTTP/1.1 200")
+        began_s = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began_s < 4
+        assert sender.recv(1000) == b""
+
+
+def test_half_a_request_anywhere_does_not_keep_the_gateway_from_stopping(daemon: Daemon) -> None:
+    """Each of them is waited for, but not for long; what stands in the journal is folded into its file."""
+    half = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+    with (
+        closing(tcp(daemon.intake_port, b"POST /webhooks/infodeck" + half)),
+        closing(tcp(daemon.admin_port, b"POST /api/status" + half)),
+        closing(socket.socket(socket.AF_UNIX)) as command,
+    ):
+        command.connect(str(daemon.folder / "control.sock"))
+        command.sendall(b"POST /force" + half)
+        assert daemon.stop() == 0
+    assert '"gateway.stopped"' in daemon.log
+    assert not (daemon.folder / "journal.db-wal").exists()
