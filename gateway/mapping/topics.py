@@ -52,12 +52,16 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicScheme:
-    """The topics of one MQTT sink; a template is None where the sink has no such topics."""
+    """The topics of one MQTT sink; a template is None where the sink has no such topics.
+
+    `broker`: the same for sinks whose topics meet on one broker; empty where nobody knows it.
+    """
 
     prefix: str
     gateway: str = ""
     points: str | None = OF_POINTS
     assets: str | None = None
+    broker: str = ""
 
     def of_point(self, names: Named, *, own: str | None) -> str | None:
         """Return the topic of a point; its own template wins, and holds in every layout."""

@@ -80,30 +80,30 @@ def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
 
 def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that would be at odds with another one on the same broker."""
-    clients: dict[tuple[str, int, str], str] = {}
-    prefixes: dict[tuple[str, int, str], str] = {}
-    nodes: dict[tuple[str, int, NodeName], str] = {}
+    clients: dict[tuple[str, str], str] = {}
+    prefixes: dict[tuple[str, str], str] = {}
+    nodes: dict[tuple[str, NodeName], str] = {}
     settings = document.value
     if settings is None:
         return
     for name, sink in settings.sinks.items():
         if not isinstance(sink, BrokerConfig):
             continue
-        broker = sink.url.host, sink.url.port
+        broker = sink.url.broker
         if sink.client_id is not None:
-            other = clients.setdefault((*broker, sink.client_id), name)
+            other = clients.setdefault((broker, sink.client_id), name)
             if other != name:
                 message = f"sinks.{other} is known by this on the same broker, which lets in one of them only"
                 yield document.problem(["sinks", name, "client_id"], message, sink.client_id)
         if isinstance(sink, MqttConfig):
-            other = prefixes.setdefault((*broker, sink.prefix), name)
+            other = prefixes.setdefault((broker, sink.prefix), name)
             if other != name:
                 message = (
                     f"sinks.{other} publishes its state under this on the same broker: set another `prefix`"
                 )
                 yield document.problem(["sinks", name, "prefix"], message, sink.prefix)
         if isinstance(sink, MqttSparkplugConfig):
-            other = nodes.setdefault((*broker, sink.name_of(settings.name)), name)
+            other = nodes.setdefault((broker, sink.name_of(settings.name)), name)
             if other != name:
                 message = f"sinks.{other} is the same node on the same broker: set another `group` or `node`"
                 yield document.problem(["sinks", name, "group"], message, sink.group)
@@ -111,12 +111,12 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
 
 def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
-    told: dict[tuple[str, int, str], str] = {}
+    told: dict[tuple[str, str], str] = {}
     for name, sink in document.value.sinks.items() if document.value is not None else ():
         if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
             continue
         prefix = sink.home_assistant.discovery_prefix
-        other = told.setdefault((sink.url.host, sink.url.port, prefix), name)
+        other = told.setdefault((sink.url.broker, prefix), name)
         if other != name:
             yield document.problem(
                 ["sinks", name, "home_assistant"],

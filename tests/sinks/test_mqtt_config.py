@@ -161,4 +161,4 @@ def test_a_layout_says_which_topics_there_are(
     """The scheme of a sink has the templates of its layout only."""
     file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: {layout}\ntopic: '{{tag}}.{{point}}'\n")
     scheme = read_document(file, MqttConfig).require().topics("edge-1")
-    assert scheme == TopicScheme(prefix="gw/v1", gateway="edge-1", points=points, assets=assets)
+    assert scheme == TopicScheme("gw/v1", "edge-1", points=points, assets=assets, broker="b:1883")
