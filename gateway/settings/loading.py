@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_shared.config import BrokerConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
@@ -33,6 +34,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_socket_problems(document),
         *_broker_problems(document),
         *_home_problems(document),
+        *_controller_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
@@ -123,6 +125,26 @@ def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
                 f"Home Assistant would hear of each point twice: sinks.{other} tells it on the same broker;"
                 " leave it to one of them, or set another `discovery_prefix`",
             )
+
+
+def _controller_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that would write where another one writes."""
+    writers: dict[str, list[tuple[str, frozenset[int] | None]]] = {}
+    for name, sink in document.value.sinks.items() if document.value is not None else ():
+        if not isinstance(sink, ModbusClientConfig):
+            continue
+        units, others = sink.limits.units, writers.setdefault(sink.line, [])
+        for other, taken in others:
+            if sink.serial is not None:
+                message = f"sinks.{other} is on this line already: one sink writes to all units of a line"
+                yield document.problem(["sinks", name, "serial", "port"], message, sink.line)
+            elif units is None or taken is None or units & taken:
+                message = (
+                    f"sinks.{other} writes to this controller already: have one sink write all of it, or give"
+                    " each `units` of its own"
+                )
+                yield document.problem(["sinks", name, "host"], message, sink.line)
+        others.append((name, units))
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

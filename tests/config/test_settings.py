@@ -207,6 +207,26 @@ def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: 
 
 
 @pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        ("host: h", "host: h, port: 502", "sinks.b.host: sinks.a writes to this controller already"),
+        ("host: h, units: [1, 2]", "host: h, units: [2]", "sinks.b.host: sinks.a writes to this controller"),
+        ("host: h, units: [1]", "host: h, units: [2]", None),
+        ("host: h", "host: h, port: 503", None),
+        ("serial: {port: /dev/a}, units: [1]", "serial: {port: /dev/../dev/a}, units: [2]",
+         "sinks.b.serial.port: sinks.a is on this line already"),
+        ("serial: {port: /dev/a}", "serial: {port: /dev/b}", None),
+    ],
+)  # fmt: skip
+def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Two sinks never overwrite each other's registers, nor talk at once on a serial line."""
+    first, second = (f"{{type: modbus_client, {keys}}}" for keys in (one, other))
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("api: https://me:hunter2@h/", "infodeck.api: no user or password here: the API takes `api_key`"),
