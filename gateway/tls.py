@@ -1,4 +1,4 @@
-"""TLS for whatever the gateway serves: certificate and key from files."""
+"""TLS with certificates and keys from files, for what the gateway serves and where it is a client."""
 
 from __future__ import annotations
 
@@ -22,20 +22,43 @@ def server_context(
         _check_readable(setting, file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        # Without a password, OpenSSL asks for an encrypted key's on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except ssl.SSLError as error:
-        raise GatewayError(f"{setting}: {certificate} and {key} can't be used: {_reason(error)}") from error
+    _load_certificate(context, setting, certificate, key)
     if client_authority is not None:
         _require_clients_of(context, setting, client_authority)
     return context
 
 
-def _require_clients_of(context: ssl.SSLContext, setting: str, authority: Path) -> None:
-    # Python 3.13 asks for extensions that the private authorities of buildings don't have; chain and dates
-    # are checked all the same.
+def client_context(
+    setting: str, *, authority: Path | None, certificate: Path | None, key: Path | None
+) -> ssl.SSLContext:
+    """Return a client's context, which trusts the authority, or where that is None the system's.
+
+    Raises GatewayError like `server_context`.
+    """
+    for file in (authority, certificate, key):
+        _check_readable(setting, file)
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except ssl.SSLError as error:
+        raise GatewayError(f"{setting}: {authority} can't be used: {_reason(error)}") from error
+    # Python 3.13 asks for extensions that the private authorities of buildings, made by
+    # `openssl req -x509`, don't have; chain, dates and host name are checked all the same.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if certificate is not None and key is not None:
+        _load_certificate(context, setting, certificate, key)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, setting: str, certificate: Path, key: Path) -> None:
+    try:
+        # Without a password, OpenSSL asks for an encrypted key's on the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise GatewayError(f"{setting}: {certificate} and {key} can't be used: {_reason(error)}") from error
+
+
+def _require_clients_of(context: ssl.SSLContext, setting: str, authority: Path) -> None:
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as of a client
     context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_verify_locations(authority)

@@ -111,14 +111,23 @@ async def test_tls_with_a_client_certificate(encrypted: Mosquitto, authority: Pa
     ("settings", "words"),
     [
         ({}, "certificate verify failed"),
-        ({"ca": "missing.pem"}, "No such file"),
+        ({"ca": "missing.pem"}, "/missing.pem can't be read: No such file or directory"),
+        ({"ca": "broker.key"}, "/broker.key can't be used: no certificate"),
+        (
+            {"ca": "ca.pem", "certificate": "client.pem", "key": "missing.key"},
+            "/missing.key can't be read: No",
+        ),
+        (
+            {"ca": "ca.pem", "certificate": "client.pem", "key": "broker.key"},
+            "/broker.key can't be used: key values mismatch",
+        ),
         ({"ca": "ca.pem"}, "connection broke"),
     ],
 )
 async def test_tls_that_does_not_fit_keeps_the_sink_away(
     encrypted: Mosquitto, authority: Path, settings: dict[str, Any], words: str
 ) -> None:
-    """An unknown authority, a missing file, a missing client certificate: the reason is said."""
+    """An unknown authority, a file that is missing or no good, no client certificate: the reason is said."""
     files = {key: authority / name for key, name in settings.items()}
     rig = MqttRig(f"mqtts://127.0.0.1:{encrypted.port}", [], **files)
     async with rig.sink:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.sinks.mqtt_shared.client import BrokerClient
+from gateway.tls import client_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,14 +106,8 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    # Python 3.13 asks for extensions that the private authorities of buildings, made by
-    # `openssl req -x509`, don't have; chain, dates and host name are checked all the same.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = client_context("cannot connect", authority=tls.ca, certificate=tls.certificate, key=tls.key)
     context.sslsocket_class = _TlsSocket
     if tls.alpn is not None:
         context.set_alpn_protocols(list(tls.alpn))
-    if tls.certificate is not None:
-        # Without this, OpenSSL asks for an encrypted key's password on the terminal.
-        context.load_cert_chain(tls.certificate, tls.key, password="")
     return context
