@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
-from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
 from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_shared.config import BrokerConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gateway.config.decode import Problem
+    from gateway.settings.sink_types import SinkConfig
     from gateway.sinks.sparkplug.node import NodeName
 
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
@@ -27,7 +28,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listen
 
 def load_settings(file: Path) -> Document[Settings]:
     """Read `gateway.yaml` and check everything that can be checked without the secrets."""
-    document = read_document(file, Settings, may_be_null=lambda _: False)
+    document = read_document(file, Settings, parts=PARTS, may_be_null=lambda _: False)
     document.problems += [
         *_clear_text_problems(document),
         *_port_problems(document),
@@ -85,7 +86,7 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
     clients: dict[tuple[str, str], str] = {}
     prefixes: dict[tuple[str, str], str] = {}
     nodes: dict[tuple[str, NodeName], str] = {}
-    settings = document.value
+    settings = document.remains.value
     if settings is None:
         return
     for name, sink in settings.sinks.items():
@@ -114,7 +115,7 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
 def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
     told: dict[tuple[str, str], str] = {}
-    for name, sink in document.value.sinks.items() if document.value is not None else ():
+    for name, sink in _readable_sinks(document):
         if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
             continue
         prefix = sink.home_assistant.discovery_prefix
@@ -130,7 +131,7 @@ def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
 def _controller_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that would write where another one writes."""
     writers: dict[str, list[tuple[str, frozenset[int] | None]]] = {}
-    for name, sink in document.value.sinks.items() if document.value is not None else ():
+    for name, sink in _readable_sinks(document):
         if not isinstance(sink, ModbusClientConfig):
             continue
         units, others = sink.limits.units, writers.setdefault(sink.line, [])
@@ -145,6 +146,11 @@ def _controller_problems(document: Document[Settings]) -> Iterator[Problem]:
                 )
                 yield document.problem(["sinks", name, "host"], message, sink.line)
         others.append((name, units))
+
+
+def _readable_sinks(document: Document[Settings]) -> Iterable[tuple[str, SinkConfig]]:
+    settings = document.remains.value
+    return () if settings is None else settings.sinks.items()
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

@@ -206,6 +206,26 @@ def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: 
     assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
 
 
+def test_what_sinks_do_to_each_other_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    """A mistake in one sink, or anywhere else, keeps nobody waiting for what is wrong with the others."""
+    text = f"""\
+infodeck: {{organisation: o-1}}
+intake: {{}}
+log: {{level: loud}}
+sinks:
+  a: {HOME}, layot: both}}
+  b: {HOME}, home_assistant: {{}}}}
+  c: {HOME}, home_assistant: {{}}}}
+  d: {{type: modbus_client, host: h}}
+  e: {{type: modbus_client, host: h}}
+"""
+    found = [told.split(": ")[1] for told in complaints_of(tmp_path, text)]
+    assert found == [
+        "infodeck.organisation", "intake.signing_secrets", "log.level", "sinks.a.layot",
+        "sinks.c.prefix", "sinks.c.home_assistant", "sinks.e.host",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("one", "other", "problem"),
     [
