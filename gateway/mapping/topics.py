@@ -170,6 +170,8 @@ def _check_levels(text: str) -> None:
     for level in text.split("/"):
         if not level:
             raise ValueError("has an empty level: no slash at either end, and no two in a row")
+        if level[0] == "$" or any(mark in level for mark in "+#"):
+            raise ValueError("is a topic: it has no wildcard + or #, and no level that starts with $")
         check_level(level)
 
 

@@ -157,6 +157,8 @@ def test_broken_file() -> None:
         ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
         ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug, modbus"),
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
+        (f"sinks: {{a: {HOME}, home_assistant: true}}}}",
+         "1:56: sinks.a.home_assistant: a mapping is expected; known there: discovery_prefix (true)"),
         ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",

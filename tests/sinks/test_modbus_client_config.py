@@ -64,6 +64,10 @@ def test_a_serial_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            "type: modbus_client\nserial: /dev/ttyUSB0\n",
+            "2:9: serial: a mapping is expected; known there: port, baudrate, parity, stopbits (",
+        ),
         ("type: modbus_client\n", "1:1: write either `host` or `serial`: where the controller is"),
         (f"{LEAST}serial: {{port: /dev/ttyS0}}\n", "1:1: write either `host` or `serial`"),
         (f"{LEAST}transport: serial\n", '3:12: transport: goes with `serial` ("serial")'),
@@ -99,6 +103,7 @@ def test_wrong_settings(tmp_path: Path, text: str, problem: str) -> None:
     """Each wrong setting is one problem, at its place and in words that help."""
     (found,) = read(tmp_path, text).problems
     assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")
+    assert "(a mapping)" not in str(found)
 
 
 @pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "ahu-1.plant.example", "plc_7", "1st-floor.local"])
