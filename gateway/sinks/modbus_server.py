@@ -70,6 +70,21 @@ class ModbusServerConfig:
     identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
     """What the server says of itself when a controller asks for its identification."""
 
+    @property
+    def place(self) -> str:
+        """Where controllers connect, in words where that is no single address."""
+        is_everywhere = self.listen != self.listen.reachable
+        return f"port {self.listen.port} of each of its addresses" if is_everywhere else str(self.listen)
+
+    @property
+    def access(self) -> str:
+        """For whom the server is, in words that follow on its place."""
+        networks = f", for clients from {' and '.join(map(str, self.allow))}"
+        if self.tls is None:
+            return networks
+        roles = f" with the role {' or '.join(self.tls.roles)}" if self.tls.roles else ""
+        return f"{networks}, with TLS (Modbus/TCP Security): a client needs a certificate{roles}"
+
 
 class ModbusServerSink:
     """Shows the newest value of each point that has a register on this sink. `port` is the bound port."""
