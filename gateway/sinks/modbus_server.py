@@ -20,6 +20,7 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
@@ -135,8 +136,8 @@ class ModbusServerSink:
             )
         except OSError as error:
             raise GatewayError(
-                f"sink {self._name}: cannot listen on {listen}: {_reason(error)}; "
-                "free that port, or change `listen`"
+                f"sink {self._name}: cannot listen on {listen}: {_reason(error)}; {_advice(error)},"
+                " or change `listen`"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
         self._status.state = "up"
@@ -202,3 +203,9 @@ def _reason(error: OSError) -> str:
     if error.errno is None or error.errno <= 0:  # not the system's numbers but the resolver's
         return error.strerror or str(error)
     return os.strerror(error.errno)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a right, see docs/operating.md: grant it"
+    return "free that port"
