@@ -2,7 +2,10 @@
 #
 #   docker build -t building-gateway .
 #   docker run --read-only --cap-drop ALL -v /etc/gateway:/etc/gateway:ro -v gateway-state:/var/lib/gateway \
-#     -e INFODECK_SIGNING_SECRET -p 8443:8443 -p 5020:5020 building-gateway
+#     -e INFODECK_SIGNING_SECRET -p 8443:8443 -p 502:5020 building-gateway
+#
+# For a serial line, add --device /dev/ttyUSB0 --group-add dialout. In gateway.yaml, Modbus listens on
+# 0.0.0.0:5020 then, for clients in `allow`: behind -p, Docker may show all of them as its own bridge.
 #
 # No Docker engine was at hand when this was written: the file is linted, what it copies is checked to exist
 # and the wheel is built by a test, but the image itself has not been built. The base is named by version:

@@ -144,7 +144,9 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
         name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
     }
     is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
-    return Tables(folder, types, {}, {}, None, []) if is_known else None
+    rest = document.remains.value
+    topics, limits = ({}, {}) if rest is None else (rest.mqtt_topics, rest.write_limits)
+    return Tables(folder, types, topics, limits, None, []) if is_known else None
 
 
 def _known_assets(

@@ -61,12 +61,26 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
     if isinstance(sink, MqttConfig):
-        topics = sink.topics(gateway)
-        return SinkPlace(name, sink.type, address=str(sink.url), topics=topics, payload=sink.payload)
+        return SinkPlace(
+            name,
+            sink.type,
+            address=str(sink.url),
+            topics=sink.topics(gateway),
+            payload=sink.payload,
+            history=sink.history,
+        )
     if isinstance(sink, MqttSparkplugConfig):
         node = sink.name_of(gateway)
-        return SinkPlace(name, sink.type, address=str(sink.url), group=node.group, node=node.node)
+        return SinkPlace(
+            name,
+            sink.type,
+            address=str(sink.url),
+            group=node.group,
+            node=node.node,
+            primary_host=sink.primary_host,
+        )
     if isinstance(sink, ModbusClientConfig):
         return SinkPlace(name, sink.type, address=sink.line, transport=sink.wire, functions=sink.functions)
-    address = str(sink.listen) if isinstance(sink, ModbusServerConfig) else None
-    return SinkPlace(name, sink.type, address=address)
+    if isinstance(sink, ModbusServerConfig):
+        return SinkPlace(name, sink.type, address=sink.place, access=sink.access)
+    return SinkPlace(name, sink.type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -98,6 +99,18 @@ def _check_loopback(address: HostPort) -> HostPort:
     return address
 
 
+def _check_host(text: str) -> str:
+    if re.fullmatch(r"[\w.-]+", text, re.ASCII) and not re.fullmatch(r"[\d.]+", text):
+        return text
+    try:
+        ip_address(text)
+    except ValueError:
+        raise ValueError(
+            "an address or a name alone is expected, such as 192.0.2.10; a port has a key of its own"
+        ) from None
+    return text
+
+
 def _pattern(pattern: str) -> WithJsonSchema:
     """Let editors know the rule as far as a pattern can say it."""
     return WithJsonSchema({"type": "string", "pattern": pattern})
@@ -135,3 +148,12 @@ BodySize = Annotated[Size, AfterValidator(_check_body_size)]
 
 LoopbackAddress = Annotated[Address, AfterValidator(_check_loopback)]
 """`host:port` that only this machine reaches."""
+
+Host = Annotated[
+    str,
+    AfterValidator(_check_host),
+    _pattern(
+        "^([0-9]{1,3}([.][0-9]{1,3}){3}|(?=.*[A-Za-z_-])[A-Za-z0-9_.-]+|(?=.*:.*:)[0-9A-Fa-f:.]+(%[^:]+)?)$"
+    ),
+]
+"""Whom to connect to: an address, or a name in the network."""

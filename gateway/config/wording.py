@@ -192,13 +192,16 @@ def _choices(finding: _Finding) -> list[str]:
 def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Problem:
     value = finding.value
     is_key = finding.type == _UNKNOWN_KEY or finding.loc[-1:] == (_KEY,)
-    if finding.type in _REQUIRED or finding.type == _UNKNOWN_KEY:
+    is_about_several_keys = finding.type == "value_error" and isinstance(value, dict)
+    if finding.type in _REQUIRED or finding.type == _UNKNOWN_KEY or is_about_several_keys:
         value = MISSING
     message = (
         _unknown_key(str(finding.loc[-1]), known_keys(schema, finding.loc))
         if finding.type == _UNKNOWN_KEY
         else _message(finding)
     )
+    if finding.type == "dataclass_type" and finding.path and value is not None:
+        message += f"; known there: {', '.join(known_keys(schema, (*finding.loc, '')))}"
     line, column = place_of(root, finding.path, key=is_key)
     return Problem(Location(file, line, column), path_text(finding.path), message, value, finding.path)
 

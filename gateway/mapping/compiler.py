@@ -93,8 +93,11 @@ class Compiler:
         self.slots = sources.slots
         self.needs: list[Need] = []
         self.templates: dict[str, CompiledTemplate] = {}
+        self._topics = {
+            name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"
+        }
         self.assembly = Assembly(
-            topics={name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"},
+            topics=self._topics,
             known=None if snapshot is None else snapshot.assets,
         )
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
@@ -165,7 +168,7 @@ class Compiler:
         """Find clashes inside of templates that no asset with registers shows yet: a new one must not."""
         for used in self.templates.values():
             if used.template.auto and used.name not in self._placed:
-                trial = Assembly(topics={})
+                trial = Assembly(topics=self._topics)
                 trial.add_asset(
                     used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
                 )

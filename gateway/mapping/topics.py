@@ -52,12 +52,16 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicScheme:
-    """The topics of one MQTT sink; a template is None where the sink has no such topics."""
+    """The topics of one MQTT sink; a template is None where the sink has no such topics.
+
+    `broker`: the same for sinks whose topics meet on one broker; empty where nobody knows it.
+    """
 
     prefix: str
     gateway: str = ""
     points: str | None = OF_POINTS
     assets: str | None = None
+    broker: str = ""
 
     def of_point(self, names: Named, *, own: str | None) -> str | None:
         """Return the topic of a point; its own template wins, and holds in every layout."""
@@ -168,6 +172,8 @@ def _check_levels(text: str) -> None:
     for level in text.split("/"):
         if not level:
             raise ValueError("has an empty level: no slash at either end, and no two in a row")
+        if level[0] == "$" or any(mark in level for mark in "+#"):
+            raise ValueError("is a topic: it has no wildcard + or #, and no level that starts with $")
         check_level(level)
 
 

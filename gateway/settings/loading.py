@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
-from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, Settings
+from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
+from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.sinks.mqtt_shared.config import BrokerConfig
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gateway.config.decode import Problem
+    from gateway.settings.sink_types import SinkConfig
     from gateway.sinks.sparkplug.node import NodeName
 
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
@@ -26,13 +28,14 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listen
 
 def load_settings(file: Path) -> Document[Settings]:
     """Read `gateway.yaml` and check everything that can be checked without the secrets."""
-    document = read_document(file, Settings, may_be_null=lambda _: False)
+    document = read_document(file, Settings, parts=PARTS, may_be_null=lambda _: False)
     document.problems += [
         *_clear_text_problems(document),
         *_port_problems(document),
         *_socket_problems(document),
         *_broker_problems(document),
         *_home_problems(document),
+        *_controller_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
@@ -80,30 +83,30 @@ def _socket_problems(document: Document[Settings]) -> Iterator[Problem]:
 
 def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that would be at odds with another one on the same broker."""
-    clients: dict[tuple[str, int, str], str] = {}
-    prefixes: dict[tuple[str, int, str], str] = {}
-    nodes: dict[tuple[str, int, NodeName], str] = {}
-    settings = document.value
+    clients: dict[tuple[str, str], str] = {}
+    prefixes: dict[tuple[str, str], str] = {}
+    nodes: dict[tuple[str, NodeName], str] = {}
+    settings = document.remains.value
     if settings is None:
         return
     for name, sink in settings.sinks.items():
         if not isinstance(sink, BrokerConfig):
             continue
-        broker = sink.url.host, sink.url.port
+        broker = sink.url.broker
         if sink.client_id is not None:
-            other = clients.setdefault((*broker, sink.client_id), name)
+            other = clients.setdefault((broker, sink.client_id), name)
             if other != name:
                 message = f"sinks.{other} is known by this on the same broker, which lets in one of them only"
                 yield document.problem(["sinks", name, "client_id"], message, sink.client_id)
         if isinstance(sink, MqttConfig):
-            other = prefixes.setdefault((*broker, sink.prefix), name)
+            other = prefixes.setdefault((broker, sink.prefix), name)
             if other != name:
                 message = (
                     f"sinks.{other} publishes its state under this on the same broker: set another `prefix`"
                 )
                 yield document.problem(["sinks", name, "prefix"], message, sink.prefix)
         if isinstance(sink, MqttSparkplugConfig):
-            other = nodes.setdefault((*broker, sink.name_of(settings.name)), name)
+            other = nodes.setdefault((broker, sink.name_of(settings.name)), name)
             if other != name:
                 message = f"sinks.{other} is the same node on the same broker: set another `group` or `node`"
                 yield document.problem(["sinks", name, "group"], message, sink.group)
@@ -111,18 +114,43 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
 
 def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
     """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
-    told: dict[tuple[str, int, str], str] = {}
-    for name, sink in document.value.sinks.items() if document.value is not None else ():
+    told: dict[tuple[str, str], str] = {}
+    for name, sink in _readable_sinks(document):
         if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
             continue
         prefix = sink.home_assistant.discovery_prefix
-        other = told.setdefault((sink.url.host, sink.url.port, prefix), name)
+        other = told.setdefault((sink.url.broker, prefix), name)
         if other != name:
             yield document.problem(
                 ["sinks", name, "home_assistant"],
                 f"Home Assistant would hear of each point twice: sinks.{other} tells it on the same broker;"
                 " leave it to one of them, or set another `discovery_prefix`",
             )
+
+
+def _controller_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink that would write where another one writes."""
+    writers: dict[str, list[tuple[str, frozenset[int] | None]]] = {}
+    for name, sink in _readable_sinks(document):
+        if not isinstance(sink, ModbusClientConfig):
+            continue
+        units, others = sink.limits.units, writers.setdefault(sink.line, [])
+        for other, taken in others:
+            if sink.serial is not None:
+                message = f"sinks.{other} is on this line already: one sink writes to all units of a line"
+                yield document.problem(["sinks", name, "serial", "port"], message, sink.line)
+            elif units is None or taken is None or units & taken:
+                message = (
+                    f"sinks.{other} writes to this controller already: have one sink write all of it, or give"
+                    " each `units` of its own"
+                )
+                yield document.problem(["sinks", name, "host"], message, sink.line)
+        others.append((name, units))
+
+
+def _readable_sinks(document: Document[Settings]) -> Iterable[tuple[str, SinkConfig]]:
+    settings = document.remains.value
+    return () if settings is None else settings.sinks.items()
 
 
 def _listeners(document: Document[Settings]) -> dict[tuple[str, ...], HostPort]:

@@ -26,6 +26,7 @@ from gateway.config.rules import (
     SinkName,
     UrlPath,
 )
+from gateway.config.salvage import ANY, Parts
 from gateway.config.scalars import Address, HostPort, Network
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.sink_types import AnySinkConfig
@@ -168,3 +169,16 @@ class Settings:
         return {
             name: sink.limits for name, sink in self.sinks.items() if isinstance(sink, ModbusClientConfig)
         }
+
+
+PARTS = Parts(
+    droppable=(
+        ("sinks", ANY),
+        *((section,) for section in ("name", "journal", "mappings", "admin", "log", ANY)),
+    ),
+    stand_ins={
+        "infodeck": {"organization": "o"},
+        "intake": {"signing_secrets": [{"env": "SECRET"}]},
+    },
+)
+"""What can be left out of settings that have problems, so that the rest of them is checked all the same."""

@@ -20,6 +20,7 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
+import errno
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -68,6 +69,21 @@ class ModbusServerConfig:
     """Modbus/TCP Security: certificates on both sides."""
     identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
     """What the server says of itself when a controller asks for its identification."""
+
+    @property
+    def place(self) -> str:
+        """Where controllers connect, in words where that is no single address."""
+        is_everywhere = self.listen != self.listen.reachable
+        return f"port {self.listen.port} of each of its addresses" if is_everywhere else str(self.listen)
+
+    @property
+    def access(self) -> str:
+        """For whom the server is, in words that follow on its place."""
+        networks = f", for clients from {' and '.join(map(str, self.allow))}"
+        if self.tls is None:
+            return networks
+        roles = f" with the role {' or '.join(self.tls.roles)}" if self.tls.roles else ""
+        return f"{networks}, with TLS (Modbus/TCP Security): a client needs a certificate{roles}"
 
 
 class ModbusServerSink:
@@ -119,8 +135,8 @@ class ModbusServerSink:
             )
         except OSError as error:
             raise GatewayError(
-                f"sink {self._name}: cannot listen on {listen}: {system_reason(error)}; "
-                "free that port, or change `listen`"
+                f"sink {self._name}: cannot listen on {listen}: {system_reason(error)}; {_advice(error)},"
+                " or change `listen`"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
         self._status.state = "up"
@@ -179,3 +195,9 @@ class ModbusServerSink:
     def _show(self, image: RegisterImage) -> None:
         self._image = image
         self._answers.show(image)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a right, see docs/operating.md: grant it"
+    return "free that port"

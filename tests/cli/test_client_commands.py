@@ -57,6 +57,11 @@ def test_check_knows_what_the_settings_allow(config: Path) -> None:
     assert one.startswith(f"{table}:5:79: points[0].modbus.modicon: input registers can only be read: write")
     text = "points[1].modbus.unit: unit 8 may not be written to; `units` of line has 7 (8)"
     assert other == f"{table}:6:68: {text}"
+    config.write_text(SETTINGS.replace("502", "0"))
+    with_another = gateway("check", "-c", config).stderr.splitlines()
+    assert with_another[1:] == checked.stderr.splitlines()
+    assert with_another[0].startswith(f"{config}:4:54: sinks.ahu.port: ")
+    config.write_text(SETTINGS)
     for command in ("lock", "test", "points"):
         refused = gateway(command, "-c", config)
         assert (refused.returncode, refused.stdout) == (1, "")

@@ -62,6 +62,24 @@ def test_broken_settings_and_tables_are_reported_together(tmp_path: Path) -> Non
     assert "did you mean" in done.stderr
 
 
+def test_sinks_that_meet_on_a_topic_are_found_by_their_settings(tmp_path: Path) -> None:
+    """`check` sees that two sinks have one broker, and that a table leads both to one topic there."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "a.yaml").write_text(
+        "schema: gateway.points/1\nsite: hq\npoints:\n"
+        "  - {tag: X, point: A, asset: a, from: t, mqtt: {topic: plate}}\n"
+    )
+    settings = tmp_path / "gateway.yaml"
+    settings.write_text(
+        "infodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\nmappings: mappings\n"
+        "sinks:\n  bms: {type: mqtt, url: mqtt://localhost}\n"
+        "  plain: {type: mqtt, url: mqtt://127.0.0.1, prefix: gw/plain, payload: value}\n"
+    )
+    done = run_gateway("check", "-c", str(settings))
+    assert (done.returncode, done.stdout) == (1, "1 problem\n")
+    assert "a.yaml:4:57: points[0].mqtt.topic: two sinks of one broker would both write" in done.stderr
+
+
 def test_reading_without_value_is_explained() -> None:
     """`send` says what a reading looks like."""
     done = run_gateway("send", "--asset", "ast-1", "temperature")

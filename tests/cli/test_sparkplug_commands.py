@@ -85,7 +85,7 @@ def test_the_document_says_which_device_and_metric_a_point_is(config: Path) -> N
     assert (
         "## Sparkplug B: scada\n\n"
         "The broker is mqtt://10.0.0.5:1883. Group hq, edge node plant; each tag is a device, each point a"
-        " metric.\n\n"
+        " metric; the property GatewayQuality of a metric has its quality as a word.\n\n"
         "| device | metric | in | without value | meaning |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| CH-1 | CHWS-T | degC | null | Supply |\n"

@@ -157,6 +157,8 @@ def test_broken_file() -> None:
         ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
         ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug, modbus"),
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
+        (f"sinks: {{a: {HOME}, home_assistant: true}}}}",
+         "1:56: sinks.a.home_assistant: a mapping is expected; known there: discovery_prefix (true)"),
         ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
@@ -201,6 +203,46 @@ def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: 
     first, second = (
         f"{{type: mqtt, {keys}{'' if 'url' in keys else ', url: mqtt://b:1'}}}" for keys in (one, other)
     )
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+
+
+def test_what_sinks_do_to_each_other_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    """A mistake in one sink, or anywhere else, keeps nobody waiting for what is wrong with the others."""
+    text = f"""\
+infodeck: {{organisation: o-1}}
+intake: {{}}
+log: {{level: loud}}
+sinks:
+  a: {HOME}, layot: both}}
+  b: {HOME}, home_assistant: {{}}}}
+  c: {HOME}, home_assistant: {{}}}}
+  d: {{type: modbus_client, host: h}}
+  e: {{type: modbus_client, host: h}}
+"""
+    found = [told.split(": ")[1] for told in complaints_of(tmp_path, text)]
+    assert found == [
+        "infodeck.organisation", "intake.signing_secrets", "log.level", "sinks.a.layot",
+        "sinks.c.prefix", "sinks.c.home_assistant", "sinks.e.host",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        ("host: h", "host: h, port: 502", "sinks.b.host: sinks.a writes to this controller already"),
+        ("host: h, units: [1, 2]", "host: h, units: [2]", "sinks.b.host: sinks.a writes to this controller"),
+        ("host: h, units: [1]", "host: h, units: [2]", None),
+        ("host: h", "host: h, port: 503", None),
+        ("serial: {port: /dev/a}, units: [1]", "serial: {port: /dev/../dev/a}, units: [2]",
+         "sinks.b.serial.port: sinks.a is on this line already"),
+        ("serial: {port: /dev/a}", "serial: {port: /dev/b}", None),
+    ],
+)  # fmt: skip
+def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Two sinks never overwrite each other's registers, nor talk at once on a serial line."""
+    first, second = (f"{{type: modbus_client, {keys}}}" for keys in (one, other))
     found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
     assert len(found) == (0 if problem is None else 1)
     assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)

@@ -106,10 +106,10 @@ POINT_PROBLEMS = [
     ('unit: ""', "points[0].unit: needs 1 or more characters"),
     (
         "mqtt: {topic: a/#}",
-        "points[0].mqtt.topic: becomes part of a topic, so it cannot start with $ or contain",
+        "points[0].mqtt.topic: is a topic: it has no wildcard + or #, and no level that starts with $",
     ),
-    ("mqtt: {topic: a/+/b}", "mqtt.topic: becomes part of a topic"),
-    ("mqtt: {topic: $SYS/a}", "mqtt.topic: becomes part of a topic"),
+    ("mqtt: {topic: a/+/b}", "mqtt.topic: is a topic: it has no wildcard"),
+    ("mqtt: {topic: $SYS/a}", "mqtt.topic: is a topic: it has no wildcard"),
     ("mqtt: {topic: a//b}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: /a}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: ''}", "mqtt.topic: has an empty level"),

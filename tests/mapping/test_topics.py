@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
 
 EVERY = "{gateway}/{asset}/{prefix}/{site}/{tag}/{point}"
+WILD = "is a topic: it has no wildcard + or #, and no level that starts with $"
 ROOMS = f"""{HEAD}templates:
   iaq:
     points:
@@ -79,8 +80,8 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
         ("plant/tag}/x", "braces stand in pairs, around one of {prefix}"),
         ("plant/{tag:>9}", "a placeholder is a name in braces and nothing else"),
         ("plant/{tag.site}", "unknown placeholder {tag.site}; "),
-        ("plant/{tag}/+", "becomes part of a topic, so it cannot start with $ or contain /, + or #"),
-        ("plant/{tag}/$meta", "becomes part of a topic, so it cannot start with $ or contain /, + or #"),
+        ("plant/{tag}/+", WILD),
+        ("plant/{tag}/$meta", WILD),
         ("{tag}//x", "has an empty level"),
         ("{tag}/", "has an empty level"),
     ],
@@ -124,3 +125,54 @@ def test_an_id_that_no_topic_can_have_in_it_is_told_where_topics_have_ids(tmp_pa
         f'a.yaml:{line}:13: points[{line - 5}].asset: {rule} ({{asset}} in the topics of bms) ("a/b")'
         for line in (5, 6)
     ]
+
+
+ONE_BROKER = {
+    "bms": TopicScheme(prefix="gw/v1", broker="h:1883"),
+    "plain": TopicScheme(prefix="gw/plain", broker="h:1883"),
+}
+TWO_SINKS = "two sinks of one broker would both write the topic"
+
+
+def test_a_topic_of_two_sinks_on_one_broker_is_refused(tmp_path: Path) -> None:
+    """Each would overwrite what the other one keeps there; a prefix, one sink, or another broker helps."""
+    table = table_of_points("tag: X, point: A, mqtt: {topic: plate}")
+    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert told == (
+        f"a.yaml:5:57: points[0].mqtt.topic: {TWO_SINKS} plate, bms for X/A and plain for X/A:"
+        ' write {prefix} into it, or leave it to one of them by `to` ("plate")'
+    )
+    for mended in ("mqtt: {topic: '{prefix}/plate'}", "mqtt: {topic: plate, to: [bms]}"):
+        assert load(tmp_path, table.replace("mqtt: {topic: plate}", mended), **ONE_BROKER)[1] == []
+    elsewhere = TopicScheme(prefix="gw/plain", broker="h:1884")
+    assert load(tmp_path, table, **ONE_BROKER | {"plain": elsewhere})[1] == []
+
+
+def test_a_point_on_the_topic_that_another_one_has_by_another_sink_is_refused(tmp_path: Path) -> None:
+    """Also where a sink's own template leads there; that is one mistake, however many points there are."""
+    table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/plain/hq/X/A, to: [bms]}")
+    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert f"points[1].mqtt.topic: {TWO_SINKS} gw/plain/hq/X/A, plain for X/A and bms for X/B: " in told
+    other = TopicScheme(prefix="gw/plain", points="gw/v1/hq/{tag}/{point}", broker="h:1883")
+    table = table_of_points("tag: X, point: A", "tag: X, point: B")
+    (told,) = load(tmp_path, table, **ONE_BROKER | {"plain": other})[1]
+    assert f"points[0]: {TWO_SINKS} gw/v1/hq/X/A, bms for X/A and plain for X/A: " in told
+    assert told.endswith("give one of these sinks another `topic` in gateway.yaml")
+
+
+def test_a_template_on_the_same_topics_of_two_sinks_is_told_once(tmp_path: Path) -> None:
+    """Every asset that uses the template has that mistake, and it is made in one line."""
+    (told,) = load(tmp_path, ROOMS, **ONE_BROKER)[1]
+    assert told.startswith("a.yaml:7:")
+    assert f"templates.iaq.points.T.mqtt.topic: {TWO_SINKS} plant/R1/T, " in told
+
+
+def test_an_automatic_template_is_checked_for_topics_before_there_is_an_asset(tmp_path: Path) -> None:
+    """Whoever brings a device into service does not find out that its table is refused from then on."""
+    template = 'auto: true, match: {asset_type: iaq}, points: {A: {from: a, mqtt: {topic: "plant/{tag}"}}'
+    table = f"{HEAD}templates:\n  iaq: {{{template}}}}}\n"
+    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert f"templates.iaq.points.A.mqtt.topic: {TWO_SINKS} plant/{{iaq}}, " in told
+    table = table.replace('"}}}}', '"}}, B: {from: b, mqtt: {topic: "plant/{tag}"}}}}')
+    (told,) = load(tmp_path, table, bms=ONE_BROKER["bms"])[1]
+    assert "the topic plant/{iaq} of {iaq}/B already belongs to {iaq}/A" in told

@@ -56,6 +56,30 @@ def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
     assert float(figure[1]) < 2
 
 
+def test_the_drop_ins_that_the_unit_names_are_good(unit: Path) -> None:
+    """Low ports and serial lines: systemd takes the lines as they stand, and the sandbox stays tight."""
+    text = unit.read_text()
+    drop_ins = re.findall(r"add a drop-in with\n((?:#   \S+=.*\n)+)", text)
+    assert len(drop_ins) == 2
+    low_ports, serial = ("[Service]\n" + re.sub("^#   ", "", lines, flags=re.MULTILINE) for lines in drop_ins)
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in low_ports
+    assert "DeviceAllow=" in serial
+    folder = unit.with_name("gateway.service.d")
+    folder.mkdir()
+    for name, lines in (("ports", low_ports), ("serial", serial)):
+        (folder / f"{name}.conf").write_text(lines)
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--recursive-errors=no", unit],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "gateway.service.d" not in verified.stderr
+    (folder / "bad.conf").write_text("[Service]\nDeviceAlow=x\n")  # what is wrong there would be seen
+    seen = subprocess.run(["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True)
+    assert "gateway.service.d/bad.conf" in seen.stderr
+
+
 def test_the_dockerfile_is_clean() -> None:
     """Hadolint finds nothing, with no rule turned off."""
     text = (ROOT / "Dockerfile").read_text()

@@ -64,6 +64,10 @@ def test_a_serial_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
+        (
+            "type: modbus_client\nserial: /dev/ttyUSB0\n",
+            "2:9: serial: a mapping is expected; known there: port, baudrate, parity, stopbits (",
+        ),
         ("type: modbus_client\n", "1:1: write either `host` or `serial`: where the controller is"),
         (f"{LEAST}serial: {{port: /dev/ttyS0}}\n", "1:1: write either `host` or `serial`"),
         (f"{LEAST}transport: serial\n", '3:12: transport: goes with `serial` ("serial")'),
@@ -71,6 +75,19 @@ def test_a_serial_line(tmp_path: Path) -> None:
         (f"{SERIAL}allow: [10.0.0.0/8]\n", "3:8: allow: goes with `host`, a serial line has no addresses"),
         (f"{LEAST}allow: [10.0.0.0/8]\n", '2:7: host: is not in `allow` ("192.0.2.10")'),
         (f"{LEAST}allow: []\n", "3:8: allow: "),
+        (
+            "type: modbus_client\nhost: tcp://192.0.2.10\n",
+            "2:7: host: an address or a name alone is expected",
+        ),
+        ("type: modbus_client\nhost: 192.0.2.10:502\n", "2:7: host: an address or a name alone is expected"),
+        ("type: modbus_client\nhost: 192.0.2.300\n", "2:7: host: an address or a name alone is expected"),
+        ("type: modbus_client\nhost: '192.0.2.10 '\n", "2:7: host: an address or a name alone is expected"),
+        ("type: modbus_client\nhost: ''\n", "2:7: host: an address or a name alone is expected"),
+        (f"{SERIAL}port: 502\n", "3:7: port: goes with `host`; the name of the serial port is in `serial`"),
+        (
+            SERIAL.replace("/dev/", ""),
+            "2:16: serial.port: a serial port is a whole path, such as /dev/ttyUSB0",
+        ),
         (f"{LEAST}transport: udp\n", "3:12: transport: "),
         (f"{LEAST}port: 0\n", "3:7: port: "),
         (f"{LEAST}timeout: 0s\n", "3:10: timeout: must be more than 0s"),
@@ -86,3 +103,11 @@ def test_wrong_settings(tmp_path: Path, text: str, problem: str) -> None:
     """Each wrong setting is one problem, at its place and in words that help."""
     (found,) = read(tmp_path, text).problems
     assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")
+    assert "(a mapping)" not in str(found)
+
+
+@pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "ahu-1.plant.example", "plc_7", "1st-floor.local"])
+def test_hosts(tmp_path: Path, host: str) -> None:
+    """Addresses of both kinds and names are taken as they are."""
+    config = read(tmp_path, f"type: modbus_client\nhost: '{host}'\n").require()
+    assert config.host == host

@@ -115,8 +115,8 @@ def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
         ),
         ("{prefix}/{point}", "topic: needs {tag} or {asset}, or all assets would have the same topic"),
         ("{prefix}/{tag}/{pint}", "topic: unknown placeholder {pint}; did you mean {point}?"),
-        ("{tag}/{point}/$meta", "topic: becomes part of a topic, so it cannot start with $"),
-        ("{tag}/{point}/#", "topic: becomes part of a topic, so it cannot start with $"),
+        ("{tag}/{point}/$meta", "topic: is a topic: it has no wildcard"),
+        ("{tag}/{point}/#", "topic: is a topic: it has no wildcard"),
     ],
 )
 def test_a_template_that_cannot_tell_points_apart_is_refused(
@@ -135,7 +135,7 @@ def test_a_template_that_cannot_tell_points_apart_is_refused(
         ("{prefix}/{site}", "asset_topic: needs {tag} or {asset}, or all assets would have the same topic"),
         ("{tag}/{point}", "asset_topic: is the topic of a whole asset: {point} has no place in it"),
         ("{tagg}/x", "asset_topic: unknown placeholder {tagg}; did you mean {tag}?"),
-        ("{tag}/+", "asset_topic: becomes part of a topic, so it cannot start with $"),
+        ("{tag}/+", "asset_topic: is a topic: it has no wildcard"),
     ],
 )
 def test_a_template_that_cannot_tell_assets_apart_is_refused(
@@ -162,4 +162,4 @@ def test_a_layout_says_which_topics_there_are(
     """The scheme of a sink has the templates of its layout only."""
     file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: {layout}\ntopic: '{{tag}}.{{point}}'\n")
     scheme = read_document(file, MqttConfig).require().topics("edge-1")
-    assert scheme == TopicScheme(prefix="gw/v1", gateway="edge-1", points=points, assets=assets)
+    assert scheme == TopicScheme("gw/v1", "edge-1", points=points, assets=assets, broker="b:1883")

@@ -30,13 +30,17 @@ _SAME_TOPIC = "is the same topic for {assets}: write {{tag}} into it, or leave i
 _SAME_REGISTER = (
     "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
 )
+_TWO_SINKS = "two sinks of one broker would both write the topic {topic}, {first} and {second}: {advice}"
+_ONE_SINK = "write {prefix} into it, or leave it to one of them by `to`"
+_OTHER_TEMPLATE = "give one of these sinks another `topic` in gateway.yaml"
 _Holder = tuple[Owner, Block]
 
 
 @dataclass(frozen=True, slots=True)
 class _TopicHolder:
-    """Who has a topic: a point, or with `tag` all points of a tag in one message."""
+    """Who has a topic of a sink: a point, or with `tag` all points of a tag in one message."""
 
+    sink: str
     owner: Owner
     tag: str | None
 
@@ -84,7 +88,7 @@ class Claims:
         """Take each MQTT sink's topics by the sink's name."""
         self._schemes = topics
         self._names: dict[str, Owner] = {}
-        self._topics: dict[tuple[str, str], _TopicHolder] = {}
+        self._topics: dict[tuple[str, str], _TopicHolder] = {}  # by broker, or sink where it is unknown
         self._families: set[tuple[str, ...]] = set()  # assets that have their topics, by sink
         self._areas: dict[Area, _Area] = {}
         self._reported: set[tuple[str, str, str | int]] = set()
@@ -111,24 +115,45 @@ class Claims:
                 continue
             topic = scheme.of_point(point, own=point.mqtt.topic)
             if topic is not None:
-                self._claim_topic((sink, topic), _TopicHolder(owner, None))
+                self._claim_topic(topic, _TopicHolder(sink, owner, None))
             if scheme.assets is not None:
                 family = (sink, *scheme.family(point))
                 topic = scheme.of_asset(point)
                 if family not in self._families and topic is not None:
                     self._families.add(family)
-                    self._claim_topic((sink, topic), _TopicHolder(owner, point.tag))
+                    self._claim_topic(topic, _TopicHolder(sink, owner, point.tag))
 
-    def _claim_topic(self, place: tuple[str, str], holder: _TopicHolder) -> None:
-        first = self._topics.setdefault(place, holder)
+    def _claim_topic(self, topic: str, holder: _TopicHolder) -> None:
+        first = self._topics.setdefault(self._on_broker(holder.sink, topic), holder)
         if first is holder:
             return
         owner, other, steps = holder.owner, first.owner, ("mqtt", "topic")
-        if (shared := _shared(owner, other, steps, steps)) is not None:
+        if first.sink != holder.sink:
+            self._report_two_sinks(topic, first, holder)
+        elif (shared := _shared(owner, other, steps, steps)) is not None:
             self._report_shared(owner, other, shared, steps, _SAME_TOPIC)
         else:
-            message = f"the topic {place[1]} of {holder} already belongs to {first} at"
+            message = f"the topic {topic} of {holder} already belongs to {first} at"
             self._report(owner, other, message, steps)
+
+    def _on_broker(self, sink: str, topic: str) -> tuple[str, str]:
+        return self._schemes[sink].broker or sink, topic
+
+    def _report_two_sinks(self, topic: str, first: _TopicHolder, second: _TopicHolder) -> None:
+        """Report once where a topic is written, or once for two sinks whose own templates are to blame."""
+        layers, steps = [holder.owner.draft.layers for holder in (second, first)], ("mqtt", "topic")
+        written = next((one.place_of(*steps) for one in layers if one.place_of(*steps).has(*steps)), None)
+        clash = (str(written or ""), f"{first.sink} {second.sink}", "topic")
+        if clash in self._reported:
+            return
+        self._reported.add(clash)
+        message = _TWO_SINKS.format(
+            topic=topic,
+            first=f"{first.sink} for {first}",
+            second=f"{second.sink} for {second}",
+            advice=_OTHER_TEMPLATE if written is None else _ONE_SINK,
+        )
+        (written or layers[0].bottom).report(message, *(steps if written else ()))
 
     def claim_registers(self, owner: Owner) -> None:
         """Take the point's registers; two blocks of one point must not overlap either."""
@@ -166,9 +191,9 @@ class Claims:
             if (misfit := scheme.misfit(point, own=point.mqtt.topic)) is not None:
                 return f"its id {misfit}"
             own = scheme.of_point(point, own=point.mqtt.topic)
-            holders = [self._topics.get((sink, own))] if own is not None else []
+            holders = [self._topics.get(self._on_broker(sink, own))] if own is not None else []
             if scheme.assets is not None and (sink, *scheme.family(point)) not in self._families:
-                holders.append(self._topics.get((sink, scheme.of_asset(point) or "")))
+                holders.append(self._topics.get(self._on_broker(sink, scheme.of_asset(point) or "")))
             if (holder := next(filter(None, holders), None)) is not None:
                 return f"{holder} has the topic of {point.name}"
         return None

@@ -39,7 +39,9 @@ _QUALITIES = {
     Quality.OFFLINE: "the device has no connection",
 }
 _PAYLOADS = {
-    "json": 'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…"}`.',
+    "json": (
+        'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…", "event": "…"}`.'
+    ),
     "value": "A message is the bare value.",
 }
 _ASSET_PAYLOADS = {
@@ -68,8 +70,8 @@ _PSEUDO_MEANINGS = {
 class SinkPlace:
     """Where a sink is: its type in gateway.yaml, `host:port`, URL or serial port.
 
-    Of a broker, topics and payload, or group and node of Sparkplug; of a controller, `transport` in words
-    and the function codes.
+    Of a broker, topics, payload and history, or group, node and primary host of Sparkplug; of a server,
+    in words, for whom it is; of a controller, `transport` in words and the function codes.
     """
 
     name: str
@@ -77,8 +79,11 @@ class SinkPlace:
     address: str | None = None
     topics: TopicScheme | None = None
     payload: str = "json"
+    history: bool = True
     group: str = ""
     node: str = ""
+    primary_host: str | None = None
+    access: str = ""
     transport: str = "Modbus TCP"
     functions: tuple[int, ...] = ()
 
@@ -145,8 +150,9 @@ def _register_notes(mapped: Sequence[Row]) -> Iterator[str]:
     if sentinels:
         listed = ", ".join(sorted(sentinels))
         yield (
-            "Before the first reading, and where *without value* says so, a register shows a number that no "
-            f"measurement can have: {listed}. A bit shows 0 and text is empty then."
+            "Before the first reading, where registers are polled, and where *without value* says so, a "
+            f"register shows a number that no measurement can have: {listed}. A bit shows 0 and text is empty"
+            " then."
         )
     for row in mapped:
         if row["from"] == HEARTBEAT:
@@ -169,8 +175,8 @@ def _modbus(rows: Sequence[Row], sink: SinkPlace) -> str:
     place = f" at {sink.address}" if sink.address else ""
     units = ", ".join(_distinct(mapped, "unit"))
     what = (
-        f"The gateway is a Modbus TCP server{place}. It can be read only; an address that is not listed here "
-        "is answered with exception 2, a write with exception 1."
+        f"The gateway is a Modbus TCP server{place}{sink.access}. It can be read only; an address that is"
+        " not listed here is answered with exception 2, a write with exception 1."
         if is_server
         else _client(sink, place)
     )
@@ -230,8 +236,14 @@ def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
     broker = f"The broker is {sink.address}. " if sink.address else ""
     status = f"{_safe(scheme.prefix)}/$gateway/{_safe(gateway)}/status"
     return (
-        f"## MQTT: {sink.name}\n\n{broker}Topics are retained. "
-        f"`{status}` is `online` or `offline`.\n\n" + "\n".join(tables)
+        f"## MQTT: {sink.name}\n\n{broker}Topics are retained; `$meta` under each topic describes it. "
+        + (
+            "Readings that come late are on `$history` under each topic, not retained. "
+            if sink.history
+            else ""
+        )
+        + f"`{status}` is `online` or `offline`.\n\n"
+        + "\n".join(tables)
     )
 
 
@@ -249,8 +261,11 @@ def _sparkplug(rows: Sequence[Row], sink: SinkPlace) -> str:
     ]
     broker = f"The broker is {sink.address}. " if sink.address else ""
     place = (
-        f"Group {_safe(sink.group)}, edge node {_safe(sink.node)}; each tag is a device, each point a metric."
+        f"Group {_safe(sink.group)}, edge node {_safe(sink.node)}; each tag is a device, each point a metric;"
+        " the property GatewayQuality of a metric has its quality as a word."
     )
+    if sink.primary_host is not None:
+        place += f" Published only while the host {_safe(sink.primary_host)} is online."
     return f"## Sparkplug B: {sink.name}\n\n{broker}{place}\n\n{_table(_METRIC_HEADINGS, lines)}"
 
 

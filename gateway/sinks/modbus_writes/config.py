@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError
-from gateway.config.rules import Period
+from gateway.config.rules import Host, Period
 from gateway.config.scalars import Duration, HostPort, Network
 from gateway.model import WriteLimits
 
@@ -18,11 +19,22 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 
+_USUAL_PORT = 502
+
+
+def _check_serial_port(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("a serial port is a whole path, such as /dev/ttyUSB0")
+    return Path(normpath(path))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Serial:
     """A serial line with RTU on it, eight data bits."""
 
-    port: Path
+    port: Annotated[
+        Path, AfterValidator(_check_serial_port), WithJsonSchema({"type": "string", "pattern": "^/"})
+    ]
     """The serial port, such as /dev/ttyUSB0 or, which stays the same, /dev/serial/by-id/…."""
     baudrate: Annotated[int, Field(ge=300, le=4_000_000)] = 19_200
     """Bits per second, as at the controllers."""
@@ -49,10 +61,10 @@ class ModbusClientConfig:
 
     type: Literal["modbus_client"]
     """Writes points into a controller."""
-    host: Annotated[str, Field(min_length=1)] | None = None
+    host: Host | None = None
     """The controller's address or name in the network."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
-    """The controller's TCP port."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The controller's TCP port; 502 if not written."""
     transport: Literal["tcp", "rtu_over_tcp", "serial"] | None = None
     """tcp, or serial where `serial` is written; rtu_over_tcp is for converters that pass RTU frames on."""
     serial: Serial | None = None
@@ -77,6 +89,9 @@ class ModbusClientConfig:
         if self.transport is not None and (self.transport == "serial") != (self.serial is not None):
             goes_with = "serial" if self.transport == "serial" else "host"
             raise FieldError(f"goes with `{goes_with}`", at=["transport"], value=self.transport)
+        if self.serial is not None and self.port is not None:
+            message = "goes with `host`; the name of the serial port is in `serial`"
+            raise FieldError(message, at=["port"], value=self.port)
         if self.serial is not None and self.allow is not None:
             raise FieldError("goes with `host`, a serial line has no addresses", at=["allow"])
         if self.host is not None and not self._may_be_allowed(self.host):
@@ -84,9 +99,14 @@ class ModbusClientConfig:
         return self
 
     @property
+    def tcp_port(self) -> int:
+        """Where the controller listens at `host`."""
+        return _USUAL_PORT if self.port is None else self.port
+
+    @property
     def line(self) -> str:
         """Where the controller is: host and port, or the serial port."""
-        return str(self.serial) if self.serial is not None else str(HostPort(self.host or "", self.port))
+        return str(self.serial) if self.serial is not None else str(HostPort(self.host or "", self.tcp_port))
 
     @property
     def wire(self) -> str:

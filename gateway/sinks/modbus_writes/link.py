@@ -150,7 +150,7 @@ async def _open_tcp(link: Link, config: ModbusClientConfig) -> None:
     assert config.host is not None  # noqa: S101 - by the config's own check
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(config.timeout):
-        found = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(config.host, config.tcp_port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     allowed = [address for address in addresses if config.allows(ip_address(address))]
     if not allowed:
@@ -158,7 +158,7 @@ async def _open_tcp(link: Link, config: ModbusClientConfig) -> None:
     for address in allowed:
         client = AsyncModbusTcpClient(
             address,
-            port=config.port,
+            port=config.tcp_port,
             framer=FramerType.RTU if config.transport == "rtu_over_tcp" else FramerType.SOCKET,
             reconnect_delay=0,
             trace_connect=link.note,

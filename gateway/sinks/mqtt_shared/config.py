@@ -29,6 +29,11 @@ class BrokerUrl:
     tls: bool
     path: str | None = None
 
+    @property
+    def broker(self) -> str:
+        """What is the same of two URLs that surely lead to one broker."""
+        return f"{'127.0.0.1' if self.host == 'localhost' else self.host}:{self.port}"
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = ("wss" if self.tls else "ws") if self.path is not None else "mqtts" if self.tls else "mqtt"

@@ -62,4 +62,5 @@ class MqttConfig(BrokerConfig):
             gateway=gateway,
             points=None if self.layout == "asset" else self.topic,
             assets=None if self.layout == "point" else self.asset_topic,
+            broker=self.url.broker,
         )
