@@ -15,12 +15,25 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from amqtt.session import Session
+
 _HOST = "127.0.0.1"
 _LISTENER = "default"
 _CONFIG = {
     "listeners": {_LISTENER: {"type": "external"}},
     "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
 }
+
+
+class _Broker(Broker):  # type: ignore[misc]  # amqtt is not checked
+    """Sends what is retained to whoever subscribed to it; amqtt sends it to every client that connects."""
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        subscribers = self._subscriptions.get(subscription[0], [])
+        if any(subscriber is session for subscriber, _ in subscribers):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
 
 class DemoBroker:
@@ -38,7 +51,7 @@ class DemoBroker:
     async def __aenter__(self) -> Self:
         """Listen; raise `CommandError` where the port is taken."""
         asyncio.get_running_loop().set_exception_handler(_report_unless_from_broker)
-        self._broker = Broker(_CONFIG)
+        self._broker = _Broker(_CONFIG)
         await self._broker.start()
         try:
             self._server = await asyncio.start_server(self._serve, _HOST, self.port)

@@ -44,6 +44,22 @@ async def test_our_sink_and_a_late_subscriber(capfd: pytest.CaptureFixture[str])
     assert len((printed.out + printed.err).splitlines()) == 1
 
 
+async def test_a_newcomer_gets_what_it_asks_for_and_nothing_else() -> None:
+    """What others have subscribed to before, here to everything, is none of its concern."""
+    update = make_update(make_point("T/P"), 1)
+    async with DemoBroker() as broker:
+        rig = MqttRig(f"mqtt://127.0.0.1:{broker.port}", [update.point], protocol="3.1.1", payload="value")
+        async with rig.sink:
+            await rig.deliver(update)
+            await wait_for_retained(broker.port, {STATUS_TOPIC: "online", "gw/v1/hq/T/P": "1"})
+            command = ("mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", STATUS_TOPIC)
+            process = await asyncio.create_subprocess_exec(
+                *command, "-W", "2", "-F", "%t %p", stdout=asyncio.subprocess.PIPE
+            )
+            output, _ = await process.communicate()
+    assert output.decode() == f"{STATUS_TOPIC} online\n"
+
+
 async def test_the_will_of_a_client_that_broke_off() -> None:
     """The broker publishes the will, retained, when a client is gone without a word."""
     async with DemoBroker() as broker:
