@@ -120,7 +120,7 @@ Name = Annotated[str, AfterValidator(_check_name), _pattern("^(?![$])[^/+# ]+$")
 """A gateway's name, which is one level of its MQTT topics."""
 
 SinkName = Annotated[str, AfterValidator(_check_sink_name), _pattern("^[a-z0-9_-]+$")]
-"""What point tables and metrics call a sink."""
+"""What point tables and status call a sink."""
 
 Organization = Annotated[str, AfterValidator(_check_organization), _pattern("^[A-Za-z0-9_-]+$")]
 """Infodeck's id of an organization; it becomes part of URLs."""

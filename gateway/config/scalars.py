@@ -28,7 +28,7 @@ def parse_duration(text: object) -> float:
 
 def duration_text(seconds: float) -> str:
     """Write seconds as a user would: 90s, 15m, 48h."""
-    unit = next((unit for unit in ("h", "m", "s") if seconds % _SECONDS[unit] == 0), "ms")
+    unit = next((unit for unit in ("h", "m", "s") if seconds and seconds % _SECONDS[unit] == 0), "ms")
     return f"{round(seconds / _SECONDS[unit])}{unit}"
 
 

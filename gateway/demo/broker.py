@@ -25,7 +25,7 @@ _CONFIG = {
 }
 
 
-class _Broker(Broker):  # type: ignore[misc]  # amqtt ships no types
+class _Broker(Broker):  # type: ignore[misc]  # amqtt is not checked
     """Sends what is retained to whoever subscribed to it; amqtt sends it to every client that connects."""
 
     async def _publish_retained_messages_for_subscription(

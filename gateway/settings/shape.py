@@ -112,10 +112,10 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Admin:
-    """Where the dashboard, health and metrics are, and the Unix socket of what changes something."""
+    """Where health and status are, and the Unix socket of what changes something."""
 
     listen: LoopbackAddress = DEFAULT_ADMIN
-    """Where the dashboard, health and metrics are; loopback only."""
+    """Where health and status are; loopback only."""
     socket: RelativePath | None = None
     """The Unix socket of `gateway force`, `deadletters retry` and others; default: beside the journal."""
 
@@ -139,7 +139,7 @@ class Settings:
     intake: Intake
     """Where webhooks arrive."""
     name: Name = Field(default_factory=socket.gethostname)
-    """This gateway, in topics and metrics; the host's name if not written."""
+    """This gateway, in topics and status; the host's name if not written."""
     journal: Journal = Field(default_factory=Journal)
     """Where events are kept."""
     sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
@@ -147,7 +147,7 @@ class Settings:
     mappings: RelativePath = Field(default="../mappings", validate_default=True)
     """The folder of the point tables."""
     admin: Admin = Field(default_factory=Admin)
-    """Dashboard, health and metrics."""
+    """Health and status, and the socket of commands that change something."""
     log: Log = Field(default_factory=Log)
     """What is logged to standard error, and how."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import fields
 from ipaddress import ip_network
@@ -69,6 +70,17 @@ def test_example_shows_every_setting() -> None:
     shapes = [fields(shape) for shape in (Settings, Infodeck, Reconcile, Intake, Tls, Journal, Admin, Log)]
     for field in chain(*shapes):
         assert f"{field.name}:" in text, field.name
+
+
+def test_what_the_example_has_as_comments_is_good_too(tmp_path: Path) -> None:
+    """Every commented key and sink loads when its `# ` is taken away, and there is a sink of each type."""
+    text = re.sub(r"^(  +)# (?=(?:  )?[a-z_]+:)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = text.replace("listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080")  # what `tls` is for
+    settings = settings_of(tmp_path, text)
+    assert {sink.type for sink in settings.sinks.values()} == set(SINK_TYPES)
+    assert settings.infodeck.api_key is not None
+    assert settings.intake.tls is not None
+    assert settings.admin.socket == Path("/run/gateway/control.sock")
 
 
 @pytest.mark.parametrize("key", ["tls", "path", "trusted_proxies"])

@@ -65,6 +65,7 @@ def test_event_of_your_own(ports: dict[str, str]) -> None:
     printed = paste(script)
     assert printed.startswith('{"received":true}')
     assert '{"value":21.5,"unit":"degC","quality":"good"' in printed
+    assert '"tag":"L03-RM301","point":"ZN-T"' in printed
     assert re.search(r"\[1064\]:\s+21\.5$", printed, re.MULTILINE)
 
 
@@ -74,6 +75,16 @@ def test_commands_on_the_examples() -> None:
     assert "ok: " in printed
     assert "failures: 0" in printed
     assert "gw/v1/hq-tower/L03-RM312/ZN-T" in printed
+
+
+def test_every_command_is_named() -> None:
+    """Whoever reads on to the end knows what the program can do."""
+    listed = run_script(f"{sys.executable} -m gateway --help")
+    commands = re.findall(r"^    ([a-z]+) ", listed, re.MULTILINE)
+    assert "deadletters" in commands
+    assert [
+        name for name in commands if not re.search(rf"`(gateway |make ){name}\b|, `{name}`", README)
+    ] == []
 
 
 def test_set_up_commands_are_targets_of_make() -> None:
