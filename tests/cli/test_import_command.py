@@ -96,7 +96,7 @@ def test_the_document_names_the_gateways_sinks(folder: Path) -> None:
     gateway(folder, "import", "sheet.csv", "-c", "gateway.yaml", "--site", "hq", "-o", "mappings/a.yaml")
     document = gateway(folder, "points", "-c", "gateway.yaml", "--format", "md").stdout
     assert "The broker is mqtt://10.0.0.5:1883." in document
-    assert "The gateway is a Modbus TCP server at 127.0.0.1:5020." in document
+    assert "The gateway is a Modbus TCP server at 127.0.0.1:5020" in document
 
 
 def test_excel_is_about_csv(folder: Path) -> None:
