@@ -109,11 +109,12 @@ class ModbusClientSink:
 
         Raise `TransientError` while the connection is away, and while not one unit that has something to
         write answers. A unit that is silent or busy while another one answers keeps nobody waiting, nor does
-        a controller that takes longer than 20 s: what is owed is written later, as it is wanted then.
+        a controller that takes longer than 20 s: what is owed is written later, as it is wanted then. Where
+        it is refused then, the next write tells of it.
         """
         desired = self._desired
         taken, reasons = desired.take(updates, is_newest=self._latest.is_newest)
-        if not taken and self._is_connected and self._silence(desired) is None:
+        if not (taken or desired.has_open) and self._is_connected and self._silence(desired) is None:
             return
         self._wake.set()
         with suppress(TimeoutError):
