@@ -144,12 +144,11 @@ class ModbusClientSink:
         return Desired(points.points, sink=self._name, limits=self._config.limits)
 
     async def _settled(self, desired: Desired) -> None:
-        """Wait until nothing can be written any more now; raise `TransientError` where nothing could be."""
+        """Wait for all units that get along; raise `TransientError` where nothing gets through to any."""
         while desired is self._desired:
-            now_s = asyncio.get_running_loop().time()
             if (silence := self._silence(desired)) is not None:
                 raise TransientError(f"{self._line} is away: {silence}")
-            if self._is_connected and not any(unit.is_due(now_s) for unit in desired.units.values()):
+            if self._is_connected and not any(unit.is_awaited for unit in desired.units.values()):
                 return
             self._turned.clear()
             if self._is_connected:

@@ -22,6 +22,20 @@ def controller() -> Iterator[LibmodbusController]:
         yield running
 
 
+async def test_units_in_trouble_keep_no_write_waiting(controller: LibmodbusController) -> None:
+    """Some of twelve are always due for another try, of 0.3 s each: a write of the other one returns."""
+    points = [held_point(f"U{unit}", holding(5, unit=unit)) for unit in range(1, 14)]
+    controller.rule(units=list(range(2, 14)), exception=11, delay_s=0.3)
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        async with asyncio.timeout(8):
+            await rig.show(*range(1, 14))
+        for value in range(20, 25):
+            async with asyncio.timeout(2):
+                await rig.deliver(*values_of(points[:1], [value]))
+            assert controller.registers(5) == [value]
+
+
 async def test_registers_that_are_never_ready_do_not_keep_each_other_waiting(
     controller: LibmodbusController,
 ) -> None:

@@ -54,6 +54,11 @@ class Unit:
         """Say whether something can be written now."""
         return 1 in self.owed and (self.due_s is None or self.due_s <= now_s)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Say whether it is owed something and gets along, as far as is known."""
+        return self.due_s is None and 1 in self.owed
+
     def answered(self) -> None:
         """Note that a request got through to it."""
         self.answers += 1
