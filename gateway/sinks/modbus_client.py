@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
 
 _PATIENCE_S = 3.0  # how long a write waits for a connection that is away
-_LONGEST_WRITE_S = 20.0  # a write that takes longer goes on behind the scenes
+_LONGEST_WRITE_S = 5.0  # a write that takes longer goes on behind the scenes: newer values wait for it
 
 _log = structlog.get_logger()
 
@@ -109,7 +109,7 @@ class ModbusClientSink:
 
         Raise `TransientError` while the connection is away, and while not one unit that has something to
         write answers. A unit that is silent or busy while another one answers keeps nobody waiting, nor does
-        a controller that takes longer than 20 s: what is owed is written later, as it is wanted then. Where
+        a controller that takes longer than 5 s: what is owed is written later, as it is wanted then. Where
         it is refused then, the next write tells of it.
         """
         desired = self._desired
@@ -117,9 +117,12 @@ class ModbusClientSink:
         if not (taken or desired.has_open) and self._is_connected and self._silence(desired) is None:
             return
         self._wake.set()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_LONGEST_WRITE_S):
-                await self._settled(desired)
+                await self._settled(desired, taken)
+        except TimeoutError as error:
+            if not self._is_connected:  # it comes and goes
+                raise self._is_away() from error
         refusals = desired.refusals(taken, reasons)
         if refusals:
             raise RefusedError(refusals)
@@ -143,12 +146,15 @@ class ModbusClientSink:
     def _lay_out(self, points: PointSource) -> Desired:
         return Desired(points.points, sink=self._name, limits=self._config.limits)
 
-    async def _settled(self, desired: Desired) -> None:
-        """Wait for all units that get along; raise `TransientError` where nothing gets through to any."""
+    async def _settled(self, desired: Desired, taken: Sequence[Update]) -> None:
+        """Wait until `taken` is written to all units that get along.
+
+        Raise `TransientError` where nothing gets through to any.
+        """
         while desired is self._desired:
             if (silence := self._silence(desired)) is not None:
-                raise TransientError(f"{self._line} is away: {silence}")
-            if self._is_connected and not any(unit.is_awaited for unit in desired.units.values()):
+                raise self._is_away(silence)
+            if self._is_connected and not desired.is_awaited(taken):
                 return
             self._turned.clear()
             if self._is_connected:
@@ -163,7 +169,10 @@ class ModbusClientSink:
                     self._turned.clear()
                     await self._turned.wait()
                 return
-        raise TransientError(f"{self._line} is away: {self._away}")
+        raise self._is_away()
+
+    def _is_away(self, reason: str | None = None) -> TransientError:
+        return TransientError(f"{self._line} is away: {reason or self._away}")
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -211,6 +220,7 @@ class ModbusClientSink:
                     self._mute = None
                 if reason is not None:
                     self._note_trouble(reason)
+                self._turned.set()
             if not due:
                 if is_first:
                     self._tell_refused(desired)

@@ -105,6 +105,13 @@ class Desired:
                 reasons.pop(point, None)
         return taken, reasons
 
+    def is_awaited(self, taken: Iterable[Update]) -> bool:
+        """Say whether something of `taken` is owed to a unit that gets along."""
+        if not any(unit.is_awaited for unit in self.units.values()):
+            return False
+        cells = (cell for update in taken for cell in self._cells[update.point])
+        return any(cell.owed[cell.position] and cell.unit.is_awaited for cell in cells)
+
     @property
     def has_open(self) -> bool:
         """Say whether something that was taken was still owed when `refusals` was asked last."""
