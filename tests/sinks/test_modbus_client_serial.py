@@ -111,6 +111,21 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
             assert rig.status.last_error in {"the serial port is gone", "No such file or directory"}
 
 
+@pytest.mark.parametrize("noise", ["00", "ff", "0110", "01", "0190", "011000000003"])
+async def test_noise_before_an_answer(tmp_path: Path, noise: str) -> None:
+    """As of a driver that is switched on: the answer behind it is found, and without a time-out."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="30s", verify=True)
+        async with rig.sink, asyncio.timeout(10):
+            await rig.until(lambda: rig.status.state == "up")
+            controller.rule(addresses=[2, 2], exception=2, times=2, noise=noise)
+            controller.rule(noise=noise)
+            with pytest.raises(RefusedError, match="exception 2"):
+                await rig.show(21.5, 7, 1)
+            await rig.show(21.5, 8, 1)
+            assert shown(controller) == [21.5, 8, 1]
+
+
 @contextmanager
 def converter(port: int, line: Path) -> Iterator[None]:
     """Pass what comes over TCP on to a serial line, and back."""

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.framer import FramerBase, FramerRTU, FramerSocket, FramerType
+from pymodbus.framer import FramerRTU, FramerSocket, FramerType
 from pymodbus.pdu import DecodePDU
 
 from gateway.config.scalars import duration_text
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard
+_LEAST_FRAME: Final = 5  # bytes of an RTU answer: unit, function, exception or count, two of a checksum
+_WRITE_FRAME: Final = 8  # likewise, with address and count or value
+_READS: Final = frozenset({1, 3})
 _LEAST_SILENCE_S: Final = 0.00175  # likewise above 19,200 baud
 
 # Of what it logs, all that matters is in the sink's status; the rest would be a line for each bad frame.
@@ -192,19 +195,19 @@ async def _open_serial(link: Link, config: ModbusClientConfig, serial: Serial) -
         await asyncio.sleep(0)
 
 
-class _BytesFramer(FramerBase):
-    """Finds the answer's bytes in what comes in; what belongs to no request is passed over."""
+class _TcpFramer(FramerSocket):
+    """Modbus TCP."""
 
     def handleFrame(  # noqa: N802 - named so by pymodbus
         self, data: bytes, exp_devid: int, exp_tid: int
     ) -> tuple[int, Any]:
-        """Return how many bytes are done with, and the answer from the function code on if it is there."""
+        """Return how many bytes are done with, and the answer from the function code on if it is there.
+
+        What belongs to no request is passed over.
+        """
         used = 0
         while used < len(data):
-            try:
-                length, unit, transaction, pdu = self.decode(data[used:])
-            except LookupError:  # too short for what it says it is
-                return len(data), None
+            length, unit, transaction, pdu = self.decode(data[used:])
             used += length
             if not length or not pdu:
                 break
@@ -213,12 +216,30 @@ class _BytesFramer(FramerBase):
         return used, None
 
 
-class _TcpFramer(_BytesFramer, FramerSocket):
-    """Modbus TCP."""
+class _RtuFramer(FramerRTU):
+    """Modbus RTU: nothing tells where an answer begins, and a driver that is switched on makes noise."""
+
+    def handleFrame(  # noqa: N802 - named so by pymodbus
+        self,
+        data: bytes,
+        exp_devid: int,
+        exp_tid: int,  # noqa: ARG002 - RTU has no transactions
+    ) -> tuple[int, Any]:
+        """Return the same, wherever in `data` the answer is."""
+        for start in range(len(data) - _LEAST_FRAME + 1):
+            end = start + _frame_size(data[start + 1], data[start + 2])
+            if data[start] != exp_devid or end > len(data):
+                continue
+            if self.check_CRC(data[start : end - 2], int.from_bytes(data[end - 2 : end])):
+                return end, data[start + 1 : end - 2]
+        return 0, None
 
 
-class _RtuFramer(_BytesFramer, FramerRTU):
-    """Modbus RTU."""
+def _frame_size(function: int, count: int) -> int:
+    """Return the length of an RTU answer."""
+    if function & 0x80:
+        return _LEAST_FRAME
+    return _LEAST_FRAME + count if function in _READS else _WRITE_FRAME
 
 
 def _time_out(answer: asyncio.Future[bytes]) -> None:
