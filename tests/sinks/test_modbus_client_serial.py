@@ -111,6 +111,31 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
             assert rig.status.last_error in {"the serial port is gone", "No such file or directory"}
 
 
+async def test_a_request_that_is_lost_on_the_line_is_no_outage(tmp_path: Path) -> None:
+    """It is sent once more, by the same connection: nothing is told, nothing else is written again."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        async with rig.sink:
+            await persist(rig, 21.5, 7, 1)
+            controller.requests()
+            controller.rule(is_mute=True, times=1)
+            await rig.show(21.5, 8, 1)
+            assert shown(controller) == [21.5, 8, 1]
+            assert [request[:3] for request in controller.requests()] == [(1, 16, 2)] * 2
+            assert (rig.status.reconnects, rig.status.last_error) == (0, None)
+
+
+async def test_a_unit_beside_a_silent_one(tmp_path: Path) -> None:
+    """After a request to a dead unit libmodbus takes the next one for its answer: that is sent again."""
+    points = [held_point("SILENT", holding(0, unit=2)), *POINTS]
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *points, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        async with rig.sink:
+            await persist(rig, 5, 21.5, 7, 1)
+            assert shown(controller) == [21.5, 7, 1]
+            await rig.until(lambda: rig.status.state == "up")
+
+
 @pytest.mark.parametrize("noise", ["00", "ff", "0110", "01", "0190", "011000000003"])
 async def test_noise_before_an_answer(tmp_path: Path, noise: str) -> None:
     """As of a driver that is switched on: the answer behind it is found, and without a time-out."""

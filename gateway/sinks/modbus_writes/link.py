@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import termios
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard
+_TRIES: Final = 2  # there: noise eats requests, and libmodbus the one after that to a unit that is dead
 _LEAST_FRAME: Final = 5  # bytes of an RTU answer: unit, function, exception or count, two of a checksum
 _WRITE_FRAME: Final = 8  # likewise, with address and count or value
 _READS: Final = frozenset({1, 3})
@@ -52,10 +53,11 @@ class Link:
     """
 
     def __init__(
-        self, *, timeout_s: float, pause_s: float, lost_text: str, on_end: Callable[[], None]
+        self, *, timeout_s: float, tries: int, pause_s: float, lost_text: str, on_end: Callable[[], None]
     ) -> None:
         """Have requests `pause_s` apart, from an answer to the next request; `lost_text`: what a loss is."""
         self._timeout_s = timeout_s
+        self._tries = tries
         self._pause_s = pause_s
         self._lost_text = lost_text
         self._on_end = on_end
@@ -71,6 +73,12 @@ class Link:
 
         Raises `TransientError` where the link is lost, `NoAnswerError` where nothing comes back in time.
         """
+        for _ in range(self._tries):
+            with suppress(TimeoutError):
+                return await self._ask_once(request, block)
+        raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}")
+
+    async def _ask_once(self, request: bytes, block: Block) -> bytes:
         if self._pause_s:
             await asyncio.sleep(self._quiet_until_s - self._loop.time())
         self.check()
@@ -78,8 +86,6 @@ class Link:
         timer = self._loop.call_later(self._timeout_s, _time_out, answer)
         try:
             return await answer
-        except TimeoutError as error:
-            raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}") from error
         finally:
             timer.cancel()
             self._answer = None
@@ -131,6 +137,7 @@ async def open_link(config: ModbusClientConfig, *, on_end: Callable[[], None]) -
     pause_s = config.min_interval if serial is None else max(config.min_interval, _silence_s(serial))
     link = Link(
         timeout_s=config.timeout,
+        tries=_TRIES if config.limits.is_serial else 1,
         pause_s=pause_s,
         lost_text="the controller ended the connection" if serial is None else "the serial port is gone",
         on_end=on_end,
