@@ -77,6 +77,7 @@ class ModbusClientSink:
         self._connected_before = False
         self._away = "not connected yet"  # why it is, in words
         self._mute: str | None = None  # why the last connection ended without a single answer
+        self._is_line_alive = False  # a serial one that was closed only because one of its units said nothing
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
         self._turned = asyncio.Event()  # the task has done what there was to do, or cannot
@@ -181,6 +182,7 @@ class ModbusClientSink:
                 async with open_link(self._config, on_end=self._wake.set) as link:
                     await self._hold(link, backoff)
             except TransientError as error:
+                self._is_line_alive = False
                 self._note_away(str(error))
             await asyncio.sleep(backoff.next_s())
 
@@ -194,6 +196,7 @@ class ModbusClientSink:
         except NoAnswerError as error:
             if not link.has_answered:
                 self._mute = str(error)
+            self._is_line_alive = link.has_answered and self._config.limits.is_serial
             self._note_trouble(str(error))
         finally:
             self._is_connected = False
@@ -229,11 +232,17 @@ class ModbusClientSink:
                 await self._idle(desired)
 
     def _begin(self, now_s: float) -> None:
-        """Owe everything: the controller may have lost it. Where no unit answered, all are asked again."""
+        """Owe everything: the controller may have lost it. Where no unit answered, all are asked again.
+
+        On a serial line no other unit has to do with one that is silent.
+        """
         desired = self._desired
         is_silent = self._silence(desired) is not None
         desired.refresh(self._latest)
-        desired.forget()
+        if self._is_line_alive:
+            desired.forget_silent()
+        else:
+            desired.forget()
         for unit in desired.units.values():
             if is_silent and unit.due_s is not None:
                 unit.due_s = now_s

@@ -146,6 +146,16 @@ class Desired:
         for unit in self.units.values():
             unit.forget()
 
+    def forget_silent(self) -> None:
+        """Take nothing for held by the units in trouble; one of the others is to show that the line lives."""
+        known = [unit for unit in self.units.values() if unit.is_known]
+        if not known:
+            return self.forget()
+        for unit in self.units.values():
+            if unit.due_s is not None:
+                unit.forget()
+        return min(known, key=lambda unit: unit.tried_s).doubt()
+
     def learn(self, before: Desired) -> None:
         """Take over what another point table knows of the same registers: only changes are written."""
         for number, unit in self.units.items():

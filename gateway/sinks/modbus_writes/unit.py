@@ -43,7 +43,13 @@ class Unit:
         self.silent: str | None = None
         self.tried_s = 0.0
         self.answers = 0  # in this round, since it was left alone last
+        self._doubts = 0
         self._backoff = Backoff()
+
+    @property
+    def is_known(self) -> bool:
+        """Say whether it gets along, and is known to hold anything."""
+        return self.due_s is None and any(raw is not None for raw in self.held)
 
     @property
     def is_used(self) -> bool:
@@ -141,6 +147,14 @@ class Unit:
         self.held[:] = [None] * len(self.held)
         self._coming[:] = bytes(len(self.owed))  # another round begins
         self._owe(range(len(self.owed)))
+
+    def doubt(self) -> None:
+        """Owe one of the values that it is known to hold, another one each time: to see that it answers."""
+        known = [index for index, raw in enumerate(self.held) if raw is not None]
+        index = known[self._doubts % len(known)]
+        self._doubts += 1
+        self.held[index] = None
+        self._owe([index])
 
     def take_over(self, before: Unit) -> None:
         """Go on with what was learnt of the unit by another point table."""
