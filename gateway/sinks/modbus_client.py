@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
 
-_LONGEST_WRITE_S = 20.0  # a write that takes longer goes on behind the scenes
+_LONGEST_WRITE_S = 5.0  # a write that takes longer goes on behind the scenes: newer values wait for it
 
 _log = structlog.get_logger()
 
@@ -75,6 +75,7 @@ class ModbusClientSink:
         self._desired = self._lay_out(points)
         self._is_connected = False
         self._mute: str | None = None  # why the last connection ended without a single answer
+        self._is_line_alive = False  # a serial one that was closed only because one of its units said nothing
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
         self._turned = asyncio.Event()  # the task has done what there was to do, or cannot
@@ -99,16 +100,20 @@ class ModbusClientSink:
 
         Raise `TransientError` while the connection is away, and while not one unit that has something to
         write answers. A unit that is silent or busy while another one answers keeps nobody waiting, nor does
-        a controller that takes longer than 20 s: what is owed is written later, as it is wanted then.
+        a controller that takes longer than 5 s: what is owed is written later, as it is wanted then. Where
+        it is refused then, the next write tells of it.
         """
         desired = self._desired
         taken, reasons = desired.take(updates, is_newest=self._latest.is_newest)
-        if not taken and self._is_connected and self._silence(desired) is None:
+        if not (taken or desired.has_open) and self._is_connected and self._silence(desired) is None:
             return
         self._wake.set()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_LONGEST_WRITE_S):
-                await self._settled(desired)
+                await self._settled(desired, taken)
+        except TimeoutError as error:
+            if not self._is_connected:  # it comes and goes
+                raise self._is_away() from error
         refusals = desired.refusals(taken, reasons)
         if refusals:
             raise RefusedError(refusals)
@@ -132,13 +137,15 @@ class ModbusClientSink:
     def _lay_out(self, points: PointSource) -> Desired:
         return Desired(points.points, sink=self._name, limits=self._config.limits)
 
-    async def _settled(self, desired: Desired) -> None:
-        """Wait until nothing can be written any more now; raise `TransientError` where nothing could be."""
+    async def _settled(self, desired: Desired, taken: Sequence[Update]) -> None:
+        """Wait until `taken` is written to all units that get along.
+
+        Raise `TransientError` where nothing gets through to any.
+        """
         while desired is self._desired:
-            now_s = asyncio.get_running_loop().time()
             if (silence := self._silence(desired)) is not None:
-                raise TransientError(f"{self._line} is away: {silence}")
-            if self._is_connected and not any(unit.is_due(now_s) for unit in desired.units.values()):
+                raise self._is_away(silence)
+            if self._is_connected and not desired.is_awaited(taken):
                 return
             self._turned.clear()
             if self._is_connected:
@@ -153,7 +160,10 @@ class ModbusClientSink:
                     self._turned.clear()
                     await self._turned.wait()
                 return
-        raise TransientError(f"{self._line} is away: {self._contact.away}")
+        raise self._is_away()
+
+    def _is_away(self, reason: str | None = None) -> TransientError:
+        return TransientError(f"{self._line} is away: {reason or self._contact.away}")
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -162,6 +172,7 @@ class ModbusClientSink:
                 async with open_link(self._config, on_end=self._wake.set) as link:
                     await self._hold(link, backoff)
             except TransientError as error:
+                self._is_line_alive = False
                 self._note_away(str(error))
             await asyncio.sleep(backoff.next_s())
 
@@ -175,6 +186,7 @@ class ModbusClientSink:
         except NoAnswerError as error:
             if not link.has_answered:
                 self._mute = str(error)
+            self._is_line_alive = link.has_answered and self._config.limits.is_serial
             self._note_trouble(str(error))
         finally:
             self._is_connected = False
@@ -201,6 +213,7 @@ class ModbusClientSink:
                     self._mute = None
                 if reason is not None:
                     self._note_trouble(reason)
+                self._turned.set()
             if not due:
                 if is_first:
                     self._tell_refused(desired)
@@ -209,11 +222,17 @@ class ModbusClientSink:
                 await self._idle(desired)
 
     def _begin(self, now_s: float) -> None:
-        """Owe everything: the controller may have lost it. Where no unit answered, all are asked again."""
+        """Owe everything: the controller may have lost it. Where no unit answered, all are asked again.
+
+        On a serial line no other unit has to do with one that is silent.
+        """
         desired = self._desired
         is_silent = self._silence(desired) is not None
         desired.refresh(self._latest)
-        desired.forget()
+        if self._is_line_alive:
+            desired.forget_silent()
+        else:
+            desired.forget()
         for unit in desired.units.values():
             if is_silent and unit.due_s is not None:
                 unit.due_s = now_s

@@ -129,6 +129,30 @@ async def test_a_frozen_controller_is_away_and_its_late_answers_count_for_nothin
             assert rig.status.state == "up"
 
 
+async def test_a_controller_that_hangs_up_after_each_answer() -> None:
+    """Each connection writes what the one before did not get to, so that all is written in the end."""
+    points = [held_point(f"P{n}", holding(2 * n)) for n in range(5)]
+    with LibmodbusController() as controller:
+        controller.rule(hangs_up=True)
+        rig = ClientRig(controller.port, *points)
+        rig.latest.take(values_of(points, [1, 2, 3, 4, 5]))
+        async with rig.sink:
+            await rig.until(lambda: controller.registers(0, 9)[::2] == [1, 2, 3, 4, 5], within_s=15)
+
+
+@pytest.mark.parametrize("rule", [{"is_mute": True, "hangs_up": True}, {"is_mute": True}])
+async def test_registers_that_end_each_connection_keep_no_other_waiting(rule: dict[str, bool]) -> None:
+    """Two of them, be it that the controller hangs up or that it says nothing: all others are written."""
+    points = [held_point(f"P{n}", holding(2 * n)) for n in range(6)]
+    with LibmodbusController() as controller:
+        for address in (2, 6):
+            controller.rule(addresses=[address, address], **rule)
+        rig = ClientRig(controller.port, *points, timeout="100ms")
+        rig.latest.take(values_of(points, [1, 2, 3, 4, 5, 6]))
+        async with rig.sink:
+            await rig.until(lambda: controller.registers(0, 11)[::2] == [1, 0, 3, 0, 5, 6], within_s=15)
+
+
 @contextmanager
 def listening(*, answers: bytes = b"") -> Iterator[tuple[int, list[float]]]:
     """Listen, and end each connection at once; yield the port and the times of connections."""

@@ -10,7 +10,13 @@ from support.modbus_client_parts import ClientRig, coil, held_point, holding, va
 from gateway.errors import RefusedError
 
 if TYPE_CHECKING:
-    from support.libmodbus_controller import LibmodbusController
+    from support.libmodbus_controller import LibmodbusController, Request
+
+
+def asked_in_all(controller: LibmodbusController, asked: list[Request]) -> list[Request]:
+    """Add what was asked since this was called last, and return all."""
+    asked.extend(controller.requests())
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -73,6 +79,40 @@ async def test_only_the_refused_values_of_a_batch_are_dead_letters(controller: L
     assert reasons == {"TWICE": f"{text} 0; {text} 5", "B0": f"{text} 8", "B1": f"{text} 8"}
     assert controller.registers(20) == [5]
     assert controller.registers(30) == [8]
+
+
+async def test_what_is_refused_only_later_is_a_dead_letter_too(controller: LibmodbusController) -> None:
+    """Busy at first, so that the write returned: the next write, of whatever point, tells of it, and once."""
+    points = [held_point(f"P{n}", holding(2 * n, unit=n)) for n in (1, 2)]
+    rig = ClientRig(controller.port, *points)
+    controller.rule(units=[2], exception=6, times=1)
+    controller.rule(units=[2], exception=2)
+    async with rig.sink:
+        late = values_of(points, [1, 2])
+        await rig.deliver(*late)
+        asked: list[Request] = []
+        await rig.until(lambda: sum(each.unit == 2 for each in asked_in_all(controller, asked)) == 2)
+        with pytest.raises(RefusedError) as refused:
+            await rig.deliver(*values_of(points[:1], [3]))
+        assert [refusal.update for refusal in refused.value.refusals] == late[1:]
+        assert refused.value.refusals[0].reason == "exception 2 (illegal data address) for unit 2, holding 4"
+        await rig.deliver(*values_of(points[:1], [4]))
+    assert controller.registers(2) == [4]
+
+
+async def test_what_was_busy_and_is_taken_later_is_no_dead_letter(controller: LibmodbusController) -> None:
+    """Nor is it told of again where a newer value of it is refused."""
+    points = [held_point(f"P{n}", holding(2 * n, unit=n)) for n in (1, 2)]
+    rig = ClientRig(controller.port, *points)
+    controller.rule(units=[2], exception=6, times=1)
+    async with rig.sink:
+        await rig.show(1, 2)
+        await rig.until(lambda: controller.registers(4, unit=2) == [2])
+        controller.rule(units=[2], exception=2)
+        await rig.deliver(*values_of(points[:1], [3]))
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(4, 5)
+        assert [refusal.update.plain for refusal in refused.value.refusals] == [5]
 
 
 async def test_an_address_beyond_the_controllers_end(controller: LibmodbusController) -> None:

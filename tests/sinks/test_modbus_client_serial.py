@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from pymodbus.server import ModbusSerialServer
+from pymodbus.simulator import DataType, SimData, SimDevice
 from support.building import eventually
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist
@@ -16,7 +19,7 @@ from gateway.errors import RefusedError, TransientError
 from gateway.sinks.modbus_client import Serial
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 POINTS = (held_point("T", holding(0, "float32")), held_point("H", holding(2)), held_point("C", coil(3)))
@@ -89,6 +92,90 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
                 assert shown(controller) == [value, 7, 1]
             await rig.until(lambda: rig.status.state == "away")
             assert rig.status.last_error in {"the serial port is gone", "No such file or directory"}
+
+
+async def test_a_request_that_is_lost_on_the_line_is_no_outage(tmp_path: Path) -> None:
+    """It is sent once more, by the same connection: nothing is told, nothing else is written again."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        async with rig.sink:
+            await persist(rig, 21.5, 7, 1)
+            controller.requests()
+            controller.rule(is_mute=True, times=1)
+            await rig.show(21.5, 8, 1)
+            assert shown(controller) == [21.5, 8, 1]
+            assert [request[:3] for request in controller.requests()] == [(1, 16, 2)] * 2
+            assert (rig.status.reconnects, rig.status.last_error) == (0, None)
+
+
+async def test_a_unit_beside_a_silent_one(tmp_path: Path) -> None:
+    """After a request to a dead unit libmodbus takes the next one for its answer: that is sent again."""
+    points = [held_point("SILENT", holding(0, unit=2)), *POINTS]
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *points, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        async with rig.sink:
+            await persist(rig, 5, 21.5, 7, 1)
+            assert shown(controller) == [21.5, 7, 1]
+            await rig.until(lambda: rig.status.state == "up")
+
+
+@asynccontextmanager
+async def controllers(line: Path, *units: int) -> AsyncIterator[list[tuple[int, int]]]:
+    """Be several controllers on one line, as pymodbus knows them; yield unit and address of each answer."""
+    asked: list[tuple[int, int]] = []
+
+    def note(is_answer: bool, frame: bytes) -> bytes:  # noqa: FBT001 - called by pymodbus
+        if is_answer and frame[0] not in units:
+            return b""
+        if is_answer:
+            asked.append((frame[0], int.from_bytes(frame[2:4])))
+        return frame
+
+    registers = SimData(0, count=100, values=0, datatype=DataType.REGISTERS)
+    server = ModbusSerialServer(
+        [SimDevice(unit, simdata=[registers]) for unit in units], port=str(line), trace_packet=note
+    )
+    await server.serve_forever(background=True)
+    try:
+        yield asked
+    finally:
+        await server.shutdown()  # type: ignore[no-untyped-call]
+
+
+async def test_a_silent_unit_does_not_have_all_others_written_again(tmp_path: Path) -> None:
+    """Only a value or two, to see that the line is alive; where it is not, that is found out by these."""
+    points = [held_point(f"P{n}", holding(2 * n, unit=1 + n % 3)) for n in range(30)]
+    with cable(tmp_path) as (ours, theirs):
+        rig = ClientRig(0, *points, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        async with rig.sink:
+            async with controllers(theirs, 1, 3) as asked:
+                await persist(rig, *range(30))
+                asked.clear()
+                reconnects = rig.status.reconnects
+                await rig.until(lambda: rig.status.reconnects == reconnects + 3, within_s=20)
+                await rig.until(lambda: rig.status.state == "up")
+                written = [place for place in asked if place[0] != 2]
+                assert {unit for unit, _ in written} == {1, 3}
+                assert len(written) == len(set(written)) <= 4
+            await rig.until(lambda: rig.status.state == "away", within_s=30)
+            async with controllers(theirs, 1, 3) as asked:
+                everything = {(1 + n % 3, 2 * n) for n in range(30) if n % 3 != 1}
+                await rig.until(lambda: everything.issubset(asked), within_s=30)
+
+
+@pytest.mark.parametrize("noise", ["00", "ff", "0110", "01", "0190", "011000000003"])
+async def test_noise_before_an_answer(tmp_path: Path, noise: str) -> None:
+    """As of a driver that is switched on: the answer behind it is found, and without a time-out."""
+    with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="30s", verify=True)
+        async with rig.sink, asyncio.timeout(10):
+            await rig.until(lambda: rig.status.state == "up")
+            controller.rule(addresses=[2, 2], exception=2, times=2, noise=noise)
+            controller.rule(noise=noise)
+            with pytest.raises(RefusedError, match="exception 2"):
+                await rig.show(21.5, 7, 1)
+            await rig.show(21.5, 8, 1)
+            assert shown(controller) == [21.5, 8, 1]
 
 
 @contextmanager

@@ -65,8 +65,9 @@ class Controller:
         address = int.from_bytes(body[2:4], "big")
         count = 1 if function in _SINGLE else int.from_bytes(body[4:6], "big")
         self.requests.append([unit, function, address, count, time.monotonic()])
-        self.answer(self.rule_for(unit, function, address, count), unit, length)
-        return True
+        rule = self.rule_for(unit, function, address, count)
+        self.answer(rule, unit, length)
+        return "hangs_up" not in rule
 
     def rule_for(self, unit: int, function: int, address: int, count: int) -> dict[str, Any]:
         """Return the first rule whose conditions all hold; it may be for so many requests only."""
@@ -90,6 +91,7 @@ class Controller:
         if rule.get("is_mute"):
             return
         time.sleep(rule.get("delay_s", 0))
+        os.write(LIBRARY.modbus_get_socket(self.context), bytes.fromhex(rule.get("noise", "")))
         if "exception" in rule:
             LIBRARY.modbus_reply_exception(self.context, self.query, rule["exception"])
         elif "pdu" in rule:

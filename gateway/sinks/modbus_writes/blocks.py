@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.model import RegisterTable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
 WRITE_ONE: Final = {RegisterTable.HOLDING: 6, RegisterTable.COIL: 5}
 WRITE_SEVERAL: Final = {RegisterTable.HOLDING: 16, RegisterTable.COIL: 15}
@@ -70,16 +70,21 @@ class Layout:
         self.alone.update(indexes)
         self._find_runs()
 
-    def blocks(self, owed: bytearray) -> Iterator[Block]:
-        """Yield the requests that write the spans with a 1 in `owed`, and no other register."""
-        first = owed.find(1)
-        while first >= 0:
-            span = self.spans[first]
-            stop = owed.find(0, first)
-            fits = bisect_right(self._ends, span.place + MOST[span.table])
-            end = min(stop if stop >= 0 else len(owed), self._run_ends[first], fits)
-            yield self.block(first, end)
-            first = owed.find(1, end)
+    def next_block(self, owed: bytes | bytearray, *, start: int) -> Block | None:
+        """Return the first request from `start` on, or else of all, that writes spans with a 1 in `owed`.
+
+        It writes no other register. None: there is no 1.
+        """
+        first = owed.find(1, start)
+        if first < 0:
+            first = owed.find(1)
+        if first < 0:
+            return None
+        span = self.spans[first]
+        stop = owed.find(0, first)
+        fits = bisect_right(self._ends, span.place + MOST[span.table])
+        end = min(stop if stop >= 0 else len(owed), self._run_ends[first], fits)
+        return self.block(first, end)
 
     def block(self, first: int, end: int) -> Block:
         """Return the request that writes just these neighbours.

@@ -72,6 +72,7 @@ class Desired:
             for point, registers in owned.items()
         }
         self._puts = {point: _put(cells, point.conversion.range) for point, cells in self._cells.items()}
+        self._open: dict[Point, Update] = {}  # taken, and owed when that was asked last
 
     @property
     def silent(self) -> str | None:
@@ -104,16 +105,36 @@ class Desired:
                 reasons.pop(point, None)
         return taken, reasons
 
+    def is_awaited(self, taken: Iterable[Update]) -> bool:
+        """Say whether something of `taken` is owed to a unit that gets along."""
+        if not any(unit.is_awaited for unit in self.units.values()):
+            return False
+        cells = (cell for update in taken for cell in self._cells[update.point])
+        return any(cell.owed[cell.position] and cell.unit.is_awaited for cell in cells)
+
+    @property
+    def has_open(self) -> bool:
+        """Say whether something that was taken was still owed when `refusals` was asked last."""
+        return bool(self._open)
+
     def refusals(self, taken: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
-        """Return what became of `take`: the last update of each point that is refused, with all reasons."""
-        if not reasons and not any(unit.refused for unit in self.units.values()):
+        """Return what became of `take`: the last update of each point that is refused, with all reasons.
+
+        What is still owed is looked at again the next time, for it may be refused later.
+        """
+        units = self.units.values()
+        if not (reasons or self._open or any(unit.refused or 1 in unit.owed for unit in units)):
             return []
+        asked = {**self._open, **{update.point: update for update in taken}}
+        self._open = {}
         found = []
-        for point, update in {update.point: update for update in taken}.items():
-            words = [reasons.get(point)]
-            words += [cell.unit.refusal(cell.position) for cell in self._cells[point]]
+        for point, update in asked.items():
+            cells = self._cells[point]
+            words = [reasons.get(point), *(cell.unit.refusal(cell.position) for cell in cells)]
             if any(words):
                 found.append(Refusal(update, "; ".join(dict.fromkeys(filter(None, words)))))
+            elif any(cell.owed[cell.position] for cell in cells):
+                self._open[point] = update
         return found
 
     def refresh(self, latest: LatestValues) -> None:
@@ -124,6 +145,16 @@ class Desired:
         """Take nothing for held: the controller may have lost it. All that is wanted is owed."""
         for unit in self.units.values():
             unit.forget()
+
+    def forget_silent(self) -> None:
+        """Take nothing for held by the units in trouble; one of the others is to show that the line lives."""
+        known = [unit for unit in self.units.values() if unit.is_known]
+        if not known:
+            return self.forget()
+        for unit in self.units.values():
+            if unit.due_s is not None:
+                unit.forget()
+        return min(known, key=lambda unit: unit.tried_s).doubt()
 
     def learn(self, before: Desired) -> None:
         """Take over what another point table knows of the same registers: only changes are written."""

@@ -10,12 +10,12 @@ import asyncio
 import logging
 import socket
 import termios
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.framer import FramerBase, FramerRTU, FramerSocket, FramerType
+from pymodbus.framer import FramerRTU, FramerSocket, FramerType
 from pymodbus.pdu import DecodePDU
 
 from gateway.config.scalars import duration_text
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard
+_TRIES: Final = 2  # there: noise eats requests, and libmodbus the one after that to a unit that is dead
+_LEAST_FRAME: Final = 5  # bytes of an RTU answer: unit, function, exception or count, two of a checksum
+_WRITE_FRAME: Final = 8  # likewise, with address and count or value
+_READS: Final = frozenset({1, 3})
 _LEAST_SILENCE_S: Final = 0.00175  # likewise above 19,200 baud
 
 # Of what it logs, all that matters is in the sink's status; the rest would be a line for each bad frame.
@@ -48,10 +52,11 @@ class Link:
     """
 
     def __init__(
-        self, *, timeout_s: float, pause_s: float, lost_text: str, on_end: Callable[[], None]
+        self, *, timeout_s: float, tries: int, pause_s: float, lost_text: str, on_end: Callable[[], None]
     ) -> None:
         """Have requests `pause_s` apart, from an answer to the next request; `lost_text`: what a loss is."""
         self._timeout_s = timeout_s
+        self._tries = tries
         self._pause_s = pause_s
         self._lost_text = lost_text
         self._on_end = on_end
@@ -67,6 +72,12 @@ class Link:
 
         Raises `TransientError` where the link is lost, `NoAnswerError` where nothing comes back in time.
         """
+        for _ in range(self._tries):
+            with suppress(TimeoutError):
+                return await self._ask_once(request, block)
+        raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}")
+
+    async def _ask_once(self, request: bytes, block: Block) -> bytes:
         if self._pause_s:
             await asyncio.sleep(self._quiet_until_s - self._loop.time())
         self.check()
@@ -74,8 +85,6 @@ class Link:
         timer = self._loop.call_later(self._timeout_s, _time_out, answer)
         try:
             return await answer
-        except TimeoutError as error:
-            raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}") from error
         finally:
             timer.cancel()
             self._answer = None
@@ -127,6 +136,7 @@ async def open_link(config: ModbusClientConfig, *, on_end: Callable[[], None]) -
     pause_s = config.min_interval if serial is None else max(config.min_interval, _silence_s(serial))
     link = Link(
         timeout_s=config.timeout,
+        tries=_TRIES if config.limits.is_serial else 1,
         pause_s=pause_s,
         lost_text="the controller ended the connection" if serial is None else "the serial port is gone",
         on_end=on_end,
@@ -191,19 +201,19 @@ async def _open_serial(link: Link, config: ModbusClientConfig, serial: Serial) -
         await asyncio.sleep(0)
 
 
-class _BytesFramer(FramerBase):
-    """Finds the answer's bytes in what comes in; what belongs to no request is passed over."""
+class _TcpFramer(FramerSocket):
+    """Modbus TCP."""
 
     def handleFrame(  # noqa: N802 - named so by pymodbus
         self, data: bytes, exp_devid: int, exp_tid: int
     ) -> tuple[int, Any]:
-        """Return how many bytes are done with, and the answer from the function code on if it is there."""
+        """Return how many bytes are done with, and the answer from the function code on if it is there.
+
+        What belongs to no request is passed over.
+        """
         used = 0
         while used < len(data):
-            try:
-                length, unit, transaction, pdu = self.decode(data[used:])
-            except LookupError:  # too short for what it says it is
-                return len(data), None
+            length, unit, transaction, pdu = self.decode(data[used:])
             used += length
             if not length or not pdu:
                 break
@@ -212,12 +222,30 @@ class _BytesFramer(FramerBase):
         return used, None
 
 
-class _TcpFramer(_BytesFramer, FramerSocket):
-    """Modbus TCP."""
+class _RtuFramer(FramerRTU):
+    """Modbus RTU: nothing tells where an answer begins, and a driver that is switched on makes noise."""
+
+    def handleFrame(  # noqa: N802 - named so by pymodbus
+        self,
+        data: bytes,
+        exp_devid: int,
+        exp_tid: int,  # noqa: ARG002 - RTU has no transactions
+    ) -> tuple[int, Any]:
+        """Return the same, wherever in `data` the answer is."""
+        for start in range(len(data) - _LEAST_FRAME + 1):
+            end = start + _frame_size(data[start + 1], data[start + 2])
+            if data[start] != exp_devid or end > len(data):
+                continue
+            if self.check_CRC(data[start : end - 2], int.from_bytes(data[end - 2 : end])):
+                return end, data[start + 1 : end - 2]
+        return 0, None
 
 
-class _RtuFramer(_BytesFramer, FramerRTU):
-    """Modbus RTU."""
+def _frame_size(function: int, count: int) -> int:
+    """Return the length of an RTU answer."""
+    if function & 0x80:
+        return _LEAST_FRAME
+    return _LEAST_FRAME + count if function in _READS else _WRITE_FRAME
 
 
 def _time_out(answer: asyncio.Future[bytes]) -> None:

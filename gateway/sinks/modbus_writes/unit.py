@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 from gateway.backoff import Backoff
 from gateway.sinks.modbus_writes.blocks import Layout, place_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from gateway.sinks.modbus_writes.blocks import Block, Span
 
@@ -23,6 +22,9 @@ class Unit:
     where both differ and something can be done about it; `refused` says why nothing can, until something
     is wanted anew. These lists stay the same ones. `due_s` is the event loop's time before which the unit is
     left alone, None while it gets along; `silent` says why nothing gets through to it, None: something does.
+
+    What is owed is written in rounds, and in turns with a round what is wanted anew meanwhile. What was not
+    taken has its turn in the next round.
     """
 
     def __init__(self, number: int, spans: Iterable[Span], *, functions: Collection[int]) -> None:
@@ -33,12 +35,21 @@ class Unit:
         self.held: _Bytes = [None] * count
         self.owed = bytearray(count)
         self.refused: dict[int, str] = {}
-        self.late: set[int] = set()  # not taken the last time: others come first
+        self._coming = bytearray(count)  # 1: still to come in this round
+        self._put_off = bytearray(count)  # 1: not before the next round
+        self._place = self._next_place = 0  # where this round has got to, and where the next one begins
+        self._is_turn_of_new = False
         self.due_s: float | None = None
         self.silent: str | None = None
         self.tried_s = 0.0
-        self.answers = 0
+        self.answers = 0  # in this round, since it was left alone last
+        self._doubts = 0
         self._backoff = Backoff()
+
+    @property
+    def is_known(self) -> bool:
+        """Say whether it gets along, and is known to hold anything."""
+        return self.due_s is None and any(raw is not None for raw in self.held)
 
     @property
     def is_used(self) -> bool:
@@ -49,6 +60,11 @@ class Unit:
         """Say whether something can be written now."""
         return 1 in self.owed and (self.due_s is None or self.due_s <= now_s)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Say whether it is owed something and gets along, as far as is known."""
+        return self.due_s is None and 1 in self.owed
+
     def answered(self) -> None:
         """Note that a request got through to it."""
         self.answers += 1
@@ -58,17 +74,44 @@ class Unit:
 
     def wait(self, reason: str, *, now_s: float, is_silent: bool) -> None:
         """Leave it alone for a while."""
+        self.answers = 0
         self.silent = reason if is_silent else None
         self.due_s = now_s + self._backoff.next_s()
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the requests that write what is owed now, late ones last."""
-        if not self.late:
-            return iter(tuple(self.layout.blocks(self.owed)))
-        early, late = bytearray(self.owed), bytearray(len(self.owed))
-        for index in self.late:
-            early[index], late[index] = 0, self.owed[index]
-        return chain(tuple(self.layout.blocks(early)), tuple(self.layout.blocks(late)))
+    def next_block(self) -> Block | None:
+        """Return the request that has its turn, None: nothing is owed."""
+        block = self.layout.next_block(self._choice(), start=self._place)
+        if block is not None:
+            self._place = block.end
+            self._coming[block.first : block.end] = bytes(block.end - block.first)
+        return block
+
+    def _choice(self) -> bytes | bytearray:
+        """Return a 1 for all that may have its turn."""
+        if self.owed == self._coming and 1 in self.owed:
+            return self.owed
+        owed, coming = int.from_bytes(self.owed), int.from_bytes(self._coming)
+        if not owed & coming:
+            self._begin_round()
+            return self.owed
+        new = owed & ~(coming | int.from_bytes(self._put_off))
+        self._is_turn_of_new = bool(new) and not self._is_turn_of_new
+        return (new if self._is_turn_of_new else owed & coming).to_bytes(len(self.owed))
+
+    def _begin_round(self) -> None:
+        self._coming[:] = self.owed
+        self._put_off[:] = bytes(len(self.owed))
+        self._place, self._next_place = self._next_place, 0
+        self.answers = 0
+
+    def put_off(self, block: Block) -> None:
+        """Let all others come first: this one was not taken."""
+        self._put_off[block.first : block.end] = b"\1" * (block.end - block.first)
+        self._next_place = block.end
+
+    def come_back_to(self, block: Block) -> None:
+        """Let the next round begin with this one: it is not to blame for not being taken."""
+        self._next_place = block.first
 
     def send(self, block: Block) -> list[bytes]:
         """Return what a request is to carry; until it is known what came of it, nothing counts as held."""
@@ -84,8 +127,6 @@ class Unit:
             self.owed[first:end] = bytes(end - first)
         else:
             self._owe(range(first, end))
-        if self.late:
-            self.late.difference_update(range(first, end))
         for index in range(first, end) if self.refused else ():
             self.refused.pop(index, None)
 
@@ -95,7 +136,6 @@ class Unit:
             if self.wanted[index] == raw:
                 self.refused[index] = reason
                 self.owed[index] = 0
-        self.late.difference_update(range(block.first, block.end))
 
     def refusal(self, index: int) -> str | None:
         """Return why a span is not taken, None: it is, or has not been tried since it was wanted anew."""
@@ -105,7 +145,16 @@ class Unit:
         """Take nothing for held: the unit may have lost it. All that is wanted is owed."""
         self.refused.clear()
         self.held[:] = [None] * len(self.held)
+        self._coming[:] = bytes(len(self.owed))  # another round begins
         self._owe(range(len(self.owed)))
+
+    def doubt(self) -> None:
+        """Owe one of the values that it is known to hold, another one each time: to see that it answers."""
+        known = [index for index, raw in enumerate(self.held) if raw is not None]
+        index = known[self._doubts % len(known)]
+        self._doubts += 1
+        self.held[index] = None
+        self._owe([index])
 
     def take_over(self, before: Unit) -> None:
         """Go on with what was learnt of the unit by another point table."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _PERMANENT: Final = frozenset({1, 2, 3})
 _OF_ONE_REGISTER: Final = _PERMANENT | {4}  # some controllers answer 4 for a single register, and for good
 _OF_A_SILENT_UNIT: Final = frozenset({10, 11})  # said by a gateway before it
+_TURN_S: Final = 0.1  # other units have theirs after it
 _DIFFERS: Final = 0  # the code of what reads back as something else
 
 
@@ -60,26 +61,26 @@ class Writer:
         self._verify = verify
 
     async def write_owed(self, unit: Unit, *, goes_on: Callable[[], bool]) -> str | None:
-        """Write what `unit` is owed, while `goes_on`; return why the rest has to wait, None: nothing has.
+        """Write what `unit` is owed, for one turn and while `goes_on`.
 
-        It is silent where nothing at all got through. Raises `TransientError` where the link is lost, and
-        `NoAnswerError` where the unit let a request go unanswered; then it has to wait, too.
+        Return why the rest has to wait for the unit, None: it has not. The unit is silent where nothing at
+        all got through in this round. Raises `TransientError` where the link is lost, and `NoAnswerError`
+        where the unit let a request go unanswered; then it has to wait, too.
         """
         loop = asyncio.get_running_loop()
         unit.tried_s = loop.time()
-        answers = unit.answers
         try:
-            for block in unit.blocks():
-                if not goes_on():
-                    break
+            while goes_on() and (block := unit.next_block()) is not None:
                 await self._write(unit, block)
+                if loop.time() - unit.tried_s >= _TURN_S:
+                    break
         except _NotNowError as error:
             failure = error.failure
-            is_silent = failure.code in _OF_A_SILENT_UNIT and unit.answers == answers
+            is_silent = failure.code in _OF_A_SILENT_UNIT and not unit.answers
             unit.wait(failure.text, now_s=loop.time(), is_silent=is_silent)
             return failure.text
         except NoAnswerError as error:
-            unit.wait(str(error), now_s=loop.time(), is_silent=unit.answers == answers)
+            unit.wait(str(error), now_s=loop.time(), is_silent=not unit.answers)
             raise
         return None
 
@@ -116,7 +117,7 @@ class Writer:
         if failure.is_permanent:
             unit.refuse(failure.block, failure.sent, failure.text)
             return
-        unit.late.update(range(failure.block.first, failure.block.end))
+        unit.put_off(failure.block)
         raise _NotNowError(failure)
 
     async def _attempt(self, unit: Unit, block: Block, *, is_again: bool = False) -> _Failure | None:
@@ -138,11 +139,20 @@ class Writer:
         return None
 
     async def _ask(self, unit: Unit, block: Block, request: bytes) -> bytes:
-        """Ask; where nothing comes back, others come first next time."""
+        """Ask; where nothing comes back, others come first next time.
+
+        Where the link is lost, that may be for this request, or because some controllers hang up after each.
+        """
         try:
             return await self._link.ask(request, block)
+        except NoAnswerError:
+            unit.put_off(block)
+            raise
         except TransientError:
-            unit.late.update(range(block.first, block.end))
+            if self._link.has_answered:
+                unit.come_back_to(block)
+            else:
+                unit.put_off(block)
             raise
 
     async def _read_back(
