@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -122,6 +123,59 @@ def test_pipelined_over_tls(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(check())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_a_client_that_says_goodbye(
+    version: ssl.TLSVersion,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tls: ModbusTls,
+    authority: Authority,
+    controller: Certificate,
+) -> None:
+    """A client that asks and ends TLS as it should is answered, has its goodbye returned, and leaves."""
+    context = client_context(authority, controller)
+    context.minimum_version = context.maximum_version = version
+    status = SinkStatus(type="modbus_server")
+
+    async def check() -> None:
+        async with make_sink(TARGET, tls=tls, status=status) as sink:
+            await sink.write([update(TARGET, 4711)])
+            async with asyncio.timeout(10):
+                assert await asyncio.to_thread(ask_and_say_goodbye, sink.port, context) == frame(VALUES)
+            await until(lambda: status.clients, ClientsStatus(connected=0, requests=1, refused=0))
+            assert await is_served(sink, context)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+
+
+def ask_and_say_goodbye(port: int, context: ssl.SSLContext) -> bytes:
+    """Send a request and the end of TLS at once; return what comes until the server has ended it, too."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+
+        def go_on(step: Callable[[], object]) -> None:
+            while True:
+                try:
+                    step()
+                except ssl.SSLWantReadError:
+                    raw.sendall(outgoing.read())
+                    incoming.write(raw.recv(1 << 16))
+                else:
+                    return
+
+        go_on(tls.do_handshake)
+        tls.write(frame(READ))
+        with suppress(ssl.SSLWantReadError):  # until the answer is read
+            tls.unwrap()
+        received = bytearray()
+        go_on(lambda: received.extend(tls.read()))
+        go_on(tls.unwrap)
+        assert raw.recv(1) == b""
+    return bytes(received)
 
 
 async def test_openssl_client(tls: ModbusTls, authority: Authority, controller: Certificate) -> None:

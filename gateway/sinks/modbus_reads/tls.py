@@ -103,8 +103,6 @@ class _TlsConnection(Connection):
             self._open_requests()
         except ssl.SSLWantReadError:
             self._flush()
-        except ssl.SSLZeroReturnError:
-            self._end()
         except ssl.SSLError as error:
             if self._is_shaking_hands:
                 self._clients.refuse(self._host, f"no TLS with it: {_reason(error)}")
@@ -123,7 +121,10 @@ class _TlsConnection(Connection):
         """Answer what is there; raises SSLWantReadError when nothing is left."""
         while not self._transport.is_closing():
             count = self._tls.read(_SEALED_BYTES, super().get_buffer(-1))
-            super().buffer_updated(cast("int", count))  # bytes only where it is given no buffer
+            if count:
+                super().buffer_updated(cast("int", count))  # bytes only where it is given no buffer
+            else:  # the client has said goodbye
+                self._end()
 
     def _send(self, answers: bytes) -> None:
         self._tls.write(answers)
