@@ -29,7 +29,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.scalars import Address, Duration, Network
+from gateway.config.rules import Period
+from gateway.config.scalars import Address, Network
 from gateway.errors import GatewayError, RefusedError
 from gateway.sinks.modbus_reads.answers import Answers
 from gateway.sinks.modbus_reads.clients import Clients
@@ -63,7 +64,7 @@ class ModbusServerConfig:
     """Networks whose clients may connect; others are dropped."""
     max_connections: Annotated[int, Field(ge=1)] = 64
     """Clients at the same time; beyond them, quiet ones give way to newcomers."""
-    idle_timeout: Duration = 600.0
+    idle_timeout: Period = 600.0
     """A client that asks nothing for so long is dropped."""
     tls: ModbusTls | None = None
     """Modbus/TCP Security: certificates on both sides."""
