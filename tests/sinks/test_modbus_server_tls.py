@@ -226,6 +226,64 @@ async def test_who_is_not_served(
     assert {log["client"] for log in logs} == {"127.0.0.1"}
 
 
+CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"
+
+
+def hello(context: ssl.SSLContext) -> bytes:
+    """Return a client's first bytes."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1").do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_clients_that_give_up(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tls: ModbusTls,
+    authority: Authority,
+    controller: Certificate,
+    tmp_path: Path,
+) -> None:
+    """Whoever begins TLS and ends it early, in whatever way, is counted and told of; a mere probe is not."""
+    mistrusting = client_context(Authority(tmp_path, "strange"), controller)
+    begin = hello(client_context(authority, controller))
+
+    def say_why(raw: socket.socket) -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            mistrusting.wrap_socket(raw, server_hostname="127.0.0.1")
+
+    def say_goodbye(raw: socket.socket) -> None:
+        raw.sendall(begin + CLOSE_NOTIFY)
+        raw.recv(1 << 16)
+
+    def hang_up(raw: socket.socket) -> None:
+        raw.sendall(begin)
+        raw.recv(1 << 16)
+
+    def reset(raw: socket.socket) -> None:
+        hang_up(raw)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def probe(_: socket.socket) -> None:
+        """Begin nothing."""
+
+    status = SinkStatus(type="modbus_server")
+
+    async def check() -> None:
+        async with make_sink(TARGET, tls=tls, status=status) as sink:
+            for number, way in enumerate((say_why, say_goodbye, hang_up, reset), start=1):
+                for do in (probe, way):
+                    with socket.create_connection(("127.0.0.1", sink.port), timeout=5) as raw:
+                        await asyncio.to_thread(do, raw)
+                await until(lambda: status.clients, ClientsStatus(refused=number))
+
+    with capture_logs() as logs, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+    gave_up = "Modbus client refused: no TLS with it: it gave up, perhaps over the gateway's certificate"
+    assert [log["event"] for log in logs] == [f"{gave_up}: unknown ca", gave_up]
+
+
 async def test_allow_comes_before_tls(tls: ModbusTls, authority: Authority, controller: Certificate) -> None:
     """A client outside of `allow` is dropped before it can do any TLS, with the right certificate too."""
     async with make_sink(TARGET, tls=tls, allow=()) as sink, connect(sink) as raw:
