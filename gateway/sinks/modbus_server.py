@@ -29,7 +29,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.scalars import Address, Duration, Network
+from gateway.config.rules import Period
+from gateway.config.scalars import Address, Network
 from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_reads.answers import Answers
 from gateway.sinks.modbus_reads.clients import Clients
@@ -63,7 +64,7 @@ class ModbusServerConfig:
     """Networks whose clients may connect; others are dropped."""
     max_connections: Annotated[int, Field(ge=1)] = 64
     """Clients at the same time; beyond them, quiet ones give way to newcomers."""
-    idle_timeout: Duration = 600.0
+    idle_timeout: Period = 600.0
     """A client that asks nothing for so long is dropped."""
     tls: ModbusTls | None = None
     """Modbus/TCP Security: certificates on both sides."""
@@ -120,7 +121,10 @@ class ModbusServerSink:
 
     async def __aenter__(self) -> Self:
         """Fill the registers from the newest values, then open the port."""
-        self._show(self._lay_out(self._points, self._latest))
+        points, known = self._points, self._latest.all_latest()
+        image = await asyncio.to_thread(self._lay_out, points, known)  # what comes meanwhile is written later
+        if self._points is points:  # otherwise another table was adopted meanwhile
+            self._show(image)
         make_connection = partial(
             self._connection_maker(),
             answers=self._answers,
@@ -169,8 +173,7 @@ class ModbusServerSink:
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Lay out the registers of another point table, filled with what it knows."""
-        image = self._lay_out(points, latest)
-
+        image = self._lay_out(points, latest.all_latest())
         held: list[RegisterImage] = []
 
         def adopt(news: Iterable[Update]) -> None:
@@ -186,10 +189,10 @@ class ModbusServerSink:
             return Connection
         return TlsConnections(self._config.tls, setting=f"sinks.{self._name}.tls")
 
-    def _lay_out(self, points: PointSource, latest: LatestValues) -> RegisterImage:
+    def _lay_out(self, points: PointSource, known: Iterable[Update]) -> RegisterImage:
         """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""
         image = RegisterImage(points.points, sink=self._name)
-        image.write(latest.all_latest())
+        image.write(known)
         return image
 
     def _show(self, image: RegisterImage) -> None:

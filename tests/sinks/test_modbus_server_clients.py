@@ -138,8 +138,11 @@ async def _flood(sink: ModbusServerSink, *, stuck_for_s: float = 0.5) -> tuple[s
     loop = asyncio.get_running_loop()
     flooding = socket.socket()
     flooding.settimeout(0)
+    assert sink._server is not None
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         flooding.setsockopt(socket.SOL_SOCKET, option, 16_384)
+        # Its connections inherit that: else the system may keep megabytes for a server that does not listen.
+        sink._server.sockets[0].setsockopt(socket.SOL_SOCKET, option, 16_384)
     await loop.sock_connect(flooding, ("127.0.0.1", sink.port))
     stream = b"".join(frame(READ_ALL, transaction=i) for i in range(65_536)) * 4  # sockets hold up to 1 MB
     sent, stuck = 0, 0

@@ -61,6 +61,7 @@ def test_tls_and_identity(tmp_path: Path) -> None:
         ("max_connections: 0", "3:18: max_connections: "),
         ("max_connections: '64'", "3:18: max_connections: "),
         ("idle_timeout: 600", "3:15: idle_timeout: a duration is a number and its unit"),
+        ("idle_timeout: 0s", "3:15: idle_timeout: must be more than 0s"),
         ("allowed: []", "3:1: allowed: "),
         ("tls: {certificate: c.pem, key: k.pem}", "3:6: tls.client_ca: "),
         ("tls: {certificate: c.pem, key: k.pem, client_ca: a.pem, roles: ['']}", "3:65: tls.roles[0]: "),

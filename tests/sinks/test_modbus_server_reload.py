@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from support.modbus_fixtures import Latest, Points, connect, make_sink, point, register, update
+from support.modbus_fixtures import Latest, Points, connect, make_sink, point, register, until, update
+
+if TYPE_CHECKING:
+    from gateway.model import Point
 
 ILLEGAL_ADDRESS = b"\x84\x02"
 
@@ -61,3 +67,50 @@ async def test_a_sink_that_is_entered_after_a_swap_shows_the_new_table() -> None
     async with sink, connect(sink) as client:
         assert await client.read(4, 1, 1) == b"\0\3"
         assert await client.read(4, 0, 1) == ILLEGAL_ADDRESS
+
+
+class BigTable:
+    """A PointSource whose points take a while to look at: until `is_done`, or a second."""
+
+    def __init__(self, *points: Point) -> None:
+        self._points = points
+        self.is_looked_at = self.was_done_in_time = False
+        self.is_done = threading.Event()
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Return every point."""
+        self.is_looked_at = True
+        self.was_done_in_time = self.is_done.wait(timeout=1)
+        return self._points
+
+
+async def test_the_loop_goes_round_while_a_big_table_is_laid_out() -> None:
+    """A sink that starts, or is restarted again and again for a port that is taken, holds up nobody."""
+    table = BigTable(point("T", register(0, "uint16")))
+    sink = make_sink(source=table)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sink.__aenter__(), name="enter")
+        await until(lambda: table.is_looked_at, expected=True)
+        table.is_done.set()
+    assert table.was_done_in_time
+    await sink.__aexit__(None, None, None)
+
+
+async def test_a_swap_while_the_registers_are_laid_out() -> None:
+    """A table that takes over while the sink is being entered is the one that is shown."""
+    old = BigTable(point("OLD", register(0, "uint16")))
+    sink, latest, new = make_sink(source=old), Latest(), point("NEW", register(1, "uint16"))
+    latest.keep([update(new, 3)])
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sink.__aenter__(), name="enter")
+        await until(lambda: old.is_looked_at, expected=True)
+        sink.prepare(Points((new,)), latest)(())
+        old.is_done.set()
+    assert old.was_done_in_time
+    try:
+        async with connect(sink) as client:
+            assert await client.read(4, 1, 1) == b"\0\3"
+            assert await client.read(4, 0, 1) == ILLEGAL_ADDRESS
+    finally:
+        await sink.__aexit__(None, None, None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -124,6 +125,59 @@ def test_pipelined_over_tls(
         runner.run(check())
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_a_client_that_says_goodbye(
+    version: ssl.TLSVersion,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tls: ModbusTls,
+    authority: Authority,
+    controller: Certificate,
+) -> None:
+    """A client that asks and ends TLS as it should is answered, has its goodbye returned, and leaves."""
+    context = client_context(authority, controller)
+    context.minimum_version = context.maximum_version = version
+    status = SinkStatus(type="modbus_server")
+
+    async def check() -> None:
+        async with make_sink(TARGET, tls=tls, status=status) as sink:
+            await sink.write([update(TARGET, 4711)])
+            async with asyncio.timeout(10):
+                assert await asyncio.to_thread(ask_and_say_goodbye, sink.port, context) == frame(VALUES)
+            await until(lambda: status.clients, ClientsStatus(connected=0, requests=1, refused=0))
+            assert await is_served(sink, context)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+
+
+def ask_and_say_goodbye(port: int, context: ssl.SSLContext) -> bytes:
+    """Send a request and the end of TLS at once; return what comes until the server has ended it, too."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
+
+        def go_on(step: Callable[[], object]) -> None:
+            while True:
+                try:
+                    step()
+                except ssl.SSLWantReadError:
+                    raw.sendall(outgoing.read())
+                    incoming.write(raw.recv(1 << 16))
+                else:
+                    return
+
+        go_on(tls.do_handshake)
+        tls.write(frame(READ))
+        with suppress(ssl.SSLWantReadError):  # until the answer is read
+            tls.unwrap()
+        received = bytearray()
+        go_on(lambda: received.extend(tls.read()))
+        go_on(tls.unwrap)
+        assert raw.recv(1) == b""
+    return bytes(received)
+
+
 async def test_openssl_client(tls: ModbusTls, authority: Authority, controller: Certificate) -> None:
     """`openssl s_client` accepts the server's certificate, sends its own, and gets its answer."""
     certificate, key = controller
@@ -170,6 +224,64 @@ async def test_who_is_not_served(
     for reason in ("did not return a certificate", "unable to get local issuer", "unsupported protocol"):
         assert reason in told
     assert {log["client"] for log in logs} == {"127.0.0.1"}
+
+
+CLOSE_NOTIFY = b"\x15\x03\x03\x00\x02\x01\x00"
+
+
+def hello(context: ssl.SSLContext) -> bytes:
+    """Return a client's first bytes."""
+    outgoing = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1").do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_clients_that_give_up(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    tls: ModbusTls,
+    authority: Authority,
+    controller: Certificate,
+    tmp_path: Path,
+) -> None:
+    """Whoever begins TLS and ends it early, in whatever way, is counted and told of; a mere probe is not."""
+    mistrusting = client_context(Authority(tmp_path, "strange"), controller)
+    begin = hello(client_context(authority, controller))
+
+    def say_why(raw: socket.socket) -> None:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            mistrusting.wrap_socket(raw, server_hostname="127.0.0.1")
+
+    def say_goodbye(raw: socket.socket) -> None:
+        raw.sendall(begin + CLOSE_NOTIFY)
+        raw.recv(1 << 16)
+
+    def hang_up(raw: socket.socket) -> None:
+        raw.sendall(begin)
+        raw.recv(1 << 16)
+
+    def reset(raw: socket.socket) -> None:
+        hang_up(raw)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def probe(_: socket.socket) -> None:
+        """Begin nothing."""
+
+    status = SinkStatus(type="modbus_server")
+
+    async def check() -> None:
+        async with make_sink(TARGET, tls=tls, status=status) as sink:
+            for number, way in enumerate((say_why, say_goodbye, hang_up, reset), start=1):
+                for do in (probe, way):
+                    with socket.create_connection(("127.0.0.1", sink.port), timeout=5) as raw:
+                        await asyncio.to_thread(do, raw)
+                await until(lambda: status.clients, ClientsStatus(refused=number))
+
+    with capture_logs() as logs, asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+    gave_up = "Modbus client refused: no TLS with it: it gave up, perhaps over the gateway's certificate"
+    assert [log["event"] for log in logs] == [f"{gave_up}: unknown ca", gave_up]
 
 
 async def test_allow_comes_before_tls(tls: ModbusTls, authority: Authority, controller: Certificate) -> None:

@@ -27,6 +27,8 @@ from gateway.status import SinkStatus
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from gateway.ports import PointSource
+
 SINK = "regs"
 
 
@@ -101,7 +103,7 @@ class Latest:
 
 def make_sink(
     *points: Point,
-    source: Points | None = None,
+    source: PointSource | None = None,
     latest: Latest | None = None,
     status: SinkStatus | None = None,
     **settings: Any,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _HANDSHAKE_WITHIN_S: Final = 10.0
 _SEALED_BYTES: Final = 4096  # what is taken from the socket at once
+_GAVE_UP: Final = "it gave up, perhaps over the gateway's certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -90,12 +91,14 @@ class _TlsConnection(Connection):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._is_shaking_hands = True
+        self._has_begun = False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the buffer is as large as it is
         return memoryview(self._sealed)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Open what came and answer the requests in it; what is no TLS ends the connection."""
+        self._has_begun = True
         self._incoming.write(memoryview(self._sealed)[:nbytes])
         try:
             if self._is_shaking_hands:
@@ -103,13 +106,26 @@ class _TlsConnection(Connection):
             self._open_requests()
         except ssl.SSLWantReadError:
             self._flush()
-        except ssl.SSLZeroReturnError:
-            self._end()
         except ssl.SSLError as error:
             if self._is_shaking_hands:
-                self._clients.refuse(self._host, f"no TLS with it: {_reason(error)}")
+                self._refuse(_reason(error))
             self._flush()  # the alert that tells it why
             self._transport.close()
+
+    def eof_received(self) -> None:
+        """Tell of a client that gives up without a word, as many do that do not accept our certificate."""
+        if self._has_begun and self._is_shaking_hands:
+            self._refuse(_GAVE_UP)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room for another client, and tell of one that gives up even less politely."""
+        if exc is not None:  # it was not ended by us, nor by its end of file
+            self.eof_received()
+        super().connection_lost(exc)
+
+    def _refuse(self, reason: str) -> None:
+        self._is_shaking_hands = False  # that is over: it is told of once
+        self._clients.refuse(self._host, f"no TLS with it: {reason}")
 
     def _shake_hands(self) -> None:
         self._tls.do_handshake()
@@ -123,7 +139,10 @@ class _TlsConnection(Connection):
         """Answer what is there; raises SSLWantReadError when nothing is left."""
         while not self._transport.is_closing():
             count = self._tls.read(_SEALED_BYTES, super().get_buffer(-1))
-            super().buffer_updated(cast("int", count))  # bytes only where it is given no buffer
+            if count:
+                super().buffer_updated(cast("int", count))  # bytes only where it is given no buffer
+            else:  # the client has said goodbye
+                self._end()
 
     def _send(self, answers: bytes) -> None:
         self._tls.write(answers)
@@ -143,4 +162,8 @@ class _TlsConnection(Connection):
 def _reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
-    return (error.reason or str(error)).replace("_", " ").lower()
+    if isinstance(error, ssl.SSLZeroReturnError):
+        return _GAVE_UP
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    _, is_theirs, alert = reason.partition(" alert ")
+    return f"{_GAVE_UP}: {alert}" if is_theirs else reason
