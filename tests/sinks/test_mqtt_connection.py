@@ -182,6 +182,33 @@ async def test_a_refused_topic_is_named_and_the_others_go_on(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ("retain_available false", "Retain not supported; have the broker keep retained messages"),
+        ("max_qos 0", "QoS not supported; have the broker take messages with QoS 1"),
+    ],
+)
+async def test_a_broker_that_lacks_what_it_takes_is_told(tmp_path: Path, lacks: str, words: str) -> None:
+    """Without retained messages or acknowledgements nothing is published, and the reason is said."""
+    with Mosquitto(tmp_path, "allow_anonymous true", lacks) as broker:
+        rig = MqttRig(broker.url, [])
+        async with rig.sink:
+            await rig.until("away")
+    assert rig.status.last_error == f"the broker refuses the connection: {words}"
+
+
+async def test_two_clients_of_one_id_are_told_of_each_other(broker: Mosquitto) -> None:
+    """A gateway that is thrown out by its double says what to look for."""
+    one, other = MqttRig(broker.url, []), MqttRig(broker.url, [])
+    async with one.sink:
+        await one.until("up")
+        async with other.sink:
+            await one.until("away")
+    told = "the broker ended the connection: Session taken over; another client has the same `client_id`"
+    assert one.status.last_error == told
+
+
 async def test_the_brokers_receive_maximum_is_respected(tmp_path: Path) -> None:
     """A broker that takes 3 messages at a time gets no more, whatever `in_flight` says."""
     updates = updates_of_many_points(500)

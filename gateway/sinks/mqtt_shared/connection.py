@@ -46,6 +46,9 @@ _ADVICE = {
     0x85: "set another `client_id`",
     0x86: "check `user` and `password`",
     0x87: "check `user` and `password`, and the broker's access list",
+    0x8E: "another client has the same `client_id`",
+    0x9A: "have the broker keep retained messages",
+    0x9B: "have the broker take messages with QoS 1",
 }
 
 
@@ -308,8 +311,7 @@ class Connection:
         properties: Properties | None,
     ) -> None:
         if reason.value >= _FIRST_FAILURE:
-            advice = _ADVICE.get(reason.value)
-            self._end(f"the broker refuses the connection: {reason}" + (f"; {advice}" if advice else ""))
+            self._end(f"the broker refuses the connection: {_in_words(reason)}")
         elif not self._accepted.done():
             self._window = min(self._window, getattr(properties, "ReceiveMaximum", _MOST_UNACKNOWLEDGED))
             self._largest_bytes = getattr(properties, "MaximumPacketSize", _LARGEST_PACKET_BYTES)
@@ -324,8 +326,9 @@ class Connection:
         _properties: Properties | None,
     ) -> None:
         # Paho calls a broken connection an "Unspecified error".
-        spoken = flags.is_disconnect_packet_from_server or str(reason) != "Unspecified error"
-        self._end(f"the broker ended the connection: {reason}" if spoken else "the connection broke")
+        is_told = flags.is_disconnect_packet_from_server or str(reason) != "Unspecified error"
+        words = f"the broker ended the connection: {_in_words(reason)}"
+        self._end(words if is_told else "the connection broke")
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
@@ -359,3 +362,8 @@ class Connection:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if self._receive is not None:
             self._receive(message.topic, bytes(message.payload))
+
+
+def _in_words(reason: ReasonCode) -> str:
+    advice = _ADVICE.get(reason.value)
+    return f"{reason}; {advice}" if advice else str(reason)
