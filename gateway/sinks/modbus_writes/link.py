@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import termios
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,22 +73,20 @@ class Link:
         Raises `TransientError` where the link is lost, `NoAnswerError` where nothing comes back in time.
         """
         for _ in range(self._tries):
-            with suppress(TimeoutError):
-                return await self._ask_once(request, block)
+            if self._pause_s:
+                await asyncio.sleep(self._quiet_until_s - self._loop.time())
+            self.check()
+            answer = self._answer = self._send(request, block.unit)
+            timer = self._loop.call_later(self._timeout_s, _time_out, answer)
+            try:
+                return await answer
+            except TimeoutError:
+                continue
+            finally:
+                timer.cancel()
+                self._answer = None
+                self._quiet_until_s = self._loop.time() + self._pause_s
         raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}")
-
-    async def _ask_once(self, request: bytes, block: Block) -> bytes:
-        if self._pause_s:
-            await asyncio.sleep(self._quiet_until_s - self._loop.time())
-        self.check()
-        answer = self._answer = self._send(request, block.unit)
-        timer = self._loop.call_later(self._timeout_s, _time_out, answer)
-        try:
-            return await answer
-        finally:
-            timer.cancel()
-            self._answer = None
-            self._quiet_until_s = self._loop.time() + self._pause_s
 
     def _send(self, request: bytes, unit: int) -> asyncio.Future[bytes]:
         """Send as the client's `execute` does, and return what becomes the answer."""
