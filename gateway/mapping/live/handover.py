@@ -61,7 +61,7 @@ class Handover:
         before = self._before
         successor = self._make_image(points)
         successor.restore(
-            kept_values(before, before.measured),
+            chain(self._image.gone, kept_values(before, before.measured)),
             now_ms=now_ms,
             forced=_overrides(before, chain(before.ended, before.forced), points, now_ms),
             online=before.told.values(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import KeptValue, Point, Scalar
+
+_MOST_GONE = 10_000  # readings of points that are in no table any more
 
 
 class PointImage:
@@ -44,6 +46,7 @@ class PointImage:
         self._converts = {rule.point: rule.convert for plan in plans for rule in plan.by_path}
         for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
             self._converts[rule.point] = rule.convert
+        self._gone: dict[tuple[str, str, str], KeptValue] = {}
         self.late = 0  # measured updates that were not the newest when they came
 
     @property
@@ -200,6 +203,8 @@ class PointImage:
         """
         by_asset = self._points.by_asset
         points = [point for value in kept if (point := self._bring_back(value)) is not None]
+        for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
+            del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
         told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
         assets = {point.asset for point in points}
@@ -235,6 +240,11 @@ class PointImage:
         self._unkept.assets.clear()
         return told
 
+    @property
+    def gone(self) -> list[KeptValue]:
+        """The last readings of points that earlier tables had, the latest to go last."""
+        return list(self._gone.values())
+
     def hand_over(self) -> Handover:
         """Begin to hand over to the image of another table, and note what changes from now on."""
         self._noted = Noted()
@@ -246,10 +256,16 @@ class PointImage:
         self.late += image.late
 
     def _bring_back(self, value: KeptValue) -> Point | None:
-        """Take up a kept reading; return its point, None where that is no longer the same."""
+        """Take up a kept reading; return its point, None where that is no longer the same.
+
+        Then it is remembered: should the point come back, it must not go back in time.
+        """
         point = self._points.by_name.get(value.point)
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
+            place = value.point, value.asset, value.source
+            self._gone.pop(place, None)
+            self._gone[place] = value
             return None
         at = value.time_ms, value.seq, value.event_id
         good = update_of(point, convert, value.last_good, *at)

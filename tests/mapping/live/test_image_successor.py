@@ -12,7 +12,7 @@ from support.point_tables import load_good_tables
 from support.room_image import FRESH_MS, NOON, Room
 
 from gateway.mapping.live.image import PointImage
-from gateway.model import Quality
+from gateway.model import KeptValue, Quality
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -173,3 +173,29 @@ def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
     handover.build(new, now_ms=NOON)
     assert room.image.is_newest(update)
     assert not handover.finish(now_ms=NOON).is_newest(update)
+
+
+def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: PointMap) -> None:
+    """A point that was out of the tables for a while, or meant something else, does not go back in time."""
+    room = Room(old, PointImage(old))
+    room.read("b", at_ms=NOON, gone=21, value=3, sentinel=4)
+    room = Room(old, successor_of(successor_of(room.image, new), old))
+    assert [room.shown(f"R/{name}")[0] for name in ("GONE", "VALUE", "MOVED")] == [21, 3, 4]
+    (early, *_) = room.read("b", at_ms=NOON - 1, gone=20)
+    assert not room.image.is_newest(early)
+
+
+def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
+    """However many points come and go, no more than some thousand of their readings are remembered."""
+    image = PointImage(old)
+    kept = [KeptValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
+    image.restore(kept, now_ms=NOON)
+    assert [value.point for value in (*image.gone[:1], *image.gone[-1:])] == ["R/P10000", "R/P19999"]
+    assert successor_of(image, new).gone == image.gone
+
+
+def successor_of(image: PointImage, points: PointMap) -> PointImage:
+    """Return the image of another table, as a reload makes it."""
+    handover = image.hand_over()
+    handover.build(points, now_ms=NOON)
+    return handover.finish(now_ms=NOON)
