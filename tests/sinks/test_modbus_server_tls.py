@@ -317,7 +317,7 @@ async def test_a_handshake_that_never_ends(tls: ModbusTls) -> None:
                 slow.writer.write(bytes([byte]))
                 await asyncio.sleep(0.5)
         assert await dropped
-        assert 9 < loop.time() - began_s < 15
+        assert 9 < loop.time() - began_s < 30
 
 
 async def test_slow_reader_over_tls(tls: ModbusTls, authority: Authority, controller: Certificate) -> None:
