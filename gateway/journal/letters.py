@@ -6,6 +6,7 @@ each of its readings, so copies are bounded: a letter without one has its event'
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
@@ -31,7 +32,8 @@ INSERT INTO dead_letters SELECT id, at_ms, sink, seq, event_id, point, reason, b
 DROP TABLE older_letters;
 """  # noqa: S608 - constants only
 _INSERT = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body) VALUES (
-  ?1, ?2, ?3, ?4, ?5, ?6, CASE WHEN ?8 THEN coalesce((SELECT body FROM events WHERE seq = ?3), ?7) END)"""
+  :at_ms, :sink, :seq, :event_id, :point, :reason,
+  CASE WHEN :has_room THEN coalesce((SELECT body FROM events WHERE seq = :seq), :body) END)"""
 _SIZES = """SELECT seq, length(body) FROM events
   WHERE body IS NOT NULL AND seq IN (SELECT value FROM json_each(?))"""
 _FORGET = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
@@ -67,8 +69,7 @@ def update(
         size = sizes.get(letter.seq, len(letter.body or b""))
         has_room = letter.body is not None or size <= left_bytes  # what it brings was there before
         left_bytes -= size if has_room else 0
-        event = letter.seq, letter.event_id
-        rows.append((letter.at_ms, letter.sink, *event, letter.point, letter.reason, letter.body, has_room))
+        rows.append(asdict(letter) | {"has_room": has_room})
     database.executemany(_INSERT, reversed(rows))
     forgotten = database.execute(_FORGET, (_json(settled),)).rowcount if settled else 0
     return Kept(len(new) - forgotten, room_bytes - left_bytes)
