@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
 from aiohttp import web
+
+from gateway.web.control_requests import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +24,15 @@ def admin_application(
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
-        return _json({"healthy": not found, "problems": found}, code=503 if found else 200)
+        return answer({"healthy": not found, "problems": found}, code=503 if found else 200)
 
     async def readyz(_: web.Request) -> web.Response:
         reasons = unready(status)
-        return _json({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
+        return answer({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
 
     async def show_status(_: web.Request) -> web.Response:
         refresh()
-        return _json(status.snapshot())
+        return answer(status.snapshot())
 
     application = web.Application()
     application.router.add_get("/healthz", healthz)
@@ -45,7 +46,3 @@ def unready(status: Status) -> list[str]:
     reasons = [] if status.ready else ["starting or stopping"]
     journal = status.journal.state
     return reasons if journal == "ok" else [*reasons, journal]
-
-
-def _json(document: object, *, code: int = 200) -> web.Response:
-    return web.Response(status=code, body=orjson.dumps(document), content_type="application/json")
