@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from gateway.assets.reconcile import Reconciler
+from gateway.clock import now_ms
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
@@ -53,11 +54,6 @@ _CLOSE_WITHIN_S = 5.0
 _CLOSE_ADMIN_WITHIN_S = 2.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
-
-
-def now_ms() -> int:
-    """Return Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.app import App, new_event_loop, now_ms
+from gateway.app import App, new_event_loop
 from gateway.cli.loading import load_with_secrets
+from gateway.clock import now_ms
 from gateway.config.scalars import parse_duration
 from gateway.errors import CommandError
 from gateway.logs import configure_logging

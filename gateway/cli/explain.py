@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
+from gateway.clock import now_ms
 from gateway.config.problems import show
 from gateway.errors import CommandError, EventError
 from gateway.events import (
@@ -96,12 +96,12 @@ def _from_file(name: str, settings: Settings) -> Record:
             f"{name}: {len(body)} bytes; the intake answers 413 beyond intake.max_body,"
             f" {settings.intake.max_body}"
         )
-    now_ms = time.time_ns() // 1_000_000
+    received_ms = now_ms()
     try:
-        event = parse_event(body, received_ms=now_ms)
+        event = parse_event(body, received_ms=received_ms)
     except EventError as error:
         raise CommandError(f"{name}: no event, the intake answers 400: {error}") from error
-    event.received_ms = parse_time(event.document.get("created")) or now_ms
+    event.received_ms = parse_time(event.document.get("created")) or received_ms
     return Record(_OFFLINE, event)
 
 
@@ -201,7 +201,7 @@ def _mapped(
     return render_ways(explanation, lambda output: _messages(output, settings, received_ms))
 
 
-def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple[str, ...]]:
+def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[tuple[str, ...]]:
     """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them.
 
     Of a message that has all points of the asset: this point's part.
@@ -218,7 +218,7 @@ def _messages(output: Output, settings: Settings, now_ms: int) -> Iterator[tuple
         topics, is_plain = config.topics(settings.name), config.payload == "value"
         if (topic := topics.of_point(update.point, own=mqtt.topic)) is not None:
             outlet = Outlet.of(update.point, topic, plain=is_plain)
-            message = outlet.live(update, now_ms=now_ms) if output.is_newest else outlet.history(update)
+            message = outlet.live(update, now_ms=received_ms) if output.is_newest else outlet.history(update)
             yield name, message.topic, message.payload.decode(errors="replace")
         if (topic := topics.of_asset(update.point)) is not None:
             part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")

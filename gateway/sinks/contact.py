@@ -19,17 +19,18 @@ PATIENCE_S = 3.0
 _log = structlog.get_logger()
 
 
-class Keeper:
-    """Runs one task for as long as a sink lives: between entering and leaving, when it is cancelled."""
+class ConnectingSink:
+    """The life of a sink that connects: one task from entering until leaving, which cancels it."""
 
-    def __init__(self, keep: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
-        """`keep` never returns by itself; `name` is its task's."""
+    def __init__(self, keep: Callable[[], Coroutine[Any, Any, None]], *, task_name: str) -> None:
+        """`keep` connects, never returns by itself, and says goodbye when it is cancelled."""
         self._keep = keep
-        self._name = name
+        self._task_name = task_name
 
     async def __aenter__(self) -> Self:
+        """Begin to connect."""
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._task = self._tasks.create_task(self._keep(), name=self._name)
+        self._task = self._tasks.create_task(self._keep(), name=self._task_name)
         return self
 
     async def __aexit__(
@@ -39,6 +40,7 @@ class Keeper:
         traceback: TracebackType | None,
         /,
     ) -> None:
+        """Say goodbye and disconnect."""
         self._task.cancel()
         if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
             # Perhaps the group's own, because the task failed: the group knows.

@@ -15,15 +15,15 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.backoff import Backoff
+from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks.contact import PATIENCE_S, Contact, Keeper
+from gateway.sinks.contact import PATIENCE_S, ConnectingSink, Contact
 from gateway.sinks.modbus_writes.config import ModbusClientConfig, Serial
 from gateway.sinks.modbus_writes.desired import Desired
 from gateway.sinks.modbus_writes.link import NoAnswerError, open_link
@@ -31,7 +31,6 @@ from gateway.sinks.modbus_writes.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
 
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
@@ -46,11 +45,12 @@ _LONGEST_WRITE_S = 5.0  # a write that takes longer goes on behind the scenes: n
 _log = structlog.get_logger()
 
 
-class ModbusClientSink:
+class ModbusClientSink(ConnectingSink):
     """The points of one gateway in one controller, or on one serial line of controllers.
 
     One task connects, writes and connects again; `write` only says what is wanted, and waits for it. What
     is wanted stays so until something newer is, across connections, units that do not answer and reloads.
+    Leaving writes nothing any more.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ModbusClientSink:
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - the whole state is written at each connection
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         """Lay out what the points want written. `clock` gives Unix milliseconds."""
         self._name = name
@@ -71,7 +71,7 @@ class ModbusClientSink:
         self._latest = latest
         self._line = config.line
         self._contact = Contact(sink=name, status=status, clock=clock, log_fields={"controller": self._line})
-        self._keeper = Keeper(self._stay_connected, name=f"modbus client sink {name}")
+        super().__init__(self._stay_connected, task_name=f"modbus client sink {name}")
         self._desired = self._lay_out(points)
         self._is_connected = False
         self._mute: str | None = None  # why the last connection ended without a single answer
@@ -79,21 +79,6 @@ class ModbusClientSink:
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
         self._turned = asyncio.Event()  # the task has done what there was to do, or cannot
-
-    async def __aenter__(self) -> Self:
-        """Begin to connect."""
-        await self._keeper.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Disconnect; nothing is written any more."""
-        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Want what the updates that are their point's newest show; return once the controller has it.

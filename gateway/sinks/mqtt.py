@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from gateway.clock import now_ms
 from gateway.errors import RefusedError
-from gateway.sinks.contact import Keeper
+from gateway.sinks.contact import ConnectingSink
 from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
@@ -20,7 +20,6 @@ from gateway.sinks.mqtt_topics.layout import Change, Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
@@ -33,8 +32,11 @@ __all__ = ["MqttConfig", "MqttSink"]
 _FAREWELL_S = 2.0
 
 
-class MqttSink:
-    """The points of one gateway on one broker, connected and connected again for as long as it lives."""
+class MqttSink(ConnectingSink):
+    """The points of one gateway on one broker, connected and connected again for as long as it lives.
+
+    Leaving publishes `offline`.
+    """
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class MqttSink:
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         """Prepare the topics. `gateway` is this gateway's name, `clock` gives Unix milliseconds.
 
@@ -66,23 +68,8 @@ class MqttSink:
             self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
-        self._keeper = Keeper(self._link.stay_connected, name=f"mqtt sink {name}")
+        super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
-
-    async def __aenter__(self) -> Self:
-        """Begin to connect."""
-        await self._keeper.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Publish `offline` and disconnect."""
-        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish each update, live or as history, and return when the broker has acknowledged all."""

@@ -7,18 +7,18 @@ broker has it. What hosts know is born again on every connection, so nothing is 
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
+from gateway.clock import now_ms
 from gateway.config.decode import STRICT
 from gateway.errors import RefusedError, TransientError
 from gateway.mapping.table_types import Level
 from gateway.model import Quality
-from gateway.sinks.contact import Keeper
+from gateway.sinks.contact import ConnectingSink
 from gateway.sinks.mqtt_shared.config import BrokerConfig
 from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
@@ -31,7 +31,6 @@ from gateway.sinks.sparkplug.payload import asks_for_rebirth
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-    from types import TracebackType
 
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
@@ -84,8 +83,11 @@ class MqttSparkplugConfig(BrokerConfig):
         return NodeName(self.group, self.node or gateway)
 
 
-class MqttSparkplugSink:
-    """The points of one gateway as one edge node, born on every connection anew."""
+class MqttSparkplugSink(ConnectingSink):
+    """The points of one gateway as one edge node, born on every connection anew.
+
+    Leaving publishes the node's death.
+    """
 
     def __init__(
         self,
@@ -97,7 +99,7 @@ class MqttSparkplugSink:
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - what all sinks are given; nothing is retained
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
         rebirth_pause_s: float = _REBIRTH_PAUSE_S,
     ) -> None:
         """Sort the points by device. `clock` gives Unix milliseconds."""
@@ -117,27 +119,12 @@ class MqttSparkplugSink:
             clock=clock,
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
-        self._keeper = Keeper(self._link.stay_connected, name=f"mqtt sink {name}")
+        super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
         self._bd_seq = _BD_SEQ_WRAPS_AT - 1  # of the last CONNECT; the first one has 0
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
         self._host: PrimaryHost | None = None
         self._is_rebirth_demanded = False
         self._news = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        """Begin to connect."""
-        await self._keeper.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Publish the node's death and disconnect."""
-        await self._keeper.__aexit__(exc_type, exc, traceback)
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Tell hosts what is new in the updates, live or as history; return when the broker has all of it."""
