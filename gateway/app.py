@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from gateway.assets.reconcile import Reconciler
+from gateway.alarms import Alarms
 from gateway.clock import now_ms
+from gateway.cloud import Cloud
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
@@ -21,7 +22,6 @@ from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES
@@ -39,10 +39,8 @@ from gateway.web.listening import answers, listen
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.config.secrets import Secret
     from gateway.delivery.reload import TableFiles
     from gateway.mapping.plan import PointMap
-    from gateway.model import AssetSnapshot
     from gateway.ports import Sink
     from gateway.settings import Secrets, Settings, SinkConfig
 
@@ -78,8 +76,9 @@ class App:
         self._settings = settings
         self._files = files
         self._stopping = asyncio.Event()
-        self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self.status = Status(name=settings.name, started_ms=now_ms())
+        self.alarms = Alarms(clock_ms=now_ms)
+        self.alarms.subscribe(self._show_alarms)
         note_tables(
             self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
         )
@@ -97,6 +96,15 @@ class App:
             status=self.status.mapping,
             clock_ms=now_ms,
         )
+        self._cloud = Cloud(
+            settings=settings.infodeck,
+            secrets=secrets,
+            journal=self._journal,
+            head=self._head,
+            status=self.status,
+            clock_ms=now_ms,
+            on_assets_changed=self._compile_again,
+        )
         self._intake = Intake(
             path=settings.intake.path,
             max_body_bytes=settings.intake.max_body,
@@ -108,11 +116,10 @@ class App:
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
-            on_assets_changed=self._reconcile_soon,
+            on_assets_changed=self._cloud.reconcile_soon,
         )
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
-        self._reconciler = self._make_reconciler(secrets.api_key)
 
     @property
     def image(self) -> PointImage:
@@ -121,7 +128,7 @@ class App:
 
     def _make_reloader(self, files: TableFiles) -> Reloader:
         return Reloader(
-            read=lambda: files.read(self.snapshot),
+            read=lambda: files.read(self._cloud.snapshot),
             head=self._head,
             loops=self._loops,
             status=self.status.tables,
@@ -148,13 +155,12 @@ class App:
     async def run(self) -> None:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         async with self._journal:
-            self.snapshot = self._journal.snapshot()
+            self._cloud.start()
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
-                if self._reconciler is not None:
-                    running.append(tasks.create_task(self._reconciler.run(), name="reconcile"))
+                running.append(tasks.create_task(self._cloud.run(), name="cloud"))
                 async with self._listening():
                     running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
@@ -166,32 +172,11 @@ class App:
             self._head.keep()
         log.info("gateway.stopped")
 
-    def _make_reconciler(self, api_key: Secret | None) -> Reconciler | None:
-        infodeck = self._settings.infodeck
-        if api_key is None:
-            return None
-        return Reconciler(
-            api=infodeck.api,
-            organization=infodeck.organization,
-            api_key=api_key,
-            every_s=infodeck.reconcile.every,
-            journal=self._journal,
-            status=self.status.reconcile,
-            clock_ms=now_ms,
-            on_snapshot=self._take_snapshot,
-        )
+    def _show_alarms(self) -> None:
+        self.status.alarms = self.alarms.current()
 
-    def _reconcile_soon(self) -> None:
-        if self._reconciler is not None:
-            self._reconciler.request()
-
-    def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
-        """Remember it; compile the tables anew where it says something else of any asset."""
-        before, self.snapshot = self.snapshot, snapshot
-        for known in snapshot.assets.values():
-            if known.online is not None:
-                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
-        if self._reloader is not None and not describe_the_same(before, snapshot):
+    def _compile_again(self) -> None:
+        if self._reloader is not None:
             self._reloader.request()
 
     async def _start_delivery(self) -> None:
@@ -280,7 +265,7 @@ class App:
             assets=self.status.tables.assets,
             sinks=list(settings.sinks),
             reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
-            if self._reconciler is None
+            if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
         gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage

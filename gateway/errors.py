@@ -43,6 +43,18 @@ class TransientError(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class ApiRefusalError(GatewayError):
+    """Infodeck's API refuses, and will again until something is changed; the text says what.
+
+    `status` is the HTTP status: 401 for the secret, 403 for plan or rights, 404, 422 and others.
+    """
+
+    def __init__(self, reason: str, *, status: int) -> None:
+        """Keep the status, for whoever has more to say about it."""
+        super().__init__(reason)
+        self.status = status
+
+
 class RefusedError(GatewayError):
     """The receiver refused these updates for good; all others of the batch were delivered."""
 

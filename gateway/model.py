@@ -227,8 +227,10 @@ class Mqtt:
 class KnownAsset:
     """An asset as Infodeck's API describes it; None where it says nothing.
 
-    `location` is the location's name, or its id where no name is known. `online` is what Infodeck
-    says of the device's connection.
+    `location` is the location's name, or its id where no name is known; `location_path` leads to it, names
+    from the outermost location to its own. `keep_alive` is how often the device reports at least, in the
+    unit of Infodeck's own, which its documentation does not say. `online` is what Infodeck says of the
+    device's connection.
     """
 
     id: str
@@ -237,7 +239,41 @@ class KnownAsset:
     model: str | None = None
     manufacturer: str | None = None
     location: str | None = None
+    location_id: str | None = None
+    location_path: tuple[str, ...] = ()
+    keep_alive: float | None = None
     online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetProperty:
+    """One telemetry key of an asset type, as Infodeck describes it; None where it says nothing.
+
+    `type` is Infodeck's word, such as `integer`; `unit_of_measure` as it is written there, such as `°C`.
+    """
+
+    key: str
+    name: str | None = None
+    type: str | None = None
+    unit_of_measure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetType:
+    """A type of devices, and what they measure."""
+
+    id: str
+    name: str | None = None
+    properties: tuple[AssetProperty, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place, and the place that it is in (None: in none)."""
+
+    id: str
+    name: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -375,10 +411,21 @@ class OnlineState:
 
 @dataclass(frozen=True, slots=True)
 class AssetSnapshot:
-    """Every asset of the organization, as of `at_ms`, by its id."""
+    """Every asset of the organization, as of `at_ms`, the types in use and all locations, each by its id."""
 
     at_ms: int
     assets: Mapping[str, KnownAsset]
+    types: Mapping[str, AssetType] = field(default_factory=dict)
+    locations: Mapping[str, Location] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that needs a person, and since when."""
+
+    name: str
+    reason: str
+    since_ms: int
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gateway.model import Forced
+    from gateway.model import Alarm, Forced
 
 
 @dataclass(slots=True)
@@ -120,6 +120,28 @@ class ReconcileStatus:
 
 
 @dataclass(slots=True)
+class InventoryStatus:
+    """The point tables against what Infodeck knows, as of the last reconciliation. Lists are samples."""
+
+    unmapped: int = 0  # assets that are online and that no table names
+    unmapped_sample: list[str] = field(default_factory=list)
+    gone: int = 0  # assets that tables name and Infodeck does not know
+    gone_sample: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class RefillStatus:
+    """What the API had to bring because no webhook did."""
+
+    events: int = 0
+    readings: int = 0
+    history_readings: int = 0
+    open_gaps: int = 0  # in histories, still to be filled
+    last_ms: int | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
 class Status:
     """The whole of it."""
 
@@ -132,6 +154,9 @@ class Status:
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
     reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)
+    inventory: InventoryStatus = field(default_factory=InventoryStatus)
+    refill: RefillStatus = field(default_factory=RefillStatus)
+    alarms: tuple[Alarm, ...] = ()  # those that hold now
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""

@@ -1,149 +1,102 @@
-"""Infodeck's REST API: the list of all assets, page by page."""
+"""Infodeck's REST API as methods: what there is to ask, each answer checked for its shape.
+
+Source: Infodeck's integration guide and developer documentation. `path`s are below
+`/organizations/{organizationId}`. Lists come page by page, as plain items; `gateway.assets.items` reads them.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from http import HTTPStatus
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-import aiohttp
-import orjson
-from yarl import URL
-
-from gateway import __version__
-from gateway.assets.items import CURSORS, parse_page
-from gateway.errors import GatewayError, TransientError
+from gateway.assets.pages import CURSORS, page_of
+from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Sequence
 
-    from gateway.config.secrets import Secret
-    from gateway.model import KnownAsset
+    from gateway.assets.pages import Item
+    from gateway.assets.transport import Transport
 
 _PAGE_SIZE = "100"  # the most there may be
 _MOST_PAGES = 10_000
-_LARGEST_PAGE_BYTES = 8 << 20
-_LARGEST_REFUSAL_BYTES = 64 << 10
-_LONGEST_SAID = 200
-_PAGE_WITHIN_S = 30.0
-_PACE_S = 0.12  # 500 pages a minute: half of what a key may ask
-_BUSY_S = 60.0  # the limit counts by the minute
-_LONGEST_RETRY_AFTER_S = 3600.0
-
-_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_OTHER_ADVICE = "check infodeck.api ({api})"
-_ADVICE: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: (
-        "check infodeck.api_key: it begins with `idt_live_`, has 32 characters behind it, and must not be"
-        " revoked; a webhook's signing secret is no API key"
-    ),
-    HTTPStatus.FORBIDDEN: (
-        "API access requires Infodeck's Professional plan, and a key of the organization {organization}"
-    ),
-    HTTPStatus.NOT_FOUND: "check infodeck.organization ({organization}) and infodeck.api ({api})",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "check infodeck.organization ({organization}) and infodeck.api ({api})",
-}
 
 
-async def fetch_assets(
-    session: aiohttp.ClientSession, *, api: str, organization: str, api_key: Secret, pace_s: float = _PACE_S
-) -> list[KnownAsset]:
-    """Return every asset of the organization, in the API's order; `pace_s` lies between two pages.
+class InfodeckApi:
+    """Asks one organization's API. Errors are those of `Transport`, and `GatewayError` for a wrong shape."""
 
-    Raise TransientError where a later attempt may succeed, otherwise GatewayError, which says what to do.
-    """
-    headers = {"X-Api-Key": _header(api_key), "Accept": "application/json"}
-    headers["User-Agent"] = f"building-gateway/{__version__}"
-    url = f"{api}/organizations/{quote(organization, safe='')}/assets"
-    assets: list[KnownAsset] = []
-    query = {"limit": _PAGE_SIZE}
-    seen: set[tuple[str, str]] = set()
-    for _ in range(_MOST_PAGES):
-        # Encoded here: a `+` or `/` in a cursor must not arrive as something else.
-        address = URL(f"{url}?{urlencode(query, quote_via=quote, safe='')}", encoded=True)
-        status, answer_headers, body = await _get(session, address, headers)
-        if status != HTTPStatus.OK:
-            said = _said(body, api_key)
-            raise _refusal(status, answer_headers, said, {"organization": organization, "api": api})
-        page = parse_page(body)
-        assets += page.assets
-        if page.cursor is None:
-            return assets
-        if page.cursor in seen:
-            raise GatewayError("the API gave the same cursor twice, so its list of assets has no end")
-        seen.add(page.cursor)
-        name, cursor = page.cursor
-        query = {CURSORS[name]: _PAGE_SIZE, name: cursor}
-        await asyncio.sleep(pace_s)
-    raise GatewayError(f"the API's list of assets does not end after {_MOST_PAGES} pages")
+    def __init__(self, transport: Transport) -> None:
+        """Take what sends the requests."""
+        self._transport = transport
 
+    def assets(self, *, shadows: Sequence[str] = ()) -> AsyncIterator[list[Item]]:
+        """Yield every asset, a page at a time. `shadows`: the names of those wanted, if not the usual one."""
+        return self._pages("/assets", [("shadowNames[]", name) for name in shadows])
 
-def _header(api_key: Secret) -> str:
-    text = api_key.reveal().decode("latin-1").strip()
-    if not text.isascii() or not text.isprintable():
-        raise GatewayError("infodeck.api_key has characters that no API key has: check what its source holds")
-    return text
+    def locations(self) -> AsyncIterator[list[Item]]:
+        """Yield every location."""
+        return self._pages("/locations")
 
+    def metrics(self, asset: str, *, metric: str, days: int) -> AsyncIterator[list[Item]]:
+        """Yield the history of one metric of the last `days` (1 to 32)."""
+        query = [("metricName", metric), ("days", str(days))]
+        return self._pages(f"/assets/{quote(asset, safe='')}/metrics", query, size="maxResults")
 
-async def _get(
-    session: aiohttp.ClientSession, url: URL, headers: Mapping[str, str]
-) -> tuple[int, Mapping[str, str], bytes]:
-    """Return status, headers and body. A redirect is not followed: the key is for this address only."""
-    timeout = aiohttp.ClientTimeout(total=_PAGE_WITHIN_S)
-    try:
-        async with session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
-            ok = response.status == HTTPStatus.OK
-            body = await _read(response, _LARGEST_PAGE_BYTES if ok else _LARGEST_REFUSAL_BYTES)
-            if ok and len(body) > _LARGEST_PAGE_BYTES:
-                raise GatewayError(
-                    f"a page of assets is larger than {_LARGEST_PAGE_BYTES >> 20} MiB: check infodeck.api"
-                )
-            return response.status, response.headers, body
-    except TimeoutError as error:
-        raise TransientError(f"{url.host} did not answer within {_PAGE_WITHIN_S:.0f} s") from error
-    except (aiohttp.ClientError, OSError) as error:
-        raise TransientError(f"{url.host} can't be reached: {str(error) or type(error).__name__}") from error
+    async def asset(self, asset: str) -> Item:
+        """Return one asset, with its type and location."""
+        return await self._object(f"/assets/{quote(asset, safe='')}")
 
+    async def asset_type(self, asset_type: str) -> Item:
+        """Return an asset type with its `properties`."""
+        return await self._object(f"/asset-types/{quote(asset_type, safe='')}")
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
-    """Return the body, or a little more than the limit of it."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            break
-    return bytes(body)
+    async def webhooks(self) -> list[Item]:
+        """Return every webhook of the organization (Bearer)."""
+        return [item async for page in self._pages("/webhooks", bearer=True) for item in page]
 
+    async def register_webhook(self, *, url: str, events: Sequence[str], description: str) -> Item:
+        """Create a webhook (Bearer); the answer has its `signingSecret`, this once."""
+        document = {"url": url, "events": list(events), "description": description}
+        return _as_object(await self._transport.post("/webhooks", document, bearer=True), "/webhooks")
 
-def _refusal(status: int, headers: Mapping[str, str], said: str, facts: Mapping[str, str]) -> GatewayError:
-    """Return the error that an answer other than 200 stands for."""
-    answered = f"the API answered {status}{said}"
-    if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        default_s = _BUSY_S if status == HTTPStatus.TOO_MANY_REQUESTS else None
-        return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
-    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
-        return GatewayError(
-            f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({facts['api']})"
-        )
-    return GatewayError(f"{answered}: {_ADVICE.get(status, _OTHER_ADVICE).format_map(facts)}")
+    async def test_webhook(self, webhook: str) -> None:
+        """Have Infodeck send a `webhook.test` (Bearer)."""
+        await self._transport.post(f"/webhooks/{quote(webhook, safe='')}/test", None, bearer=True)
+
+    def deliveries(self, webhook: str) -> AsyncIterator[list[Item]]:
+        """Yield the delivery log of a webhook (Bearer): attempts with code, response time and reason."""
+        return self._pages(f"/webhooks/{quote(webhook, safe='')}/deliveries", bearer=True)
+
+    async def rotate_secret(self, path: str) -> Item:
+        """Have Infodeck make a new signing secret (Bearer); where that is asked for, the settings say."""
+        return _as_object(await self._transport.post(path, None, bearer=True), path)
+
+    async def _object(self, path: str) -> Item:
+        return _as_object(await self._transport.get(path), path)
+
+    async def _pages(
+        self, path: str, query: Sequence[tuple[str, str]] = (), *, size: str = "limit", bearer: bool = False
+    ) -> AsyncIterator[list[Item]]:
+        """Yield the pages of a list, in either convention; one without an end is left with an error."""
+        page_query = [*query, (size, _PAGE_SIZE)]
+        seen: set[tuple[str, str]] = set()
+        for _ in range(_MOST_PAGES):
+            document = await self._transport.get(path, page_query, bearer=bearer)
+            page = page_of(document, path)
+            yield page.items
+            if page.cursor is None:
+                return
+            if page.cursor in seen:
+                raise GatewayError(f"the API gave the same cursor twice, so its list has no end ({path})")
+            seen.add(page.cursor)
+            name, value = page.cursor
+            page_query = [*query, (CURSORS[name], _PAGE_SIZE), (name, value)]
+        raise GatewayError(f"the API's list does not end after {_MOST_PAGES} pages ({path})")
 
 
-def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
-    """Return the pause that was asked for in seconds; a date is as good as nothing."""
-    text = headers.get("Retry-After", "").strip()
-    return min(float(text), _LONGEST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else default_s
-
-
-def _said(body: bytes, api_key: Secret) -> str:
-    """Return the API's own words in brackets, where it has some; never the key."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    words = [document.get(name) for name in ("message", "error")] if isinstance(document, dict) else []
-    said = next((word for word in words if isinstance(word, str) and word.strip()), "")
-    said = said.replace(_header(api_key), "***")
-    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
-    return f" ({said})" if said else ""
+def _as_object(document: Any, path: str) -> Item:
+    """Return the object that an answer is, or has as its `data`."""
+    found = document.get("data", document) if isinstance(document, dict) else None
+    if not isinstance(found, dict):
+        raise GatewayError(f"the answer is JSON, but no object ({path}): check infodeck.api")
+    return found

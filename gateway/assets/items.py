@@ -1,55 +1,12 @@
-"""Pure: one page of the API's list of assets. Tolerant of what an asset looks like, strict about the page."""
+"""Pure: what the API's items mean. Tolerant: what is missing or of another type says nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from gateway.errors import GatewayError
 from gateway.model import KnownAsset
 
-CURSORS = {"lastEvaluatedKey": "limit", "nextToken": "maxResults"}
-"""The cursor's name in answer and request, by convention, and that of the page size beside it."""
-
 _LONGEST_TEXT = 200
-_LONGEST_CURSOR = 4096  # it becomes part of a URL
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some of the assets; `cursor` is the parameter that the next page is asked with, None at the end."""
-
-    assets: tuple[KnownAsset, ...]
-    cursor: tuple[str, str] | None
-
-
-def parse_page(body: bytes) -> Page:
-    """Return what the answer holds; raise GatewayError where it is no page of a list."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise GatewayError(
-            f"the answer is not JSON ({error.msg}): check infodeck.api, and that no proxy answers instead"
-        ) from error
-    items = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(items, list):
-        raise GatewayError("the answer is JSON, but no list of assets (`data`): check infodeck.api")
-    found = (known_asset(item) for item in items)
-    return Page(tuple(asset for asset in found if asset is not None), _cursor(document))
-
-
-def _cursor(document: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the cursor in either convention."""
-    for name in CURSORS:
-        value = document.get(name)
-        if value is None or value == "":
-            continue
-        if not isinstance(value, str) or len(value) > _LONGEST_CURSOR:
-            raise GatewayError(f"`{name}` is no cursor: a short text is expected")
-        return name, value
-    return None
 
 
 def known_asset(item: Any) -> KnownAsset | None:

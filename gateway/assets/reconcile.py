@@ -7,19 +7,18 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import aiohttp
 import structlog
 
-from gateway.assets.client import fetch_assets
+from gateway.assets.items import known_asset
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, TransientError
 from gateway.logs import unforeseen
-from gateway.model import AssetSnapshot, Notes
+from gateway.model import AssetSnapshot, KnownAsset, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.config.secrets import Secret
+    from gateway.assets.client import InfodeckApi
     from gateway.ports import Journal
     from gateway.status import ReconcileStatus
 
@@ -41,9 +40,7 @@ class Reconciler:
     def __init__(
         self,
         *,
-        api: str,
         organization: str,
-        api_key: Secret,
         every_s: float,
         journal: Journal,
         status: ReconcileStatus,
@@ -53,9 +50,7 @@ class Reconciler:
         backoff: Backoff | None = None,
     ) -> None:
         """Prepare; nothing is asked before `run`. `apart_s` lies at least between two questions."""
-        self._api = api
         self._organization = organization
-        self._api_key = api_key
         self._every_s = every_s
         self._journal = journal
         self._status = status
@@ -70,23 +65,22 @@ class Reconciler:
         """Ask soon: something about the assets has changed."""
         self._requested.set()
 
-    async def run(self) -> None:
+    async def run(self, api: InfodeckApi) -> None:
         """Ask until cancelled."""
         self._status.state = "starting"
         if before := self._journal.snapshot():
             self._show(before)
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            while True:
-                self._requested.clear()
-                at_least_s, at_most_s = await self._reconcile(session)
-                await asyncio.sleep(at_least_s)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._requested.wait(), max(0.0, at_most_s - at_least_s))
+        while True:
+            self._requested.clear()
+            at_least_s, at_most_s = await self._reconcile(api)
+            await asyncio.sleep(at_least_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._requested.wait(), max(0.0, at_most_s - at_least_s))
 
-    async def _reconcile(self, session: aiohttp.ClientSession) -> tuple[float, float]:
+    async def _reconcile(self, api: InfodeckApi) -> tuple[float, float]:
         """Ask once; return how many seconds to wait at least, and at most where nobody requests."""
         try:
-            self._take(await self._fetch(session))
+            self._take(await self._fetch(api))
         except TransientError as error:
             self._fail(error, str(error))
             pause_s = max(self._backoff.next_s(), error.retry_after_s or 0)
@@ -99,17 +93,17 @@ class Reconciler:
             return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
         return self._apart_s, self._jittered(self._every_s)
 
-    async def _fetch(self, session: aiohttp.ClientSession) -> AssetSnapshot:
+    async def _fetch(self, api: InfodeckApi) -> AssetSnapshot:
         at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
-        assets = await fetch_assets(
-            session, api=self._api, organization=self._organization, api_key=self._api_key
-        )
+        assets: dict[str, KnownAsset] = {}
+        async for page in api.assets():
+            assets.update((asset.id, asset) for item in page if (asset := known_asset(item)) is not None)
         if not assets and self._status.assets:
             raise GatewayError(
                 f"the API lists no asset any more, but knew {self._status.assets}: check that"
                 f" infodeck.api_key belongs to {self._organization}"
             )
-        return AssetSnapshot(at_ms, {asset.id: asset for asset in assets})
+        return AssetSnapshot(at_ms, assets)
 
     def _take(self, snapshot: AssetSnapshot) -> None:
         self._on_snapshot(snapshot)

@@ -59,4 +59,6 @@ def read(database: sqlite3.Connection) -> AssetSnapshot | None:
 def _decode(known: str) -> Iterable[KnownAsset]:
     """Yield the assets; what a later gateway tells of them besides is left out."""
     for asset in orjson.loads(known):
-        yield KnownAsset(**{key: asset[key] for key in _FIELDS & asset.keys()})
+        known_fields = {key: asset[key] for key in _FIELDS & asset.keys()}
+        known_fields["location_path"] = tuple(known_fields.get("location_path", ()))
+        yield KnownAsset(**known_fields)

@@ -1,8 +1,9 @@
 """The whole of `gateway.yaml`: its shape, its defaults, its rules; and which sinks there are."""
 
+from gateway.settings.infodeck import Infodeck, Reconcile, Refill, Webhook
 from gateway.settings.loading import load_settings
 from gateway.settings.secret_values import Secrets, resolve_secrets
-from gateway.settings.shape import Admin, Infodeck, Intake, Journal, Log, Reconcile, Settings, Tls
+from gateway.settings.shape import Admin, Intake, Journal, Log, Settings, Tls
 from gateway.settings.sink_types import SINK_TYPES, SinkConfig
 
 __all__ = [
@@ -13,10 +14,12 @@ __all__ = [
     "Journal",
     "Log",
     "Reconcile",
+    "Refill",
     "Secrets",
     "Settings",
     "SinkConfig",
     "Tls",
+    "Webhook",
     "load_settings",
     "resolve_secrets",
 ]

@@ -14,13 +14,11 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, RelativePath
 from gateway.config.rules import (
-    ApiUrl,
     BodySize,
     JournalSize,
     JournalUrl,
     LoopbackAddress,
     Name,
-    Organization,
     Period,
     Retention,
     SinkName,
@@ -28,7 +26,8 @@ from gateway.config.rules import (
 )
 from gateway.config.salvage import ANY, Parts
 from gateway.config.scalars import Address, HostPort, Network
-from gateway.config.secrets import SecretReference, SecretReferences
+from gateway.config.secrets import SecretReferences
+from gateway.settings.infodeck import Infodeck
 from gateway.settings.sink_types import AnySinkConfig
 from gateway.sinks.modbus_client import ModbusClientConfig
 from gateway.sinks.mqtt import MqttConfig
@@ -39,28 +38,6 @@ if TYPE_CHECKING:
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Reconcile:
-    """How often (seconds) the API is asked for what webhooks may have missed."""
-
-    every: Period = 15 * 60.0
-    """How often the API is asked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Infodeck:
-    """The cloud side. Without `api_key` there is no reconciliation."""
-
-    organization: Organization
-    """The organization's id; events of others go nowhere."""
-    api: ApiUrl = "https://app.infodeck.io/api/v2"
-    """Where Infodeck's API is."""
-    api_key: SecretReference | None = None
-    """Where the API key is; without it there is no reconciliation."""
-    reconcile: Reconcile = Field(default_factory=Reconcile)
-    """Asking the API for what webhooks may have missed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -4,49 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import aiohttp
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, answer, fetch, items, simulated_api
 from support.mosquitto import free_port
 
-from gateway.assets.client import fetch_assets
-from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import GatewayError, TransientError
 from gateway.model import KnownAsset
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a session as the gateway does."""
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.mark.parametrize("pagination", ["lastEvaluatedKey", "nextToken"])
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 345])
 async def test_every_asset_is_listed_once_in_both_paginations(
-    session: aiohttp.ClientSession, pagination: Literal["lastEvaluatedKey", "nextToken"], count: int
+    pagination: Literal["lastEvaluatedKey", "nextToken"], count: int
 ) -> None:
     """Cursors that a URL would spoil come back as they were, and no page is left out or asked twice."""
     listed = SimulatedApi(
         organization=ORGANIZATION, api_key=API_KEY, items=items(count), pagination=pagination
     )
     async with listed as api:
-        found = await fetch(session, api)
+        found = await fetch(api)
     assert [asset.id for asset in found] == [item["id"] for item in items(count)]
     assert len(api.requests) <= 1 + count // 50
 
 
-async def test_an_asset_is_taken_with_all_its_fields(session: aiohttp.ClientSession) -> None:
+async def test_an_asset_is_taken_with_all_its_fields() -> None:
     """What Infodeck says of a device arrives under our names."""
     async with simulated_api(2) as api:
-        found = await fetch(session, api)
+        found = await fetch(api)
     assert found[1] == KnownAsset(
         id="ast-1",
         name="Room 1",
@@ -58,19 +45,10 @@ async def test_an_asset_is_taken_with_all_its_fields(session: aiohttp.ClientSess
     )
 
 
-async def test_pages_are_asked_at_the_pace(session: aiohttp.ClientSession) -> None:
-    """Between two pages lies the pause that keeps within the key's limit."""
-    async with simulated_api(201) as api:
-        begun_s = time.monotonic()
-        await fetch(session, api, pace_s=0.1)
-    assert time.monotonic() - begun_s >= 0.2
-    assert len(api.requests) == 3
-
-
-async def test_a_large_list_leaves_the_loop_free(session: aiohttp.ClientSession) -> None:
+async def test_a_large_list_leaves_the_loop_free() -> None:
     """While 10,000 assets are read, nothing else on the event loop waits long."""
     async with simulated_api(10_000) as api:
-        fetching = asyncio.create_task(fetch(session, api))
+        fetching = asyncio.create_task(fetch(api))
         waits_s = []
         while not fetching.done():
             begun_s = time.monotonic()
@@ -86,9 +64,9 @@ async def test_a_large_list_leaves_the_loop_free(session: aiohttp.ClientSession)
     [
         (Answer(body=b"<html>Bad gateway</html>"), "not JSON.*infodeck.api.*proxy"),
         (Answer(body=b'{"data": [{"id": "ast-'), "not JSON"),
-        (Answer(body=b""), "not JSON"),
-        (answer([]), "no list of assets"),
-        (answer({"data": {"id": "ast-1"}}), "no list of assets"),
+        (Answer(body=b""), "no list"),
+        (answer([]), "no list"),
+        (answer({"data": {"id": "ast-1"}}), "no list"),
         (answer({"data": [], "nextToken": {"id": 1}}), "`nextToken` is no cursor"),
         (answer({"data": [], "nextToken": "x" * 10_000}), "`nextToken` is no cursor"),
         (answer({"data": [{"id": "a", "name": "x" * (9 << 20)}]}), "larger than 8 MiB"),
@@ -100,20 +78,18 @@ async def test_a_large_list_leaves_the_loop_free(session: aiohttp.ClientSession)
         (answer({"message": "Not found"}, status=404), r"404 \(Not found\): check .*organization \(o-test\)"),
         (answer({"error": "Invalid\nlimit"}, status=422), r"422 \(Invalid limit\): check"),
         (Answer(status=418), "418: check infodeck.api"),
-        (Answer(status=204), "204: check infodeck.api"),
+        (Answer(status=204), "no list"),
         (
             Answer(status=302, headers={"Location": "https://elsewhere.example/"}),
             "302, a redirect to https://elsewhere.example/: infodeck.api must be",
         ),
     ],
 )
-async def test_what_waiting_cannot_mend_is_said_with_what_to_do(
-    session: aiohttp.ClientSession, fault: Answer, message: str
-) -> None:
+async def test_what_waiting_cannot_mend_is_said_with_what_to_do(fault: Answer, message: str) -> None:
     """Each refusal and each broken answer is an error of its own words, after one request."""
     async with simulated_api(faults=[fault]) as api:
         with pytest.raises(GatewayError, match=message) as refused:
-            await fetch(session, api)
+            await fetch(api)
     assert not isinstance(refused.value, TransientError)
     assert len(api.requests) == 1
     assert API_KEY not in str(refused.value)
@@ -124,7 +100,8 @@ async def test_what_waiting_cannot_mend_is_said_with_what_to_do(
     [
         (Answer(status=429, headers={"Retry-After": "7"}), 7),
         (Answer(status=429), 60),
-        (Answer(status=429, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 60),
+        (Answer(status=429, headers={"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), 0),
+        (Answer(status=429, headers={"Retry-After": "soon"}), 60),
         (Answer(status=429, headers={"Retry-After": "9" * 400}), 3600),
         (Answer(status=503, headers={"Retry-After": "5"}), 5),
         (Answer(status=500), None),
@@ -132,58 +109,51 @@ async def test_what_waiting_cannot_mend_is_said_with_what_to_do(
         (Answer(body=b'{"data": [', broken_off=True), None),
     ],
 )
-async def test_what_may_pass_is_transient(
-    session: aiohttp.ClientSession, fault: Answer, retry_after_s: float | None
-) -> None:
+async def test_what_may_pass_is_transient(fault: Answer, retry_after_s: float | None) -> None:
     """The limit, a server's trouble and a broken connection ask for another attempt, and say when."""
     async with simulated_api(faults=[fault]) as api:
         with pytest.raises(TransientError) as away:
-            await fetch(session, api)
+            await fetch(api)
         assert away.value.retry_after_s == retry_after_s
-        assert len(await fetch(session, api)) == 1
+        assert len(await fetch(api)) == 1
 
 
-async def test_an_api_that_is_not_there_is_transient(session: aiohttp.ClientSession) -> None:
+async def test_an_api_that_is_not_there_is_transient() -> None:
     """Nobody listening is told with the host."""
     with pytest.raises(TransientError, match=r"127\.0\.0\.1 can't be reached"):
-        await fetch_assets(
-            session,
-            api=f"http://127.0.0.1:{free_port()}",
-            organization=ORGANIZATION,
-            api_key=Secret(API_KEY.encode()),
-        )
+        await fetch(SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, items=[], port=free_port()))
 
 
-async def test_a_list_without_an_end_is_left(session: aiohttp.ClientSession) -> None:
+async def test_a_list_without_an_end_is_left() -> None:
     """A cursor that comes again ends it."""
     again = answer({"data": items(1), "lastEvaluatedKey": "same"})
     async with simulated_api(faults=[again, again, again]) as api:
         with pytest.raises(GatewayError, match="same cursor twice"):
-            await fetch(session, api)
+            await fetch(api)
     assert len(api.requests) == 2
 
 
 @pytest.mark.parametrize("api_key", ["", "idt_live_wrong"])
-async def test_a_wrong_key_is_refused(session: aiohttp.ClientSession, api_key: str) -> None:
+async def test_a_wrong_key_is_refused(api_key: str) -> None:
     """The simulated API checks the key as the real one does."""
     async with simulated_api() as api:
         with pytest.raises(GatewayError, match="401"):
-            await fetch(session, api, api_key=api_key)
+            await fetch(api, api_key=api_key)
 
 
 @pytest.mark.parametrize("api_key", ["idt_live_ä", "idt_live_1\r\nX-Other: 1"])
-async def test_a_key_that_is_none_never_travels(session: aiohttp.ClientSession, api_key: str) -> None:
+async def test_a_key_that_is_none_never_travels(api_key: str) -> None:
     """Characters that no key has are told without showing them, before anything is asked."""
     async with simulated_api() as api:
         with pytest.raises(GatewayError, match=r"infodeck\.api_key has characters") as refused:
-            await fetch(session, api, api_key=api_key)
+            await fetch(api, api_key=api_key)
     assert api.requests == []
     assert api_key not in str(refused.value)
 
 
-async def test_a_refusal_that_repeats_the_key_does_not_show_it(session: aiohttp.ClientSession) -> None:
+async def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
     """The API's own words go into log and status, the key does not."""
     echo = answer({"message": f"Invalid API key {API_KEY}"}, status=401)
     async with simulated_api(faults=[echo]) as api:
         with pytest.raises(GatewayError, match=r"Invalid API key \*\*\*"):
-            await fetch(session, api)
+            await fetch(api)

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from support.asset_lists import API_KEY, ORGANIZATION, answer, items, simulated_api
+from support.asset_lists import API_KEY, ORGANIZATION, answer, connected, items, simulated_api
 from support.journal_parts import START_MS, sqlite_journal
 from support.waiting import until
 
 from gateway.assets.reconcile import Reconciler
 from gateway.backoff import Backoff
-from gateway.config.secrets import Secret
 from gateway.demo.api import Answer
 from gateway.journal.lookup import read_snapshot
 from gateway.status import ReconcileStatus
@@ -59,9 +58,7 @@ async def reconciling(
     status = ReconcileStatus()
     snapshots: list[AssetSnapshot] = []
     reconciler = Reconciler(
-        api=api.url,
         organization=ORGANIZATION,
-        api_key=Secret(API_KEY.encode()),
         every_s=every_s,
         journal=journal,
         status=status,
@@ -70,13 +67,14 @@ async def reconciling(
         apart_s=apart_s,
         backoff=Backoff(first_s=0.01, longest_s=0.02),
     )
-    running = asyncio.create_task(reconciler.run(), name="reconcile")
-    try:
-        yield Watch(reconciler, status, snapshots)
-    finally:
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await running
+    async with connected(api) as infodeck:
+        running = asyncio.create_task(reconciler.run(infodeck), name="reconcile")
+        try:
+            yield Watch(reconciler, status, snapshots)
+        finally:
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
 
 
 async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import orjson
 
-from gateway.assets.client import fetch_assets
+from gateway.assets.access import ApiAccess
+from gateway.assets.client import InfodeckApi
+from gateway.assets.items import known_asset
+from gateway.assets.transport import Transport, request_limiter
 from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    import aiohttp
+    from collections.abc import AsyncIterator, Iterable
 
     from gateway.model import KnownAsset
 
@@ -49,14 +52,30 @@ def answer(document: object, *, status: int = 200) -> Answer:
     return Answer(status=status, body=orjson.dumps(document))
 
 
-async def fetch(
-    session: aiohttp.ClientSession, api: SimulatedApi, *, api_key: str = API_KEY, pace_s: float = 0.0
-) -> list[KnownAsset]:
-    """Ask the API for everything, without pauses between the pages unless told."""
-    return await fetch_assets(
-        session,
-        api=api.url,
-        organization=ORGANIZATION,
-        api_key=Secret(api_key.encode()),
-        pace_s=pace_s,
-    )
+def access(api: SimulatedApi, *, api_key: str = API_KEY) -> ApiAccess:
+    """Return how the API is got at with this key."""
+    return ApiAccess(api=api.url, organization=ORGANIZATION, api_key=Secret(api_key.encode()))
+
+
+@asynccontextmanager
+async def connected(
+    api: SimulatedApi, *, api_key: str = API_KEY, attempts: int = 1
+) -> AsyncIterator[InfodeckApi]:
+    """Open the API as the gateway does, but with pauses that a test can wait for."""
+    async with aiohttp.ClientSession() as session:
+        yield InfodeckApi(
+            Transport(
+                session,
+                access=access(api, api_key=api_key),
+                limiter=request_limiter(1, per_minute=1_000_000),
+                attempts=attempts,
+                first_pause_s=0.01,
+            )
+        )
+
+
+async def fetch(api: SimulatedApi, *, api_key: str = API_KEY, attempts: int = 1) -> list[KnownAsset]:
+    """Ask the API for every asset."""
+    async with connected(api, api_key=api_key, attempts=attempts) as infodeck:
+        items = [item async for page in infodeck.assets() for item in page]
+    return [asset for item in items if (asset := known_asset(item)) is not None]

@@ -1,0 +1,87 @@
+"""What an answer of Infodeck's API other than 200 means, and what to do about it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.errors import ApiRefusalError, GatewayError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.assets.access import ApiAccess
+
+_BUSY_S = 60.0  # the limit counts by the minute
+_LONGEST_RETRY_AFTER_S = 3600.0
+_LONGEST_SAID = 200
+
+_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_OTHER_ADVICE = "check infodeck.api ({api})"
+# Infodeck's guide, "Troubleshooting", and its table of the two secrets.
+_ADVICE: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: (
+        "check infodeck.api_key: it begins with `idt_live_`, has 32 characters behind it, and must not be"
+        " revoked; a webhook's signing secret is no API key"
+    ),
+    HTTPStatus.FORBIDDEN: (
+        "API access requires Infodeck's Professional plan, and a key of the organization {organization}"
+    ),
+    HTTPStatus.NOT_FOUND: "check infodeck.organization ({organization}) and infodeck.api ({api})",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "check infodeck.organization ({organization}) and infodeck.api ({api})",
+}
+_BEARER_ADVICE: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: (
+        "check infodeck.bearer_token: a JWT of a user who may manage webhooks, and not an expired one; an"
+        " API key is refused here"
+    ),
+    HTTPStatus.FORBIDDEN: "the user of infodeck.bearer_token may not manage webhooks of {organization}",
+}
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, *, access: ApiAccess, bearer: bool
+) -> GatewayError:
+    """Return the error that an answer other than 2xx stands for; `bearer`: the JWT was shown, not the key."""
+    answered = f"the API answered {status}{_said(body, access)}"
+    if status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        default_s = _BUSY_S if status == HTTPStatus.TOO_MANY_REQUESTS else None
+        return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
+    facts = {"organization": access.organization, "api": access.api}
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
+        reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
+        return ApiRefusalError(reason, status=status)
+    advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
+    return ApiRefusalError(f"{answered}: {advice.format_map(facts)}", status=status)
+
+
+def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
+    """Return the pause that was asked for, in seconds; a date counts from the answer's own."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), _LONGEST_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(text)
+        since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return min(max(0.0, (until - since).total_seconds()), _LONGEST_RETRY_AFTER_S)
+    except (ValueError, TypeError):  # no date, or one of a kind that cannot be compared
+        return default_s
+
+
+def _said(body: bytes, access: ApiAccess) -> str:
+    """Return the API's own words in brackets, where it has some; never a secret."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    words = [document.get(name) for name in ("message", "error")] if isinstance(document, dict) else []
+    said = next((word for word in words if isinstance(word, str) and word.strip()), "")
+    for secret in access.secret_texts():
+        said = said.replace(secret, "***")
+    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
+    return f" ({said})" if said else ""

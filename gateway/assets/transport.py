@@ -1,0 +1,185 @@
+"""Single requests to Infodeck's API: within the key's limit, tried again, bounded in size and time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import orjson
+from aiolimiter import AsyncLimiter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from yarl import URL
+
+from gateway.assets.refusals import refusal
+from gateway.errors import GatewayError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tenacity import RetryCallState
+
+    from gateway.assets.access import ApiAccess
+
+REQUESTS_PER_MINUTE = 1000  # of one API key, for all who use it (Infodeck's guide)
+_BURST_SHARE = 0.1  # of a minute's requests may come at once, the others at an even pace
+
+_LARGEST_ANSWER_BYTES = 8 << 20
+_LARGEST_REFUSAL_BYTES = 64 << 10
+_ANSWER_WITHIN_S = 30.0
+_ATTEMPTS = 4
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_LONGEST_PATIENCE_S = 60.0  # who is asked to wait longer gives up for now
+
+
+def request_limiter(share: float, *, per_minute: float = REQUESTS_PER_MINUTE) -> AsyncLimiter:
+    """Return a limiter that lets `share` of a minute's requests through within any 60 seconds."""
+    budget = per_minute * share
+    burst = max(1.0, budget * _BURST_SHARE)
+    per_second = max(budget - burst, budget / 2) / 60
+    return AsyncLimiter(burst, burst / per_second)
+
+
+class Transport:
+    """Sends requests and returns what their JSON holds.
+
+    Raise `ApiRefusalError` where the API refuses for good, `TransientError` where several attempts failed
+    and a later one may succeed, another `GatewayError` where the answer is none that can be used.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        access: ApiAccess,
+        limiter: AsyncLimiter,
+        attempts: int = _ATTEMPTS,
+        first_pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
+        """Take a session without cookies; all requests of one key should share one limiter."""
+        self._session = session
+        self._access = access
+        self._limiter = limiter
+        self._attempts = attempts
+        self._pause = wait_random_exponential(multiplier=first_pause_s, max=_LONGEST_PAUSE_S)
+
+    async def get(self, path: str, query: Sequence[tuple[str, str]] = (), *, bearer: bool = False) -> Any:
+        """Return the JSON at `path` below the organization; tried again where that may help."""
+        return await self._retrying("GET", path, query, None, bearer=bearer)
+
+    async def post(self, path: str, document: Mapping[str, Any] | None, *, bearer: bool = False) -> Any:
+        """Post once, and return the JSON of the answer: repeated, it might do twice what it asks for."""
+        return await self._once("POST", path, (), document, bearer=bearer)
+
+    async def ask(self, path: str, document: Mapping[str, Any]) -> Any:
+        """Post a question that changes nothing: tried again as `get` is."""
+        return await self._retrying("POST", path, (), document, bearer=False)
+
+    async def _retrying(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        document: Mapping[str, Any] | None,
+        *,
+        bearer: bool,
+    ) -> Any:
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=lambda state: stop_after_attempt(self._attempts)(state) or _asks_for_too_long(state),
+            wait=self._wait_s,
+            reraise=True,
+        )
+        return await attempts(self._once, method, path, query, document, bearer=bearer)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        return max(self._pause(state), _asked_for_s(state))
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        document: Mapping[str, Any] | None,
+        *,
+        bearer: bool,
+    ) -> Any:
+        headers = self._access.headers(bearer=bearer)
+        async with self._limiter:
+            status, answer_headers, body = await self._exchange(method, path, query, document, headers)
+        if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
+            raise refusal(status, answer_headers, body, access=self._access, bearer=bearer)
+        if len(body) > _LARGEST_ANSWER_BYTES:
+            raise GatewayError(
+                f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({path}): check infodeck.api"
+            )
+        return _decode(body, path)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        document: Mapping[str, Any] | None,
+        headers: Mapping[str, str],
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body. Redirects are not followed: the secret is for this address."""
+        url = self._url(path, query)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                json=document,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S),
+            ) as response:
+                limit = _LARGEST_ANSWER_BYTES if response.ok else _LARGEST_REFUSAL_BYTES
+                return response.status, response.headers, await _read(response, limit)
+        except TimeoutError as error:
+            raise TransientError(f"{url.host} did not answer within {_ANSWER_WITHIN_S:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransientError(
+                f"{url.host} can't be reached: {str(error) or type(error).__name__}"
+            ) from error
+
+    def _url(self, path: str, query: Sequence[tuple[str, str]]) -> URL:
+        """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""
+        organization = quote(self._access.organization, safe="")
+        address = f"{self._access.api}/organizations/{organization}{path}"
+        if query:
+            address += f"?{urlencode(query, quote_via=quote, safe='')}"
+        return URL(address, encoded=True)
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    """Return the body, or a little more than the limit of it."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > limit_bytes:
+            break
+    return bytes(body)
+
+
+def _decode(body: bytes, path: str) -> Any:
+    if not body:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise GatewayError(
+            f"the answer is not JSON ({path}: {error.msg}): check infodeck.api, and that no proxy answers"
+            " instead"
+        ) from error
+
+
+def _asked_for_s(state: RetryCallState) -> float:
+    """Return the pause that the API asked for with its last answer."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    return (error.retry_after_s or 0.0) if isinstance(error, TransientError) else 0.0
+
+
+def _asks_for_too_long(state: RetryCallState) -> bool:
+    return _asked_for_s(state) > _LONGEST_PATIENCE_S

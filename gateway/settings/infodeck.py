@@ -1,0 +1,120 @@
+"""The `infodeck` section of `gateway.yaml`: the cloud side, and how it is asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import STRICT
+from gateway.config.rules import ApiUrl, Organization, Period
+from gateway.config.secrets import SecretReference
+from gateway.mapping.paths import compile_path
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _check_item_path(path: str) -> str:
+    try:
+        compile_path(path)
+    except ValueError as error:
+        raise ValueError("a path into an asset of the API's list is written like $.updatedAt") from error
+    return path
+
+
+def _check_webhook_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        usable = bool(url.scheme == "https" and url.hostname and url.port != 0 and not url.fragment)
+    except ValueError:
+        usable = False
+    if not usable or "@" in text:
+        raise ValueError(
+            "the public https address is expected, such as https://gateway.example.com/webhooks/infodeck"
+        )
+    return text
+
+
+def _check_rotate_path(path: str) -> str:
+    if not re.fullmatch(r"/[\w./{}~-]+", path, re.ASCII) or "{" in path.replace("{id}", ""):
+        raise ValueError("a path below the organization is expected, such as /webhooks/{id}/rotate")
+    return path
+
+
+ItemPath = Annotated[str, AfterValidator(_check_item_path)]
+"""A path into an item of an API's list."""
+
+WebhookUrl = Annotated[str, AfterValidator(_check_webhook_url)]
+"""The address of a webhook, which Infodeck wants to be https."""
+
+RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
+"""A path below the organization, with `{id}` for the webhook's id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Reconcile:
+    """How often (seconds) the API is asked for what webhooks may have missed."""
+
+    every: Period = 15 * 60.0
+    """How often the API is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Refill:
+    """What is read from the API where webhooks did not bring it. Times in seconds."""
+
+    enabled: bool = True
+    """false: what webhooks missed stays missing until the next one."""
+    tolerance: Period = 60.0
+    """How much newer than the last reading the API's must be to count as missed."""
+    shadows: tuple[Text, ...] = ()
+    """Names of the device shadows to ask for; if not written, the API's usual one (DeviceUplink)."""
+    time: ItemPath | None = None
+    """Where items of the API's list have their shadow's time, such as $.updatedAt, if not in the shadow."""
+    history_after: Period = 24 * 3600.0
+    """Longer gaps are filled for points with `refill: history`; Infodeck repeats deliveries for 24h."""
+    metric_time: Text = "timestamp"
+    """The name of the time in the items of the API's history of a metric."""
+    metric_value: Text = "value"
+    """The name of the value in them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Webhook:
+    """Infodeck's webhook that leads here, for commands that manage it and for what its delivery log says."""
+
+    url: WebhookUrl
+    """The public address that Infodeck posts to."""
+    id: Text | None = None
+    """Its id in Infodeck; if not written, it is found by `url`."""
+    rotate: RotatePath | None = None
+    """Where a new signing secret is asked for, such as /webhooks/{id}/rotate; Infodeck's documents say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Infodeck:
+    """The cloud side. Without `api_key` there is no reconciliation."""
+
+    organization: Organization
+    """The organization's id; events of others go nowhere."""
+    api: ApiUrl = "https://app.infodeck.io/api/v2"
+    """Where Infodeck's API is."""
+    api_key: SecretReference | None = None
+    """Where the API key is; without it there is no reconciliation."""
+    bearer_token: SecretReference | None = None
+    """Where the JWT is that manages webhooks; without it the delivery log cannot be read."""
+    request_share: Annotated[float, Field(ge=0.01, le=1)] = 0.5
+    """How much of the 1,000 requests a minute that a key may send this gateway takes: 0.5 is half."""
+    reconcile: Reconcile = Field(default_factory=Reconcile)
+    """Asking the API for what webhooks may have missed."""
+    refill: Refill = Field(default_factory=Refill)
+    """Taking from the API what webhooks have missed."""
+    webhook: Webhook | None = None
+    """Infodeck's webhook that leads here."""
+    keep_alive_unit: Literal["s", "min", "h"] | None = None
+    """The unit of `keepAlive`; without it, how often an asset reports is learnt from its reports."""
+    silence: Period = 3600.0
+    """An alarm is raised where no event arrives for this long; sooner, where the assets report more often."""
