@@ -283,6 +283,7 @@ class Point:
     `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
     a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
     `known` is what Infodeck's API says of the asset, but for its connection; None: nothing.
+    `refill_history`: long gaps in its readings are filled from Infodeck's API once they are over.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -301,6 +302,7 @@ class Point:
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
     known: KnownAsset | None = None
+    refill_history: bool = False
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
