@@ -280,6 +280,7 @@ class App:
         while True:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
+            self._cloud.tick()
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
 from gateway.assets.reconcile import Reconciler
+from gateway.assets.refilling import Refilling
 from gateway.mapping.live.difference import describe_the_same
+from gateway.mapping.paths import compile_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
-    from gateway.status import Status
+    from gateway.status import RefillStatus, Status
 
 
 class Cloud:
@@ -45,6 +48,9 @@ class Cloud:
         self._journal = journal
         self._head = head
         self._on_assets_changed = on_assets_changed
+        self._journal_status = status.journal
+        self._journal_was_ok = True
+        self._refilling = self._make_refilling(status.refill, clock_ms) if settings.refill.enabled else None
         self._reconciler = Reconciler(
             organization=settings.organization,
             every_s=settings.reconcile.every,
@@ -52,6 +58,8 @@ class Cloud:
             status=status.reconcile,
             clock_ms=clock_ms,
             on_snapshot=self._take_snapshot,
+            on_items=None if self._refilling is None else self._refilling.take,
+            shadows=settings.refill.shadows,
         )
 
     @property
@@ -67,12 +75,39 @@ class Cloud:
         """Ask the API soon: something about the assets has changed."""
         self._reconciler.request()
 
+    def tick(self) -> None:
+        """Ask the API soon after the journal could take no events: Infodeck may have given some up."""
+        is_ok = self._journal_status.state == "ok"
+        if is_ok and not self._journal_was_ok:
+            self.reconcile_soon()
+        self._journal_was_ok = is_ok
+
     async def run(self) -> None:
         """Ask until cancelled."""
         if not self.is_asked:
             return
-        async with connect(self._access, share=self._settings.request_share) as api:
-            await self._reconciler.run(api)
+        if self._refilling is not None:
+            await self._refilling.start()
+        share = self._settings.request_share
+        async with connect(self._access, share=share) as api, asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reconciler.run(api), name="reconcile")
+            if self._refilling is not None:
+                tasks.create_task(self._refilling.run(api), name="refilling")
+
+    def _make_refilling(self, status: RefillStatus, clock_ms: Callable[[], int]) -> Refilling:
+        refill = self._settings.refill
+        return Refilling(
+            organization=self._settings.organization,
+            tolerance_s=refill.tolerance,
+            item_time=None if refill.time is None else compile_path(refill.time),
+            history_after_s=refill.history_after,
+            metric_time=refill.metric_time,
+            metric_value=refill.metric_value,
+            journal=self._journal,
+            image=lambda: self._head.image,
+            status=status,
+            clock_ms=clock_ms,
+        )
 
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
@@ -82,3 +117,5 @@ class Cloud:
                 self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
         if not describe_the_same(before, snapshot):
             self._on_assets_changed()
+        if self._refilling is not None:
+            await self._refilling.end_round()

@@ -16,7 +16,7 @@ from gateway.logs import unforeseen
 from gateway.model import AssetSnapshot, KnownAsset, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.pages import Item
@@ -50,10 +50,14 @@ class Reconciler:
         clock_ms: Callable[[], int],
         on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
         on_items: Callable[[list[Item]], None] | None = None,
+        shadows: Sequence[str] = (),
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two questions."""
+        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two questions.
+
+        `shadows` are the names of those device shadows that are asked for, if not the usual one.
+        """
         self._organization = organization
         self._every_s = every_s
         self._journal = journal
@@ -61,6 +65,7 @@ class Reconciler:
         self._clock_ms = clock_ms
         self._on_snapshot = on_snapshot
         self._on_items = on_items
+        self._shadows = shadows
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
         self._requested = asyncio.Event()
@@ -101,7 +106,7 @@ class Reconciler:
     async def _fetch(self, api: InfodeckApi) -> AssetSnapshot:
         at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
         assets: dict[str, KnownAsset] = {}
-        async for page in api.assets():
+        async for page in api.assets(shadows=self._shadows):
             if self._on_items is not None:
                 self._on_items(page)
             assets.update((asset.id, asset) for item in page if (asset := known_asset(item)) is not None)

@@ -1,0 +1,50 @@
+"""Everything that asks Infodeck, put together: when it is asked beside the regular times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.journal_parts import START_MS, sqlite_journal
+
+from gateway.cloud import Cloud
+from gateway.config.secrets import Secret
+from gateway.delivery.head import Head
+from gateway.mapping.live.image import PointImage
+from gateway.mapping.plan import PointMap
+from gateway.settings import Infodeck, Secrets
+from gateway.status import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class CountingCloud(Cloud):
+    """Counts how often the API is to be asked soon."""
+
+    asked = 0
+
+    def reconcile_soon(self) -> None:
+        """Count it."""
+        self.asked += 1
+
+
+async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path) -> None:
+    """Once it takes them again, and once only: what Infodeck has given up meanwhile comes from there."""
+    status = Status(name="box", started_ms=START_MS)
+    async with sqlite_journal(tmp_path) as journal:
+        image = PointImage(PointMap(points=(), by_asset={}))
+        cloud = CountingCloud(
+            settings=Infodeck(organization="o-test"),
+            secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(b"k")),
+            journal=journal,
+            head=Head(journal=journal, image=image, status=status.mapping, clock_ms=lambda: START_MS),
+            status=status,
+            clock_ms=lambda: START_MS,
+            on_assets_changed=lambda: None,
+        )
+        asked = []
+        for state in ("ok", "ok", "the journal is full", "the journal is full", "ok", "ok"):
+            status.journal.state = state
+            cloud.tick()
+            asked.append(cloud.asked)
+    assert asked == [0, 0, 0, 0, 1, 1]
