@@ -41,6 +41,7 @@ async def test_an_asset_is_taken_with_all_its_fields() -> None:
         model="Room-1",
         manufacturer="Maker",
         location="loc-1",
+        location_id="loc-1",
         online=False,
     )
 
