@@ -133,6 +133,7 @@ class App:
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
+            on_done=self._cloud.follow_tables,
         )
 
     def reload(self) -> None:
@@ -178,6 +179,8 @@ class App:
     def _compile_again(self) -> None:
         if self._reloader is not None:
             self._reloader.request()
+        else:
+            self._cloud.take_stock()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))

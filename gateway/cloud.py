@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
+from gateway.assets.inventory import Inventory
 from gateway.assets.reconcile import Reconciler
 from gateway.assets.refilling import Refilling
 from gateway.mapping.live.difference import describe_the_same
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
     from gateway.status import RefillStatus, Status
+
+_AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
 class Cloud:
@@ -36,7 +39,10 @@ class Cloud:
         clock_ms: Callable[[], int],
         on_assets_changed: Callable[[], None],
     ) -> None:
-        """`on_assets_changed` is called when Infodeck says something else of assets than before."""
+        """`on_assets_changed` is called when Infodeck says something else of assets than before.
+
+        It has the tables compiled anew, and calls `follow_tables` when that is done.
+        """
         self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self._settings = settings
         self._access = ApiAccess(
@@ -47,10 +53,12 @@ class Cloud:
         )
         self._journal = journal
         self._head = head
+        self._points = head.image.points
         self._on_assets_changed = on_assets_changed
         self._journal_status = status.journal
         self._journal_was_ok = True
         self._refilling = self._make_refilling(status.refill, clock_ms) if settings.refill.enabled else None
+        self._inventory = Inventory(status=status.inventory)
         self._reconciler = Reconciler(
             organization=settings.organization,
             every_s=settings.reconcile.every,
@@ -70,6 +78,7 @@ class Cloud:
     def start(self) -> None:
         """Take up what was known at the last stop; call this once the journal is open."""
         self.snapshot = self._journal.snapshot()
+        self.take_stock()
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
@@ -81,6 +90,18 @@ class Cloud:
         if is_ok and not self._journal_was_ok:
             self.reconcile_soon()
         self._journal_was_ok = is_ok
+
+    def follow_tables(self) -> None:
+        """Take stock after a reload, and ask soon: Infodeck may have a value for points that came with it."""
+        self.take_stock()
+        before, self._points = self._points, self._head.image.points
+        if self._refilling is not None and self._points is not before:
+            self.reconcile_soon()
+
+    def take_stock(self) -> None:
+        """Compare the tables in force with what Infodeck knows, if it was ever asked."""
+        if self.snapshot is not None and self.is_asked:
+            self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -112,10 +133,18 @@ class Cloud:
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
-        for known in snapshot.assets.values():
-            if known.online is not None:
-                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
-        if not describe_the_same(before, snapshot):
+        await self._take_connections(snapshot)
+        if await asyncio.to_thread(describe_the_same, before, snapshot):
+            self.take_stock()
+        else:
             self._on_assets_changed()
         if self._refilling is not None:
             await self._refilling.end_round()
+
+    async def _take_connections(self, snapshot: AssetSnapshot) -> None:
+        """Take in which devices are connected, in pieces, for there may be many of them."""
+        for number, known in enumerate(snapshot.assets.values()):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if known.online is not None:
+                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
