@@ -18,29 +18,6 @@ _PATH = re.compile(r"\$(?:\.[^.\[\]\s]+|\[\d{1,4}\])+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
-def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:
-    """Return the getter from a parsed event body to what stands at the path.
-
-    MISSING where nothing does, None where an object or a list does. Raises ValueError with an example
-    for text that is no path.
-    """
-    if not _PATH.fullmatch(path):
-        raise ValueError("a path into the event is written like $.data.object.sensors[0].value")
-    steps: list[str | int] = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
-
-    def get(body: Any) -> Scalar | Missing:
-        for step in steps:
-            if isinstance(body, str):  # has indexes too, but no parts
-                return MISSING
-            try:
-                body = body[step]
-            except (LookupError, TypeError):
-                return MISSING
-        return None if isinstance(body, dict | list) else body
-
-    return get
-
-
 def place_at(path: str, body: dict[str, Any], value: Scalar) -> bool:
     """Put a value where a path's getter finds it; say whether there was room: what is there stays."""
     steps = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
@@ -73,3 +50,26 @@ def _entry(container: Any, step: str | int) -> Any:
         return container[step]
     except (LookupError, TypeError):
         return None
+
+
+def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:
+    """Return the getter from a parsed event body to what stands at the path.
+
+    MISSING where nothing does, None where an object or a list does. Raises ValueError with an example
+    for text that is no path.
+    """
+    if not _PATH.fullmatch(path):
+        raise ValueError("a path into the event is written like $.data.object.sensors[0].value")
+    steps: list[str | int] = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
+
+    def get(body: Any) -> Scalar | Missing:
+        for step in steps:
+            if isinstance(body, str):  # has indexes too, but no parts
+                return MISSING
+            try:
+                body = body[step]
+            except (LookupError, TypeError):
+                return MISSING
+        return None if isinstance(body, dict | list) else body
+
+    return get
