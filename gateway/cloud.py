@@ -53,7 +53,7 @@ class Cloud:
         )
         self._journal = journal
         self._head = head
-        self._points = head.image.points
+        self._tables_status, self._reloads = status.tables, 0
         self._on_assets_changed = on_assets_changed
         self._journal_status = status.journal
         self._journal_was_ok = True
@@ -94,8 +94,8 @@ class Cloud:
     def follow_tables(self) -> None:
         """Take stock after a reload, and ask soon: Infodeck may have a value for points that came with it."""
         self.take_stock()
-        before, self._points = self._points, self._head.image.points
-        if self._refilling is not None and self._points is not before:
+        before, self._reloads = self._reloads, self._tables_status.reloads
+        if self._refilling is not None and self._reloads != before:
             self.reconcile_soon()
 
     def take_stock(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from support.journal_parts import START_MS, sqlite_journal
@@ -15,6 +16,7 @@ from gateway.settings import Infodeck, Secrets
 from gateway.status import Status
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -28,12 +30,12 @@ class CountingCloud(Cloud):
         self.asked += 1
 
 
-async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path) -> None:
-    """Once it takes them again, and once only: what Infodeck has given up meanwhile comes from there."""
-    status = Status(name="box", started_ms=START_MS)
-    async with sqlite_journal(tmp_path) as journal:
+@asynccontextmanager
+async def made_cloud(folder: Path, status: Status) -> AsyncIterator[CountingCloud]:
+    """Make the cloud side of a gateway without points, as the gateway does."""
+    async with sqlite_journal(folder) as journal:
         image = PointImage(PointMap(points=(), by_asset={}))
-        cloud = CountingCloud(
+        yield CountingCloud(
             settings=Infodeck(organization="o-test"),
             secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(b"k")),
             journal=journal,
@@ -42,9 +44,27 @@ async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path)
             clock_ms=lambda: START_MS,
             on_assets_changed=lambda: None,
         )
-        asked = []
+
+
+async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path) -> None:
+    """Once it takes them again, and once only: what Infodeck has given up meanwhile comes from there."""
+    status = Status(name="box", started_ms=START_MS)
+    asked = []
+    async with made_cloud(tmp_path, status) as cloud:
         for state in ("ok", "ok", "the journal is full", "the journal is full", "ok", "ok"):
             status.journal.state = state
             cloud.tick()
             asked.append(cloud.asked)
     assert asked == [0, 0, 0, 0, 1, 1]
+
+
+async def test_after_other_tables_came_into_force_the_api_is_asked(tmp_path: Path) -> None:
+    """A point that is new may have a value at Infodeck; a reload that changed nothing asks for nothing."""
+    status = Status(name="box", started_ms=START_MS)
+    asked = []
+    async with made_cloud(tmp_path, status) as cloud:
+        for reloads in (0, 1, 1, 2):
+            status.tables.reloads = reloads
+            cloud.follow_tables()
+            asked.append(cloud.asked)
+    assert asked == [0, 1, 1, 2]
