@@ -8,17 +8,18 @@ retries is of no interest, for they bring the rest.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.events import TELEMETRY, asset_of, is_refilled, read_telemetry
 from gateway.model import Gap, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.live.image import PointImage
-    from gateway.model import Event, Reading, Record
+    from gateway.model import Event, GapPlace, Reading, Record
     from gateway.ports import Journal
     from gateway.status import RefillStatus
 
@@ -26,13 +27,8 @@ _READ_EVENTS = 250
 _TURN_VALUES = 1_000  # gaps opened at before the event loop gets its turn
 
 
-@dataclass(slots=True)
-class _Open:
-    """A gap that no webhook has closed. `newest_ms` is the newest reading that the API supplied inside it."""
-
-    gap: Gap
-    newest_ms: int
-    is_kept: bool = False
+_Key = tuple[str, str]
+"""An asset and one of its telemetry keys."""
 
 
 class Gaps:
@@ -53,9 +49,11 @@ class Gaps:
         self._history_after_ms = history_after_ms
         self._status = status
         self._on_due = on_due
-        self._open: dict[str, dict[str, _Open]] = {}  # by asset and key
-        self._due: dict[tuple[str, str, int], Gap] = {}
-        self._kept = 0  # of those that are open
+        # Plain values, for after a start there is a gap for every reading, until its next one comes.
+        self._since_ms: dict[_Key, int] = {}  # of gaps that are open
+        self._newest_ms: dict[_Key, int] = {}  # of those that are kept: the newest that the API supplied
+        self._assets: Counter[str] = Counter()  # how many open gaps each has
+        self._due: dict[GapPlace, Gap] = {}
         self._early: list[Record] | None = []  # that came before `start` was done
 
     async def start(self) -> None:
@@ -67,13 +65,13 @@ class Gaps:
         self._journal.subscribe(self.accept)
         self._take_up(self._journal.gaps())
         await self._catch_up(head)
-        for number, ((asset, key), time_ms) in enumerate(last_ms.items()):
+        for number, (key, time_ms) in enumerate(last_ms.items()):
             if number % _TURN_VALUES == 0:
                 await asyncio.sleep(0)
-            self._begin(asset, key, time_ms)
+            self._begin(key, time_ms)
         early, self._early = self._early or [], None
         self.accept(early)
-        self._show()
+        self._note({})
 
     def accept(self, records: Sequence[Record]) -> None:
         """Close gaps by what webhooks bring."""
@@ -82,31 +80,33 @@ class Gaps:
             return
         self._close_by(records)
 
-    def supply(self, asset: str, since_ms: dict[str, int]) -> None:
+    def supply(self, asset: str, since_ms: Mapping[str, int]) -> None:
         """Open gaps before the API supplies readings of an asset, and have them durable with these.
 
-        `since_ms` has by key the time of the last reading.
+        `since_ms` has by telemetry key the time of the last reading.
         """
-        for key, last_ms in since_ms.items():
-            opened = self._begin(asset, key, last_ms)
-            if not opened.is_kept:
-                opened.is_kept = True
-                self._kept += 1
-                self._note(opened.gap)
-        self._show()
+        gaps: dict[GapPlace, Gap | None] = {}
+        for name, last_ms in since_ms.items():
+            key = asset, name
+            self._begin(key, last_ms)
+            if key not in self._newest_ms:
+                self._newest_ms[key] = last_ms
+                gap = Gap(*key, self._since_ms[key])
+                gaps[gap.place] = gap
+        self._note(gaps)
 
     def supplied(self, asset: str, readings: Iterable[Reading]) -> None:
         """Remember readings inside gaps that the API supplied: they are durable, and known."""
-        gaps = self._open.get(asset, {})
+        gaps: dict[GapPlace, Gap | None] = {}
         for reading in readings:
-            opened = gaps.get(reading.key)
-            if opened is not None:
-                opened.newest_ms = max(opened.newest_ms, reading.time_ms)
-                self._know(opened.gap, reading)
-                continue
-            for gap in self._due.values():  # a webhook has closed it just now
-                if (gap.asset, gap.key) == (asset, reading.key):
-                    self._know(gap, reading)
+            key = asset, reading.key
+            if key in self._newest_ms:
+                self._newest_ms[key] = max(self._newest_ms[key], reading.time_ms)
+                inside = [Gap(*key, self._since_ms[key])]
+            else:  # a webhook has closed it just now
+                inside = [gap for gap in self._due.values() if (gap.asset, gap.key) == key]
+            gaps |= {gap.place: replace(gap, known_s=(reading.time_ms // 1000,)) for gap in inside}
+        self._note(gaps)
 
     def due(self) -> list[Gap]:
         """Return the gaps that are to be filled, the oldest first."""
@@ -115,8 +115,7 @@ class Gaps:
     def settle(self, gap: Gap) -> None:
         """Forget a gap that is filled, or that nothing can fill."""
         del self._due[gap.place]
-        self._journal.note(Notes(gaps={gap.place: None}))
-        self._show()
+        self._note({gap.place: None})
 
     def is_wanted(self, asset: str, key: str) -> bool:
         """Say whether a point of the tables in force wants the history of a key."""
@@ -127,15 +126,16 @@ class Gaps:
         """Go on with the gaps of the last run, but for those that nobody wants filled any more."""
         for gap in gaps:
             if not self.is_wanted(gap.asset, gap.key):
-                self._journal.note(Notes(gaps={gap.place: None}))
+                self._note({gap.place: None})
             elif gap.until_ms is not None:
                 self._due[gap.place] = gap
             else:
-                self._open.setdefault(gap.asset, {})[gap.key] = _Open(gap, gap.since_ms, is_kept=True)
-                self._kept += 1
+                key = gap.asset, gap.key
+                self._begin(key, gap.since_ms)
+                self._newest_ms[key] = gap.since_ms
 
-    def _last_readings(self) -> Iterator[tuple[tuple[str, str], int]]:
-        """Yield asset, key and time of the last reading of every point whose history is wanted."""
+    def _last_readings(self) -> Iterator[tuple[_Key, int]]:
+        """Yield key and time of the last reading of every point whose history is wanted."""
         image = self._image()
         for point in image.points.points:
             if point.refill_history and (last := image.measured(point)) is not None:
@@ -151,7 +151,7 @@ class Gaps:
             point = by_name.get(value.point)
             is_same = point is not None and (point.asset, point.source) == (value.asset, value.source)
             if point is not None and is_same and point.refill_history:
-                self._begin(value.asset, value.source, value.time_ms)
+                self._begin((value.asset, value.source), value.time_ms)
         while through < head:
             records = [each for each in await self._journal.read(through, _READ_EVENTS) if each.seq <= head]
             if not records:
@@ -159,58 +159,55 @@ class Gaps:
             self._close_by(records)
             through = records[-1].seq
 
-    def _begin(self, asset: str, key: str, since_ms: int) -> _Open:
-        """Return the open gap of a key; one that is opened now begins at `since_ms`."""
-        gaps = self._open.setdefault(asset, {})
-        opened = gaps.get(key)
-        if opened is None:
-            opened = gaps[key] = _Open(Gap(asset, key, since_ms), since_ms)
-        elif not opened.is_kept and since_ms > opened.gap.since_ms:
-            opened.gap = replace(opened.gap, since_ms=since_ms)
-            opened.newest_ms = since_ms
-        return opened
+    def _begin(self, key: _Key, last_ms: int) -> None:
+        """Have an open gap of a key, which begins with its last reading unless it has begun before."""
+        if key not in self._since_ms:
+            self._assets[key[0]] += 1
+            self._since_ms[key] = last_ms
+        elif key in self._newest_ms:
+            self._newest_ms[key] = max(self._newest_ms[key], last_ms)
+        else:
+            self._since_ms[key] = max(self._since_ms[key], last_ms)
 
     def _close_by(self, records: Iterable[Record]) -> None:
-        if not self._open:
+        if not self._assets:
             return
         for record in records:
             event = record.event
             if event.type == TELEMETRY and not is_refilled(event):
                 asset = asset_of(event)
-                if asset is not None and asset in self._open:
+                if asset is not None and asset in self._assets:
                     self._take(asset, event)
 
     def _take(self, asset: str, event: Event) -> None:
         telemetry = read_telemetry(event)
         for reading in telemetry.readings if telemetry is not None else ():
-            opened = self._open.get(asset, {}).get(reading.key)
-            if opened is None or reading.time_ms <= opened.gap.since_ms:
+            key = asset, reading.key
+            since_ms = self._since_ms.get(key)
+            if since_ms is None or reading.time_ms <= since_ms:
                 continue
-            if reading.time_ms < opened.newest_ms:  # a late one: those that come in time are still missing
-                self._know(opened.gap, reading)
+            if reading.time_ms < self._newest_ms.get(key, 0):  # a late one: others may still be missing
+                gap = Gap(*key, since_ms, known_s=(reading.time_ms // 1000,))
+                self._note({gap.place: gap})
             else:
-                self._close(opened, until_ms=reading.time_ms, received_ms=event.received_ms)
+                self._close(key, until_ms=reading.time_ms, received_ms=event.received_ms)
 
-    def _close(self, opened: _Open, *, until_ms: int, received_ms: int) -> None:
-        gap = opened.gap
-        gaps = self._open[gap.asset]
-        del gaps[gap.key]
-        if not gaps:
-            del self._open[gap.asset]
-        self._kept -= opened.is_kept
+    def _close(self, key: _Key, *, until_ms: int, received_ms: int) -> None:
+        """End a gap: it is to be filled where it was long, and forgotten otherwise."""
+        asset, name = key
+        gap = Gap(asset, name, self._since_ms.pop(key), until_ms)
+        self._assets[asset] -= 1
+        if not self._assets[asset]:
+            del self._assets[asset]
+        was_kept = self._newest_ms.pop(key, None) is not None
         if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
-            closed = self._due[gap.place] = replace(gap, until_ms=until_ms)
-            self._note(closed)
+            self._due[gap.place] = gap
+            self._note({gap.place: gap})
             self._on_due()
-        elif opened.is_kept:
-            self._journal.note(Notes(gaps={gap.place: None}))
-        self._show()
+        elif was_kept:
+            self._note({gap.place: None})
 
-    def _know(self, gap: Gap, reading: Reading) -> None:
-        self._note(replace(gap, known_s=(reading.time_ms // 1000,)))
-
-    def _note(self, gap: Gap) -> None:
-        self._journal.note(Notes(gaps={gap.place: gap}))
-
-    def _show(self) -> None:
-        self._status.open_gaps = self._kept + len(self._due)
+    def _note(self, gaps: dict[GapPlace, Gap | None]) -> None:
+        if gaps:
+            self._journal.note(Notes(gaps=gaps))
+        self._status.open_gaps = len(self._newest_ms) + len(self._due)

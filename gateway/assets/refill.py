@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST_PAGES = 50  # that wait; the API is asked more slowly than they are looked at
+_MOST_PAGES = 100  # that wait; the API is asked more slowly than they are looked at
 _SLICE = 10  # assets that are looked at before the event loop gets its turn
 
 _NO_TIME = (
@@ -122,8 +122,10 @@ class Refill:
                 group.append((asset, missed))
         for future in written:
             await asyncio.shield(future)  # shared with others' events
-        for asset, missed in group:
-            self._gaps.supplied(asset, missed.readings)
+        for number, (asset, missed) in enumerate(group):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            self._gaps.supplied(asset, [each for each in missed.readings if each.key in missed.gaps])
             self._count(missed)
 
     def _missed(self, asset: str, item: Item) -> Missed | None:

@@ -288,6 +288,26 @@ async def test_only_points_that_want_it_get_their_histories(file: Path, points: 
         assert api.asked == []
 
 
+async def test_a_gap_that_nobody_wants_filled_any_more_is_forgotten(
+    file: Path, points: PointMap, tmp_path: Path
+) -> None:
+    """With `refill: history` taken out of the tables, a restart asks for nothing; others stay."""
+    noon = NOW - 30 * HOUR_MS
+    clock = Clock(noon)
+    (tmp_path / "without").mkdir()
+    without = load_good_tables(tmp_path / "without", TABLE.replace("from: t, refill: history", "from: t", 1))
+    async with api_with({}) as api:
+        async with refilling(file, points, api, clock=clock) as run:
+            for number, asset in enumerate("ab"):
+                await run.webhook(number, at_ms=noon, t=1, asset=asset)
+            await run.reconcile(*(item(asset, at_ms=noon + HOUR_MS, t=2) for asset in "ab"))
+            assert run.status.open_gaps == 2
+        async with refilling(file, without, api, clock=clock) as run:
+            assert run.status.open_gaps == 1
+            await run.rig.journal.flush()
+            assert run.rig.rows("SELECT asset FROM gaps") == [("b",)]
+
+
 async def test_a_kill_between_event_and_gap_loses_nothing(file: Path, points: PointMap) -> None:
     """What came after the values that are kept is looked at again: the gap is found once more."""
     noon = NOW - 30 * HOUR_MS
