@@ -300,7 +300,8 @@ async def test_a_gap_that_nobody_wants_filled_any_more_is_forgotten(
         async with refilling(file, points, api, clock=clock) as run:
             for number, asset in enumerate("ab"):
                 await run.webhook(number, at_ms=noon, t=1, asset=asset)
-            await run.reconcile(*(item(asset, at_ms=noon + HOUR_MS, t=2) for asset in "ab"))
+            clock.now_ms = noon + HOUR_MS
+            await run.reconcile(*(item(asset, at_ms=clock.now_ms, t=2) for asset in "ab"))
             assert run.status.open_gaps == 2
         async with refilling(file, without, api, clock=clock) as run:
             assert run.status.open_gaps == 1
