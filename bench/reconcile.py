@@ -4,10 +4,11 @@ The gateway runs as it is in a process of its own, with a table that maps all of
 mosquitto and the Modbus server; the simulated API in another one, with the limit of the real API. The first
 look finds everything new, later ones find nothing changed. Printed are the requests of each look, its
 seconds at the limiter's pace, the gateway's memory (resident, before, at its highest, and after), and the
-longest gap of its event loop, against one while nothing is asked. Tables are not compiled anew here, see
-`reload.py`. With `--refill`, the readings of all shadows are new to the gateway, and are taken from there.
+longest gap of its event loop, against one while nothing is asked. With `--refill`, the readings of all
+shadows are new to the gateway, and are taken from there; with `--compile`, tables are compiled anew after
+the first look, which tells of every asset what nobody knew before: that costs what `reload.py` measures.
 
-    python bench/reconcile.py [--assets 10000] [--looks 2] [--refill]
+    python bench/reconcile.py [--assets 10000] [--looks 2] [--refill] [--compile]
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,8 @@ from reload import QUIET_CPU, QUIETLY, Ticker, table
 from whole_path import SETTINGS, free_port
 
 from gateway.app import App, new_event_loop
-from gateway.cli.loading import load_to_run
+from gateway.cli.loading import load_to_run, reread_tables
+from gateway.delivery.reload import TableFiles
 from gateway.demo.answers import Answer
 from gateway.demo.api import SimulatedApi
 from gateway.logs import configure_logging
@@ -147,13 +150,25 @@ async def until_looked(app: App, since_ms: int | None) -> None:
         await asyncio.sleep(0.1)
 
 
-async def measure(config: Path, pipe: Connection, looks: int) -> None:
-    """Run the gateway, and send what each look has cost."""
+def make_app(config: Path, *, compiles: bool) -> App:
+    """Build the gateway; `compiles`: it reads its tables again when there is a reason."""
     configure_logging(level="warning", form="console")
     settings, secrets, tables = load_to_run(config)
     assert tables.point_map is not None
-    app = App(settings=settings, secrets=secrets, points=tables.point_map)
-    del tables
+    files = TableFiles(
+        folder=settings.mappings,
+        read=partial(reread_tables, settings),
+        warnings=(),
+        read_ns=time.time_ns(),
+        settings_file=config,
+        settings_written=b"",
+    )
+    return App(settings=settings, secrets=secrets, points=tables.point_map, files=files if compiles else None)
+
+
+async def measure(config: Path, pipe: Connection, arguments: argparse.Namespace) -> None:
+    """Run the gateway, and send what each look has cost."""
+    app = make_app(config, compiles=arguments.compile)
     ticker = Ticker()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(app.run())
@@ -164,12 +179,12 @@ async def measure(config: Path, pipe: Connection, looks: int) -> None:
         await settle(ticker)
         await asyncio.sleep(IDLE_S)
         pipe.send(ticker.longest_s)
-        for _ in range(looks):
+        for _ in range(arguments.looks):
             await settle(ticker)
             count_anew()
             before_mb = memory_mb("VmRSS")
             await until_looked(app, app.status.reconcile.last_success_ms)
-            await asyncio.sleep(3)  # until the journal has it
+            await quiet()
             gap_s, peak_mb = ticker.longest_s, memory_mb("VmHWM")
             gc.collect()
             status: dict[str, Any] = app.status.snapshot()
@@ -178,10 +193,10 @@ async def measure(config: Path, pipe: Connection, looks: int) -> None:
         ticking.cancel()
 
 
-def gateway_process(config: Path, pipe: Connection, looks: int) -> None:
+def gateway_process(config: Path, pipe: Connection, arguments: argparse.Namespace) -> None:
     """Be the gateway's process."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(measure(config, pipe, looks))
+        runner.run(measure(config, pipe, arguments))
 
 
 def write_files(folder: Path, arguments: argparse.Namespace, ports: dict[str, int]) -> Path:
@@ -210,7 +225,7 @@ def bench(arguments: argparse.Namespace, config: Path, api_port: int) -> None:
     ours, theirs = multiprocessing.Pipe()
     processes = [
         context.Process(target=api_process, args=(arguments.assets, api_port, api_end)),
-        context.Process(target=gateway_process, args=(config, theirs, arguments.looks)),
+        context.Process(target=gateway_process, args=(config, theirs, arguments)),
     ]
     processes[0].start()
     assert api.recv() == "ready"
@@ -243,6 +258,7 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=10_000)
     parser.add_argument("--looks", type=int, default=2)
     parser.add_argument("--refill", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin", "api")}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
