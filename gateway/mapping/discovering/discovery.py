@@ -57,7 +57,10 @@ def discover(evidence: Evidence, surroundings: Surroundings, wanted: Wanted) -> 
     compiler, point_map, problems = surroundings.compiled(surroundings.read())
     if problems:
         return Discovery(text=None, proposal=None, mapped=0, problems=problems)
-    present, style = Present(compiler, point_map), style_of(surroundings.sinks, point_map)
+    present, style = (
+        Present(compiler, point_map, sinks=surroundings.sinks),
+        style_of(surroundings.sinks, point_map),
+    )
     site, site_remark = _site(wanted, surroundings)
     asked = [one for one in evidence.assets.values() if wanted.wants(one.id)]
     known = [one for one in asked if one.id not in present.mapped]
