@@ -161,7 +161,9 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
         copy = asdict(self)
-        copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
+        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count a counter's items
+            counter: Counter[Any] = getattr(self.intake, name)
+            copy["intake"][name] = {str(key): count for key, count in counter.items()}
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy
