@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class PreviousSecrets:
+    """Signing secrets that a newer one has replaced, and that are accepted until not used for a day."""
+
+    number: int = 0
+    last_used_ms: int | None = None  # when a delivery was last signed with one of them
+
+
+@dataclass(slots=True)
 class IntakeStatus:
     """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
 
@@ -22,6 +30,7 @@ class IntakeStatus:
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
+    previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
 
 
 @dataclass(slots=True)
