@@ -23,6 +23,7 @@ from gateway.cli import (
     schema,
     send,
     test,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -43,6 +44,7 @@ COMMANDS: dict[str, ModuleType] = {
     "force": force,
     "release": release,
     "deadletters": deadletters,
+    "webhooks": webhooks,
     "schema": schema,
 }
 

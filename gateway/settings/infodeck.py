@@ -25,7 +25,8 @@ def _check_item_path(path: str) -> str:
     return path
 
 
-def _check_webhook_url(text: str) -> str:
+def check_webhook_url(text: str) -> str:
+    """Return the address of a webhook; raise ValueError where Infodeck would not post to it."""
     try:
         url = urlsplit(text)
         usable = bool(url.scheme == "https" and url.hostname and url.port != 0 and not url.fragment)
@@ -47,7 +48,7 @@ def _check_rotate_path(path: str) -> str:
 ItemPath = Annotated[str, AfterValidator(_check_item_path)]
 """A path into an item of an API's list."""
 
-WebhookUrl = Annotated[str, AfterValidator(_check_webhook_url)]
+WebhookUrl = Annotated[str, AfterValidator(check_webhook_url)]
 """The address of a webhook, which Infodeck wants to be https."""
 
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
