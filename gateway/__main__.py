@@ -24,6 +24,7 @@ from gateway.cli import (
     schema,
     send,
     test,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -45,6 +46,7 @@ COMMANDS: dict[str, ModuleType] = {
     "force": force,
     "release": release,
     "deadletters": deadletters,
+    "webhooks": webhooks,
     "schema": schema,
 }
 
