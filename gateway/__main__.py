@@ -23,6 +23,7 @@ from gateway.cli import (
     run,
     schema,
     send,
+    simulate,
     test,
     webhooks,
 )
@@ -43,6 +44,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "lock": lock,
     "send": send,
+    "simulate": simulate,
     "force": force,
     "release": release,
     "deadletters": deadletters,
