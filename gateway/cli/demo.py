@@ -80,14 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(folder: Path, for_s: float | None) -> None:
-    from gateway.demo.api import SimulatedApi, api_item  # noqa: PLC0415 - the demo's parts are an optional extra
-    from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS  # noqa: PLC0415 - likewise
+    from gateway.demo.api import SimulatedApi  # noqa: PLC0415 - the demo's parts are an optional extra
+    from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item  # noqa: PLC0415 - likewise
     from gateway.demo.broker import DemoBroker  # noqa: PLC0415 - likewise
     from gateway.demo.infodeck import SimulatedInfodeck  # noqa: PLC0415 - likewise
     from gateway.demo.screen import Screen  # noqa: PLC0415 - likewise
 
     ports = _free_ports()
-    items = [api_item(asset, organization=_ORGANIZATION) for asset in KNOWN_ASSETS]
+    items = [api_item(asset, organization=_ORGANIZATION, now_s=now_ms() / 1000) for asset in KNOWN_ASSETS]
     async with AsyncExitStack() as stack:
         api = SimulatedApi(organization=_ORGANIZATION, api_key=_API_KEY, items=items)
         await stack.enter_async_context(api)
