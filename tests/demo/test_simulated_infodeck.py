@@ -16,7 +16,8 @@ import yaml
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
-from gateway.demo.assets import DEMO_ASSETS
+from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS
+from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
 from gateway.demo.infodeck import SimulatedInfodeck
 from gateway.events import parse_event, read_telemetry
 
@@ -153,3 +154,13 @@ def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> N
     for point in table["points"]:
         asked.setdefault(point["asset"], set()).add(point["from"])
     assert asked == {asset.id: set(asset.signals) for asset in DEMO_ASSETS}
+
+
+def test_the_building_has_every_type_and_place_of_its_assets() -> None:
+    """Types describe exactly the keys that assets report, and each place leads up to the building."""
+    types = {asset_type["id"]: asset_type for asset_type in DEMO_TYPES}
+    places = {place["id"]: place for place in DEMO_LOCATIONS}
+    for asset in KNOWN_ASSETS:
+        assert {prop["key"] for prop in types[asset.type]["properties"]} == set(asset.signals)
+        assert places[asset.location]["parentId"] == "loc-tower"
+    assert {place["parentId"] for place in DEMO_LOCATIONS} <= {None, *places}
