@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from gateway.doctor.findings import Finding, ok, problem
 from gateway.doctor.side_by_side import side_by_side
-from gateway.errors import system_reason
+from gateway.errors import TransientError
 from gateway.sinks.modbus_client import ModbusClientConfig
+from gateway.sinks.modbus_writes.link import open_link
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,16 +41,18 @@ async def _controller(name: str, config: ModbusClientConfig, daemon: Running) ->
     if config.serial is not None:
         return await asyncio.to_thread(_serial_port, where, config.serial.port)
     try:
-        async with asyncio.timeout(_WITHIN_S):
-            _, writer = await asyncio.open_connection(config.host, config.tcp_port)
-    except (OSError, TimeoutError) as error:
-        reason = f"no connection within {_WITHIN_S:g} s" if isinstance(error, TimeoutError) else ""
+        async with asyncio.timeout(_WITHIN_S), open_link(config, on_end=_ignore):
+            pass
+    except (TransientError, TimeoutError) as error:
         return problem(
-            f"{where}: {reason or system_reason(error)}",
+            f"{where}: {str(error) or f'no connection within {_WITHIN_S:g} s'}",
             "is the controller on, is Modbus TCP enabled there, and is the way to it open?",
         )
-    writer.close()
     return ok(f"{where} takes connections")
+
+
+def _ignore() -> None:
+    """Nobody waits for the connection's end."""
 
 
 def _serial_port(where: str, port: Path) -> Finding:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.scalars import duration_text, size_text
 from gateway.doctor.daemon_answers import number, text
-from gateway.doctor.findings import Finding, counted, ok, problem, warning
+from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
+from gateway.errors import GatewayError
+from gateway.journal.lookup import newest_events
 from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
@@ -100,15 +103,46 @@ async def check_intake(setup: Setup) -> list[Finding]:
         )
     journal, refused = daemon.section("journal"), daemon.section("intake").get("refused")
     accepted, duplicates = int(number(journal, "accepted")), int(number(journal, "duplicates"))
-    findings += _refusals(refused if isinstance(refused, dict) else {}, accepted=accepted, setup=setup)
+    if isinstance(refused, dict):
+        age_s = daemon.section("intake").get("signature_age_s")
+        findings += _refusals(refused, accepted=accepted, age_s=age_s, setup=setup)
+    last = await asyncio.to_thread(_last_event, setup)
+    if last is not None and last.level is not Level.OK:
+        findings.append(last)
     if findings:
         return findings
     again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
-    return [ok(f"{counted(accepted, 'event')} since the start{again}")]
+    latest = "" if last is None else f"; {last.found}"
+    return [ok(f"{counted(accepted, 'event')} since the start{again}{latest}")]
 
 
-def _refusals(refused: Mapping[str, Any], *, accepted: int, setup: Setup) -> list[Finding]:
-    """Explain signatures that were refused. Those without any are of strangers, who knock everywhere."""
+def _last_event(setup: Setup) -> Finding | None:
+    """Say when the last event came, None where the journal may not be looked into."""
+    try:
+        last = next(newest_events(setup.settings.journal.path, limit=1), None)
+    except GatewayError:
+        return None
+    if last is None:
+        return warning(
+            "no event has arrived yet",
+            "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send one"
+            " (which is not kept), `gateway send` sends one from here",
+        )
+    age_s = (setup.clock_ms() - last.received_ms) / 1000
+    if age_s > setup.settings.infodeck.silence:
+        return warning(
+            f"the last event arrived {span(age_s)} ago", "see the checks of webhook and deliveries here"
+        )
+    return ok(f"the last one {span(age_s)} ago")
+
+
+def _refusals(
+    refused: Mapping[str, Any], *, accepted: int, age_s: float | None, setup: Setup
+) -> list[Finding]:
+    """Explain signatures that were refused. Those without any are of strangers, who knock everywhere.
+
+    `age_s` is how old the last right signature outside the tolerance was; negative: from the future.
+    """
     level = warning if accepted else problem
     findings = []
     if count := refused.get("mismatch"):
@@ -123,11 +157,17 @@ def _refusals(refused: Mapping[str, Any], *, accepted: int, setup: Setup) -> lis
         tolerance = duration_text(setup.settings.intake.tolerance)
         findings.append(
             level(
-                f"{_deliveries(count)} rightly signed, but more than {tolerance} ago or ahead",
+                f"{_deliveries(count)} rightly signed, but more than {tolerance} ago or ahead{_by(age_s)}",
                 "see the check of the clock here; a proxy that keeps deliveries back does the same",
             )
         )
     return findings
+
+
+def _by(age_s: float | None) -> str:
+    if age_s is None:
+        return ""
+    return f", the last one {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}"
 
 
 def _deliveries(count: int) -> str:
@@ -183,7 +223,7 @@ async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
     if not last_ms:
         return ok("not yet, the gateway has just started")
     age_s = setup.clock_ms() / 1000 - last_ms / 1000
-    when = f"last at {second_text(last_ms)}, {int(number(reconcile, 'assets'))} assets"
+    when = f"last at {second_text(last_ms)}, {counted(int(number(reconcile, 'assets')), 'asset')}"
     if age_s > _LATE_RECONCILIATIONS * every_s:
         return warning(f"{when}, though every {duration_text(every_s)} is due", _LOG)
     return ok(when)

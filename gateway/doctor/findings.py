@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_SPANS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
 
 class Level(StrEnum):
     """How it is. A warning needs a look some day, a problem keeps the gateway from doing its work."""
@@ -26,6 +28,14 @@ class Finding:
 def counted(count: int, thing: str, *, several: str | None = None) -> str:
     """Return `1 asset` or `2 assets`; `several` is the plural where it is not made by an s."""
     return f"{count} {thing if count == 1 else several or f'{thing}s'}"
+
+
+def span(seconds: float) -> str:
+    """Return a time in the largest unit that says enough: `3 days`."""
+    for unit_s, name in _SPANS:
+        if seconds >= unit_s:
+            return counted(int(seconds // unit_s), name)
+    return "moments"
 
 
 def ok(found: str) -> Finding:

@@ -45,7 +45,9 @@ async def check_inventory(setup: Setup) -> list[Finding]:
                 "add them where the building needs them; `gateway discover` drafts that",
             )
         )
-    return findings or [ok(f"Infodeck knows all {len(mapped)} of the tables, and no other is online")]
+    return findings or [
+        ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
+    ]
 
 
 async def _known(setup: Setup) -> Mapping[str, KnownAsset]:

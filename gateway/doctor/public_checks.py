@@ -41,6 +41,8 @@ async def check_public_address(setup: Setup) -> Finding | list[Finding]:
     webhook = setup.settings.infodeck.webhook
     if webhook is None:
         return []
+    if urlsplit(webhook.url).scheme == "http":
+        return await _simulated(setup, webhook.url)
     shown = await _shown_certificate(webhook.url)
     if isinstance(shown, Failure):
         return await _unreachable(setup, webhook.url, shown)
@@ -53,6 +55,14 @@ async def check_public_address(setup: Setup) -> Finding | list[Finding]:
     if certificate.level is answered.level is Level.OK:
         return ok(f"{answered.found}; {certificate.found}")
     return [finding for finding in (certificate, answered) if finding.level is not Level.OK]
+
+
+async def _simulated(setup: Setup, url: str) -> Finding:
+    """Look at an address without TLS, which the settings allow for a simulated Infodeck only."""
+    answer = await get(url, within_s=_WITHIN_S)
+    if isinstance(answer, Failure):
+        return await _unreachable(setup, url, answer)
+    return _who_answers(answer, url, intake_path=setup.settings.intake.path)
 
 
 def _who_answers(answer: Response, url: str, *, intake_path: str) -> Finding:

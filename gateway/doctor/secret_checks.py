@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import path_text
-from gateway.doctor.findings import Finding, counted, ok, problem, warning
+from gateway.doctor.daemon_answers import number
+from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
 from gateway.doctor.secret_shapes import (
     API_KEY_PREFIX,
     api_key_flaw,
@@ -27,6 +28,7 @@ _ROTATE_AFTER_S = 90 * 86_400  # Infodeck's guide
 _WEEK_S = 7 * 86_400
 _DAY_S = 86_400
 _CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
+_AS_THE_GATEWAY = "run this command as the gateway's user, or as root"
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -72,20 +74,29 @@ def _reading(
 def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None) -> Finding | None:
     try:
         status = file.stat()
+    except PermissionError:
+        return warning(f"{path}: this user may not look at {file}", _AS_THE_GATEWAY)
     except OSError as missing:
         return problem(
             f"{path}: the secret file {file} cannot be read: {missing.strerror}",
-            "write it, readable by the gateway's user alone (chmod 600); or run this command as that user",
+            "write it, readable by the gateway's user alone (chmod 600)",
         )
+    return _kept_badly(path, file, status, error=error, owner=owner)
+
+
+def _kept_badly(
+    path: str, file: Path, status: os.stat_result, *, error: str | None, owner: int | None
+) -> Finding | None:
     mode = stat.S_IMODE(status.st_mode)
     if mode & _FOR_OTHERS:
         return problem(f"{path}: others may read {file} ({mode:04o})", f"chmod 600 {file}")
-    if error is not None:
-        return problem(
-            f"{path}: {error}",
-            f"write the secret into {file}, and nothing else; or run this command as the gateway's user",
+    if not os.access(file, os.R_OK):
+        return warning(
+            f"{path}: {file} is {_name_of(status.st_uid)}'s, this user may not read it", _AS_THE_GATEWAY
         )
-    if owner not in (None, 0, status.st_uid):
+    if error is not None:
+        return problem(f"{path}: {error}", f"write the secret into {file}, and nothing else")
+    if owner not in {None, 0, status.st_uid}:
         return warning(
             f"{path}: {file} belongs to {_name_of(status.st_uid)}, the journal to {_name_of(owner or 0)}",
             f"let the gateway's user read it: chown {_name_of(owner or 0)} {file}",
@@ -98,8 +109,8 @@ async def check_signing_secrets(setup: Setup) -> list[Finding]:
     sources = setup.settings.intake.signing_secrets
     findings = [_signing_secret(setup, source) for source in sources]
     previous = (await setup.daemon()).section("intake").get("previous_secrets")
-    if isinstance(previous, list) and previous:
-        count = len(previous)
+    count = int(number(previous, "number")) if isinstance(previous, dict) else 0
+    if count:
         findings.append(ok(f"{counted(count, 'former one')} accepted until unused for a day"))
     return [finding for finding in findings if finding is not None]
 
@@ -166,18 +177,10 @@ def _token_finding(source: str, token: bytes, *, now_s: float) -> Finding:
         return ok(f"{source} does not say when it expires")
     left_s = expiry_s - now_s
     if left_s <= 0:
-        return problem(f"{source} expired {_span(-left_s)} ago", f"{another} that is still valid")
+        return problem(f"{source} expired {span(-left_s)} ago", f"{another} that is still valid")
     if left_s < _WEEK_S:
-        return warning(f"{source} expires in {_span(left_s)}", f"{another} that is valid for longer")
-    return ok(f"{source} expires in {_span(left_s)}")
-
-
-def _span(seconds: float) -> str:
-    """Return a time in the largest unit that says enough."""
-    for unit_s, name in ((_DAY_S, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= unit_s:
-            return counted(int(seconds // unit_s), name)
-    return "less than a minute"
+        return warning(f"{source} expires in {span(left_s)}", f"{another} that is valid for longer")
+    return ok(f"{source} expires in {span(left_s)}")
 
 
 def _owner_of(journal: Path) -> int | None:
