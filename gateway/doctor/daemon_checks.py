@@ -27,6 +27,8 @@ _LOG = "see `journalctl -u gateway`"
 _ALARM_REMEDIES = {
     "webhook-silent": "see the checks of webhook, deliveries and public address here",
     "webhook-missed": "see the checks of webhook and deliveries here; its event filters may be too narrow",
+    "journal-unavailable": "see the checks of journal and disk here",
+    "reconcile-failing": "see the checks of API, API key and organization here",
     "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
 }
 

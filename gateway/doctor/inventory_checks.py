@@ -31,8 +31,9 @@ async def check_inventory(setup: Setup) -> list[Finding]:
     silent = sorted(asset.id for asset in known.values() if asset.online and asset.id not in mapped)
     findings = []
     if gone:
+        level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
         findings.append(
-            problem(
+            level(
                 f"Infodeck does not know {counted(len(gone), 'asset')} of the tables: {_few(gone)}",
                 "correct their ids, or take them out; their points will show nothing",
             )

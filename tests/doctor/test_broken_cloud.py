@@ -133,6 +133,16 @@ async def test_mapped_assets_that_infodeck_does_not_know(patient: Doctored) -> N
     assert "gateway discover" in (left_out.remedy or "")
 
 
+async def test_one_asset_less(patient: Doctored) -> None:
+    """While others are known, that is a warning: a device was taken out, say."""
+    table = patient.tables / "hq.yaml"
+    row = table.read_text().splitlines()[-1].replace("-0", "-7").replace("register: 0", "register: 2")
+    table.write_text(f"{table.read_text()}{row}\n")
+    seen = (await patient.diagnose()).of("inventory")
+    assert (seen.level, seen.found) == ("warning", "Infodeck does not know 1 asset of the tables: ast-7")
+    assert (seen.remedy or "").startswith("correct their ids, or take them out")
+
+
 async def test_offline_asks_nobody_on_the_internet(patient: Doctored) -> None:
     """Neither the API nor the public address; the clock is left to the kernel."""
     diagnosis = await patient.diagnose("--offline")
