@@ -18,9 +18,7 @@ from gateway.doctor.threads import DaemonThreads
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
-
-    from gateway.settings import Settings
+    from collections.abc import Collection, Sequence
 
 _UNBOUNDED = 10_000  # characters a line, where no terminal limits it: one finding, one line
 
@@ -47,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     about_settings = settings_findings(arguments.config, document.remains.value, document.problems, left_out)
     results = [
         Result("settings", tuple(about_settings)),
-        *_examined(loaded, document.remains.value, chosen, is_offline=arguments.offline),
+        *_examined(loaded, chosen, broken=broken, is_offline=arguments.offline),
     ]
     offline = len(possible) - len(chosen)
     if arguments.format == "json":
@@ -59,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examined(
-    loaded: Loaded, settings: Settings | None, checks: Sequence[Check], *, is_offline: bool
+    loaded: Loaded, checks: Sequence[Check], *, broken: Collection[str], is_offline: bool
 ) -> list[Result]:
+    settings = loaded.settings.remains.value
     if settings is None:
         return []
     setup = Setup(
@@ -69,6 +68,7 @@ def _examined(
         table_problems=loaded.problems[len(loaded.settings.problems) :],
         warnings=loaded.warnings,
         is_offline=is_offline,
+        broken=broken,
         clock_ms=now_ms,
     )
     with asyncio.Runner() as runner:

@@ -35,7 +35,7 @@ _ADMIN = frozenset({"admin"})
 CHECKS: tuple[Check, ...] = (
     Check("point tables", check_tables),
     Check("examples", check_examples, needs=_INFODECK),
-    Check("secrets", check_secrets, needs=_INFODECK | _INTAKE),
+    Check("secrets", check_secrets),
     Check("signing secret", check_signing_secrets, needs=_INTAKE),
     Check("API key", check_api_key, needs=_INFODECK),
     Check("bearer token", check_bearer_token, needs=_INFODECK),

@@ -42,7 +42,9 @@ async def check_secrets(setup: Setup) -> list[Finding]:
         if finding is not None:
             findings.append(finding)
     count = len(setup.secret_paths)
-    return findings or [ok("it can be read" if count == 1 else f"all {count} can be read")]
+    if findings or not count:
+        return findings
+    return [ok("it can be read" if count == 1 else f"all {count} can be read")]
 
 
 def _reading(

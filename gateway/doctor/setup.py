@@ -16,7 +16,7 @@ from gateway.errors import ConfigError
 from gateway.settings.secret_values import secret_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.assets.webhooks import Webhook
     from gateway.config.decode import Problem
@@ -43,17 +43,19 @@ class Setup:
         table_problems: Sequence[Problem],
         warnings: Sequence[Problem],
         is_offline: bool,
+        broken: Collection[str] = (),
         clock_ms: Callable[[], int],
     ) -> None:
-        """Read the secrets; nobody is asked yet."""
+        """Read the secrets; nobody is asked yet. `broken`: sections that stand for nothing."""
         self.settings = settings
         self.point_map = point_map
         self.table_problems = table_problems
         self.warnings = warnings
         self.is_offline = is_offline
         self.clock_ms = clock_ms
-        self.secret_paths: list[tuple[tuple[Any, ...], SecretSource]] = list(secret_sources(settings))
-        self._secrets = {source: _read(source) for _, source in self.secret_paths}
+        sources: list[tuple[tuple[Any, ...], SecretSource]] = list(secret_sources(settings))
+        self.secret_paths = [(path, source) for path, source in sources if path[0] not in broken]
+        self._secrets = {source: _read(source) for _, source in sources}
         infodeck = settings.infodeck
         self.access = ApiAccess(
             api=infodeck.api,

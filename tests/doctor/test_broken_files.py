@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 async def test_broken_settings_do_not_end_the_examination(patient: Doctored) -> None:
     """Each problem is a line; what depends on the broken section is left out by name, the rest looked at."""
     patient.change("infodeck.organisation", "o-test")
+    (patient.folder / "secret").chmod(0o640)
     diagnosis = await patient.diagnose()
     told, left_out = diagnosis.of("settings", "problem"), diagnosis.of("settings", "warning")
     assert "unknown key" in told.found or "organisation" in told.found
-    assert left_out.found.startswith("not checked because of that: examples, secrets, API key")
+    assert left_out.found.startswith("not checked because of that: examples, API key")
     assert patient.api.asked == []
+    assert diagnosis.of("secrets").found.startswith("intake.signing_secrets[0]: others may read")
     assert {"brokers", "controllers", "ports", "disk"} <= {one.check for one in diagnosis.findings}
 
 

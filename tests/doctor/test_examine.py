@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from gateway.doctor.examine import Check, examine
 from gateway.doctor.findings import Level, ok, problem
 from gateway.doctor.once import Once
 from gateway.doctor.setup import Setup
+from gateway.doctor.threads import DaemonThreads
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
@@ -89,6 +92,23 @@ async def test_an_answer_is_asked_for_once() -> None:
 
     once = Once(ask)
     assert await asyncio.gather(*(once() for _ in range(5))) == [1] * 5
+
+
+def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
+    """Such as a name server that never answers: Python's own executor would wait for it."""
+    release = threading.Event()
+
+    async def look() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await asyncio.to_thread(release.wait, 30)
+
+    began_s = time.monotonic()
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_default_executor(DaemonThreads())
+        runner.run(look())
+    assert time.monotonic() - began_s < 10
+    release.set()
 
 
 async def test_an_endless_silence_everywhere_ends_in_time(patient: Doctored) -> None:
