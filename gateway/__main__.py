@@ -23,6 +23,7 @@ from gateway.cli import (
     run,
     schema,
     send,
+    simulate,
     test,
 )
 from gateway.errors import GatewayError
@@ -42,6 +43,7 @@ COMMANDS: dict[str, ModuleType] = {
     "lock": lock,
     "send": send,
     "doctor": doctor,
+    "simulate": simulate,
     "force": force,
     "release": release,
     "deadletters": deadletters,
