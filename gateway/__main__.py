@@ -25,6 +25,7 @@ from gateway.cli import (
     send,
     simulate,
     test,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -47,6 +48,7 @@ COMMANDS: dict[str, ModuleType] = {
     "force": force,
     "release": release,
     "deadletters": deadletters,
+    "webhooks": webhooks,
     "schema": schema,
 }
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 # In the words, in lower case, of the runtimes that senders are written in; the first that fits counts.
 _KINDS = (
-    ("TLS", re.compile(r"\b(tls|ssl)|certificate|x509|self[- ]signed|handshake|unable_to_verify")),
     ("name", re.compile(r"enotfound|eai_again|getaddrinfo|\bdns\b|nxdomain|resolv|no such host")),
-    ("refused", re.compile(r"econnrefused|refused|ehostunreach|enetunreach|unreachable|no route")),
-    ("time-out", re.compile(r"time[-_ ]?d?[-_ ]?out|etimedout|esockettimedout|deadline|timeout")),
-    ("broken off", re.compile(r"econnreset|reset|hang up|epipe|broken pipe|closed|aborted")),
+    ("refused", re.compile(r"refused|connect call failed|ehostunreach|enetunreach|unreachable|no route")),
+    ("TLS", re.compile(r"\b(tls|ssl)|certificate|x509|self[- ]signed|handshake|unable_to_verify")),
+    ("time-out", re.compile(r"time[-_ ]?d?[-_ ]?out|deadline|no (answer|response)")),
+    ("broken off", re.compile(r"econnreset|reset|hang up|epipe|broken pipe|closed|aborted|disconnected")),
 )
 _ADVICE = {
     "3xx": "something in front of the gateway redirects: the webhook's URL must be the final address",

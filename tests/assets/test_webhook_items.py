@@ -117,9 +117,15 @@ def test_whether_an_attempt_succeeded(item: dict[str, Any], succeeded: bool | No
         ({"statusCode": 599}, "599", "what stands in front"),
         ({"failureReason": "timeout of 30000ms exceeded"}, "time-out", "no answer in 30 s"),
         ({"failureReason": "Request timed out"}, "time-out", "no answer in 30 s"),
+        ({"failureReason": "no answer within 30 s"}, "time-out", "overloaded"),
         ({"failureReason": "self signed certificate in certificate chain"}, "TLS", "whole chain"),
         ({"failureReason": "getaddrinfo ENOTFOUND gateway.example.com"}, "name", "DNS"),
         ({"failureReason": "connect ECONNREFUSED 192.0.2.1:443"}, "refused", "firewall"),
+        (
+            {"failureReason": "Cannot connect to host 192.0.2.1:443 ssl:default [Connect call failed]"},
+            "refused",
+            "firewall",
+        ),
         ({"failureReason": "socket hang up"}, "broken off", "harmless when rare"),
     ],
 )
