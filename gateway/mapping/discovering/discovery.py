@@ -9,7 +9,7 @@ from gateway.errors import CommandError, GatewayError
 from gateway.mapping.discovering.composing import Composition
 from gateway.mapping.discovering.naming import site_name
 from gateway.mapping.discovering.present import Present, style_of
-from gateway.mapping.discovering.proposal import Proposal
+from gateway.mapping.discovering.proposal import LeftOut, Proposal
 from gateway.mapping.discovering.text import draft_text
 from gateway.model import ByteOrder
 
@@ -30,6 +30,10 @@ class Wanted:
     organization: str
     assets: frozenset[str] | None = None
     site: str | None = None
+
+    def wants(self, asset: str) -> bool:
+        """Say whether an asset is to be drafted."""
+        return self.assets is None or asset in self.assets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +57,18 @@ def discover(evidence: Evidence, surroundings: Surroundings, wanted: Wanted) -> 
     compiler, point_map, problems = surroundings.compiled(surroundings.read())
     if problems:
         return Discovery(text=None, proposal=None, mapped=0, problems=problems)
-    present, style = Present(compiler, point_map), style_of(surroundings.sinks, point_map)
+    present, style = (
+        Present(compiler, point_map, sinks=surroundings.sinks),
+        style_of(surroundings.sinks, point_map),
+    )
     site, site_remark = _site(wanted, surroundings)
-    asked = [one for one in evidence.assets.values() if wanted.assets is None or one.id in wanted.assets]
+    asked = [one for one in evidence.assets.values() if wanted.wants(one.id)]
     known = [one for one in asked if one.id not in present.mapped]
+    unlisted = [
+        LeftOut(asset, "", reason)
+        for asset, reason in evidence.unlisted.items()
+        if wanted.wants(asset) and asset not in present.mapped
+    ]
     draft = Composition(evidence, present, style).of(known)
     proposal = Proposal(
         source=evidence.source,
@@ -65,7 +77,7 @@ def discover(evidence: Evidence, surroundings: Surroundings, wanted: Wanted) -> 
         modbus=None if style is None else _modbus_defaults(style),
         templates=tuple(draft.templates),
         assets=tuple(draft.assets),
-        left_out=tuple(draft.left_out),
+        left_out=(*draft.left_out, *unlisted),
         joined=draft.joined,
     )
     text, proposal = _valid(proposal, surroundings) if proposal.assets else (None, proposal)

@@ -83,9 +83,13 @@ class Sightings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything to draft from. `source` says where the assets come from, in words."""
+    """Everything to draft from. `source` says where it comes from, in words.
+
+    `unlisted` are assets that report although Infodeck does not list them, each with what to say of it.
+    """
 
     source: str
     assets: Mapping[str, KnownAsset]
     types: Mapping[str, AssetType]
     sightings: Sightings
+    unlisted: Mapping[str, str] = field(default_factory=dict)

@@ -98,8 +98,8 @@ class Style:
 class Present:
     """The tables that are there, compiled."""
 
-    def __init__(self, compiler: Compiler, point_map: PointMap) -> None:
-        """Take tables without problems."""
+    def __init__(self, compiler: Compiler, point_map: PointMap, *, sinks: Mapping[str, str]) -> None:
+        """Take tables without problems; `sinks`: name → type."""
         self.mapped = frozenset(point_map.by_asset)
         self.tags = frozenset(point.tag for point in point_map.points)
         self.templates = compiler.templates
@@ -110,7 +110,7 @@ class Present:
         self._fits = [
             (used, Fit(used.template.match))
             for used in compiler.templates.values()
-            if used.template.match is not None and _is_for_many(used)
+            if used.template.match is not None and _is_for_many(used, sinks)
         ]
 
     def template_for(self, known: KnownAsset) -> CompiledTemplate | None:
@@ -123,9 +123,13 @@ class Present:
         return any(area[:2] == (sink, unit) for area in self._areas)
 
 
-def _is_for_many(used: CompiledTemplate) -> bool:
-    """Say whether a template can have one more asset: its registers move with the base."""
-    return all(block.is_relative for draft in used.drafts.values() for block in draft.blocks)
+def _is_for_many(used: CompiledTemplate, sinks: Mapping[str, str]) -> bool:
+    """Say whether a template can have one more asset.
+
+    Its registers move with the base, and none is of a controller, where nobody knows what is free.
+    """
+    blocks = [block for draft in used.drafts.values() for block in draft.blocks]
+    return all(block.is_relative and sinks[block.register.sink] == _SERVER for block in blocks)
 
 
 def style_of(sinks: Mapping[str, str], point_map: PointMap) -> Style | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.discovery_parts import asset_type, draft, evidence, put
-from support.point_tables import EXAMPLES, HEAD
+from support.point_tables import EXAMPLES, HEAD, SINKS
 
 from gateway.errors import CommandError
 from gateway.mapping.topics import TopicScheme
@@ -241,6 +241,19 @@ def test_a_template_that_is_there_for_the_type_is_used(tmp_path: Path) -> None:
     assert "  # iaq: the template at hq-iaq.yaml:24; it has no point for noise\n" in text
     assert "  - {id: ast-1, tag: Room 1, use: iaq, base: 1072}\n" in text
     put(tmp_path, made)
+
+
+def test_nothing_is_drafted_into_a_controller(tmp_path: Path) -> None:
+    """Only the controller knows which of its registers are free: a template that writes there is not used."""
+    (tmp_path / "a.yaml").write_text(
+        f"{HEAD}templates:\n  x:\n    match: {{asset_type: at-iaq}}\n"
+        "    points: {T: {from: t, modbus: {to: ahu, table: holding, register: 0, type: int16}}}\n"
+        "assets:\n  - {id: a, tag: A, use: x, base: 0}\n"
+    )
+    sinks = {**SINKS, "ahu": "modbus_client"}
+    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}), sinks=sinks)
+    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in text_of(made)
+    put(tmp_path, made, sinks=sinks)
 
 
 def test_assets_that_a_template_takes_by_itself_are_mapped_already(tmp_path: Path) -> None:
