@@ -71,6 +71,7 @@ class Cloud:
     def start(self) -> None:
         """Take up what was known at the last stop; call this once the journal is open."""
         self.snapshot = self._journal.snapshot()
+        self.take_stock()
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
