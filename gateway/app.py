@@ -140,6 +140,7 @@ class App:
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
+            on_done=self._cloud.take_stock,
         )
 
     def reload(self) -> None:
@@ -192,6 +193,8 @@ class App:
     def _compile_again(self) -> None:
         if self._reloader is not None:
             self._reloader.request()
+        else:
+            self._cloud.take_stock()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))

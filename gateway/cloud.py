@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
+from gateway.assets.inventory import Inventory
 from gateway.assets.reconcile import Reconciler
 from gateway.mapping.live.difference import describe_the_same
 
@@ -36,7 +37,10 @@ class Cloud:
         clock_ms: Callable[[], int],
         on_assets_changed: Callable[[], None],
     ) -> None:
-        """`on_assets_changed` is called when Infodeck says something else of assets than before."""
+        """`on_assets_changed` is called when Infodeck says something else of assets than before.
+
+        It has the tables compiled anew, and calls `take_stock` when that is done.
+        """
         self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self._settings = settings
         self._access = ApiAccess(
@@ -48,6 +52,7 @@ class Cloud:
         self._journal = journal
         self._head = head
         self._on_assets_changed = on_assets_changed
+        self._inventory = Inventory(status=status.inventory)
         self._reconciler = Reconciler(
             organization=settings.organization,
             every_s=settings.reconcile.every,
@@ -55,6 +60,7 @@ class Cloud:
             status=status.reconcile,
             clock_ms=clock_ms,
             on_snapshot=self._take_snapshot,
+            shadows=settings.refill.shadows,
         )
 
     @property
@@ -65,10 +71,16 @@ class Cloud:
     def start(self) -> None:
         """Take up what was known at the last stop; call this once the journal is open."""
         self.snapshot = self._journal.snapshot()
+        self.take_stock()
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
         self._reconciler.request()
+
+    def take_stock(self) -> None:
+        """Compare the tables in force with what Infodeck knows, if it was ever asked; after a reload, too."""
+        if self.snapshot is not None and self.is_asked:
+            self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -81,7 +93,9 @@ class Cloud:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
         await self._take_connections(snapshot)
-        if not await asyncio.to_thread(describe_the_same, before, snapshot):
+        if await asyncio.to_thread(describe_the_same, before, snapshot):
+            self.take_stock()
+        else:
             self._on_assets_changed()
 
     async def _take_connections(self, snapshot: AssetSnapshot) -> None:
