@@ -79,9 +79,17 @@ def _said(body: bytes, access: ApiAccess) -> str:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    words = [document.get(name) for name in ("message", "error")] if isinstance(document, dict) else []
-    said = next((word for word in words if isinstance(word, str) and word.strip()), "")
+    said = next(iter(_words(document)), "")
     for secret in access.secret_texts():
         said = said.replace(secret, "***")
     said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
     return f" ({said})" if said else ""
+
+
+def _words(document: object) -> list[str]:
+    """Return what a refusal says of itself, where APIs say it: `message`, `error`, or a message in there."""
+    if not isinstance(document, dict):
+        return []
+    error = document.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    return [word for word in (document.get("message"), inner) if isinstance(word, str) and word.strip()]

@@ -70,7 +70,7 @@ class Surveyor:
         """
         before = before or AssetSnapshot(0, {})
         self._looks += 1
-        self._missing, self._retry_after_s = {}, 0.0
+        self._missing, self._retry_after_s = dict(self._missing), 0.0  # what is not asked stays missing
         at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
         assets = await self._assets(api)
         if not assets and before.assets:
@@ -109,6 +109,7 @@ class Surveyor:
         self._nowhere &= used
         if not thorough and not used - before.keys() - self._nowhere:
             return before
+        self._missing.pop("locations", None)
         try:
             found = await _all_locations(api)
         except GatewayError as error:
@@ -131,9 +132,12 @@ class Surveyor:
         used = {asset.asset_type: None for asset in assets.values() if asset.asset_type is not None}
         self._asked_types = {name: look for name, look in self._asked_types.items() if name in used}
         types = {name: before[name] for name in used if name in before}
+        asked = self._types_to_ask(used, types, thorough=thorough)
+        if thorough or asked:
+            self._missing.pop("asset types", None)
         gone: list[str] = []
         odd = 0
-        for name in self._types_to_ask(used, types, thorough=thorough):
+        for name in asked:
             try:
                 types[name] = asset_type(await api.asset_type(name), asked=name)
             except GatewayError as error:

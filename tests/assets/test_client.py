@@ -78,6 +78,8 @@ async def test_a_large_list_leaves_the_loop_free() -> None:
         ),
         (answer({"message": "Not found"}, status=404), r"404 \(Not found\): check .*organization \(o-test\)"),
         (answer({"error": "Invalid\nlimit"}, status=422), r"422 \(Invalid limit\): check"),
+        (answer({"error": {"message": "No"}}, status=422), r"422 \(No\): check"),
+        (answer({"error": {"message": 7}, "message": ["x"]}, status=422), "422: check"),
         (Answer(status=418), "418: check infodeck.api"),
         (Answer(status=204), "no list"),
         (

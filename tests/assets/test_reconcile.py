@@ -111,22 +111,42 @@ async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path:
     assert list(kept.assets) == list(watch.snapshots[-1].assets) == ["ast-1", "ast-2", "ast-3"]
 
 
-@pytest.mark.parametrize("fault", [AWAY, WRONG_KEY, Answer(body=b"<html>"), answer({"data": []})])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        AWAY,
+        WRONG_KEY,
+        Answer(body=b"<html>"),
+        Answer(body=b'{"data": [{"id": "ast-'),
+        Answer(body=b'{"data": [', broken_off=True),
+        Answer(status=302, headers={"Location": "https://elsewhere.example/"}),
+        answer({"data": []}),
+        answer({"data": [None, 7, {"id": 7}, {"id": None, "shadows": []}]}),
+        answer({"data": items(1), "nextToken": 7}),
+        answer([{"id": "ast-9"}]),
+    ],
+)
 async def test_however_the_api_fails_the_last_snapshot_stays(tmp_path: Path, fault: Answer) -> None:
-    """It fails, is shown as failing, and comes back; nothing is forgotten meanwhile."""
-    async with (
-        simulated_api(2) as api,
-        sqlite_journal(tmp_path) as journal,
-        reconciling(journal, api) as watch,
-    ):
-        await watch.until(lambda: watch.status.state == "ok")
-        api.faults.extend([fault] * 3)
-        await watch.until(lambda: watch.status.state == "failing")
-        assert watch.status.assets == 2
-        assert watch.status.last_error
-        await watch.until(lambda: watch.status.state == "ok")
-        assert watch.status.last_error is None
+    """It fails, is shown as failing, and comes back; nothing is forgotten, and one line is logged of it."""
+    with capture_logs() as lines:
+        async with (
+            simulated_api(2) as api,
+            sqlite_journal(tmp_path) as journal,
+            reconciling(journal, api) as watch,
+        ):
+            await watch.until(lambda: watch.status.state == "ok")
+            api.path_faults["/assets"] = deque([fault] * 3)
+            await watch.until(lambda: watch.status.state == "failing")
+            assert watch.status.assets == 2
+            assert watch.status.last_error
+            await watch.until(lambda: watch.status.state == "ok")
+            assert watch.status.last_error is None
     assert all(len(snapshot.assets) == 2 for snapshot in watch.snapshots)
+    assert [line["event"] for line in lines] == [
+        "assets.available",
+        "assets.unavailable",
+        "assets.available",
+    ]
 
 
 async def test_a_failure_is_logged_once_down_and_once_up(tmp_path: Path) -> None:

@@ -105,6 +105,23 @@ async def test_types_and_locations_that_cannot_be_had_stop_nobody(fault: Answer)
     assert survey.missing.keys() == {"locations", "asset types"}
 
 
+async def test_what_is_not_asked_again_stays_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick look in between does not make anything complete."""
+    away = Answer(status=503)
+    async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
+        await looks.look()
+        looks.api.path_faults = {"/locations": deque([away]), "/at-iaq": deque([away])}
+        missing = (await looks.look()).missing
+        assert (await looks.look(thorough=False)).missing == missing
+        assert looks.asked == ["/assets"]
+        assert (await looks.look()).missing == {}
+        monkeypatch.setattr("gateway.assets.survey._MOST_LOCATIONS", 2)
+        assert "more than 2 of them" in (await looks.look()).missing["locations"]
+        monkeypatch.setattr("gateway.assets.survey._MOST_ASSETS", 1)
+        with pytest.raises(GatewayError, match="more than 1 assets"):
+            await looks.look()
+
+
 async def test_a_type_that_is_not_found_alone_is_just_unknown() -> None:
     """The others are taken, and it is not asked for again before the next thorough look."""
     api = simulated_api(3)

@@ -65,7 +65,7 @@ async def kept(daemon: Daemon) -> AssetSnapshot:
 
 async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) -> None:
     """The status counts them, commands find them in the running journal, and a restart has them."""
-    async with simulated_api(150) as api:
+    async with simulated_api(150, locations=[{"id": "loc-0", "name": "HQ"}]) as api:
         await asyncio.to_thread(use_api, stopped, api.url)
         await asyncio.to_thread(stopped.start)
         status = await until(stopped, "ok")
@@ -74,7 +74,9 @@ async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) 
         assert await asyncio.to_thread(stopped.stop) == 0
     await asyncio.to_thread(stopped.start)
     again = await until(stopped, "failing")
-    assert (again["assets"], again["last_success_ms"]) == (150, status["last_success_ms"])
+    for part in ("assets", "types", "locations", "last_success_ms"):
+        assert again[part] == status[part]
+    assert (again["types"], again["locations"]) == (1, 1)
     assert "can't be reached" in again["last_error"]
     assert API_KEY not in stopped.log
 
@@ -232,7 +234,11 @@ async def test_the_inventory_is_compared_after_every_look_and_every_reload(stopp
         await until_shown(1, 2, 2)
         status = await asyncio.to_thread(stopped.status)
         assert status["inventory"]["gone_sample"] == ["ast-99"]
-        assert "did you mean `temperature`?" in "".join(status["tables"]["warnings"])
+        checked = await asyncio.to_thread(run_gateway, "check", "-c", stopped.config)
+        lines = [f"warning: {line}" for line in status["tables"]["warnings"]]
+        assert (checked.returncode, checked.stderr.splitlines()[:2]) == (0, lines)
+        assert "did you mean `temperature`?" in checked.stderr
+        assert "no asset of this id in Infodeck" in checked.stderr
         table.write_text(LISTED.replace("ast-3", "ast-2"))
         await until_shown(0, 1, 0)
         checked = await asyncio.to_thread(run_gateway, "check", "-c", stopped.config)
