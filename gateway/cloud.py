@@ -74,7 +74,7 @@ class Cloud:
         async with connect(self._access, share=self._settings.request_share) as api:
             await self._reconciler.run(api)
 
-    def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
+    async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
         for known in snapshot.assets.values():

@@ -16,9 +16,10 @@ from gateway.logs import unforeseen
 from gateway.model import AssetSnapshot, KnownAsset, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.assets.client import InfodeckApi
+    from gateway.assets.pages import Item
     from gateway.ports import Journal
     from gateway.status import ReconcileStatus
 
@@ -34,7 +35,9 @@ _JITTER = 0.1
 class Reconciler:
     """Keeps a snapshot of all assets. `run` asks at start, then every `every_s`, and soon after `request`.
 
-    A new snapshot goes into the journal and to `on_snapshot`. However the API fails, the last one stays.
+    A new snapshot goes into the journal and to `on_snapshot`, which is awaited. However the API fails, the
+    last one stays. `on_items` is called with each page of the list as it comes: the assets as the API has
+    them, shadows included, which nobody keeps. Pages may come of a list that breaks off later.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class Reconciler:
         journal: Journal,
         status: ReconcileStatus,
         clock_ms: Callable[[], int],
-        on_snapshot: Callable[[AssetSnapshot], None],
+        on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
+        on_items: Callable[[list[Item]], None] | None = None,
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
@@ -56,6 +60,7 @@ class Reconciler:
         self._status = status
         self._clock_ms = clock_ms
         self._on_snapshot = on_snapshot
+        self._on_items = on_items
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
         self._requested = asyncio.Event()
@@ -80,7 +85,7 @@ class Reconciler:
     async def _reconcile(self, api: InfodeckApi) -> tuple[float, float]:
         """Ask once; return how many seconds to wait at least, and at most where nobody requests."""
         try:
-            self._take(await self._fetch(api))
+            await self._take(await self._fetch(api))
         except TransientError as error:
             self._fail(error, str(error))
             pause_s = max(self._backoff.next_s(), error.retry_after_s or 0)
@@ -97,6 +102,8 @@ class Reconciler:
         at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
         assets: dict[str, KnownAsset] = {}
         async for page in api.assets():
+            if self._on_items is not None:
+                self._on_items(page)
             assets.update((asset.id, asset) for item in page if (asset := known_asset(item)) is not None)
         if not assets and self._status.assets:
             raise GatewayError(
@@ -105,8 +112,8 @@ class Reconciler:
             )
         return AssetSnapshot(at_ms, assets)
 
-    def _take(self, snapshot: AssetSnapshot) -> None:
-        self._on_snapshot(snapshot)
+    async def _take(self, snapshot: AssetSnapshot) -> None:
+        await self._on_snapshot(snapshot)
         self._journal.note(Notes(snapshot=snapshot))
         self._show(snapshot)
         if self._status.state != "ok":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from gateway.assets.pages import Item
     from gateway.demo.api import SimulatedApi
     from gateway.journal.sqlite import SqliteJournal
     from gateway.model import AssetSnapshot
@@ -53,17 +54,23 @@ async def reconciling(
     every_s: float = 0.05,
     apart_s: float = 0.0,
     on_snapshot: Callable[[AssetSnapshot], None] | None = None,
+    on_items: Callable[[list[Item]], None] | None = None,
 ) -> AsyncIterator[Watch]:
     """Run a reconciler with short pauses."""
     status = ReconcileStatus()
     snapshots: list[AssetSnapshot] = []
+
+    async def take(snapshot: AssetSnapshot) -> None:
+        (on_snapshot or snapshots.append)(snapshot)
+
     reconciler = Reconciler(
         organization=ORGANIZATION,
         every_s=every_s,
         journal=journal,
         status=status,
         clock_ms=lambda: START_MS,
-        on_snapshot=on_snapshot or snapshots.append,
+        on_snapshot=take,
+        on_items=on_items,
         apart_s=apart_s,
         backoff=Backoff(first_s=0.01, longest_s=0.02),
     )
@@ -147,6 +154,19 @@ async def test_the_pause_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
             watch.reconciler.request()
             await watch.until(lambda: watch.status.state == "ok")
     assert time.monotonic() - begun_s > 0.9
+
+
+async def test_whoever_listens_sees_every_page_as_it_came(tmp_path: Path) -> None:
+    """Items have their shadows, page by page, before the snapshot is made of all of them."""
+    pages: list[list[Item]] = []
+    async with (
+        simulated_api(150) as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api, every_s=60, on_items=pages.append) as watch,
+    ):
+        await watch.until(lambda: watch.status.state == "ok")
+    assert [len(page) for page in pages] == [100, 50]
+    assert [item for page in pages for item in page] == items(150)
 
 
 async def test_requests_are_answered_soon_and_many_become_one(tmp_path: Path) -> None:
