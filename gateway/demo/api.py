@@ -1,48 +1,48 @@
-"""Infodeck's REST API, simulated: the list of assets, with key, both paginations, limit, and faults."""
+"""Infodeck's REST API, simulated: key and token, limit, both paginations, its endpoints, and faults."""
 
 from __future__ import annotations
 
-import base64
 import hmac
+import math
+import time
 from collections import deque
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
-import orjson
 from aiohttp import web
 
+from gateway.demo.answers import Answer, RefusedError, json_response, send_in_place
+from gateway.demo.asset_endpoints import AssetEndpoints
+from gateway.demo.state import CloudState
+from gateway.demo.webhook_endpoints import WebhookEndpoints
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from gateway.demo.answers import Pagination
     from gateway.demo.assets import SimulatedAsset
+    from gateway.demo.state import Item
+
+__all__ = ["Answer", "SimulatedApi", "api_item"]
 
 _HOST = "127.0.0.1"
 _BASE = "/api/v2"
-_MAX_PAGE_SIZE = 100
-_SMALLEST_DEFAULT = {"lastEvaluatedKey": ("limit", 20), "nextToken": ("maxResults", 10)}
-_CURSOR_MARK = b"\xfb\xef\xff"  # gives `++//` in base64, which does not survive in a URL unless encoded
+_ORGANIZATION = f"{_BASE}/organizations/{{organization}}"
+_MINUTE_S = 60.0
+_PLANS_WITH_API = frozenset({"professional", "enterprise"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer in place of the usual one; `broken_off` ends the connection in the middle of it."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    broken_off: bool = False
-
-
-class SimulatedApi:
-    """Inside this async context manager, `url` serves `items` to who has the key.
+class SimulatedApi(CloudState):
+    """Inside this async context manager, `url` serves what is known to who has the key, or the token.
 
     `pagination` names the cursor. The first `limit` requests are answered, later ones with 429, until
-    `limit` is raised. A request takes the next of `faults` where there is one. `requests` keeps the
-    queries in order, as they came.
+    `limit` is raised; beside it, `per_minute` requests are answered within any 60 seconds. `plan` other
+    than professional is refused. A request takes the next of `path_faults` for a suffix of its path, or
+    else of `faults`, where there is one. `requests` keeps the queries in order, as they came, `asked` the
+    whole requests: method, path and query.
     """
 
     def __init__(
@@ -50,21 +50,42 @@ class SimulatedApi:
         *,
         organization: str,
         api_key: str,
-        items: Sequence[dict[str, Any]],
-        pagination: Literal["lastEvaluatedKey", "nextToken"] = "lastEvaluatedKey",
+        items: Sequence[Item],
+        types: Iterable[Item] = (),
+        locations: Iterable[Item] = (),
+        metrics: Mapping[tuple[str, str], list[Item]] | None = None,
+        webhooks: Iterable[Item] = (),
+        bearer_token: str | None = None,
+        pagination: Pagination = "lastEvaluatedKey",
         limit: int | None = None,
+        per_minute: int | None = None,
+        plan: str = "professional",
         faults: Iterable[Answer] = (),
         port: int = 0,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; port 0 takes a free one, and `port` says which once it listens."""
-        self.items = items
+        super().__init__(
+            organization=organization,
+            items=items,
+            types=types,
+            locations=locations,
+            metrics=metrics,
+            webhooks=webhooks,
+        )
         self.limit = limit
+        self.per_minute = per_minute
+        self.plan = plan
         self.faults = deque(faults)
+        self.path_faults: dict[str, deque[Answer]] = {}
         self.requests: list[str] = []
+        self.asked: list[str] = []
         self.port = port
-        self._organization = organization
         self._api_key = api_key
-        self._cursor_name = pagination
+        self._bearer_token = bearer_token
+        self._pagination = pagination
+        self._clock_s = clock_s
+        self._answered_s: deque[float] = deque()
         self._stack = AsyncExitStack()
 
     @property
@@ -74,9 +95,10 @@ class SimulatedApi:
 
     async def __aenter__(self) -> Self:
         """Listen; raise `CommandError` where the port is taken."""
-        application = web.Application()
-        application.router.add_get(f"{_BASE}/organizations/{{organization}}/assets", self._list_assets)
-        runner = web.AppRunner(application, access_log=None)
+        application = web.Application(middlewares=[self._gate])
+        application.add_routes(AssetEndpoints(self, pagination=self._pagination).routes(_ORGANIZATION))
+        application.add_routes(WebhookEndpoints(self, pagination=self._pagination).routes(_ORGANIZATION))
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
@@ -99,30 +121,79 @@ class SimulatedApi:
         """Stop listening."""
         await self._stack.aclose()
 
-    async def _list_assets(self, request: web.Request) -> web.StreamResponse:
+    @web.middleware
+    async def _gate(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Let in who may ask, as often as he may; then the next fault, or the usual answer."""
         self.requests.append(request.query_string)
-        if not hmac.compare_digest(request.headers.get("X-Api-Key", "").encode(), self._api_key.encode()):
-            return _refuse(401, "Invalid API key")
-        if request.match_info["organization"] != self._organization:
-            return _refuse(404, "Organization not found")
-        if self.limit is not None and len(self.requests) > self.limit:
-            return _refuse(429, "Too many requests", {"Retry-After": "1"})
-        if self.faults:
-            return await _send(request, self.faults.popleft())
-        return self._page(request)
-
-    def _page(self, request: web.Request) -> web.Response:
-        size_name, default = _SMALLEST_DEFAULT[self._cursor_name]
+        self.asked.append(f"{request.method} {request.path_qs}")
         try:
-            size = int(request.query.get(size_name, default))
-            start = _position(request.query.get(self._cursor_name))
-        except ValueError:
-            return _refuse(422, "Invalid cursor or page size")
-        if not 1 <= size <= _MAX_PAGE_SIZE:
-            return _refuse(422, "Invalid page size")
-        end = start + size
-        cursor = _cursor(end) if end < len(self.items) else None
-        return _json({"data": self.items[start:end], self._cursor_name: cursor})
+            self._identify(request)
+            self._count()
+        except RefusedError as refused:
+            return refused.response()
+        usual = partial(_usual, request, handler)
+        fault = self._next_fault(request.path)
+        return await usual() if fault is None else await send_in_place(request, fault, usual)
+
+    def _identify(self, request: web.Request) -> None:
+        """Raise RefusedError unless the request has the key or token that its path asks for."""
+        below = request.path.removeprefix(f"{_BASE}/organizations/{self.organization}")
+        if below.startswith("/webhooks"):
+            self._check_token(request)
+        elif not _same(request.headers.get("X-Api-Key"), self._api_key):
+            raise RefusedError(401, "Invalid API key")
+        elif self.plan not in _PLANS_WITH_API:
+            raise RefusedError(403, "API access requires Professional plan")
+        if below == request.path:
+            raise RefusedError(404, "Organization not found")
+
+    def _check_token(self, request: web.Request) -> None:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise RefusedError(401, "Webhooks are managed with a Bearer token, not with an API key")
+        if self._bearer_token is None or not _same(token, self._bearer_token):
+            raise RefusedError(401, "Invalid token")
+
+    def _count(self) -> None:
+        """Raise RefusedError where there were enough requests; by the minute, only answered ones count."""
+        if self.limit is not None and len(self.requests) > self.limit:
+            raise RefusedError(429, "Too many requests", retry_after_s=1)
+        if self.per_minute is None:
+            return
+        now_s, answered_s = self._clock_s(), self._answered_s
+        while answered_s and answered_s[0] <= now_s - _MINUTE_S:
+            answered_s.popleft()
+        if len(answered_s) >= self.per_minute:
+            wait_s = answered_s[0] + _MINUTE_S - now_s
+            raise RefusedError(429, "Too many requests", retry_after_s=math.ceil(wait_s))
+        answered_s.append(now_s)
+
+    def _next_fault(self, path: str) -> Answer | None:
+        for suffix, faults in self.path_faults.items():
+            if faults and path.endswith(suffix):
+                return faults.popleft()
+        return self.faults.popleft() if self.faults else None
+
+
+async def _usual(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.Response:
+    """Return what the endpoint answers; refusals, and paths that there are not, as JSON too."""
+    try:
+        response = await handler(request)
+    except RefusedError as refused:
+        return refused.response()
+    except web.HTTPException as error:
+        return json_response({"message": error.reason}, status=error.status)
+    if not isinstance(response, web.Response):
+        raise TypeError("no endpoint of the simulation streams")
+    return response
+
+
+def _same(shown: str | None, expected: str) -> bool:
+    return hmac.compare_digest((shown or "").encode("utf-8", "surrogateescape"), expected.encode())
 
 
 def api_item(asset: SimulatedAsset, *, organization: str) -> dict[str, Any]:
@@ -141,37 +212,3 @@ def api_item(asset: SimulatedAsset, *, organization: str) -> dict[str, Any]:
         "createdAt": 1_771_911_526,
         "updatedAt": 1_771_911_526,
     }
-
-
-def _cursor(position: int) -> str:
-    return base64.b64encode(_CURSOR_MARK + str(position).encode()).decode()
-
-
-def _position(cursor: str | None) -> int:
-    """Return where the page begins; raise ValueError for what is none of our cursors."""
-    if cursor is None:
-        return 0
-    raw = base64.b64decode(cursor, validate=True)
-    if not raw.startswith(_CURSOR_MARK):
-        raise ValueError("not a cursor")
-    return int(raw.removeprefix(_CURSOR_MARK))
-
-
-async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
-    if not answer.broken_off:
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-    response = web.StreamResponse(status=answer.status, headers={"Content-Length": str(len(answer.body) + 1)})
-    await response.prepare(request)
-    await response.write(answer.body)
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-def _json(document: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    body = orjson.dumps(document)
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-
-def _refuse(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    return _json({"message": message}, status=status, headers=headers)

@@ -1,0 +1,286 @@
+"""The simulated REST API, asked over HTTP as Infodeck's documentation says that the real one is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from support.asset_lists import API_KEY, ORGANIZATION, items
+
+from gateway.demo.api import Answer, SimulatedApi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOKEN = "eyJ.made.up"
+IAQ = {
+    "id": "at-iaq",
+    "name": "Indoor air",
+    "isIotDevice": True,
+    "properties": [{"key": "temperature", "name": "Temperature", "type": "float", "unit": "°C"}],
+}
+ROOM = {"id": "at-room", "name": "Room", "isIotDevice": False, "properties": []}
+LOCATIONS = [
+    {"id": "loc-hq", "name": "HQ", "parentId": None},
+    {"id": "loc-0", "name": "Level 0", "parentId": "loc-hq"},
+]
+
+
+def api_of(assets: list[dict[str, Any]] | None = None, **options: Any) -> SimulatedApi:
+    """Return an API with two types and two locations, not yet started."""
+    usual: dict[str, Any] = {"types": [IAQ, ROOM], "locations": LOCATIONS, "bearer_token": TOKEN}
+    found = items(3) if assets is None else assets
+    return SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, items=found, **usual | options)
+
+
+async def ask(
+    api: SimulatedApi,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    document: object = None,
+) -> tuple[int, Any, Mapping[str, str]]:
+    """Ask once with the API key, or with `headers`; return status, document and headers."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            method,
+            f"{api.url}/organizations/{ORGANIZATION}{path}",
+            headers={"X-Api-Key": API_KEY} if headers is None else headers,
+            json=document,
+            allow_redirects=False,
+        ) as answer,
+    ):
+        return answer.status, await answer.json(content_type=None), answer.headers
+
+
+async def manage(
+    api: SimulatedApi, path: str, *, method: str = "GET", document: object = None
+) -> tuple[int, Any]:
+    """Ask once with the Bearer token."""
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    status, found, _ = await ask(api, path, method=method, headers=token, document=document)
+    return status, found
+
+
+def listed(document: Any) -> list[str]:
+    """Return the ids of a list."""
+    return [item["id"] for item in document["data"]]
+
+
+async def test_the_list_is_filtered_as_documented() -> None:
+    """By type, location, devEui and uuid as written, by isIotDevice as the asset's type says."""
+    assets = [*items(2), {"id": "ast-hall", "assetTypeId": "at-room", "devEui": "0011", "uuid": "u-1"}]
+    async with api_of(assets) as api:
+        for query, expected in {
+            "assetTypeId=at-iaq": ["ast-0", "ast-1"],
+            "locationId=loc-1": ["ast-1"],
+            "devEui=0011": ["ast-hall"],
+            "uuid=u-1": ["ast-hall"],
+            "isIotDevice=true": ["ast-0", "ast-1"],
+            "isIotDevice=false": ["ast-hall"],
+            "assetTypeId=at-iaq&locationId=loc-0": ["ast-0"],
+        }.items():
+            _, found, _ = await ask(api, f"/assets?{query}")
+            assert listed(found) == expected, query
+        assert (await ask(api, "/assets?isIotDevice=perhaps"))[0] == 422
+
+
+async def test_shadows_are_those_asked_for() -> None:
+    """Without names it is DeviceUplink; with names it is these, as far as an asset has them."""
+    both: dict[str, Any] = {"DeviceUplink": {"state": {}}, "Settings": {"state": {}}}
+    async with api_of([{"id": "ast-0", "shadows": both}]) as api:
+        for query, expected in {
+            "": ["DeviceUplink"],
+            "?shadowNames[]=Settings": ["Settings"],
+            "?shadowNames[]=Settings&shadowNames[]=DeviceUplink&shadowNames[]=Other": [
+                "Settings",
+                "DeviceUplink",
+            ],
+        }.items():
+            _, found, _ = await ask(api, f"/assets{query}")
+            assert list(found["data"][0]["shadows"]) == expected
+
+
+async def test_one_asset_has_its_type_location_and_shadow() -> None:
+    """What the list has, and what its ids stand for; an unknown one is a 404."""
+    async with api_of() as api:
+        status, found, _ = await ask(api, "/assets/ast-0")
+        assert (await ask(api, "/assets/ast-none"))[0] == 404
+    assert (status, found["name"]) == (200, "Room 0")
+    assert found["assetType"] == IAQ
+    assert found["location"] == {"id": "loc-0", "name": "Level 0"}
+    assert found["shadow"]["state"]["reported"] == {"temperature": 21.5, "humidity": 48}
+
+
+async def test_many_assets_come_in_one_call() -> None:
+    """Known ones are answered; what is no list of ids is refused."""
+    async with api_of() as api:
+        _, found, _ = await ask(
+            api, "/assets/batch", method="POST", document={"assetIds": ["ast-2", "ast-none", "ast-0"]}
+        )
+        assert listed(found) == ["ast-2", "ast-0"]
+        wrong: list[Any] = [{"assetIds": "ast-0"}, {}, [], None]
+        for document in wrong:
+            assert (await ask(api, "/assets/batch", method="POST", document=document))[0] == 422
+
+
+async def test_types_and_locations_are_answered_by_id() -> None:
+    """A type has its properties, a location its parent; unknown ones are a 404."""
+    async with api_of() as api:
+        assert (await ask(api, "/asset-types/at-iaq"))[1] == IAQ
+        assert (await ask(api, "/locations"))[1]["data"] == LOCATIONS
+        assert (await ask(api, "/locations/loc-0"))[1] == LOCATIONS[1]
+        for path in ("/asset-types/at-none", "/locations/loc-none", "/nothing"):
+            assert (await ask(api, path))[0] == 404
+
+
+async def test_the_history_of_a_metric_comes_in_pages_of_its_days() -> None:
+    """What is older than the days asked for is not in it; `nextToken` leads through the rest."""
+    now_s = int(time.time())
+    history = [{"timestamp": now_s - hours * 3600, "value": hours} for hours in range(60)]
+    async with api_of(metrics={("ast-0", "temperature"): history}) as api:
+        path = "/assets/ast-0/metrics?metricName=temperature&days=2&maxResults=20"
+        _, first, _ = await ask(api, path)
+        _, second, _ = await ask(api, f"{path}&nextToken={quote(first['nextToken'], safe='')}")
+        _, third, _ = await ask(api, f"{path}&nextToken={quote(second['nextToken'], safe='')}")
+        _, other, _ = await ask(api, "/assets/ast-0/metrics?metricName=humidity&days=2")
+    values = [item["value"] for page in (first, second, third) for item in page["data"]]
+    assert values in (list(range(48)), list(range(49)))
+    assert third["nextToken"] is None
+    assert other["data"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "days=1",
+        "metricName=x",
+        "metricName=x&days=0",
+        "metricName=x&days=33",
+        "metricName=x&days=soon",
+        "metricName=x&days=1&maxResults=9",
+        "metricName=x&days=1&maxResults=101",
+        "metricName=x&days=1&nextToken=none",
+    ],
+)
+async def test_what_a_history_cannot_be_asked_is_refused(query: str) -> None:
+    """Days from 1 to 32, results from 10 to 100, a cursor that is one: all else is a 422."""
+    async with api_of() as api:
+        assert (await ask(api, f"/assets/ast-0/metrics?{query}"))[0] == 422
+
+
+async def test_who_may_ask_is_checked_as_documented() -> None:
+    """A wrong key, a plan without the API, another organization: each in Infodeck's words."""
+    async with api_of() as api:
+        status, found, _ = await ask(api, "/assets", headers={"X-Api-Key": "idt_live_wrong"})
+        assert (status, found["message"]) == (401, "Invalid API key")
+        api.plan = "starter"
+        status, found, _ = await ask(api, "/locations")
+        assert (status, found["message"]) == (403, "API access requires Professional plan")
+        assert (await manage(api, "/webhooks"))[0] == 200
+
+
+async def test_the_limit_is_a_sliding_minute() -> None:
+    """The third request within 60 s is told when to come again, and is answered then."""
+    clock_s = [1000.0]
+    async with api_of(per_minute=2, clock_s=lambda: clock_s[0]) as api:
+        assert (await ask(api, "/assets"))[0] == 200
+        clock_s[0] += 20
+        assert (await ask(api, "/locations"))[0] == 200
+        clock_s[0] += 10.5
+        status, _, headers = await ask(api, "/assets")
+        assert (status, headers["Retry-After"]) == (429, "30")
+        clock_s[0] += 30
+        assert (await ask(api, "/assets"))[0] == 200
+        assert (await ask(api, "/assets"))[0] == 429
+
+
+async def test_webhooks_are_managed_with_the_token_alone() -> None:
+    """An API key, no token and a wrong one are refused, and so is everything where there is no token."""
+    async with api_of() as api, api_of(bearer_token=None) as without:
+        for headers in ({"X-Api-Key": API_KEY}, {}, {"Authorization": "Bearer wrong"}):
+            assert (await ask(api, "/webhooks", headers=headers))[0] == 401
+        assert (await manage(without, "/webhooks"))[0] == 401
+
+
+async def test_a_webhook_shows_its_secret_once_and_gets_another_one() -> None:
+    """Made with its secret, listed without it, rotated to a new one; a test is passed on."""
+    tested: list[str] = []
+    async with api_of() as api:
+        api.send_test = tested.append
+        wanted = {"url": "https://gw.example/hook", "events": ["asset.telemetry.updated"], "description": "x"}
+        status, made = await manage(api, "/webhooks", method="POST", document=wanted)
+        assert status == 201
+        assert made == made | wanted
+        _, found = await manage(api, "/webhooks")
+        assert found["data"] == [{key: made[key] for key in made if key != "signingSecret"}]
+        path = f"/webhooks/{made['id']}"
+        _, rotated = await manage(api, f"{path}/rotate", method="POST")
+        assert rotated["signingSecret"] not in {made["signingSecret"], ""}
+        assert (await manage(api, f"{path}/test", method="POST"))[0] == 200
+        assert tested == [made["id"]]
+        api.deliveries[made["id"]] = [{"id": "dlv-1", "statusCode": 401}]
+        assert (await manage(api, f"{path}/deliveries"))[1]["data"] == api.deliveries[made["id"]]
+        assert (await manage(api, "/webhooks/wh-none/deliveries"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("https://gw.example/hook", 201),
+        ("http://127.0.0.1:8080/hook", 201),
+        ("http://gw.example/hook", 422),
+        ("ftp://127.0.0.1/hook", 422),
+        ("", 422),
+        (None, 422),
+    ],
+)
+async def test_a_webhook_leads_to_https_or_to_this_machine(url: str | None, status: int) -> None:
+    """The real one wants https; the simulation also delivers on loopback."""
+    async with api_of() as api:
+        document = {"url": url, "events": ["asset.created"]}
+        assert (await manage(api, "/webhooks", method="POST", document=document))[0] == status
+
+
+async def test_a_fault_may_be_of_one_path() -> None:
+    """It waits for its path, while others are answered; then that one is, too."""
+    async with api_of() as api:
+        api.path_faults["/locations"] = deque([Answer(status=503, body=b"{}")])
+        assert (await ask(api, "/assets"))[0] == 200
+        assert (await ask(api, "/locations"))[0] == 503
+        assert (await ask(api, "/locations"))[0] == 200
+    organization = f"/api/v2/organizations/{ORGANIZATION}"
+    assert api.asked == [f"GET {organization}/{name}" for name in ("assets", "locations", "locations")]
+
+
+async def test_an_answer_may_be_late_or_slow() -> None:
+    """The usual answer after a delay, and one that drips byte by byte, are both whole in the end."""
+    async with api_of() as api:
+        api.faults.append(Answer(is_usual=True, delay_s=0.2))
+        api.faults.append(Answer(body=b'{"data": []}', drip_s=0.02))
+        began_s = time.monotonic()
+        _, found, _ = await ask(api, "/locations")
+        assert (found["data"], time.monotonic() - began_s >= 0.2) == (LOCATIONS, True)
+        began_s = time.monotonic()
+        async with (
+            aiohttp.ClientSession(headers={"X-Api-Key": API_KEY}) as session,
+            session.get(f"{api.url}/organizations/{ORGANIZATION}/assets") as answer,
+        ):
+            assert await answer.read() == b'{"data": []}'
+        assert time.monotonic() - began_s >= 0.02 * 11
+
+
+async def test_it_stops_while_an_answer_drips() -> None:
+    """Whoever waits for a slow answer does not hold up the end."""
+    async with asyncio.timeout(10):
+        async with aiohttp.ClientSession(headers={"X-Api-Key": API_KEY}) as session, api_of() as api:
+            api.faults.append(Answer(body=b" " * 1000, drip_s=1.0))
+            async with session.get(f"{api.url}/organizations/{ORGANIZATION}/assets") as answer:
+                assert await answer.content.read(1) == b" "
