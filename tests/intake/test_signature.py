@@ -49,6 +49,14 @@ def test_several_secrets_and_several_v1() -> None:
     assert verifier.verify(BODY, f"t={NOW},v1={v1(secret=b'old')}", now_s=NOW) == 0
 
 
+def test_signed_with_both_counts_as_signed_with_the_first() -> None:
+    """A sender that signs with new and old secret during a rotation does not need the old one any more."""
+    verifier = Verifier([SECRET, b"old"], tolerance_s=300)
+    for digests in ((v1(), v1(secret=b"old")), (v1(secret=b"old"), v1())):
+        header = ",".join([f"t={NOW}", *(f"v1={digest}" for digest in digests)])
+        assert verifier.verify(BODY, header, now_s=NOW) == 0
+
+
 @pytest.mark.parametrize(
     "header",
     [
