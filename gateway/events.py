@@ -25,6 +25,8 @@ TELEMETRY = "asset.telemetry.updated"
 STATUS_CHANGED = "asset.status.changed"
 JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
 """The types that may concern the building; all others are only counted."""
+REFILLED = "reconcile_"
+"""How the ids begin of events that the gateway makes itself of what only Infodeck's API has told."""
 
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
@@ -64,6 +66,17 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
     if kind == TELEMETRY and not isinstance(_object(document), dict):
         raise EventError("`data.object` is missing or not an object")
     return Event(event_id=event_id, type=kind, body=body, document=document, received_ms=received_ms)
+
+
+def is_refilled(event: Event) -> bool:
+    """Say whether the gateway has made the event of what Infodeck's API told: no webhook brought it."""
+    return event.event_id.startswith(REFILLED)
+
+
+def keep_apart(event: Event) -> None:
+    """Give an event from outside another id where its own is one that only the gateway gives."""
+    if is_refilled(event):
+        event.event_id = f"webhook_{event.event_id}"
 
 
 def is_test(event: Event) -> bool:
@@ -200,17 +213,47 @@ def _list_items(items: list[Any]) -> Iterator[_Item]:
                 yield key, *_unwrap(item["value"], item.get("timestamp"))
 
 
+def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]]:
+    """Yield key, value and time in Unix ms (None: it has none) of each reading in one device shadow.
+
+    The time is the reading's own, else what AWS keeps of the key in `metadata`, else the shadow's.
+    """
+    reported, metadata = _reported(shadow), shadow.get("metadata")
+    readings = shadow if reported is None else reported
+    times = metadata.get("reported") if isinstance(metadata, dict) else None
+    shadow_ms = parse_time(shadow.get("timestamp")) or parse_time(readings.get("timestamp"))
+    for key, value, own in _map_items(readings, None):
+        time_ms = parse_time(own)
+        if time_ms is None and isinstance(times, dict):
+            time_ms = parse_time(_time_of(times, key))
+        yield key, value, time_ms or shadow_ms
+
+
+def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Yield each device shadow with its name, such as `DeviceUplink`; None: it is the only one, without."""
+    if _reported(shadows) is not None:
+        yield None, shadows
+        return
+    for name, shadow in shadows.items():
+        if isinstance(shadow, dict):
+            yield name, shadow
+
+
 def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
     """Yield the reported state of a lone shadow, or of each named one (`DeviceUplink` and others)."""
-    lone = _reported(shadows)
-    if lone is not None:
-        yield f"{name}.state.reported", _map_items(lone, shadows.get("timestamp"))
-        return
-    for shadow_name, shadow in shadows.items():
-        if isinstance(shadow, dict):
-            reported = _reported(shadow)
-            where = f"{name}.{shadow_name}" + ("" if reported is None else ".state.reported")
-            yield where, _map_items(shadow if reported is None else reported, shadow.get("timestamp"))
+    for shadow_name, shadow in named_shadows(shadows):
+        where = name if shadow_name is None else f"{name}.{shadow_name}"
+        yield where + ("" if _reported(shadow) is None else ".state.reported"), shadow_items(shadow)
+
+
+def _time_of(times: dict[str, Any], key: str) -> Any:
+    """Return the time that a shadow's metadata has of a key, whose parts are joined by dots."""
+    found: Any = times.get(key)
+    if found is None and "." in key:
+        found = times
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    return found.get("timestamp") if isinstance(found, dict) else None
 
 
 def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:

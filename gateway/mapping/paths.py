@@ -25,7 +25,7 @@ def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:
     """
     if not _PATH.fullmatch(path):
         raise ValueError("a path into the event is written like $.data.object.sensors[0].value")
-    steps: list[str | int] = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
+    steps = split_path(path)
 
     def get(body: Any) -> Scalar | Missing:
         for step in steps:
@@ -38,3 +38,8 @@ def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:
         return None if isinstance(body, dict | list) else body
 
     return get
+
+
+def split_path(path: str) -> list[str | int]:
+    """Return the steps of a path that can be compiled: names and positions in lists."""
+    return [match[1] or int(match[2]) for match in _STEP.finditer(path)]

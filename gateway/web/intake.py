@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
-from gateway.events import JOURNALED, is_test, parse_event
+from gateway.events import JOURNALED, is_test, keep_apart, parse_event
 from gateway.signature import HEADER
 
 if TYPE_CHECKING:
@@ -223,6 +223,7 @@ class Intake:
         elif self._stopping:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:
+            keep_apart(event)
             await self._journal.append(event)
 
     async def _read(self, request: web.BaseRequest) -> bytes:

@@ -122,6 +122,34 @@ def test_times_in_every_notation(timestamp: object) -> None:
     assert times({"readings": [{"key": "a", "value": 1, "timestamp": timestamp}]}) == {"a": expected}
 
 
+def test_a_shadow_has_times_of_its_own() -> None:
+    """A reading's own time counts, else that of its key in the metadata, else the shadow's."""
+    shadow = {
+        "state": {
+            "reported": {
+                "own": {"value": 1, "timestamp": CREATED - 40},
+                "kept": 2,
+                "deep": {"x": 3, "y": 4},
+                "plain": 5,
+                "odd": {"value": 6, "timestamp": "soon"},
+            }
+        },
+        "metadata": {
+            "reported": {
+                "own": {"timestamp": CREATED - 30},
+                "kept": {"timestamp": CREATED - 20},
+                "deep": {"x": {"timestamp": CREATED - 15}, "y": 7},
+                "plain": [],
+            }
+        },
+        "timestamp": CREATED - 10,
+    }
+    ago = {"own": 40, "kept": 20, "deep.x": 15, "deep.y": 10, "plain": 10, "odd": 10}
+    expected = {key: (CREATED - seconds) * 1000 for key, seconds in ago.items()}
+    assert times({"shadows": {"DeviceUplink": shadow}}) == expected
+    assert times({"shadow": shadow}) == expected
+
+
 @pytest.mark.parametrize("timestamp", [0, -1, True, "soon", "", None, 1e300, [], {}, "nan", 12345])
 def test_impossible_times_fall_back_to_the_event(timestamp: object) -> None:
     """A sensor without a clock does not make its readings old: the event's own time counts."""

@@ -269,6 +269,14 @@ async def test_what_is_said_of_assets_is_passed_on(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
+async def test_an_id_of_the_gateways_own_kind_collides_with_nothing(intake: RunningIntake) -> None:
+    """Events that the gateway makes itself have ids of their own; a webhook that looks alike gets another."""
+    body = event("reconcile_0123")
+    for _ in range(2):
+        assert (await intake.ask(request(body))).body == RECEIVED
+    assert intake.stored() == {"webhook_reconcile_0123": body}
+
+
 async def test_what_is_said_of_a_connection_is_durable(intake: RunningIntake) -> None:
     """A status event is journaled once like telemetry, whatever is in it."""
     bodies = [
