@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.assets.access import ApiAccess
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
     from gateway.status import Status
+
+_AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
 class Cloud:
@@ -77,8 +80,14 @@ class Cloud:
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
-        for known in snapshot.assets.values():
+        await self._take_connections(snapshot)
+        if not await asyncio.to_thread(describe_the_same, before, snapshot):
+            self._on_assets_changed()
+
+    async def _take_connections(self, snapshot: AssetSnapshot) -> None:
+        """Take in which devices are connected, in pieces, for there may be many of them."""
+        for number, known in enumerate(snapshot.assets.values()):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
             if known.online is not None:
                 self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
-        if not describe_the_same(before, snapshot):
-            self._on_assets_changed()

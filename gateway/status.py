@@ -111,12 +111,18 @@ class SinkStatus:
 
 @dataclass(slots=True)
 class ReconcileStatus:
-    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones."""
+    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones.
+
+    `missing` are parts that it would not tell last time, with the reason; they are as they were before.
+    """
 
     state: str = "off"
     assets: int = 0
     last_success_ms: int | None = None
     last_error: str | None = None
+    types: int = 0  # of assets, those that are known
+    locations: int = 0
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -25,9 +25,10 @@ _MOST_PAGES = 10_000
 class InfodeckApi:
     """Asks one organization's API. Errors are those of `Transport`, and `GatewayError` for a wrong shape."""
 
-    def __init__(self, transport: Transport) -> None:
-        """Take what sends the requests."""
+    def __init__(self, transport: Transport, *, most_pages: int = _MOST_PAGES) -> None:
+        """Take what sends the requests; a list of more than `most_pages` is taken to have no end."""
         self._transport = transport
+        self._most_pages = most_pages
 
     def assets(self, *, shadows: Sequence[str] = ()) -> AsyncIterator[list[Item]]:
         """Yield every asset, a page at a time. `shadows`: the names of those wanted, if not the usual one."""
@@ -79,19 +80,19 @@ class InfodeckApi:
     ) -> AsyncIterator[list[Item]]:
         """Yield the pages of a list, in either convention; one without an end is left with an error."""
         page_query = [*query, (size, _PAGE_SIZE)]
-        seen: set[tuple[str, str]] = set()
-        for _ in range(_MOST_PAGES):
+        seen: set[int] = set()  # hashes: cursors are long, and there may be many
+        for _ in range(self._most_pages):
             document = await self._transport.get(path, page_query, bearer=bearer)
             page = page_of(document, path)
             yield page.items
             if page.cursor is None:
                 return
-            if page.cursor in seen:
+            if hash(page.cursor) in seen:
                 raise GatewayError(f"the API gave the same cursor twice, so its list has no end ({path})")
-            seen.add(page.cursor)
+            seen.add(hash(page.cursor))
             name, value = page.cursor
             page_query = [*query, (CURSORS[name], _PAGE_SIZE), (name, value)]
-        raise GatewayError(f"the API's list does not end after {_MOST_PAGES} pages ({path})")
+        raise GatewayError(f"the API's list does not end after {self._most_pages} pages ({path})")
 
 
 def _as_object(document: Any, path: str) -> Item:

@@ -2,30 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from gateway.model import KnownAsset
+from gateway.model import AssetProperty, AssetType, KnownAsset, Location
 
 _LONGEST_TEXT = 200
+_MOST_PROPERTIES = 1_000
 
 
 def known_asset(item: Any) -> KnownAsset | None:
-    """Return the asset of one item in the list, None where it has no usable id."""
-    if not isinstance(item, dict):
+    """Return the asset of one item in the list, None where it has no usable id.
+
+    Its place is as far as the item tells; see `gateway.assets.places`.
+    """
+    asset_id = _id(item)
+    if asset_id is None:
         return None
-    asset_id = item.get("id")
-    if not isinstance(asset_id, str) or not 0 < len(asset_id) <= _LONGEST_TEXT:
-        return None
-    metadata = _object(item.get("metadata"))
+    metadata, location = _object(item.get("metadata")), _object(item.get("location"))
+    location_id = _text(item.get("locationId")) or _text(location.get("id"))
     return KnownAsset(
         id=asset_id,
         name=_text(item.get("name")),
         asset_type=_text(item.get("assetTypeId")),
         model=_text(item.get("modelName")) or _text(metadata.get("model")),
         manufacturer=_text(item.get("nameOfManufacturer")) or _text(metadata.get("manufacturer")),
-        location=_text(_object(item.get("location")).get("name")) or _text(item.get("locationId")),
+        location=_text(location.get("name")) or location_id,
+        location_id=location_id,
+        keep_alive=_positive(item.get("keepAlive")),
         online=_online(item),
     )
+
+
+def asset_type(item: Any, *, asked: str) -> AssetType:
+    """Return the type that was asked for by its id, with as much as the answer tells of it."""
+    item = _object(item)
+    properties: dict[str, AssetProperty] = {}
+    listed = item.get("properties")
+    for one in listed[:_MOST_PROPERTIES] if isinstance(listed, list) else ():
+        found = _property(_object(one))
+        if found is not None:
+            properties.setdefault(found.key, found)
+    return AssetType(id=asked, name=_text(item.get("name")), properties=tuple(properties.values()))
+
+
+def location(item: Any) -> Location | None:
+    """Return the location of one item in the list, None where it has no usable id."""
+    location_id = _id(item)
+    if location_id is None:
+        return None
+    return Location(id=location_id, name=_text(item.get("name")), parent=_text(item.get("parentId")))
+
+
+def _property(item: dict[str, Any]) -> AssetProperty | None:
+    key = item.get("key")
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_TEXT:
+        return None
+    return AssetProperty(
+        key=key,
+        name=_text(item.get("name")),
+        type=_text(item.get("type")),
+        unit_of_measure=_text(item.get("unit")),
+    )
+
+
+def _id(item: Any) -> str | None:
+    """Return the id of an item; an empty one, or one of another type, is none."""
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_TEXT else None
+
+
+def _positive(value: Any) -> float | None:
+    """Return a positive number, also one that comes as text."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and value is not True else 0.0
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
 
 
 def _online(item: dict[str, Any]) -> bool | None:

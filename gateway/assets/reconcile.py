@@ -5,31 +5,36 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.assets.items import known_asset
+from gateway.assets.survey import Surveyor
 from gateway.backoff import Backoff
-from gateway.errors import GatewayError, TransientError
+from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.logs import unforeseen
-from gateway.model import AssetSnapshot, KnownAsset, Notes
+from gateway.model import AssetSnapshot, Notes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.pages import Item
+    from gateway.assets.survey import Survey
     from gateway.ports import Journal
     from gateway.status import ReconcileStatus
 
 log = structlog.get_logger()
 
-_APART_S = 30.0  # many requests in a row become one
+_APART_S = 2.0  # many requests in a row become one
+_LONGEST_APART_S = 30.0
+_REST_SHARE = 3  # a look that has taken long is followed by a rest so many times as long
 _FIRST_RETRY_S = 2.0
 _LONGEST_RETRY_S = 300.0
 _LONGEST_REST_S = 900.0  # after a refusal: somebody may mend it at Infodeck's side
 _JITTER = 0.1
+_KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class Reconciler:
@@ -53,17 +58,17 @@ class Reconciler:
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two questions."""
-        self._organization = organization
+        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two looks at all assets."""
+        self._surveyor = Surveyor(organization=organization, clock_ms=clock_ms, on_items=on_items)
         self._every_s = every_s
         self._journal = journal
         self._status = status
-        self._clock_ms = clock_ms
         self._on_snapshot = on_snapshot
-        self._on_items = on_items
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
         self._requested = asyncio.Event()
+        self._due_s = 0.0  # by the event loop's clock: when everything is asked anew
+        self._snapshot: AssetSnapshot | None = None
         self._logged: type[BaseException] | None = None
 
     def request(self) -> None:
@@ -84,45 +89,52 @@ class Reconciler:
 
     async def _reconcile(self, api: InfodeckApi) -> tuple[float, float]:
         """Ask once; return how many seconds to wait at least, and at most where nobody requests."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        thorough = began_s >= self._due_s
         try:
-            await self._take(await self._fetch(api))
+            survey = await self._surveyor.look(api, self._snapshot, thorough=thorough)
+            await self._take(survey)
         except TransientError as error:
             self._fail(error, str(error))
-            pause_s = max(self._backoff.next_s(), error.retry_after_s or 0)
+            pause_s = self._backoff.next_s() + (error.retry_after_s or 0)
             return pause_s, pause_s
         except GatewayError as error:
             self._fail(error, str(error))
-            return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
+            pause_s = self._jittered(min(self._every_s, _LONGEST_REST_S))
+            return (pause_s if _refuses_the_key(error) else self._apart_s), pause_s
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
             self._fail(error, unforeseen(error))
             return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
-        return self._apart_s, self._jittered(self._every_s)
+        if thorough:
+            self._due_s = loop.time() + self._jittered(self._every_s)
+        rest_s = min(_LONGEST_APART_S, _REST_SHARE * (loop.time() - began_s))
+        return max(self._apart_s, rest_s, survey.retry_after_s), self._due_s - loop.time()
 
-    async def _fetch(self, api: InfodeckApi) -> AssetSnapshot:
-        at_ms = self._clock_ms()  # as of the question: what changes meanwhile may not be in it
-        assets: dict[str, KnownAsset] = {}
-        async for page in api.assets():
-            if self._on_items is not None:
-                self._on_items(page)
-            assets.update((asset.id, asset) for item in page if (asset := known_asset(item)) is not None)
-        if not assets and self._status.assets:
-            raise GatewayError(
-                f"the API lists no asset any more, but knew {self._status.assets}: check that"
-                f" infodeck.api_key belongs to {self._organization}"
-            )
-        return AssetSnapshot(at_ms, assets)
-
-    async def _take(self, snapshot: AssetSnapshot) -> None:
+    async def _take(self, survey: Survey) -> None:
+        snapshot = survey.snapshot
         await self._on_snapshot(snapshot)
         self._journal.note(Notes(snapshot=snapshot))
         self._show(snapshot)
         if self._status.state != "ok":
             log.info("assets.available", assets=len(snapshot.assets), was=self._status.state)
         self._status.state, self._status.last_error, self._logged = "ok", None, None
+        self._tell_missing(survey.missing)
         self._backoff.reset()
 
+    def _tell_missing(self, missing: dict[str, str]) -> None:
+        """Show what the API would not tell besides assets, and log it where that is new."""
+        before, self._status.missing = self._status.missing, missing
+        if missing and missing.keys() != before.keys():
+            log.warning("assets.incomplete", missing=missing, advice="what was known of it before stays")
+        elif before and not missing:
+            log.info("assets.complete")
+
     def _show(self, snapshot: AssetSnapshot) -> None:
-        self._status.assets, self._status.last_success_ms = len(snapshot.assets), snapshot.at_ms
+        self._snapshot = snapshot
+        status = self._status
+        status.assets, status.last_success_ms = len(snapshot.assets), snapshot.at_ms
+        status.types, status.locations = len(snapshot.types), len(snapshot.locations)
 
     def _fail(self, error: Exception, reason: str) -> None:
         """Show it, and log it once, or again where it is of another kind: away is not refused."""
@@ -136,3 +148,8 @@ class Reconciler:
     def _jittered(self, seconds: float) -> float:
         """Return about that many seconds: boxes must not march in step."""
         return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter is no cryptography
+
+
+def _refuses_the_key(error: GatewayError) -> bool:
+    """Say whether asking sooner, because an asset has changed, would only be another refusal."""
+    return isinstance(error, ApiRefusalError) and error.status in _KEY_REFUSED

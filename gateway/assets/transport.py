@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from yarl import URL
 
 from gateway.assets.refusals import refusal
+from gateway.assets.unreachable import unreachable
 from gateway.errors import GatewayError, TransientError
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 REQUESTS_PER_MINUTE = 1000  # of one API key, for all who use it (Infodeck's guide)
 _BURST_SHARE = 0.1  # of a minute's requests may come at once, the others at an even pace
+_MINUTE_S = 62.0  # as it is counted here: requests do not all take the same time to arrive
 
-_LARGEST_ANSWER_BYTES = 8 << 20
+_LARGEST_ANSWER_BYTES = 4 << 20  # read in one go: the event loop must not wait long for it
 _LARGEST_REFUSAL_BYTES = 64 << 10
 _ANSWER_WITHIN_S = 30.0
 _ATTEMPTS = 4
@@ -33,11 +36,13 @@ _LONGEST_PAUSE_S = 30.0
 _LONGEST_PATIENCE_S = 60.0  # who is asked to wait longer gives up for now
 
 
-def request_limiter(share: float, *, per_minute: float = REQUESTS_PER_MINUTE) -> AsyncLimiter:
-    """Return a limiter that lets `share` of a minute's requests through within any 60 seconds."""
+def request_limiter(
+    share: float, *, per_minute: float = REQUESTS_PER_MINUTE, minute_s: float = _MINUTE_S
+) -> AsyncLimiter:
+    """Return a limiter that lets `share` of a minute's requests arrive within any 60 seconds at most."""
     budget = per_minute * share
     burst = max(1.0, budget * _BURST_SHARE)
-    per_second = max(budget - burst, budget / 2) / 60
+    per_second = max(budget - burst, budget / 2) / minute_s
     return AsyncLimiter(burst, burst / per_second)
 
 
@@ -56,13 +61,19 @@ class Transport:
         limiter: AsyncLimiter,
         attempts: int = _ATTEMPTS,
         first_pause_s: float = _FIRST_PAUSE_S,
+        answer_within_s: float = _ANSWER_WITHIN_S,
     ) -> None:
-        """Take a session without cookies; all requests of one key should share one limiter."""
+        """Take a session without cookies; all requests of one key should share one limiter.
+
+        `answer_within_s` is for a whole answer, from the connection to its last byte.
+        """
         self._session = session
         self._access = access
         self._limiter = limiter
         self._attempts = attempts
         self._pause = wait_random_exponential(multiplier=first_pause_s, max=_LONGEST_PAUSE_S)
+        self._answer_within_s = answer_within_s
+        self._paused_until_s = 0.0  # by the event loop's clock: the API has asked for it
 
     async def get(self, path: str, query: Sequence[tuple[str, str]] = (), *, bearer: bool = False) -> Any:
         """Return the JSON at `path` below the organization; tried again where that may help."""
@@ -94,7 +105,8 @@ class Transport:
         return await attempts(self._once, method, path, query, document, bearer=bearer)
 
     def _wait_s(self, state: RetryCallState) -> float:
-        return max(self._pause(state), _asked_for_s(state))
+        """Add to what the API asks for, too: it asks all boxes for the same."""
+        return _asked_for_s(state) + self._pause(state)
 
     async def _once(
         self,
@@ -106,15 +118,31 @@ class Transport:
         bearer: bool,
     ) -> Any:
         headers = self._access.headers(bearer=bearer)
+        await self._keep_pause()
         async with self._limiter:
             status, answer_headers, body = await self._exchange(method, path, query, document, headers)
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
-            raise refusal(status, answer_headers, body, access=self._access, bearer=bearer)
+            refused = refusal(status, answer_headers, body, access=self._access, bearer=bearer)
+            self._note_pause(refused)
+            raise refused
         if len(body) > _LARGEST_ANSWER_BYTES:
             raise GatewayError(
                 f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({path}): check infodeck.api"
             )
         return _decode(body, path)
+
+    async def _keep_pause(self) -> None:
+        """Wait while the API has asked any of our requests for a pause; raise where that takes too long."""
+        pause_s = self._paused_until_s - asyncio.get_running_loop().time()
+        if pause_s > _LONGEST_PATIENCE_S:
+            raise TransientError("the API has asked for a pause", retry_after_s=pause_s)
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+
+    def _note_pause(self, refused: GatewayError) -> None:
+        if isinstance(refused, TransientError) and refused.retry_after_s:
+            until_s = asyncio.get_running_loop().time() + refused.retry_after_s
+            self._paused_until_s = max(self._paused_until_s, until_s)
 
     async def _exchange(
         self,
@@ -133,16 +161,15 @@ class Transport:
                 json=document,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S),
+                middlewares=(_sent_once,),
+                timeout=aiohttp.ClientTimeout(total=self._answer_within_s),
             ) as response:
                 limit = _LARGEST_ANSWER_BYTES if response.ok else _LARGEST_REFUSAL_BYTES
                 return response.status, response.headers, await _read(response, limit)
         except TimeoutError as error:
-            raise TransientError(f"{url.host} did not answer within {_ANSWER_WITHIN_S:.0f} s") from error
+            raise TransientError(f"{url.host} did not answer within {self._answer_within_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise TransientError(
-                f"{url.host} can't be reached: {str(error) or type(error).__name__}"
-            ) from error
+            raise unreachable(url, error) from error
 
     def _url(self, path: str, query: Sequence[tuple[str, str]]) -> URL:
         """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""
@@ -151,6 +178,16 @@ class Transport:
         if query:
             address += f"?{urlencode(query, quote_via=quote, safe='')}"
         return URL(address, encoded=True)
+
+
+async def _sent_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating by itself what got no answer: that would go past the limiter."""
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise unreachable(request.url, error) from error
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:

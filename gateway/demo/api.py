@@ -8,7 +8,7 @@ import time
 from collections import deque
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.demo.answers import Pagination
-    from gateway.demo.assets import SimulatedAsset
     from gateway.demo.state import Item
 
-__all__ = ["Answer", "SimulatedApi", "api_item"]
+__all__ = ["Answer", "SimulatedApi"]
 
 _HOST = "127.0.0.1"
 _BASE = "/api/v2"
@@ -194,21 +193,3 @@ async def _usual(
 
 def _same(shown: str | None, expected: str) -> bool:
     return hmac.compare_digest((shown or "").encode("utf-8", "surrogateescape"), expected.encode())
-
-
-def api_item(asset: SimulatedAsset, *, organization: str) -> dict[str, Any]:
-    """Return the asset as the API lists it."""
-    return {
-        "id": asset.id,
-        "organizationId": organization,
-        "assetTypeId": asset.type,
-        "name": asset.name,
-        "locationId": asset.location,
-        "modelName": asset.model,
-        "nameOfManufacturer": "Simulated",
-        "serialNumber": f"sn-{asset.id}",
-        "status": "Online",
-        "shadows": {"DeviceUplink": {"state": {"reported": {}}}},
-        "createdAt": 1_771_911_526,
-        "updatedAt": 1_771_911_526,
-    }

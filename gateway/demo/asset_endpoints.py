@@ -13,13 +13,13 @@ import orjson
 from aiohttp import web
 
 from gateway.demo.answers import RefusedError, json_response, page_response, whole_number
+from gateway.demo.state import SHADOW
 from gateway.events import parse_time
 
 if TYPE_CHECKING:
     from gateway.demo.answers import Pagination
     from gateway.demo.state import CloudState, Item
 
-_USUAL_SHADOW = "DeviceUplink"
 _FILTERS = frozenset({"assetTypeId", "locationId", "devEui", "uuid"})
 _BOOLEANS = {"true": True, "false": False}
 _MOST_DAYS = 32
@@ -55,7 +55,7 @@ class AssetEndpoints:
             found = [item for item in found if item.get(name) == request.query[name]]
         if is_iot is not None:
             found = [item for item in found if self._is_iot(item) is _BOOLEANS[is_iot]]
-        shadows = request.query.getall("shadowNames[]", [_USUAL_SHADOW])
+        shadows = request.query.getall("shadowNames[]", [SHADOW])
         return page_response(
             request,
             found,
@@ -65,13 +65,13 @@ class AssetEndpoints:
 
     async def _asset(self, request: web.Request) -> web.Response:
         item = self._known_asset(request)
-        shadows = request.query.getall("shadowNames[]", [_USUAL_SHADOW])
+        shadows = request.query.getall("shadowNames[]", [SHADOW])
         detail = _with_shadows(item, shadows)
         if asset_type := self._state.asset_type(item.get("assetTypeId")):
             detail["assetType"] = asset_type
         if location := self._state.location(item.get("locationId")):
             detail["location"] = {"id": location["id"], "name": location.get("name")}
-        shadow = (item.get("shadows") or {}).get(_USUAL_SHADOW)
+        shadow = (item.get("shadows") or {}).get(SHADOW)
         return json_response(detail if shadow is None else {**detail, "shadow": shadow})
 
     async def _batch(self, request: web.Request) -> web.Response:
@@ -81,7 +81,7 @@ class AssetEndpoints:
             raise RefusedError(422, "assetIds must be a list of ids")
         by_id = {item.get("id"): item for item in self._state.items}
         found = [by_id[asset_id] for asset_id in ids if asset_id in by_id]
-        return json_response({"data": [_with_shadows(item, [_USUAL_SHADOW]) for item in found]})
+        return json_response({"data": [_with_shadows(item, [SHADOW]) for item in found]})
 
     async def _metrics(self, request: web.Request) -> web.Response:
         item = self._known_asset(request)

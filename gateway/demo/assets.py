@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from gateway.model import Scalar
 
@@ -98,3 +99,23 @@ DEMO_ASSETS: tuple[SimulatedAsset, ...] = (
 
 KNOWN_ASSETS: tuple[SimulatedAsset, ...] = (*DEMO_ASSETS, _room(301, shift=0.0))
 """What the demo's API lists: also the room that never reports by itself, for its events are yours to send."""
+
+
+def api_item(asset: SimulatedAsset, *, organization: str, now_s: float) -> dict[str, Any]:
+    """Return the asset as the API lists it before it has reported. `keepAlive` is in seconds here."""
+    return {
+        "id": asset.id,
+        "organizationId": organization,
+        "assetTypeId": asset.type,
+        "name": asset.name,
+        "locationId": asset.location,
+        "modelName": asset.model,
+        "nameOfManufacturer": "Simulated",
+        "serialNumber": f"sn-{asset.id}",
+        "status": "Online",
+        "connectionStatus": True,
+        "keepAlive": math.ceil(2 * asset.period_s),
+        "shadows": {},
+        "createdAt": int(now_s),
+        "updatedAt": int(now_s),
+    }

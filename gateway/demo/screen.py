@@ -14,6 +14,7 @@ from gateway.model import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import TracebackType
 
     from gateway.mapping.topics import TopicScheme
@@ -47,6 +48,7 @@ class Screen:
         mqtt_port: int,
         modbus_port: int,
         intake_url: str,
+        config: Path,
         clock_ms: Callable[[], int],
     ) -> None:
         """Take what is shown; `topics` are those of the MQTT sink."""
@@ -63,7 +65,8 @@ class Screen:
             f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{topics.prefix}/#'\n"
             f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
             "    (zone temperature of room 101)\n"
-            f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)"
+            f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)\n"
+            f"commands:   gateway check -c {config}, and all others that take -c"
         )
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
@@ -95,7 +98,7 @@ class Screen:
 
     def show(self) -> None:
         """Show the present state once."""
-        picture = Group(self._table(), Text(self._summary()))
+        picture = Group(self._table(), *self._alarms(), Text(self._summary()))
         if self.is_live:
             self._live.update(picture, refresh=True)
         else:
@@ -127,6 +130,11 @@ class Screen:
             self._topic(point),
             _register(point),
         )
+
+    def _alarms(self) -> list[Text]:
+        return [
+            Text(f"ALARM {alarm.name}: {alarm.reason}", style="bold red") for alarm in self._status.alarms
+        ]
 
     def _topic(self, point: Point) -> str:
         return "" if point.mqtt is None else " ".join(self._topics.of(point))

@@ -1,22 +1,22 @@
-"""What Infodeck's API last said of the assets, as the journal keeps it: one row, for it is replaced whole.
+"""What Infodeck's API last said of assets, types and locations, as the journal keeps it: in one row.
 
-As one JSON text it costs one write, and one that leaves the file's pages as they are where nothing
-changed but the time; flash memory lives longer that way.
+It is replaced whole. As one JSON text it costs one write, and one that leaves the file's pages as they
+are where nothing changed but the time; flash memory lives longer that way.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import structlog
 
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 log = structlog.get_logger()
 
@@ -24,10 +24,12 @@ TABLE = """
 CREATE TABLE IF NOT EXISTS assets(
   id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL, known TEXT NOT NULL) STRICT;
 """
-_FIELDS = frozenset(field.name for field in fields(KnownAsset))
 # Updated in place: SQLite then writes only those pages that differ.
 _UPSERT = """INSERT INTO assets VALUES (1, ?, ?)
   ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, known = excluded.known"""
+_AT_ONCE = 500  # are encoded in one go: other threads do nothing meanwhile
+
+_Kind = TypeVar("_Kind", KnownAsset, AssetType, AssetProperty, Location)
 
 
 def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
@@ -36,7 +38,8 @@ def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: i
     Where that is not possible, the log says so and nothing else suffers: events and cursors matter
     more, and the API tells the same again soon.
     """
-    known = orjson.dumps([snapshot.assets[asset] for asset in sorted(snapshot.assets)])
+    parts = ("assets", snapshot.assets), ("types", snapshot.types), ("locations", snapshot.locations)
+    known = b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), _encode(part)) for name, part in parts)
     try:
         if len(known) > room_bytes:
             raise sqlite3.OperationalError("the journal is full")
@@ -46,19 +49,47 @@ def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: i
 
 
 def read(database: sqlite3.Connection) -> AssetSnapshot | None:
-    """Return what is kept, or None: the API was never asked, or the text is not ours."""
+    """Return what is kept, or None: the API was never asked, or the text is none of ours."""
     row = database.execute("SELECT at_ms, known FROM assets").fetchone()
     if row is None:
         return None
     try:
-        return AssetSnapshot(row[0], {asset.id: asset for asset in _decode(row[1])})
-    except (ValueError, TypeError, AttributeError):  # edited by hand; the API tells it again soon
+        return _decode(row[0], orjson.loads(row[1]))
+    except (ValueError, TypeError, AttributeError, KeyError):  # edited by hand; the API tells it again soon
         return None
 
 
-def _decode(known: str) -> Iterable[KnownAsset]:
-    """Yield the assets; what a later gateway tells of them besides is left out."""
-    for asset in orjson.loads(known):
-        known_fields = {key: asset[key] for key in _FIELDS & asset.keys()}
-        known_fields["location_path"] = tuple(known_fields.get("location_path", ()))
-        yield KnownAsset(**known_fields)
+def _encode(part: Mapping[str, KnownAsset | AssetType | Location]) -> bytes:
+    """Return a JSON list, in the order of the ids so that what has not changed is where it was."""
+    ids = sorted(part)
+    pieces = (
+        orjson.dumps([part[one] for one in ids[first : first + _AT_ONCE]])[1:-1]
+        for first in range(0, len(ids), _AT_ONCE)
+    )
+    return b"[%b]" % b",".join(pieces)
+
+
+def _decode(at_ms: int, known: Any) -> AssetSnapshot:
+    """Read what is kept; earlier gateways kept a list of assets, and later ones may keep more."""
+    parts = {"assets": known} if isinstance(known, list) else known
+    assets = [
+        _made(KnownAsset, asset | {"location_path": tuple(asset.get("location_path", ()))})
+        for asset in parts["assets"]
+    ]
+    types = [_made(AssetType, one | {"properties": _properties(one)}) for one in parts.get("types", ())]
+    locations = [_made(Location, one) for one in parts.get("locations", ())]
+    return AssetSnapshot(
+        at_ms,
+        {asset.id: asset for asset in assets},
+        {one.id: one for one in types},
+        {one.id: one for one in locations},
+    )
+
+
+def _properties(asset_type: dict[str, Any]) -> tuple[AssetProperty, ...]:
+    return tuple([_made(AssetProperty, written) for written in asset_type["properties"]])
+
+
+def _made(kind: type[_Kind], written: dict[str, Any]) -> _Kind:
+    """Make one from its fields; what a later gateway tells of it besides is left out."""
+    return kind(**{field.name: written[field.name] for field in fields(kind) if field.name in written})

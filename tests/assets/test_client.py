@@ -41,6 +41,7 @@ async def test_an_asset_is_taken_with_all_its_fields() -> None:
         model="Room-1",
         manufacturer="Maker",
         location="loc-1",
+        location_id="loc-1",
         online=False,
     )
 
@@ -69,7 +70,7 @@ async def test_a_large_list_leaves_the_loop_free() -> None:
         (answer({"data": {"id": "ast-1"}}), "no list"),
         (answer({"data": [], "nextToken": {"id": 1}}), "`nextToken` is no cursor"),
         (answer({"data": [], "nextToken": "x" * 10_000}), "`nextToken` is no cursor"),
-        (answer({"data": [{"id": "a", "name": "x" * (9 << 20)}]}), "larger than 8 MiB"),
+        (answer({"data": [{"id": "a", "name": "x" * (5 << 20)}]}), "larger than 4 MiB"),
         (answer({"message": "Invalid API key"}, status=401), r"401 \(Invalid API key\): .*`idt_live_`"),
         (
             answer({"message": "API access requires Professional plan"}, status=403),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.items import known_asset
+from gateway.assets.items import asset_type, known_asset, location
 from gateway.assets.pages import page_of
 from gateway.errors import GatewayError
-from gateway.model import KnownAsset
+from gateway.model import AssetProperty, AssetType, KnownAsset, Location
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
@@ -27,6 +27,9 @@ NAMES = (
     "locationId",
     "connectionStatus",
     "status",
+    "keepAlive",
+    "properties",
+    "parentId",
 )
 ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) | JSON
 
@@ -36,8 +39,19 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
     [
         ({"metadata": {"model": "M-1", "manufacturer": "Maker"}}, {"model": "M-1", "manufacturer": "Maker"}),
         ({"modelName": "M-2", "metadata": {"model": "M-1"}}, {"model": "M-2"}),
-        ({"location": {"id": "loc-1", "name": "Level 3"}, "locationId": "loc-1"}, {"location": "Level 3"}),
-        ({"location": {"id": "loc-1"}, "locationId": "loc-1"}, {"location": "loc-1"}),
+        (
+            {"location": {"id": "loc-1", "name": "Level 3"}, "locationId": "loc-1"},
+            {"location": "Level 3", "location_id": "loc-1"},
+        ),
+        ({"location": {"id": "loc-1"}}, {"location": "loc-1", "location_id": "loc-1"}),
+        ({"keepAlive": 60}, {"keep_alive": 60.0}),
+        ({"keepAlive": "0.5"}, {"keep_alive": 0.5}),
+        ({"keepAlive": True}, {}),
+        ({"keepAlive": -1}, {}),
+        ({"keepAlive": "often"}, {}),
+        ({"keepAlive": "inf"}, {}),
+        ({"keepAlive": 10**400}, {}),
+        ({"shadows": ["DeviceUplink"]}, {}),
         ({"connectionStatus": False, "status": "Online"}, {"online": False}),
         ({"connectionStatus": None, "status": "ONLINE"}, {"online": True}),
         ({"connectionStatus": "yes", "status": " offline "}, {"online": False}),
@@ -85,3 +99,33 @@ def test_whatever_is_answered_is_read_or_refused(document: object) -> None:
         page_of(document, "/assets")
     except GatewayError as error:
         assert "infodeck.api" in str(error) or "cursor" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_a_type_says_what_its_assets_measure() -> None:
+    """Each property has its key, and what else is told of it; one without a key is none."""
+    power = {"key": "Power", "name": "Active power", "type": "integer", "unit": "W"}
+    odd = [None, 7, {}, {"key": ""}, {"key": 7}, {"key": "x" * 201}, power | {"unit": "kW"}]
+    found = asset_type(
+        {"id": "other", "name": "Meter", "properties": [power, *odd, {"key": "State"}]}, asked="at-1"
+    )
+    assert found == AssetType(
+        "at-1", "Meter", (AssetProperty("Power", "Active power", "integer", "W"), AssetProperty("State"))
+    )
+
+
+@given(item=ITEMS)
+def test_whatever_a_type_or_location_is_it_is_read(item: object) -> None:
+    """What is odd about it says nothing."""
+    found = asset_type(item, asked="at-1")
+    assert found.id == "at-1"
+    assert len({one.key for one in found.properties}) == len(found.properties)
+    place = location(item)
+    assert place is None or 0 < len(place.id) <= 200
+
+
+def test_a_location_has_a_name_and_a_parent() -> None:
+    """Both may be missing."""
+    assert location({"id": "loc-1", "name": " Level 3 ", "parentId": "loc-0"}) == Location(
+        "loc-1", "Level 3", "loc-0"
+    )
+    assert location({"id": "loc-1", "name": "", "parentId": None}) == Location("loc-1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) ->
             await watch.until(lambda: watch.status.state == "ok")
         await journal.flush()
         kept = read_snapshot(tmp_path / "journal.db")
-    assert watch.status == ReconcileStatus("ok", 150, START_MS, None)
+    assert watch.status == ReconcileStatus("ok", 150, START_MS, None, types=1)
     assert [snapshot.at_ms for snapshot in watch.snapshots] == [START_MS]
     assert watch.snapshots[0].assets.keys() == {item["id"] for item in items(150)}
     assert kept == watch.snapshots[0]
@@ -182,7 +183,41 @@ async def test_requests_are_answered_soon_and_many_become_one(tmp_path: Path) ->
             watch.reconciler.request()
         await watch.until(lambda: watch.status.assets == 3)
         await asyncio.sleep(0.3)  # nothing may come: there is nothing to wait for
-    assert len(api.requests) == 2
+    assert sum("/assets?" in asked for asked in api.asked) == 2
+
+
+async def test_a_refused_key_is_not_asked_again_at_every_change(tmp_path: Path) -> None:
+    """Until the regular time, changes of assets are no reason to be refused once more."""
+    async with simulated_api() as api, sqlite_journal(tmp_path) as journal:
+        api.faults.append(WRONG_KEY)
+        async with reconciling(journal, api, every_s=1.0) as watch:
+            await watch.until(lambda: watch.status.state == "failing")
+            begun_s = time.monotonic()
+            for _ in range(20):
+                watch.reconciler.request()
+                await asyncio.sleep(0.02)
+            assert len(api.asked) == 1
+            await watch.until(lambda: watch.status.state == "ok")
+    assert time.monotonic() - begun_s > 0.8
+
+
+async def test_parts_that_are_missing_are_shown_and_logged_once(tmp_path: Path) -> None:
+    """Assets are known all the same; it is told once when a part is missing, and once when it is back."""
+    with capture_logs() as lines:
+        async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
+            api.path_faults["/locations"] = deque([answer({"message": "Forbidden"}, status=403)] * 3)
+            async with reconciling(journal, api) as watch:
+                await watch.until(lambda: len(watch.snapshots) == 3)
+                assert "403 (Forbidden)" in watch.status.missing["locations"]
+                assert (watch.status.state, watch.status.assets) == ("ok", 2)
+                await watch.until(lambda: len(watch.snapshots) == 5)
+                assert watch.status.missing == {}
+    told = [(line["event"], line["log_level"]) for line in lines]
+    assert told == [
+        ("assets.available", "info"),
+        ("assets.incomplete", "warning"),
+        ("assets.complete", "info"),
+    ]
 
 
 async def test_what_fails_behind_it_does_not_stop_it(tmp_path: Path) -> None:

@@ -270,6 +270,11 @@ def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, prob
         ("api: 'https://h?a=b'", "infodeck.api: a URL is expected"),
         ("api: http://app.infodeck.io", "infodeck.api: https:// is required"),
         ("reconcile: {every: 0ms}", "infodeck.reconcile.every: must be more than 0s"),
+        (
+            "webhook: {url: 'http://gateway.example.com/hook'}",
+            "infodeck.webhook.url: the public https address is expected",
+        ),
+        ("webhook: {url: 'https://hunter2@h/hook'}", "infodeck.webhook.url: the public https address"),
         ("organization: o/1", "infodeck.organization: an organization id is letters, digits and `-`"),
     ],
 )
@@ -280,6 +285,15 @@ def test_infodeck_rules(tmp_path: Path, text: str, problem: str) -> None:
     (found,) = complaints_of(tmp_path, f"infodeck: {{{organization}{text}}}\n{intake}")
     assert found.split(": ", 1)[1].startswith(problem)
     assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("url", ["https://gateway.example.com/hook", "http://127.0.0.1:8080/hook"])
+def test_a_webhook_leads_here_by_https_or_from_this_machine(tmp_path: Path, url: str) -> None:
+    """Infodeck itself wants https; what stands in for it on this machine needs none."""
+    infodeck = f"infodeck: {{organization: o-1, webhook: {{url: '{url}'}}}}\n"
+    webhook = settings_of(tmp_path, infodeck + LEAST.splitlines()[1]).infodeck.webhook
+    assert webhook is not None
+    assert webhook.url == url
 
 
 @pytest.mark.parametrize(

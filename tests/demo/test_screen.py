@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from support.mqtt_parts import make_point, make_update
 
 from gateway.demo.screen import Screen
 from gateway.mapping.topics import TopicScheme
-from gateway.model import Quality
+from gateway.model import Alarm, Quality
 from gateway.status import Status
 
 if TYPE_CHECKING:
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
 NOW_MS = 1_795_507_200_000
 
 
-def shown(capsys: pytest.CaptureFixture[str], *updates: Update) -> str:
-    """Return what the screen prints of the points of these updates."""
+def shown(capsys: pytest.CaptureFixture[str], *updates: Update, alarms: tuple[Alarm, ...] = ()) -> str:
+    """Return what the screen prints of the points of these updates, and of alarms."""
     latest = DictLatestValues()
     latest.take(updates)
     screen = Screen(
         points=tuple(update.point for update in updates) or (make_point(),),
         latest=latest,
-        status=Status(name="demo", started_ms=NOW_MS),
+        status=Status(name="demo", started_ms=NOW_MS, alarms=alarms),
         topics=TopicScheme(prefix="gw/v1"),
         mqtt_port=1883,
         modbus_port=5020,
         intake_url="http://127.0.0.1:8080/",
+        config=Path("/demo/gateway.yaml"),
         clock_ms=lambda: NOW_MS,
     )
     screen.show()
@@ -47,3 +49,10 @@ def test_every_quality_is_shown(capsys: pytest.CaptureFixture[str], quality: Qua
 def test_a_point_without_readings_waits(capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first reading it waits; that is no bad quality."""
     assert " waiting " in shown(capsys)
+
+
+def test_alarms_are_shown_while_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """What needs a person stands below the table, and nothing where there is no alarm."""
+    alarm = Alarm(name="webhook-silent", reason="no webhook for 5 min", since_ms=NOW_MS)
+    assert "ALARM webhook-silent: no webhook for 5 min\n" in shown(capsys, alarms=(alarm,))
+    assert "ALARM" not in shown(capsys)

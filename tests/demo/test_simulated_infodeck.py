@@ -7,83 +7,26 @@ import hashlib
 import hmac
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
 from importlib.resources import files
 from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import orjson
-import pytest
 import yaml
-from aiohttp import web
+from support.waiting import until
+from support.webhook_receiver import Receiver, listening
 
-from gateway.demo.assets import DEMO_ASSETS
+from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS
+from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
 from gateway.demo.infodeck import SimulatedInfodeck
 from gateway.events import parse_event, read_telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    import pytest
 
 SECRET = b"demo-signing-secret"
 ORGANIZATION = "o-demo"
 BY_ID = {asset.id: asset for asset in DEMO_ASSETS}
-
-
-class Receiver:
-    """A webhook endpoint that keeps what it got and refuses the first `refuse` attempts with 503."""
-
-    def __init__(self, *, refuse: int = 0) -> None:
-        self.url = ""
-        self.refuse = refuse
-        self.requests: list[tuple[dict[str, Any], bytes, str]] = []
-        self._changed = asyncio.Condition()
-
-    async def handle(self, request: web.Request) -> web.Response:
-        """Note the request and answer as a gateway would."""
-        assert request.content_type == "application/json"
-        body = await request.read()
-        self.requests.append((orjson.loads(body), body, request.headers["x-infodeck-signature"]))
-        async with self._changed:
-            self._changed.notify_all()
-        if len(self.requests) <= self.refuse:
-            return web.Response(status=503, headers={"Retry-After": "1"})
-        return web.json_response({"received": True})
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the requests so far satisfy `condition`."""
-        async with asyncio.timeout(10), self._changed:
-            await self._changed.wait_for(condition)
-
-    def types(self) -> list[str]:
-        """Return the event types in order of arrival."""
-        return [event["type"] for event, _, _ in self.requests]
-
-
-@asynccontextmanager
-async def listening(receiver: Receiver) -> AsyncIterator[Receiver]:
-    """Serve `receiver` on a free loopback port."""
-    application = web.Application()
-    application.router.add_post("/webhooks/infodeck", receiver.handle)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        receiver.url = f"http://{host}:{port}/webhooks/infodeck"
-        yield receiver
-    finally:
-        await runner.cleanup()
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Return as soon as `condition` holds; fail if it does not within five seconds."""
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("not within five seconds")
 
 
 def simulated(url: str, **options: Any) -> SimulatedInfodeck:
@@ -132,7 +75,7 @@ async def test_an_event_is_sent_again_until_it_is_answered_with_200() -> None:
         simulated(receiver.url, rate=0.1) as infodeck,
     ):
         await receiver.until(lambda: len(receiver.requests) >= len(DEMO_ASSETS) + 2)
-        await eventually(lambda: infodeck.deliveries.delivered == len(DEMO_ASSETS))
+        await until(lambda: infodeck.deliveries.delivered == len(DEMO_ASSETS))
         sent = Counter(event["id"] for event, _, _ in receiver.requests)
         assert len(sent) == len(DEMO_ASSETS)
         assert sum(sent.values()) == len(DEMO_ASSETS) + 2
@@ -146,7 +89,7 @@ async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_
     async with simulated(
         f"http://127.0.0.1:{unused_tcp_port}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
     ) as infodeck:
-        await eventually(lambda: infodeck.deliveries.given_up == len(DEMO_ASSETS))
+        await until(lambda: infodeck.deliveries.given_up == len(DEMO_ASSETS))
         assert infodeck.deliveries.failed == 4 * len(DEMO_ASSETS)
         assert infodeck.deliveries.delivered == 0
 
@@ -211,3 +154,13 @@ def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> N
     for point in table["points"]:
         asked.setdefault(point["asset"], set()).add(point["from"])
     assert asked == {asset.id: set(asset.signals) for asset in DEMO_ASSETS}
+
+
+def test_the_building_has_every_type_and_place_of_its_assets() -> None:
+    """Types describe exactly the keys that assets report, and each place leads up to the building."""
+    types = {asset_type["id"]: asset_type for asset_type in DEMO_TYPES}
+    places = {place["id"]: place for place in DEMO_LOCATIONS}
+    for asset in KNOWN_ASSETS:
+        assert {prop["key"] for prop in types[asset.type]["properties"]} == set(asset.signals)
+        assert places[asset.location]["parentId"] == "loc-tower"
+    assert {place["parentId"] for place in DEMO_LOCATIONS} <= {None, *places}

@@ -11,13 +11,27 @@ from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
 from gateway.journal.lookup import read_event, read_snapshot
-from gateway.model import AssetSnapshot, KnownAsset, Notes
+from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, Notes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROOM = KnownAsset(id="ast-1", name="Room 1", asset_type="at-iaq", location="Level 3", online=False)
-SNAPSHOT = AssetSnapshot(START_MS, {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")})
+ROOM = KnownAsset(
+    id="ast-1",
+    name="Room 1",
+    asset_type="at-iaq",
+    location="Level 3",
+    location_id="loc-3",
+    location_path=("HQ", "Level 3"),
+    keep_alive=60.0,
+    online=False,
+)
+SNAPSHOT = AssetSnapshot(
+    START_MS,
+    {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")},
+    {"at-iaq": AssetType("at-iaq", "IAQ", (AssetProperty("co2", "CO2", "integer", "ppm"),))},
+    {"loc-3": Location("loc-3", "Level 3", "loc-0"), "loc-0": Location("loc-0", "HQ")},
+)
 
 # As the first release wrote it; never to be changed.
 FIRST_LAYOUT = """
@@ -84,7 +98,18 @@ async def test_a_file_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
     assert read_snapshot(path) == SNAPSHOT
 
 
-@pytest.mark.parametrize("known", ["", "[", "7", "[1]", '[{"name": "no id"}]', '[{"id": ["ast-1"]}]'])
+@pytest.mark.parametrize(
+    "known",
+    [
+        *("", "[", "7", "[1]", '[{"name": "no id"}]', '[{"id": ["ast-1"]}]'),
+        *(
+            "{}",
+            '{"assets": 7}',
+            '{"assets": [], "types": [{"id": "at-1"}]}',
+            '{"assets": [], "locations": [7]}',
+        ),
+    ],
+)
 async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path, known: str) -> None:
     """What can't be read is none; the API tells it again."""
     async with sqlite_journal(tmp_path) as journal:
@@ -95,12 +120,29 @@ async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path,
         assert journal.snapshot() is None
 
 
-async def test_fields_of_a_later_gateway_are_left_out(tmp_path: Path) -> None:
-    """The same layout may say more of an asset one day."""
+@pytest.mark.parametrize(
+    "known",
+    [
+        '[{"id": "ast-1", "colour": "red"}]',  # as earlier gateways kept it
+        '{"assets": [{"id": "ast-1", "colour": "red"}]}',
+        '{"assets": [{"id": "ast-1"}], "types": [], "locations": [], "floors": [7]}',
+    ],
+)
+async def test_what_earlier_and_later_gateways_keep_is_read(tmp_path: Path, known: str) -> None:
+    """The same layout said less once, and may say more of an asset one day."""
     async with sqlite_journal(tmp_path) as journal:
         journal.note(Notes(snapshot=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
-        database.execute("""UPDATE assets SET known = '[{"id": "ast-1", "colour": "red"}]'""")
+        database.execute("UPDATE assets SET known = ?", (known,))
     found = read_snapshot(tmp_path / "journal.db")
-    assert found is not None
-    assert found.assets == {"ast-1": KnownAsset(id="ast-1")}
+    assert found == AssetSnapshot(START_MS, {"ast-1": KnownAsset(id="ast-1")})
+
+
+async def test_many_assets_are_kept_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    """They are encoded in pieces, and none is lost between two of them."""
+    many = {f"ast-{number}": KnownAsset(id=f"ast-{number}") for number in range(1234)}
+    async with sqlite_journal(tmp_path) as journal:
+        journal.note(Notes(snapshot=AssetSnapshot(1, many)))
+    found = read_snapshot(tmp_path / "journal.db")
+    assert found == AssetSnapshot(1, many)
+    assert list(found.assets) == sorted(many)

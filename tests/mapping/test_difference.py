@@ -10,7 +10,7 @@ from support.point_tables import SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.live.difference import compare, describe_the_same
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.model import AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,5 +90,9 @@ def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
     known = KnownAsset(id="a", name="Room", online=True)
     assert describe_the_same(snapshot(known), snapshot(replace(known, online=False)))
     assert not describe_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
+    assert not describe_the_same(snapshot(known), snapshot(replace(known, location_path=("HQ", "Room"))))
     assert not describe_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
+    assert not describe_the_same(snapshot(known), snapshot())
+    typed = replace(snapshot(known), types={"at-1": AssetType("at-1")})
+    assert not describe_the_same(snapshot(known), typed)
     assert not describe_the_same(None, snapshot())

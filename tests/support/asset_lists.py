@@ -42,9 +42,27 @@ def items(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def simulated_api(count: int = 1, *, faults: Iterable[Answer] = ()) -> SimulatedApi:
-    """Return an API that knows `count` assets, not yet started."""
-    return SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, items=items(count), faults=faults)
+def types(*names: str) -> list[dict[str, Any]]:
+    """Return asset types as the API tells them, each of which measures two things."""
+    properties = [
+        {"key": "temperature", "name": "Temperature", "type": "number", "unit": "°C"},
+        {"key": "humidity", "name": "Humidity", "type": "integer", "unit": "%"},
+    ]
+    return [{"id": name, "name": name.upper(), "properties": properties} for name in names]
+
+
+def simulated_api(
+    count: int = 1, *, faults: Iterable[Answer] = (), locations: Iterable[dict[str, Any]] = ()
+) -> SimulatedApi:
+    """Return an API that knows `count` assets, and their type, not yet started."""
+    return SimulatedApi(
+        organization=ORGANIZATION,
+        api_key=API_KEY,
+        items=items(count),
+        types=types("at-iaq"),
+        locations=locations,
+        faults=faults,
+    )
 
 
 def answer(document: object, *, status: int = 200) -> Answer:

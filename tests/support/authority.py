@@ -40,6 +40,24 @@ class Authority:
         )
         return certificate, key
 
+    def issue_expired(self, certificate: Path) -> Path:
+        """Return the certificate once more, but over since long ago."""
+        expired = certificate.with_suffix(".expired")
+        self._openssl(
+            *("x509", "-in", str(certificate), "-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key"),
+            *(
+                "-not_before",
+                "20200101000000Z",
+                "-not_after",
+                "20210101000000Z",
+                "-copy_extensions",
+                "copyall",
+                "-out",
+                str(expired),
+            ),
+        )
+        return expired
+
     def lock(self, key: Path, locked: Path) -> None:
         """Write a key once more, with a password."""
         self._openssl("ec", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(locked))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.asset_lists import API_KEY, ORGANIZATION, simulated_api
+from support.asset_lists import API_KEY, ORGANIZATION, items, simulated_api
 from support.daemon import Daemon, telemetry
 from support.mosquitto import subscribe
 
@@ -150,3 +151,57 @@ async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosqui
         await seen.wait_for(lambda: told("R3")[-1] == ("Hall", "loc-3"), timeout_s=20)
     assert told("R4")[-1] == ("Room 4", "loc-4")
     assert "Hall" not in {name for name, _ in told("R4")}
+
+
+def about_asset(event_id: str, of_type: str, asset: str) -> bytes:
+    """Return the body of an event that says that an asset came, went or was edited."""
+    event = {
+        "id": event_id,
+        "type": of_type,
+        "organizationId": ORGANIZATION,
+        "created": int(time.time()),
+        "data": {"object": {"id": asset}},
+        "livemode": True,
+    }
+    return json.dumps(event).encode()
+
+
+async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon, broker: Mosquitto) -> None:
+    """Created, moved, deleted: seconds later the building sees it, long before the regular time."""
+    stopped.tables = stopped.folder / "tables"
+    stopped.tables.mkdir()
+    (stopped.tables / "rooms.yaml").write_text(AUTOMATIC.replace("{name}-{location}", "{name}"))
+    stopped.write_settings()
+    level = {"id": "loc-3", "name": "Level 3", "parentId": "loc-hq"}
+    meta = "gw/v1/hq/Room 3/T/$meta"
+
+    def told() -> list[str | None]:
+        return [one.json.get("location") for one in seen.meta if one.topic == meta and one.payload]
+
+    async with simulated_api(3, locations=[{"id": "loc-hq", "name": "HQ"}]) as api:
+        async with subscribe(broker.port) as seen:
+            await asyncio.to_thread(use_api, stopped, api.url)
+            await asyncio.to_thread(stopped.start)
+            await until(stopped, "ok")
+
+            async def say(event_id: str, of_type: str) -> None:
+                code, _ = await asyncio.to_thread(stopped.post, about_asset(event_id, of_type, "ast-3"))
+                assert code == 200
+
+            api.items.append(items(4)[3])
+            await say("evt_1", "asset.created")
+            await seen.wait_for(lambda: told() == ["loc-3"], timeout_s=20)
+            api.locations.append(level)
+            api.items[3]["locationId"] = "loc-hq"
+            await say("evt_2", "asset.updated")
+            await seen.wait_for(lambda: told()[-1] == "HQ", timeout_s=20)
+            api.items[3]["locationId"] = "loc-3"
+            await say("evt_3", "asset.updated")
+            await seen.wait_for(lambda: told()[-1] == "HQ / Level 3", timeout_s=20)
+            del api.items[3]
+            await say("evt_4", "asset.deleted")
+            await seen.wait_for(
+                lambda: [one.payload for one in seen.meta if one.topic == meta][-1] == "", timeout_s=20
+            )
+        asked = [one for one in api.asked if "/asset-types/" in one]
+    assert len(asked) == 1  # what is known of the type is not asked for again

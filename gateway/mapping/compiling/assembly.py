@@ -55,8 +55,11 @@ class Assembly:
         self.points: list[Point] = []
         self.claims = Claims(topics=topics)
         self._plans: dict[str, _Plan] = {}
-        # Whether a device is connected is nothing that a table depends on.
-        self._known = {asset: replace(one, online=None) for asset, one in (known or {}).items()}
+        # Whether a device is connected, and how often it reports, is nothing that a table depends on.
+        self._known = {
+            asset: replace(one, online=None, keep_alive=None, location_id=None)
+            for asset, one in (known or {}).items()
+        }
 
     def add(self, draft: Draft, *, site: str, tag: str, name: str, asset: str) -> Point:
         """Add a free-standing point, or with no asset one of the gateway itself."""

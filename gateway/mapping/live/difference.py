@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
     from gateway.model import AssetSnapshot
 
-_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location")
+_described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location", "location_path")
 _KEYS = tuple(field.name for field in fields(Point) if field.init)
 _written = attrgetter(*_KEYS)
 _showing = attrgetter(*(key for key in _KEYS if key != "known"))
@@ -62,10 +62,17 @@ def compare(old: PointMap, new: PointMap) -> Difference:
 
 
 def describe_the_same(one: AssetSnapshot | None, other: AssetSnapshot) -> bool:
-    """Say whether tables mean the same with both; whether devices are connected is nothing to them."""
-    return one is not None and {*map(_described, one.assets.values())} == {
-        *map(_described, other.assets.values())
-    }
+    """Say whether tables mean the same with both; whether devices are connected is nothing to them.
+
+    Types count, for warnings say what these do not measure.
+    """
+    if one is None or one.assets.keys() != other.assets.keys() or one.types != other.types:
+        return False
+    before = one.assets
+    return all(
+        before[asset] is known or _described(before[asset]) == _described(known)
+        for asset, known in other.assets.items()
+    )
 
 
 def _period_ms(points: PointMap) -> int | None:

@@ -157,11 +157,13 @@ class PointImage:
 
         While it is offline and has not reported since, all its readings have stand-ins.
         """
-        before = self._known.is_online(asset)
+        before, told = self._known.is_online(asset), self._known.told.get(asset)
         if not self._known.tell(OnlineState(asset, online, at_ms)):
             return []
-        for noted in self._noting():
-            noted.assets.add(asset)
+        if told is None or not (told.online and online):  # connected as before is not worth a write
+            self._unkept.assets.add(asset)
+        if self._noted is not None:
+            self._noted.assets.add(asset)
         plan = self._points.by_asset.get(asset)
         if plan is None or self._known.is_online(asset) is before:
             return []

@@ -91,11 +91,10 @@ class Outlet:
 def device_of(point: Point) -> dict[str, Any]:
     """Return what `$meta` says of the device behind a point: as the API does, as far as it does."""
     known = point.known
-    return {
-        "asset": point.asset,
-        "name": known.name if known is not None else None,
-        "location": known.location if known is not None else None,
-    }
+    if known is None:
+        return {"asset": point.asset}
+    path = " / ".join(known.location_path)
+    return {"asset": point.asset, "name": known.name, "location": path or known.location}
 
 
 def described(point: Point) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""`gateway demo` as a process, with the other commands run against it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import yaml
+from support.daemon import REPOSITORY
+from support.processes import run_gateway
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Run the demo until its points are shown; return the process and where it says its settings are."""
+    path = tmp_path_factory.mktemp("demo") / "out"
+    with path.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "demo", "--for", "60s"],
+            cwd=REPOSITORY,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    deadline = time.monotonic() + _WITHIN_S
+    while "L03-RM301/ZN-T" not in (printed := path.read_text()):
+        assert process.poll() is None, printed
+        assert time.monotonic() < deadline, printed
+        time.sleep(0.05)
+    (config,) = re.findall(r"gateway check -c (\S+gateway\.yaml)", printed)
+    yield process, Path(config)
+    process.terminate()
+    assert process.wait(timeout=20) == 0
+    assert "Traceback" not in path.read_text()
+    assert not Path(config).exists()
+
+
+def test_other_commands_work_against_it(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
+    """The settings that it names are good, and an event sent with them can be explained."""
+    _, config = demo
+    checked = run_gateway("check", "-c", config)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    sent = run_gateway(
+        "send", "-c", config, "--asset", "ast-demo-rm301", "--id", "evt_mine", "temperature=20"
+    )
+    assert sent.stdout == 'evt_mine: 200 {"received":true}\n'
+    explained = run_gateway("explain", "-c", config, "evt_mine")
+    assert "L03-RM301/ZN-T" in explained.stdout
+
+
+async def test_its_infodeck_knows_the_building_and_the_webhook(
+    demo: tuple[subprocess.Popen[bytes], Path],
+) -> None:
+    """Types, places and assets with the API key; the webhook that leads here and its log with the token."""
+    _, config = demo
+    infodeck = yaml.safe_load(config.read_text())["infodeck"]
+    base = f"{infodeck['api']}/organizations/{infodeck['organization']}"
+    key = {"X-Api-Key": (config.parent / infodeck["api_key"]["file"]).read_text()}
+    token = (config.parent / infodeck["bearer_token"]["file"]).read_text()
+
+    async def ask(path: str, headers: dict[str, str], method: str = "GET") -> Any:
+        async with (
+            aiohttp.ClientSession(headers=headers, raise_for_status=True) as session,
+            session.request(method, base + path) as answer,
+        ):
+            return await answer.json()
+
+    room = await ask("/assets/ast-demo-rm101", key)
+    assert (room["assetType"]["name"], room["location"]["name"]) == ("Indoor air quality sensor", "Level 1")
+    assert {"temperature", "co2"} <= room["shadow"]["state"]["reported"].keys()
+    locations = {item["id"]: item for item in (await ask("/locations", key))["data"]}
+    assert locations[room["locationId"]]["parentId"] == "loc-tower"
+    bearer = {"Authorization": f"Bearer {token}"}
+    (webhook,) = (await ask("/webhooks", bearer))["data"]
+    assert (webhook["url"], webhook["status"]) == (infodeck["webhook"]["url"], "Active")
+    path = infodeck["webhook"]["rotate"].format(id=webhook["id"]).removesuffix("/rotate")
+    await ask(f"{path}/test", bearer, "POST")
+    deliveries = (await ask(f"{path}/deliveries", bearer))["data"]
+    assert {entry["statusCode"] for entry in deliveries} == {200}
+
+
+def test_its_secrets_are_for_their_owner_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
+    """Nobody else may read them, nor the folder."""
+    _, config = demo
+    secrets = [config.parent / name for name in ("signing-secret", "api-key", "bearer-token")]
+    assert [path.stat().st_mode & 0o077 for path in (config.parent, *secrets)] == [0, 0, 0, 0]
+
+
+def test_it_serves_this_machine_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
+    """Each of its ports listens on 127.0.0.1: broker, Modbus, intake, admin, and the API."""
+    process, _ = demo
+    links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+    own = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[9] in own and columns[3] == "0A":
+                listening.append(columns[1].split(":")[0])
+    assert listening == ["0100007F"] * 5

@@ -1,0 +1,234 @@
+"""Webhooks of the simulated Infodeck: registered through its API, with a log, and with faults on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.asset_lists import API_KEY, ORGANIZATION, items
+from support.simulation import SIGNING_SECRET, TOKEN, calm_infodeck, manage_webhooks
+from support.waiting import until
+from support.webhook_receiver import Receiver, listening
+
+from gateway.demo.api import SimulatedApi
+
+if TYPE_CHECKING:
+    from gateway.demo.infodeck import SimulatedInfodeck
+
+
+def api_of(**options: Any) -> SimulatedApi:
+    """Return an API with one asset, not yet started."""
+    return SimulatedApi(
+        organization=ORGANIZATION, api_key=API_KEY, bearer_token=TOKEN, items=items(1), **options
+    )
+
+
+def report(infodeck: SimulatedInfodeck, count: int = 1) -> None:
+    """Have the asset report so many times."""
+    for number in range(count):
+        infodeck.report("ast-0", {"temperature": number})
+
+
+async def register(api: SimulatedApi, url: str, *events: str) -> Any:
+    """Register a webhook through the API and return it."""
+    document = {"url": url, "events": events or ("asset.telemetry.updated",), "description": "test"}
+    return await manage_webhooks(api, "/webhooks", method="POST", document=document)
+
+
+async def test_a_registered_webhook_gets_what_it_is_subscribed_to_signed_with_its_secret() -> None:
+    """Telemetry to the one, changes of status to the other; each accepts its own secret alone."""
+    async with (
+        api_of() as api,
+        listening(Receiver()) as telemetry,
+        listening(Receiver()) as status,
+        calm_infodeck(api=api) as infodeck,
+    ):
+        telemetry.secret = (await register(api, telemetry.url))["signingSecret"].encode()
+        status.secret = (await register(api, status.url, "asset.status.changed"))["signingSecret"].encode()
+        report(infodeck)
+        infodeck.disconnect("ast-0")
+        await telemetry.until(lambda: len(telemetry.requests) == 1)
+        await status.until(lambda: len(status.requests) == 1)
+    assert (telemetry.types(), telemetry.refused) == (["asset.telemetry.updated"], [])
+    assert (status.types(), status.refused) == (["asset.status.changed"], [])
+
+
+async def test_after_rotation_the_new_secret_signs_what_is_sent_and_sent_again() -> None:
+    """An event that was refused under the old secret comes again under the new one."""
+    async with api_of() as api, listening(Receiver()) as receiver, calm_infodeck(api=api) as infodeck:
+        made = await register(api, receiver.url)
+        receiver.secret = b"what the next one will be"
+        report(infodeck)
+        await until(lambda: 401 in receiver.refused)
+        rotated = await manage_webhooks(api, f"/webhooks/{made['id']}/rotate", method="POST")
+        receiver.secret = rotated["signingSecret"].encode()
+        await receiver.until(lambda: len(receiver.requests) == 1)
+        await until(lambda: infodeck.deliveries.delivered == 1)
+
+
+async def test_a_test_event_goes_to_the_webhook_that_is_tested() -> None:
+    """`POST …/test` sends a `webhook.test`, marked as one, to this webhook whatever it is subscribed to."""
+    async with (
+        api_of() as api,
+        listening(Receiver()) as receiver,
+        listening(Receiver()) as other,
+        calm_infodeck(api=api),
+    ):
+        made = await register(api, receiver.url)
+        await register(api, other.url)
+        await manage_webhooks(api, f"/webhooks/{made['id']}/test", method="POST")
+        await receiver.until(lambda: len(receiver.requests) == 1)
+        assert other.requests == []
+    event = receiver.requests[0][0]
+    assert (event["type"], event["isTest"], event["livemode"]) == ("webhook.test", True, False)
+
+
+async def test_the_delivery_log_has_every_attempt_newest_first() -> None:
+    """Refused twice, then accepted: three entries with code, time, reason and which attempt it was."""
+    async with (
+        api_of() as api,
+        listening(Receiver(refuse=2)) as receiver,
+        calm_infodeck(receiver.url, api=api) as infodeck,
+    ):
+        report(infodeck)
+        await until(lambda: infodeck.deliveries.delivered == 1)
+        webhook = api.webhooks[0]
+        log = (await manage_webhooks(api, f"/webhooks/{webhook['id']}/deliveries"))["data"]
+    assert [(entry["attempt"], entry["statusCode"], entry["failureReason"]) for entry in log] == [
+        (3, 200, None),
+        (2, 503, "HTTP 503"),
+        (1, 503, "HTTP 503"),
+    ]
+    assert {entry["eventId"] for entry in log} == set(receiver.ids())
+    assert {entry["eventType"] for entry in log} == {"asset.telemetry.updated"}
+    assert len({entry["id"] for entry in log}) == 3
+    assert all(isinstance(entry["responseTimeMs"], int) for entry in log)
+    assert all(abs(entry["createdAt"] - time.time()) < 30 for entry in log)
+
+
+async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well(unused_tcp_port: int) -> None:
+    """Nobody listens: "Failing", with a reason in the log; once somebody does, "Active"."""
+    async with api_of() as api, calm_infodeck(f"http://127.0.0.1:{unused_tcp_port}/", api=api) as infodeck:
+        (webhook,) = api.webhooks
+        report(infodeck)
+        assert webhook["status"] == "Active"
+        await until(lambda: webhook["status"] == "Failing")
+        newest = api.deliveries[webhook["id"]][0]
+        assert newest["statusCode"] is None
+        assert "Cannot connect" in newest["failureReason"]
+        async with listening(Receiver(secret=SIGNING_SECRET)) as receiver:
+            webhook["url"] = receiver.url
+            await until(lambda: webhook["status"] == "Active")
+
+
+async def test_an_answer_that_takes_too_long_counts_as_none() -> None:
+    """The attempt is over at Infodeck's limit, its reason says so, and the event comes again."""
+
+    class Slow(Receiver):
+        async def handle(self, request: Any) -> Any:
+            if not self.requests:
+                self.requests.append(({}, b"", ""))
+                await asyncio.sleep(5)
+            return await super().handle(request)
+
+    async with (
+        listening(Slow()) as receiver,
+        calm_infodeck(receiver.url, api=api_of(), answer_within_s=0.2) as infodeck,
+    ):
+        report(infodeck)
+        await until(lambda: infodeck.deliveries.delivered == 1)
+        (log,) = infodeck.api.deliveries.values()
+    assert [entry["failureReason"] for entry in log] == [None, "no answer within 0.2 s"]
+
+
+async def test_what_is_held_back_is_overtaken_and_nothing_is_lost() -> None:
+    """With `shuffle_share` events arrive in another order than they were made in, each once."""
+    async with (
+        listening(Receiver()) as receiver,
+        calm_infodeck(receiver.url, api=api_of(), shuffle_share=0.3, seed=1) as infodeck,
+    ):
+        infodeck.webhook.held_back_s = 0.3
+        for _ in range(10):
+            report(infodeck, 5)
+            await asyncio.sleep(0.02)
+        await receiver.until(lambda: len(receiver.requests) == 50)
+        stamps = [event["data"]["object"]["timestamp"] for event, _, _ in receiver.requests]
+    assert len(set(receiver.ids())) == 50
+    assert any(later < earlier - 50 for earlier, later in pairwise(stamps))
+
+
+async def test_nothing_is_sent_while_paused() -> None:
+    """What happened meanwhile is delivered afterwards."""
+    async with listening(Receiver()) as receiver, calm_infodeck(receiver.url, api=api_of()) as infodeck:
+        infodeck.webhook.paused = True
+        report(infodeck, 5)
+        await asyncio.sleep(0.3)
+        assert receiver.requests == []
+        infodeck.webhook.paused = False
+        await receiver.until(lambda: len(receiver.requests) == 5)
+
+
+async def test_a_share_may_be_lost_for_good() -> None:
+    """With `drop_share` 1 nothing is ever sent, and it is counted."""
+    async with listening(Receiver()) as receiver, calm_infodeck(receiver.url, api=api_of()) as infodeck:
+        infodeck.webhook.drop_share = 1.0
+        report(infodeck, 5)
+        infodeck.webhook.drop_share = 0.0
+        report(infodeck)
+        await receiver.until(lambda: len(receiver.requests) == 1)
+        assert infodeck.deliveries.dropped == 5
+        assert len(infodeck.api.metrics["ast-0", "temperature"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [({"wrong_signature_share": 1.0}, 401), ({"garbage_share": 1.0}, 400)]
+)
+async def test_wrong_signatures_and_garbage_are_refused_and_the_event_still_arrives(
+    fault: dict[str, float], code: int
+) -> None:
+    """While the fault lasts every attempt is refused; afterwards the same event is accepted."""
+    async with (
+        listening(Receiver(secret=SIGNING_SECRET)) as receiver,
+        calm_infodeck(receiver.url, api=api_of()) as infodeck,
+    ):
+        for name, share in fault.items():
+            setattr(infodeck.webhook, name, share)
+        report(infodeck)
+        await until(lambda: len(receiver.refused) >= 2)
+        for name in fault:
+            setattr(infodeck.webhook, name, 0.0)
+        await receiver.until(lambda: len(receiver.requests) == 1)
+    assert set(receiver.refused) == {code}
+
+
+async def test_a_clock_that_is_off_shows_in_the_signature() -> None:
+    """Ten minutes ahead is outside of everybody's tolerance."""
+    async with (
+        listening(Receiver(secret=SIGNING_SECRET)) as receiver,
+        calm_infodeck(receiver.url, api=api_of()) as infodeck,
+    ):
+        infodeck.webhook.skew_s = 600
+        report(infodeck)
+        await until(lambda: 401 in receiver.refused)
+        infodeck.webhook.skew_s = 0
+        await receiver.until(lambda: len(receiver.requests) == 1)
+
+
+async def test_what_waits_is_bounded() -> None:
+    """Beyond `most_waiting` events there is no room, and the tasks do not grow with the events."""
+    async with (
+        listening(Receiver()) as receiver,
+        calm_infodeck(receiver.url, api=api_of(), most_waiting=50) as infodeck,
+    ):
+        infodeck.webhook.paused = True
+        report(infodeck, 60)
+        await asyncio.sleep(0.1)
+        assert infodeck.deliveries.overflowed == 10
+        assert len(asyncio.all_tasks()) < 40
+        infodeck.webhook.paused = False
+        await receiver.until(lambda: len(receiver.requests) == 50)
+    assert Counter(receiver.ids()).most_common(1)[0][1] == 1
