@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class PreviousSecrets:
+    """Signing secrets that a newer one has replaced, and that are accepted until not used for a day."""
+
+    number: int = 0
+    last_used_ms: int | None = None  # when a delivery was last signed with one of them
+
+
+@dataclass(slots=True)
 class IntakeStatus:
     """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
 
@@ -22,6 +30,7 @@ class IntakeStatus:
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
+    previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
 
 
 @dataclass(slots=True)
@@ -167,7 +176,9 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
         copy = asdict(self)
-        copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
+        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count a counter's items
+            counter: Counter[Any] = getattr(self.intake, name)
+            copy["intake"][name] = {str(key): count for key, count in counter.items()}
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy

@@ -44,6 +44,11 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
     )
 
 
+def read_signing_secrets(settings: Settings) -> list[Secret]:
+    """Read the webhook's signing secrets anew; raise ConfigError with the first that cannot be read."""
+    return [source.resolve() for source in settings.intake.signing_secrets]
+
+
 def _secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
     """Yield every secret's source below `value`, with its path in the file."""
     if isinstance(value, SecretSource):
