@@ -23,14 +23,26 @@ class PreviousSecrets:
 
 @dataclass(slots=True)
 class IntakeStatus:
-    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
+    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
+
+    `signature_age_s` is of the last right signature outside the tolerance; negative: from the future.
+    """
 
     answers: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    last_refusal: str | None = None
+    signature_age_s: float | None = None
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
     previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
+
+    def note_refusal(self, reason: str, *, age_s: float | None) -> None:
+        """Count a 401, and remember what the last one says of our clock."""
+        self.refused[reason] += 1
+        self.last_refusal = reason
+        if age_s is not None:
+            self.signature_age_s = age_s
 
 
 @dataclass(slots=True)
