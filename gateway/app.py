@@ -221,6 +221,7 @@ class App:
             latest=self.image,
             status=status,
             retained=retained,
+            alarms=self.alarms,
         )
 
     def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
