@@ -103,6 +103,8 @@ class App:
             journal=self._journal,
             head=self._head,
             status=self.status,
+            alarms=self.alarms,
+            clock_skew_s=settings.intake.tolerance,
             clock_ms=now_ms,
             on_assets_changed=self._compile_again,
         )
