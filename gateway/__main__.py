@@ -22,6 +22,7 @@ from gateway.cli import (
     run,
     schema,
     send,
+    simulate,
     test,
 )
 from gateway.errors import GatewayError
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "lock": lock,
     "send": send,
+    "simulate": simulate,
     "force": force,
     "release": release,
     "deadletters": deadletters,

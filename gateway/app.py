@@ -142,6 +142,7 @@ class App:
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
+            on_done=self._cloud.follow_tables,
         )
 
     def reload(self) -> None:
@@ -194,6 +195,8 @@ class App:
     def _compile_again(self) -> None:
         if self._reloader is not None:
             self._reloader.request()
+        else:
+            self._cloud.take_stock()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
@@ -300,6 +303,7 @@ class App:
         while True:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
+            self._cloud.tick()
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -336,6 +336,14 @@ class Update:
         """Say whether it is a reading: neither made by the gateway nor in the place of one."""
         return not self.point.is_pseudo and self.quality not in STAND_INS
 
+    def is_repeated_by(self, later: Update | None) -> bool:
+        """Say whether `later`, which the point shows, is of a later event that has told the same reading."""
+        return (
+            later is not None
+            and later.seq > self.seq
+            and (later.time_ms, later.raw) == (self.time_ms, self.raw)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

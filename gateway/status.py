@@ -158,14 +158,20 @@ class InventoryStatus:
 
 @dataclass(slots=True)
 class RefillStatus:
-    """What the API had to bring because no webhook did."""
+    """What the API had to bring because no webhook did.
+
+    `without_time` and `clock_ahead` are of the last reconciliation: readings that could not be used.
+    """
 
     events: int = 0
     readings: int = 0
     history_readings: int = 0
     open_gaps: int = 0  # in histories, still to be filled
+    without_time: int = 0
+    clock_ahead: int = 0
     last_ms: int | None = None
     last_error: str | None = None
+    history_error: str | None = None  # why gaps stay open for now
 
 
 @dataclass(slots=True)

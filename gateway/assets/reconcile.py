@@ -17,7 +17,7 @@ from gateway.logs import unforeseen
 from gateway.model import AssetSnapshot, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.pages import Item
@@ -55,11 +55,17 @@ class Reconciler:
         clock_ms: Callable[[], int],
         on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
         on_items: Callable[[list[Item]], None] | None = None,
+        shadows: Sequence[str] = (),
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two looks at all assets."""
-        self._surveyor = Surveyor(organization=organization, clock_ms=clock_ms, on_items=on_items)
+        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two looks at all assets.
+
+        `shadows` are the names of those that `on_items` is to see, if not the usual one.
+        """
+        self._surveyor = Surveyor(
+            organization=organization, clock_ms=clock_ms, on_items=on_items, shadows=shadows
+        )
         self._every_s = every_s
         self._journal = journal
         self._status = status

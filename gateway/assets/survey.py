@@ -13,7 +13,7 @@ from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.model import AssetSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.pages import Item
@@ -47,11 +47,16 @@ class Surveyor:
         organization: str,
         clock_ms: Callable[[], int],
         on_items: Callable[[list[Item]], None] | None = None,
+        shadows: Sequence[str] = (),
     ) -> None:
-        """`on_items` is called with each page of assets as it comes, also of a list that breaks off later."""
+        """`on_items` is called with each page of assets as it comes, also of a list that breaks off later.
+
+        `shadows` are the names of those in it, if not the usual one.
+        """
         self._organization = organization
         self._clock_ms = clock_ms
         self._on_items = on_items
+        self._shadows = shadows
         self._looks = 0
         self._asked_types: dict[str, int] = {}  # at which look each was told last
         self._nowhere: set[str] = set()  # locations of assets that are not in the list of locations
@@ -81,7 +86,7 @@ class Surveyor:
     async def _assets(self, api: InfodeckApi) -> dict[str, KnownAsset]:
         assets: dict[str, KnownAsset] = {}
         listed = 0
-        async for page in api.assets():
+        async for page in api.assets(shadows=self._shadows):
             if self._on_items is not None:
                 self._on_items(page)
             listed += len(page)

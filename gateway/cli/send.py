@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import secrets
-import ssl
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import orjson
 
 from gateway.cli.loading import add_config_argument, load_with_secrets
+from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.errors import CommandError
-from gateway.signature import HEADER, sign
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
-    from gateway.settings import Settings
 
-_ANSWER_WITHIN_S = 30.0
 _OK = 200
 
 
@@ -64,51 +59,29 @@ def parse_value(text: str) -> Scalar:
 def run(arguments: argparse.Namespace) -> int:
     """Post the event and print the answer; return 0 if it was accepted."""
     settings, found, points = load_with_secrets(arguments.config)
-    event = _event(arguments, settings.infodeck.organization)
-    body = orjson.dumps(event)
-    header = sign(body, found.signing_secrets[0].reveal(), int(time.time()))
-    code, answer = asyncio.run(_post(_url(settings), body, header))
+    event = readings_event(
+        asset=arguments.asset,
+        telemetry=dict(arguments.readings),
+        organization=settings.infodeck.organization,
+        timestamp=arguments.time,
+        event_id=arguments.id,
+        is_test=arguments.test,
+    )
+    secret = found.signing_secrets[0].reveal()
+    code, answer = asyncio.run(_post(intake_url(settings), orjson.dumps(event), secret))
     print(f"{event['id']}: {code} {answer}")
     if arguments.asset not in points.by_asset:
         print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
     return 0 if code == _OK else 1
 
 
-def _event(arguments: argparse.Namespace, organization: str) -> dict[str, Any]:
-    created = int(time.time())
-    measured = created if arguments.time is None else arguments.time
-    event: dict[str, Any] = {
-        "id": arguments.id or f"evt_{secrets.token_hex(12)}",
-        "type": "asset.telemetry.updated",
-        "organizationId": organization,
-        "created": created,
-        "data": {
-            "object": {
-                "assetId": arguments.asset,
-                "timestamp": measured,
-                "telemetry": dict(arguments.readings),
-            }
-        },
-        "livemode": not arguments.test,
-    }
-    return event | {"isTest": True} if arguments.test else event
-
-
-def _url(settings: Settings) -> str:
-    intake = settings.intake
-    scheme = "http" if intake.tls is None else "https"
-    return f"{scheme}://{intake.listen.reachable}{intake.path}"
-
-
-async def _post(url: str, body: bytes, header: str) -> tuple[int, str]:
-    """Return status and text of the answer. The certificate names the public host, not this socket."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)
+async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:
+    """Return status and text of the answer."""
+    timeout, headers = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S), signed_headers(body, secret)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, data=body, headers={HEADER: header}, ssl=context) as response,
+            session.post(url, data=body, headers=headers, ssl=own_tls()) as response,
         ):
             return response.status, await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:

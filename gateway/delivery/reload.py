@@ -81,13 +81,15 @@ class Reloader:
         loops: Sequence[SinkLoop],
         status: TablesStatus,
         clock_ms: Callable[[], int],
+        on_done: Callable[[], None] = lambda: None,
     ) -> None:
-        """`read` reads all tables anew; it is called in a thread."""
+        """`read` reads all tables anew; it is called in a thread. `on_done` is called after each reload."""
         self._read = read
         self._head = head
         self._loops = loops
         self._status = status
         self._clock_ms = clock_ms
+        self._on_done = on_done
         self._requested = asyncio.Event()
         self._waiting: list[Callable[[], None]] = []
 
@@ -108,6 +110,7 @@ class Reloader:
             asked = len(self._waiting)
             with _in_the_background():
                 await self._reload()
+            self._on_done()
             if len(self._waiting) == asked:
                 waiting, self._waiting = self._waiting, []
                 for done in waiting:

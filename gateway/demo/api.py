@@ -31,6 +31,7 @@ _HOST = "127.0.0.1"
 _BASE = "/api/v2"
 _ORGANIZATION = f"{_BASE}/organizations/{{organization}}"
 _MINUTE_S = 60.0
+_MOST_KEPT = 50_000  # requests
 _PLANS_WITH_API = frozenset({"professional", "enterprise"})
 
 
@@ -84,6 +85,7 @@ class SimulatedApi(CloudState):
         self._bearer_token = bearer_token
         self._pagination = pagination
         self._clock_s = clock_s
+        self._requests_so_far = 0
         self._answered_s: deque[float] = deque()
         self._stack = AsyncExitStack()
 
@@ -125,8 +127,7 @@ class SimulatedApi(CloudState):
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Let in who may ask, as often as he may; then the next fault, or the usual answer."""
-        self.requests.append(request.query_string)
-        self.asked.append(f"{request.method} {request.path_qs}")
+        self._note(request)
         try:
             self._identify(request)
             self._count()
@@ -135,6 +136,15 @@ class SimulatedApi(CloudState):
         usual = partial(_usual, request, handler)
         fault = self._next_fault(request.path)
         return await usual() if fault is None else await send_in_place(request, fault, usual)
+
+    def _note(self, request: web.Request) -> None:
+        self._requests_so_far += 1
+        for kept, line in (
+            (self.requests, request.query_string),
+            (self.asked, f"{request.method} {request.path_qs}"),
+        ):
+            kept.append(line)
+            del kept[:-_MOST_KEPT]
 
     def _identify(self, request: web.Request) -> None:
         """Raise RefusedError unless the request has the key or token that its path asks for."""
@@ -157,7 +167,7 @@ class SimulatedApi(CloudState):
 
     def _count(self) -> None:
         """Raise RefusedError where there were enough requests; by the minute, only answered ones count."""
-        if self.limit is not None and len(self.requests) > self.limit:
+        if self.limit is not None and self._requests_so_far > self.limit:
             raise RefusedError(429, "Too many requests", retry_after_s=1)
         if self.per_minute is None:
             return

@@ -34,12 +34,14 @@ class SimulatedAsset:
         return {key: signal(elapsed_s, random) for key, signal in self.signals.items()}
 
 
-def wave(*, mean: float, swing: float, period_s: float, noise: float, shift: float = 0.0) -> Signal:
+def wave(
+    *, mean: float, swing: float, period_s: float, noise: float, shift: float = 0.0, decimals: int = 2
+) -> Signal:
     """Swing around `mean` once per `period_s`; `shift` is the part of a period that it runs ahead."""
 
     def signal(elapsed_s: float, random: Random) -> Scalar:
         ideal = mean + swing * math.sin(math.tau * (elapsed_s / period_s + shift))
-        return round(ideal + random.gauss(0, noise), 2)
+        return round(ideal + random.gauss(0, noise), decimals)
 
     return signal
 

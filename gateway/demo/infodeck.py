@@ -79,7 +79,6 @@ class SimulatedInfodeck:
         self._random = Random(seed)
         self._clock = clock
         self._started_s = clock()
-        self._disconnected: set[str] = set()
         self._outbox = Outbox(
             self.api,
             faults=self.webhook,
@@ -134,7 +133,7 @@ class SimulatedInfodeck:
         """Have a known asset report: into shadow and history, and by webhook. It is connected again."""
         now_s = self._clock() if at_s is None else at_s
         item = self._known(asset_id)
-        if asset_id in self._disconnected:
+        if not _is_connected(item):
             self.connect(asset_id)
         self.api.note_report(item, telemetry, at_s=now_s)
         event = telemetry_event(
@@ -181,13 +180,11 @@ class SimulatedInfodeck:
 
     def disconnect(self, asset_id: str) -> None:
         """Have an asset's device lose its connection; it reports no more until `connect`."""
-        self._disconnected.add(asset_id)
         change = {"status": "Offline", "connectionStatus": False}
         self._change("asset.status.changed", self._known(asset_id), change)
 
     def connect(self, asset_id: str) -> None:
         """Have an asset's device come back."""
-        self._disconnected.discard(asset_id)
         change = {"status": "Online", "connectionStatus": True}
         self._change("asset.status.changed", self._known(asset_id), change)
 
@@ -204,7 +201,7 @@ class SimulatedInfodeck:
     async def _keep_reporting(self, asset: SimulatedAsset) -> None:
         """Report one asset for as long as it is there."""
         while self._devices.get(asset.id) is asset:
-            if asset.id not in self._disconnected:
+            if _is_connected(self._known(asset.id)):
                 elapsed_s = self._clock() - self._started_s
                 self.report(asset.id, asset.telemetry(elapsed_s, self._random))
             await asyncio.sleep(asset.period_s * self._random.uniform(0.8, 1.2) / self._rate)
@@ -234,3 +231,7 @@ class SimulatedInfodeck:
 
     def _event_id(self) -> str:
         return f"evt_{self._random.getrandbits(128):032x}"
+
+
+def _is_connected(item: Item) -> bool:
+    return item.get("connectionStatus") is not False

@@ -221,7 +221,7 @@ class Outbox:
         return reason is None
 
     def _signature(self, webhook: Item, body: bytes) -> str:
-        secret = webhook["signingSecret"].encode()
+        secret = str(webhook.get("signingSecret", "")).encode()
         if self._happens(self._faults.wrong_signature_share):
             secret += b"-but-wrong"
         return signature.sign(body, secret, int(self._clock() + self._faults.skew_s))

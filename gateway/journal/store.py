@@ -138,13 +138,17 @@ class Store:
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
         """Forget events that are both delivered everywhere and older than the retention.
 
+        Not those that the kept values do not include yet: after a long time without power, they are all that
+        is known of the last readings.
+
         Return whether there may be more of them: a limit keeps commits from waiting long.
         """
+        kept_through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
         with self._transaction():
             pruned = self._database.execute(
                 "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT seq, received_ms FROM events"
                 " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
-                (delivered_through, _PRUNE_ROWS, before_ms),
+                (min(delivered_through, kept_through or delivered_through), _PRUNE_ROWS, before_ms),
             ).rowcount
             if pruned:
                 write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.cases import compile_case
+from gateway.mapping.compiling.against_types import warn_of_types
 from gateway.mapping.compiling.assembly import Assembly
 from gateway.mapping.compiling.blocks import sink_problem
 from gateway.mapping.compiling.draft import draft_heartbeat, draft_point
@@ -110,6 +111,7 @@ class Compiler:
         self._tags: dict[str, Place] = {}
         self._singles: dict[str, Place] = {}
         self._uses: dict[str, str] = {}
+        self._read: list[tuple[str, Mapping[str, Draft]]] = []  # what is read of each asset
         self._in_slots: set[str] = set()
         self._placed: set[str] = set()
         self._heartbeat: tuple[int, Point] | None = None
@@ -184,6 +186,7 @@ class Compiler:
             self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
         ):
             used = one.used
+            self._read.append((one.known.id, used.drafts))
             base = self._automatic_base(one)
             if base is None and used.name not in unplaced:
                 rest = without_relative(used.drafts)
@@ -196,6 +199,7 @@ class Compiler:
                 asset=one.known.id,
                 base=base or 0,
             )
+        warn_of_types(self._read, snapshot)
 
     def _automatic_base(self, one: Automatic) -> int | None:
         """Return the base of the asset's slot; None where its registers have no place."""
@@ -249,6 +253,7 @@ class Compiler:
             if name in drafts:
                 self._check_writable(drafts[name])
         self._uses[entry.id] = entry.use
+        self._read.append((entry.id, drafts))
         base = self._base(entry, place, used, drafts)
         if base is None:
             drafts = without_relative(drafts)
@@ -303,6 +308,7 @@ class Compiler:
         )
         self._check_writable(draft)
         self._singles.setdefault(single.asset, place)
+        self._read.append((single.asset, {single.point: draft}))
         self.assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
 
     def _take_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.plan import MISSING
@@ -15,6 +16,40 @@ if TYPE_CHECKING:
 
 _PATH = re.compile(r"\$(?:\.[^.\[\]\s]+|\[\d{1,4}\])+")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+def place_at(path: str, body: dict[str, Any], value: Scalar) -> bool:
+    """Put a value where a path's getter finds it; say whether there was room: what is there stays."""
+    steps = [match[1] or int(match[2]) for match in _STEP.finditer(path)]
+    here: Any = body
+    for step, following in pairwise(steps):
+        here = _enter(here, step, [] if isinstance(following, int) else {})
+    last = steps[-1]
+    if here is None or _entry(here, last) is not None:
+        return False
+    return _enter(here, last, value) is value
+
+
+def _enter(container: Any, step: str | int, new: Any) -> Any:
+    """Return what is at a step, which is `new` where nothing is; None where nothing can be."""
+    found = _entry(container, step)
+    if found is not None:
+        return found
+    if isinstance(container, dict) and isinstance(step, str):
+        container[step] = new
+    elif isinstance(container, list) and isinstance(step, int):
+        container.extend([None] * (step + 1 - len(container)))
+        container[step] = new
+    else:
+        return None
+    return new
+
+
+def _entry(container: Any, step: str | int) -> Any:
+    try:
+        return container[step]
+    except (LookupError, TypeError):
+        return None
 
 
 def compile_path(path: str) -> Callable[[Any], Scalar | Missing]:

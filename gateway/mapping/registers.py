@@ -115,7 +115,7 @@ def sentinel(register: Register) -> bytes:
     if register.type.startswith("float"):
         return _packer(register)(math.nan)
     if register.type.startswith("int"):
-        return _packer(register)(_limits(register.type)[2])
+        return _packer(register)(integer_limits(register.type)[2])
     if register.type.startswith("uint"):
         return b"\xff" * size
     return bytes(size)
@@ -125,11 +125,11 @@ def sentinel_text(register: Register) -> str:
     """Return the sentinel as a person reads it off a register."""
     if register.type.startswith("float"):
         return "NaN"
-    return str(_limits(register.type)[2]) if is_scalable(register.type) else "0"
+    return str(integer_limits(register.type)[2]) if is_scalable(register.type) else "0"
 
 
-def _limits(kind: str) -> tuple[int, int, int]:
-    """Lowest and highest value of an integer type without its sentinel, and the sentinel."""
+def integer_limits(kind: str) -> tuple[int, int, int]:
+    """Return the lowest and highest value of an integer type without its sentinel, and the sentinel."""
     bits = 16 * _CODES[kind][1]
     if kind.startswith("uint"):
         return 0, (1 << bits) - 2, (1 << bits) - 1
@@ -187,7 +187,7 @@ def _float_encoder(register: Register) -> Callable[[Scalar], bytes]:
 
 def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
     pack, empty, scale = _packer(register), sentinel(register), _whole_scale(register)
-    lowest, highest, _ = _limits(register.type)
+    lowest, highest, _ = integer_limits(register.type)
 
     def encode(value: Scalar) -> bytes:
         if value is None:
@@ -272,7 +272,7 @@ def _does_not_fit(register: Register, value: float) -> EncodingError:
     scaled = "" if register.scale == 1 else f" at scale {register.scale:g}"
     if register.type.startswith("float"):
         return EncodingError(f"{value!r}{scaled} is beyond {register.type}")
-    lowest, highest, empty = _limits(register.type)
+    lowest, highest, empty = integer_limits(register.type)
     return EncodingError(
         f"{value!r}{scaled} is beyond {register.type}, {lowest} to {highest} ({empty} means: no value)"
     )

@@ -51,7 +51,7 @@ ItemPath = Annotated[str, AfterValidator(_check_item_path)]
 """A path into an item of an API's list."""
 
 WebhookUrl = Annotated[str, AfterValidator(_check_webhook_url)]
-"""The address of a webhook, which Infodeck wants to be https; a simulation on this machine takes http."""
+"""The address of a webhook, which Infodeck wants to be https."""
 
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
 """A path below the organization, with `{id}` for the webhook's id."""

@@ -215,3 +215,17 @@ async def test_an_asset_that_is_as_it_was_is_the_same_object() -> None:
         after = (await looks.look()).snapshot.assets
     assert [after[asset] is before[asset] for asset in before] == [True, False, True]
     assert after["ast-1"].name == "Hall"
+
+
+async def test_the_shadows_that_are_wanted_are_asked_for() -> None:
+    """By name, each of them; without names the API gives its usual one."""
+    pages: list[list[dict[str, Any]]] = []
+    api = simulated_api(1)
+    api.items[0]["shadows"] = {"DeviceUplink": {"a": 1}, "Other": {"b": 2}, "More": {}}
+    for shadows, found in (((), {"DeviceUplink"}), (("Other", "DeviceUplink"), {"Other", "DeviceUplink"})):
+        surveyor = Surveyor(
+            organization=ORGANIZATION, clock_ms=lambda: 7, on_items=pages.append, shadows=shadows
+        )
+        async with api, connected(api) as infodeck:
+            await surveyor.look(infodeck, None, thorough=True)
+        assert pages[-1][0]["shadows"].keys() == found

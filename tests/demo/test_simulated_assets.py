@@ -77,6 +77,7 @@ async def test_a_disconnected_asset_is_offline_everywhere_until_it_reports(cloud
     assert (read.asset, read.online) == ("ast-0", False)
     asset = await cloud.ask("/assets/ast-0")
     assert (asset["status"], asset["connectionStatus"]) == ("Offline", False)
+    assert cloud.receiver.types() == ["asset.status.changed"]
     cloud.infodeck.report("ast-0", {"temperature": 23.5})
     await cloud.event("asset.telemetry.updated")
     asset = await cloud.ask("/assets/ast-0")

@@ -56,6 +56,7 @@ def make_update(
         time_ms=now_ms() if time_ms is None else time_ms,
         seq=seq,
         event_id=f"evt_{seq}",
+        raw=value,
     )
 
 

@@ -72,7 +72,7 @@ def simulated() -> SimulatedApi:
 def watch_closely(daemon: Daemon, api: SimulatedApi | None, *, silence: str = "1h") -> None:
     """Make the daemon's periods short, and have it ask the API where there is one."""
     infodeck: dict[str, Any] = {"organization": ORGANIZATION, "silence": silence}
-    infodeck["refill"] = {"enabled": False, "tolerance": "1s"}
+    infodeck["refill"] = {"tolerance": "1s"}
     if api is not None:
         for name, secret in (("api-key", API_KEY), ("token", TOKEN)):
             (daemon.folder / name).touch(mode=0o600)

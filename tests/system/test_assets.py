@@ -11,6 +11,7 @@ import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, items, simulated_api
 from support.daemon import Daemon, telemetry
 from support.mosquitto import subscribe
+from support.processes import run_gateway
 
 from gateway.journal.lookup import read_snapshot
 
@@ -205,3 +206,36 @@ async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon
             )
         asked = [one for one in api.asked if "/asset-types/" in one]
     assert len(asked) == 1  # what is known of the type is not asked for again
+
+
+async def test_the_inventory_is_compared_after_every_look_and_every_reload(stopped: Daemon) -> None:
+    """What tables name in vain and what nobody maps is shown, with keys that types do not have; log once."""
+    stopped.tables = stopped.folder / "tables"
+    stopped.tables.mkdir()
+    table = stopped.tables / "rooms.yaml"
+    table.write_text(LISTED.replace("ast-3", "ast-99").replace("temperature}]", "temprature}]"))
+    stopped.write_settings()
+
+    async def shown() -> tuple[int, int, int]:
+        status = await asyncio.to_thread(stopped.status)
+        inventory = status["inventory"]
+        return inventory["gone"], inventory["unmapped"], len(status["tables"]["warnings"])
+
+    async def until_shown(*expected: int) -> None:
+        async with asyncio.timeout(20):
+            while await shown() != expected:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.05)
+
+    async with simulated_api(6) as api:  # ast-0, -2 and -4 are online
+        await asyncio.to_thread(use_api, stopped, api.url)
+        await asyncio.to_thread(stopped.start)
+        await until_shown(1, 2, 2)
+        status = await asyncio.to_thread(stopped.status)
+        assert status["inventory"]["gone_sample"] == ["ast-99"]
+        assert "did you mean `temperature`?" in "".join(status["tables"]["warnings"])
+        table.write_text(LISTED.replace("ast-3", "ast-2"))
+        await until_shown(0, 1, 0)
+        checked = await asyncio.to_thread(run_gateway, "check", "-c", stopped.config)
+        assert (checked.returncode, checked.stderr) == (0, "")
+    assert stopped.log.count("inventory.gone") == stopped.log.count("inventory.none_gone") == 1
+    assert stopped.log.count("inventory.unmapped") == 1

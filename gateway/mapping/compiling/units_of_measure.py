@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class UnitProblem:
     message: str
 
 
-@cache
+@lru_cache(maxsize=4096)
 def unit_conversion(source: str, target: str) -> tuple[float, float] | UnitProblem:
     """Return gain and offset of `target = source * gain + offset`; whole numbers come as int.
 
@@ -105,6 +105,18 @@ def unit_conversion(source: str, target: str) -> tuple[float, float] | UnitProbl
     if unit is None:
         return UnitProblem("unit", _unknown(target))
     return _linear(source, target, source_unit, unit)
+
+
+@lru_cache(maxsize=4096)
+def is_same_unit(told: str, written: str) -> bool | None:
+    """Say whether two units are one and the same, None where either is unknown; `told` may be sloppy."""
+    told = _MISTAKEN.get(told, told)
+    if _SPELLINGS.get(told, told) == _SPELLINGS.get(written, written):
+        return True  # most are, and that needs no library
+    found = unit_conversion(told, written)
+    if isinstance(found, UnitProblem):
+        return None if _parse(told) is None or _parse(written) is None else False
+    return found == (1, 0)
 
 
 @cache

@@ -1,0 +1,197 @@
+"""What tables read, against what Infodeck says that types of assets measure."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import HEAD, SINKS, TOPICS
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiling.units_of_measure import is_same_unit
+from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+IAQ = AssetType(
+    "at-iaq",
+    "Indoor air",
+    (
+        AssetProperty("temperature", unit_of_measure="°C"),
+        AssetProperty("humidity", unit_of_measure="%"),
+        AssetProperty("CO2", unit_of_measure="ppm"),
+        AssetProperty("Power", unit_of_measure="W"),
+        AssetProperty("mood", unit_of_measure="smileys"),
+        AssetProperty("count"),
+    ),
+)
+BARE = AssetType("at-bare")
+
+
+def warnings(
+    folder: Path, table: str, *, types: Iterable[AssetType] = (IAQ, BARE), assets: int = 3
+) -> list[str]:
+    """Return the warnings of a table where Infodeck knows so many assets, the last one of the bare type."""
+    (folder / "a.yaml").write_text(HEAD + table)
+    known = {f"a{at}": KnownAsset(id=f"a{at}", asset_type="at-iaq") for at in range(assets)}
+    known["bare"] = KnownAsset(id="bare", asset_type="at-bare")
+    known["none"] = KnownAsset(id="none")
+    snapshot = AssetSnapshot(0, known, {one.id: one for one in types})
+    compiled = load_point_map(folder, SINKS, topics=TOPICS, snapshot=snapshot)
+    assert compiled.problems == []
+    return [str(one).replace(f"{folder}/", "") for one in compiled.warnings]
+
+
+def of_point(keys: str) -> str:
+    """Return a table with one point of the first asset."""
+    return f"points:\n  - {{tag: X, point: P, asset: a0, {keys}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "warning"),
+    [
+        (
+            "from: co2",
+            (
+                "a.yaml:5:41: points[0].from: assets of the type Indoor air (at-iaq) have no such key in"
+                ' Infodeck, did you mean `CO2`? ("co2")'
+            ),
+        ),
+        ("from: temprature", 'have no such key in Infodeck, did you mean `temperature`? ("temprature")'),
+        ("from: noise", 'have no such key in Infodeck ("noise")'),
+        (
+            "from: temperature, unit: degF",
+            (
+                "points[0].unit: assets of the type Indoor air (at-iaq) have this reading in °C in"
+                ' Infodeck; write that as `source_unit` beside it to have readings converted ("degF")'
+            ),
+        ),
+        ("from: Power, unit: kW", "have this reading in W in Infodeck; write that as `source_unit` beside"),
+        ("from: CO2, unit: percent", "have this reading in ppm in Infodeck; write"),
+        ("from: CO2, unit: kWh", 'reading in ppm in Infodeck, which cannot become that ("kWh")'),
+        (
+            "from: temperature, unit: K, source_unit: degF",
+            (
+                "points[0].source_unit: assets of the type Indoor air (at-iaq) have this reading in °C in"
+                ' Infodeck ("degF")'
+            ),
+        ),
+    ],
+)
+def test_what_disagrees_is_warned_of_where_it_is_written(tmp_path: Path, keys: str, warning: str) -> None:
+    """Keys that the type does not have, and units that its readings are not in."""
+    (found,) = warnings(tmp_path, of_point(keys))
+    assert warning in found
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "from: temperature, unit: degC",
+        "from: humidity, unit: percent",
+        "from: humidity, unit: '%'",
+        "from: CO2, unit: ppm",
+        "from: temperature, unit: degF, source_unit: degC",
+        "from: Power, unit: kW, source_unit: W",
+        "from: Power, unit: kW, gain: 0.001",
+        "from: Power, unit: widgets",
+        "from: mood, unit: percent",
+        "from: count, unit: percent",
+        "from: humidity, unit: ppm, map: {dry: 0, wet: 1}",
+        "from: temperature",
+        "from: air.temperature",
+        "from: $.data.object.co2",
+        "from: $online",
+    ],
+)
+def test_what_agrees_or_cannot_be_judged_is_not(tmp_path: Path, keys: str) -> None:
+    """Paths, keys within others, units that nobody knows, and what the table itself converts."""
+    assert warnings(tmp_path, of_point(keys)) == []
+
+
+def test_assets_whose_type_says_nothing_are_left_alone(tmp_path: Path) -> None:
+    """No type, one without properties, or one that the API did not tell."""
+    points = [f"  - {{tag: {asset}, point: P, asset: {asset}, from: noise}}\n" for asset in ("bare", "none")]
+    assert warnings(tmp_path, "points:\n" + "".join(points)) == []
+    assert warnings(tmp_path, of_point("from: noise"), types=()) == []
+
+
+TEMPLATE = """\
+templates:
+  iaq:
+    points:
+      C: {from: co2, unit: ppm}
+      T: {from: temperature, unit: degC}
+"""
+
+
+def test_a_template_is_warned_of_once_for_all_its_assets(tmp_path: Path) -> None:
+    """And not at all for a point that each asset overrides rightly."""
+    assets = "assets: [{id: a0, tag: A, use: iaq}, {id: a1, tag: B, use: iaq}]\n"
+    (found,) = warnings(tmp_path, TEMPLATE + assets)
+    assert found.startswith("a.yaml:7:17: templates.iaq.points.C.from: ")
+    overridden = "assets: [{id: a0, tag: A, use: iaq, points: {C: {from: CO2}}}]\n"
+    assert warnings(tmp_path, TEMPLATE + overridden) == []
+    worse = "assets: [{id: a0, tag: A, use: iaq, points: {C: {from: CO2}, T: {unit: ppm}}}]\n"
+    (found,) = warnings(tmp_path, TEMPLATE + worse)
+    assert found.startswith("a.yaml:9:72: assets[0].points.T.unit: ")
+
+
+def test_automatic_assets_are_looked_at_too(tmp_path: Path) -> None:
+    """Their template is all that says what is read of them."""
+    automatic = TEMPLATE.replace(
+        "    points:", "    match: {asset_type: at-iaq}\n    auto: true\n    tag: '{id}'\n    points:"
+    )
+    (found,) = warnings(tmp_path, automatic)
+    assert "did you mean `CO2`?" in found
+
+
+def test_warnings_are_bounded(tmp_path: Path) -> None:
+    """A table of another organization's assets does not fill the screen."""
+    points = "".join(f"  - {{tag: T{at}, point: P, asset: a0, from: k{at}}}\n" for at in range(50))
+    found = warnings(tmp_path, f"points:\n{points}")
+    assert len(found) == 20
+    assert "; 30 more points of these tables disagree with their types" in found[-1]
+
+
+def test_ten_thousand_assets_cost_no_more_than_their_template(tmp_path: Path) -> None:
+    """Per asset it is one look whether its template was looked at already."""
+    entries = "".join(f"  - {{id: a{at}, tag: T{at}, use: iaq}}\n" for at in range(2_000))
+    table = f"{TEMPLATE}assets:\n{entries}"
+    warnings(tmp_path, table, assets=2_000)
+    took_s = []
+    for types in ((), (IAQ,)):
+        began_s = time.process_time()
+        warnings(tmp_path, table, types=types, assets=2_000)
+        took_s.append(time.process_time() - began_s)
+    assert took_s[1] < took_s[0] * 1.5 + 0.1
+
+
+@pytest.mark.parametrize(
+    ("told", "written", "same"),
+    [
+        ("°C", "degC", True),
+        ("C", "degC", True),
+        ("℃", "degC", True),
+        ("F", "degF", True),
+        ("%RH", "percent", True),
+        ("m³/h", "CMH", True),
+        ("µg/m³", "ug/m3", True),
+        ("lux", "lx", True),
+        ("kW·h", "kWh", True),
+        ("W", "kW", False),
+        ("degC", "K", False),
+        ("%", "ppm", False),
+        ("ppm", "degC", False),
+        ("dBA", "dB", None),
+        ("people", "percent", None),
+        ("", "degC", None),
+        ("x" * 500, "degC", None),
+    ],
+)
+def test_units_are_the_same_however_they_are_spelt(told: str, written: str, *, same: bool | None) -> None:
+    """What nobody knows is neither the same nor another."""
+    assert is_same_unit(told, written) is same
