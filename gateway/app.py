@@ -103,6 +103,8 @@ class App:
             journal=self._journal,
             head=self._head,
             status=self.status,
+            alarms=self.alarms,
+            clock_skew_s=settings.intake.tolerance,
             clock_ms=now_ms,
             on_assets_changed=self._compile_again,
         )
@@ -140,7 +142,7 @@ class App:
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
-            on_done=self._cloud.take_stock,
+            on_done=self._cloud.follow_tables,
         )
 
     def reload(self) -> None:
@@ -224,6 +226,7 @@ class App:
             latest=self.image,
             status=status,
             retained=retained,
+            alarms=self.alarms,
         )
 
     def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
@@ -300,6 +303,7 @@ class App:
         while True:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
+            self._cloud.tick()
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -6,7 +6,7 @@ PDU addresses. `unit` alone is the Modbus unit id; units of measure are always `
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -283,6 +283,7 @@ class Point:
     `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
     a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
     `known` is what Infodeck's API says of the asset, but for its connection; None: nothing.
+    `refill_history`: long gaps in its readings are filled from Infodeck's API once they are over.
     Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
@@ -301,6 +302,7 @@ class Point:
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
     known: KnownAsset | None = None
+    refill_history: bool = False
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
@@ -333,6 +335,14 @@ class Update:
     def is_measured(self) -> bool:
         """Say whether it is a reading: neither made by the gateway nor in the place of one."""
         return not self.point.is_pseudo and self.quality not in STAND_INS
+
+    def is_repeated_by(self, later: Update | None) -> bool:
+        """Say whether `later`, which the point shows, is of a later event that has told the same reading."""
+        return (
+            later is not None
+            and later.seq > self.seq
+            and (later.time_ms, later.raw) == (self.time_ms, self.raw)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +449,30 @@ class UnmappedAsset:
     keys: tuple[str, ...]
 
 
+GapPlace = tuple[str, str, int]
+"""Which gap: asset, key, and the time of the last reading before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which no webhook brought readings of one key of an asset.
+
+    `since_ms` is the time of the last reading before it, `until_ms` of the first one after it, None while
+    there is none. `known_s` are Unix seconds in which readings inside it are known all the same.
+    """
+
+    asset: str
+    key: str
+    since_ms: int
+    until_ms: int | None = None
+    known_s: tuple[int, ...] = ()
+
+    @property
+    def place(self) -> GapPlace:
+        """Return which gap it is."""
+        return self.asset, self.key, self.since_ms
+
+
 @dataclass(slots=True)
 class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
@@ -446,7 +480,8 @@ class Notes:
     `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
     None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
     or what describes one, None: nothing does any more. `settled` are the numbers of dead letters that
-    are to be forgotten.
+    are to be forgotten. `gaps` are those in histories, None: filled or of no interest; what is known of one
+    adds up.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -459,6 +494,7 @@ class Notes:
     retained: dict[tuple[str, str], bool | None] = field(default_factory=dict)
     snapshot: AssetSnapshot | None = None
     settled: list[int] = field(default_factory=list)
+    gaps: dict[GapPlace, Gap | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(
@@ -471,6 +507,7 @@ class Notes:
             or self.retained
             or self.snapshot is not None
             or self.settled
+            or self.gaps
         )
 
     def add(self, later: Notes) -> None:
@@ -484,6 +521,12 @@ class Notes:
         self.retained.update(later.retained)
         self.snapshot = later.snapshot or self.snapshot
         self.settled.extend(later.settled)
+        for place, gap in later.gaps.items():
+            before = self.gaps.get(place)
+            if gap is not None and before is not None:
+                until_ms = before.until_ms if gap.until_ms is None else gap.until_ms
+                gap = replace(gap, until_ms=until_ms, known_s=before.known_s + gap.known_s)  # noqa: PLW2901 - the sum
+            self.gaps[place] = gap
         for asset, seen in later.unmapped.items():
             earlier = self.unmapped.setdefault(asset, seen)
             if earlier is not seen:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         AssetSnapshot,
         Event,
         Forced,
+        Gap,
         KeptValue,
         Notes,
         OnlineState,
@@ -72,6 +73,10 @@ class Journal(Protocol):
         May return fewer than there are, but at least one where there is one.
         """
 
+    @property
+    def backlog(self) -> int:
+        """How many events at most some sink still has to get."""
+
     def cursor(self, sink: str) -> int:
         """Return the last event that `sink` is done with; a new sink begins at the head."""
 
@@ -97,6 +102,15 @@ class Journal(Protocol):
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
+
+    def gaps(self) -> list[Gap]:
+        """Return the gaps in histories known at start, without `known_s`; `Notes.gaps` adds and forgets."""
+
+    async def known_seconds(self, gap: Gap) -> set[int]:
+        """Return what is known of a gap (`Gap.known_s`), of the last few thousand times.
+
+        Raise `JournalError` where it can't be read.
+        """
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` soon, all of them or none; after a crash, they may be missing."""

@@ -56,8 +56,9 @@ class Verifier:
                     signed_by = index
         if signed_by < 0:
             raise SignatureError("mismatch")
-        if abs(now_s - int(timestamp)) > self._tolerance_s:
-            raise SignatureError("outside tolerance")
+        age_s = now_s - int(timestamp)
+        if abs(age_s) > self._tolerance_s:
+            raise SignatureError("outside tolerance", age_s=age_s)
         return signed_by
 
 

@@ -23,14 +23,26 @@ class PreviousSecrets:
 
 @dataclass(slots=True)
 class IntakeStatus:
-    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
+    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
+
+    `signature_age_s` is of the last right signature outside the tolerance; negative: from the future.
+    """
 
     answers: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    last_refusal: str | None = None
+    signature_age_s: float | None = None
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
     previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
+
+    def note_refusal(self, reason: str, *, age_s: float | None) -> None:
+        """Count a 401, and remember what the last one says of our clock."""
+        self.refused[reason] += 1
+        self.last_refusal = reason
+        if age_s is not None:
+            self.signature_age_s = age_s
 
 
 @dataclass(slots=True)
@@ -146,14 +158,20 @@ class InventoryStatus:
 
 @dataclass(slots=True)
 class RefillStatus:
-    """What the API had to bring because no webhook did."""
+    """What the API had to bring because no webhook did.
+
+    `without_time` and `clock_ahead` are of the last reconciliation: readings that could not be used.
+    """
 
     events: int = 0
     readings: int = 0
     history_readings: int = 0
     open_gaps: int = 0  # in histories, still to be filled
+    without_time: int = 0
+    clock_ahead: int = 0
     last_ms: int | None = None
     last_error: str | None = None
+    history_error: str | None = None  # why gaps stay open for now
 
 
 @dataclass(slots=True)

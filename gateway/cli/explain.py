@@ -15,6 +15,7 @@ from gateway.events import (
     TELEMETRY,
     asset_of,
     event_time_ms,
+    is_refilled,
     is_test,
     parse_event,
     parse_time,
@@ -136,6 +137,8 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
         ["created", time_text(created_ms) if created_ms is not None else "does not say"],
         ["received", f"{time_text(event.received_ms)}  {how}"],
     ]
+    if is_refilled(event):
+        rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
     if telemetry is None:
         return aligned(rows, indent="")
     rows.append(["readings", f"found in data.object.{telemetry.container}"])

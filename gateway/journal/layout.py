@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.journal import assets, letters
+from gateway.journal import assets, gaps, letters
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # Cursors of the journal's own; no sink can have such a name.
 KEPT_THROUGH = "$kept"  # the newest values'
 NUMBERED = "$numbered"  # how far numbers were used, where the events that had them are gone
@@ -41,7 +41,7 @@ CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOU
 CREATE TABLE unmapped(
   asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
   keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
-{letters.TABLE}{_VALUES}{_RETAINED}{assets.TABLE}"""
+{letters.TABLE}{_VALUES}{_RETAINED}{assets.TABLE}{gaps.TABLE}"""
 # Layouts 1 and 2 kept values as converted, without saying by what; 1 had no assets. The events that the
 # values came from are still there, so the newest of them are mapped again at the next start. Letters of
 # events that could not be mapped are written again then, so the old ones go.
@@ -52,9 +52,10 @@ UPDATE cursors SET seq = max(0, min(seq, (SELECT coalesce(max(seq), 0) FROM even
   WHERE sink = '{KEPT_THROUGH}';
 DELETE FROM dead_letters WHERE sink = '' AND seq IN (SELECT seq FROM events WHERE body IS NOT NULL
   AND seq > (SELECT coalesce(max(seq), 0) FROM cursors WHERE sink = '{KEPT_THROUGH}'));
-{letters.NUMBER_OLDER}"""  # noqa: S608 - constants only
-_FROM_3 = _RETAINED + letters.NUMBER_OLDER
-_STEPS = {0: _SCHEMA, 1: _FROM_OLDER, 2: _FROM_OLDER, 3: _FROM_3, 4: letters.NUMBER_OLDER}
+{letters.NUMBER_OLDER}{gaps.TABLE}"""  # noqa: S608 - constants only
+_FROM_4 = letters.NUMBER_OLDER + gaps.TABLE
+_FROM_3 = _RETAINED + _FROM_4
+_STEPS = {0: _SCHEMA, 1: _FROM_OLDER, 2: _FROM_OLDER, 3: _FROM_3, 4: _FROM_4, 5: gaps.TABLE}
 
 
 def bring_up(database: sqlite3.Connection, version: int) -> None:

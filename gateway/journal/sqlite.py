@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import AssetSnapshot, Event, Forced, KeptValue, OnlineState, Record, StoredLetter
+    from gateway.model import AssetSnapshot, Event, Forced, Gap, KeptValue, OnlineState, Record, StoredLetter
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -138,9 +138,12 @@ class SqliteJournal:
             try:
                 return await asyncio.to_thread(self._reader.letters, numbers)
             except sqlite3.Error as error:
-                raise JournalError(
-                    f"the journal can't be read: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S
-                ) from error
+                raise _unreadable(error) from error
+
+    @property
+    def backlog(self) -> int:
+        """How many events some sink still has to get, at most."""
+        return self._head - self._delivered_through()
 
     def cursor(self, sink: str) -> int:
         """Return the last event that `sink` is done with."""
@@ -165,6 +168,18 @@ class SqliteJournal:
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets known at the last stop."""
         return self._snapshot
+
+    def gaps(self) -> list[Gap]:
+        """Return the gaps in histories known at the last stop."""
+        return self._gaps
+
+    async def known_seconds(self, gap: Gap) -> set[int]:
+        """Return the Unix seconds in which a reading inside a gap is known already, read in a thread."""
+        async with self._reading:
+            try:
+                return await asyncio.to_thread(self._reader.known_seconds, gap)
+            except sqlite3.Error as error:
+                raise _unreadable(error) from error
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
@@ -302,6 +317,7 @@ class SqliteJournal:
             self._forced, self._online = self._store.forced(), self._store.online()
             self._retained = self._store.retained()
             self._snapshot = self._store.snapshot()
+            self._gaps = self._store.gaps()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 
@@ -328,6 +344,10 @@ class SqliteJournal:
             self._files.callback(store.close)
             store.prepare()
         return store
+
+
+def _unreadable(error: sqlite3.Error) -> JournalError:
+    return JournalError(f"the journal can't be read: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
 
 
 def _take_lock(path: Path) -> Any:

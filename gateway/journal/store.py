@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import JournalError
-from gateway.journal import assets, layout, letters
+from gateway.journal import assets, gaps, layout, letters
 from gateway.journal.letters import Kept
 from gateway.journal.notes import (
     read_forced,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, Forced, KeptValue, Notes, OnlineState, StoredLetter
+    from gateway.model import AssetSnapshot, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -126,6 +126,8 @@ class Store:
             if notes:
                 write_notes(self._database, notes)
                 more = self._write_letters(notes)
+                if notes.gaps:
+                    gaps.write(self._database, notes.gaps, room_bytes=self._max_bytes - self.used_bytes())
         kept = self._letters
         self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
         self._bound_letters()
@@ -136,13 +138,17 @@ class Store:
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
         """Forget events that are both delivered everywhere and older than the retention.
 
+        Not those that the kept values do not include yet: after a long time without power, they are all that
+        is known of the last readings.
+
         Return whether there may be more of them: a limit keeps commits from waiting long.
         """
+        kept_through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
         with self._transaction():
             pruned = self._database.execute(
                 "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT seq, received_ms FROM events"
                 " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
-                (delivered_through, _PRUNE_ROWS, before_ms),
+                (min(delivered_through, kept_through or delivered_through), _PRUNE_ROWS, before_ms),
             ).rowcount
             if pruned:
                 write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
@@ -211,6 +217,14 @@ class Store:
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that are kept, None where there never were any."""
         return assets.read(self._database)
+
+    def gaps(self) -> list[Gap]:
+        """Return the gaps in histories that are kept."""
+        return gaps.read(self._database)
+
+    def known_seconds(self, gap: Gap) -> set[int]:
+        """Return the Unix seconds in which a reading inside a gap is known already."""
+        return gaps.known_seconds(self._database, gap)
 
     def used_bytes(self) -> int:
         """Return the bytes in use in the file, free pages left out."""

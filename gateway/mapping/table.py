@@ -52,6 +52,7 @@ class OnStaleValue:
 
 StaleAfter = Literal["never"] | Period
 OnStaleKeys = Literal["hold", "sentinel"] | OnStaleValue
+RefillKeys = Literal["newest", "history"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -62,6 +63,8 @@ class Defaults:
     """A value is no longer fresh after this time without a reading; 90m if not written anywhere."""
     on_stale: OnStaleKeys | None = None
     """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
+    refill: RefillKeys | None = None
+    """What is taken from Infodeck's API where no webhook brought it: the newest value, or history as well."""
     modbus: ModbusDefaults = Field(default_factory=ModbusDefaults)
     """What the register blocks need not repeat."""
     mqtt: bool | MqttDefaults | None = None
@@ -96,6 +99,8 @@ class PointKeys:
     """The value is no longer fresh after this time without a reading; never: it always is."""
     on_stale: OnStaleKeys | None = None
     """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
+    refill: RefillKeys | None = None
+    """What is taken from Infodeck's API where no webhook brought it: the newest value, or history as well."""
     description: Text | None = None
     """What the point is, for people."""
     tags: dict[Text, Tag] | None = Field(default=None, min_length=1)

@@ -193,7 +193,7 @@ class Intake:
             plain = request.keep_alive and request.version >= HttpVersion11
             response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
-            self._status.refused[str(error)] += 1
+            self._status.note_refusal(str(error), age_s=error.age_s)
             response = _json(401, _UNSIGNED)
         except EventError as error:
             response = _json(400, _error(error))

@@ -55,6 +55,16 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
     assert "delivery" not in printed
 
 
+def test_what_the_api_supplied_is_told(tmp_path: Path) -> None:
+    """Of an event that the gateway made itself, nobody looks for a webhook in vain."""
+    file = tmp_path / "event.json"
+    file.write_text(event(id="reconcile_0123456789abcdef", source="reconcile"))
+    printed = " ".join(gateway("explain", file).stdout.split())
+    assert "source taken from Infodeck's API, no webhook brought it" in printed
+    file.write_text(event())
+    assert "no webhook brought it" not in gateway("explain", file).stdout
+
+
 def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -> None:
     """With `layout: asset` a point's line has the asset's topic and what the message says of the point."""
     folder = tmp_path / "config"

@@ -19,7 +19,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.model import DeadLetter, Forced, KeptValue, Notes, OnlineState, StoredLetter
+from gateway.model import DeadLetter, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -365,6 +365,42 @@ async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) 
         (after,) = await journal.letters(range(1, 100))
         assert (after.letter, after.body) == (letter, event.body)
         assert after.number > before.number
+
+
+async def test_gaps_come_back_until_they_are_filled(open_journal: Open) -> None:
+    """What is known of a gap adds up, on disk too; a closed one stays closed, a filled one is gone."""
+    gap = Gap("ast-1", "co2", START_MS)
+    closed = replace(gap, until_ms=START_MS + 9_000)
+    async with open_journal() as journal:
+        assert journal.gaps() == []
+        assert await journal.known_seconds(gap) == set()
+        journal.note(Notes(gaps={gap.place: gap}))
+        journal.note(Notes(gaps={gap.place: replace(gap, known_s=(7, 8))}))
+        await journal.flush()
+        assert await journal.known_seconds(gap) == {7, 8}
+        other = replace(gap, key="t")
+        journal.note(Notes(gaps={gap.place: replace(closed, known_s=(9,)), other.place: other}))
+    async with open_journal() as journal:
+        assert {gap.place: gap for gap in journal.gaps()} == {gap.place: closed, other.place: other}
+        journal.note(Notes(gaps={gap.place: replace(gap, known_s=(9, 10))}))
+        await journal.flush()
+        assert await journal.known_seconds(gap) == {7, 8, 9, 10}
+        journal.note(Notes(gaps={gap.place: None}))
+    async with open_journal() as journal:
+        assert journal.gaps() == [other]
+        assert await journal.known_seconds(gap) == set()
+
+
+async def test_backlog_is_what_the_last_sink_still_has_to_get(open_journal: Open) -> None:
+    """It falls with the cursor of the slowest sink alone."""
+    async with open_journal(sinks=("bms", "regs")) as journal:
+        for number in range(3):
+            await journal.append(make_event(number))
+        assert journal.backlog == 3
+        journal.note(Notes(cursors={"bms": 3}))
+        assert journal.backlog == 3
+        journal.note(Notes(cursors={"regs": 2}))
+        assert journal.backlog == 1
 
 
 async def test_leaving_keeps_what_was_appended_and_noted(open_journal: Open) -> None:

@@ -116,6 +116,18 @@ def test_tolerance_holds_in_both_directions(offset: int, *, accepted: bool) -> N
         assert reason(header) == "outside tolerance"
 
 
+@pytest.mark.parametrize("age_s", [400, -400])
+def test_outside_tolerance_says_by_how_much(age_s: int) -> None:
+    """A right signature from another time tells how far the clocks are apart, and which one is ahead."""
+    header = f"t={NOW - age_s},v1={v1(timestamp=str(NOW - age_s))}"
+    with pytest.raises(SignatureError) as refused:
+        Verifier([SECRET], tolerance_s=300).verify(BODY, header, now_s=NOW + 0.5)
+    assert refused.value.age_s == age_s + 0.5
+    with pytest.raises(SignatureError) as refused:
+        Verifier([b"other"], tolerance_s=300).verify(BODY, header, now_s=NOW)
+    assert refused.value.age_s is None
+
+
 @given(header=st.text())
 def test_any_text_is_refused_plainly(header: str) -> None:
     """No header makes verification raise anything but SignatureError."""

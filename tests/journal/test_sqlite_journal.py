@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
+from support.delivery_parts import rows
+from support.journal_parts import LONG_AFTER_MS, START_MS, ids, make_event, read_all, sqlite_journal
+from support.waiting import until
 
 from gateway.errors import GatewayError
 from gateway.journal.layout import SCHEMA_VERSION
@@ -218,3 +220,14 @@ async def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> N
         async with sqlite_journal(tmp_path):
             pass
     assert (tmp_path / "journal.db").is_dir()
+
+
+async def test_events_that_the_kept_values_lack_outlive_the_retention(tmp_path: Path) -> None:
+    """After a power cut and days without power, the last readings are in the journal alone."""
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        for number in range(3):
+            await journal.append(make_event(number))
+        journal.note(Notes(kept_through=2))
+    async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
+        await until(lambda: rows(tmp_path / "journal.db", "SELECT count(*) FROM events") == [(1,)])
+        assert ids(await read_all(journal)) == ["evt_2"]

@@ -175,6 +175,11 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
         ),
         ("$quality, modbus: {register: 0, bit: 1}", "points[0].modbus: $quality can become 5: a bit holds"),
         ("$age, stale_after: 1h", "points[0].stale_after: does not apply to $age"),
+        ("$age, refill: history", "points[0].refill: is for points that read a telemetry key, not $age"),
+        (
+            "$.data.object.x, refill: newest",
+            'points[0].refill: is for points that read a telemetry key, not $.data.object.x ("newest")',
+        ),
     ],
 )
 def test_a_source_with_a_problem_is_refused(tmp_path: Path, source: str, problem: str) -> None:

@@ -14,6 +14,7 @@ from support.latest_values import DictLatestValues
 from support.mqtt_parts import make_point, make_update
 from support.point_tables import load_good_tables
 
+from gateway.mapping.live.image import PointImage
 from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
 from gateway.sinks.mqtt_topics.desk import Desk
 from gateway.sinks.mqtt_topics.layout import Layout
@@ -107,6 +108,26 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
                 newest = latest.latest(point)
                 assert newest is not None
                 assert live[place][-1][0] == newest.value
+
+
+@pytest.mark.parametrize("layout", SCHEMES)
+def test_a_reading_that_a_later_event_told_again_is_no_history(tmp_path: Path, layout: str) -> None:
+    """Infodeck's API and a webhook may tell the same, and both have to wait; another value is history."""
+    table = "points: [{tag: R1, point: A, asset: a, from: t}]"
+    points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
+    image, (point,) = PointImage(points), points.points
+    made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
+    desk = Desk(made, image, has_history=True, retained={}, clock=lambda: BASE_MS)
+    updates = [
+        make_update(point, value, time_ms=BASE_MS + later_ms, seq=seq)
+        for seq, (value, later_ms) in enumerate([(1, 0), (2, 1000), (3, 1000), (2, 1000)], start=1)
+    ]
+    image.accept(points.by_asset["a"], list(updates), now_ms=BASE_MS)
+    messages = list(desk.messages(updates, []))
+    past = {readings(message)["R1/A"][0] for message in messages if not message.retain}
+    live = [readings(message)["R1/A"][0] for message in messages if message.retain]
+    assert past == {1, 3}
+    assert set(live) == {2}
 
 
 @pytest.mark.parametrize("layout", ["point", "asset"])

@@ -14,7 +14,7 @@ from gateway.mapping.registers import parse_type
 from gateway.mapping.sheets.cells import parse_flag
 from gateway.mapping.sheets.listing import COLUMNS
 from gateway.mapping.sheets.points import NUMERIC
-from gateway.mapping.sheets.row import Row, parse_mapping, parse_on_stale
+from gateway.mapping.sheets.row import Row, parse_mapping, parse_on_stale, parse_refill
 from gateway.mapping.sheets.row_registers import has_register, read_block
 from gateway.mapping.sheets.spreadsheet import read_sheet
 from gateway.model import ByteOrder, Register, RegisterTable
@@ -125,6 +125,7 @@ def _facts(row: Row, columns: tuple[str, ...]) -> dict[str, Any]:
         "cov": ("cov", None if delta is None else (delta, every_ms or 0)),
         "stale_after": ("stale_after", row.read("stale_after", _milliseconds)),
         "on_stale": ("on_stale", row.read("on_stale", parse_on_stale)),
+        "refill": ("refill", row.read("refill", parse_refill) or "newest"),
         "tags": ("tags", row.read("tags", parse_mapping)),
         "every_ms": ("every", row.read("every", _milliseconds)),
     }

@@ -26,6 +26,7 @@ _KINDS = {
     "stale_after": Kind.STALE,
     "on_stale": Kind.STALE,
     "tags": Kind.TAGS,
+    "refill": Kind.REFILL,
 }
 _CALCULATION = ("gain", "offset")
 # A sensor is corrected by a little; anything beyond is another number.

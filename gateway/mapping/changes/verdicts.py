@@ -58,6 +58,7 @@ class Kind(Enum):
     DECIMALS = (False, "decimals changed", "values come finer or coarser")
     STALE = (False, "staleness changed", "old readings are told earlier, later or in another way")
     TAGS = (False, "tags changed", "for people and tools only")
+    REFILL = (False, "refill changed", "only what comes to `$history` after a long gap")
     HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS is content")
     OTHER = (False, "something else changed", "place and form stay")
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.mapping.compiling.places import Layers
-    from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, StaleAfter
+    from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, RefillKeys, StaleAfter
     from gateway.model import KnownAsset, Register
 
 _STALE_AFTER_S = 90 * 60.0
@@ -71,6 +71,7 @@ class Draft:
     convert: Convert
     get: Callable[[Any], Any] | None
     layers: Layers
+    refill_history: bool = False
 
     @property
     def is_pseudo(self) -> bool:
@@ -97,6 +98,7 @@ class Draft:
             conversion=self.conversion,
             tags=self.tags,
             known=known,
+            refill_history=self.refill_history,
         )
 
 
@@ -124,6 +126,7 @@ def draft_point(
         convert=compile_conversion(conversion),
         get=compile_path(source) if source.startswith(("$.", "$[")) else None,
         layers=layers,
+        refill_history=_refill_history(keys, layers, default=defaults.refill),
     )
     if is_pseudo:
         _refuse_measuring_keys(keys, layers)
@@ -207,6 +210,15 @@ def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
         return Cov(delta, half_ms)
     every_ms = round(every_s * 1000)
     return Cov(delta, min(every_ms, half_ms) if expires and stale_after_ms is not None else every_ms)
+
+
+def _refill_history(keys: PointKeys, layers: Layers, *, default: RefillKeys | None) -> bool:
+    """Histories are asked for by telemetry key, so only points that read one can have theirs filled."""
+    if (keys.source or "").startswith("$"):
+        if keys.refill is not None:
+            layers.report(f"is for points that read a telemetry key, not {keys.source}", "refill")
+        return False
+    return (keys.refill or default) == "history"
 
 
 def _mqtt(keys: PointKeys, layers: Layers, *, defaults: Defaults, sinks: Mapping[str, str]) -> Mqtt | None:

@@ -60,6 +60,7 @@ COLUMNS = (
     "cov_every",
     "stale_after",
     "on_stale",
+    "refill",  # history, or empty
     "mqtt",  # empty: on every MQTT sink; false: on none; or the names of sinks
     "own_topic",  # `mqtt: {topic: …}`
     "asset_topic",  # where a message has all points of the asset, each by its name; likewise parted by spaces
@@ -146,6 +147,7 @@ def _treatment(point: Point) -> Row:
     if not point.is_pseudo:
         never = point.stale_after_ms is None
         row["stale_after"] = "never" if never else duration(point.stale_after_ms or 0)
+        row["refill"] = "history" if point.refill_history else None
     return row | {"on_stale": _on_stale(point.on_stale)}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.sheets.cells import damage, duration_text, is_no, parse_flag
 from gateway.mapping.sheets.listing import COLUMNS
-from gateway.mapping.sheets.row import Row, parse_mapping, parse_on_stale
+from gateway.mapping.sheets.row import Row, parse_mapping, parse_on_stale, parse_refill
 from gateway.mapping.sheets.row_registers import FORM_COLUMNS, PLACE_COLUMNS, has_register, read_block
 from gateway.mapping.sheets.spreadsheet import complaint
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
@@ -126,6 +126,7 @@ def _keys(row: Row) -> dict[str, Any]:
         "cov": _cov(row),
         "stale_after": row.read("stale_after", duration_text),
         "on_stale": row.read("on_stale", parse_on_stale),
+        "refill": row.read("refill", parse_refill),
         "tags": row.read("tags", parse_mapping),
         "mqtt": _mqtt(row),
     }

@@ -78,3 +78,10 @@ def parse_on_stale(cell: str) -> str | dict[str, Any]:
         if set(value) == {"value"}:
             return value
     raise ValueError("hold, sentinel or a value, such as {value: 0}, is expected")
+
+
+def parse_refill(cell: str) -> str:
+    """Return `newest` or `history`."""
+    if cell.lower() in {"newest", "history"}:
+        return cell.lower()
+    raise ValueError("newest or history is expected")

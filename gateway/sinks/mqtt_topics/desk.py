@@ -114,7 +114,7 @@ class Desk:
 
     def _message(self, outlet: Outlet, update: Update) -> Message | None:
         if not self._latest.is_newest(update):
-            return outlet.history(update) if self._has_history and update.is_measured else None
+            return outlet.history(update) if self._has_history and self._is_history(update) else None
         if outlet.within_deadband(update):
             return None
         if not self._retained.get(outlet.topic):
@@ -122,6 +122,10 @@ class Desk:
         message = outlet.live(update, now_ms=self._clock())
         outlet.published = update
         return message
+
+    def _is_history(self, update: Update) -> bool:
+        """Say whether an update that is not the newest tells something: the API may tell what webhooks do."""
+        return update.is_measured and not update.is_repeated_by(self._latest.latest(update.point))
 
     def _asset_messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Make the messages of assets: of each one what is history, in order, and then its present state."""
@@ -152,7 +156,7 @@ class Desk:
         for update in updates:
             if self._latest.is_newest(update) and _is_shown(update, self._latest.latest(update.point)):
                 newest.append(update)
-            elif update.is_measured:
+            elif self._is_history(update):
                 past.append(update)
         return newest, past
 

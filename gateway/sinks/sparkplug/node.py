@@ -220,7 +220,8 @@ class EdgeNode:
         """Return how an update is told: as the present value, as history, or not at all."""
         if self._latest.is_newest(update):
             return _Telling(metric, update, is_historical=False)
-        if self._history and update.is_measured:
+        is_told = update.is_repeated_by(self._latest.latest(update.point))
+        if self._history and update.is_measured and not is_told:
             return _Telling(metric, update, is_historical=True)
         return None
 

@@ -225,6 +225,16 @@ def test_another_asset_in_the_same_register_is_not_renamed(tmp_path: Path) -> No
     ]
 
 
+def test_what_is_refilled_is_harmless() -> None:
+    """Only what comes to `$history` after a long gap is another."""
+
+    def with_refill(refill: str) -> Inventory:
+        point = ListedPoint(name="T/P", topics=frozenset(), registers=(), facts={"refill": refill})
+        return Inventory(points={"T/P": point}, sinks={})
+
+    assert kinds(compare(with_refill("newest"), with_refill("history"))) == [(Kind.REFILL, "T/P")]
+
+
 def test_tags_of_a_point_are_harmless() -> None:
     """Brick classes and markers are for people and tools."""
 

@@ -53,6 +53,7 @@ duration = st.builds("{}{}".format, st.integers(1, 400), st.sampled_from(["ms", 
 plain = st.one_of(st.none(), st.booleans(), st.sampled_from([0, 1, 1.0, 0.0]))
 on_stale = st.one_of(st.sampled_from(["hold", "sentinel"]), plain.map(lambda value: {"value": value}))
 stale_after = st.one_of(st.just("never"), duration)
+refill = st.sampled_from(["newest", "history"])
 mqtt = st.one_of(
     st.booleans(),
     st.fixed_dictionaries({"to": st.sampled_from([["bms"], ["no", "bms"], ["no"]])}),
@@ -89,6 +90,8 @@ def measuring(draw: Any) -> dict[str, Any]:
         ),
     }
     keys |= draw(st.fixed_dictionaries({}, optional=optional))
+    if not keys["from"].startswith("$") and draw(st.booleans()):
+        keys["refill"] = draw(refill)
     if draw(st.booleans()):
         keys["range"] = [0, 1] if draw(st.booleans()) else [0.0, 1]
         keys |= {"clamp": True} if draw(st.booleans()) else {}
@@ -166,7 +169,8 @@ def tables(draw: Any) -> str:
         "defaults": {"modbus": {"to": "regs", "order": "CDAB"}}
         | draw(
             st.fixed_dictionaries(
-                {}, optional={"stale_after": stale_after, "on_stale": on_stale, "mqtt": mqtt}
+                {},
+                optional={"stale_after": stale_after, "on_stale": on_stale, "refill": refill, "mqtt": mqtt},
             )
         ),
         "templates": {"t": {"points": template}},

@@ -1,0 +1,213 @@
+"""Gaps in the histories of points that want theirs whole: when they open and close, which are to be filled.
+
+A gap begins with the last reading before something went wrong: the gateway was down, or the API had to
+supply a key. It ends with the first webhook that has a newer reading. What is shorter than Infodeck's
+retries is of no interest, for they bring the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway.events import TELEMETRY, asset_of, is_refilled, read_telemetry
+from gateway.model import Gap, Notes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from gateway.mapping.live.image import PointImage
+    from gateway.model import Event, GapPlace, Reading, Record
+    from gateway.ports import Journal
+    from gateway.status import RefillStatus
+
+_READ_EVENTS = 250
+_TURN_VALUES = 1_000  # gaps opened at before the event loop gets its turn
+
+
+_Key = tuple[str, str]
+"""An asset and one of its telemetry keys."""
+
+
+class Gaps:
+    """Belongs to the event loop. What is to be filled is durable, and what the API supplied something for."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        image: Callable[[], PointImage],
+        history_after_ms: int,
+        status: RefillStatus,
+        on_due: Callable[[], None],
+    ) -> None:
+        """`on_due` is called when a gap is there to be filled."""
+        self._journal = journal
+        self._image = image
+        self._history_after_ms = history_after_ms
+        self._status = status
+        self._on_due = on_due
+        # Plain values, for after a start there is a gap for every reading, until its next one comes.
+        self._since_ms: dict[_Key, int] = {}  # of gaps that are open
+        self._newest_ms: dict[_Key, int] = {}  # of those that are kept: the newest that the API supplied
+        self._assets: Counter[str] = Counter()  # how many open gaps each has
+        self._due: dict[GapPlace, Gap] = {}
+        self._early: list[Record] | None = []  # that came before `start` was done
+
+    async def start(self) -> None:
+        """Take up the gaps of the last run, open one where that has ended, and listen from now on.
+
+        To be called once the image is up to date, before any event can come.
+        """
+        head, last_ms = self._journal.head, dict(self._last_readings())
+        self._journal.subscribe(self.accept)
+        self._take_up(self._journal.gaps())
+        await self._catch_up(head)
+        for number, (key, time_ms) in enumerate(last_ms.items()):
+            if number % _TURN_VALUES == 0:
+                await asyncio.sleep(0)
+            self._begin(key, time_ms)
+        early, self._early = self._early or [], None
+        self.accept(early)
+        self._note({})
+
+    def accept(self, records: Sequence[Record]) -> None:
+        """Close gaps by what webhooks bring."""
+        if self._early is not None:
+            self._early.extend(records)
+            return
+        self._close_by(records)
+
+    def supply(self, asset: str, since_ms: Mapping[str, int]) -> None:
+        """Open gaps before the API supplies readings of an asset, and have them durable with these.
+
+        `since_ms` has by telemetry key the time of the last reading.
+        """
+        gaps: dict[GapPlace, Gap | None] = {}
+        for name, last_ms in since_ms.items():
+            key = asset, name
+            self._begin(key, last_ms)
+            if key not in self._newest_ms:
+                self._newest_ms[key] = last_ms
+                gap = Gap(*key, self._since_ms[key])
+                gaps[gap.place] = gap
+        self._note(gaps)
+
+    def supplied(self, asset: str, readings: Iterable[Reading]) -> None:
+        """Remember readings inside gaps that the API supplied: they are durable, and known."""
+        gaps: dict[GapPlace, Gap | None] = {}
+        for reading in readings:
+            key = asset, reading.key
+            if key in self._newest_ms:
+                self._newest_ms[key] = max(self._newest_ms[key], reading.time_ms)
+                inside = [Gap(*key, self._since_ms[key])]
+            else:  # a webhook has closed it just now
+                inside = [gap for gap in self._due.values() if (gap.asset, gap.key) == key]
+            gaps |= {gap.place: replace(gap, known_s=(reading.time_ms // 1000,)) for gap in inside}
+        self._note(gaps)
+
+    def due(self) -> list[Gap]:
+        """Return the gaps that are to be filled, the oldest first."""
+        return sorted(self._due.values(), key=lambda gap: gap.since_ms)
+
+    def settle(self, gap: Gap) -> None:
+        """Forget a gap that is filled, or that nothing can fill."""
+        del self._due[gap.place]
+        self._note({gap.place: None})
+
+    def is_wanted(self, asset: str, key: str) -> bool:
+        """Say whether a point of the tables in force wants the history of a key."""
+        plan = self._image().points.by_asset.get(asset)
+        return plan is not None and any(rule.point.refill_history for rule in plan.by_key.get(key, ()))
+
+    def _take_up(self, gaps: Iterable[Gap]) -> None:
+        """Go on with the gaps of the last run, but for those that nobody wants filled any more."""
+        for gap in gaps:
+            if not self.is_wanted(gap.asset, gap.key):
+                self._note({gap.place: None})
+            elif gap.until_ms is not None:
+                self._due[gap.place] = gap
+            else:
+                key = gap.asset, gap.key
+                self._begin(key, gap.since_ms)
+                self._newest_ms[key] = gap.since_ms
+
+    def _last_readings(self) -> Iterator[tuple[_Key, int]]:
+        """Yield key and time of the last reading of every point whose history is wanted."""
+        image = self._image()
+        for point in image.points.points:
+            if point.refill_history and (last := image.measured(point)) is not None:
+                yield (point.asset, point.source), last.time_ms
+
+    async def _catch_up(self, head: int) -> None:
+        """Take in what came after the kept values up to `head`: a gap that it closes may not be kept."""
+        kept, through = self._journal.kept()
+        if through >= head:
+            return
+        by_name = self._image().points.by_name
+        for value in kept:
+            point = by_name.get(value.point)
+            is_same = point is not None and (point.asset, point.source) == (value.asset, value.source)
+            if point is not None and is_same and point.refill_history:
+                self._begin((value.asset, value.source), value.time_ms)
+        while through < head:
+            records = [each for each in await self._journal.read(through, _READ_EVENTS) if each.seq <= head]
+            if not records:
+                return
+            self._close_by(records)
+            through = records[-1].seq
+
+    def _begin(self, key: _Key, last_ms: int) -> None:
+        """Have an open gap of a key, which begins with its last reading unless it has begun before."""
+        if key not in self._since_ms:
+            self._assets[key[0]] += 1
+            self._since_ms[key] = last_ms
+        elif key in self._newest_ms:
+            self._newest_ms[key] = max(self._newest_ms[key], last_ms)
+        else:
+            self._since_ms[key] = max(self._since_ms[key], last_ms)
+
+    def _close_by(self, records: Iterable[Record]) -> None:
+        if not self._assets:
+            return
+        for record in records:
+            event = record.event
+            if event.type == TELEMETRY and not is_refilled(event):
+                asset = asset_of(event)
+                if asset is not None and asset in self._assets:
+                    self._take(asset, event)
+
+    def _take(self, asset: str, event: Event) -> None:
+        telemetry = read_telemetry(event)
+        for reading in telemetry.readings if telemetry is not None else ():
+            key = asset, reading.key
+            since_ms = self._since_ms.get(key)
+            if since_ms is None or reading.time_ms <= since_ms:
+                continue
+            if reading.time_ms < self._newest_ms.get(key, 0):  # a late one: others may still be missing
+                gap = Gap(*key, since_ms, known_s=(reading.time_ms // 1000,))
+                self._note({gap.place: gap})
+            else:
+                self._close(key, until_ms=reading.time_ms, received_ms=event.received_ms)
+
+    def _close(self, key: _Key, *, until_ms: int, received_ms: int) -> None:
+        """End a gap: it is to be filled where it was long, and forgotten otherwise."""
+        asset, name = key
+        gap = Gap(asset, name, self._since_ms.pop(key), until_ms)
+        self._assets[asset] -= 1
+        if not self._assets[asset]:
+            del self._assets[asset]
+        was_kept = self._newest_ms.pop(key, None) is not None
+        if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
+            self._due[gap.place] = gap
+            self._note({gap.place: gap})
+            self._on_due()
+        elif was_kept:
+            self._note({gap.place: None})
+
+    def _note(self, gaps: dict[GapPlace, Gap | None]) -> None:
+        if gaps:
+            self._journal.note(Notes(gaps=gaps))
+        self._status.open_gaps = len(self._newest_ms) + len(self._due)

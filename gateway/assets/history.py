@@ -1,0 +1,174 @@
+"""Gaps in histories, filled from the API's history of a metric: one after the other, behind all else.
+
+Source: Infodeck's developer documentation, `GET /assets/{id}/metrics`: at most 32 days; the fields of its
+items are not documented, so settings name them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import ceil
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.assets.synthetic import history_events
+from gateway.errors import ApiRefusalError, GatewayError, JournalError, TransientError
+from gateway.events import parse_time
+from gateway.logs import unforeseen
+from gateway.model import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.assets.gaps import Gaps
+    from gateway.assets.pages import Item
+    from gateway.model import Gap, Scalar
+    from gateway.ports import Journal
+    from gateway.status import RefillStatus
+
+log = structlog.get_logger()
+
+_DAY_MS = 86_400_000
+_LONGEST_DAYS = 32
+_MARGIN_MS = 3_600_000  # for other clocks, and for the time that it takes until we are answered
+_MOST_READINGS = 100_000  # of one gap: 32 days, two a minute
+_GROUP_EVENTS = 10
+_MOST_BACKLOG = 2_000  # events; history waits until the sinks have less to write
+_LOOK_AGAIN_S = 1.0
+_MOST_FAILURES = 3  # in a row, before the others wait for the next time, too
+_NOT_FOUND = 404
+
+
+class History:
+    """`run` fills what `Gaps` has due, when `request` is called."""
+
+    def __init__(
+        self,
+        *,
+        organization: str,
+        metric_time: str,
+        metric_value: str,
+        journal: Journal,
+        gaps: Gaps,
+        status: RefillStatus,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """`metric_time` and `metric_value` are the names of both in the API's items."""
+        self._organization = organization
+        self._metric_time = metric_time
+        self._metric_value = metric_value
+        self._journal = journal
+        self._gaps = gaps
+        self._status = status
+        self._clock_ms = clock_ms
+        self._requested = asyncio.Event()
+        self._not_there: list[str] = []  # assets and keys that the API does not know
+
+    def request(self) -> None:
+        """Fill soon what is due."""
+        self._requested.set()
+
+    async def run(self, api: InfodeckApi) -> None:
+        """Fill until cancelled. What the API does not give stays due until the next request."""
+        while True:
+            await self._requested.wait()
+            self._requested.clear()
+            await self._fill_all(api)
+
+    async def _fill_all(self, api: InfodeckApi) -> None:
+        filled = readings = failures = 0
+        problem: str | None = None
+        self._not_there = []
+        for gap in self._gaps.due():
+            try:
+                readings += await self._fill(api, gap)
+                filled += 1
+                failures = 0
+            except (TransientError, JournalError) as error:
+                problem = str(error)
+                break
+            except GatewayError as error:
+                problem, failures = str(error), failures + 1
+            except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
+                problem, failures = unforeseen(error), failures + 1
+            if failures == _MOST_FAILURES:
+                break
+        if filled:
+            log.info("history.filled", gaps=filled, readings=readings, left=len(self._gaps.due()))
+        if self._not_there:
+            names = self._not_there
+            log.warning(
+                "history.not_there", gaps=len(names), such_as=names[:3], reason="404 of Infodeck's API"
+            )
+        self._show(problem)
+
+    async def _fill(self, api: InfodeckApi, gap: Gap) -> int:
+        """Append what the API has of a gap, and be done with it; return how many readings that is."""
+        values: dict[int, Scalar] = {}
+        if self._gaps.is_wanted(gap.asset, gap.key):
+            try:
+                values = await self._fetch(api, gap)
+            except ApiRefusalError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                self._not_there.append(f"{gap.asset} {gap.key}")
+        await self._append(gap, values)
+        self._gaps.settle(gap)
+        self._status.history_readings += len(values)
+        return len(values)
+
+    async def _fetch(self, api: InfodeckApi, gap: Gap) -> dict[int, Scalar]:
+        """Return the values inside a gap that are not known, by their times in Unix ms.
+
+        What is of the same second is the same reading: it may have been told in seconds here, in ms there.
+        """
+        days = min(_LONGEST_DAYS, max(1, ceil((self._clock_ms() - gap.since_ms + _MARGIN_MS) / _DAY_MS)))
+        until_ms = gap.until_ms or 0
+        known_s = {gap.since_ms // 1000, until_ms // 1000, *await self._journal.known_seconds(gap)}
+        values: dict[int, Scalar] = {}
+        async for page in api.metrics(gap.asset, metric=gap.key, days=days):
+            for time_ms, value in self._readings(page):
+                is_inside = gap.since_ms < time_ms < until_ms and time_ms // 1000 not in known_s
+                if is_inside and len(values) < _MOST_READINGS:
+                    values[time_ms] = value
+        return values
+
+    def _readings(self, page: Iterable[Item]) -> Iterator[tuple[int, Scalar]]:
+        """Yield times and values of the items that have both."""
+        for item in page:
+            time_ms, value = parse_time(item.get(self._metric_time)), item.get(self._metric_value)
+            if time_ms is not None and isinstance(value, str | int | float | bool):
+                yield time_ms, value
+
+    async def _append(self, gap: Gap, values: dict[int, Scalar]) -> None:
+        """Append as fast as the sinks take them: history must not fill the journal."""
+        readings = (Reading(gap.key, values[time_ms], time_ms) for time_ms in sorted(values))
+        events = history_events(gap.asset, readings, organization=self._organization, now_ms=self._clock_ms())
+        await self._until_sinks_keep_up()
+        group: set[asyncio.Future[None]] = set()
+        for number, event in enumerate(events, start=1):
+            group.add(self._journal.append(event))
+            if number % _GROUP_EVENTS == 0:
+                await _durable(group)
+                await self._until_sinks_keep_up()
+        await _durable(group)
+
+    async def _until_sinks_keep_up(self) -> None:
+        while self._journal.backlog > _MOST_BACKLOG:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    def _show(self, problem: str | None) -> None:
+        """Show why gaps stay open; log it once, and once when that is over."""
+        before, self._status.history_error = self._status.history_error, problem
+        if problem is not None and before is None:
+            log.warning("history.unavailable", reason=problem, gaps=len(self._gaps.due()))
+        elif problem is None and before is not None:
+            log.info("history.available")
+
+
+async def _durable(group: set[asyncio.Future[None]]) -> None:
+    for future in group:
+        await asyncio.shield(future)  # shared with others' events
+    group.clear()

@@ -1,0 +1,102 @@
+"""Pure: events that the gateway makes itself, of readings that only Infodeck's API told.
+
+They go the same way as webhooks. Their envelope says `"source": "reconcile"`, and the id is made of what
+they say, so that the same again is a duplicate.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.events import REFILLED, TELEMETRY
+from gateway.model import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from gateway.assets.shadows import PathReading
+    from gateway.model import Reading, Scalar
+
+_ID_DIGITS = 32
+_MOST_READINGS = 100
+_HOUR_MS = 3_600_000
+
+Thing = dict[str, Any]
+
+
+def refill_events(
+    asset: str,
+    readings: Sequence[Reading],
+    by_path: Sequence[PathReading] = (),
+    *,
+    organization: str,
+    now_ms: int,
+) -> list[Event]:
+    """Return what the missed readings of an asset are as events: one, or more where paths need it.
+
+    A point that reads a path has the time of its whole event, so that each such time needs an event.
+    """
+    things: list[Thing] = []
+    if readings:
+        things.append({"readings": [_written(each) for each in sorted(readings, key=lambda each: each.key)]})
+    ordered = sorted(by_path, key=lambda each: (each.reading.time_ms, each.reading.key))
+    for number, (time_ms, group) in enumerate(groupby(ordered, key=lambda each: each.reading.time_ms)):
+        if number or not things:
+            things.append({})
+        thing = things[-1]
+        thing["timestamp"] = time_ms
+        for each in group:
+            _placed(thing, each.steps[2:], each.reading.value)
+    return [_event(asset, thing, organization=organization, now_ms=now_ms) for thing in things]
+
+
+def history_events(
+    asset: str, readings: Iterable[Reading], *, organization: str, now_ms: int
+) -> Iterator[Event]:
+    """Yield what an asset's history is as events: a bounded number of readings each, none of two hours.
+
+    `readings` are in order of time. The hours keep ids the same where more of a history is known later.
+    """
+    for _, hour in groupby(readings, key=lambda each: each.time_ms // _HOUR_MS):
+        written = [_written(each) for each in hour]
+        for start in range(0, len(written), _MOST_READINGS):
+            thing = {"readings": written[start : start + _MOST_READINGS]}
+            yield _event(asset, thing, organization=organization, now_ms=now_ms)
+
+
+def _written(reading: Reading) -> Thing:
+    return {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
+
+
+def _event(asset: str, thing: Thing, *, organization: str, now_ms: int) -> Event:
+    thing = {"id": asset} | thing
+    digest = sha256(orjson.dumps(thing, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    event_id = REFILLED + digest[:_ID_DIGITS]
+    document: Thing = {
+        "id": event_id,
+        "type": TELEMETRY,
+        "source": "reconcile",
+        "organizationId": organization,
+        "created": now_ms // 1000,
+        "data": {"object": thing},
+    }
+    return Event(event_id, TELEMETRY, orjson.dumps(document), document, now_ms)
+
+
+def _placed(thing: Any, steps: Sequence[str | int], value: Scalar) -> Any:
+    """Return `thing` with a value where a path leads to, and nothing else beside it."""
+    if not steps:
+        return thing if value is None else value  # what is found as None may be an object that has more
+    step, *rest = steps
+    if isinstance(step, int):
+        items = thing if isinstance(thing, list) else []
+        items += [None] * (step + 1 - len(items))
+        items[step] = _placed(items[step], rest, value)
+        return items
+    fields = thing if isinstance(thing, dict) else {}
+    fields[step] = _placed(fields.get(step), rest, value)
+    return fields

@@ -1,0 +1,57 @@
+"""Gaps in histories beside the events: in files of older gateways, and where there is no room."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
+
+from gateway.model import Gap, Notes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GAP = Gap("ast-1", "co2", START_MS)
+
+
+async def test_a_file_of_layout_5_is_taken_over(tmp_path: Path) -> None:
+    """Events stay, and gaps can be kept."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database:
+        database.executescript("DROP TABLE gaps; PRAGMA user_version=5;")
+    async with sqlite_journal(tmp_path) as journal:
+        assert ids(await read_all(journal)) == ["evt_1"]
+        journal.note(Notes(gaps={GAP.place: GAP}))
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.gaps() == [GAP]
+
+
+async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:
+    """Events and cursors of the same commit are kept, and the log says so; gaps can be forgotten always."""
+    many = [Gap("ast-1", f"{number}{'x' * 200}", START_MS) for number in range(6000)]
+    async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
+        journal.note(Notes(gaps={GAP.place: GAP}))
+        await journal.flush()
+        with capture_logs() as lines:
+            journal.note(Notes(gaps={GAP.place: None} | {gap.place: gap for gap in many}, cursors={"bms": 1}))
+            await journal.append(make_event(1))
+            await journal.flush()
+    assert [(line["event"], line["gaps"]) for line in lines] == [("journal.gaps_not_kept", 6000)]
+    async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
+        assert journal.gaps() == []
+        assert journal.cursor("bms") == 1
+        assert ids(await read_all(journal)) == ["evt_1"]
+
+
+async def test_what_is_known_of_a_gap_is_bounded(tmp_path: Path) -> None:
+    """Of a gap that lasts for months, the last few thousand times are kept."""
+    async with sqlite_journal(tmp_path) as journal:
+        for first in range(0, 10_000, 1000):
+            known_s = tuple(range(first, first + 1000))
+            journal.note(Notes(gaps={GAP.place: Gap("ast-1", "co2", START_MS, None, known_s)}))
+            await journal.flush()
+        assert await journal.known_seconds(GAP) == set(range(10_000 - 4096, 10_000))

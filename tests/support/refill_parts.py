@@ -1,0 +1,139 @@
+"""Refilling as the gateway composes it: on a real journal, head and image, with a clock that tests set."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.assets.refilling import Refilling
+from gateway.mapping.paths import compile_path
+from gateway.status import RefillStatus
+from support.asset_lists import connected, simulated_api
+from support.delivery_parts import NOON, Clock, delivering
+from support.recording_sink import Receiver
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from gateway.demo.api import SimulatedApi
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Event, Update
+    from support.delivery_parts import Rig
+
+ORGANIZATION = "o-test"
+TOLERANCE_S = 60.0
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+
+
+def item(asset: str = "a", /, *, at_ms: int | None, **reported: Any) -> dict[str, Any]:
+    """Return an asset as the API lists it, whose shadow was reported `at_ms` (None: it does not say)."""
+    shadow: dict[str, Any] = {"state": {"reported": reported}}
+    if at_ms is not None:
+        shadow["timestamp"] = at_ms
+    return {"id": asset, "shadows": {"DeviceUplink": shadow}}
+
+
+@dataclass
+class RefillRig:
+    """One run of the gateway with refilling."""
+
+    rig: Rig
+    refilling: Refilling
+    status: RefillStatus
+    receiver: Receiver
+
+    async def webhook(self, number: int | str, *, at_ms: int, asset: str = "a", **readings: Any) -> None:
+        """Return once a webhook's event is durable and mapped."""
+        await self.rig.send_thing(number, {"assetId": asset, "timestamp": at_ms, "telemetry": readings})
+        await self.rig.journal.flush()
+        self.rig.head.tick()
+        await self.rig.journal.flush()
+
+    async def reconcile(self, *items: dict[str, Any]) -> None:
+        """Let the API list these assets; return once what comes of it is durable and mapped."""
+        await self.list_assets(*items)
+        await self.rig.journal.flush()
+        await asyncio.sleep(0)
+
+    async def list_assets(self, *items: dict[str, Any]) -> None:
+        """Let the API list these assets, a page of 100 at a time; return once that is worked through."""
+        for start in range(0, len(items), 100):
+            self.refilling.take(list(items[start : start + 100]))
+        await self.refilling.end_round()
+
+    async def until_filled(self) -> None:
+        """Wait until no gap is open any more, and every sink has what came of it."""
+        await until(lambda: self.status.open_gaps == 0)
+        await self.rig.delivered()
+
+    def newest(self, point: str) -> Update | None:
+        """Return what a point shows."""
+        return self.rig.image.latest(self.rig.image.points.by_name[point])
+
+    def shown(self, point: str) -> tuple[Any, int]:
+        """Return value and time that a point shows."""
+        newest = self.newest(point)
+        assert newest is not None
+        return newest.value, newest.time_ms
+
+    async def refills(self) -> list[Event]:
+        """Return the events that the gateway made itself, in the journal's order."""
+        records = await self.rig.journal.read(0, 10_000)
+        return [record.event for record in records if record.event.event_id.startswith("reconcile_")]
+
+
+@asynccontextmanager
+async def refilling(
+    file: Path,
+    points: PointMap,
+    api: SimulatedApi | None = None,
+    *,
+    clock: Clock | None = None,
+    time: str | None = None,
+    history_after_s: float = 24 * 3600.0,
+    receivers: Iterable[str] = ("bms",),
+) -> AsyncIterator[RefillRig]:
+    """Run delivery and refilling on this file; without `api`, one is asked that knows nothing."""
+    clock = clock or Clock(NOON)
+    all_receivers = {name: Receiver() for name in receivers}
+    async with delivering(file, points, all_receivers, clock=clock) as rig:
+        status = RefillStatus()
+        made = Refilling(
+            organization=ORGANIZATION,
+            tolerance_s=TOLERANCE_S,
+            item_time=None if time is None else compile_path(time),
+            history_after_s=history_after_s,
+            metric_time="timestamp",
+            metric_value="value",
+            journal=rig.journal,
+            image=lambda: rig.head.image,
+            status=status,
+            clock_ms=clock,
+        )
+        await made.start()
+        async with AsyncExitStack() as stack:
+            asked = await stack.enter_async_context(simulated_api(0)) if api is None else api
+            infodeck = await stack.enter_async_context(connected(asked))
+            running = asyncio.create_task(made.run(infodeck), name="refilling")
+            stack.push_async_callback(_ended, running)
+            yield RefillRig(rig, made, status, next(iter(all_receivers.values())))
+
+
+async def _ended(running: asyncio.Task[None]) -> None:
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def body(event: Event) -> dict[str, Any]:
+    """Return the resource in an event's body, as it stands in the journal."""
+    document = orjson.loads(event.body)
+    assert document["source"] == "reconcile"
+    assert document["id"] == event.event_id
+    return dict(document["data"]["object"])
