@@ -13,6 +13,8 @@ from gateway.cli import (
     deadletters,
     demo,
     diff,
+    discover,
+    doctor,
     explain,
     force,
     import_,
@@ -24,6 +26,7 @@ from gateway.cli import (
     send,
     simulate,
     test,
+    webhooks,
 )
 from gateway.errors import GatewayError
 
@@ -36,15 +39,18 @@ COMMANDS: dict[str, ModuleType] = {
     "check": check,
     "test": test,
     "points": points,
+    "discover": discover,
     "import": import_,
     "diff": diff,
     "explain": explain,
     "lock": lock,
     "send": send,
+    "doctor": doctor,
     "simulate": simulate,
     "force": force,
     "release": release,
     "deadletters": deadletters,
+    "webhooks": webhooks,
     "schema": schema,
 }
 

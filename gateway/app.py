@@ -24,17 +24,18 @@ from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
-from gateway.settings import SINK_TYPES
-from gateway.signature import Verifier
+from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
 from gateway.tls import server_context
 from gateway.web.admin import admin_application
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
+from gateway.web.control_secrets import SecretControl
 from gateway.web.control_socket import control_socket
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
+from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,16 +103,24 @@ class App:
             journal=self._journal,
             head=self._head,
             status=self.status,
+            alarms=self.alarms,
+            clock_skew_s=settings.intake.tolerance,
             clock_ms=now_ms,
             on_assets_changed=self._compile_again,
+        )
+        self._signing = SigningSecrets(
+            configured=secrets.signing_secrets,
+            read=partial(read_signing_secrets, settings),
+            file=settings.previous_secrets,
+            tolerance_s=settings.intake.tolerance,
+            status=self.status.intake.previous_secrets,
+            clock_ms=now_ms,
         )
         self._intake = Intake(
             path=settings.intake.path,
             max_body_bytes=settings.intake.max_body,
             organization=settings.infodeck.organization,
-            verifier=Verifier(
-                [secret.reveal() for secret in secrets.signing_secrets], tolerance_s=settings.intake.tolerance
-            ),
+            verifier=self._signing,
             journal=self._journal,
             status=self.status.intake,
             clock_ms=now_ms,
@@ -137,10 +146,14 @@ class App:
         )
 
     def reload(self) -> None:
-        """Have the point tables read again, as an administrator asks by SIGHUP."""
-        if self._files is None or self._reloader is None:
-            return
+        """Have signing secrets and point tables read again, as an administrator asks by SIGHUP."""
         notify_reloading()
+        self._signing.request(done=self._reload_tables)
+
+    def _reload_tables(self) -> None:
+        if self._files is None or self._reloader is None:
+            self._notify_ready()
+            return
         if self._files.settings_changed():
             log.warning(
                 "settings.changed",
@@ -157,11 +170,13 @@ class App:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         async with self._journal:
             self._cloud.start()
+            self._signing.start()
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
                 running.append(tasks.create_task(self._cloud.run(), name="cloud"))
+                running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
                 async with self._listening():
                     running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
@@ -171,6 +186,7 @@ class App:
                 for task in running:
                     task.cancel()
             self._head.keep()
+            await self._signing.close()
         log.info("gateway.stopped")
 
     def _show_alarms(self) -> None:
@@ -210,6 +226,7 @@ class App:
             latest=self.image,
             status=status,
             retained=retained,
+            alarms=self.alarms,
         )
 
     def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
@@ -255,7 +272,8 @@ class App:
             clock_ms=now_ms,
         )
         letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
-        return control_application([*overrides.routes(), *letters.routes()])
+        signing = SecretControl(self._signing)
+        return control_application([*overrides.routes(), *letters.routes(), *signing.routes()])
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -275,6 +293,8 @@ class App:
         self._notify_ready()
 
     def _notify_ready(self) -> None:
+        if self._signing.is_asked:
+            return  # another reload was asked for meanwhile, and tells
         tables = self.status.tables
         refused = "; changed point tables are refused, see /api/status" if tables.problems else ""
         notify(READY="1", STATUS=f"{tables.points} points, {len(self._settings.sinks)} sinks{refused}")

@@ -6,16 +6,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.assets.access import ApiAccess
+from gateway.assets.both_sides import BothSides
 from gateway.assets.connection import connect
 from gateway.assets.inventory import Inventory
+from gateway.assets.pace import Pace
 from gateway.assets.reconcile import Reconciler
 from gateway.assets.refilling import Refilling
+from gateway.assets.watching import Watching
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.alarms import Alarms
+    from gateway.assets.pages import Item
     from gateway.delivery.head import Head
     from gateway.model import AssetSnapshot
     from gateway.ports import Journal
@@ -26,7 +31,7 @@ _AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
 class Cloud:
-    """The cloud side of one gateway. Without an API key `run` returns at once, and nothing is ever asked."""
+    """The cloud side of one gateway. Without an API key, webhooks are watched all the same."""
 
     def __init__(
         self,
@@ -36,12 +41,15 @@ class Cloud:
         journal: Journal,
         head: Head,
         status: Status,
+        alarms: Alarms,
+        clock_skew_s: float,
         clock_ms: Callable[[], int],
         on_assets_changed: Callable[[], None],
     ) -> None:
         """`on_assets_changed` is called when Infodeck says something else of assets than before.
 
         It has the tables compiled anew, and calls `follow_tables` when that is done.
+        `clock_skew_s` is how far Infodeck's clock may be off ours.
         """
         self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
         self._settings = settings
@@ -66,9 +74,10 @@ class Cloud:
             status=status.reconcile,
             clock_ms=clock_ms,
             on_snapshot=self._take_snapshot,
-            on_items=None if self._refilling is None else self._refilling.take,
+            on_items=self._take_items,
             shadows=settings.refill.shadows,
         )
+        self._watching = self._make_watching(alarms, status, clock_skew_s, clock_ms)
 
     @property
     def is_asked(self) -> bool:
@@ -79,6 +88,7 @@ class Cloud:
         """Take up what was known at the last stop; call this once the journal is open."""
         self.snapshot = self._journal.snapshot()
         self.take_stock()
+        self._watching.start()
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
@@ -104,16 +114,16 @@ class Cloud:
             self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
 
     async def run(self) -> None:
-        """Ask until cancelled."""
-        if not self.is_asked:
-            return
-        if self._refilling is not None:
+        """Ask and watch until cancelled."""
+        if self.is_asked and self._refilling is not None:
             await self._refilling.start()
         share = self._settings.request_share
         async with connect(self._access, share=share) as api, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._reconciler.run(api), name="reconcile")
-            if self._refilling is not None:
-                tasks.create_task(self._refilling.run(api), name="refilling")
+            tasks.create_task(self._watching.run(api), name="watch webhooks")
+            if self.is_asked:
+                tasks.create_task(self._reconciler.run(api), name="reconcile")
+                if self._refilling is not None:
+                    tasks.create_task(self._refilling.run(api), name="refilling")
 
     def _make_refilling(self, status: RefillStatus, clock_ms: Callable[[], int]) -> Refilling:
         refill = self._settings.refill
@@ -130,6 +140,40 @@ class Cloud:
             clock_ms=clock_ms,
         )
 
+    def _make_watching(
+        self, alarms: Alarms, status: Status, clock_skew_s: float, clock_ms: Callable[[], int]
+    ) -> Watching:
+        settings = self._settings
+        refill, webhook = settings.refill, settings.webhook
+        has_token = self._access.bearer_token is not None
+        return Watching(
+            alarms=alarms,
+            status=status,
+            journal=self._journal,
+            sides=BothSides(
+                image=lambda: self._head.image,
+                snapshot=lambda: self.snapshot,
+                clock_ms=clock_ms,
+                item_time=None if refill.time is None else compile_path(refill.time),
+                keep_alive_unit=settings.keep_alive_unit,
+            ),
+            pace=Pace.of(
+                delivery_s=refill.tolerance,
+                skew_s=clock_skew_s,
+                silence_s=settings.silence,
+                reconcile_every_s=settings.reconcile.every,
+            ),
+            clock_ms=clock_ms,
+            ask_api=self.reconcile_soon,
+            webhook=(webhook.url, webhook.id) if webhook is not None and has_token else None,
+        )
+
+    def _take_items(self, items: list[Item]) -> None:
+        """Show a page of assets, as the API lists them, to whoever looks for more than the assets."""
+        self._watching.take(items)
+        if self._refilling is not None:
+            self._refilling.take(items)
+
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
@@ -138,6 +182,7 @@ class Cloud:
             self.take_stock()
         else:
             self._on_assets_changed()
+        self._watching.end_round(at_ms=snapshot.at_ms)
         if self._refilling is not None:
             await self._refilling.end_round()
 

@@ -74,7 +74,15 @@ class JournalError(GatewayError):
 
 
 class SignatureError(GatewayError):
-    """A delivery is not signed as it must be: missing, malformed, mismatch or outside tolerance."""
+    """A delivery is not signed as it must be: missing, malformed, mismatch or outside tolerance.
+
+    `age_s` is known of a right signature outside the tolerance; negative: by our clock it is yet to come.
+    """
+
+    def __init__(self, reason: str, *, age_s: float | None = None) -> None:
+        """Keep the reason as one of these words: they are counted."""
+        super().__init__(reason)
+        self.age_s = age_s
 
 
 class EventError(GatewayError):

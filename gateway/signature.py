@@ -39,7 +39,7 @@ class Verifier:
         self._tolerance_s = tolerance_s
 
     def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
-        """Return the index of the secret that signed `raw`; raise SignatureError with the reason.
+        """Return the index of the first secret that signed `raw`; raise SignatureError with the reason.
 
         Every secret is compared with every `v1` in constant time, without an early exit. The
         time is judged last: a right signature outside the tolerance means that a clock is wrong.
@@ -52,12 +52,13 @@ class Verifier:
             context.update(raw)
             digest = context.digest()
             for candidate in candidates:
-                if hmac.compare_digest(digest, candidate):
+                if hmac.compare_digest(digest, candidate) and signed_by < 0:
                     signed_by = index
         if signed_by < 0:
             raise SignatureError("mismatch")
-        if abs(now_s - int(timestamp)) > self._tolerance_s:
-            raise SignatureError("outside tolerance")
+        age_s = now_s - int(timestamp)
+        if abs(age_s) > self._tolerance_s:
+            raise SignatureError("outside tolerance", age_s=age_s)
         return signed_by
 
 

@@ -14,14 +14,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class PreviousSecrets:
+    """Signing secrets that a newer one has replaced, and that are accepted until not used for a day."""
+
+    number: int = 0
+    last_used_ms: int | None = None  # when a delivery was last signed with one of them
+
+
+@dataclass(slots=True)
 class IntakeStatus:
-    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401."""
+    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
+
+    `signature_age_s` is of the last right signature outside the tolerance; negative: from the future.
+    """
 
     answers: Counter[int] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    last_refusal: str | None = None
+    signature_age_s: float | None = None
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
+    previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
+
+    def note_refusal(self, reason: str, *, age_s: float | None) -> None:
+        """Count a 401, and remember what the last one says of our clock."""
+        self.refused[reason] += 1
+        self.last_refusal = reason
+        if age_s is not None:
+            self.signature_age_s = age_s
 
 
 @dataclass(slots=True)
@@ -173,7 +194,9 @@ class Status:
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
         copy = asdict(self)
-        copy["intake"]["answers"] = {str(code): count for code, count in self.intake.answers.items()}
+        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count a counter's items
+            counter: Counter[Any] = getattr(self.intake, name)
+            copy["intake"][name] = {str(key): count for key, count in counter.items()}
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN_S = 30.0
 _ERRORS_FROM = 400
+_NOBODY_LISTENS = frozenset({ENOENT, ECONNREFUSED})
+
+
+class NotRunningError(CommandError):
+    """Nobody listens on the control socket."""
 
 
 def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
     """Post `document`, or get without one; return the gateway's answer.
 
     Only `gateway.yaml` is read: point tables that somebody is editing do not matter, the gateway has its
-    own. Raises CommandError with the gateway's reason, or with what to do where it cannot be reached.
+    own. Raises CommandError with the gateway's reason, or with what to do where it cannot be reached;
+    NotRunningError, which is one, where there is no gateway.
     """
     file = load_settings(config).require().control_socket
     try:
@@ -30,20 +36,20 @@ def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict
     except TimeoutError as error:
         raise CommandError(f"{file}: no answer within {_ANSWER_WITHIN_S:g} s") from error
     except (OSError, aiohttp.ClientError) as error:
-        raise CommandError(_unreachable(file, config, error)) from error
+        raise _unreachable(file, config, error) from error
 
 
-def _unreachable(file: Path, config: Path, error: Exception) -> str:
+def _unreachable(file: Path, config: Path, error: Exception) -> CommandError:
     """Return what is the matter; aiohttp's errors keep the system's number, but are not of its types."""
     number = error.errno if isinstance(error, OSError) else None
     if number in {EACCES, EPERM}:
-        return f"{file} may be used by the gateway's user and by root only; try again with sudo"
-    if number in {ENOENT, ECONNREFUSED}:
-        return (
+        return CommandError(f"{file} may be used by the gateway's user and by root only; try again with sudo")
+    if number in _NOBODY_LISTENS:
+        return NotRunningError(
             f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
             " (`systemctl status gateway` shows it)"
         )
-    return f"{file}: no answer ({error})"
+    return CommandError(f"{file}: no answer ({error})")
 
 
 async def _ask(file: Path, path: str, document: dict[str, Any] | None) -> dict[str, Any]:

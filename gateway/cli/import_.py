@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
 from gateway.mapping.sheets.importing import import_points
 from gateway.settings import load_settings
@@ -43,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write or print the table; return 0. Raises CommandError after printing what is wrong."""
     output: Path | None = arguments.output
-    if output is not None and output.suffix != ".yaml":
-        raise CommandError(f"{output}: would not be read: a point table's name ends in .yaml")
+    if output is not None:
+        check_name(output)
     if output is not None and output.exists() and not arguments.force:
         raise CommandError(f"{output} is there already; take another name, or replace it with --force")
     known = _known(arguments.config)
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output is None:
         print(imported.text, end="")
     else:
-        _write(output, imported.text)
+        write_table(output, imported.text)
         print(f"{output}: {imported.points} point{'' if imported.points == 1 else 's'}")
     return 0
 
@@ -94,14 +95,3 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
-
-
-def _write(file: Path, text: str) -> None:
-    """Write it whole or not at all: a running gateway may watch the folder."""
-    part = file.with_name(f".{file.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error

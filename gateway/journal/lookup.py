@@ -15,7 +15,7 @@ import orjson
 from gateway.errors import GatewayError
 from gateway.journal import assets, letters
 from gateway.journal.layout import check_layout
-from gateway.model import Event, Record
+from gateway.model import Event, Record, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,8 @@ _EVENT = """SELECT seq, event_id, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE event_id = ?"""
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
+_UNMAPPED = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
+_NEWEST = "SELECT event_id, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 
 
 def read_event(path: Path, event_id: str) -> Record | None:
@@ -68,6 +70,24 @@ def read_snapshot(path: Path) -> AssetSnapshot | None:
         if not database or not _has_table(database, "assets"):
             return None
         return assets.read(database)
+
+
+def read_unmapped(path: Path) -> list[UnmappedAsset]:
+    """Return the assets that have reported while no point table named them, by id."""
+    with _look(path) as database:
+        rows = database.execute(_UNMAPPED) if database else ()
+        return [
+            UnmappedAsset(asset, events, first_ms, last_ms, tuple(orjson.loads(keys)))
+            for asset, events, first_ms, last_ms, keys in rows
+        ]
+
+
+def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
+    """Yield the last `limit` events that still have their bodies, the newest first."""
+    with _look(path) as database:
+        for event_id, received_ms, body in database.execute(_NEWEST, (limit,)) if database else ():
+            document = orjson.loads(body)
+            yield Event(event_id, document.get("type", ""), body, document, received_ms)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def assign_slots(
 
 def _assign(compiler: Compiler) -> list[Slot]:
     """Return the new slots; report each template whose registers do not suffice, where it stands."""
-    room = _Room(compiler)
+    room = Room(compiler)
     added: list[Slot] = []
     left: dict[str, list[Need]] = {}
     for need in compiler.needs:
@@ -90,10 +90,11 @@ def _assign(compiler: Compiler) -> list[Slot]:
     return added
 
 
-class _Room:
-    """Which registers are free for new slots."""
+class Room:
+    """Which registers are free for assets that have none yet."""
 
     def __init__(self, compiler: Compiler) -> None:
+        """Take what the compiled tables, their reserves and registers.lock keep."""
         self._taken: dict[Area, bytearray] = {}
         self._kept = reserves(compiler.templates.values())
         self._reserves = {kept.template: kept for kept in self._kept}
@@ -108,10 +109,18 @@ class _Room:
             self._fill(slot.areas, slot.first, slot.last)
         self._fill_bases(compiler)
 
-    def take(self, need: Need) -> int | None:
-        """Take the next free slot and return its base; None where there is none."""
+    def end(self, area: Area) -> int:
+        """Return the first PDU address behind everything that is taken or kept in an area."""
+        kept = [one.last for one in self._kept if area in one.areas]
+        return max(self._of(area).rfind(1), *kept, -1) + 1
+
+    def take(self, need: Need, *, first: int = 0) -> int | None:
+        """Take the next free registers from PDU address `first` on; return their base, None: there are none.
+
+        A template's reserve says itself where they are.
+        """
         reserve = self._reserves.get(need.template)
-        first, last = (0, HIGHEST_ADDRESS) if reserve is None else (reserve.first, reserve.last)
+        first, last = (first, HIGHEST_ADDRESS) if reserve is None else (reserve.first, reserve.last)
         others = [kept for kept in self._kept if kept.template != need.template and kept.areas & need.areas]
         key = (need.template, need.areas)
         for base in range(self._next.get(key, first), last - need.stride + 2, need.stride):

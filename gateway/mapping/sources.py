@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+NO_TABLE = "no point table in this folder: no file ends in .yaml"
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -54,7 +56,7 @@ def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
         if file.suffix != ".yaml" and file.suffix.lower() in {".yml", ".yaml"}
     ]
     if not files:
-        problems.append(Problem(start, "", "no point table in this folder: no file ends in .yaml"))
+        problems.append(Problem(start, "", NO_TABLE))
     return files, problems
 
 

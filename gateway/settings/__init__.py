@@ -2,7 +2,7 @@
 
 from gateway.settings.infodeck import Infodeck, Reconcile, Refill, Webhook
 from gateway.settings.loading import load_settings
-from gateway.settings.secret_values import Secrets, resolve_secrets
+from gateway.settings.secret_values import Secrets, read_signing_secrets, resolve_secrets
 from gateway.settings.shape import Admin, Intake, Journal, Log, Settings, Tls
 from gateway.settings.sink_types import SINK_TYPES, SinkConfig
 
@@ -21,5 +21,6 @@ __all__ = [
     "Tls",
     "Webhook",
     "load_settings",
+    "read_signing_secrets",
     "resolve_secrets",
 ]

@@ -26,7 +26,8 @@ def _check_item_path(path: str) -> str:
     return path
 
 
-def _check_webhook_url(text: str) -> str:
+def check_webhook_url(text: str) -> str:
+    """Return the address of a webhook; raise ValueError where Infodeck would not post to it."""
     try:
         url = urlsplit(text)
         is_loopback = HostPort(url.hostname or "", 0).is_loopback  # nobody but a simulation posts there
@@ -50,8 +51,8 @@ def _check_rotate_path(path: str) -> str:
 ItemPath = Annotated[str, AfterValidator(_check_item_path)]
 """A path into an item of an API's list."""
 
-WebhookUrl = Annotated[str, AfterValidator(_check_webhook_url)]
-"""The address of a webhook, which Infodeck wants to be https."""
+WebhookUrl = Annotated[str, AfterValidator(check_webhook_url)]
+"""The address of a webhook, which Infodeck wants to be https; a simulation on this machine takes http."""
 
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
 """A path below the organization, with `{id}` for the webhook's id."""

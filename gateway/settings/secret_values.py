@@ -29,7 +29,7 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
     settings = document.require()
     secrets: dict[SecretSource, Secret] = {}
     problems = []
-    for path, source in _secret_sources(settings):
+    for path, source in secret_sources(settings):
         try:
             secrets[source] = source.resolve()
         except ConfigError as error:
@@ -44,16 +44,21 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
     )
 
 
-def _secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
+def read_signing_secrets(settings: Settings) -> list[Secret]:
+    """Read the webhook's signing secrets anew; raise ConfigError with the first that cannot be read."""
+    return [source.resolve() for source in settings.intake.signing_secrets]
+
+
+def secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
     """Yield every secret's source below `value`, with its path in the file."""
     if isinstance(value, SecretSource):
         yield path, value
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _secret_sources(inner, (*path, key))
+            yield from secret_sources(inner, (*path, key))
     elif isinstance(value, tuple):
         for position, inner in enumerate(value):
-            yield from _secret_sources(inner, (*path, position))
+            yield from secret_sources(inner, (*path, position))
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _secret_sources(getattr(value, field.name), (*path, field.name))
+            yield from secret_sources(getattr(value, field.name), (*path, field.name))

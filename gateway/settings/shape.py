@@ -134,6 +134,11 @@ class Settings:
         return self.admin.socket or self.journal.path.with_name("control.sock")
 
     @property
+    def previous_secrets(self) -> Path:
+        """Where the gateway remembers signing secrets that were replaced: beside the journal."""
+        return self.journal.path.with_name("signing-secrets.previous")
+
+    @property
     def mqtt_topics(self) -> dict[str, TopicScheme]:
         """The topics of each MQTT sink, by its name."""
         return {

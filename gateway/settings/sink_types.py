@@ -12,6 +12,7 @@ from gateway.sinks.mqtt import MqttConfig, MqttSink
 from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
 
 if TYPE_CHECKING:
+    from gateway.alarms import Alarms
     from gateway.ports import LatestValues, PointSource, Sink
     from gateway.status import SinkStatus
 
@@ -29,11 +30,13 @@ class SinkFactory(Protocol):
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,
+        alarms: Alarms | None = None,
     ) -> Sink:
         """Return the sink, not yet started.
 
         `retained`: the topics that it, or a former one of its name, has left with its receiver, and whether
-        a value stands there. The sink keeps it true; it outlives the gateway.
+        a value stands there. The sink keeps it true; it outlives the gateway. `alarms`: what needs a person,
+        for a sink that can tell it.
         """
 
 

@@ -32,6 +32,7 @@ from gateway.sinks.modbus_writes.writer import Writer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from gateway.alarms import Alarms
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks.modbus_writes.link import Link
@@ -63,6 +64,7 @@ class ModbusClientSink(ConnectingSink):
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - the whole state is written at each connection
+        alarms: Alarms | None = None,  # noqa: ARG002 - nobody reads text here
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """Lay out what the points want written. `clock` gives Unix milliseconds."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
+    from gateway.alarms import Alarms
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.status import SinkStatus
@@ -100,6 +101,7 @@ class ModbusServerSink:
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - registers do not outlive the server
+        alarms: Alarms | None = None,  # noqa: ARG002 - nobody reads text here
     ) -> None:
         self.port = config.listen.port
         self._name = name

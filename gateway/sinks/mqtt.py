@@ -12,6 +12,7 @@ from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
 from gateway.sinks.mqtt_shared.message import Message
+from gateway.sinks.mqtt_topics.alarm_board import AlarmBoard
 from gateway.sinks.mqtt_topics.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt_topics.config import MqttConfig
 from gateway.sinks.mqtt_topics.describing import describer
@@ -21,6 +22,7 @@ from gateway.sinks.mqtt_topics.layout import Change, Layout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks.mqtt_shared.connection import Connection
@@ -48,22 +50,29 @@ class MqttSink(ConnectingSink):
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,
+        alarms: Alarms | None = None,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """Prepare the topics. `gateway` is this gateway's name, `clock` gives Unix milliseconds.
 
-        `retained`: what a former run has left on the broker, see `Announcer`.
+        `retained`: what a former run has left on the broker, see `Announcer`. `alarms`: those to publish.
         """
         self._name = name
         self._config = config
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
+        alarms_topic = f"{config.prefix}/$gateway/{gateway}/alarms"
         self._dial = Dial.to(
             config, client_id=f"gateway-{gateway}-{name}", will=Will(self._status_topic, b"offline")
         )
         self._topics = config.topics(gateway)
         self._describe = describer(config, topics=self._topics, status_topic=self._status_topic)
         retained = {} if retained is None else retained
-        self._announcer = Announcer(sink=name, retained=retained)
+        self._announcer = Announcer(sink=name, retained=retained, beside=alarms_topic)
+        self._board = (
+            AlarmBoard(alarms, sink=name, topic=alarms_topic, retained=retained)
+            if alarms is not None
+            else None
+        )
         self._desk = Desk(
             self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
         )
@@ -114,7 +123,7 @@ class MqttSink(ConnectingSink):
             )
 
     async def _announcing(self, connection: Connection) -> str:
-        """Tell what the points are, now and after every reload, until the connection is lost."""
+        """Tell what the points are, and the alarms, now and at every change, until the connection is lost."""
 
         async def publish(messages: Iterable[Message]) -> list[Rejection]:
             async with self._publishing:
@@ -122,16 +131,17 @@ class MqttSink(ConnectingSink):
 
         self._announcer.note_all(self._desk.layout)
         async with asyncio.TaskGroup() as tasks:
-            announcing = tasks.create_task(
-                self._announcer.run(
-                    publish,
-                    layout=lambda: self._desk.layout,
-                    value=self._desk.value,
-                ),
-                name=f"mqtt meta {self._name}",
-            )
+            telling = [
+                tasks.create_task(
+                    self._announcer.run(publish, layout=lambda: self._desk.layout, value=self._desk.value),
+                    name=f"mqtt meta {self._name}",
+                )
+            ]
+            if self._board is not None:
+                telling.append(tasks.create_task(self._board.run(publish), name=f"mqtt alarms {self._name}"))
             reason = await connection.ended()
-            announcing.cancel()
+            for task in telling:
+                task.cancel()
         return reason
 
     async def _restore(self, connection: Connection) -> None:

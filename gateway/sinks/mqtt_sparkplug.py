@@ -32,6 +32,7 @@ from gateway.sinks.sparkplug.payload import asks_for_rebirth
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
+    from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks.mqtt_shared.connection import Connection
@@ -99,6 +100,7 @@ class MqttSparkplugSink(ConnectingSink):
         latest: LatestValues,
         status: SinkStatus,
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - what all sinks are given; nothing is retained
+        alarms: Alarms | None = None,  # noqa: ARG002 - what all sinks are given; Sparkplug has no place for them
         clock: Callable[[], int] = now_ms,
         rebirth_pause_s: float = _REBIRTH_PAUSE_S,
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 import structlog
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
     from gateway.model import Event
     from gateway.ports import Journal
-    from gateway.signature import Verifier
     from gateway.status import IntakeStatus
 
 log = structlog.get_logger()
@@ -51,6 +50,13 @@ _FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
 _TOO_LARGE = b'{"error":"the body is too large"}'
 _INCOMPLETE = b'{"error":"the body is incomplete"}'
 _FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
+
+
+class SignatureCheck(Protocol):
+    """What knows the signing secrets, which may change while deliveries come in."""
+
+    def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
+        """Return which secret signed `raw`; raise SignatureError with the reason."""
 
 
 class _Received(web.StreamResponse):
@@ -111,7 +117,7 @@ class Intake:
         path: str,
         max_body_bytes: int,
         organization: str,
-        verifier: Verifier,
+        verifier: SignatureCheck,
         journal: Journal,
         status: IntakeStatus,
         clock_ms: Callable[[], int],
@@ -187,7 +193,7 @@ class Intake:
             plain = request.keep_alive and request.version >= HttpVersion11
             response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
-            self._status.refused[str(error)] += 1
+            self._status.note_refusal(str(error), age_s=error.age_s)
             response = _json(401, _UNSIGNED)
         except EventError as error:
             response = _json(400, _error(error))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from support.journal_parts import START_MS, sqlite_journal
 
+from gateway.alarms import Alarms
 from gateway.cloud import Cloud
 from gateway.config.secrets import Secret
 from gateway.delivery.head import Head
@@ -41,6 +42,8 @@ async def made_cloud(folder: Path, status: Status) -> AsyncIterator[CountingClou
             journal=journal,
             head=Head(journal=journal, image=image, status=status.mapping, clock_ms=lambda: START_MS),
             status=status,
+            alarms=Alarms(clock_ms=lambda: START_MS),
+            clock_skew_s=300,
             clock_ms=lambda: START_MS,
             on_assets_changed=lambda: None,
         )

@@ -49,6 +49,14 @@ def test_several_secrets_and_several_v1() -> None:
     assert verifier.verify(BODY, f"t={NOW},v1={v1(secret=b'old')}", now_s=NOW) == 0
 
 
+def test_signed_with_both_counts_as_signed_with_the_first() -> None:
+    """A sender that signs with new and old secret during a rotation does not need the old one any more."""
+    verifier = Verifier([SECRET, b"old"], tolerance_s=300)
+    for digests in ((v1(), v1(secret=b"old")), (v1(secret=b"old"), v1())):
+        header = ",".join([f"t={NOW}", *(f"v1={digest}" for digest in digests)])
+        assert verifier.verify(BODY, header, now_s=NOW) == 0
+
+
 @pytest.mark.parametrize(
     "header",
     [
@@ -106,6 +114,18 @@ def test_tolerance_holds_in_both_directions(offset: int, *, accepted: bool) -> N
         assert Verifier([SECRET], tolerance_s=300).verify(BODY, header, now_s=NOW) == 0
     else:
         assert reason(header) == "outside tolerance"
+
+
+@pytest.mark.parametrize("age_s", [400, -400])
+def test_outside_tolerance_says_by_how_much(age_s: int) -> None:
+    """A right signature from another time tells how far the clocks are apart, and which one is ahead."""
+    header = f"t={NOW - age_s},v1={v1(timestamp=str(NOW - age_s))}"
+    with pytest.raises(SignatureError) as refused:
+        Verifier([SECRET], tolerance_s=300).verify(BODY, header, now_s=NOW + 0.5)
+    assert refused.value.age_s == age_s + 0.5
+    with pytest.raises(SignatureError) as refused:
+        Verifier([b"other"], tolerance_s=300).verify(BODY, header, now_s=NOW)
+    assert refused.value.age_s is None
 
 
 @given(header=st.text())

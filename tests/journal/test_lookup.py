@@ -10,8 +10,16 @@ import pytest
 from support.journal_parts import START_MS, make_event, sqlite_journal
 
 from gateway.errors import GatewayError
-from gateway.journal.lookup import read_cursors, read_event, read_letter, read_letters, read_snapshot
-from gateway.model import DeadLetter, Notes, StoredLetter
+from gateway.journal.lookup import (
+    newest_events,
+    read_cursors,
+    read_event,
+    read_letter,
+    read_letters,
+    read_snapshot,
+    read_unmapped,
+)
+from gateway.model import DeadLetter, Notes, StoredLetter, UnmappedAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +59,32 @@ async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path
     assert found is not None
     assert read_letters(tmp_path / "journal.db") == {1: LETTER}
     assert _files(tmp_path) == before
+
+
+async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_path: Path) -> None:
+    """Both tell what is reported; events without a body have nothing to tell."""
+    path = tmp_path / "journal.db"
+    strangers = [
+        UnmappedAsset("ast-a", 3, START_MS, START_MS + 5, ("t", "ö/h")),
+        UnmappedAsset("ast-b", 1, START_MS, START_MS, ()),
+    ]
+    async with sqlite_journal(tmp_path) as journal:
+        for number in (1, 2, 3, 4):
+            await journal.append(make_event(number))
+        journal.note(Notes(unmapped={one.asset: one for one in reversed(strangers)}))
+        await journal.flush()
+        assert read_unmapped(path) == strangers
+        assert list(newest_events(path, limit=2)) == [make_event(4), make_event(3)]
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE events SET body = NULL WHERE seq > 2")
+    assert list(newest_events(path, limit=9)) == [make_event(2), make_event(1)]
+
+
+def test_a_journal_that_is_not_there_yet_has_seen_nothing(tmp_path: Path) -> None:
+    """Before the gateway's first start there is nothing to tell, and nothing is created."""
+    path = tmp_path / "journal.db"
+    assert (read_unmapped(path), list(newest_events(path, limit=9))) == ([], [])
+    assert _files(tmp_path) == []
 
 
 async def test_an_event_whose_body_was_given_up_is_still_known(tmp_path: Path) -> None:

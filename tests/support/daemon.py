@@ -24,10 +24,10 @@ ORGANIZATION = "o-test"
 _START_WITHIN_S = 20.0
 
 
-def sign(body: bytes, timestamp: int | None = None) -> str:
+def sign(body: bytes, timestamp: int | None = None, *, secret: str = SECRET) -> str:
     """Return the signature header as the guide describes it, independently of the gateway's code."""
     moment = int(time.time()) if timestamp is None else timestamp
-    digest = hmac.new(SECRET.encode(), b"%d." % moment + body, hashlib.sha256).hexdigest()
+    digest = hmac.new(secret.encode(), b"%d." % moment + body, hashlib.sha256).hexdigest()
     return f"t={moment},v1={digest}"
 
 

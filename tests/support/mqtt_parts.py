@@ -15,6 +15,7 @@ from support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.alarms import Alarms
     from gateway.model import Cov, Scalar
 
 STATUS_TOPIC = "gw/v1/$gateway/edge-1/status"
@@ -76,6 +77,7 @@ class MqttRig:
 
     def __init__(self, url: str, points: Sequence[Point], **settings: Any) -> None:
         retained: dict[str, bool] | None = settings.pop("retained", None)  # of a former run, not a setting
+        alarms: Alarms | None = settings.pop("alarms", None)  # likewise no setting
         self.latest = DictLatestValues()
         self.status = SinkStatus(type="mqtt")
         self.table = PointTable(tuple(points))
@@ -87,6 +89,7 @@ class MqttRig:
             latest=self.latest,
             status=self.status,
             retained=retained,
+            alarms=alarms,
         )
 
     async def deliver(self, *updates: Update) -> None:

@@ -242,7 +242,7 @@ def _mqtt(rows: Sequence[Row], sink: SinkPlace, gateway: str) -> str:
             if sink.history
             else ""
         )
-        + f"`{status}` is `online` or `offline`.\n\n"
+        + f"`{status}` is `online` or `offline`; beside it, `alarms` has what needs a person.\n\n"
         + "\n".join(tables)
     )
 

@@ -13,7 +13,7 @@ from gateway.mapping.sheets.flow import text as yaml_text
 from gateway.model import PSEUDO_SOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.mapping.sheets.points import SheetPoint
 
@@ -53,22 +53,22 @@ def table_text(points: Sequence[SheetPoint], *, site: str, comments: Iterable[st
         for tag, group in groupby(single, key=lambda keys: keys["tag"]):
             lines.append(f"{'' if lines[-1] == 'points:' else chr(10)}  # {tag}")
             for keys in group:
-                lines += _point_lines(keys)
+                lines += wrapped("  - ", keys)
     for point in points:
         if point.every is not None:
             lines += ["", "system:", f"  heartbeat: {flow({'every': point.every} | point.keys)}"]
     return "\n".join(lines) + "\n"
 
 
-def _point_lines(keys: dict[str, Any]) -> list[str]:
-    """Wrap a flow mapping between its pairs."""
-    lines, line = [], "  - {"
+def wrapped(lead: str, keys: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a flow mapping that stands after `lead`, wrapped between its pairs."""
+    lines, line = [], f"{lead}{{"
     for index, (key, value) in enumerate(keys.items()):
         pair = f"{key}: {flow(value)}" + ("}" if index == len(keys) - 1 else ",")
         is_start = line.endswith("{")
         if not is_start and len(line) + 1 + len(pair) > _WIDEST:
             lines.append(line)
-            line = f"     {pair}"
+            line = f"{' ' * (len(lead) + 1)}{pair}"
         else:
             line += pair if is_start else f" {pair}"
     return [*lines, line]

@@ -193,6 +193,12 @@ class Connection:
         if self._lost.done():
             raise TransientError(self._lost.result())
 
+    def leave(self) -> None:
+        """DISCONNECT without having said anything."""
+        self._client.disconnect()
+        self._client.loop_write()
+        self.abort("closed")
+
     async def close(self, farewell: Message, *, timeout_s: float, with_will: bool = False) -> None:
         """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost.
 

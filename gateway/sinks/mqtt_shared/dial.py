@@ -38,7 +38,7 @@ class Will(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """All that a CONNECT needs. `path`: of a websocket, None: plain TCP or TLS."""
+    """All that a CONNECT needs. `path`: of a websocket, None: plain TCP or TLS. `will` None: none."""
 
     host: str
     port: int
@@ -46,14 +46,14 @@ class Dial:
     client_id: str
     keepalive_s: int
     window: int
-    will: Will
+    will: Will | None
     path: str | None = None
     user: str | None = None
     password: SecretSource | None = None
     tls: Tls | None = None
 
     @classmethod
-    def to(cls, config: BrokerConfig, *, client_id: str, will: Will) -> Dial:
+    def to(cls, config: BrokerConfig, *, client_id: str, will: Will | None) -> Dial:
         """Return how to reach the broker of a sink; `client_id` is taken where its config has none."""
         url = config.url
         return cls(
@@ -81,7 +81,8 @@ def dial_broker(dial: Dial) -> BrokerClient:
         reconnect_on_failure=False,
     )
     client.max_inflight_messages = 0  # unlimited: the window is kept here; paho scans its own at every PUBACK
-    client.will_set(dial.will.topic, dial.will.payload, qos=1, retain=dial.will.retain)
+    if dial.will is not None:
+        client.will_set(dial.will.topic, dial.will.payload, qos=1, retain=dial.will.retain)
     if dial.path is not None:
         client.ws_set_options(path=dial.path)
     if dial.user is not None:

@@ -38,9 +38,13 @@ class Announcer:
     connection.
     """
 
-    def __init__(self, *, sink: str, retained: dict[str, bool]) -> None:
-        """`retained`: topics that the broker may hold something of ours on, and whether that is a value."""
+    def __init__(self, *, sink: str, retained: dict[str, bool], beside: str | None = None) -> None:
+        """`retained`: topics that the broker may hold something of ours on, and whether that is a value.
+
+        `beside` is one that belongs to no point, and is left alone.
+        """
         self._sink = sink
+        self._beside = beside
         self._retained = retained
         self._topics: dict[str, None] = {}  # those of which the broker must be told, in order
         self._news = asyncio.Event()
@@ -52,7 +56,8 @@ class Announcer:
 
     def note_all(self, layout: Layout) -> None:
         """Have everything announced, and cleared what is there beyond it: the broker may have lost it all."""
-        self.note((*layout.by_topic, *(topic for topic in self._retained if not layout.has(topic))))
+        gone = [topic for topic in self._retained if topic != self._beside and not layout.has(topic)]
+        self.note((*layout.by_topic, *gone))
 
     async def run(
         self,

@@ -1,0 +1,124 @@
+"""Pure: when webhooks last came, and how often those of each asset do. Times are Unix milliseconds.
+
+What is expected of an asset is the longer of two: its `keepAlive`, and its longest recent pause. A device
+that reports changes is busy by day and quiet by night, so anything shorter would be missed every evening;
+and one that does not keep its `keepAlive` has shown its own pace.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from typing import TYPE_CHECKING
+
+from gateway.events import TELEMETRY, asset_of, is_refilled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gateway.model import Event, Record
+
+_MOST_ASSETS = 100_000
+_LEAST_PAUSES = 3
+_FORGOTTEN_AFTER_MS = 7 * 24 * 3_600_000
+_LATEST_LEAD_MS = 300_000  # an event further ahead of us than this has a wrong clock
+
+
+class Arrivals:
+    """Takes in the telemetry that webhooks bring. Bounded: assets beyond 100,000 are not told apart."""
+
+    def __init__(self) -> None:
+        """Know of nothing yet."""
+        self.received_ms: int | None = None  # when the last one of all came
+        self._places: dict[str, int] = {}
+        # By place, of one asset each: small numbers side by side, not 50,000 objects.
+        self._received_ms = array("q")
+        self._first_ms = array("q")
+        self._event_ms = array("q")
+        self._pause_ms = array("q")
+        self._pauses = array("b")
+
+    def accept(self, records: Iterable[Record]) -> None:
+        """Take in new events; a listener of the journal."""
+        for record in records:
+            self.take(record.event)
+
+    def take(self, event: Event) -> None:
+        """Take in one event; one of another type, or that the API brought, is passed over."""
+        if event.type != TELEMETRY or is_refilled(event):
+            return
+        self.received_ms = received_ms = event.received_ms
+        asset = asset_of(event)
+        if asset is None:
+            return
+        created = event.document.get("created")
+        event_ms = created * 1000 if type(created) is int else received_ms
+        if not 0 < event_ms <= received_ms + _LATEST_LEAD_MS:
+            event_ms = received_ms
+        place = self._places.get(asset)
+        if place is None:
+            self._add(asset, event_ms, received_ms)
+            return
+        self._received_ms[place] = received_ms
+        pause_ms = event_ms - self._event_ms[place]
+        if pause_ms > 0:
+            self._event_ms[place] = event_ms
+            self._learn(place, pause_ms)
+
+    def event_ms(self, asset: str) -> int:
+        """Return the time of an asset's newest event, 0 where none has come."""
+        place = self._places.get(asset)
+        return 0 if place is None else self._event_ms[place]
+
+    def has_come(self, asset: str, *, since_ms: int) -> bool:
+        """Say whether any event of an asset was received after `since_ms`, whatever its own time."""
+        place = self._places.get(asset)
+        return place is not None and self._received_ms[place] > since_ms
+
+    def expectation_ms(self, asset: str, *, keep_alive_ms: int | None = None) -> int | None:
+        """Return within how long an asset's next event is expected; None: it is not known enough for that."""
+        place = self._places.get(asset)
+        if place is None or self._pauses[place] < _LEAST_PAUSES:
+            return keep_alive_ms
+        return max(self._pause_ms[place], keep_alive_ms or 0)
+
+    def shortest_expectation_ms(
+        self, *, of: int, seen_for_ms: int, keep_alive_ms: Callable[[str], int | None]
+    ) -> int | None:
+        """Return the time within which `of` assets should have reported, None where too few are known.
+
+        Without a `keepAlive`, an asset counts once it was seen for `seen_for_ms`: one has to know its nights.
+        """
+        known = (
+            self._settled(asset, place, seen_for_ms, keep_alive_ms) for asset, place in self._places.items()
+        )
+        shortest = heapq.nsmallest(of, (each for each in known if each is not None))
+        return shortest[-1] if len(shortest) == of else None
+
+    def _settled(
+        self, asset: str, place: int, seen_for_ms: int, keep_alive: Callable[[str], int | None]
+    ) -> int | None:
+        keep_alive_ms = keep_alive(asset)
+        if keep_alive_ms is None and self._event_ms[place] - self._first_ms[place] < seen_for_ms:
+            return None
+        return self.expectation_ms(asset, keep_alive_ms=keep_alive_ms)
+
+    def _add(self, asset: str, event_ms: int, received_ms: int) -> None:
+        place = len(self._places)
+        if place == _MOST_ASSETS:
+            return
+        self._places[asset] = place
+        self._received_ms.append(received_ms)
+        self._first_ms.append(event_ms)
+        self._event_ms.append(event_ms)
+        self._pause_ms.append(0)
+        self._pauses.append(0)
+
+    def _learn(self, place: int, pause_ms: int) -> None:
+        """Remember the longest pause, which fades: by as large a part as of a week has passed."""
+        longest_ms = self._pause_ms[place]
+        if pause_ms < longest_ms:
+            pause_ms = max(pause_ms, longest_ms - longest_ms * pause_ms // _FORGOTTEN_AFTER_MS)
+        self._pause_ms[place] = pause_ms
+        if self._pauses[place] < _LEAST_PAUSES:
+            self._pauses[place] += 1

@@ -1,0 +1,73 @@
+"""Why webhooks do not arrive, as far as Infodeck's own records of them tell: in words for an alarm."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from gateway.assets.webhook_failures import advice_for, failures_of, kind_of
+from gateway.assets.webhooks import attempts_of, leads_to, webhook_of
+from gateway.events import TELEMETRY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.assets.pages import Item
+    from gateway.assets.webhooks import Attempt, Webhook
+
+_LAST = 5  # attempts that are spoken of
+_LONGEST_REASON = 120
+_HEALTHY = frozenset({"active", "enabled", "ok", "healthy"})
+
+
+async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
+    """Return what Infodeck says of the webhook that leads here; raise `GatewayError` where it does not."""
+    webhooks = [webhook_of(item) for item in await api.webhooks()]
+    found = next((one for one in webhooks if leads_to(one, url=url, webhook_id=webhook_id)), None)
+    if found is None:
+        which = f"the id {webhook_id}" if webhook_id is not None else f"the address {url}"
+        return (
+            f"none of Infodeck's webhooks ({len(webhooks)}) has {which}: see infodeck.webhook, and"
+            " `gateway webhooks register`"
+        )
+    items: list[Item] = []
+    if found.id is not None:
+        async for page in api.deliveries(found.id):
+            items = page
+            break  # the newest come first, as far as is known; older pages say nothing of now
+    return "; ".join(filter(None, (_of_webhook(found), of_attempts(attempts_of(items)))))
+
+
+def _of_webhook(webhook: Webhook) -> str:
+    parts = []
+    if webhook.status is not None and webhook.status.lower() not in _HEALTHY:
+        parts.append(f"Infodeck says that the webhook is {webhook.status}")
+    if webhook.events and TELEMETRY not in webhook.events and "*" not in webhook.events:
+        parts.append(f"the webhook is not subscribed to {TELEMETRY}")
+    return "; ".join(parts)
+
+
+def of_attempts(attempts: Sequence[Attempt]) -> str:
+    """Return what became of the last attempts to deliver, newest first; with the API's words and advice."""
+    last = attempts[:_LAST]
+    if not last:
+        return "its delivery log is empty: nothing was sent, so look at the webhook's events and filters"
+    counts = Counter("unclear" if one.succeeded is None else _outcome(one) for one in last)
+    said = ", ".join(f"{count}x {outcome}" for outcome, count in counts.most_common())
+    text = f"of its last {len(last)} deliveries: {said}"
+    failures = failures_of(last)
+    if failures:
+        kind = failures.most_common(1)[0][0]
+        reason = next((one.reason for one in last if one.succeeded is False and kind_of(one) == kind), None)
+        if reason is not None:
+            text += f" ({reason[:_LONGEST_REASON]})"
+        if (advice := advice_for(kind)) is not None:
+            text += f"; {advice}"
+    return text
+
+
+def _outcome(attempt: Attempt) -> str:
+    if attempt.succeeded:
+        return "delivered"
+    return kind_of(attempt)

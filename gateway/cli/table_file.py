@@ -1,0 +1,27 @@
+"""A point table that a command makes: a new file, whole or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import CommandError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def check_name(file: Path) -> None:
+    """Raise CommandError where the gateway would not read a table of this name."""
+    if file.suffix != ".yaml":
+        raise CommandError(f"{file}: would not be read: a point table's name ends in .yaml")
+
+
+def write_table(file: Path, text: str) -> None:
+    """Write it in one go: a running gateway may watch the folder."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,142 @@
+"""`gateway webhooks`: Infodeck's webhooks, through its API: list, register, test, delivery log, new secret.
+
+They are managed with a Bearer token (settings: infodeck.bearer_token); Infodeck refuses API keys there.
+No secret is ever printed: it goes from Infodeck's answer into a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.assets.webhooks import DOCUMENTED_EVENTS
+from gateway.cli.loading import add_config_argument
+from gateway.cli.webhooks_register import register
+from gateway.cli.webhooks_rotate import rotate
+from gateway.cli.webhooks_seen import print_deliveries, print_list
+from gateway.cli.webhooks_trial import try_webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MOST_LISTED = 20
+_MOST_SHOWN = 1000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _acting(
+        actions.add_parser("list", help="all of the organization, and which leads here"), print_list
+    )
+    _add_format(listing)
+    _add_registering(
+        _acting(actions.add_parser("register", help="have Infodeck post to this gateway"), register)
+    )
+    trying = _acting(
+        actions.add_parser("test", help="have Infodeck send a test event, and see whether it arrives"),
+        try_webhook,
+    )
+    _add_id(trying)
+    trying.add_argument(
+        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
+    )
+    seeing = _acting(
+        actions.add_parser("deliveries", help="Infodeck's log of attempts, and what to do about failures"),
+        print_deliveries,
+    )
+    _add_id(seeing)
+    seeing.add_argument("--failed", action="store_true", help="those alone that failed")
+    seeing.add_argument(
+        "--limit", type=_number, default=_MOST_LISTED, metavar="N", help="the newest N (default: %(default)s)"
+    )
+    _add_format(seeing)
+    _add_rotating(
+        _acting(
+            actions.add_parser(
+                "rotate", help="a new signing secret; the old one is accepted until unused for 24 h"
+            ),
+            rotate,
+        )
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what is asked; return 0 where all of it could be done."""
+    act: Callable[[argparse.Namespace], int] = arguments.act
+    return act(arguments)
+
+
+def _acting(
+    action: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    add_config_argument(action)
+    action.set_defaults(act=act)
+    return action
+
+
+def _add_registering(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
+        "--url",
+        metavar="URL",
+        help="the public https address (default: infodeck.webhook.url of the settings)",
+    )
+    action.add_argument(
+        "--events",
+        metavar="TYPES",
+        type=_event_types,
+        default=DOCUMENTED_EVENTS,
+        help=f"what to be told of, with commas between (default: {','.join(DOCUMENTED_EVENTS)})",
+    )
+    action.add_argument(
+        "--description", metavar="TEXT", help="as Infodeck shows it (default: the gateway's name)"
+    )
+    action.add_argument(
+        "--again", action="store_true", help="also where there is a webhook for this URL already"
+    )
+    _add_secret_file(action, "a new file for the signing secret, where the settings name none that is free")
+
+
+def _add_rotating(action: argparse.ArgumentParser) -> None:
+    _add_id(action)
+    action.add_argument(
+        "--from-stdin",
+        action="store_true",
+        help="take a new secret that was made in Infodeck's web page from standard input, and ask no API",
+    )
+    action.add_argument(
+        "--forget-old",
+        action="store_true",
+        help="refuse the old secret from now on: it has leaked, or no gateway runs that could accept it",
+    )
+    _add_secret_file(
+        action, "the secret's file, where the settings say {credential: NAME}: the one that the unit names"
+    )
+
+
+def _add_secret_file(action: argparse.ArgumentParser, help_text: str) -> None:
+    action.add_argument("--secret-file", type=Path, metavar="FILE", help=help_text)
+
+
+def _add_id(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--id", metavar="ID", help="the webhook's id (default: the one that leads here)")
+
+
+def _add_format(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--format", choices=("table", "json"), default="table", help="(default: table)")
+
+
+def _event_types(text: str) -> tuple[str, ...]:
+    types = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not types:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: event types are expected, such as asset.telemetry.updated"
+        )
+    return types
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST_SHOWN:
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 to {_MOST_SHOWN} is expected")
+    return int(text)

@@ -1,0 +1,94 @@
+"""What every action of `gateway webhooks` begins with: settings, token, API, and which webhook is meant."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.assets.access import ApiAccess
+from gateway.assets.connection import connect
+from gateway.assets.webhooks import leads_to, webhook_of
+from gateway.errors import CommandError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.assets.webhooks import Webhook
+    from gateway.config.secrets import Secret
+    from gateway.settings import Settings
+
+Result = TypeVar("Result")
+
+
+def manage(settings: Settings, act: Callable[[InfodeckApi], Awaitable[Result]]) -> Result:
+    """Return what `act` does with the API; raise CommandError where there is no token for it."""
+    access = ApiAccess(
+        api=settings.infodeck.api,
+        organization=settings.infodeck.organization,
+        bearer_token=_bearer_token(settings),
+    )
+
+    async def within() -> Result:
+        async with connect(access, share=settings.infodeck.request_share) as api:
+            return await act(api)
+
+    return asyncio.run(within())
+
+
+def _bearer_token(settings: Settings) -> Secret:
+    source = settings.infodeck.bearer_token
+    if source is None:
+        raise CommandError(
+            "infodeck.bearer_token is not set: webhooks are managed with a user's JWT, not with an API key;"
+            " put the token into a file (chmod 600) and set bearer_token: {file: PATH}"
+        )
+    try:
+        return source.resolve()
+    except ConfigError as error:
+        raise CommandError(f"infodeck.bearer_token: {error}") from error
+
+
+def leads_here(webhook: Webhook, settings: Settings) -> bool:
+    """Say whether this is the webhook that the settings name."""
+    named = settings.infodeck.webhook
+    return named is not None and leads_to(webhook, url=named.url, webhook_id=named.id)
+
+
+async def webhooks_of(api: InfodeckApi) -> list[Webhook]:
+    """Return every webhook of the organization."""
+    return [webhook_of(item) for item in await api.webhooks()]
+
+
+async def find_webhook(api: InfodeckApi, settings: Settings, *, wanted: str | None) -> tuple[Webhook, str]:
+    """Return the webhook with the id `wanted`, or else the one that leads here; and its id.
+
+    Raises CommandError where there is none or more than one.
+    """
+    named = settings.infodeck.webhook
+    if wanted is None and named is None:
+        raise CommandError(
+            "which webhook leads here is not known: set infodeck.webhook.url, or say --id ID as `gateway"
+            " webhooks list` shows it"
+        )
+    every = await webhooks_of(api)
+    found = [one for one in every if (leads_here(one, settings) if wanted is None else one.id == wanted)]
+    if len(found) == 1 and found[0].id is not None:
+        return found[0], found[0].id
+    if found:
+        ids = ", ".join(one.id or "?" for one in found)
+        raise CommandError(
+            f"{len(found)} webhooks lead here ({ids}): say --id ID, or set infodeck.webhook.id"
+        )
+    raise CommandError(_none_found(settings, wanted, count=len(every)))
+
+
+def _none_found(settings: Settings, wanted: str | None, *, count: int) -> str:
+    named = settings.infodeck.webhook
+    if wanted is not None or (named is not None and named.id is not None):
+        what = (
+            f"--id {wanted}" if wanted is not None or named is None else f"infodeck.webhook.id ({named.id})"
+        )
+        return f"none of {count} webhooks has this id: {what}; `gateway webhooks list` shows them"
+    url = "" if named is None else named.url
+    return f"none of {count} webhooks has the URL {url}: `gateway webhooks register` makes one"

@@ -1,0 +1,121 @@
+"""`gateway webhooks register`: a webhook that leads here, its signing secret where the gateway reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.assets.webhooks import leads_to, signing_secret_of, webhook_of
+from gateway.cli.webhooks_access import manage, webhooks_of
+from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
+from gateway.config.secret_drafts import secret_draft
+from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
+from gateway.settings import load_settings
+from gateway.settings.infodeck import check_webhook_url
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.assets.pages import Item
+    from gateway.settings import Settings
+
+
+def register(arguments: argparse.Namespace) -> int:
+    """Have Infodeck make the webhook; return 0 once its secret is in its file."""
+    settings = load_settings(arguments.config).require()
+    url = _url(arguments.url, settings)
+    path = file_for_new_webhook(settings, arguments.secret_file)
+    description = arguments.description or f"building gateway {settings.name}"
+
+    if not arguments.again:
+        manage(settings, lambda api: _refuse_second(api, url))
+    with secret_draft(path, may_replace=False) as draft, uninterrupted():
+        item = manage(
+            settings, lambda api: _made(api, url=url, events=arguments.events, description=description)
+        )
+        secret = signing_secret_of(item)
+        if secret is None:
+            raise CommandError(
+                f"Infodeck has made the webhook {webhook_of(item).id or url}, but its answer has no"
+                " `signingSecret`: make a new secret in Infodeck's web page, and give it to `gateway webhooks"
+                " rotate --from-stdin`"
+            )
+        problem = write_draft(draft, secret.encode()) or put_draft(draft)
+    print(f"Infodeck has the webhook {webhook_of(item).id or '?'} for {url}: {', '.join(arguments.events)}")
+    if problem is not None:
+        print(problem)
+        return 1
+    print(f"Its signing secret is in {path}, for its owner alone ({_owner(path)}).")
+    for line in _next_steps(path, url, settings, config=arguments.config):
+        print(line)
+    return 0
+
+
+def _url(written: str | None, settings: Settings) -> str:
+    if written is None:
+        if settings.infodeck.webhook is None:
+            raise CommandError("say --url URL, or set infodeck.webhook.url: where Infodeck posts to")
+        return settings.infodeck.webhook.url
+    try:
+        return check_webhook_url(written)
+    except ValueError as error:
+        raise CommandError(
+            f"--url {written}: {error}; Infodeck posts to https alone, so that nobody reads along"
+        ) from error
+
+
+async def _refuse_second(api: InfodeckApi, url: str) -> None:
+    for webhook in await webhooks_of(api):
+        if leads_to(webhook, url=url, webhook_id=None):
+            raise CommandError(
+                f"the webhook {webhook.id or '?'} has this URL already ({webhook.status or 'no status'}), and"
+                " with a second one each event would come twice; its secret is renewed with `gateway webhooks"
+                " rotate`. --again makes a second one all the same"
+            )
+
+
+async def _made(api: InfodeckApi, *, url: str, events: Sequence[str], description: str) -> Item:
+    try:
+        return await api.register_webhook(url=url, events=events, description=description)
+    except ApiRefusalError as error:
+        raise CommandError(f"Infodeck has made no webhook: {error}") from error
+    except TransientError as error:
+        raise CommandError(
+            f"whether Infodeck has made the webhook is not known: {error}. Look with `gateway webhooks list`;"
+            " if it is there, remove it in Infodeck's web page, for nobody knows its secret, and try again"
+        ) from error
+    except GatewayError as error:
+        raise CommandError(
+            f"Infodeck has answered, but not with a webhook and its secret: {error}"
+        ) from error
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
+
+
+def _next_steps(path: Path, url: str, settings: Settings, *, config: Path) -> list[str]:
+    source = settings.intake.signing_secrets[0]
+    lines = []
+    if source.kind != "file" or Path(source.name) != path:
+        lines.append(f"Next: have the gateway read it: {_reading(source.kind, source.name, path)}")
+        lines.append(
+            "Then: restart the gateway, for settings are read at its start (systemctl restart gateway)"
+        )
+    else:
+        lines.append("Next: start the gateway (systemctl start gateway)")
+    if settings.infodeck.webhook is None:
+        lines.append(f"Then: set infodeck: {{webhook: {{url: {url}}}}} in {config}")
+    lines.append(f"Then: gateway webhooks test -c {config}")
+    return lines
+
+
+def _reading(kind: str, name: str, path: Path) -> str:
+    if kind == "credential":
+        return f"LoadCredential={name}:{path.absolute()} in its unit"
+    return f"{{file: {path.absolute()}}} in intake.signing_secrets"

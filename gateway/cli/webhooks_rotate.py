@@ -1,0 +1,171 @@
+"""`gateway webhooks rotate`: a new signing secret, without a delivery being lost.
+
+The order, and what an end at any point of it leaves behind, is in `gateway.web.signing_secrets`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gateway.assets.webhooks import signing_secret_of
+from gateway.cli.control_client import NotRunningError, ask
+from gateway.cli.webhooks_access import find_webhook, manage
+from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft
+from gateway.config.secret_drafts import secret_draft
+from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.config.secret_drafts import SecretDraft
+    from gateway.settings import Settings
+
+_PATH = "/signing-secrets"
+_LONGEST_SECRET = 1000
+_FAILED = "gateway webhooks deliveries --failed"
+_SECRET_UNKNOWN = (
+    "Infodeck has answered, but not with a secret that can be used: if it signs with a new one by now,"
+    f" deliveries are refused (401, `{_FAILED}`) until Infodeck's web page makes one that `gateway webhooks"
+    " rotate --from-stdin` is given"
+)
+
+
+def rotate(arguments: argparse.Namespace) -> int:
+    """Have a new secret made and taken over; return 0 once file and gateway have it."""
+    settings = load_settings(arguments.config).require()
+    path = file_for_rotation(settings, arguments.secret_file)
+    if not arguments.from_stdin:
+        _require_path(settings, arguments.config)
+    is_running = _is_running(arguments.config, may_forget=arguments.forget_old)
+    given = _read_secret() if arguments.from_stdin else None
+    at = "" if given else _where(settings, wanted=arguments.id)
+    with secret_draft(path, may_replace=True, holding=given) as draft, uninterrupted():
+        secret = given or manage(settings, lambda api: _ask_infodeck(api, at))
+        problems = _take_over(
+            draft, secret, tell=arguments.config if is_running else None, keep=not arguments.forget_old
+        )
+    for line in _told(path, settings, problems, is_running=is_running, forget=arguments.forget_old):
+        print(line)
+    print(f"See whether it works: gateway webhooks test -c {arguments.config}")
+    return 1 if problems else 0
+
+
+def _require_path(settings: Settings, config: Path) -> None:
+    webhook = settings.infodeck.webhook
+    if webhook is None or webhook.rotate is None:
+        raise CommandError(
+            "infodeck.webhook.rotate is not set: Infodeck's documents, as we know them, do not say where the"
+            " API makes a new secret. If yours say it, set it, such as /webhooks/{id}/rotate. Without it:"
+            " have Infodeck's web page make a new secret, then at once"
+            f" `gateway webhooks rotate -c {config} --from-stdin`, and paste it there"
+        )
+
+
+def _is_running(config: Path, *, may_forget: bool) -> bool:
+    """Say whether there is a gateway to be told; refuse to go on where nobody would accept the old secret."""
+    try:
+        ask(config, _PATH)
+    except NotRunningError as error:
+        if may_forget:
+            return False
+        raise CommandError(
+            f"{error}. Only a running gateway goes on accepting the old secret: start it first, or say"
+            " --forget-old if nothing that is signed with it is wanted any more"
+        ) from error
+    return True
+
+
+def _read_secret() -> bytes:
+    """Return the secret from standard input: typed or pasted unseen at a terminal, else the whole of it."""
+    if sys.stdin.isatty():
+        text = getpass.getpass("The new signing secret, as Infodeck shows it: ")
+    else:
+        text = sys.stdin.buffer.read(_LONGEST_SECRET + 2).decode(errors="replace")
+    secret = text.strip()
+    if not secret.isprintable() or not 0 < len(secret) <= _LONGEST_SECRET or "\ufffd" in secret:
+        raise CommandError(
+            "standard input holds no signing secret: a text of one line is expected, of"
+            f" {_LONGEST_SECRET} characters at most"
+        )
+    return secret.encode()
+
+
+def _where(settings: Settings, *, wanted: str | None) -> str:
+    """Return the path at which a new secret is asked for."""
+    named = settings.infodeck.webhook
+    assert named is not None and named.rotate is not None  # noqa: S101, PT018 - checked at the beginning
+    _, webhook_id = manage(settings, lambda api: find_webhook(api, settings, wanted=wanted))
+    return named.rotate.replace("{id}", quote(webhook_id, safe=""))
+
+
+async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:
+    """Return the secret that Infodeck makes; raise CommandError that says which one is in force then."""
+    try:
+        item = await api.rotate_secret(path)
+    except ApiRefusalError as error:
+        raise CommandError(
+            f"Infodeck has made no new secret, the old one goes on: {error}. It was asked at {path}"
+            " (infodeck.webhook.rotate)"
+        ) from error
+    except TransientError as error:
+        raise CommandError(
+            f"whether Infodeck has made a new secret is not known: {error}. Try again soon: that makes"
+            f" another one, and until then deliveries may be refused (401, `{_FAILED}`) and come again"
+        ) from error
+    except GatewayError as error:
+        raise CommandError(f"{_SECRET_UNKNOWN}: {error}") from error
+    secret = signing_secret_of(item)
+    if secret is None:
+        raise CommandError(
+            f"{_SECRET_UNKNOWN}: no `signingSecret` in it ({', '.join(sorted(map(repr, item)))})"
+        )
+    return secret.encode()
+
+
+def _take_over(draft: SecretDraft, secret: bytes, *, tell: Path | None, keep: bool) -> list[str]:
+    """Have the secret on disk, tell the gateway, put the file in place; return what could not be done.
+
+    `tell`: the settings of the gateway that is told, None where none runs; `keep`: the old one too.
+    """
+    problems = [write_draft(draft, secret)]
+    if tell is not None:
+        problems.append(_tell(tell, secret, keep=keep))
+    if draft.is_written:
+        problems.append(put_draft(draft))
+    return [problem for problem in problems if problem is not None]
+
+
+def _tell(config: Path, secret: bytes, *, keep: bool) -> str | None:
+    document: dict[str, Any] = {"secret": secret.decode(), "keep_previous": keep}
+    try:
+        problem = ask(config, _PATH, document)["problem"]
+    except CommandError as error:
+        return f"The running gateway does not know the new secret: {error}. Restart it"
+    return None if problem is None else f"The gateway accepts the new secret, but {problem}"
+
+
+def _told(
+    path: Path, settings: Settings, problems: Sequence[str], *, is_running: bool, forget: bool
+) -> list[str]:
+    if problems:
+        return [*problems, "All else is done."]
+    lines = [f"{path} holds the new signing secret."]
+    if not is_running:
+        lines.append("No gateway runs; when it starts, it accepts the new secret and not the old one.")
+    elif forget:
+        lines.append("The running gateway accepts it, and the old one no more.")
+    else:
+        lines.append(
+            "The running gateway accepts it, and the old one until nothing was signed with that for 24 h"
+            " (/api/status: intake.previous_secrets)."
+        )
+    if settings.intake.signing_secrets[0].kind == "credential":
+        lines.append(f"A restart has systemd read {path} anew; none is needed now.")
+    return lines

@@ -1,0 +1,120 @@
+"""`gateway webhooks test`: the whole way, from Infodeck through proxy and signature into the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+
+from gateway.assets.webhook_failures import advice_for, kind_of
+from gateway.cli.webhooks_access import find_webhook, manage
+from gateway.cli.webhooks_seen import newest_attempts
+from gateway.config.scalars import parse_duration
+from gateway.errors import CommandError, GatewayError
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gateway.assets.client import InfodeckApi
+    from gateway.config.scalars import HostPort
+    from gateway.settings import Settings
+
+_ANSWER_WITHIN_S = 5.0
+_LOOK_EVERY_S = 0.2
+_NOT_LOGGED = (
+    "Infodeck's delivery log has no attempt since: look again in a while (`gateway webhooks deliveries`); is"
+    " the webhook switched off, or `Failing` (`gateway webhooks list`)?"
+)
+_ANSWERED_BY_OTHERS = (
+    "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
+)
+_CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log's entry to be taken for ours
+
+
+def try_webhook(arguments: argparse.Namespace) -> int:
+    """Have a test event sent, and say what became of it; return 0 once the running gateway has it."""
+    settings = load_settings(arguments.config).require()
+    wait_s = _seconds(arguments.wait)
+    return manage(settings, lambda api: _try(api, settings, wanted=arguments.id, wait_s=wait_s))
+
+
+async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait_s: float) -> int:
+    before = now = await _intake(settings.admin.listen.reachable)
+    webhook, webhook_id = await find_webhook(api, settings, wanted=wanted)
+    began_ms = time.time() * 1000
+    await api.test_webhook(webhook_id)
+    print(f"Infodeck was asked to send a webhook.test to {webhook.url or webhook_id}.")
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + wait_s:
+        now = await _intake(settings.admin.listen.reachable)
+        if now["test_events"] > before["test_events"]:
+            took_s = time.monotonic() - began_s
+            print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
+            return 0
+        await asyncio.sleep(_LOOK_EVERY_S)
+    print(f"The gateway has not seen it within {wait_s:g} s.")
+    for line in [*_refused(before, now), *await _logged(api, webhook_id, since_ms=began_ms)]:
+        print(line)
+    return 1
+
+
+async def _intake(address: HostPort) -> dict[str, Any]:
+    """Return what the running gateway says of its intake; raise CommandError where it says nothing."""
+    url = f"http://{address}/api/status"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)) as session,
+            session.get(url) as response,
+        ):
+            intake: dict[str, Any] = orjson.loads(await response.read())["intake"]
+            return intake
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+        why = str(error) or type(error).__name__
+        raise CommandError(
+            f"{url}: no running gateway says what it has received ({why}); start it, or correct admin.listen"
+        ) from error
+
+
+def _refused(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return what the gateway itself has refused meanwhile, and what that means."""
+    lines = []
+    for reason, advice in {
+        "mismatch": advice_for("401"),
+        "missing": "something without a signature was posted: a proxy that drops headers, or somebody else",
+        "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
+        "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
+    }.items():
+        count = now["refused"].get(reason, 0) - before["refused"].get(reason, 0)
+        if count:
+            lines.append(f"The gateway refused {count} with 401 meanwhile ({reason}): {advice}")
+    return lines
+
+
+async def _logged(api: InfodeckApi, webhook_id: str, *, since_ms: float) -> list[str]:
+    """Return what Infodeck's log says of attempts since then."""
+    try:
+        attempts = await newest_attempts(api, webhook_id)
+    except GatewayError as error:
+        return [f"Infodeck's delivery log could not be read: {error}"]
+    earliest_ms = since_ms - _CLOCKS_DIFFER_MS
+    ours = [one for one in attempts if one.at_ms is not None and one.at_ms >= earliest_ms]
+    tests = [one for one in ours if one.event_type == "webhook.test"]
+    if not (tests or ours):
+        return [_NOT_LOGGED]
+    last = (tests or ours)[0]
+    if last.succeeded:
+        return [_ANSWERED_BY_OTHERS]
+    kind = kind_of(last)
+    said = " ".join(text for text in (kind, last.reason) if text)
+    return [f"Infodeck's log says: {said}.", *([advice] if (advice := advice_for(kind)) else [])]
+
+
+def _seconds(wait: str) -> float:
+    try:
+        return parse_duration(wait)
+    except ValueError as error:
+        raise CommandError(f"--wait {wait}: {error}") from error

@@ -1,0 +1,90 @@
+"""What Infodeck's API answers to the doctor: asked once each, without retries, within a few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from gateway.assets.client import InfodeckApi
+from gateway.assets.transport import Transport, request_limiter
+from gateway.errors import GatewayError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.assets.access import ApiAccess
+    from gateway.assets.pages import Item
+
+ASK_WITHIN_S = 6.0
+_MOST_PAGES = 20  # of 100 assets; larger organizations are known from the daemon's own reconciliation
+
+
+@dataclass(slots=True)
+class Listed:
+    """Items of a list, as far as they came. `error` is why it ended early, `is_whole` whether it did not."""
+
+    items: list[Item] = field(default_factory=list)
+    is_whole: bool = False
+    pages: int = 0
+    error: GatewayError | None = None
+
+
+async def list_assets(access: ApiAccess, *, share: float) -> Listed:
+    """Return the assets of the organization, 2,000 at most."""
+    listed = Listed()
+    async with _opened(access, share=share) as api:
+        await _collect(listed, api.assets(), most_pages=_MOST_PAGES)
+    return listed
+
+
+async def list_webhooks(access: ApiAccess, *, share: float) -> Listed:
+    """Return the webhooks of the organization."""
+    listed = Listed()
+    async with _opened(access, share=share) as api:
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                listed.items = await api.webhooks()
+                listed.is_whole = True
+        except TimeoutError:
+            listed.error = _too_slow()
+        except GatewayError as error:
+            listed.error = error
+    return listed
+
+
+async def list_deliveries(access: ApiAccess, webhook: str, *, share: float) -> Listed:
+    """Return the latest attempts to deliver to a webhook, as Infodeck lists them."""
+    listed = Listed()
+    async with _opened(access, share=share) as api:
+        await _collect(listed, api.deliveries(webhook), most_pages=1)
+    return listed
+
+
+async def _collect(listed: Listed, pages: AsyncIterator[list[Item]], *, most_pages: int) -> None:
+    try:
+        async with asyncio.timeout(ASK_WITHIN_S):
+            async for page in pages:
+                listed.items += page
+                listed.pages += 1
+                if listed.pages == most_pages:
+                    return
+        listed.is_whole = True
+    except TimeoutError:
+        listed.error = _too_slow()
+    except GatewayError as error:
+        listed.error = error
+
+
+def _too_slow() -> TransientError:
+    return TransientError(f"no answer within {ASK_WITHIN_S:g} s")
+
+
+@asynccontextmanager
+async def _opened(access: ApiAccess, *, share: float) -> AsyncIterator[InfodeckApi]:
+    """Open the API for one attempt of each request: who examines wants to see what goes wrong."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield InfodeckApi(Transport(session, access=access, limiter=request_limiter(share), attempts=1))

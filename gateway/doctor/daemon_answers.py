@@ -1,0 +1,70 @@
+"""What the running gateway says of itself, as its admin port shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.doctor.probe import Failure, Stage, get
+
+if TYPE_CHECKING:
+    from gateway.config.scalars import HostPort
+
+_ANSWER_WITHIN_S = 4.0
+_OK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """`status` is the document of `/api/status`, None where there is none; `reason` says why then.
+
+    `is_other`: something answers there that is no gateway.
+    """
+
+    status: dict[str, Any] | None
+    reason: str = ""
+    is_other: bool = False
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a part of the status, empty where there is none: the daemon may be of another version."""
+        return _mapping((self.status or {}).get(name))
+
+    def sink(self, name: str) -> dict[str, Any]:
+        """Return what it says of one sink."""
+        return _mapping(self.section("sinks").get(name))
+
+    def is_connected(self, sink: str) -> bool:
+        """Say whether the running gateway has this sink's receiver."""
+        return self.sink(sink).get("connected") is True
+
+
+async def ask_daemon(admin: HostPort) -> Running:
+    """Ask the gateway that listens here."""
+    answer = await get(f"http://{admin.reachable}/api/status", within_s=_ANSWER_WITHIN_S)
+    if isinstance(answer, Failure):
+        return Running(None, f"{admin} {answer.reason}", is_other=answer.stage is Stage.HTTP)
+    try:
+        status = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        status = None
+    if answer.status != _OK or not isinstance(status, dict) or "intake" not in status:
+        return Running(None, f"what answers on {admin} is no gateway ({answer.status})", is_other=True)
+    return Running(status)
+
+
+def number(section: dict[str, Any], key: str) -> float:
+    """Return a number of the status, 0 where there is none."""
+    value = section.get(key)
+    return value if isinstance(value, int | float) else 0
+
+
+def text(section: dict[str, Any], key: str) -> str:
+    """Return a text of the status, "" where there is none."""
+    value = section.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,261 @@
+"""Checks of the running gateway, as it sees itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from gateway.config.scalars import duration_text, size_text
+from gateway.doctor.daemon_answers import number, text
+from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
+from gateway.doctor.probe import Failure, get
+from gateway.errors import GatewayError
+from gateway.journal.lookup import newest_events
+from gateway.mapping.wording import second_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.doctor.setup import Setup
+
+_LAG_S = 60.0
+_NEARLY_FULL = 0.8
+_LATE_RECONCILIATIONS = 4
+_INTAKE_WITHIN_S = 4.0
+_METHOD_NOT_ALLOWED = 405
+_LOG = "see `journalctl -u gateway`"
+_ALARM_REMEDIES = {
+    "webhook-silent": "see the checks of webhook, deliveries and public address here",
+    "webhook-missed": "see the checks of webhook and deliveries here; its event filters may be too narrow",
+    "journal-unavailable": "see the checks of journal and disk here",
+    "reconcile-failing": "see the checks of API, API key and organization here",
+    "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
+}
+
+
+async def check_daemon(setup: Setup) -> list[Finding]:
+    """Ask the daemon whether it takes events, and whether it runs with these files."""
+    daemon = await setup.daemon()
+    if daemon.status is None:
+        if daemon.is_other:
+            return [problem(daemon.reason, "free that port, or change admin.listen")]
+        return [
+            warning(
+                f"the gateway is not running: {daemon.reason}",
+                "systemctl start gateway; `systemctl status gateway` and `journalctl -u gateway` say why not",
+            )
+        ]
+    findings = []
+    name = daemon.status.get("name")
+    if name != setup.settings.name:
+        findings.append(
+            warning(
+                f"the gateway that runs here is {name}, these settings are of {setup.settings.name}",
+                "give the settings that it runs with (-c), or restart it to apply these",
+            )
+        )
+    if daemon.status.get("ready") is not True:
+        findings.append(problem("it runs, but takes no events: it is starting or stopping", _LOG))
+    if refused := daemon.section("tables").get("problems"):
+        findings.append(
+            problem(
+                f"it goes on with older point tables, for the present ones were refused: {refused[0]}",
+                "correct them, `gateway check` shows all problems",
+            )
+        )
+    since = second_text(int(number(daemon.status, "started_ms")))
+    return findings or [ok(f"{name} runs since {since} and takes events")]
+
+
+async def check_alarms(setup: Setup) -> list[Finding]:
+    """Repeat what the daemon already raised an alarm for."""
+    daemon = await setup.daemon()
+    alarms = (daemon.status or {}).get("alarms")
+    if not isinstance(alarms, list):
+        return []
+    return [_alarm(alarm) for alarm in alarms if isinstance(alarm, dict)] or [ok("none")]
+
+
+def _alarm(alarm: Mapping[str, Any]) -> Finding:
+    name = str(alarm.get("name"))
+    since = second_text(int(alarm.get("since_ms") or 0))
+    return problem(
+        f"{name} since {since}: {alarm.get('reason')}", _ALARM_REMEDIES.get(name, "see what it says")
+    )
+
+
+async def check_intake(setup: Setup) -> list[Finding]:
+    """Ask the intake for something as a sender would, and look at what it has refused."""
+    daemon = await setup.daemon()
+    if daemon.status is None:
+        return []
+    settings = setup.settings.intake
+    scheme = "http" if settings.tls is None else "https"
+    answer = await get(
+        f"{scheme}://{settings.listen.reachable}{settings.path}", within_s=_INTAKE_WITHIN_S, tls=False
+    )
+    findings = []
+    if isinstance(answer, Failure) or answer.status != _METHOD_NOT_ALLOWED:
+        how = answer.reason if isinstance(answer, Failure) else f"answers {answer.status} to a GET, not 405"
+        findings.append(
+            problem(
+                f"{settings.listen}{settings.path} {how}",
+                "restart the gateway if intake was changed; " + _LOG,
+            )
+        )
+    journal, refused = daemon.section("journal"), daemon.section("intake").get("refused")
+    accepted, duplicates = int(number(journal, "accepted")), int(number(journal, "duplicates"))
+    if isinstance(refused, dict):
+        age_s = daemon.section("intake").get("signature_age_s")
+        findings += _refusals(refused, accepted=accepted, age_s=age_s, setup=setup)
+    last = await asyncio.to_thread(_last_event, setup)
+    if last is not None and last.level is not Level.OK:
+        findings.append(last)
+    if findings:
+        return findings
+    again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
+    latest = "" if last is None else f"; {last.found}"
+    return [ok(f"{counted(accepted, 'event')} since the start{again}{latest}")]
+
+
+def _last_event(setup: Setup) -> Finding | None:
+    """Say when the last event came, None where the journal may not be looked into."""
+    try:
+        last = next(newest_events(setup.settings.journal.path, limit=1), None)
+    except GatewayError:
+        return None
+    if last is None:
+        return warning(
+            "no event has arrived yet",
+            "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send one"
+            " (which is not kept), `gateway send` sends one from here",
+        )
+    age_s = (setup.clock_ms() - last.received_ms) / 1000
+    if age_s > setup.settings.infodeck.silence:
+        return warning(
+            f"the last event arrived {span(age_s)} ago", "see the checks of webhook and deliveries here"
+        )
+    return ok(f"the last one {span(age_s)} ago")
+
+
+def _refusals(
+    refused: Mapping[str, Any], *, accepted: int, age_s: float | None, setup: Setup
+) -> list[Finding]:
+    """Explain signatures that were refused. Those without any are of strangers, who knock everywhere.
+
+    `age_s` is how old the last right signature outside the tolerance was; negative: from the future.
+    """
+    level = warning if accepted else problem
+    findings = []
+    if count := refused.get("mismatch"):
+        findings.append(
+            level(
+                f"{_deliveries(count)} not signed with our secret, {counted(accepted, 'event')} accepted",
+                "the secret must be the one of this webhook, whole; after it was renewed in Infodeck, put the"
+                " new one first: `gateway webhooks rotate`",
+            )
+        )
+    if count := refused.get("outside tolerance"):
+        tolerance = duration_text(setup.settings.intake.tolerance)
+        findings.append(
+            level(
+                f"{_deliveries(count)} rightly signed, but more than {tolerance} ago or ahead{_by(age_s)}",
+                "see the check of the clock here; a proxy that keeps deliveries back does the same",
+            )
+        )
+    return findings
+
+
+def _by(age_s: float | None) -> str:
+    if age_s is None:
+        return ""
+    return f", the last one {abs(age_s):.0f} s {'ago' if age_s > 0 else 'ahead'}"
+
+
+def _deliveries(count: int) -> str:
+    return f"{counted(count, 'delivery', several='deliveries')} {'was' if count == 1 else 'were'}"
+
+
+async def check_journal(setup: Setup) -> list[Finding]:
+    """Look at what the daemon says of its journal."""
+    daemon = await setup.daemon()
+    if daemon.status is None:
+        return []
+    journal, most = daemon.section("journal"), setup.settings.journal.max_size
+    findings = []
+    if (state := text(journal, "state")) != "ok":
+        findings.append(
+            problem(
+                f"it takes no events: {state}",
+                "see the check of the disk here; Infodeck tries again for 24 h",
+            )
+        )
+    used = int(number(journal, "bytes_used"))
+    if used > most * _NEARLY_FULL:
+        findings.append(
+            warning(
+                f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
+                "see which sink is behind, or give it more with journal.max_size",
+            )
+        )
+    if letters := int(number(journal, "dead_letters")):
+        findings.append(
+            warning(
+                f"{counted(letters, 'dead letter')}: refused by a receiver, or unreadable",
+                "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
+            )
+        )
+    return findings or [ok(f"{used / (1 << 20):.0f} MiB of {size_text(most)}, no dead letters")]
+
+
+async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
+    """Look at what the daemon last heard of the API."""
+    daemon = await setup.daemon()
+    reconcile = daemon.section("reconcile")
+    state = text(reconcile, "state")
+    if not state or state == "off":
+        return []  # told by the check of the API key
+    if state == "failing":
+        return problem(
+            f"the gateway cannot ask Infodeck: {text(reconcile, 'last_error')}",
+            "see the checks of API and API key here; what it last knew of assets stays",
+        )
+    last_ms = int(number(reconcile, "last_success_ms"))
+    every_s = setup.settings.infodeck.reconcile.every
+    if not last_ms:
+        return ok("not yet, the gateway has just started")
+    age_s = setup.clock_ms() / 1000 - last_ms / 1000
+    when = f"last at {second_text(last_ms)}, {counted(int(number(reconcile, 'assets')), 'asset')}"
+    if age_s > _LATE_RECONCILIATIONS * every_s:
+        return warning(f"{when}, though every {duration_text(every_s)} is due", _LOG)
+    return ok(when)
+
+
+async def check_sinks(setup: Setup) -> list[Finding]:
+    """Look at each sink of the running daemon: is its receiver there, and does it keep up."""
+    daemon = await setup.daemon()
+    sinks = daemon.section("sinks")
+    missing = sorted(setup.settings.sinks.keys() - sinks.keys()) if daemon.status is not None else []
+    findings = [
+        warning(f"{name} is in the settings, but does not run", "systemctl restart gateway")
+        for name in missing
+    ]
+    findings += [finding for name in sinks for finding in _sink(name, daemon.sink(name))]
+    return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])
+
+
+def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[Finding]:
+    state, lag, lag_s = sink.get("state"), sink.get("lag") or 0, sink.get("lag_s") or 0
+    waiting = f"; {counted(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
+    if state != "up":
+        return [
+            problem(
+                f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
+                "see the checks of brokers and controllers here; events are kept until it is back",
+            )
+        ]
+    if lag_s > _LAG_S:
+        return [
+            warning(f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log")
+        ]
+    return []

@@ -1,0 +1,199 @@
+"""Checks of the secrets: can they be read, by whom, how old are they, and are they what they should be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.config.problems import path_text
+from gateway.doctor.daemon_answers import number
+from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
+from gateway.doctor.secret_shapes import (
+    API_KEY_PREFIX,
+    api_key_flaw,
+    jwt_expiry_s,
+    signing_secret_flaw,
+    wrapping_flaw,
+)
+
+if TYPE_CHECKING:
+    from gateway.config.secrets import SecretSource
+    from gateway.doctor.setup import Setup
+
+_ROTATE_AFTER_S = 90 * 86_400  # Infodeck's guide
+_WEEK_S = 7 * 86_400
+_DAY_S = 86_400
+_CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
+_AS_THE_GATEWAY = "run this command as the gateway's user, or as root"
+_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+async def check_secrets(setup: Setup) -> list[Finding]:
+    """Read every secret, as the daemon will when it starts."""
+    runs = (await setup.daemon()).status is not None
+    owner = await asyncio.to_thread(_owner_of, setup.settings.journal.path)
+    findings = []
+    for path, source in setup.secret_paths:
+        finding = await asyncio.to_thread(_reading, setup, path_text(path), source, runs=runs, owner=owner)
+        if finding is not None:
+            findings.append(finding)
+    count = len(setup.secret_paths)
+    if findings or not count:
+        return findings
+    return [ok("it can be read" if count == 1 else f"all {count} can be read")]
+
+
+def _reading(
+    setup: Setup, path: str, source: SecretSource, *, runs: bool, owner: int | None
+) -> Finding | None:
+    """Say what is wrong with the place of a secret; `owner` is whose the journal is, None: not known."""
+    error = setup.secret_error(source)
+    if source.kind == "file":
+        return _file_reading(
+            path, Path(source.name), error=None if error is None else str(error), owner=owner
+        )
+    if error is None:
+        return None
+    if source.kind == "credential" and "CREDENTIALS_DIRECTORY" not in os.environ:
+        return warning(
+            f"{path}: {source} is a systemd credential, which only the service itself is given",
+            f"while it runs: sudo CREDENTIALS_DIRECTORY={_CREDENTIALS} gateway doctor …; else check"
+            f" LoadCredential={source.name}:… in the unit",
+        )
+    if source.kind == "env" and runs:
+        return warning(
+            f"{path}: {error} here, though the running gateway has it",
+            "set it for this command, too, to have it checked",
+        )
+    where = "LoadCredential= in the unit" if source.kind == "credential" else "EnvironmentFile= in the unit"
+    return problem(f"{path}: {error}", f"give it to the service, such as by {where}")
+
+
+def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None) -> Finding | None:
+    try:
+        status = file.stat()
+    except PermissionError:
+        return warning(f"{path}: this user may not look at {file}", _AS_THE_GATEWAY)
+    except OSError as missing:
+        return problem(
+            f"{path}: the secret file {file} cannot be read: {missing.strerror}",
+            "write it, readable by the gateway's user alone (chmod 600)",
+        )
+    return _kept_badly(path, file, status, error=error, owner=owner)
+
+
+def _kept_badly(
+    path: str, file: Path, status: os.stat_result, *, error: str | None, owner: int | None
+) -> Finding | None:
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & _FOR_OTHERS:
+        return problem(f"{path}: others may read {file} ({mode:04o})", f"chmod 600 {file}")
+    if not os.access(file, os.R_OK):
+        return warning(
+            f"{path}: {file} is {_name_of(status.st_uid)}'s, this user may not read it", _AS_THE_GATEWAY
+        )
+    if error is not None:
+        return problem(f"{path}: {error}", f"write the secret into {file}, and nothing else")
+    if owner not in {None, 0, status.st_uid}:
+        return warning(
+            f"{path}: {file} belongs to {_name_of(status.st_uid)}, the journal to {_name_of(owner or 0)}",
+            f"let the gateway's user read it: chown {_name_of(owner or 0)} {file}",
+        )
+    return None
+
+
+async def check_signing_secrets(setup: Setup) -> list[Finding]:
+    """Look at each signing secret: its form, and its age."""
+    sources = setup.settings.intake.signing_secrets
+    findings = [_signing_secret(setup, source) for source in sources]
+    previous = (await setup.daemon()).section("intake").get("previous_secrets")
+    count = int(number(previous, "number")) if isinstance(previous, dict) else 0
+    if count:
+        findings.append(ok(f"{counted(count, 'former one')} accepted until unused for a day"))
+    return [finding for finding in findings if finding is not None]
+
+
+def _signing_secret(setup: Setup, source: SecretSource) -> Finding | None:
+    secret = setup.secret(source)
+    if secret is None:
+        return None  # told by the check of all secrets
+    if (flaw := signing_secret_flaw(secret.reveal())) is not None:
+        return problem(f"{source} {flaw.found}", flaw.remedy)
+    if source.kind != "file":
+        return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
+    age_s = setup.clock_ms() / 1000 - Path(source.name).stat().st_mtime
+    days = int(age_s // _DAY_S)
+    if age_s > _ROTATE_AFTER_S:
+        return warning(f"{source} is {days} days old", "renew it: `gateway webhooks rotate`, every 90 days")
+    return ok(f"{source} is {counted(days, 'day')} old")
+
+
+async def check_api_key(setup: Setup) -> Finding | list[Finding]:
+    """Look at the form of the API key; what the API says of it is another check."""
+    source = setup.settings.infodeck.api_key
+    if source is None:
+        return warning(
+            "infodeck.api_key is not set: names, locations and units are not known, and nothing that webhooks"
+            " miss is noticed or refilled",
+            "make a key of its own for this gateway in Infodeck, and say where it is: api_key: {file: PATH}",
+        )
+    key = setup.secret(source)
+    if key is None:
+        return []  # told by the check of all secrets
+    flaw = api_key_flaw(key.reveal(), signing_secrets=setup.signing_secrets)
+    if flaw is not None:
+        return problem(f"{source} {flaw.found}", flaw.remedy)
+    return ok(f"{source} begins with `idt_live_` and has 32 characters behind it")
+
+
+async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
+    """Look at the JWT that manages webhooks: its form and when it expires; Infodeck alone can verify it."""
+    source = setup.settings.infodeck.bearer_token
+    if source is None:
+        return warning(
+            "infodeck.bearer_token is not set: whether Infodeck has a webhook that leads here, and what"
+            " became of its deliveries, is not known",
+            "say where a JWT of a user who may manage webhooks is: bearer_token: {file: PATH}",
+        )
+    token = setup.secret(source)
+    if token is None:
+        return []
+    return _token_finding(str(source), token.reveal().strip(), now_s=setup.clock_ms() / 1000)
+
+
+def _token_finding(source: str, token: bytes, *, now_s: float) -> Finding:
+    another = "put a JWT there of a user who may manage webhooks"
+    if (flaw := wrapping_flaw(token)) is not None:
+        return problem(f"{source} {flaw.found}", flaw.remedy)
+    try:
+        expiry_s = jwt_expiry_s(token)
+    except ValueError as error:
+        is_key = token.startswith(API_KEY_PREFIX)
+        found = "is an API key, which Infodeck refuses for webhooks" if is_key else f"is no JWT: {error}"
+        return problem(f"{source} {found}", another)
+    if expiry_s is None:
+        return ok(f"{source} does not say when it expires")
+    left_s = expiry_s - now_s
+    if left_s <= 0:
+        return problem(f"{source} expired {span(-left_s)} ago", f"{another} that is still valid")
+    if left_s < _WEEK_S:
+        return warning(f"{source} expires in {span(left_s)}", f"{another} that is valid for longer")
+    return ok(f"{source} expires in {span(left_s)}")
+
+
+def _owner_of(journal: Path) -> int | None:
+    try:
+        return journal.stat().st_uid
+    except OSError:
+        return None
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

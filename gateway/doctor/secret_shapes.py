@@ -1,0 +1,89 @@
+"""Pure: what is to be seen of a secret without asking anybody: copied whole, and the right one of the two.
+
+Source: Infodeck's integration guide, which describes the API key, and where each secret is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+import orjson
+
+API_KEY_PREFIX = b"idt_live_"
+API_KEY_CHARACTERS = 32
+
+_QUOTES = (b'"', b"'", b"`")
+_JWT = re.compile(rb"[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]*={0,2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with a secret; never a part of it."""
+
+    found: str
+    remedy: str
+
+
+def wrapping_flaw(secret: bytes) -> Flaw | None:
+    """Return what came along when the secret was copied: quotes, blanks, line ends."""
+    text = secret.strip()
+    if len(text) > 1 and text[:1] in _QUOTES and text[:1] == text[-1:]:
+        return Flaw("has quotes around it, which are no part of it", "take the quotes out")
+    if text != secret:
+        return Flaw("has blanks or line ends around it", "write it without them")
+    if len(text.split()) > 1:
+        return Flaw("has blanks or line ends within it", "write it on one line, as it was shown")
+    return None
+
+
+def api_key_flaw(key: bytes, *, signing_secrets: tuple[bytes, ...] = ()) -> Flaw | None:
+    """Return what is wrong with an API key; blanks around it do no harm."""
+    key = key.strip()
+    if key in signing_secrets:
+        return Flaw("is the webhook's signing secret", "put the API key there; it begins with `idt_live_`")
+    if (flaw := wrapping_flaw(key)) is not None:
+        return flaw
+    if _JWT.fullmatch(key):
+        return Flaw("is a JWT", "put the API key there; the JWT belongs to infodeck.bearer_token")
+    if not key.startswith(API_KEY_PREFIX):
+        return Flaw(
+            "does not begin with `idt_live_`",
+            "put the API key there; a webhook's signing secret is no API key",
+        )
+    count = len(key) - len(API_KEY_PREFIX)
+    if count != API_KEY_CHARACTERS:
+        return Flaw(
+            f"has {count} characters behind `idt_live_`, {API_KEY_CHARACTERS} are expected",
+            "copy the key once more, all of it",
+        )
+    return None
+
+
+def signing_secret_flaw(secret: bytes) -> Flaw | None:
+    """Return what is wrong with a signing secret, as far as an opaque text can tell."""
+    if secret.strip().startswith(API_KEY_PREFIX):
+        return Flaw(
+            "is an API key",
+            "put the signing secret there, which Infodeck showed when the webhook was created",
+        )
+    return wrapping_flaw(secret)
+
+
+def jwt_expiry_s(token: bytes) -> float | None:
+    """Return when a JWT expires (Unix seconds), None where it does not say; ValueError where it is none.
+
+    Nothing is verified: that is up to Infodeck.
+    """
+    token = token.strip()
+    if not _JWT.fullmatch(token):
+        raise ValueError("it does not consist of three parts with points between them")
+    payload = token.split(b".")[1].rstrip(b"=")
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+    except (binascii.Error, orjson.JSONDecodeError):
+        raise ValueError("its middle part cannot be read") from None
+    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    return float(expiry) if isinstance(expiry, int | float) and not isinstance(expiry, bool) else None

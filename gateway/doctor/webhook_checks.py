@@ -1,0 +1,129 @@
+"""Checks of Infodeck's webhook that leads here: is it there and whole, and what became of deliveries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.assets.webhook_failures import advice_for, failures_of
+from gateway.assets.webhooks import DOCUMENTED_EVENTS, attempts_of, webhook_of
+from gateway.doctor.cloud_answers import list_deliveries
+from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.errors import ApiRefusalError
+from gateway.events import TELEMETRY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.assets.webhooks import Attempt, Webhook
+    from gateway.doctor.setup import Setup
+
+_MOST_ATTEMPTS = 20
+_ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
+_WELL = frozenset({"active", "enabled", "ok", "healthy"})
+_REFUSALS = {
+    401: "put a JWT into infodeck.bearer_token that is not expired, of a user who may manage webhooks; an API"
+    " key is refused there",
+    403: "the user of infodeck.bearer_token must be allowed to manage webhooks of this organization",
+    404: "check infodeck.organization, and the path in infodeck.api",
+}
+
+
+async def check_webhook(setup: Setup) -> Finding | list[Finding]:
+    """Find the webhook that leads here among those of the organization."""
+    infodeck = setup.settings.infodeck
+    if setup.access.bearer_token is None:
+        return []  # told by the check of the token
+    if infodeck.webhook is None:
+        return warning(
+            "infodeck.webhook is not set, so which of Infodeck's webhooks leads here is not known",
+            "write the public address that Infodeck posts to: webhook: {url: https://…}",
+        )
+    listed = await setup.webhooks()
+    if listed.error is not None:
+        status = listed.error.status if isinstance(listed.error, ApiRefusalError) else 0
+        return problem(
+            str(listed.error), _REFUSALS.get(status, "wait and try again; then check infodeck.api")
+        )
+    ours = await setup.our_webhook()
+    if ours is None:
+        return _missing(
+            infodeck.webhook.id or infodeck.webhook.url, [webhook_of(one) for one in listed.items]
+        )
+    return _looked_at(ours, path=setup.settings.intake.path)
+
+
+def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
+    there = ", ".join(one.url or one.id or "?" for one in others) or "none at all"
+    return problem(
+        f"Infodeck has no webhook {wanted}; there are: {there}",
+        "`gateway webhooks register`, or correct infodeck.webhook",
+    )
+
+
+def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
+    findings = []
+    if webhook.events and TELEMETRY not in webhook.events:
+        findings.append(
+            problem(
+                f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
+                "add that event to the webhook in Infodeck: without it no reading arrives",
+            )
+        )
+    elif missing := [name for name in DOCUMENTED_EVENTS if webhook.events and name not in webhook.events]:
+        findings.append(
+            warning(
+                f"{webhook.id} does not send {', '.join(missing)}",
+                "add them in Infodeck: devices that go offline, come or go are noticed later without them",
+            )
+        )
+    word = (webhook.status or "").lower()
+    if word in _ILL:
+        findings.append(
+            problem(
+                f"Infodeck says that {webhook.id} is {webhook.status}",
+                "mend what the deliveries say, then switch it on again in Infodeck",
+            )
+        )
+    elif word and word not in _WELL:
+        findings.append(
+            warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
+        )
+    url_path = urlsplit(webhook.url or "").path or "/"
+    if webhook.url is not None and url_path != path:
+        findings.append(
+            warning(
+                f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+                "change one of them, unless the proxy in front of the gateway turns one into the other",
+            )
+        )
+    return findings or [ok(f"{webhook.id} leads to {webhook.url}" + (f", {word}" if word else ""))]
+
+
+async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
+    """Read what Infodeck's log says of the last deliveries."""
+    webhook = await setup.our_webhook()
+    if webhook is None or webhook.id is None:
+        return []  # told by the check of the webhook
+    listed = await list_deliveries(setup.access, webhook.id, share=setup.settings.infodeck.request_share)
+    if listed.error is not None:
+        return warning(f"the delivery log cannot be read: {listed.error}", "try again later")
+    attempts = attempts_of(listed.items)[:_MOST_ATTEMPTS]
+    if not attempts:
+        return warning(
+            "Infodeck has not delivered anything yet", "`gateway webhooks test` has it send a test event"
+        )
+    return _judged(attempts)
+
+
+def _judged(attempts: Sequence[Attempt]) -> Finding:
+    failures = failures_of(attempts)
+    if not failures:
+        return ok(f"the last {len(attempts)} arrived")
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in failures.most_common())
+    found = f"of the last {len(attempts)} deliveries {failures.total()} failed: {kinds}"
+    worst = failures.most_common(1)[0][0]
+    remedy = f"{worst}: {advice_for(worst) or 'see `gateway webhooks deliveries`'}"
+    if attempts[0].succeeded is False:
+        return problem(f"{found}; the last one did, too", remedy)
+    return warning(f"{found}; the last one arrived", remedy)

@@ -1,0 +1,1 @@
+"""A point table drafted from what Infodeck knows and what was reported."""

@@ -1,0 +1,64 @@
+"""What needs a person, on one retained topic beside the gateway's status."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.errors import TransientError
+from gateway.sinks.mqtt_shared.message import Message
+from gateway.sinks.mqtt_topics.announcer import log_rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from gateway.alarms import Alarms
+    from gateway.model import Alarm
+    from gateway.sinks.mqtt_shared.message import Rejection
+
+
+class AlarmBoard:
+    """Publishes the alarms that hold, at each connection and whenever they change; all of them at a time."""
+
+    def __init__(self, alarms: Alarms, *, sink: str, topic: str, retained: dict[str, bool]) -> None:
+        """`retained`: see `Announcer`; `topic` is noted there, for whoever has to clear it one day."""
+        self._alarms = alarms
+        self._sink = sink
+        self._topic = topic
+        self._retained = retained
+
+    async def run(self, publish: Callable[[Iterable[Message]], Awaitable[list[Rejection]]]) -> None:
+        """Publish until the connection is lost."""
+        news = asyncio.Event()
+        self._alarms.subscribe(news.set)
+        try:
+            told = None
+            while True:
+                news.clear()
+                payload = alarms_json(self._alarms.current())
+                if payload != told:
+                    if self._topic not in self._retained:
+                        self._retained[self._topic] = False
+                    log_rejected(await publish([Message(self._topic, payload, retain=True)]), sink=self._sink)
+                    told = payload
+                await news.wait()
+        except TransientError:
+            return  # the next connection begins with all of it
+        finally:
+            self._alarms.unsubscribe(news.set)
+
+
+def alarms_json(alarms: Iterable[Alarm]) -> bytes:
+    """Return the message; times are UTC, to the second."""
+    told = [
+        {
+            "alarm": alarm.name,
+            "since": datetime.fromtimestamp(alarm.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "reason": alarm.reason,
+        }
+        for alarm in alarms
+    ]
+    return orjson.dumps({"alarms": told})

@@ -1,0 +1,187 @@
+"""The signing secrets of the running gateway: checked with, replaced while deliveries come in, remembered.
+
+A rotation loses no delivery, wherever it ends. `gateway webhooks rotate` makes a draft of the secret's
+file, asks Infodeck, writes the secret into the draft, tells the gateway, and renames the draft. Ends it
+
+- before Infodeck was asked: nothing has changed;
+- once Infodeck may have a new secret and nobody here knows it: deliveries are answered with 401, and
+  Infodeck repeats them for 24 hours; rotating again gives another secret, which is then known here;
+- with the secret in the draft: it is on disk, and `--from-stdin` takes it from there;
+- once the gateway was told: it knows both secrets, and has them on disk before it says so, so that
+  neither a restart nor a power cut forgets one, whether the file was renamed or not;
+- after the renaming: a start reads the new secret from its file, and the former one from our own.
+
+A secret's file that was changed by hand is taken over on SIGHUP in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import GatewayError
+from gateway.signature import Verifier
+from gateway.web.former_secrets import read_former, write_former
+from gateway.web.secrets_in_force import SecretsInForce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from gateway.config.secrets import Secret
+    from gateway.status import PreviousSecrets
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 60.0
+_KEEP_USE_EVERY_MS = 10 * 60 * 1000  # after a crash, a former secret is dropped this much too early at most
+
+
+class SigningSecrets:
+    """Checks signatures against every secret in force. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        configured: Sequence[Secret],
+        read: Callable[[], Sequence[Secret]],
+        file: Path,
+        tolerance_s: float,
+        status: PreviousSecrets,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """`read` reads the settings' sources anew, in a thread; `file` is where former secrets are kept."""
+        self._read = read
+        self._file = file
+        self._tolerance_s = tolerance_s
+        self._status = status
+        self._clock_ms = clock_ms
+        self._requested = asyncio.Event()
+        self._waiting: list[Callable[[], None]] = []
+        self._writing = asyncio.Lock()
+        self._use_kept_ms = 0
+        self._problem: str | None = None  # why the file could not be written last
+        source = _revealed(configured)
+        self._take(SecretsInForce(source, source))
+
+    def start(self) -> None:
+        """Accept what was accepted before the start; a file that can't be used is told, and left."""
+        now_ms = self._clock_ms()
+        try:
+            kept = read_former(self._file, now_ms=now_ms)
+        except GatewayError as error:
+            log.warning(
+                "signing_secrets.forgotten", reason=str(error), advice="only those of the settings count"
+            )
+            return
+        self._take(self._secrets.with_kept(kept))
+        if self._secrets.former:
+            log.info("signing_secrets.previous", accepted=len(self._secrets.former))
+
+    def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
+        """Do as `Verifier.verify` does, and remember when a former secret was needed."""
+        index = self._verifier.verify(raw, header, now_s=now_s)
+        former = index - self._current
+        if former >= 0:
+            used_ms = round(now_s * 1000)
+            self._secrets.former[former].last_used_ms = self._status.last_used_ms = used_ms
+        return index
+
+    @property
+    def in_force(self) -> SecretsInForce:
+        """What is accepted now."""
+        return self._secrets
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the sources are to be read again, and were not yet."""
+        return bool(self._waiting)
+
+    async def announce(self, secret: bytes, *, keep: bool) -> str | None:
+        """Accept `secret` at once, as the first; return why a restart would forget that, None if not.
+
+        The one before stays accepted until it was not used for a day, or is refused at once: `keep`.
+        """
+        self._take(self._secrets.announced(secret, now_ms=self._clock_ms(), keep=keep))
+        return await self._keep()
+
+    def request(self, done: Callable[[], None]) -> None:
+        """Have the sources read again; `done` is called after a reading that began after this."""
+        self._waiting.append(done)
+        self._requested.set()
+
+    async def run(self) -> None:
+        """Serve requests, and forget what nobody needs any more, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._requested.wait()
+            except TimeoutError:
+                await self._forget_unused()
+                continue
+            self._requested.clear()
+            asked = len(self._waiting)
+            await self._reread()
+            waiting, self._waiting = self._waiting[:asked], self._waiting[asked:]
+            for done in waiting:
+                done()
+
+    async def close(self) -> None:
+        """Keep when the former ones were used last."""
+        if self._secrets.former:
+            await self._keep()
+
+    async def _reread(self) -> None:
+        try:
+            source = _revealed(await asyncio.to_thread(self._read))
+        except GatewayError as error:
+            log.warning(
+                "signing_secrets.unreadable",
+                reason=str(error),
+                advice="those in force stay; SIGHUP tries again",
+            )
+            return
+        found = self._secrets.reread(source, now_ms=self._clock_ms())
+        if found is not self._secrets:
+            self._take(found)
+            log.info("signing_secrets.reread", current=len(source), previous=len(found.former))
+            await self._keep()
+
+    async def _forget_unused(self) -> None:
+        before = self._secrets
+        needed = before.without_unused(now_ms=self._clock_ms())
+        if needed is not before:
+            self._take(needed)
+            dropped, left = len(before.former) - len(needed.former), len(needed.former)
+            log.info("signing_secrets.dropped", unused_for="24h", dropped=dropped, previous=left)
+            await self._keep()
+        elif (self._status.last_used_ms or 0) > self._use_kept_ms + _KEEP_USE_EVERY_MS:
+            await self._keep()
+
+    async def _keep(self) -> str | None:
+        """Write what a restart must not forget; return what is in the way, which the log is told once."""
+        async with self._writing:
+            used_ms = self._status.last_used_ms or 0
+            before, self._problem = self._problem, None
+            try:
+                await asyncio.to_thread(write_former, self._file, self._secrets)
+                self._use_kept_ms = used_ms
+            except OSError as error:
+                self._problem = f"{self._file} can't be written: {error.strerror or error}"
+                if before is None:
+                    log.warning("signing_secrets.not_kept", reason=self._problem)
+            return self._problem
+
+    def _take(self, secrets: SecretsInForce) -> None:
+        """Put these in force, from the next delivery on."""
+        self._secrets = secrets
+        self._verifier = Verifier(secrets.all, tolerance_s=self._tolerance_s)
+        self._current = len(secrets.current)
+        used = [each.last_used_ms for each in secrets.former if each.last_used_ms is not None]
+        self._status.number, self._status.last_used_ms = len(secrets.former), max(used, default=None)
+
+
+def _revealed(secrets: Sequence[Secret]) -> tuple[bytes, ...]:
+    return tuple(dict.fromkeys(secret.reveal() for secret in secrets))

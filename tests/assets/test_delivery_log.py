@@ -1,0 +1,102 @@
+"""Why webhooks do not arrive, in the words of Infodeck's own records, asked over real HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.asset_lists import ORGANIZATION
+
+from gateway.assets.access import ApiAccess
+from gateway.assets.connection import connect
+from gateway.assets.delivery_log import look_up
+from gateway.config.secrets import Secret
+from gateway.demo.api import SimulatedApi
+from gateway.errors import ApiRefusalError
+from gateway.events import TELEMETRY
+
+TOKEN = "made-up-token"
+URL = "https://gateway.example.com/webhooks/infodeck"
+WEBHOOK = {"id": "wh-1", "url": URL, "events": [TELEMETRY], "status": "Active"}
+
+
+async def told(
+    *webhooks: dict[str, Any],
+    log: list[dict[str, Any]] | None = None,
+    token: str = TOKEN,
+    webhook_id: str | None = None,
+) -> str:
+    """Return what is told where Infodeck has these webhooks, and this log of the first one."""
+    api = SimulatedApi(
+        organization=ORGANIZATION, api_key="made-up-key", items=[], webhooks=webhooks, bearer_token=TOKEN
+    )
+    api.deliveries["wh-1"] = log or []
+    async with api:
+        access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(token.encode()))
+        async with connect(access, share=1) as infodeck:
+            return await look_up(infodeck, url=URL, webhook_id=webhook_id)
+
+
+def attempt(**fields: Any) -> dict[str, Any]:
+    """Return an attempt as the log lists it."""
+    return {"id": "dlv-1", "createdAt": 1_771_911_526, **fields}
+
+
+async def test_no_webhook_leads_here() -> None:
+    """It was deleted, or leads to another gateway."""
+    other = {**WEBHOOK, "url": "https://other.example.com/"}
+    assert await told(other) == (
+        f"none of Infodeck's webhooks (1) has the address {URL}: see infodeck.webhook, and"
+        " `gateway webhooks register`"
+    )
+    assert "has the id wh-9" in await told(WEBHOOK, webhook_id="wh-9")
+
+
+async def test_the_webhook_is_not_active() -> None:
+    """In the API's own word for it."""
+    log = [attempt(statusCode=200)]
+    assert "Infodeck says that the webhook is Failing" in await told(
+        {**WEBHOOK, "status": "Failing"}, log=log
+    )
+    assert "the webhook is inactive" in await told({**WEBHOOK, "status": None, "active": False}, log=log)
+    assert "says that" not in await told(WEBHOOK, log=log)
+
+
+async def test_the_webhook_has_other_events() -> None:
+    """Without telemetry among its events there is nothing to deliver."""
+    text = await told({**WEBHOOK, "events": ["asset.created"]})
+    assert f"the webhook is not subscribed to {TELEMETRY}" in text
+    assert "its delivery log is empty" in text
+
+
+async def test_the_last_attempts_failed() -> None:
+    """Codes and reasons are counted, and the most frequent one comes with what it means here."""
+    log = [
+        attempt(statusCode=401, failureReason="Unauthorized"),
+        attempt(statusCode=401),
+        attempt(statusCode=None, failureReason="Request timed out after 30000ms"),
+        attempt(statusCode=401),
+        attempt(statusCode=200),
+        attempt(statusCode=500),
+    ]
+    text = await told(WEBHOOK, log=log)
+    assert text.startswith(
+        "of its last 5 deliveries: 3x 401, 1x time-out, 1x delivered (Unauthorized); the signature does"
+    )
+
+
+async def test_other_names_are_read_too() -> None:
+    """The documents do not say what the fields are called."""
+    log = [{"timestamp": "2026-11-24T08:00:00Z", "responseStatus": 503, "reason": "Service Unavailable"}]
+    assert "1x 503 (Service Unavailable); the gateway's journal was full" in await told(WEBHOOK, log=log)
+
+
+async def test_everything_was_delivered() -> None:
+    """Then the alarm's cause is elsewhere: another gateway behind the same address, perhaps."""
+    assert await told(WEBHOOK, log=[attempt(statusCode=200)] * 7) == "of its last 5 deliveries: 5x delivered"
+
+
+async def test_a_refused_token_is_told() -> None:
+    """An expired token is an error with its advice, not an explanation."""
+    with pytest.raises(ApiRefusalError, match=r"infodeck\.bearer_token"):
+        await told(WEBHOOK, token="expired")

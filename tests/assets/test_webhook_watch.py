@@ -1,0 +1,256 @@
+"""The alarms about webhooks as a whole: when they are raised, what they say, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from structlog.testing import capture_logs
+from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
+from support.waiting import until
+
+from gateway.alarms import Alarms
+from gateway.assets.arrivals import Arrivals
+from gateway.assets.pace import Pace
+from gateway.assets.webhook_watch import WebhookWatch
+from gateway.errors import GatewayError, TransientError
+from gateway.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Watched:
+    """A watch over three mapped assets, whose clock is moved by the test."""
+
+    def __init__(self, *, pace: Pace | None = None) -> None:
+        self.now_ms = NOW_MS
+        self.mapped = {"ast-1", "ast-2", "ast-3"}
+        self.asked = 0
+        self.arrivals = Arrivals()
+        self.status = Status(name="edge-1", started_ms=NOW_MS)
+        self.alarms = Alarms(clock_ms=lambda: self.now_ms)
+        self.watch = WebhookWatch(
+            self.arrivals,
+            alarms=self.alarms,
+            status=self.status,
+            pace=pace or Pace(),
+            clock_ms=lambda: self.now_ms,
+            mapped=lambda: self.mapped,
+            read_ms=lambda _: 0,
+            keep_alive_ms=lambda _: None,
+            ask_api=self._ask,
+        )
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def later(self, ms: int) -> dict[str, str]:
+        """Look a while later; return the alarms that hold then, and their reasons."""
+        self.now_ms += ms
+        self.watch.look(self.now_ms)
+        return self.reasons
+
+    def ask(self, ages_ms: Mapping[str, int]) -> None:
+        """Have the API tell how long ago each asset's data are from."""
+        self.status.reconcile.state = "ok"
+        self.status.reconcile.last_success_ms = self.now_ms
+        for asset, age_ms in ages_ms.items():
+            self.watch.see(asset, self.now_ms - age_ms)
+        self.watch.listed(at_ms=self.now_ms)
+
+    def webhook(self, asset: str) -> None:
+        """Let an event arrive now."""
+        self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """The alarms that hold, and why."""
+        return {alarm.name: alarm.reason for alarm in self.alarms.current()}
+
+
+def test_webhook_missed_from_beginning_to_end() -> None:
+    """It says how many and which, since when and what to do; it is logged once up and once down."""
+    watched = Watched()
+    with capture_logs() as logs:
+        watched.later(HOUR_MS // 2)
+        watched.ask(dict.fromkeys(("ast-1", "ast-2", "ast-3", "ast-4"), 0))
+        watched.mapped.add("ast-4")
+        assert watched.later(MINUTE_MS - 1000) == {}
+        reason = watched.later(1000)["webhook-missed"]
+        assert reason == (
+            "Infodeck's API has newer data of 4 assets than any webhook brought (ast-1, ast-2, ast-3, …),"
+            " since 2026-11-24T08:30:00Z: is the webhook there, active, and its URL this gateway's?"
+            " `gateway webhooks deliveries` and `gateway doctor` say more"
+        )
+        assert watched.later(MINUTE_MS) == {"webhook-missed": reason}
+        watched.webhook("ast-4")
+        assert "(ast-1, ast-2, ast-3)" in watched.later(1000)["webhook-missed"]
+        for asset in ("ast-1", "ast-2", "ast-3"):
+            watched.webhook(asset)
+        assert watched.later(1000) == {}
+    assert [(line["event"], line["alarm"]) for line in logs] == [
+        ("alarm.raised", "webhook-missed"),
+        ("alarm.cleared", "webhook-missed"),
+    ]
+
+
+def test_lists_in_quick_succession_do_not_put_it_off() -> None:
+    """The API may be asked again before a delivery had its time, because assets come and go."""
+    watched = Watched()
+    watched.later(HOUR_MS // 2)
+    for _ in range(3):
+        watched.ask({"ast-1": 0})
+        watched.later(MINUTE_MS // 2)
+    assert set(watched.reasons) == {"webhook-missed"}
+
+
+def test_webhooks_of_some_assets_only() -> None:
+    """Where those of others come, the reason points at the subscription's filters."""
+    watched = Watched()
+    watched.later(HOUR_MS // 2)
+    for _ in range(2):
+        watched.webhook("ast-1")
+        watched.ask({"ast-1": 0, "ast-2": 0})
+        watched.later(1000)
+        watched.webhook("ast-1")
+        found = watched.later(MINUTE_MS)
+        watched.now_ms += 15 * MINUTE_MS
+    assert "1 asset than any webhook brought (ast-2)" in found["webhook-missed"]
+    assert "do its event filters leave these out?" in found["webhook-missed"]
+
+
+def test_webhook_silent_without_the_api() -> None:
+    """With neither key nor answer, silence alone counts; other events that came are spoken of."""
+    watched = Watched()
+    assert watched.later(HOUR_MS - 1000) == {}
+    watched.status.intake.ignored_types["workorder.created"] = 7
+    watched.status.intake.other_organization = 2
+    reason = watched.later(1000)["webhook-silent"]
+    assert "no telemetry has ever come by webhook, and the gateway runs since 2026-11-24T08:00:00Z" in reason
+    assert "but 7 events of other types: see the webhook's list of events" in reason
+    assert "2 events were of another organization than infodeck.organization" in reason
+    watched.webhook("an unmapped one")
+    assert watched.later(1000) == {}
+    assert "has come by webhook since 2026-11-24T09:00:00Z" in watched.later(HOUR_MS)["webhook-silent"]
+
+
+def test_no_point_tables_no_alarm() -> None:
+    """Where no asset is mapped, nothing is waited for."""
+    watched = Watched()
+    watched.mapped = set()
+    assert watched.later(10 * HOUR_MS) == {}
+
+
+def test_a_night_without_reports_raises_nothing() -> None:
+    """The API is asked as usual, and has nothing newer either."""
+    watched = Watched()
+    watched.webhook("ast-1")
+    for quarter in range(1, 40):
+        watched.ask(dict.fromkeys(watched.mapped, quarter * 15 * MINUTE_MS))
+        assert watched.later(15 * MINUTE_MS) == {}
+    assert watched.asked == 0
+
+
+def test_silence_has_the_api_asked_where_that_is_seldom() -> None:
+    """Before the alarm is raised, the API may explain it."""
+    watched = Watched()
+    watched.status.reconcile.state = "ok"
+    watched.status.reconcile.last_success_ms = NOW_MS
+    assert watched.later(HOUR_MS) == {}
+    assert watched.asked == 1
+    watched.ask(dict.fromkeys(watched.mapped, 2 * HOUR_MS))
+    assert watched.later(3 * MINUTE_MS) == {}
+
+
+def test_a_journal_that_takes_nothing() -> None:
+    """It is told as such, and what does not come meanwhile is not missed: Infodeck repeats it."""
+    watched = Watched()
+    watched.later(HOUR_MS // 2)
+    watched.status.journal.state = "the journal is full"
+    assert watched.later(1000)["journal-unavailable"].startswith(
+        "the journal is full: no event can be accepted"
+    )
+    watched.ask(dict.fromkeys(watched.mapped, 0))
+    assert set(watched.later(3 * HOUR_MS)) == {"journal-unavailable"}
+    watched.status.journal.state = "ok"
+    assert watched.later(1000) == {}
+
+
+def test_an_api_that_fails_for_long() -> None:
+    """After an hour, in the API's own words; its first answer ends it."""
+    watched = Watched()
+    watched.status.reconcile.state = "failing"
+    watched.status.reconcile.last_success_ms = NOW_MS - 100 * HOUR_MS
+    watched.status.reconcile.last_error = "the API answered 401: check infodeck.api_key"
+    assert "reconcile-failing" not in watched.later(HOUR_MS - 1000)
+    assert watched.later(1000)["reconcile-failing"] == (
+        "Infodeck's API has told nothing since 2026-11-24T08:00:00Z: the API answered 401: check"
+        " infodeck.api_key"
+    )
+    watched.ask({})
+    assert "reconcile-failing" not in watched.later(1000)
+
+
+def test_signatures_that_do_not_fit() -> None:
+    """The first accepted delivery ends it."""
+    watched = Watched()
+    for _ in range(3):
+        watched.status.intake.note_refusal("mismatch", age_s=None)
+    assert "their signatures do not fit" in watched.later(1000)["signature-failing"]
+    watched.status.intake.answers[200] += 1
+    assert watched.later(1000) == {}
+
+
+FAST = Pace(silence_ms=1000, shortest_silence_ms=1000, look_again_ms=20, tick_ms=5)
+
+
+async def test_infodeck_is_asked_why() -> None:
+    """While an alarm holds, now and then; its answer, or why there is none, becomes part of the reason.
+
+    The log has the first one.
+    """
+    watched = Watched(pace=FAST)
+    answers: list[str | GatewayError] = ["of its last 5 deliveries: 5x 401"]
+    looks = 0
+
+    async def look_up() -> str:
+        nonlocal looks
+        looks += 1
+        answer = answers[-1]
+        if isinstance(answer, GatewayError):
+            raise answer
+        return answer
+
+    def reason() -> str:
+        return watched.reasons.get("webhook-silent", "")
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(watched.watch.run(look_up))
+            await asyncio.sleep(0)
+            assert looks == 0
+            watched.now_ms += 1000
+            await until(lambda: "of its last 5 deliveries: 5x 401; `gateway webhooks" in reason())
+            answers.append(TransientError("the API answered 503"))
+            await until(lambda: "delivery log cannot be read: the API answered 503" in reason())
+            watched.webhook("ast-1")
+            await until(lambda: not watched.reasons)
+            running.cancel()
+    assert [line["event"] for line in logs] == ["alarm.raised", "alarm.explained", "alarm.cleared"]
+    assert logs[1]["infodeck"] == "of its last 5 deliveries: 5x 401"
+
+
+async def test_an_error_of_our_own_is_told_once_and_takes_nothing_down() -> None:
+    """Watching goes on, and so does everything else."""
+    watched = Watched(pace=FAST)
+    journal, watched.status.journal = watched.status.journal, None  # type: ignore[assignment]  # no code does so
+    with capture_logs() as logs:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(watched.watch.run())
+            await until(lambda: bool(logs))
+            watched.status.journal = journal
+            watched.now_ms += 1000
+            await until(lambda: "webhook-silent" in watched.reasons)
+            running.cancel()
+    assert [line["event"] for line in logs] == ["watch.failed", "alarm.raised"]

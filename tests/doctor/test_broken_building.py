@@ -1,0 +1,125 @@
+"""Brokers, controllers, ports and the disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.mosquitto import Mosquitto, free_port, write_password_file
+from support.odd_server import answering
+
+if TYPE_CHECKING:
+    from support.doctored import Doctored
+
+
+async def test_a_broker_that_is_down(patient: Doctored) -> None:
+    """By the sink's name."""
+    assert patient.broker is not None
+    patient.broker.kill()
+    seen = (await patient.diagnose()).of("brokers")
+    assert seen.level == "problem"
+    assert seen.found.startswith(f"bms: {patient.broker.url}: cannot connect")
+    assert (seen.remedy or "").startswith("is the broker running")
+
+
+async def test_a_broker_that_refuses_the_password(patient: Doctored) -> None:
+    """Told apart from one that is away."""
+    passwords = patient.folder / "passwords"
+    write_password_file(passwords, user="gateway", password="right")
+    patient.secret("password", b"wrong")
+    with Mosquitto(patient.folder, f"password_file {passwords}") as broker:
+        patient.change(
+            "sinks.bms",
+            {"type": "mqtt", "url": broker.url, "user": "gateway", "password": {"file": "password"}},
+        )
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.level == "problem"
+    assert "the broker refuses the connection: Not authorized" in seen.found
+    assert (seen.remedy or "").startswith("compare user, password")
+
+
+async def test_the_doctor_throws_nobody_out(patient: Doctored) -> None:
+    """It has a client id of its own, leaves in order, and no will of it is ever published."""
+    patient.change("sinks.bms.client_id", "the-gateway")
+    assert (await patient.diagnose()).of("brokers").level == "ok"
+    assert patient.broker is not None
+    log = patient.broker.log
+    assert "the-gateway" not in log
+    assert "as gateway-doctor-" in log
+    assert "No will message specified" in log
+    assert "Received DISCONNECT from gateway-doctor-" in log
+
+
+async def test_a_controller_that_is_down(patient: Doctored) -> None:
+    """By the sink's name."""
+    assert patient.controller is not None
+    patient.controller.kill()
+    seen = (await patient.diagnose()).of("controllers")
+    assert seen.level == "problem"
+    assert seen.found == f"ahu: 127.0.0.1:{patient.controller.port}: Connection refused"
+    assert (seen.remedy or "").startswith("is the controller on")
+
+
+async def test_controllers_are_asked_nothing(patient: Doctored) -> None:
+    """Connected to, and left alone."""
+    assert (await patient.diagnose()).of("controllers").level == "ok"
+    assert patient.controller is not None
+    assert patient.controller.requests() == []
+
+
+async def test_a_serial_port_that_is_not_there(patient: Doctored) -> None:
+    """An adapter that is not plugged in."""
+    patient.change("sinks.ahu", {"type": "modbus_client", "serial": {"port": "/dev/ttyNOWHERE0"}})
+    seen = (await patient.diagnose()).of("controllers")
+    assert seen.found == "ahu: /dev/ttyNOWHERE0: No such file or directory"
+    assert "is the adapter plugged in" in (seen.remedy or "")
+
+
+async def test_a_port_that_another_program_has(patient: Doctored) -> None:
+    """While the gateway is down, its ports must be free."""
+    async with answering(port=patient.modbus_port):
+        seen = (await patient.diagnose()).of("ports")
+    assert seen.level == "problem"
+    assert seen.found.startswith(f"sinks.regs.listen: 127.0.0.1:{patient.modbus_port} cannot be listened on")
+    assert f"ss -ltnp 'sport = :{patient.modbus_port}'" in (seen.remedy or "")
+
+
+async def test_an_allow_list_that_lets_in_everybody_or_nobody(patient: Doctored) -> None:
+    """Neither is what a building wants."""
+    everywhere = f"0.0.0.0:{free_port()}"
+    patient.change("sinks.regs", {"type": "modbus_server", "listen": everywhere, "allow": ["0.0.0.0/0"]})
+    assert (
+        f"sinks.regs.allow lets every machine poll {everywhere}"
+        in (await patient.diagnose()).of("ports").found
+    )
+    patient.change("sinks.regs", {"type": "modbus_server", "listen": everywhere})
+    assert (await patient.diagnose()).of("ports").found == "sinks.regs.allow lets in no other machine"
+    patient.change(
+        "sinks.regs",
+        {"type": "modbus_server", "listen": f"127.0.0.1:{free_port()}", "allow": ["10.0.0.0/8"]},
+    )
+    assert "where no other machine gets to" in (await patient.diagnose()).of("ports").found
+
+
+async def test_a_disk_with_less_room_than_the_journal_may_take(patient: Doctored) -> None:
+    """So that the disk would be full first."""
+    patient.change("journal.max_size", "900000GiB")
+    seen = (await patient.diagnose()).of("disk")
+    assert seen.level == "warning"
+    assert "the journal may grow to 900000GiB" in seen.found
+    assert "lower journal.max_size" in (seen.remedy or "")
+
+
+async def test_a_journal_in_memory(patient: Doctored) -> None:
+    """What is acknowledged there does not outlive a restart; every Linux has such a folder."""
+    folder = "/dev/shm"  # noqa: S108 - nothing is written there
+    patient.change("journal.url", f"sqlite:///{folder}/journal.db")
+    seen = (await patient.diagnose()).of("disk", "problem")
+    assert seen.found.startswith(f"{folder} is in memory (tmpfs)")
+    assert "put the journal on a disk" in (seen.remedy or "")
+
+
+async def test_a_folder_that_is_not_there(patient: Doctored) -> None:
+    """With the command that makes it."""
+    patient.change("journal.url", f"sqlite://{patient.folder}/none/journal.db")
+    seen = (await patient.diagnose()).of("disk")
+    assert f"install -d -m 0700 {patient.folder}/none" in (seen.remedy or "")

@@ -1,0 +1,209 @@
+"""The daemon: down, another one, refusing, behind, alarmed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.daemon import sign, telemetry
+from support.odd_server import answering
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from support.doctored import Doctored
+
+
+async def test_a_gateway_that_does_not_run(patient: Doctored) -> None:
+    """A warning: the examination of the files is worth something before it runs."""
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("gateway")
+    assert seen.level == "warning"
+    assert seen.found.startswith("the gateway is not running")
+    assert "systemctl start gateway" in (seen.remedy or "")
+
+
+async def test_something_else_on_the_admin_port(patient: Doctored) -> None:
+    """Told apart from a gateway that is down."""
+    async with answering(body="hello", port=patient.admin_port):
+        seen = (await patient.diagnose()).of("gateway")
+    assert seen.level == "problem"
+    assert "is no gateway (200)" in seen.found
+
+
+async def test_deliveries_that_are_signed_with_another_secret(patient: Doctored) -> None:
+    """Counted by the daemon, explained here; nothing was accepted, so it is a problem."""
+    await asyncio.to_thread(patient.start)
+    body = telemetry("evt_1", "ast-0", {"temperature": 21})
+    header = sign(body).replace("v1=", "v1=ffff")[: len(sign(body))]
+    assert (await asyncio.to_thread(patient.post, body, header))[0] == 401
+    late = sign(body, int(time.time()) - 900)
+    assert (await asyncio.to_thread(patient.post, body, late))[0] == 401
+    found = [one for one in (await patient.diagnose()).findings if one.check == "intake"]
+    assert [one.level for one in found] == ["problem", "problem", "warning"]
+    assert found[0].found.startswith("1 delivery was not signed with our secret")
+    assert found[1].found.startswith("1 delivery was rightly signed, but more than 5m ago or ahead")
+    assert "clock" in (found[1].remedy or "")
+
+
+async def test_a_gateway_that_no_event_has_ever_reached(patient: Doctored) -> None:
+    """The worst that can happen quietly."""
+    await asyncio.to_thread(patient.start)
+    seen = (await patient.diagnose()).of("intake")
+    assert (seen.level, seen.found) == ("warning", "no event has arrived yet")
+    assert "gateway webhooks test" in (seen.remedy or "")
+
+
+async def test_events_that_ceased_to_come(patient: Doctored) -> None:
+    """After `infodeck.silence`."""
+    patient.change("infodeck.silence", "1ms")
+    await asyncio.to_thread(patient.start)
+    body = telemetry("evt_1", "ast-0", {"temperature": 21})
+    assert (await asyncio.to_thread(patient.post, body))[0] == 200
+    seen = (await patient.diagnose()).of("intake")
+    assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+
+
+async def test_duplicates_are_normal(patient: Doctored) -> None:
+    """And said to be."""
+    await asyncio.to_thread(patient.start)
+    body = telemetry("evt_1", "ast-0", {"temperature": 21})
+    for _ in range(2):
+        assert (await asyncio.to_thread(patient.post, body))[0] == 200
+    seen = (await patient.diagnose()).of("intake")
+    assert seen.level == "ok"
+    assert seen.found.startswith(
+        "1 event since the start; 1 came twice, which is normal: each counts once; the last one "
+    )
+
+
+async def test_receivers_that_are_away_are_told_by_the_daemon_too(patient: Doctored) -> None:
+    """With what waits for them."""
+    assert patient.controller is not None
+    patient.controller.kill()
+    await asyncio.to_thread(patient.start)
+    await until(lambda: patient.status()["sinks"]["ahu"]["state"] == "away")
+    diagnosis = await patient.diagnose()
+    assert diagnosis.of("sinks").found.startswith("ahu is away: ")
+    assert diagnosis.of("controllers").level == "problem"
+
+
+async def test_settings_that_the_daemon_does_not_run_with(patient: Doctored) -> None:
+    """Another name, another sink: it was not restarted."""
+    await asyncio.to_thread(patient.start)
+    patient.change("name", "other-box")
+    patient.change("sinks.more", patient.settings["sinks"]["bms"] | {"prefix": "more"})
+    diagnosis = await patient.diagnose()
+    assert diagnosis.of("gateway").found == (
+        "the gateway that runs here is test-box, these settings are of other-box"
+    )
+    assert diagnosis.of("sinks").found == "more is in the settings, but does not run"
+
+
+async def test_a_table_that_the_daemon_refused(patient: Doctored) -> None:
+    """It goes on with the former one, and that is said."""
+    await asyncio.to_thread(patient.start)
+    table = patient.tables / "hq.yaml"
+    table.write_text(table.read_text().replace("from:", "form:"))
+    await until(lambda: patient.status()["tables"]["problems"] != [])
+    seen = (await patient.diagnose()).of("gateway")
+    assert seen.level == "problem"
+    assert seen.found.startswith("it goes on with older point tables")
+
+
+def _status(**sections: Any) -> str:
+    status = {
+        "name": "test-box",
+        "ready": True,
+        "started_ms": 1_770_000_000_000,
+        "intake": {"refused": {}},
+        "journal": {"state": "ok", "accepted": 1, "duplicates": 0, "bytes_used": 0, "dead_letters": 0},
+        "reconcile": {"state": "off"},
+        "sinks": {},
+        "alarms": [],
+    }
+    return json.dumps(status | sections)
+
+
+@pytest.mark.parametrize(
+    ("sections", "line", "remedy"),
+    [
+        (
+            {
+                "alarms": [
+                    {"name": "webhook-silent", "reason": "no event for 2h", "since_ms": 1_770_000_000_000}
+                ]
+            },
+            ("alarms", "problem", "webhook-silent since 2026-02-02T02:40:00Z: no event for 2h"),
+            "see the checks of webhook, deliveries and public address",
+        ),
+        (
+            {"journal": {"state": "the journal is full", "accepted": 1}},
+            ("journal", "problem", "it takes no events: the journal is full"),
+            "see the check of the disk",
+        ),
+        (
+            {"journal": {"state": "ok", "bytes_used": 60 << 20}},
+            ("journal", "warning", "93 % of journal.max_size (64MiB) are used"),
+            "see which sink is behind",
+        ),
+        (
+            {"journal": {"state": "ok", "dead_letters": 3}},
+            ("journal", "warning", "3 dead letters"),
+            "`gateway deadletters list`",
+        ),
+        (
+            {"reconcile": {"state": "failing", "last_error": "the API answered 401"}},
+            ("reconciliation", "problem", "the gateway cannot ask Infodeck: the API answered 401"),
+            "see the checks of API and API key",
+        ),
+        (
+            {"reconcile": {"state": "ok", "last_success_ms": 1_770_000_000_000, "assets": 4}},
+            ("reconciliation", "warning", "last at 2026-02-02T02:40:00Z, 4 assets, though every 15m is due"),
+            "journalctl",
+        ),
+        (
+            {"sinks": {name: {"state": "up", "lag": 9, "lag_s": 90.0} for name in ("bms", "regs", "ahu")}},
+            ("sinks", "warning", "bms is behind; 9 events waiting, the oldest for 90 s"),
+            "too slow",
+        ),
+        (
+            {"intake": {"refused": {"outside tolerance": 2}, "signature_age_s": -900.5}},
+            (
+                "intake",
+                "warning",
+                "2 deliveries were rightly signed, but more than 5m ago or ahead, the last one 900 s",
+            ),
+            "see the check of the clock",
+        ),
+        (
+            {"intake": {"previous_secrets": {"number": 1, "last_used_ms": None}}},
+            ("signing secret", "ok", "1 former one accepted until unused for a day"),
+            "",
+        ),
+        ({"ready": False}, ("gateway", "problem", "it runs, but takes no events"), "journalctl"),
+    ],
+)
+async def test_what_the_daemon_says_of_itself(
+    patient: Doctored, sections: dict[str, Any], line: tuple[str, str, str], remedy: str
+) -> None:
+    """By its status: states that are hard to bring about from outside."""
+    check, level, found = line
+    async with answering(body=_status(**sections), port=patient.admin_port):
+        diagnosis = await patient.diagnose("--offline")
+    seen = [
+        one for one in diagnosis.findings if (one.check, one.level) == (check, level) and found in one.found
+    ]
+    assert len(seen) == 1, diagnosis.printed
+    assert remedy in (seen[0].remedy or "")
+
+
+async def test_a_status_of_another_version(patient: Doctored) -> None:
+    """Sections that are missing, and values of other types, are passed over."""
+    body = json.dumps({"name": "test-box", "ready": True, "intake": 3, "alarms": "none", "sinks": [1]})
+    async with answering(body=body, port=patient.admin_port):
+        diagnosis = await patient.diagnose("--offline")
+    assert diagnosis.of("gateway").level == "ok"
+    assert not [one for one in diagnosis.findings if "the check itself failed" in one.found]

@@ -1,0 +1,133 @@
+"""Secrets that are missing, open to others, mixed up, incomplete or old: each is told with its remedy."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.asset_lists import API_KEY
+from support.daemon import SECRET
+from support.doctored import DAY_S, TOKEN
+from support.tokens import json_web_token
+
+if TYPE_CHECKING:
+    from support.doctored import Doctored
+
+
+@pytest.mark.parametrize(
+    ("key", "found", "remedy"),
+    [
+        (API_KEY.replace("live", "test"), "does not begin with `idt_live_`", "put the API key there"),
+        (API_KEY[:-4], "has 28 characters behind `idt_live_`", "copy the key once more"),
+        (SECRET, "is the webhook's signing secret", "put the API key there"),
+        (f'"{API_KEY}"', "has quotes around it", "take the quotes out"),
+    ],
+)
+async def test_a_wrong_api_key(patient: Doctored, key: str, found: str, remedy: str) -> None:
+    """Its form is judged before the API is asked, and the API's own refusal is told as well."""
+    patient.secret("api-key", key.encode())
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("API key")
+    assert (seen.level, found in seen.found) == ("problem", True)
+    assert seen.remedy is not None
+    assert seen.remedy.startswith(remedy)
+    refused = diagnosis.of("organization")
+    assert refused.found.startswith("the API answered 401 (Invalid API key)")
+    assert (refused.remedy or "").startswith("check infodeck.api_key")
+
+
+async def test_a_secret_file_that_others_may_read(patient: Doctored) -> None:
+    """With the command that mends it."""
+    (patient.folder / "secret").chmod(0o644)
+    seen = (await patient.diagnose()).of("secrets")
+    assert seen.level == "problem"
+    assert seen.found == f"intake.signing_secrets[0]: others may read {patient.folder}/secret (0644)"
+    assert seen.remedy == f"chmod 600 {patient.folder}/secret"
+
+
+async def test_a_secret_file_that_is_not_there(patient: Doctored) -> None:
+    """By the setting that names it."""
+    (patient.folder / "api-key").unlink()
+    seen = (await patient.diagnose()).of("secrets")
+    assert seen.found.startswith("infodeck.api_key: the secret file")
+    assert seen.found.endswith("cannot be read: No such file or directory")
+
+
+async def test_a_systemd_credential_is_beyond_a_command(patient: Doctored) -> None:
+    """No problem, but nothing that could be looked at from here: how to do that is told."""
+    patient.change("intake.signing_secrets", [{"credential": "signing-secret"}])
+    seen = (await patient.diagnose()).of("secrets")
+    assert seen.level == "warning"
+    assert "sudo CREDENTIALS_DIRECTORY=/run/credentials/gateway.service gateway doctor" in (seen.remedy or "")
+
+
+async def test_an_environment_variable_that_is_not_set(patient: Doctored) -> None:
+    """While no gateway runs that may have it, it is missing."""
+    patient.change("intake.signing_secrets", [{"env": "NO_SUCH_SECRET"}])
+    seen = (await patient.diagnose()).of("secrets")
+    assert seen.level == "problem"
+    assert seen.found.endswith("the environment variable NO_SUCH_SECRET is not set")
+    assert "EnvironmentFile=" in (seen.remedy or "")
+
+
+async def test_the_age_of_a_secret_from_the_environment_is_unknown(
+    patient: Doctored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that is said, not passed over."""
+    monkeypatch.setenv("SIGNING", SECRET)
+    patient.change("intake.signing_secrets", [{"env": "SIGNING"}])
+    seen = (await patient.diagnose()).of("signing secret")
+    assert seen.level == "ok"
+    assert "how old it is is not known here" in seen.found
+
+
+async def test_a_signing_secret_of_100_days(patient: Doctored) -> None:
+    """The guide recommends a new one every 90 days."""
+    moment = time.time() - 100 * DAY_S
+    os.utime(patient.folder / "secret", (moment, moment))
+    seen = (await patient.diagnose()).of("signing secret")
+    assert seen.level == "warning"
+    assert seen.found.endswith("secret} is 100 days old")
+    assert "gateway webhooks rotate" in (seen.remedy or "")
+
+
+async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) -> None:
+    """The two secrets go in two directions, and are easily mixed up."""
+    patient.secret("secret", API_KEY.encode())
+    seen = (await patient.diagnose()).of("signing secret")
+    assert seen.level == "problem"
+    assert seen.found.endswith("is an API key")
+
+
+@pytest.mark.parametrize(
+    ("token", "level", "found"),
+    [
+        (json_web_token(exp=time.time() - 3 * DAY_S - 60), "problem", "expired 3 days ago"),
+        (json_web_token(exp=time.time() + 2 * DAY_S + 60), "warning", "expires in 2 days"),
+        (API_KEY.encode(), "problem", "is an API key, which Infodeck refuses for webhooks"),
+        (TOKEN[:10], "problem", "is no JWT"),
+    ],
+)
+async def test_a_bearer_token_that_is_of_no_use(
+    patient: Doctored, token: bytes, level: str, found: str
+) -> None:
+    """Expired, about to expire, or another secret; and Infodeck's own refusal where it refuses."""
+    patient.secret("token", token)
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("bearer token")
+    assert seen.level == level
+    assert found in seen.found
+    assert (seen.remedy or "").startswith("put a JWT there of a user who may manage webhooks")
+    assert diagnosis.of("webhook").found.startswith("the API answered 401")
+
+
+async def test_without_key_and_token_it_is_said_what_is_missed(patient: Doctored) -> None:
+    """Both are optional, so both are warnings."""
+    patient.change("infodeck.api_key", None)
+    patient.change("infodeck.bearer_token", None)
+    diagnosis = await patient.diagnose()
+    assert diagnosis.code == 0
+    assert "api_key: {file: PATH}" in (diagnosis.of("API key").remedy or "")
+    assert "bearer_token: {file: PATH}" in (diagnosis.of("bearer token").remedy or "")

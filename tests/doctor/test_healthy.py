@@ -1,0 +1,44 @@
+"""`gateway doctor` on a set-up where all is well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from support.building import gateway
+from support.commands import gateway as run_here
+from support.waiting import until
+
+from gateway.doctor.contents import CHECKS
+
+if TYPE_CHECKING:
+    from support.doctored import Doctored
+
+
+async def test_every_line_of_a_healthy_set_up_is_ok(patient: Doctored) -> None:
+    """With the real daemon, broker, controller, API, certificate: nothing but ok, and exit code 0."""
+    await asyncio.to_thread(patient.start)
+    sent = await asyncio.to_thread(gateway, patient, "send", "--asset", "ast-0", "temperature=21.5")
+    assert sent.returncode == 0, sent.stderr
+    await until(patient.is_settled)
+    diagnosis = await patient.diagnose()
+    assert diagnosis.levels == {"warning": [], "problem": []}, diagnosis.printed
+    silent = {"examples"}  # they speak only of what is wrong
+    assert {one.check for one in diagnosis.findings} == {
+        "settings",
+        *(check.name for check in CHECKS),
+    } - silent
+
+
+async def test_text_has_one_line_per_check_and_a_summary(patient: Doctored) -> None:
+    """For people: level, check, what was found; where something is wrong, the remedy below it."""
+    patient.change("infodeck.bearer_token", None)
+    done = await asyncio.to_thread(run_here, "doctor", "-c", os.fspath(patient.config))
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert lines[0].startswith("ok       settings        ")
+    assert any(line.startswith("ok       API             127.0.0.1 answers in ") for line in lines)
+    at = next(at for at, line in enumerate(lines) if line.startswith("warning  bearer token"))
+    assert lines[at + 1].strip().startswith("-> say where a JWT")
+    assert lines[-1].startswith("0 problems, 3 warnings, ")

@@ -1,0 +1,72 @@
+"""What the doctor sees of secrets before it asks anybody."""
+
+from __future__ import annotations
+
+import pytest
+from support.tokens import json_web_token
+
+from gateway.doctor.secret_shapes import api_key_flaw, jwt_expiry_s, signing_secret_flaw
+
+_KEY = b"idt_live_0123456789abcdef0123456789abcdef"
+
+
+def test_an_api_key_as_the_guide_describes_it_is_well() -> None:
+    """The prefix and 32 characters; blanks around it do no harm, for they are never sent."""
+    assert api_key_flaw(_KEY) is None
+    assert api_key_flaw(b" " + _KEY + b"\n") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        (_KEY.replace(b"idt_live_", b"idt_life_"), "does not begin with `idt_live_`"),
+        (b"whsec_0123456789", "does not begin with `idt_live_`"),
+        (_KEY[:-3], "has 29 characters behind `idt_live_`, 32 are expected"),
+        (_KEY + b"0", "has 33 characters behind `idt_live_`, 32 are expected"),
+        (b'"' + _KEY + b'"', "has quotes around it, which are no part of it"),
+        (_KEY[:20] + b"\n" + _KEY[20:], "has blanks or line ends within it"),
+        (b"the-signing-secret", "is the webhook's signing secret"),
+        (json_web_token(exp=1), "is a JWT"),
+        (b"", "does not begin with `idt_live_`"),
+    ],
+)
+def test_a_wrong_api_key_is_recognised(key: bytes, found: str) -> None:
+    """Whatever else stands in its place is told, and never repeated."""
+    flaw = api_key_flaw(key, signing_secrets=(b"the-signing-secret",))
+    assert flaw is not None
+    assert flaw.found == found
+    assert flaw.remedy
+    assert not key or key.decode() not in flaw.found + flaw.remedy
+
+
+@pytest.mark.parametrize(
+    ("secret", "found"),
+    [
+        (_KEY, "is an API key"),
+        (b" secret", "has blanks or line ends around it"),
+        (b"'secret'", "has quotes around it, which are no part of it"),
+    ],
+)
+def test_a_wrong_signing_secret_is_recognised(secret: bytes, found: str) -> None:
+    """Blanks count here: the secret is a key of HMAC, byte for byte."""
+    flaw = signing_secret_flaw(secret)
+    assert flaw is not None
+    assert flaw.found == found
+
+
+def test_an_opaque_signing_secret_is_well() -> None:
+    """Nothing is known of its form, so nothing is said of it."""
+    assert signing_secret_flaw(b"whsec_x/y+z=") is None
+
+
+def test_the_expiry_of_a_jwt_is_read_without_verifying_it() -> None:
+    """The claim `exp`, where there is one."""
+    assert jwt_expiry_s(json_web_token(exp=1_800_000_000)) == 1_800_000_000
+    assert jwt_expiry_s(json_web_token(sub="me")) is None
+
+
+@pytest.mark.parametrize("token", [b"", b"opaque", _KEY, b"a.b.c", b"eyJh.e30x.x", b"a.b"])
+def test_what_is_no_jwt_is_told(token: bytes) -> None:
+    """An API key in its place, or half of one."""
+    with pytest.raises(ValueError, match="it"):
+        jwt_expiry_s(token)

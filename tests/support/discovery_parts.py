@@ -1,0 +1,79 @@
+"""What there is to draft from in tests, and drafts put beside tables as a user would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.discovering.discovery import Discovery, Wanted, discover
+from gateway.mapping.discovering.evidence import Evidence, Sightings
+from gateway.mapping.discovering.present import Surroundings
+from gateway.model import AssetProperty, AssetType, KnownAsset
+from support.point_tables import SINKS, TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import AssetSnapshot, Scalar
+
+
+def asset_type(name: str, *properties: tuple[str, str | None, str | None, str | None]) -> AssetType:
+    """Return a type with properties as key, name, type and unit."""
+    return AssetType(name, f"Type {name}", tuple(AssetProperty(*one) for one in properties))
+
+
+def evidence(
+    assets: Iterable[KnownAsset] = (),
+    *,
+    types: Iterable[AssetType] = (),
+    seen: Mapping[str, Mapping[str, Scalar]] | None = None,
+) -> Evidence:
+    """Return evidence; `seen` are readings by asset and key."""
+    sightings = Sightings()
+    for asset, readings in (seen or {}).items():
+        for key, value in readings.items():
+            sightings.add(asset, key, value)
+    return Evidence(
+        source="a test",
+        assets={one.id: one for one in assets},
+        types={one.id: one for one in types},
+        sightings=sightings,
+    )
+
+
+def draft(
+    folder: Path,
+    found: Evidence,
+    *,
+    sinks: Mapping[str, str] = SINKS,
+    topics: Mapping[str, TopicScheme] = TOPICS,
+    snapshot: AssetSnapshot | None = None,
+    is_alone: bool = False,
+    **wanted: Any,
+) -> Discovery:
+    """Draft a table beside those in a folder."""
+    surroundings = Surroundings(
+        folder=folder, is_alone=is_alone, sinks=sinks, topics=topics, limits={}, snapshot=snapshot
+    )
+    return discover(found, surroundings, Wanted(organization="o-test", **wanted))
+
+
+def put(
+    folder: Path,
+    made: Discovery,
+    *,
+    sinks: Mapping[str, str] = SINKS,
+    topics: Mapping[str, TopicScheme] = TOPICS,
+    snapshot: AssetSnapshot | None = None,
+    name: str = "drafted.yaml",
+) -> PointMap:
+    """Write the draft into the folder and load it with the tables there, as the gateway does."""
+    assert made.text is not None, made
+    (folder / name).write_text(made.text, encoding="utf-8")
+    compiled = load_point_map(folder, sinks, topics=topics, snapshot=snapshot)
+    assert compiled.problems == []
+    assert compiled.point_map is not None
+    return compiled.point_map

@@ -1,0 +1,109 @@
+"""What `gateway webhooks` is tested on: a simulated Infodeck that posts to the real daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.demo.api import SimulatedApi
+from gateway.demo.webhook_endpoints import new_webhook
+from support.asset_lists import API_KEY, ORGANIZATION
+from support.daemon import REPOSITORY, SECRET
+from support.simulation import TOKEN, calm_infodeck
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.demo.infodeck import SimulatedInfodeck
+    from support.daemon import Daemon
+
+PUBLIC_URL = "https://gateway.example.com/webhooks/infodeck"
+ROTATE = "/webhooks/{id}/rotate"
+EVENTS = ["asset.telemetry.updated", "asset.status.changed"]
+
+
+@dataclass
+class Cloud:
+    """A simulated Infodeck with one webhook, and the settings of a gateway that knows it."""
+
+    infodeck: SimulatedInfodeck
+    api: SimulatedApi
+    config: Path
+    webhook: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def secret(self) -> str:
+        """What the webhook signs with now."""
+        return str(self.webhook["signingSecret"])
+
+    async def run(self, action: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `gateway webhooks` in a process of its own; no output of it has ever a secret."""
+        done = await asyncio.to_thread(_run, self.config, action, *arguments, given=given)
+        for secret in (SECRET, self.secret, TOKEN, given.strip()):
+            assert not secret or secret not in done.stdout + done.stderr
+        return done
+
+
+def use_webhooks(config: Path, url: str, *, webhook: str | None = None, token: bool = True) -> None:
+    """Write into the settings where the API is, and the webhook's part of it."""
+    file = config.parent / "token"
+    file.touch(mode=0o600)
+    file.write_text(TOKEN)
+    parts = [f"organization: {ORGANIZATION}", f'api: "{url}"']
+    parts += ["bearer_token: {file: token}"] * token
+    parts += [f"webhook: {webhook}"] * (webhook is not None)
+    settings = config.read_text()
+    before = f"infodeck: {{organization: {ORGANIZATION}}}"
+    assert before in settings
+    config.write_text(settings.replace(before, f"infodeck: {{{', '.join(parts)}}}"))
+
+
+@asynccontextmanager
+async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
+    """Run an Infodeck whose webhook leads to the daemon, and name it in the daemon's settings.
+
+    The daemon may run or not; its settings say the webhook's public address, and its id.
+    """
+    webhook = new_webhook(url=daemon.url, events=EVENTS, description="hq", secret=SECRET)
+    async with SimulatedApi(
+        organization=ORGANIZATION, api_key=API_KEY, items=[], bearer_token=TOKEN, webhooks=[webhook]
+    ) as api:
+        infodeck = calm_infodeck(api=api, **options)
+        named = f'{{url: "{PUBLIC_URL}", id: {webhook["id"]}, rotate: "{ROTATE}"}}'
+        use_webhooks(daemon.config, api.url, webhook=named)
+        async with infodeck:
+            yield Cloud(infodeck, api, daemon.config, webhook)
+
+
+def launch(config: Path, action: str) -> subprocess.Popen[bytes]:
+    """Start `gateway webhooks`, for a test that does not let it end by itself."""
+    return subprocess.Popen(
+        _command(config, action), cwd=REPOSITORY, env=_environment(), stdout=subprocess.DEVNULL
+    )
+
+
+def _run(config: Path, action: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_command(config, action), *arguments],
+        cwd=REPOSITORY,
+        env=_environment(),
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def _command(config: Path, action: str) -> list[str]:
+    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(REPOSITORY)}

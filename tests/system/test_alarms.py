@@ -1,0 +1,215 @@
+"""The real daemon when webhooks stop arriving: it notices, says why, and notices when they come again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.asset_lists import API_KEY, ORGANIZATION
+from support.daemon import SECRET, Daemon, sign, telemetry
+from support.mosquitto import subscribe
+from support.waiting import until
+
+from gateway.demo.api import SimulatedApi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto, Subscriber
+
+TOKEN = "made-up-token"
+URL = "https://gateway.example.com/webhooks/infodeck"
+ALARMS_TOPIC = "gw/v1/$gateway/test-box/alarms"
+TABLE = """\
+schema: gateway.points/1
+site: hq
+templates:
+  room:
+    points: {T: {from: temperature, unit: degC}}
+assets:
+  - {id: ast-0, tag: A, use: room}
+  - {id: ast-1, tag: B, use: room}
+"""
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Make a daemon's files; it is started by the test, and ended here at the latest."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "rooms.yaml").write_text(TABLE)
+    daemon = Daemon(tmp_path, broker.port, tables)
+    yield daemon
+    daemon.kill()
+
+
+def item(number: int, *, age_s: float = 0.0) -> dict[str, Any]:
+    """Return an asset whose shadow is of some time ago."""
+    reported = {"temperature": 20 + number}
+    shadow = {"state": {"reported": reported}, "timestamp": round(1000 * (time.time() - age_s))}
+    return {"id": f"ast-{number}", "name": f"Room {number}", "shadows": {"DeviceUplink": shadow}}
+
+
+def simulated() -> SimulatedApi:
+    """Return an API with two assets, a webhook that leads here, and a log of failed deliveries."""
+    webhook = {"id": "wh-1", "url": URL, "events": ["asset.telemetry.updated"], "status": "Failing"}
+    api = SimulatedApi(
+        organization=ORGANIZATION,
+        api_key=API_KEY,
+        items=[item(0, age_s=3600), item(1, age_s=3600)],
+        webhooks=[webhook],
+        bearer_token=TOKEN,
+    )
+    failed = {"statusCode": 502, "failureReason": "Bad Gateway", "createdAt": int(time.time())}
+    api.deliveries["wh-1"] = [failed] * 5
+    return api
+
+
+def watch_closely(daemon: Daemon, api: SimulatedApi | None, *, silence: str = "1h") -> None:
+    """Make the daemon's periods short, and have it ask the API where there is one."""
+    infodeck: dict[str, Any] = {"organization": ORGANIZATION, "silence": silence}
+    infodeck["refill"] = {"tolerance": "1s"}
+    if api is not None:
+        for name, secret in (("api-key", API_KEY), ("token", TOKEN)):
+            (daemon.folder / name).touch(mode=0o600)
+            (daemon.folder / name).write_text(secret)
+        infodeck |= {
+            "api": api.url,
+            "api_key": {"file": "api-key"},
+            "bearer_token": {"file": "token"},
+            "webhook": {"url": URL},
+            "reconcile": {"every": "500ms"},
+        }
+    settings = daemon.config.read_text()
+    before = f"infodeck: {{organization: {ORGANIZATION}}}"
+    assert before in settings
+    settings = settings.replace(before, f"infodeck: {json.dumps(infodeck)}")
+    settings = settings.replace("signing_secrets", "tolerance: 2s, signing_secrets", 1)
+    daemon.config.write_text(settings)
+
+
+def report(daemon: Daemon, number: int, *, late_s: float = 0.0) -> None:
+    """Have an asset's event delivered."""
+    at_ms = round(1000 * (time.time() - late_s))
+    body = telemetry(f"evt_{time.time_ns()}", f"ast-{number}", {"temperature": 20}, time_ms=at_ms)
+    assert daemon.post(body)[0] == 200
+
+
+def alarms(daemon: Daemon) -> dict[str, str]:
+    """Return the alarms that `/api/status` shows, and their reasons."""
+    return {alarm["name"]: alarm["reason"] for alarm in daemon.status()["alarms"]}
+
+
+async def until_shown(daemon: Daemon, name: str, said: str) -> None:
+    """Wait until `/api/status` shows an alarm whose reason says this."""
+    async with asyncio.timeout(30):
+        while said not in (await asyncio.to_thread(alarms, daemon)).get(name, ""):  # noqa: ASYNC110 - in another process
+            await asyncio.sleep(0.05)
+
+
+async def until_told(subscriber: Subscriber, *names: str) -> None:
+    """Wait until these alarms are on MQTT."""
+
+    def told() -> list[str]:
+        if not subscriber.payloads(ALARMS_TOPIC):
+            return ["nothing"]
+        return [alarm["alarm"] for alarm in subscriber.last(ALARMS_TOPIC).json["alarms"]]
+
+    await subscriber.wait_for(lambda: told() == list(names), timeout_s=30)
+
+
+async def test_webhooks_stop_while_the_api_goes_on(stopped: Daemon, broker: Mosquitto) -> None:
+    """The alarm is on MQTT and in the status, with what the delivery log says, also after a restart.
+
+    It is logged once per start, and ends by itself when webhooks come again.
+    """
+    async with simulated() as api, subscribe(broker.port) as seen:
+        await asyncio.to_thread(watch_closely, stopped, api)
+        await asyncio.to_thread(stopped.start)
+        await until_told(seen)
+        reporting = asyncio.create_task(keep_reporting(api), name="shadows go on")
+        await until_told(seen, "webhook-missed")
+        await until_shown(
+            stopped, "webhook-missed", "5x 502 (Bad Gateway); the proxy does not reach the gateway"
+        )
+        await until_shown(stopped, "webhook-missed", "Infodeck says that the webhook is Failing")
+        reason = (await asyncio.to_thread(alarms, stopped))["webhook-missed"]
+        assert reason.startswith(
+            "Infodeck's API has newer data of 2 assets than any webhook brought (ast-0, ast-1)"
+        )
+
+        await asyncio.to_thread(stopped.stop)
+        await asyncio.to_thread(stopped.start)
+        await until_told(seen)
+        await until_told(seen, "webhook-missed")
+        assert stopped.log.count('"alarm.raised"') == 2
+
+        reporting.cancel()
+        for number in range(2):
+            await asyncio.to_thread(report, stopped, number)
+        await until_told(seen)
+        assert await asyncio.to_thread(alarms, stopped) == {}
+        assert stopped.log.count('"alarm.cleared"') == 1
+        assert SECRET not in stopped.log
+        assert TOKEN not in stopped.log
+
+
+async def keep_reporting(api: SimulatedApi) -> None:
+    """Let both devices report to Infodeck again and again."""
+    while True:
+        api.items = [item(0), item(1)]
+        await asyncio.sleep(0.2)
+
+
+async def test_what_is_no_reason_for_an_alarm(stopped: Daemon, broker: Mosquitto) -> None:
+    """A sensor that is silent in the API too, webhooks that are late, and then a silent night."""
+    async with simulated() as api, subscribe(broker.port) as seen:
+        await asyncio.to_thread(watch_closely, stopped, api, silence="2s")
+        await asyncio.to_thread(stopped.start)
+        await until_told(seen)
+        for _ in range(8):
+            api.items = [item(0), api.items[1]]
+            await asyncio.sleep(0.5)
+            await asyncio.to_thread(report, stopped, 0, late_s=0.5)
+        asked = len(api.requests)
+        await until(
+            lambda: len(api.requests) >= asked + 8
+        )  # nothing newer, for twice as long as may be silent
+        assert await asyncio.to_thread(alarms, stopped) == {}
+        assert len(seen.payloads(ALARMS_TOPIC)) == 1
+        assert "alarm.raised" not in stopped.log
+
+
+async def test_silence_without_an_api_key(stopped: Daemon, broker: Mosquitto) -> None:
+    """Nothing but silence can tell there: after `infodeck.silence`, until the first webhook."""
+    await asyncio.to_thread(watch_closely, stopped, None, silence="2s")
+    async with subscribe(broker.port) as seen:
+        await asyncio.to_thread(stopped.start)
+        await until_told(seen)
+        await until_told(seen, "webhook-silent")
+        await until_shown(stopped, "webhook-silent", "no telemetry has ever come by webhook")
+        await asyncio.to_thread(report, stopped, 0)
+        await until_told(seen)
+    assert stopped.log.count('"alarm.raised"') == stopped.log.count('"alarm.cleared"') == 1
+
+
+async def test_signatures_that_are_refused(stopped: Daemon, broker: Mosquitto) -> None:
+    """Deliveries with another secret, and then from another time, are told apart; a good one ends it."""
+    await asyncio.to_thread(watch_closely, stopped, None)
+    async with subscribe(broker.port) as seen:
+        await asyncio.to_thread(stopped.start)
+        body = telemetry("evt_1", "ast-0", {"temperature": 20})
+        for _ in range(3):
+            wrong = sign(body)[:-4] + "0000"
+            assert (await asyncio.to_thread(stopped.post, body, wrong))[0] == 401
+        await until_told(seen, "signature-failing")
+        await until_shown(stopped, "signature-failing", "none of intake.signing_secrets is this webhook's")
+        ahead = sign(body, int(time.time()) + 400)
+        assert (await asyncio.to_thread(stopped.post, body, ahead))[0] == 401
+        await until_shown(stopped, "signature-failing", "400 s ahead of this machine's clock")
+        await asyncio.to_thread(report, stopped, 0)
+        await until_told(seen)

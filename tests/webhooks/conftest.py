@@ -1,0 +1,21 @@
+"""The real daemon without a broker: what counts here is what it takes in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import Daemon
+from support.mosquitto import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """Make a daemon's files; it is started by the test where it is needed, and ended here at the latest."""
+    gateway = Daemon(tmp_path, broker_port=free_port())
+    yield gateway
+    gateway.kill()

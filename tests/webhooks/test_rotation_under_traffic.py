@@ -1,0 +1,121 @@
+"""A rotation in the midst of traffic: all that is signed with the old secret or the new one arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from support.daemon import SECRET, sign, telemetry
+from support.waiting import until
+from support.webhook_commands import cloud
+
+if TYPE_CHECKING:
+    from support.daemon import Daemon
+    from support.webhook_commands import Cloud
+
+ASSET = "ast-a1b2c3d4"
+PAUSE_S = 0.01
+MORE = 30  # events between one step and the next
+
+
+class OldSender:
+    """Posts on and on, signed with the old secret, and again where nobody answers. `answers` by code."""
+
+    def __init__(self, url: str) -> None:
+        self.ids: list[str] = []
+        self.answers: Counter[int] = Counter()
+        self._url = url
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                event_id = f"evt_old_{len(self.ids)}"
+                self.answers[await self._post(session, event_id)] += 1
+                self.ids.append(event_id)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _post(self, session: aiohttp.ClientSession, event_id: str) -> int:
+        body = telemetry(event_id, ASSET, {"temperature": 21.5})
+        while True:
+            try:
+                headers = {"x-infodeck-signature": sign(body, secret=SECRET)}
+                async with session.post(self._url, data=body, headers=headers) as answer:
+                    return answer.status
+            except aiohttp.ClientError:
+                await asyncio.sleep(PAUSE_S)
+
+
+class EndlessLog(list[dict[str, Any]]):
+    """A delivery log from which nothing is ever dropped."""
+
+    def __delitem__(self, _: object) -> None:
+        """Keep what the simulation would drop."""
+
+
+async def report(infodeck: Cloud) -> None:
+    """Have an asset report on and on; Infodeck signs with whatever secret it has at that moment."""
+    number = 0
+    while True:
+        number += 1
+        infodeck.infodeck.report(ASSET, {"temperature": number})
+        await asyncio.sleep(PAUSE_S)
+
+
+def log_of(infodeck: Cloud) -> list[dict[str, Any]]:
+    """Return every attempt so far."""
+    return infodeck.api.deliveries[infodeck.webhook["id"]]
+
+
+def refused(infodeck: Cloud) -> int:
+    """Count the attempts that were answered with 401."""
+    return sum(one["statusCode"] == 401 for one in log_of(infodeck))
+
+
+def journaled(daemon: Daemon) -> set[str]:
+    """Return the ids of the events that are on disk."""
+    with closing(sqlite3.connect(f"file:{daemon.folder}/journal.db?mode=ro", uri=True)) as database:
+        return {event_id for (event_id,) in database.execute("SELECT event_id FROM events")}
+
+
+async def more(infodeck: Cloud) -> None:
+    """Wait until some more events are delivered."""
+    enough = infodeck.infodeck.deliveries.delivered + MORE
+    await until(lambda: infodeck.infodeck.deliveries.delivered >= enough, within_s=20)
+
+
+async def test_no_event_is_lost(daemon: Daemon) -> None:
+    """Two rotations under traffic, and a gateway that is killed between them.
+
+    What is signed with the old secret is never refused. Of what Infodeck signs with a new one, only what
+    comes before the gateway was told is, and it comes again. In the end, every event is in the journal.
+    """
+    async with cloud(daemon, first_retry_s=0.1) as infodeck:
+        infodeck.api.deliveries[infodeck.webhook["id"]] = EndlessLog()
+        infodeck.api.items.append({"id": ASSET, "name": "Room"})
+        await asyncio.to_thread(daemon.start)
+        sender = OldSender(daemon.url)
+        async with asyncio.TaskGroup() as tasks:
+            sending = [tasks.create_task(sender.run()), tasks.create_task(report(infodeck))]
+            await more(infodeck)
+            assert refused(infodeck) == 0
+            for _ in range(2):
+                assert (await infodeck.run("rotate")).returncode == 0
+                early = refused(infodeck)
+                await more(infodeck)
+                daemon.kill()
+                await asyncio.to_thread(daemon.start)
+                await more(infodeck)
+                assert refused(infodeck) == early
+            for task in sending:
+                task.cancel()
+        events = {one["eventId"] for one in log_of(infodeck)}
+        await until(lambda: events <= journaled(daemon), within_s=20)
+    assert sender.answers.keys() == {200}
+    assert len(sender.ids) > 2 * MORE
+    assert set(sender.ids) <= journaled(daemon)
+    assert len(events) > 5 * MORE

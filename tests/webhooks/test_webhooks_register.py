@@ -1,0 +1,126 @@
+"""`gateway webhooks register`: the secret that is given away once ends in a file, or nothing is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from typing import TYPE_CHECKING
+
+from support.daemon import SECRET, sign, telemetry
+from support.webhook_commands import PUBLIC_URL, cloud
+
+from gateway.demo.api import Answer
+
+if TYPE_CHECKING:
+    from support.daemon import Daemon
+    from support.webhook_commands import Cloud
+
+OTHER_URL = "https://other.example.com/webhooks/infodeck"
+
+
+def made(infodeck: Cloud) -> list[str]:
+    """Return the requests that make a webhook."""
+    return [one for one in infodeck.api.asked if one.startswith("POST")]
+
+
+async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
+    """The settings name a file that is not there yet: it gets the secret, and the gateway starts with it."""
+    secret = daemon.folder / "secret"
+    secret.unlink()
+    async with cloud(daemon) as infodeck:
+        infodeck.api.webhooks.clear()
+        done = await infodeck.run("register", "--description", "tower")
+        assert done.returncode == 0, done.stderr
+        webhook = infodeck.api.webhooks[0]
+        assert webhook["signingSecret"] not in done.stdout + done.stderr
+        assert secret.read_text() == webhook["signingSecret"] + "\n"
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert (webhook["url"], webhook["description"]) == (PUBLIC_URL, "tower")
+        assert webhook["events"] == [
+            "asset.telemetry.updated",
+            "asset.status.changed",
+            "asset.created",
+            "asset.deleted",
+        ]
+        assert "Next: start the gateway" in done.stdout
+        assert "gateway webhooks test -c" in done.stdout
+        await asyncio.to_thread(daemon.start)
+        body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
+        header = sign(body, secret=webhook["signingSecret"])
+        assert (await asyncio.to_thread(daemon.post, body, header))[0] == 200
+
+
+async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
+    """A new file takes the new secret beside one in use; it is said how the gateway gets to read it."""
+    async with cloud(daemon) as infodeck:
+        file = daemon.folder / "second"
+        done = await infodeck.run(
+            "register",
+            "--url",
+            OTHER_URL,
+            "--secret-file",
+            str(file),
+            "--events",
+            "asset.created, asset.updated",
+        )
+        assert done.returncode == 0, done.stderr
+        webhook = infodeck.api.webhooks[-1]
+        assert (webhook["url"], webhook["events"]) == (OTHER_URL, ["asset.created", "asset.updated"])
+        assert file.read_text() == webhook["signingSecret"] + "\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert f"{{file: {file}}} in intake.signing_secrets" in done.stdout
+        assert webhook["signingSecret"] not in done.stdout
+        again = await infodeck.run("register", "--again", "--secret-file", str(file))
+    assert "holds a secret already, which is not overwritten" in again.stderr
+    assert len(made(infodeck)) == 1
+
+
+async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
+    """Refused before anything is asked: a file in use, a variable, a folder that is not there."""
+    async with cloud(daemon) as infodeck:
+        used = await infodeck.run("register", "--url", OTHER_URL)
+        assert "secret holds a secret already" in used.stderr
+        assert (daemon.folder / "secret").read_text() == SECRET
+        nowhere = await infodeck.run("register", "--url", OTHER_URL, "--secret-file", "/nonexistent/secret")
+        assert "nothing can be written in /nonexistent" in nowhere.stderr
+        settings = daemon.config.read_text()
+        daemon.config.write_text(settings.replace("{file: secret}", "{env: SIGNING_SECRET}"))
+        variable = await infodeck.run("register", "--url", OTHER_URL)
+        assert "say with --secret-file FILE" in variable.stderr
+    assert not made(infodeck)
+    assert not (daemon.folder / "secret.new").exists()
+
+
+async def test_url_must_be_https_and_new(daemon: Daemon) -> None:
+    """Plain HTTP is refused with the reason; a second webhook for one URL is made only if it is wanted."""
+    (daemon.folder / "secret").unlink()
+    async with cloud(daemon) as infodeck:
+        plain = await infodeck.run("register", "--url", "http://gateway.example.com/webhooks/infodeck")
+        assert "Infodeck posts to https alone" in plain.stderr
+        infodeck.webhook["url"] = PUBLIC_URL
+        second = await infodeck.run("register")
+        assert f"the webhook {infodeck.webhook['id']} has this URL already (Active)" in second.stderr
+        assert not made(infodeck)
+        again = await infodeck.run("register", "--again")
+        assert again.returncode == 0, again.stderr
+    assert len(infodeck.api.webhooks) == 2
+
+
+async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
+    """Refused, broken off, or without a secret: what is the case then, and what to do; no file is left."""
+    (daemon.folder / "secret").unlink()
+    async with cloud(daemon) as infodeck:
+        for answer, message in (
+            (
+                Answer(status=422, body=b'{"message":"unknown event"}'),
+                "has made no webhook: the API answered 422",
+            ),
+            (Answer(status=502), "whether Infodeck has made the webhook is not known"),
+            (Answer(body=b"<html>"), "but not with a webhook and its secret"),
+            (Answer(status=201, body=b'{"id":"wh-9"}'), "has made the webhook wh-9, but its answer has no"),
+        ):
+            infodeck.api.faults.append(answer)
+            done = await infodeck.run("register", "--again")
+            assert (done.returncode, done.stdout) == (1, "")
+            assert message in done.stderr
+            assert not list(daemon.folder.glob("secret*"))

@@ -1,0 +1,195 @@
+"""`gateway webhooks rotate`: file, gateway and Infodeck agree afterwards, and the old secret has its day."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import stat
+from collections import deque
+from typing import TYPE_CHECKING
+
+from support.building import eventually
+from support.daemon import SECRET, sign, telemetry
+from support.webhook_commands import cloud
+
+from gateway.demo.api import Answer
+
+if TYPE_CHECKING:
+    import pytest
+    from support.daemon import Daemon
+    from support.webhook_commands import Cloud
+
+
+async def accepts(daemon: Daemon, secret: str) -> bool:
+    """Say whether an event that is signed with `secret` gets its 200."""
+    body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
+    status, _ = await asyncio.to_thread(daemon.post, body, sign(body, secret=secret))
+    assert status in {200, 401}
+    return status == 200
+
+
+def rotations(infodeck: Cloud) -> int:
+    """Return how often a new secret was asked for."""
+    return sum(one.endswith("/rotate") for one in infodeck.api.asked)
+
+
+async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
+    """Infodeck's new secret is in the file and accepted, and the old one too, also after a restart."""
+    file = daemon.folder / "secret"
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "accepts it, and the old one until nothing was signed with that for 24 h" in done.stdout
+        assert infodeck.secret != SECRET
+        assert file.read_text() == infodeck.secret + "\n"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        for restart in (False, True):
+            if restart:
+                daemon.kill()
+                await asyncio.to_thread(daemon.start)
+            assert await accepts(daemon, SECRET)
+            assert await accepts(daemon, infodeck.secret)
+            assert not await accepts(daemon, "another-one")
+            previous = (await asyncio.to_thread(daemon.status))["intake"]["previous_secrets"]
+            assert previous["number"] == 1
+            assert previous["last_used_ms"] is not None
+        assert (await infodeck.run("test")).returncode == 0
+    shown = daemon.log + json.dumps(await asyncio.to_thread(daemon.status))
+    assert SECRET not in shown
+    assert infodeck.secret not in shown
+    assert not list(daemon.folder.glob("*.new"))
+
+
+async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
+    """Given on standard input, it is taken over in the same way; no API is asked, and none is needed."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        settings = daemon.config.read_text()
+        daemon.config.write_text(settings.replace(', rotate: "/webhooks/{id}/rotate"', ""))
+        done = await infodeck.run("rotate")
+        assert "infodeck.webhook.rotate is not set" in done.stderr
+        assert "--from-stdin`, and paste it there" in done.stderr
+        for nothing in ("", "\n", "two\nlines", "x" * 2000):
+            done = await infodeck.run("rotate", "--from-stdin", given=nothing)
+            assert done.returncode == 1
+            assert "standard input holds no signing secret" in done.stderr
+        done = await infodeck.run("rotate", "--from-stdin", given="made-in-the-web\n")
+        assert done.returncode == 0, done.stderr
+        assert not infodeck.api.asked
+    assert (daemon.folder / "secret").read_text() == "made-in-the-web\n"
+    assert await accepts(daemon, "made-in-the-web")
+    assert await accepts(daemon, SECRET)
+
+
+async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
+    """With --forget-old nobody can go on with it, and SIGHUP, which reads the new file, keeps it that way."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate", "--forget-old")
+        assert "and the old one no more" in done.stdout
+        assert not await accepts(daemon, SECRET)
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(eventually, lambda: "signing_secrets.reread" in daemon.log, expected=True)
+        assert await accepts(daemon, infodeck.secret)
+        assert not await accepts(daemon, SECRET)
+
+
+async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that the unit names is replaced; until a restart the gateway has its copy of the old one."""
+    credentials, master = daemon.folder / "credentials", daemon.folder / "master"
+    credentials.mkdir()
+    (credentials / "signing").write_text(SECRET)
+    master.write_text(SECRET)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    settings = daemon.config.read_text()
+    daemon.config.write_text(settings.replace("{file: secret}", "{credential: signing}"))
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate")
+        assert "--secret-file FILE which file LoadCredential=signing:" in done.stderr
+        assert rotations(infodeck) == 0
+        done = await infodeck.run("rotate", "--secret-file", str(master))
+        assert done.returncode == 0, done.stderr
+        assert master.read_text() == infodeck.secret + "\n"
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGHUP)
+        assert await accepts(daemon, infodeck.secret)
+        assert await accepts(daemon, SECRET)
+        daemon.kill()
+        (credentials / "signing").write_text(master.read_text())  # as systemd does at a start
+        await asyncio.to_thread(daemon.start)
+        assert await accepts(daemon, infodeck.secret)
+        assert await accepts(daemon, SECRET)
+
+
+async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> None:
+    """A variable, another file than the gateway reads, a folder that cannot be written, no gateway."""
+    async with cloud(daemon) as infodeck:
+        absent = await infodeck.run("rotate")
+        assert "Only a running gateway goes on accepting the old secret" in absent.stderr
+        await asyncio.to_thread(daemon.start)
+        other = await infodeck.run("rotate", "--secret-file", str(daemon.folder / "other"))
+        assert f"the gateway reads {daemon.folder}/secret" in other.stderr
+        (daemon.folder / "secret.new").mkdir()
+        blocked = await infodeck.run("rotate")
+        assert "can't be replaced, for nothing can be written" in blocked.stderr
+        settings = daemon.config.read_text()
+        daemon.config.write_text(settings.replace("{file: secret}", "{env: SIGNING_SECRET}"))
+        variable = await infodeck.run("rotate")
+        assert "no command can change a variable of the gateway's environment" in variable.stderr
+        assert {one.returncode for one in (absent, other, blocked, variable)} == {1}
+        assert rotations(infodeck) == 0
+    assert (daemon.folder / "secret").read_text() == SECRET
+
+
+async def test_gateway_that_is_down(daemon: Daemon) -> None:
+    """With --forget-old the file alone is replaced, and it is said what a start will accept."""
+    async with cloud(daemon) as infodeck:
+        done = await infodeck.run("rotate", "--forget-old")
+        assert done.returncode == 0, done.stderr
+        assert "when it starts, it accepts the new secret and not the old one" in done.stdout
+        await asyncio.to_thread(daemon.start)
+        assert await accepts(daemon, infodeck.secret)
+        assert not await accepts(daemon, SECRET)
+
+
+async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
+    """Refused, broken off or unreadable: which secret is in force then, and what to do."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        for answer, message in (
+            (Answer(status=404), "has made no new secret, the old one goes on: the API answered 404"),
+            (Answer(status=502), "whether Infodeck has made a new secret is not known: the API answered 502"),
+            (Answer(body=b"<html>"), "not with a secret that can be used"),
+            (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it ('secret')"),
+        ):
+            infodeck.api.path_faults["/rotate"] = deque([answer])
+            done = await infodeck.run("rotate")
+            assert (done.returncode, done.stdout) == (1, "")
+            assert message in done.stderr
+            assert "hidden" not in done.stderr
+            assert not list(daemon.folder.glob("*.new"))
+        assert (daemon.folder / "secret").read_text() == SECRET
+        assert (await asyncio.to_thread(daemon.status))["intake"]["previous_secrets"]["number"] == 0
+
+
+async def test_killed_before_the_gateway_was_told(daemon: Daemon) -> None:
+    """The secret is in the draft: another rotation does not overwrite it, and it is taken over from there."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        draft = daemon.folder / "secret.new"
+        draft.touch(mode=0o600)
+        draft.write_text("made-and-kept\n")
+        infodeck.webhook["signingSecret"] = "made-and-kept"
+        done = await infodeck.run("rotate")
+        assert f"rotate --from-stdin < {draft}`" in done.stderr
+        assert rotations(infodeck) == 0
+        done = await infodeck.run("rotate", "--from-stdin", given=draft.read_text())
+        assert done.returncode == 0, done.stderr
+        assert await accepts(daemon, infodeck.secret)
+        assert await accepts(daemon, SECRET)
+    assert (daemon.folder / "secret").read_text() == "made-and-kept\n"
+    assert not draft.exists()
