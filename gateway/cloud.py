@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.both_sides import BothSides
 from gateway.assets.connection import connect
-from gateway.assets.inventory import Inventory
-from gateway.assets.pace import Pace
+from gateway.assets.http.access import ApiAccess
 from gateway.assets.reconcile import Reconciler
 from gateway.assets.refilling import Refilling
+from gateway.assets.surveys.inventory import Inventory
+from gateway.assets.watch.pace import Pace
 from gateway.assets.watching import Watching
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.alarms import Alarms
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
     from gateway.model import AssetSnapshot
     from gateway.ports import Journal

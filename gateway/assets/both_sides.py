@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.shadows import read_shadows
+from gateway.assets.refills.shadows import read_shadows
 from gateway.events import REFILLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.mapping.live.image import PointImage
     from gateway.model import AssetSnapshot
 

@@ -1,7 +1,8 @@
 """Infodeck's REST API as methods: what there is to ask, each answer checked for its shape.
 
 Source: Infodeck's integration guide and developer documentation. `path`s are below
-`/organizations/{organizationId}`. Lists come page by page, as plain items; `gateway.assets.items` reads them.
+`/organizations/{organizationId}`. Lists come page by page, as plain items; `gateway.assets.surveys.items`
+reads them.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gateway.assets.pages import CURSORS, page_of
+from gateway.assets.http.pages import CURSORS, page_of
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.assets.pages import Item
-    from gateway.assets.transport import Transport
+    from gateway.assets.http.pages import Item
+    from gateway.assets.http.transport import Transport
 
 _PAGE_SIZE = "100"  # the most there may be
 _MOST_PAGES = 10_000

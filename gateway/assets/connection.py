@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.assets.client import InfodeckApi
-from gateway.assets.transport import Transport, request_limiter
+from gateway.assets.http.transport import Transport, request_limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.assets.access import ApiAccess
+    from gateway.assets.http.access import ApiAccess
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.assets.survey import Surveyor
+from gateway.assets.surveys.survey import Surveyor
 from gateway.backoff import Backoff
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.logs import unforeseen
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pages import Item
-    from gateway.assets.survey import Survey
+    from gateway.assets.http.pages import Item
+    from gateway.assets.surveys.survey import Survey
     from gateway.ports import Journal
     from gateway.status import ReconcileStatus
 

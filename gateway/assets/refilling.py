@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.gaps import Gaps
-from gateway.assets.history import History
-from gateway.assets.refill import Refill
+from gateway.assets.refills.gaps import Gaps
+from gateway.assets.refills.history import History
+from gateway.assets.refills.refill import Refill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.mapping.live.image import PointImage
     from gateway.ports import Journal
     from gateway.status import RefillStatus

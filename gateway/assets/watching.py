@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.assets.arrivals import Arrivals
-from gateway.assets.delivery_log import look_up
-from gateway.assets.webhook_watch import WebhookWatch
+from gateway.assets.watch.arrivals import Arrivals
+from gateway.assets.watch.webhook_watch import WebhookWatch
+from gateway.assets.webhooks.delivery_log import look_up
 from gateway.events import TELEMETRY, is_refilled
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.alarms import Alarms
     from gateway.assets.both_sides import BothSides
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pace import Pace
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
+    from gateway.assets.watch.pace import Pace
     from gateway.ports import Journal
     from gateway.status import Status
 

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
-from gateway.assets.survey import Surveyor
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.surveys.survey import Surveyor
 from gateway.clock import now_ms
 from gateway.errors import GatewayError
 from gateway.events import named_shadows, read_telemetry, shadow_items
@@ -18,7 +18,7 @@ from gateway.mapping.wording import second_text
 from gateway.model import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:
-    from gateway.assets.survey import Survey
+    from gateway.assets.surveys.survey import Survey
     from gateway.model import Event
     from gateway.settings import Infodeck, Settings
 

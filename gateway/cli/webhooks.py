@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhooks import DOCUMENTED_EVENTS
+from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS
 from gateway.cli.loading import add_config_argument
 from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate

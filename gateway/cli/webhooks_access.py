@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
-from gateway.assets.webhooks import leads_to, webhook_of
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.webhooks.subscriptions import leads_to, webhook_of
 from gateway.errors import CommandError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.webhooks import Webhook
+    from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.secrets import Secret
     from gateway.settings import Settings
 

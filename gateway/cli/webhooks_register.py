@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhooks import leads_to, signing_secret_of, webhook_of
+from gateway.assets.webhooks.subscriptions import leads_to, signing_secret_of, webhook_of
 from gateway.cli.webhooks_access import manage, webhooks_of
 from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
 from gateway.config.secret_drafts import secret_draft
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.settings import Settings
 
 

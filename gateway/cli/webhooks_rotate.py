@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gateway.assets.webhooks import signing_secret_of
+from gateway.assets.webhooks.subscriptions import signing_secret_of
 from gateway.cli.control_client import NotRunningError, ask
 from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft

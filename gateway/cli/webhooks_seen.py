@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.assets.webhook_failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks import DOCUMENTED_EVENTS, attempts_of
+from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
+from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
 from gateway.mapping.wording import aligned, second_text, time_text
 from gateway.settings import load_settings
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.webhooks import Attempt, Webhook
+    from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.settings import Settings
 
 _TELEMETRY = DOCUMENTED_EVENTS[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway.assets.webhook_failures import advice_for, kind_of
+from gateway.assets.webhooks.failures import advice_for, kind_of
 from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_seen import newest_attempts
 from gateway.config.scalars import parse_duration

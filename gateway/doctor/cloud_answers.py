@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.assets.client import InfodeckApi
-from gateway.assets.transport import Transport, request_limiter
+from gateway.assets.http.transport import Transport, request_limiter
 from gateway.errors import GatewayError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.assets.access import ApiAccess
-    from gateway.assets.pages import Item
+    from gateway.assets.http.access import ApiAccess
+    from gateway.assets.http.pages import Item
 
 ASK_WITHIN_S = 6.0
 _MOST_PAGES = 20  # of 100 assets; larger organizations are known from the daemon's own reconciliation

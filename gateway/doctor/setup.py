@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.access import ApiAccess
-from gateway.assets.webhooks import leads_to, webhook_of
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.webhooks.subscriptions import leads_to, webhook_of
 from gateway.config.secrets import Secret
 from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
@@ -18,7 +18,7 @@ from gateway.settings.secret_values import secret_sources
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from gateway.assets.webhooks import Webhook
+    from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.decode import Problem
     from gateway.config.secrets import SecretSource
     from gateway.mapping.plan import PointMap

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.assets.webhook_failures import advice_for, failures_of
-from gateway.assets.webhooks import DOCUMENTED_EVENTS, attempts_of, webhook_of
+from gateway.assets.webhooks.failures import advice_for, failures_of
+from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
 from gateway.doctor.cloud_answers import list_deliveries
 from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.errors import ApiRefusalError
@@ -15,7 +15,7 @@ from gateway.events import TELEMETRY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.assets.webhooks import Attempt, Webhook
+    from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
 
 _MOST_ATTEMPTS = 20

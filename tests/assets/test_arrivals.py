@@ -16,7 +16,7 @@ from support.arrival_parts import (
     telemetry_event,
 )
 
-from gateway.assets.arrivals import Arrivals
+from gateway.assets.watch.arrivals import Arrivals
 from gateway.model import Event
 
 SECONDS = st.integers(min_value=1, max_value=7200)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.asset_lists import ORGANIZATION
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.connection import connect
-from gateway.assets.delivery_log import look_up
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.webhooks.delivery_log import look_up
 from gateway.config.secrets import Secret
 from gateway.demo.api import SimulatedApi
 from gateway.errors import ApiRefusalError

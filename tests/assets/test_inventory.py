@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from gateway.assets.inventory import Inventory
+from gateway.assets.surveys.inventory import Inventory
 from gateway.model import AssetSnapshot, KnownAsset
 from gateway.status import InventoryStatus
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.items import asset_type, known_asset, location
-from gateway.assets.pages import page_of
+from gateway.assets.http.pages import page_of
+from gateway.assets.surveys.items import asset_type, known_asset, location
 from gateway.errors import GatewayError
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
 

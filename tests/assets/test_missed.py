@@ -8,9 +8,9 @@ import orjson
 import pytest
 from support.point_tables import load_good_tables
 
-from gateway.assets.missed import missed_readings
-from gateway.assets.shadows import Found, read_shadows
-from gateway.assets.synthetic import history_events, refill_events
+from gateway.assets.refills.missed import missed_readings
+from gateway.assets.refills.shadows import Found, read_shadows
+from gateway.assets.refills.synthetic import history_events, refill_events
 from gateway.events import asset_of, is_refilled, parse_event, read_telemetry
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.live.readings import map_readings

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.places import Places
+from gateway.assets.surveys.places import Places
 from gateway.model import KnownAsset, Location
 
 TREE = {

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.demo.api import SimulatedApi
     from gateway.journal.sqlite import SqliteJournal
     from gateway.model import AssetSnapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS
 
-from gateway.assets.refused_deliveries import RefusedDeliveries
+from gateway.assets.watch.refused_deliveries import RefusedDeliveries
 from gateway.status import IntakeStatus
 
 

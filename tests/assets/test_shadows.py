@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 
-from gateway.assets.shadows import Found, read_shadows
+from gateway.assets.refills.shadows import Found, read_shadows
 from gateway.mapping.paths import compile_path
 from gateway.model import Reading
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
 
-from gateway.assets.arrivals import Arrivals
-from gateway.assets.pace import Pace
-from gateway.assets.silence import Silence
-from gateway.assets.undelivered import ApiSays
+from gateway.assets.watch.arrivals import Arrivals
+from gateway.assets.watch.pace import Pace
+from gateway.assets.watch.silence import Silence
+from gateway.assets.watch.undelivered import ApiSays
 
 PACE = Pace()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.asset_lists import ORGANIZATION, answer, connected, items, simulated_api, types
 
-from gateway.assets.survey import Surveyor
+from gateway.assets.surveys.survey import Surveyor
 from gateway.demo.api import Answer
 from gateway.errors import GatewayError
 from gateway.model import AssetProperty, AssetSnapshot, AssetType, Location
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.survey import Survey
+    from gateway.assets.surveys.survey import Survey
     from gateway.demo.api import SimulatedApi
 
 LOCATIONS: list[dict[str, Any]] = [
@@ -115,9 +115,9 @@ async def test_what_is_not_asked_again_stays_missing(monkeypatch: pytest.MonkeyP
         assert (await looks.look(thorough=False)).missing == missing
         assert looks.asked == ["/assets"]
         assert (await looks.look()).missing == {}
-        monkeypatch.setattr("gateway.assets.survey._MOST_LOCATIONS", 2)
+        monkeypatch.setattr("gateway.assets.surveys.survey._MOST_LOCATIONS", 2)
         assert "more than 2 of them" in (await looks.look()).missing["locations"]
-        monkeypatch.setattr("gateway.assets.survey._MOST_ASSETS", 1)
+        monkeypatch.setattr("gateway.assets.surveys.survey._MOST_ASSETS", 1)
         with pytest.raises(GatewayError, match="more than 1 assets"):
             await looks.look()
 

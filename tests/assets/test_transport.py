@@ -16,9 +16,9 @@ from support.authority import Authority
 from support.mosquitto import free_port
 from support.raw_server import http, raw_server
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.client import InfodeckApi
-from gateway.assets.transport import Transport, request_limiter
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.http.transport import Transport, request_limiter
 from gateway.config.secrets import Secret
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.tls import client_context, server_context

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
 
-from gateway.assets.arrivals import Arrivals
-from gateway.assets.undelivered import ApiSays, Undelivered
+from gateway.assets.watch.arrivals import Arrivals
+from gateway.assets.watch.undelivered import ApiSays, Undelivered
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

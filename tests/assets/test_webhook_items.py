@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.assets.webhook_failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks import attempt_of, attempts_of, leads_to, signing_secret_of, webhook_of
+from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
+from gateway.assets.webhooks.subscriptions import (
+    attempt_of,
+    attempts_of,
+    leads_to,
+    signing_secret_of,
+    webhook_of,
+)
 
 URL = "https://gateway.example.com/webhooks/infodeck"
 NOW_S = 1_771_911_526

@@ -10,9 +10,9 @@ from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
 from support.waiting import until
 
 from gateway.alarms import Alarms
-from gateway.assets.arrivals import Arrivals
-from gateway.assets.pace import Pace
-from gateway.assets.webhook_watch import WebhookWatch
+from gateway.assets.watch.arrivals import Arrivals
+from gateway.assets.watch.pace import Pace
+from gateway.assets.watch.webhook_watch import WebhookWatch
 from gateway.errors import GatewayError, TransientError
 from gateway.status import Status
 

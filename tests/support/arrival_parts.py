@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.assets.arrivals import Arrivals
+from gateway.assets.watch.arrivals import Arrivals
 from gateway.events import REFILLED, TELEMETRY
 from gateway.model import Event
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway.assets.access import ApiAccess
 from gateway.assets.client import InfodeckApi
-from gateway.assets.items import known_asset
-from gateway.assets.transport import Transport, request_limiter
+from gateway.assets.http.access import ApiAccess
+from gateway.assets.http.transport import Transport, request_limiter
+from gateway.assets.surveys.items import known_asset
 from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.assets.synthetic import history_events
+from gateway.assets.refills.synthetic import history_events
 from gateway.errors import ApiRefusalError, GatewayError, JournalError, TransientError
 from gateway.events import parse_time
 from gateway.logs import unforeseen
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.gaps import Gaps
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
+    from gateway.assets.refills.gaps import Gaps
     from gateway.model import Gap, Scalar
     from gateway.ports import Journal
     from gateway.status import RefillStatus

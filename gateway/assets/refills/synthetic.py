@@ -18,7 +18,7 @@ from gateway.model import Event
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.assets.shadows import PathReading
+    from gateway.assets.refills.shadows import PathReading
     from gateway.model import Reading, Scalar
 
 _ID_DIGITS = 32

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from gateway.assets.arrivals import Arrivals
+    from gateway.assets.watch.arrivals import Arrivals
 
 _EXPECTATIONS = 1.5  # what lies further back than this is more than one report
 _FORGOTTEN_AFTER_MS = 24 * 3_600_000  # Infodeck, too, gives up after a day

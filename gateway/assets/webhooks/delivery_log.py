@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhook_failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks import attempts_of, leads_to, webhook_of
+from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
+from gateway.assets.webhooks.subscriptions import attempts_of, leads_to, webhook_of
 from gateway.events import TELEMETRY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pages import Item
-    from gateway.assets.webhooks import Attempt, Webhook
+    from gateway.assets.http.pages import Item
+    from gateway.assets.webhooks.subscriptions import Attempt, Webhook
 
 _LAST = 5  # attempts that are spoken of
 _LONGEST_REASON = 120

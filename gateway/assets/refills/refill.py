@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.assets.missed import missed_readings
-from gateway.assets.shadows import read_shadows
-from gateway.assets.synthetic import refill_events
+from gateway.assets.refills.missed import missed_readings
+from gateway.assets.refills.shadows import read_shadows
+from gateway.assets.refills.synthetic import refill_events
 from gateway.errors import JournalError
 from gateway.logs import unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.assets.gaps import Gaps
-    from gateway.assets.missed import Missed
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
+    from gateway.assets.refills.gaps import Gaps
+    from gateway.assets.refills.missed import Missed
     from gateway.mapping.live.image import PointImage
     from gateway.ports import Journal
     from gateway.status import RefillStatus

@@ -17,7 +17,7 @@ from gateway.events import parse_time
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
 
 DOCUMENTED_EVENTS = (
     "asset.telemetry.updated",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from gateway.assets.items import asset_type, known_asset, location
-from gateway.assets.places import Places
+from gateway.assets.surveys.items import asset_type, known_asset, location
+from gateway.assets.surveys.places import Places
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.model import AssetSnapshot
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.assets.client import InfodeckApi
-    from gateway.assets.pages import Item
+    from gateway.assets.http.pages import Item
     from gateway.model import AssetType, KnownAsset, Location
 
 _MOST_ASSETS = 250_000

@@ -12,8 +12,8 @@ from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from yarl import URL
 
-from gateway.assets.refusals import refusal
-from gateway.assets.unreachable import unreachable
+from gateway.assets.http.refusals import refusal
+from gateway.assets.http.unreachable import unreachable
 from gateway.errors import GatewayError, TransientError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from gateway.assets.access import ApiAccess
+    from gateway.assets.http.access import ApiAccess
 
 REQUESTS_PER_MINUTE = 1000  # of one API key, for all who use it (Infodeck's guide)
 _BURST_SHARE = 0.1  # of a minute's requests may come at once, the others at an even pace

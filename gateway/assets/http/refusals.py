@@ -14,7 +14,7 @@ from gateway.errors import ApiRefusalError, GatewayError, TransientError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.assets.access import ApiAccess
+    from gateway.assets.http.access import ApiAccess
 
 _BUSY_S = 60.0  # the limit counts by the minute
 _LONGEST_RETRY_AFTER_S = 3600.0

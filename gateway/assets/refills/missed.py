@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.assets.shadows import Found, PathReading
+    from gateway.assets.refills.shadows import Found, PathReading
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Point, Reading, Update
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.assets.webhooks import Attempt
+    from gateway.assets.webhooks.subscriptions import Attempt
 
 # In the words, in lower case, of the runtimes that senders are written in; the first that fits counts.
 _KINDS = (

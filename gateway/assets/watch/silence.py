@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.assets.arrivals import Arrivals
-    from gateway.assets.pace import Pace
-    from gateway.assets.undelivered import ApiSays
+    from gateway.assets.watch.arrivals import Arrivals
+    from gateway.assets.watch.pace import Pace
+    from gateway.assets.watch.undelivered import ApiSays
 
 _WITNESSES = 3  # assets that must be overdue: fewer may have died
 _EXPECTATIONS = 3

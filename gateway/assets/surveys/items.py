@@ -14,7 +14,7 @@ _MOST_PROPERTIES = 1_000
 def known_asset(item: Any) -> KnownAsset | None:
     """Return the asset of one item in the list, None where it has no usable id.
 
-    Its place is as far as the item tells; see `gateway.assets.places`.
+    Its place is as far as the item tells; see `gateway.assets.surveys.places`.
     """
     asset_id = _id(item)
     if asset_id is None:

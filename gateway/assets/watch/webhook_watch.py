@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.assets.refused_deliveries import RefusedDeliveries
-from gateway.assets.silence import Silence
-from gateway.assets.undelivered import Undelivered
+from gateway.assets.watch.refused_deliveries import RefusedDeliveries
+from gateway.assets.watch.silence import Silence
+from gateway.assets.watch.undelivered import Undelivered
 from gateway.errors import GatewayError
 from gateway.logs import unforeseen
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from gateway.alarms import Alarms
-    from gateway.assets.arrivals import Arrivals
-    from gateway.assets.pace import Pace
+    from gateway.assets.watch.arrivals import Arrivals
+    from gateway.assets.watch.pace import Pace
     from gateway.status import Status
 
 MISSED = "webhook-missed"

@@ -1,0 +1,1 @@
+"""Every asset, its type and its place, as the API lists them."""

@@ -1,0 +1,1 @@
+"""Whether webhooks arrive: what came, what should have, and when to raise an alarm."""
