@@ -11,7 +11,9 @@ import aiohttp
 
 from gateway.assets.client import InfodeckApi
 from gateway.assets.http.transport import Transport, request_limiter
-from gateway.errors import GatewayError, TransientError
+from gateway.config.scalars import duration_text
+from gateway.doctor.findings import Finding, problem
+from gateway.errors import ApiRefusalError, GatewayError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +64,22 @@ async def list_deliveries(access: ApiAccess, webhook: str, *, share: float) -> L
     async with _opened(access, share=share) as api:
         await _collect(listed, api.deliveries(webhook), most_pages=1)
     return listed
+
+
+def refused(error: GatewayError) -> Finding:
+    """Return what kept the API from answering, and what to do about it."""
+    if isinstance(error, ApiRefusalError):
+        return problem(error.reason, error.advice)
+    if not isinstance(error, TransientError):
+        return problem(str(error), "check infodeck.api, and what stands between this machine and Infodeck")
+    if error.retry_after_s is None:
+        remedy = "wait and try again; where it lasts, ask Infodeck. What is known of assets stays meanwhile"
+    else:
+        remedy = (
+            f"wait {duration_text(round(error.retry_after_s))}; where that happens often: one API key per"
+            " integration, and a smaller infodeck.request_share"
+        )
+    return problem(str(error), remedy)
 
 
 async def _collect(listed: Listed, pages: AsyncIterator[list[Item]], *, most_pages: int) -> None:

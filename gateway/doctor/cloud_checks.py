@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.scalars import duration_text
+from gateway.doctor.cloud_answers import refused
 from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
-from gateway.errors import ApiRefusalError, TransientError
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
@@ -27,12 +27,6 @@ _REMEDIES = {
     " needs an exception for {host}",
     Stage.TLS: "check the port in infodeck.api, and what stands between this machine and {host}",
     Stage.HTTP: "check infodeck.api, and what stands between this machine and {host}",
-}
-_REFUSALS = {
-    401: "check infodeck.api_key: is it complete, of this organization, and not revoked?",
-    403: "API access requires Infodeck's Professional plan: ask whoever manages the organization",
-    404: "check infodeck.organization, and the path in infodeck.api",
-    422: "check infodeck.organization, and the path in infodeck.api",
 }
 
 
@@ -57,7 +51,7 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
         return []
     listed = await setup.assets()
     if listed.error is not None and not listed.items:
-        return problem(str(listed.error), _remedy(listed.error))
+        return refused(listed.error)
     if not listed.items:
         return warning(
             f"{infodeck.organization} has no assets",
@@ -65,19 +59,6 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
         )
     more = "" if listed.is_whole else " or more"
     return ok(f"{infodeck.organization} is known, with {len(listed.items)}{more} assets")
-
-
-def _remedy(error: Exception) -> str:
-    if isinstance(error, ApiRefusalError):
-        return _REFUSALS.get(error.status, "check infodeck.api")
-    if isinstance(error, TransientError):
-        if error.retry_after_s is not None:
-            return (
-                f"wait {duration_text(round(error.retry_after_s))}; where that happens often: one API key per"
-                " integration, and a smaller infodeck.request_share"
-            )
-        return "wait and try again; where it lasts, ask Infodeck. What is known of assets stays meanwhile"
-    return "check infodeck.api, and what stands between this machine and Infodeck"
 
 
 async def check_clock(setup: Setup) -> Finding:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.assets.webhooks.failures import advice_for, failures_of
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
-from gateway.doctor.cloud_answers import list_deliveries
-from gateway.doctor.findings import Finding, ok, problem, warning
-from gateway.errors import ApiRefusalError
+from gateway.doctor.cloud_answers import list_deliveries, refused
+from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.events import TELEMETRY
 
 if TYPE_CHECKING:
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 _MOST_ATTEMPTS = 20
 _ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _WELL = frozenset({"active", "enabled", "ok", "healthy"})
-_REFUSALS = {
-    401: "put a JWT into infodeck.bearer_token that is not expired, of a user who may manage webhooks; an API"
-    " key is refused there",
-    403: "the user of infodeck.bearer_token must be allowed to manage webhooks of this organization",
-    404: "check infodeck.organization, and the path in infodeck.api",
-}
 
 
 async def check_webhook(setup: Setup) -> Finding | list[Finding]:
@@ -41,10 +35,7 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
         )
     listed = await setup.webhooks()
     if listed.error is not None:
-        status = listed.error.status if isinstance(listed.error, ApiRefusalError) else 0
-        return problem(
-            str(listed.error), _REFUSALS.get(status, "wait and try again; then check infodeck.api")
-        )
+        return refused(listed.error)
     ours = await setup.our_webhook()
     if ours is None:
         return _missing(
@@ -107,7 +98,8 @@ async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
         return []  # told by the check of the webhook
     listed = await list_deliveries(setup.access, webhook.id, share=setup.settings.infodeck.request_share)
     if listed.error is not None:
-        return warning(f"the delivery log cannot be read: {listed.error}", "try again later")
+        why = refused(listed.error)
+        return replace(why, level=Level.WARNING, found=f"the delivery log cannot be read: {why.found}")
     attempts = attempts_of(listed.items)[:_MOST_ATTEMPTS]
     if not attempts:
         return warning(

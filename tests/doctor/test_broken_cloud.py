@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.asset_lists import answer, items
-from support.mosquitto import free_port
 from support.odd_server import answering
+from support.ports import free_port
 
 from gateway.demo.api import Answer
 
@@ -17,33 +17,51 @@ if TYPE_CHECKING:
     from support.doctored import Doctored
 
 _REFUSED = [
-    (answer({"message": "Invalid API key"}, status=401), "answered 401 (Invalid API key)", "is it complete"),
+    (
+        answer({"message": "Invalid API key"}, status=401),
+        "the API answered 401 (Invalid API key)",
+        "check infodeck.api_key: it begins with `idt_live_`",
+    ),
     (
         answer({"message": "API access requires Professional plan"}, status=403),
-        "answered 403 (API access requires Professional plan)",
-        "Professional plan: ask whoever manages the organization",
+        "the API answered 403 (API access requires Professional plan)",
+        "requires Infodeck's Professional plan",
     ),
-    (answer({"message": "Not found"}, status=404), "answered 404", "check infodeck.organization"),
-    (answer({"message": "Invalid"}, status=422), "answered 422", "check infodeck.organization"),
+    (
+        answer({"message": "Not found"}, status=404),
+        "the API answered 404 (Not found)",
+        "check infodeck.organization",
+    ),
+    (
+        answer({"message": "Invalid"}, status=422),
+        "the API answered 422 (Invalid)",
+        "check infodeck.organization",
+    ),
+    (
+        Answer(status=302, headers={"Location": "https://elsewhere.example/"}),
+        "the API answered 302, a redirect to https://elsewhere.example/",
+        "infodeck.api must be the address itself",
+    ),
     (
         Answer(status=429, headers={"Retry-After": "30"}),
         "answered 429",
         "wait 30s; where that happens often: one API key per integration",
     ),
     (Answer(status=503), "answered 503", "wait and try again"),
-    (Answer(body=b"<html>Sign in</html>"), "the answer is not JSON", "check infodeck.api"),
+    (Answer(body=b"<html>Sign in</html>"), "the answer is not JSON", "what stands between this machine and"),
 ]
 
 
 @pytest.mark.parametrize(("fault", "found", "remedy"), _REFUSED)
 async def test_what_the_api_answers(patient: Doctored, fault: Answer, found: str, remedy: str) -> None:
-    """The key was taken to be well; the API's own words are repeated, and explained."""
+    """The key was taken to be well; the API's own words are repeated, and what to do is said once."""
     patient.api.path_faults["/assets"] = type(patient.api.faults)([fault])
     diagnosis = await patient.diagnose()
     seen = diagnosis.of("organization")
     assert seen.level == "problem"
     assert found in seen.found
     assert remedy in (seen.remedy or "")
+    assert remedy not in seen.found
     assert diagnosis.of("API").level == "ok"
 
 
