@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, answer, fetch, items, simulated_api
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import GatewayError, TransientError

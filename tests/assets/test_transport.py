@@ -13,7 +13,7 @@ import orjson
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION
 from support.authority import Authority
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.raw_server import http, raw_server
 
 from gateway.assets.client import InfodeckApi

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.processes import run_gateway
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from support.building import eventually, gateway, polled, retained
 from support.daemon import ORGANIZATION, REPOSITORY, SECRET, Daemon
 from support.edited_tables import running, table
 from support.mosquitto import Mosquitto
+from support.ports import free_port
 from support.webhook_receiver import Receiver, listening
 
 from gateway.events import is_test, parse_event, read_telemetry
@@ -203,10 +204,10 @@ async def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], m
     assert receiver.requests == []
 
 
-async def test_without_a_gateway_it_says_so(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_without_a_gateway_it_says_so(tmp_path: Path) -> None:
     """Nobody listens there."""
     receiver = Receiver()
-    receiver.url = f"http://127.0.0.1:{unused_tcp_port}/"
+    receiver.url = f"http://127.0.0.1:{free_port()}/"
     code, _, errors = await simulate(settings_for(tmp_path, receiver))
     assert code == 1
     assert "no answer; is the gateway running?" in errors

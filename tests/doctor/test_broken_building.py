@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.mosquitto import Mosquitto, free_port, write_password_file
+from support.mosquitto import Mosquitto, write_password_file
 from support.odd_server import answering
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from support.doctored import Doctored

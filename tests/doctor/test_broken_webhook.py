@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.doctored import WEBHOOK, delivery
-from support.mosquitto import free_port
 from support.odd_server import answering
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from support.doctored import Doctored

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist, values_of
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from gateway.errors import TransientError
 

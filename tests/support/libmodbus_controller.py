@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     import signal
