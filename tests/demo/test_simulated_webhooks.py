@@ -128,12 +128,13 @@ async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well() -> No
 
 async def test_an_answer_that_takes_too_long_counts_as_none() -> None:
     """The attempt is over at Infodeck's limit, its reason says so, and the event comes again."""
+    is_delivered = asyncio.Event()
 
     class Slow(Receiver):
         async def handle(self, request: Any) -> Any:
             if not self.requests:
                 self.requests.append(({}, b"", ""))
-                await asyncio.sleep(5)
+                await is_delivered.wait()
             return await super().handle(request)
 
     async with (
@@ -142,6 +143,7 @@ async def test_an_answer_that_takes_too_long_counts_as_none() -> None:
     ):
         report(infodeck)
         await until(lambda: infodeck.deliveries.delivered == 1)
+        is_delivered.set()
         (log,) = infodeck.api.deliveries.values()
     assert [entry["failureReason"] for entry in log] == [None, "no answer within 0.2 s"]
 

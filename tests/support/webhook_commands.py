@@ -14,6 +14,7 @@ from gateway.demo.api import SimulatedApi
 from gateway.demo.webhook_endpoints import new_webhook
 from support.asset_lists import API_KEY, ORGANIZATION
 from support.daemon import REPOSITORY, SECRET
+from support.processes import run_gateway
 from support.simulation import TOKEN, calm_infodeck
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Cloud:
 
     async def run(self, action: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run `gateway webhooks` in a process of its own; no output of it has ever a secret."""
-        done = await asyncio.to_thread(_run, self.config, action, *arguments, given=given)
+        done = await asyncio.to_thread(
+            run_gateway, "webhooks", action, "-c", self.config, *arguments, given=given
+        )
         for secret in (SECRET, self.secret, TOKEN, given.strip()):
             assert not secret or secret not in done.stdout + done.stderr
         return done
@@ -84,26 +87,8 @@ async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
 def launch(config: Path, action: str) -> subprocess.Popen[bytes]:
     """Start `gateway webhooks`, for a test that does not let it end by itself."""
     return subprocess.Popen(
-        _command(config, action), cwd=REPOSITORY, env=_environment(), stdout=subprocess.DEVNULL
-    )
-
-
-def _run(config: Path, action: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_command(config, action), *arguments],
+        [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)],
         cwd=REPOSITORY,
-        env=_environment(),
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
     )
-
-
-def _command(config: Path, action: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)]
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
