@@ -7,10 +7,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.assets.http.unreachable import API_ADVICE, Failure, Stage
 from gateway.config.scalars import duration_text
 from gateway.doctor.cloud_answers import refused
 from gateway.doctor.findings import Finding, ok, problem, warning
-from gateway.doctor.probe import Failure, Response, Stage
+from gateway.doctor.probe import Response
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
@@ -19,13 +20,13 @@ _SLOW_S = 5.0
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 1.5  # HTTP dates are whole seconds, and an answer takes its time
 _NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
-_REMEDIES = {
+_REMEDIES = API_ADVICE | {
     Stage.NAME: "check the name in infodeck.api, and this machine's name servers: getent hosts {host}",
     Stage.CONNECTION: "let this machine out to {host}, port {port}: firewall, route, proxy",
     Stage.TIME: "let this machine out to {host}, port {port}: a firewall may drop packets",
-    Stage.CERTIFICATE: "check this machine's clock and its ca-certificates; a firewall that looks into TLS"
-    " needs an exception for {host}",
+    Stage.PLAIN: "check the port in infodeck.api, and what stands between this machine and {host}",
     Stage.TLS: "check the port in infodeck.api, and what stands between this machine and {host}",
+    Stage.BROKEN_OFF: "check infodeck.api, and what stands between this machine and {host}",
     Stage.HTTP: "check infodeck.api, and what stands between this machine and {host}",
 }
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.doctor.probe import Failure, Stage, get
+from gateway.assets.http.unreachable import Failure, Stage
+from gateway.doctor.probe import get
 
 if TYPE_CHECKING:
     from gateway.config.scalars import HostPort
 
 _ANSWER_WITHIN_S = 4.0
 _OK = 200
+_OF_NO_GATEWAY = frozenset({Stage.BROKEN_OFF, Stage.HTTP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ async def ask_daemon(admin: HostPort) -> Running:
     """Ask the gateway that listens here."""
     answer = await get(f"http://{admin.reachable}/api/status", within_s=_ANSWER_WITHIN_S)
     if isinstance(answer, Failure):
-        return Running(None, f"{admin} {answer.reason}", is_other=answer.stage is Stage.HTTP)
+        return Running(None, f"{admin} {answer.reason}", is_other=answer.stage in _OF_NO_GATEWAY)
     try:
         status = orjson.loads(answer.body)
     except orjson.JSONDecodeError:

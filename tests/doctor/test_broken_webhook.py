@@ -116,7 +116,7 @@ async def test_a_public_address_that_is_not_reached_from_here(patient: Doctored)
     patient.change("infodeck.webhook.url", f"https://127.0.0.1:{free_port()}/webhooks/infodeck")
     seen = (await patient.diagnose()).of("public address")
     assert seen.level == "warning"
-    assert seen.found == "127.0.0.1 cannot be connected to: Connection refused, from here"
+    assert seen.found == "127.0.0.1 can't be reached: Connection refused, from here"
     assert "try from outside: curl -i https://" in (seen.remedy or "")
 
 
@@ -128,7 +128,8 @@ async def test_a_certificate_that_infodeck_would_not_trust(
     await asyncio.to_thread(patient.start)
     seen = (await patient.diagnose()).of("public address")
     assert seen.level == "problem"
-    assert seen.found.endswith("not known here: Infodeck will not deliver to it")
+    assert seen.found.startswith("127.0.0.1 shows a certificate of an authority that is not known here")
+    assert seen.found.endswith(": Infodeck will not deliver to it")
     assert "a public authority" in (seen.remedy or "")
 
 

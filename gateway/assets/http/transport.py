@@ -161,15 +161,22 @@ class Transport:
                 json=document,
                 headers=headers,
                 allow_redirects=False,
-                middlewares=(_sent_once,),
+                middlewares=(self._sent_once,),
                 timeout=aiohttp.ClientTimeout(total=self._answer_within_s),
             ) as response:
                 limit = _LARGEST_ANSWER_BYTES if response.ok else _LARGEST_REFUSAL_BYTES
                 return response.status, response.headers, await _read(response, limit)
-        except TimeoutError as error:
-            raise TransientError(f"{url.host} did not answer within {self._answer_within_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise unreachable(url, error) from error
+            raise unreachable(url, error, within_s=self._answer_within_s) from error
+
+    async def _sent_once(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Keep aiohttp from repeating by itself what got no answer: that would go past the limiter."""
+        try:
+            return await send(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise unreachable(request.url, error, within_s=self._answer_within_s) from error
 
     def _url(self, path: str, query: Sequence[tuple[str, str]]) -> URL:
         """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""
@@ -178,16 +185,6 @@ class Transport:
         if query:
             address += f"?{urlencode(query, quote_via=quote, safe='')}"
         return URL(address, encoded=True)
-
-
-async def _sent_once(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating by itself what got no answer: that would go past the limiter."""
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise unreachable(request.url, error) from error
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
