@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -46,6 +47,17 @@ def request_limiter(
     return AsyncLimiter(burst, burst / per_second)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked: `path` below the organization, encoded; `bearer`: with the token, not the key."""
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = ()
+    document: Mapping[str, Any] | None = None
+    bearer: bool = False
+
+
 class Transport:
     """Sends requests and returns what their JSON holds.
 
@@ -77,59 +89,44 @@ class Transport:
 
     async def get(self, path: str, query: Sequence[tuple[str, str]] = (), *, bearer: bool = False) -> Any:
         """Return the JSON at `path` below the organization; tried again where that may help."""
-        return await self._retrying("GET", path, query, None, bearer=bearer)
+        return await self._retrying(_Request("GET", path, query=query, bearer=bearer))
 
     async def post(self, path: str, document: Mapping[str, Any] | None, *, bearer: bool = False) -> Any:
         """Post once, and return the JSON of the answer: repeated, it might do twice what it asks for."""
-        return await self._once("POST", path, (), document, bearer=bearer)
+        return await self._once(_Request("POST", path, document=document, bearer=bearer))
 
     async def ask(self, path: str, document: Mapping[str, Any]) -> Any:
         """Post a question that changes nothing: tried again as `get` is."""
-        return await self._retrying("POST", path, (), document, bearer=False)
+        return await self._retrying(_Request("POST", path, document=document))
 
-    async def _retrying(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        *,
-        bearer: bool,
-    ) -> Any:
+    async def _retrying(self, request: _Request) -> Any:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=lambda state: stop_after_attempt(self._attempts)(state) or _asks_for_too_long(state),
             wait=self._wait_s,
             reraise=True,
         )
-        return await attempts(self._once, method, path, query, document, bearer=bearer)
+        return await attempts(self._once, request)
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Add to what the API asks for, too: it asks all boxes for the same."""
         return _asked_for_s(state) + self._pause(state)
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        *,
-        bearer: bool,
-    ) -> Any:
-        headers = self._access.headers(bearer=bearer)
+    async def _once(self, request: _Request) -> Any:
+        headers = self._access.headers(bearer=request.bearer)
         await self._keep_pause()
         async with self._limiter:
-            status, answer_headers, body = await self._exchange(method, path, query, document, headers)
+            status, answer_headers, body = await self._exchange(request, headers)
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
-            refused = refusal(status, answer_headers, body, access=self._access, bearer=bearer)
+            refused = refusal(status, answer_headers, body, access=self._access, bearer=request.bearer)
             self._note_pause(refused)
             raise refused
         if len(body) > _LARGEST_ANSWER_BYTES:
             raise GatewayError(
-                f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({path}): check infodeck.api"
+                f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({request.path}): check"
+                " infodeck.api"
             )
-        return _decode(body, path)
+        return _decode(body, request.path)
 
     async def _keep_pause(self) -> None:
         """Wait while the API has asked any of our requests for a pause; raise where that takes too long."""
@@ -145,20 +142,15 @@ class Transport:
             self._paused_until_s = max(self._paused_until_s, until_s)
 
     async def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        self, request: _Request, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body. Redirects are not followed: the secret is for this address."""
-        url = self._url(path, query)
+        url = self._url(request)
         try:
             async with self._session.request(
-                method,
+                request.method,
                 url,
-                json=document,
+                json=request.document,
                 headers=headers,
                 allow_redirects=False,
                 middlewares=(self._sent_once,),
@@ -178,12 +170,12 @@ class Transport:
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
             raise unreachable(request.url, error, within_s=self._answer_within_s) from error
 
-    def _url(self, path: str, query: Sequence[tuple[str, str]]) -> URL:
+    def _url(self, request: _Request) -> URL:
         """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""
         organization = quote(self._access.organization, safe="")
-        address = f"{self._access.api}/organizations/{organization}{path}"
-        if query:
-            address += f"?{urlencode(query, quote_via=quote, safe='')}"
+        address = f"{self._access.api}/organizations/{organization}{request.path}"
+        if request.query:
+            address += f"?{urlencode(request.query, quote_via=quote, safe='')}"
         return URL(address, encoded=True)
 
 
