@@ -95,10 +95,6 @@ class Transport:
         """Post once, and return the JSON of the answer: repeated, it might do twice what it asks for."""
         return await self._once(_Request("POST", path, document=document, bearer=bearer))
 
-    async def ask(self, path: str, document: Mapping[str, Any]) -> Any:
-        """Post a question that changes nothing: tried again as `get` is."""
-        return await self._retrying(_Request("POST", path, document=document))
-
     async def _retrying(self, request: _Request) -> Any:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
