@@ -1,4 +1,4 @@
-"""Everything that asks Infodeck, put together: reconciliation, and what follows from what it says."""
+"""Everything that asks Infodeck, put together: what it knows, what webhooks missed, whether they come."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
-    from gateway.status import RefillStatus, Status
+    from gateway.status import ReconcileStatus, RefillStatus, Status
 
 _AT_ONCE = 200  # assets; then others on the event loop have their turn
 
@@ -61,23 +61,17 @@ class Cloud:
         )
         self._journal = journal
         self._head = head
-        self._tables_status, self._reloads = status.tables, 0
+        self._clock_ms = clock_ms
         self._on_assets_changed = on_assets_changed
+        self._item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
         self._journal_status = status.journal
         self._journal_was_ok = True
-        self._refilling = self._make_refilling(status.refill, clock_ms) if settings.refill.enabled else None
+        self._tables_status = status.tables
+        self._reloads = 0
         self._inventory = Inventory(status=status.inventory)
-        self._reconciler = Reconciler(
-            organization=settings.organization,
-            every_s=settings.reconcile.every,
-            journal=journal,
-            status=status.reconcile,
-            clock_ms=clock_ms,
-            on_snapshot=self._take_snapshot,
-            on_items=self._take_items,
-            shadows=settings.refill.shadows,
-        )
-        self._watching = self._make_watching(alarms, status, clock_skew_s, clock_ms)
+        self._reconciler = self._make_reconciler(status.reconcile)
+        self._refilling = self._make_refilling(status.refill) if settings.refill.enabled else None
+        self._watching = self._make_watching(alarms, status, clock_skew_s)
 
     @property
     def is_asked(self) -> bool:
@@ -125,27 +119,37 @@ class Cloud:
                 if self._refilling is not None:
                     tasks.create_task(self._refilling.run(api), name="refilling")
 
-    def _make_refilling(self, status: RefillStatus, clock_ms: Callable[[], int]) -> Refilling:
+    def _make_reconciler(self, status: ReconcileStatus) -> Reconciler:
+        settings = self._settings
+        return Reconciler(
+            organization=settings.organization,
+            every_s=settings.reconcile.every,
+            journal=self._journal,
+            status=status,
+            clock_ms=self._clock_ms,
+            on_snapshot=self._take_snapshot,
+            on_items=self._take_items,
+            shadows=settings.refill.shadows,
+        )
+
+    def _make_refilling(self, status: RefillStatus) -> Refilling:
         refill = self._settings.refill
         return Refilling(
             organization=self._settings.organization,
             tolerance_s=refill.tolerance,
-            item_time=None if refill.time is None else compile_path(refill.time),
+            item_time=self._item_time,
             history_after_s=refill.history_after,
             metric_time=refill.metric_time,
             metric_value=refill.metric_value,
             journal=self._journal,
             image=lambda: self._head.image,
             status=status,
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
         )
 
-    def _make_watching(
-        self, alarms: Alarms, status: Status, clock_skew_s: float, clock_ms: Callable[[], int]
-    ) -> Watching:
+    def _make_watching(self, alarms: Alarms, status: Status, clock_skew_s: float) -> Watching:
         settings = self._settings
-        refill, webhook = settings.refill, settings.webhook
-        has_token = self._access.bearer_token is not None
+        webhook, has_token = settings.webhook, self._access.bearer_token is not None
         return Watching(
             alarms=alarms,
             status=status,
@@ -153,17 +157,17 @@ class Cloud:
             sides=BothSides(
                 image=lambda: self._head.image,
                 snapshot=lambda: self.snapshot,
-                clock_ms=clock_ms,
-                item_time=None if refill.time is None else compile_path(refill.time),
+                clock_ms=self._clock_ms,
+                item_time=self._item_time,
                 keep_alive_unit=settings.keep_alive_unit,
             ),
             pace=Pace.of(
-                delivery_s=refill.tolerance,
+                delivery_s=settings.refill.tolerance,
                 skew_s=clock_skew_s,
                 silence_s=settings.silence,
                 reconcile_every_s=settings.reconcile.every,
             ),
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
             ask_api=self.reconcile_soon,
             webhook=(webhook.url, webhook.id) if webhook is not None and has_token else None,
         )
