@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
 
 _MOST_ATTEMPTS = 20
-_ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
-_WELL = frozenset({"active", "enabled", "ok", "healthy"})
 
 
 async def check_webhook(setup: Setup) -> Finding | list[Finding]:
@@ -54,29 +52,28 @@ def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
 
 def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
     findings = []
-    if webhook.events and TELEMETRY not in webhook.events:
+    if not webhook.is_told_of(TELEMETRY):
         findings.append(
             problem(
                 f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
                 "add that event to the webhook in Infodeck: without it no reading arrives",
             )
         )
-    elif missing := [name for name in DOCUMENTED_EVENTS if webhook.events and name not in webhook.events]:
+    elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_told_of(name)]:
         findings.append(
             warning(
                 f"{webhook.id} does not send {', '.join(missing)}",
                 "add them in Infodeck: devices that go offline, come or go are noticed later without them",
             )
         )
-    word = (webhook.status or "").lower()
-    if word in _ILL:
+    if webhook.is_ill:
         findings.append(
             problem(
                 f"Infodeck says that {webhook.id} is {webhook.status}",
                 "mend what the deliveries say, then switch it on again in Infodeck",
             )
         )
-    elif word and word not in _WELL:
+    elif not webhook.is_well:
         findings.append(
             warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
         )
@@ -88,7 +85,9 @@ def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
                 "change one of them, unless the proxy in front of the gateway turns one into the other",
             )
         )
-    return findings or [ok(f"{webhook.id} leads to {webhook.url}" + (f", {word}" if word else ""))]
+    return findings or [
+        ok(f"{webhook.id} leads to {webhook.url}" + (f", {webhook.status}" if webhook.status else ""))
+    ]
 
 
 async def check_deliveries(setup: Setup) -> Finding | list[Finding]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _LAST = 5  # attempts that are spoken of
 _LONGEST_REASON = 120
-_HEALTHY = frozenset({"active", "enabled", "ok", "healthy"})
 
 
 async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
@@ -41,9 +40,9 @@ async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
 
 def _of_webhook(webhook: Webhook) -> str:
     parts = []
-    if webhook.status is not None and webhook.status.lower() not in _HEALTHY:
+    if not webhook.is_well:
         parts.append(f"Infodeck says that the webhook is {webhook.status}")
-    if webhook.events and TELEMETRY not in webhook.events and "*" not in webhook.events:
+    if not webhook.is_told_of(TELEMETRY):
         parts.append(f"the webhook is not subscribed to {TELEMETRY}")
     return "; ".join(parts)
 

@@ -40,6 +40,8 @@ _EVENT_ID = ("eventid", "event")
 _EVENT_TYPE = ("eventtype", "type", "event")
 _OUTCOME = ("status", "state", "outcome", "result", "success", "succeeded", "delivered")
 _SUCCEEDED = frozenset({"success", "successful", "succeeded", "delivered", "ok", "true"})
+_WELL = frozenset({"active", "enabled", "ok", "healthy"})
+_ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _FAILED = frozenset({"failed", "failure", "failing", "error", "timeout", "false"})
 
 
@@ -52,6 +54,20 @@ class Webhook:
     events: tuple[str, ...]
     description: str | None
     status: str | None
+
+    def is_told_of(self, event_type: str) -> bool:
+        """Say whether events of a type come by it, as far as it says; `*` would stand for all."""
+        return not self.events or event_type in self.events or "*" in self.events
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its status is none that somebody should look at."""
+        return self.status is None or self.status.lower() in _WELL
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether its status is known to mean that it delivers nothing, or soon will not."""
+        return self.status is not None and self.status.lower() in _ILL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
