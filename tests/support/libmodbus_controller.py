@@ -56,6 +56,11 @@ class LibmodbusController:
             self._process.communicate()
             self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGSTOP freezes it, SIGCONT lets it go on."""
         assert self._process is not None
