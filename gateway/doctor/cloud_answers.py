@@ -7,10 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import aiohttp
-
-from gateway.assets.client import InfodeckApi
-from gateway.assets.http.transport import Transport, request_limiter
+from gateway.assets.connection import connect
 from gateway.config.scalars import duration_text
 from gateway.doctor.findings import Finding, problem
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
@@ -18,6 +15,7 @@ from gateway.errors import ApiRefusalError, GatewayError, TransientError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from gateway.assets.client import InfodeckApi
     from gateway.assets.http.access import ApiAccess
     from gateway.assets.http.pages import Item
 
@@ -31,14 +29,13 @@ class Listed:
 
     items: list[Item] = field(default_factory=list)
     is_whole: bool = False
-    pages: int = 0
     error: GatewayError | None = None
 
 
 async def list_assets(access: ApiAccess, *, share: float) -> Listed:
     """Return the assets of the organization, 2,000 at most."""
     listed = Listed()
-    async with _opened(access, share=share) as api:
+    async with _asking(access, share=share, noting_in=listed) as api:
         await _collect(listed, api.assets(), most_pages=_MOST_PAGES)
     return listed
 
@@ -46,22 +43,16 @@ async def list_assets(access: ApiAccess, *, share: float) -> Listed:
 async def list_webhooks(access: ApiAccess, *, share: float) -> Listed:
     """Return the webhooks of the organization."""
     listed = Listed()
-    async with _opened(access, share=share) as api:
-        try:
-            async with asyncio.timeout(ASK_WITHIN_S):
-                listed.items = await api.webhooks()
-                listed.is_whole = True
-        except TimeoutError:
-            listed.error = _too_slow()
-        except GatewayError as error:
-            listed.error = error
+    async with _asking(access, share=share, noting_in=listed) as api:
+        listed.items = await api.webhooks()
+        listed.is_whole = True
     return listed
 
 
 async def list_deliveries(access: ApiAccess, webhook: str, *, share: float) -> Listed:
     """Return the latest attempts to deliver to a webhook, as Infodeck lists them."""
     listed = Listed()
-    async with _opened(access, share=share) as api:
+    async with _asking(access, share=share, noting_in=listed) as api:
         await _collect(listed, api.deliveries(webhook), most_pages=1)
     return listed
 
@@ -82,27 +73,26 @@ def refused(error: GatewayError) -> Finding:
     return problem(str(error), remedy)
 
 
-async def _collect(listed: Listed, pages: AsyncIterator[list[Item]], *, most_pages: int) -> None:
-    try:
-        async with asyncio.timeout(ASK_WITHIN_S):
-            async for page in pages:
-                listed.items += page
-                listed.pages += 1
-                if listed.pages == most_pages:
-                    return
-        listed.is_whole = True
-    except TimeoutError:
-        listed.error = _too_slow()
-    except GatewayError as error:
-        listed.error = error
-
-
-def _too_slow() -> TransientError:
-    return TransientError(f"no answer within {ASK_WITHIN_S:g} s")
-
-
 @asynccontextmanager
-async def _opened(access: ApiAccess, *, share: float) -> AsyncIterator[InfodeckApi]:
-    """Open the API for one attempt of each request: who examines wants to see what goes wrong."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield InfodeckApi(Transport(session, access=access, limiter=request_limiter(share), attempts=1))
+async def _asking(access: ApiAccess, *, share: float, noting_in: Listed) -> AsyncIterator[InfodeckApi]:
+    """Open the API for one attempt of each request: who examines wants to see what goes wrong.
+
+    That, or that it took too long, ends what is done within and is noted.
+    """
+    try:
+        async with connect(access, share=share, attempts=1) as api, asyncio.timeout(ASK_WITHIN_S):
+            yield api
+    except TimeoutError:
+        noting_in.error = TransientError(f"no answer within {ASK_WITHIN_S:g} s")
+    except GatewayError as error:
+        noting_in.error = error
+
+
+async def _collect(listed: Listed, pages: AsyncIterator[list[Item]], *, most_pages: int) -> None:
+    number = 0
+    async for page in pages:
+        listed.items += page
+        number += 1
+        if number == most_pages:
+            return
+    listed.is_whole = True

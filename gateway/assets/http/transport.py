@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from gateway.assets.http.access import ApiAccess
 
 REQUESTS_PER_MINUTE = 1000  # of one API key, for all who use it (Infodeck's guide)
+ATTEMPTS = 4  # of a request that may be repeated
 _BURST_SHARE = 0.1  # of a minute's requests may come at once, the others at an even pace
 _MINUTE_S = 62.0  # as it is counted here: requests do not all take the same time to arrive
 
 _LARGEST_ANSWER_BYTES = 4 << 20  # read in one go: the event loop must not wait long for it
 _LARGEST_REFUSAL_BYTES = 64 << 10
 _ANSWER_WITHIN_S = 30.0
-_ATTEMPTS = 4
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _LONGEST_PATIENCE_S = 60.0  # who is asked to wait longer gives up for now
@@ -71,7 +71,7 @@ class Transport:
         *,
         access: ApiAccess,
         limiter: AsyncLimiter,
-        attempts: int = _ATTEMPTS,
+        attempts: int = ATTEMPTS,
         first_pause_s: float = _FIRST_PAUSE_S,
         answer_within_s: float = _ANSWER_WITHIN_S,
     ) -> None:
