@@ -60,7 +60,7 @@ async def list_deliveries(access: ApiAccess, webhook: str, *, share: float) -> L
 def refused(error: GatewayError) -> Finding:
     """Return what kept the API from answering, and what to do about it."""
     if isinstance(error, ApiRefusalError):
-        return problem(error.reason, error.advice)
+        return problem(error.answered, error.advice)
     if not isinstance(error, TransientError):
         return problem(str(error), "check infodeck.api, and what stands between this machine and Infodeck")
     if error.retry_after_s is None:
