@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.assets.http.unreachable import Failure, Stage
-from gateway.doctor.probe import get
+from gateway.doctor.probe import Failure, Stage, get
 
 if TYPE_CHECKING:
     from gateway.config.scalars import HostPort

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.http.unreachable import Failure
 from gateway.config.scalars import duration_text, size_text
 from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
-from gateway.doctor.probe import get
+from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
 from gateway.journal.lookup import newest_events
 from gateway.mapping.wording import second_text

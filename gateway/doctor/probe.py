@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gateway.assets.http.unreachable import Failure, failure_of
+from gateway.assets.http.unreachable import Failure, Stage, failure_of
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
+
+__all__ = ["Failure", "Response", "Stage", "failure_of", "get"]
 
 _MOST_BODY_BYTES = 1 << 20
 

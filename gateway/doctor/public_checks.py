@@ -7,10 +7,9 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.assets.http.unreachable import Failure, Stage, failure_of
 from gateway.doctor.certificates import age_finding, read_der
 from gateway.doctor.findings import Finding, Level, ok, problem, warning
-from gateway.doctor.probe import Response, get
+from gateway.doctor.probe import Failure, Response, Stage, failure_of, get
 from gateway.tls import client_context
 
 if TYPE_CHECKING:

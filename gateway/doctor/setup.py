@@ -11,14 +11,13 @@ from gateway.config.secrets import Secret
 from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
 from gateway.doctor.once import Once
-from gateway.doctor.probe import Response, get
+from gateway.doctor.probe import Failure, Response, get
 from gateway.errors import ConfigError
 from gateway.settings.secret_values import secret_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from gateway.assets.http.unreachable import Failure
     from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.decode import Problem
     from gateway.config.secrets import SecretSource
