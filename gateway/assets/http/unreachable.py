@@ -86,28 +86,41 @@ def unreachable(url: URL, error: aiohttp.ClientError | OSError, *, within_s: flo
 
 def failure_of(error: BaseException, *, within_s: float) -> Failure:
     """Say how far a request got that failed with `error`. Some of these errors are kinds of others."""
-    if isinstance(error, TimeoutError):
-        return Failure(Stage.TIME, f"did not answer within {within_s:g} s")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _certificate_failure(error.certificate_error)
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    match cause:
-        case socket.gaierror():
-            reason = f"can't be reached: its name is not found ({system_reason(cause)})"
-            failure = Failure(Stage.NAME, reason)
-        case ssl.SSLCertVerificationError():
-            failure = _certificate_failure(cause)
-        case ssl.SSLError():
-            failure = _tls_failure(cause)
+    match error:
+        case TimeoutError():
+            failure = Failure(Stage.TIME, f"did not answer within {within_s:g} s")
+        case aiohttp.ClientConnectorCertificateError():
+            failure = _certificate_failure(error.certificate_error)
+        case aiohttp.ClientConnectorDNSError():  # whatever the resolver itself raises
+            failure = _name_failure(error.os_error)
+        case aiohttp.ClientConnectorError():
+            failure = _system_failure(error.os_error)
         case OSError():
-            failure = Failure(Stage.CONNECTION, f"can't be reached: {system_reason(cause)}")
+            failure = _system_failure(error)
         case aiohttp.ServerDisconnectedError():
             failure = Failure(Stage.BROKEN_OFF, "can't be reached: it hung up without an answer")
+        case aiohttp.ClientConnectionError():
+            failure = Failure(Stage.BROKEN_OFF, f"can't be reached: {error}")
         case aiohttp.ClientPayloadError():
             failure = Failure(Stage.BROKEN_OFF, "broke off in the middle of an answer")
         case _:
             failure = Failure(Stage.HTTP, "answers something that is not HTTP")
     return failure
+
+
+def _system_failure(error: OSError) -> Failure:
+    match error:
+        case socket.gaierror():
+            return _name_failure(error)
+        case ssl.SSLCertVerificationError():
+            return _certificate_failure(error)
+        case ssl.SSLError():
+            return _tls_failure(error)
+    return Failure(Stage.CONNECTION, f"can't be reached: {system_reason(error)}")
+
+
+def _name_failure(error: OSError) -> Failure:
+    return Failure(Stage.NAME, f"can't be reached: its name is not found ({system_reason(error)})")
 
 
 def _certificate_failure(error: Exception) -> Failure:
@@ -120,7 +133,7 @@ def _certificate_failure(error: Exception) -> Failure:
 
 
 def _tls_failure(error: ssl.SSLError) -> Failure:
-    reason = error.reason or str(error)
+    reason: str = getattr(error, "reason", None) or str(error)  # not each has the attribute that it documents
     if reason in _NO_TLS:
         return Failure(Stage.PLAIN, "does not speak TLS")
     return Failure(Stage.TLS, f"does not agree with us on TLS: {reason.replace('_', ' ').lower()}")
