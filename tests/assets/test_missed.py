@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from support.point_tables import load_good_tables
 
 from gateway.assets.refills.missed import missed_readings
 from gateway.assets.refills.shadows import Found, read_shadows
@@ -30,12 +29,6 @@ points:
   - {tag: R, point: Y, asset: a, from: "$.data.object.shadows.Up.state.reported.list[2].y"}
   - {tag: R, point: Z, asset: a, from: $.data.object.shadows.Up.state.reported.deep}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> PointImage:

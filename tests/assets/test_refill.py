@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -31,18 +30,6 @@ points:
   - {tag: R, point: H, asset: a, from: h}
   - {tag: S, point: T, asset: b, from: t}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, points: PointMap) -> None:

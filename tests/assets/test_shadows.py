@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.point_tables import load_good_tables
 
 from gateway.assets.refills.shadows import Found, read_shadows
 from gateway.mapping.paths import compile_path
@@ -29,12 +27,6 @@ points:
   - {tag: R, point: VALUE, asset: a, from: $.data.object.shadows.Other.level.value}
   - {tag: R, point: ELSE, asset: a, from: $.data.object.status}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 def found(points: PointMap, shadows: Any, *, time: str | None = None, **item: Any) -> Found:
