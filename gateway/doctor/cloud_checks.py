@@ -30,7 +30,8 @@ _REMEDIES = {
 }
 _REFUSALS = {
     401: "check infodeck.api_key: is it complete, of this organization, and not revoked?",
-    403: "API access requires Infodeck's Professional plan: ask whoever manages the organization",
+    403: "API access requires Infodeck's Professional plan, and a key that may read this organization: ask"
+    " whoever manages it",
     404: "check infodeck.organization, and the path in infodeck.api",
     422: "check infodeck.organization, and the path in infodeck.api",
 }

@@ -21,7 +21,12 @@ _REFUSED = [
     (
         answer({"message": "API access requires Professional plan"}, status=403),
         "answered 403 (API access requires Professional plan)",
-        "Professional plan: ask whoever manages the organization",
+        "Professional plan, and a key that may read this organization: ask whoever manages it",
+    ),
+    (
+        answer({"message": "Access denied"}, status=403),
+        "answered 403 (Access denied)",
+        "a key that may read this organization",
     ),
     (answer({"message": "Not found"}, status=404), "answered 404", "check infodeck.organization"),
     (answer({"message": "Invalid"}, status=422), "answered 422", "check infodeck.organization"),
