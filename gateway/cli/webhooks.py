@@ -50,7 +50,7 @@ building.
 
     gateway webhooks test -c config/gateway.yaml
 
-Exit code 0: it has arrived; 1: it has not, and why.
+Exit code 0: it has arrived, signed with the secret in force; 1: not so, and why.
 """
 _DELIVERIES = """\
 Shows Infodeck's log of attempts, the newest first, with advice for each kind of failure.

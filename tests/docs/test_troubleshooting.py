@@ -238,6 +238,14 @@ async def another_secret(connected: Connected) -> str:
     return await connected.run("webhooks", "test", "--wait", "5s")
 
 
+@brings_about("But something was signed with the former secret meanwhile…")
+async def mistaken_paste(connected: Connected) -> str:
+    """Give the gateway a new secret that Infodeck knows nothing of, as if its web page had made it."""
+    await connected.start()
+    await connected.run("webhooks", "rotate", "--from-stdin", given="mistaken")
+    return await connected.run("webhooks", "test", "--wait", "60s")
+
+
 @brings_about("intake … not signed with our secret…")
 async def another_secret_found_later(connected: Connected) -> str:
     """Do the same, and ask the doctor."""

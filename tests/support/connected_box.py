@@ -101,11 +101,16 @@ class Connected:
         """Start the gateway."""
         await asyncio.to_thread(self.box.start)
 
-    async def run(self, *arguments: str) -> str:
-        """Run a command of the gateway in a process of its own, and return what it prints."""
+    async def run(self, *arguments: str, given: str = "") -> str:
+        """Run a command of the gateway in a process of its own, and return what it prints.
+
+        `given` is its standard input.
+        """
         command, *others = arguments
         action = [others.pop(0)] if command == "webhooks" else []
-        done = await asyncio.to_thread(run_gateway, command, *action, "-c", self.box.config, *others)
+        done = await asyncio.to_thread(
+            run_gateway, command, *action, "-c", self.box.config, *others, given=given
+        )
         assert "Traceback" not in done.stdout + done.stderr
         return done.stdout + done.stderr
 
