@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.scalars import duration_text
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
 from gateway.errors import ApiRefusalError, TransientError
 
@@ -64,8 +64,9 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
             f"{infodeck.organization} has no assets",
             "check infodeck.organization, and that the API key belongs to it",
         )
-    more = "" if listed.is_whole else " or more"
-    return ok(f"{infodeck.organization} is known, with {len(listed.items)}{more} assets")
+    count = len(listed.items)
+    assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
+    return ok(f"{infodeck.organization} is known, with {assets}")
 
 
 def _remedy(error: Exception) -> str:

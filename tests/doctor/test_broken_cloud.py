@@ -60,6 +60,13 @@ async def test_another_organization(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("check infodeck.organization")
 
 
+@pytest.mark.parametrize(("count", "shown"), [(1, "1 asset"), (2, "2 assets"), (250, "250 assets")])
+async def test_how_many_assets_there_are(patient: Doctored, count: int, shown: str) -> None:
+    """The number that Infodeck's own page shows, in words that fit it."""
+    patient.api.items = items(count)
+    assert (await patient.diagnose()).of("organization").found == f"o-test is known, with {shown}"
+
+
 async def test_an_organization_without_assets(patient: Doctored) -> None:
     """Not wrong in itself, but hardly what was meant."""
     patient.api.items = []
