@@ -35,6 +35,7 @@ from gateway.web.control_secrets import SecretControl
 from gateway.web.control_socket import control_socket
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
+from gateway.web.metrics import Metrics
 from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
@@ -243,7 +244,12 @@ class App:
         """Serve webhooks and the admin pages; connections under way are finished on leaving."""
         settings = self._settings
         admin = web.AppRunner(
-            admin_application(status=self.status, refresh=self._refresh_status, problems=self._stuck_loops),
+            admin_application(
+                status=self.status,
+                metrics=Metrics(self.status, image=lambda: self.image),
+                refresh=self._refresh_status,
+                problems=self._stuck_loops,
+            ),
             access_log=None,
             shutdown_timeout=_CLOSE_ADMIN_WITHIN_S,
         )

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.status import Status
+    from gateway.web.metrics import Metrics
 
 
 def admin_application(
-    *, status: Status, refresh: Callable[[], None], problems: Callable[[], list[str]]
+    *, status: Status, metrics: Metrics, refresh: Callable[[], None], problems: Callable[[], list[str]]
 ) -> web.Application:
     """Return the application. `refresh` brings the status up to date before it is shown.
 
@@ -34,9 +35,15 @@ def admin_application(
         refresh()
         return answer(status.snapshot())
 
+    async def show_metrics(request: web.Request) -> web.Response:
+        refresh()
+        text, content_type = metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
     application = web.Application()
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", show_metrics)
     application.router.add_get("/api/status", show_status)
     return application
 

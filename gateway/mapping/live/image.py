@@ -7,6 +7,7 @@ that see no quality are shown instead.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -61,6 +62,10 @@ class PointImage:
     def all_latest(self) -> Iterable[Update]:
         """Return what every point with a value shows now."""
         return list(self._current.values())
+
+    def qualities(self) -> Counter[Quality]:
+        """Return how many points show a value of each quality; one that shows nothing yet counts nowhere."""
+        return Counter(update.quality for update in self._current.values())
 
     def measured(self, point: Point) -> Update | None:
         """Return the point's newest reading, whatever is shown in its place."""
