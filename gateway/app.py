@@ -246,7 +246,7 @@ class App:
         admin = web.AppRunner(
             admin_application(
                 status=self.status,
-                metrics=Metrics(self.status, image=lambda: self.image),
+                metrics=Metrics(self.status),
                 refresh=self._refresh_status,
                 problems=self._stuck_loops,
             ),
@@ -322,6 +322,7 @@ class App:
     def _refresh_status(self) -> None:
         for loop in self._loops:
             loop.refresh()
+        self.status.qualities = self.image.qualities()
 
     def _stuck_loops(self) -> list[str]:
         latest_ms = now_ms() - _STUCK_AFTER_S * 1000

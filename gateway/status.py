@@ -73,6 +73,7 @@ class JournalStatus:
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
+    last_event_ms: int | None = None  # when the newest one came, since the start
     bytes_used: int = 0
     bytes_limit: int = 0  # from which on events are refused
     dead_letters: int = 0
@@ -206,6 +207,7 @@ class Status:
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
     tables: TablesStatus = field(default_factory=TablesStatus)
+    qualities: dict[str, int] = field(default_factory=dict)  # points by what they show; as of a refresh
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
     reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)

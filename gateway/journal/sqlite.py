@@ -246,6 +246,7 @@ class SqliteJournal:
         self._answer(batch, outcome.error if batch.events or not written else None)
         if outcome.records:
             self._head = outcome.records[-1].seq
+            self._status.last_event_ms = outcome.records[-1].event.received_ms
             # After the answers are on their way: senders wait, sinks can.
             self._loop.call_soon(self._tell, outcome.records)
 

@@ -17,7 +17,6 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway import __version__
 from gateway.alarms import NAMES
-from gateway.model import Quality
 from gateway.status import COMMIT_BOUNDS_S
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from gateway.mapping.live.image import PointImage
     from gateway.status import (
         IntakeStatus,
         JournalStatus,
@@ -41,10 +39,10 @@ _BUCKETS = [*(f"{bound:g}" for bound in COMMIT_BOUNDS_S), "+Inf"]
 class Metrics:
     """Everything that `/metrics` tells of one gateway."""
 
-    def __init__(self, status: Status, *, image: Callable[[], PointImage]) -> None:
-        """`image` is the one in force; after a reload it is another one."""
+    def __init__(self, status: Status) -> None:
+        """Tell of `status`, as it is when it is asked for."""
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_StatusCollector(status, image))
+        self._registry.register(_StatusCollector(status))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -58,9 +56,8 @@ class Metrics:
 class _StatusCollector(Collector):
     """Makes metrics of the status whenever they are asked for: events pay nothing for them."""
 
-    def __init__(self, status: Status, image: Callable[[], PointImage]) -> None:
+    def __init__(self, status: Status) -> None:
         self._status = status
-        self._image = image
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -71,7 +68,8 @@ class _StatusCollector(Collector):
         yield from _journal(status.journal)
         yield from _mapping(status.mapping)
         yield from _tables(status.tables)
-        yield from _points(status.tables.points, self._image().qualities(), forced=len(status.mapping.forced))
+        yield _gauges("gateway_points", "Points by what they show.", "quality", status.qualities.items())
+        yield _gauge("gateway_points_forced", "Points that somebody overrides.", len(status.mapping.forced))
         yield from _sinks(status.sinks)
         yield from _infodeck(status)
         yield _alarms({alarm.name for alarm in status.alarms})
@@ -103,6 +101,9 @@ def _journal(journal: JournalStatus) -> Iterator[Metric]:
     yield _gauge("gateway_journal_up", "Whether events can be written.", journal.state == "ok")
     yield _counter("gateway_journal_events", "Events taken, each counted once.", journal.accepted)
     yield _counter("gateway_journal_duplicates", "Events that came again.", journal.duplicates)
+    if journal.last_event_ms is not None:
+        last_s = journal.last_event_ms / 1000
+        yield _gauge("gateway_journal_last_event_seconds", "When the newest event came, Unix time.", last_s)
     yield _gauge("gateway_journal_used_bytes", "What the journal takes on disk.", journal.bytes_used)
     yield _gauge("gateway_journal_limit_bytes", "From which on it refuses events.", journal.bytes_limit)
     yield _gauge("gateway_journal_dead_letters", "What could not be delivered, kept.", journal.dead_letters)
@@ -145,13 +146,6 @@ def _tables(tables: TablesStatus) -> Iterator[Metric]:
         "outcome",
         [("taken", tables.reloads), ("refused", tables.refused)],
     )
-
-
-def _points(total: int, qualities: Mapping[Quality, int], *, forced: int) -> Iterator[Metric]:
-    shown = [(quality.name.lower(), qualities.get(quality, 0)) for quality in Quality]
-    waiting = max(0, total - sum(qualities.values()))
-    yield _gauges("gateway_points", "Points by quality.", "quality", [*shown, ("waiting", waiting)])
-    yield _gauge("gateway_points_forced", "Points that somebody overrides.", forced)
 
 
 def _sinks(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:

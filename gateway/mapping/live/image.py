@@ -63,9 +63,13 @@ class PointImage:
         """Return what every point with a value shows now."""
         return list(self._current.values())
 
-    def qualities(self) -> Counter[Quality]:
-        """Return how many points show a value of each quality; one that shows nothing yet counts nowhere."""
-        return Counter(update.quality for update in self._current.values())
+    def qualities(self) -> dict[str, int]:
+        """Return how many points show a value of each quality, and how many are waiting for their first."""
+        shown = Counter(update.quality for update in self._current.values())
+        return {
+            **{quality.name.lower(): shown[quality] for quality in Quality},
+            "waiting": len(self._points.points) - shown.total(),
+        }
 
     def measured(self, point: Point) -> Update | None:
         """Return the point's newest reading, whatever is shown in its place."""
