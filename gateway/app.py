@@ -26,7 +26,7 @@ from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
-from gateway.tls import server_context
+from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
@@ -128,6 +128,8 @@ class App:
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
             on_assets_changed=self._cloud.reconcile_soon,
         )
+        tls = settings.intake.tls
+        self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
 
@@ -178,6 +180,9 @@ class App:
                 running.append(tasks.create_task(self._tick(), name="clock"))
                 running.append(tasks.create_task(self._cloud.run(), name="cloud"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
+                if self._certificate is not None:
+                    keep_current = self._certificate.keep_current()
+                    running.append(tasks.create_task(keep_current, name="certificate"))
                 async with self._listening():
                     running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
@@ -262,8 +267,7 @@ class App:
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
-            tls = settings.intake.tls
-            context = server_context("intake.tls", tls.certificate, tls.key) if tls is not None else None
+            context = self._certificate.lasting if self._certificate is not None else None
             await stack.enter_async_context(
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
