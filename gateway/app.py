@@ -21,6 +21,7 @@ from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
+from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.notify import notify, notify_reloading, watchdog_period_s
@@ -33,9 +34,9 @@ from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
 from gateway.web.control_secrets import SecretControl
 from gateway.web.control_socket import control_socket
+from gateway.web.dashboard.routes import Dashboard
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
-from gateway.web.metrics import Metrics
 from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
@@ -130,6 +131,15 @@ class App:
         )
         tls = settings.intake.tls
         self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
+        self._dashboard = Dashboard(
+            image=lambda: self.image,
+            status=self.status,
+            refresh=self._refresh_status,
+            topics=settings.mqtt_topics,
+            letters=partial(read_letters, settings.journal.path),
+            token=secrets.admin_token,
+            actions=self._building_controls(),
+        )
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
 
@@ -174,6 +184,7 @@ class App:
         async with self._journal:
             self._cloud.start()
             self._signing.start()
+            self._dashboard.start(self._journal)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
@@ -251,7 +262,7 @@ class App:
         admin = web.AppRunner(
             admin_application(
                 status=self.status,
-                metrics=Metrics(self.status),
+                dashboard=self._dashboard,
                 refresh=self._refresh_status,
                 problems=self._stuck_loops,
             ),
@@ -274,6 +285,10 @@ class App:
             yield
 
     def _control(self) -> web.Application:
+        return control_application([*self._building_controls(), *SecretControl(self._signing).routes()])
+
+    def _building_controls(self) -> list[web.RouteDef]:
+        """Return what may be done with points and dead letters: by commands, and on the dashboard."""
         overrides = OverrideControl(
             overrides=self._head,
             image=lambda: self.image,
@@ -282,8 +297,7 @@ class App:
             clock_ms=now_ms,
         )
         letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
-        signing = SecretControl(self._signing)
-        return control_application([*overrides.routes(), *letters.routes(), *signing.routes()])
+        return [*overrides.routes(), *letters.routes()]
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -314,6 +328,7 @@ class App:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
             self._cloud.tick()
+            self._dashboard.tick()
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""
