@@ -14,28 +14,11 @@ from support.event_stream import event_stream
 from support.mosquitto import Mosquitto
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 ROOM = "ast-a1b2c3d4"
 TOKEN = "made-up-admin-token"
 POINT = "L03-RM312/ZN-T"
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """Run the daemon with the example tables and an admin token."""
-    folder = tmp_path_factory.mktemp("dashboard")
-    with Mosquitto(folder) as broker:
-        gateway = Daemon(folder, broker.port)
-        token = folder / "token"
-        token.touch(mode=0o600)
-        token.write_text(TOKEN + "\n")
-        settings = gateway.config.read_text()
-        gateway.config.write_text(settings.replace("admin: {", "admin: {token: {file: token}, "))
-        gateway.start()
-        yield gateway
-        gateway.kill()
 
 
 def ask(
@@ -79,7 +62,7 @@ def test_points_are_described_with_all_their_places(daemon: Daemon) -> None:
 
 
 async def test_a_value_reaches_the_page_as_it_happens(daemon: Daemon) -> None:
-    """Everything at the beginning, then what changes; each by the point's number, with its quality and event."""
+    """At first everything, then what changes; by the point's number, with its quality and event."""
     number = number_of(daemon, POINT)
     async with event_stream(f"http://127.0.0.1:{daemon.admin_port}/api/stream") as stream:
         assert await stream.next("tables") == ask(daemon, "/api/points")[1]["generation"]
