@@ -25,6 +25,7 @@ from gateway.cli import (
     schema,
     send,
     simulate,
+    status,
     test,
     webhooks,
 )
@@ -46,6 +47,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "lock": lock,
     "send": send,
+    "status": status,
     "doctor": doctor,
     "simulate": simulate,
     "force": force,
