@@ -10,7 +10,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    *(f"docs/{page.name}" for page in (REPOSITORY / "docs").iterdir()),
+    *(f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md")),
 ]
 
 
