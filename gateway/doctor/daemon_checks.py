@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.scalars import duration_text, size_text
+from gateway.config.scalars import duration_text
 from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
 
 _LAG_S = 60.0
-_NEARLY_FULL = 0.8
 _LATE_RECONCILIATIONS = 4
 _INTAKE_WITHIN_S = 4.0
 _METHOD_NOT_ALLOWED = 405
@@ -174,38 +173,6 @@ def _by(age_s: float | None) -> str:
 
 def _deliveries(count: int) -> str:
     return f"{counted(count, 'delivery', several='deliveries')} {'was' if count == 1 else 'were'}"
-
-
-async def check_journal(setup: Setup) -> list[Finding]:
-    """Look at what the daemon says of its journal."""
-    daemon = await setup.daemon()
-    if daemon.status is None:
-        return []
-    journal, most = daemon.section("journal"), setup.settings.journal.max_size
-    findings = []
-    if (state := text(journal, "state")) != "ok":
-        findings.append(
-            problem(
-                f"it takes no events: {state}",
-                "see the check of the disk here; Infodeck tries again for 24 h",
-            )
-        )
-    used = int(number(journal, "bytes_used"))
-    if used > most * _NEARLY_FULL:
-        findings.append(
-            warning(
-                f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
-                "see which sink is behind, or give it more with journal.max_size",
-            )
-        )
-    if letters := int(number(journal, "dead_letters")):
-        findings.append(
-            warning(
-                f"{counted(letters, 'dead letter')}: refused by a receiver, or unreadable",
-                "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
-            )
-        )
-    return findings or [ok(f"{used / (1 << 20):.0f} MiB of {size_text(most)}, no dead letters")]
 
 
 async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from support.mosquitto import Mosquitto, free_port, write_password_file
@@ -123,3 +125,23 @@ async def test_a_folder_that_is_not_there(patient: Doctored) -> None:
     patient.change("journal.url", f"sqlite://{patient.folder}/none/journal.db")
     seen = (await patient.diagnose()).of("disk")
     assert f"install -d -m 0700 {patient.folder}/none" in (seen.remedy or "")
+
+
+async def test_a_journal_that_the_gateway_could_not_start_with(patient: Doctored) -> None:
+    """Of a newer gateway, damaged, or no file at all: a line of its own, once, with what to do."""
+    journal = patient.folder / "journal.db"
+    assert "journal" not in {one.check for one in (await patient.diagnose()).findings}
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("PRAGMA user_version=99")
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("journal")
+    assert (seen.level, seen.remedy) == ("problem", "install that version again")
+    assert "written by a newer gateway (layout 99" in seen.found
+    assert diagnosis.of("point tables").level == "ok"
+    journal.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
+    seen = (await patient.diagnose()).of("journal")
+    assert (seen.level, "file is not a database" in seen.found) == ("problem", True)
+    assert "before the gateway starts, which moves it aside" in (seen.remedy or "")
+    patient.change("journal.url", f"sqlite://{patient.folder}")
+    seen = (await patient.diagnose()).of("journal")
+    assert (seen.level, seen.remedy) == ("problem", "name a file in journal.url")
