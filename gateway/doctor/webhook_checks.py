@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from gateway.assets.webhooks.failures import advice_for, failures_of
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
 from gateway.doctor.cloud_answers import list_deliveries
+from gateway.doctor.cloud_checks import is_about_secret, said
 from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.probe import Failure
 from gateway.errors import ApiRefusalError
 from gateway.events import TELEMETRY
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
+    from gateway.errors import GatewayError
 
 _MOST_ATTEMPTS = 20
 _ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
@@ -39,18 +42,29 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
             "infodeck.webhook is not set, so which of Infodeck's webhooks leads here is not known",
             "write the public address that Infodeck posts to: webhook: {url: https://…}",
         )
+    if isinstance(await setup.api_host(), Failure):
+        return []  # told by the check of the API
     listed = await setup.webhooks()
     if listed.error is not None:
-        status = listed.error.status if isinstance(listed.error, ApiRefusalError) else 0
-        return problem(
-            str(listed.error), _REFUSALS.get(status, "wait and try again; then check infodeck.api")
-        )
+        return await _refused(setup, listed.error)
     ours = await setup.our_webhook()
     if ours is None:
         return _missing(
             infodeck.webhook.id or infodeck.webhook.url, [webhook_of(one) for one in listed.items]
         )
     return _looked_at(ours, path=setup.settings.intake.path)
+
+
+async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]:
+    """Say why the webhooks cannot be listed, unless that follows from what another check tells."""
+    if setup.bearer_token_flaw is not None and is_about_secret(error):
+        return []  # told by the check of the token
+    if setup.access.api_key is not None:
+        same = (await setup.assets()).error
+        if same is not None and said(same) == said(error):
+            return []  # told by the check of the organization
+    status = error.status if isinstance(error, ApiRefusalError) else 0
+    return problem(said(error), _REFUSALS.get(status, "wait and try again; then check infodeck.api"))
 
 
 def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:

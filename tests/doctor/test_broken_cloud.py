@@ -48,10 +48,12 @@ async def test_what_the_api_answers(patient: Doctored, fault: Answer, found: str
 
 
 async def test_another_organization(patient: Doctored) -> None:
-    """As the API itself refuses an id that it does not know."""
+    """As the API itself refuses an id that it does not know. Of webhooks it says the same, once."""
     patient.change("infodeck.organization", "o-other")
-    seen = (await patient.diagnose()).of("organization")
-    assert seen.found.startswith("the API answered 404")
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("organization")
+    assert seen.found == "the API answered 404 (Organization not found)"
+    assert diagnosis.levels["problem"] == ["organization"]
     assert (seen.remedy or "").startswith("check infodeck.organization")
 
 
@@ -72,7 +74,16 @@ async def test_an_api_that_nobody_listens_for(patient: Doctored) -> None:
         "127.0.0.1 cannot be connected to: Connection refused",
     )
     assert (seen.remedy or "").startswith("let this machine out to 127.0.0.1")
-    assert "organization" not in {one.check for one in diagnosis.findings}
+    assert diagnosis.levels["problem"] == ["API"]
+
+
+async def test_an_api_that_nobody_needs(patient: Doctored) -> None:
+    """Without key and token only the clock is compared with it: no problem where it is not reached."""
+    patient.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
+    patient.change("infodeck.api_key", None)
+    patient.change("infodeck.bearer_token", None)
+    diagnosis = await patient.diagnose()
+    assert (diagnosis.of("API").level, diagnosis.code) == ("warning", 0)
 
 
 async def test_an_api_whose_name_is_unknown(patient: Doctored) -> None:
