@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from functools import partial
 from typing import TYPE_CHECKING
@@ -44,9 +45,12 @@ async def _controller(name: str, config: ModbusClientConfig, daemon: Running) ->
         async with asyncio.timeout(_WITHIN_S), open_link(config, on_end=_ignore):
             pass
     except (TransientError, TimeoutError) as error:
+        is_unknown = isinstance(error.__cause__, socket.gaierror)
         return problem(
             f"{where}: {str(error) or f'no connection within {_WITHIN_S:g} s'}",
-            "is the controller on, is Modbus TCP enabled there, and is the way to it open?",
+            f"correct sinks.{name}.host, or see this machine's name servers: getent hosts {config.host}"
+            if is_unknown
+            else "is the controller on, is Modbus TCP enabled there, and is the way to it open?",
         )
     return ok(f"{where} takes connections")
 

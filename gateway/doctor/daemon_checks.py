@@ -38,6 +38,14 @@ async def check_daemon(setup: Setup) -> list[Finding]:
     if daemon.status is None:
         if daemon.is_other:
             return [problem(daemon.reason, "free that port, or change admin.listen")]
+        if daemon.is_silent:
+            return [
+                problem(
+                    f"it hangs, or another program has its port: {daemon.reason}",
+                    f"see who has it: ss -ltnp 'sport = :{setup.settings.admin.listen.port}'; where it is the"
+                    f" gateway, {_LOG}, then systemctl restart gateway",
+                )
+            ]
         return [
             warning(
                 f"the gateway is not running: {daemon.reason}",
@@ -203,10 +211,14 @@ async def check_sinks(setup: Setup) -> list[Finding]:
     daemon = await setup.daemon()
     sinks = daemon.section("sinks")
     missing = sorted(setup.settings.sinks.keys() - sinks.keys()) if daemon.status is not None else []
-    findings = [
-        warning(f"{name} is in the settings, but does not run", "systemctl restart gateway")
-        for name in missing
-    ]
+    findings = []
+    if missing:
+        do = (
+            "is in the settings, but does not run"
+            if len(missing) == 1
+            else "are in the settings, but do not run"
+        )
+        findings.append(warning(f"{', '.join(missing)} {do}", "systemctl restart gateway"))
     findings += [finding for name in sinks for finding in _sink(name, daemon.sink(name))]
     return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from support.mosquitto import Mosquitto, free_port, write_password_file
 from support.odd_server import answering
 
 if TYPE_CHECKING:
+    import pytest
     from support.doctored import Doctored
 
 
@@ -19,8 +21,80 @@ async def test_a_broker_that_is_down(patient: Doctored) -> None:
     patient.broker.kill()
     seen = (await patient.diagnose()).of("brokers")
     assert seen.level == "problem"
-    assert seen.found.startswith(f"bms: {patient.broker.url}: cannot connect")
+    assert seen.found == f"bms: {patient.broker.url} cannot be connected to: Connection refused"
     assert (seen.remedy or "").startswith("is the broker running")
+
+
+async def test_a_broker_whose_name_is_unknown(patient: Doctored) -> None:
+    """The setting and the name servers are what to look at, not the broker."""
+    patient.change("sinks.bms.url", "mqtt://broker.invalid")
+    seen = (await patient.diagnose()).of("brokers")
+    assert seen.found == (
+        "bms: mqtt://broker.invalid:1883 cannot be found: no name server knows an address of it"
+    )
+    assert (seen.remedy or "").startswith("correct the name in sinks.bms.url")
+
+
+async def test_a_broker_that_does_not_speak_tls(patient: Doctored) -> None:
+    """The commonest mistake with `mqtts`: the port without TLS."""
+    async with answering() as port:
+        patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.startswith(f"bms: mqtts://127.0.0.1:{port} does not speak TLS as expected")
+    assert (seen.remedy or "").startswith("does the broker serve TLS on this port?")
+
+
+async def test_a_broker_whose_certificate_is_not_trusted(
+    patient: Doctored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority is what is missing here."""
+    async with answering(tls=patient.server_tls()) as port:
+        monkeypatch.delenv("SSL_CERT_FILE")
+        patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert " its certificate, or the chain behind it, is of an authority that is not known here" in seen.found
+    assert (seen.remedy or "").startswith("give the authority that issued it as sinks.bms.ca")
+
+
+async def test_files_and_secrets_of_a_broker_that_cannot_be_read(patient: Doctored) -> None:
+    """The file is what is wrong, not the way to the broker; a secret is told by the check of all secrets."""
+    assert patient.broker is not None
+    url = patient.broker.url
+    patient.change("sinks.bms", {"type": "mqtt", "url": f"mqtts{url[4:]}", "ca": "missing.pem"})
+    seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.endswith(f"{patient.folder}/missing.pem can't be read: No such file or directory")
+    assert seen.remedy == "correct the files that sinks.bms names"
+    patient.change("sinks.bms", {"type": "mqtt", "url": url, "user": "u", "password": {"env": "NOT_SET"}})
+    diagnosis = await patient.diagnose()
+    assert "NOT_SET is not set" in diagnosis.of("secrets").found
+    assert "brokers" not in {one.check for one in diagnosis.findings}
+
+
+async def test_a_broker_of_an_older_protocol(patient: Doctored) -> None:
+    """The remedy is the setting; no password has anything to do with it."""
+    refusal = b"\x20\x03\x00\x84\x00"  # CONNACK of MQTT 5: unsupported protocol version
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(refusal)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        patient.change("sinks.bms.url", f"mqtt://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.endswith("the broker refuses the connection: Unsupported protocol version")
+    assert seen.remedy == 'set `protocol: "3.1.1"` (sinks.bms.protocol)'
+
+
+async def test_what_is_no_broker_at_all(patient: Doctored) -> None:
+    """Another service has the port."""
+    async with answering() as port:
+        patient.change("sinks.bms.url", f"mqtt://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.level == "problem"
+    assert (seen.remedy or "").startswith("is that the broker's port, and not another service's?")
 
 
 async def test_a_broker_that_refuses_the_password(patient: Doctored) -> None:
@@ -61,6 +135,13 @@ async def test_a_controller_that_is_down(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("is the controller on")
 
 
+async def test_a_controller_whose_name_is_unknown(patient: Doctored) -> None:
+    """The setting and the name servers are what to look at, not the controller."""
+    patient.change("sinks.ahu.host", "ahu.invalid")
+    seen = (await patient.diagnose()).of("controllers")
+    assert (seen.remedy or "").startswith("correct sinks.ahu.host")
+
+
 async def test_controllers_are_asked_nothing(patient: Doctored) -> None:
     """Connected to, and left alone."""
     assert (await patient.diagnose()).of("controllers").level == "ok"
@@ -81,8 +162,20 @@ async def test_a_port_that_another_program_has(patient: Doctored) -> None:
     async with answering(port=patient.modbus_port):
         seen = (await patient.diagnose()).of("ports")
     assert seen.level == "problem"
-    assert seen.found.startswith(f"sinks.regs.listen: 127.0.0.1:{patient.modbus_port} cannot be listened on")
+    assert seen.found == f"sinks.regs.listen: 127.0.0.1:{patient.modbus_port} is in use already"
     assert f"ss -ltnp 'sport = :{patient.modbus_port}'" in (seen.remedy or "")
+
+
+async def test_ports_that_a_gateway_with_other_settings_has(patient: Doctored) -> None:
+    """One cause, one line: it runs, but not where it is looked for."""
+    await asyncio.to_thread(patient.start)
+    patient.change("admin.listen", f"127.0.0.1:{free_port()}")
+    seen = (await patient.diagnose()).of("ports")
+    assert seen.found == (
+        f"intake.listen: 127.0.0.1:{patient.intake_port}, sinks.regs.listen: 127.0.0.1:{patient.modbus_port}"
+        " are in use already"
+    )
+    assert "a gateway with another admin.listen" in (seen.remedy or "")
 
 
 async def test_an_allow_list_that_lets_in_everybody_or_nobody(patient: Doctored) -> None:
