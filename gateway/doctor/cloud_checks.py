@@ -74,9 +74,12 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
 
 def is_about_secret(error: GatewayError) -> bool:
     """Say whether a request failed for its secret: the API refused it, or it cannot even be sent."""
-    if isinstance(error, ApiRefusalError):
-        return error.status == _UNAUTHORIZED
-    return not isinstance(error, TransientError)
+    return error.status == _UNAUTHORIZED if isinstance(error, ApiRefusalError) else is_odd(error)
+
+
+def is_odd(error: GatewayError) -> bool:
+    """Say whether there was no answer that an API would give, or no question that could be sent."""
+    return not isinstance(error, ApiRefusalError | TransientError)
 
 
 def said(error: GatewayError) -> str:

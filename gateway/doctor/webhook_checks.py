@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from gateway.assets.webhooks.failures import advice_for, failures_of
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
 from gateway.doctor.cloud_answers import list_deliveries
-from gateway.doctor.cloud_checks import is_about_secret, said
+from gateway.doctor.cloud_checks import is_about_secret, is_odd, said
 from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.doctor.probe import Failure
 from gateway.errors import ApiRefusalError
@@ -61,7 +61,7 @@ async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]
         return []  # told by the check of the token
     if setup.access.api_key is not None:
         same = (await setup.assets()).error
-        if same is not None and said(same) == said(error):
+        if same is not None and (said(same) == said(error) or (is_odd(same) and is_odd(error))):
             return []  # told by the check of the organization
     status = error.status if isinstance(error, ApiRefusalError) else 0
     return problem(said(error), _REFUSALS.get(status, "wait and try again; then check infodeck.api"))

@@ -57,6 +57,15 @@ async def test_another_organization(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("check infodeck.organization")
 
 
+async def test_something_else_answers_in_place_of_the_api(patient: Doctored) -> None:
+    """A sign-in page of the network: one line, not one for each question."""
+    async with answering(body="<html>Sign in</html>") as port:
+        patient.change("infodeck.api", f"http://127.0.0.1:{port}")
+        diagnosis = await patient.diagnose()
+    assert diagnosis.levels["problem"] == ["organization"]
+    assert "the answer is not JSON" in diagnosis.of("organization").found
+
+
 async def test_an_organization_without_assets(patient: Doctored) -> None:
     """Not wrong in itself, but hardly what was meant."""
     patient.api.items = []
