@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.scalars import duration_text
 from gateway.doctor.daemon_answers import number, text
-from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
+from gateway.doctor.findings import About, Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
 from gateway.journal.lookup import newest_events
@@ -219,22 +219,22 @@ async def check_sinks(setup: Setup) -> list[Finding]:
             else "are in the settings, but do not run"
         )
         findings.append(warning(f"{', '.join(missing)} {do}", "systemctl restart gateway"))
-    findings += [finding for name in sinks for finding in _sink(name, daemon.sink(name))]
+    findings += bundled(one for name in sinks for one in _sink(name, daemon.sink(name)))
     return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])
 
 
-def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[Finding]:
+def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[About]:
     state, lag, lag_s = sink.get("state"), sink.get("lag") or 0, sink.get("lag_s") or 0
     waiting = f"; {counted(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
     if state != "up":
-        return [
-            problem(
-                f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
-                "see the checks of brokers and controllers here; events are kept until it is back",
-            )
-        ]
+        finding = problem(
+            f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
+            "see the checks of brokers and controllers here; events are kept until it is back",
+        )
+        return [About(name, str(state), finding)]
     if lag_s > _LAG_S:
-        return [
-            warning(f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log")
-        ]
+        finding = warning(
+            f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log"
+        )
+        return [About(name, "behind", finding)]
     return []

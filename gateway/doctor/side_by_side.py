@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 T = TypeVar("T")
-_AT_ONCE = 32
+_AT_ONCE = 128
 
 
 async def side_by_side(looks: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:

@@ -135,6 +135,17 @@ async def test_a_controller_that_is_down(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("is the controller on")
 
 
+async def test_many_controllers_behind_one_switch(patient: Doctored) -> None:
+    """One cause, one line that names them all; a controller with another fault has its own."""
+    ports = {name: free_port() for name in ("ahu", "b", "c", "d")}
+    for name, port in ports.items():
+        patient.change(f"sinks.{name}", {"type": "modbus_client", "host": "127.0.0.1", "port": port})
+    patient.change("sinks.e", {"type": "modbus_client", "host": "e.invalid"})
+    found = [one for one in (await patient.diagnose()).findings if one.check == "controllers"]
+    assert [one.found.partition(": ")[0] for one in found] == ["ahu", "e"]
+    assert found[0].found == f"ahu: 127.0.0.1:{ports['ahu']}: Connection refused; likewise b, c, d"
+
+
 async def test_a_controller_whose_name_is_unknown(patient: Doctored) -> None:
     """The setting and the name servers are what to look at, not the controller."""
     patient.change("sinks.ahu.host", "ahu.invalid")

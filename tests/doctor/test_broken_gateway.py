@@ -186,6 +186,11 @@ def _status(**sections: Any) -> str:
             "too slow",
         ),
         (
+            {"sinks": {name: {"state": "retrying"} for name in ("bms", "regs", "ahu", "more")}},
+            ("sinks", "problem", "bms is retrying: no reason is known yet; likewise regs, ahu, more"),
+            "see the checks of brokers and controllers here",
+        ),
+        (
             {"intake": {"refused": {"outside tolerance": 2}, "signature_age_s": -900.5}},
             (
                 "intake",
