@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.errors import GatewayError
 
 _MOST_ATTEMPTS = 20
+_MOST_NAMED = 5
 _ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _WELL = frozenset({"active", "enabled", "ok", "healthy"})
 _REFUSALS = {
@@ -68,7 +69,9 @@ async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]
 
 
 def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
-    there = ", ".join(one.url or one.id or "?" for one in others) or "none at all"
+    there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_NAMED]) or "none at all"
+    if (more := len(others) - _MOST_NAMED) > 0:
+        there += f" and {more} more"
     return problem(
         f"Infodeck has no webhook {wanted}; there are: {there}",
         "`gateway webhooks register`, or correct infodeck.webhook",
