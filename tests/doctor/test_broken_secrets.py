@@ -119,8 +119,8 @@ async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) 
 @pytest.mark.parametrize(
     ("token", "level", "found"),
     [
-        (json_web_token(exp=time.time() - 3 * DAY_S - 60), "problem", "expired 3 days ago"),
-        (json_web_token(exp=time.time() + 2 * DAY_S + 60), "warning", "expires in 2 days"),
+        (json_web_token(exp=time.time() - 3.5 * DAY_S), "problem", "expired 3 days ago"),
+        (json_web_token(exp=time.time() + 2.5 * DAY_S), "warning", "expires in 2 days"),
         (API_KEY.encode(), "problem", "is an API key, which Infodeck refuses for webhooks"),
         (TOKEN[:10], "problem", "is no JWT"),
     ],
