@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_ATTEMPTS = 20
 _MOST_NAMED = 5
+_OF_THE_SECRET = frozenset({401, 403})  # what the token may not, says nothing of the key
 _ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _WELL = frozenset({"active", "enabled", "ok", "healthy"})
 _REFUSALS = {
@@ -60,11 +61,11 @@ async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]
     """Say why the webhooks cannot be listed, unless that follows from what another check tells."""
     if setup.bearer_token_flaw is not None and is_about_secret(error):
         return []  # told by the check of the token
-    if setup.access.api_key is not None:
+    status = error.status if isinstance(error, ApiRefusalError) else 0
+    if setup.access.api_key is not None and status not in _OF_THE_SECRET:
         same = (await setup.assets()).error
         if same is not None and (said(same) == said(error) or (is_odd(same) and is_odd(error))):
             return []  # told by the check of the organization
-    status = error.status if isinstance(error, ApiRefusalError) else 0
     return problem(said(error), _REFUSALS.get(status, "wait and try again; then check infodeck.api"))
 
 

@@ -57,6 +57,13 @@ async def test_another_organization(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("check infodeck.organization")
 
 
+async def test_key_and_token_are_refused_each_for_itself(patient: Doctored) -> None:
+    """The same answer to two secrets has two causes."""
+    for path in ("/assets", "/webhooks"):
+        patient.api.path_faults[path] = type(patient.api.faults)([Answer(status=401)])
+    assert (await patient.diagnose()).levels["problem"] == ["organization", "webhook"]
+
+
 async def test_something_else_answers_in_place_of_the_api(patient: Doctored) -> None:
     """A sign-in page of the network: one line, not one for each question."""
     async with answering(body="<html>Sign in</html>") as port:
