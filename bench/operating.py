@@ -1,4 +1,4 @@
-"""What the gateway needs of its box: time to start, memory idle and under full load, CPU at a building's pace.
+"""What the gateway needs of its box: time to start, memory idle and loaded, CPU at a building's pace.
 
 The real daemon in a process of its own with 1,000 points on MQTT and Modbus, a real mosquitto. Aims: ready
 within 1.0 s, 90 MB resident when idle and 150 MB under full load, at 200 events/s 15 % of one core.

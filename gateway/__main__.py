@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from gateway import __version__
 from gateway.cli import (
@@ -68,6 +69,8 @@ _EXIT_CODES = (
 
 def main() -> None:
     """Run the command named on the command line, and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        _make_room_for_all_characters(stream)
     arguments = parser().parse_args()
     try:
         code = arguments.run(arguments)
@@ -90,6 +93,13 @@ def main() -> None:
         )
         code = _INTERNAL_ERROR
     sys.exit(code)
+
+
+def _make_room_for_all_characters(stream: TextIO) -> None:
+    """Have a terminal of another encoding show what it lacks as escapes, and files and pipes take UTF-8."""
+    if isinstance(stream, io.TextIOWrapper):
+        encoding = stream.encoding if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.rules import ApiUrl, Organization, Period
-from gateway.config.scalars import HostPort
+from gateway.config.scalars import HostPort, is_host
 from gateway.config.secrets import SecretReference
 from gateway.mapping.paths import compile_path
 
@@ -32,7 +32,7 @@ def check_webhook_url(text: str) -> str:
         url = urlsplit(text)
         is_loopback = HostPort(url.hostname or "", 0).is_loopback  # nobody but a simulation posts there
         is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback)
-        usable = bool(is_safe and url.hostname and url.port != 0 and not url.fragment)
+        usable = is_safe and is_host(url.hostname or "") and url.port != 0 and not url.fragment
     except ValueError:
         usable = False
     if not usable or "@" in text:

@@ -322,6 +322,24 @@ def test_with_nothing_known_it_says_what_to_do(config: Path) -> None:
     assert "nothing is known of any asset: set infodeck.api_key, or let the gateway run" in done.stderr
 
 
+async def test_a_folder_that_is_not_there_is_told_before_anybody_is_asked(config: Path) -> None:
+    """A large organization is asked for minutes: not in vain."""
+    api = simulated(ITEMS)
+    done = await discover(config.parent, api, "-o", config.parent / "none" / "a.yaml")
+    assert (done.returncode, done.stdout, api.asked) == (1, "", [])
+    assert f"there is no folder {config.parent}/none" in done.stderr
+
+
+async def test_of_many_that_are_left_out_the_number_is_told(config: Path) -> None:
+    """Where nothing can be drafted, a few reasons stand for all of them."""
+    beacons = [item(f"ast-{number}", f"Beacon {number}", "at-x") for number in range(50)]
+    done = await discover(config.parent, simulated(beacons))
+    assert done.stderr.count("nothing of its type has reported") == 20
+    assert done.stderr.endswith(
+        "note: 30 assets are left out besides, for such reasons\nnote: nothing to draft\n"
+    )
+
+
 async def test_files_with_problems_are_named(config: Path) -> None:
     """Settings and tables are mended first."""
     folder = config.parent

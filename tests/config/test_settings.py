@@ -268,11 +268,18 @@ def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, prob
         ("api: https://h:99999", "infodeck.api: a URL is expected"),
         ("api: 'https://[x'", "infodeck.api: a URL is expected"),
         ("api: 'https://h?a=b'", "infodeck.api: a URL is expected"),
+        ("api: https://app..infodeck.io/api/v2", "infodeck.api: a URL is expected"),
+        (f"api: https://{'x' * 64}.io", "infodeck.api: a URL is expected"),
+        ("api: 'https://app\\infodeck.io'", "infodeck.api: a URL is expected"),
         ("api: http://app.infodeck.io", "infodeck.api: https:// is required"),
         ("reconcile: {every: 0ms}", "infodeck.reconcile.every: must be more than 0s"),
         (
             "webhook: {url: 'http://gateway.example.com/hook'}",
             "infodeck.webhook.url: the public https address is expected",
+        ),
+        (
+            "webhook: {url: https://gateway..example.com/hook}",
+            "infodeck.webhook.url: the public https address",
         ),
         ("webhook: {url: 'https://hunter2@h/hook'}", "infodeck.webhook.url: the public https address"),
         ("organization: o/1", "infodeck.organization: an organization id is letters, digits and `-`"),

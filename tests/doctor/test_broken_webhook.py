@@ -23,6 +23,17 @@ async def test_no_webhook_leads_here(patient: Doctored) -> None:
     assert "gateway webhooks register" in (seen.remedy or "")
 
 
+async def test_of_many_other_webhooks_a_few_are_named(patient: Doctored) -> None:
+    """An organization may have dozens, one for each of its buildings."""
+    patient.api.webhooks = [
+        {"id": f"wh-{number}", "url": f"https://b{number}.example"} for number in range(40)
+    ]
+    seen = (await patient.diagnose()).of("webhook")
+    assert seen.found.endswith(
+        "there are: " + ", ".join(f"https://b{n}.example" for n in range(5)) + " and 35 more"
+    )
+
+
 async def test_a_webhook_without_telemetry(patient: Doctored) -> None:
     """Then no reading arrives at all."""
     patient.api.webhooks[0]["events"] = ["asset.created"]

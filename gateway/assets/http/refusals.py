@@ -58,10 +58,13 @@ def refusal(
     facts = {"organization": access.organization, "api": access.api}
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
-        reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
-        return ApiRefusalError(reason, status=status)
+        return ApiRefusalError(
+            f"{answered}, a redirect to {target}",
+            advice=f"infodeck.api must be the address itself ({access.api})",
+            status=status,
+        )
     advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
-    return ApiRefusalError(f"{answered}: {advice.format_map(facts)}", status=status)
+    return ApiRefusalError(answered, advice=advice.format_map(facts), status=status)
 
 
 def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
