@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, asset_of, is_refilled, read_telemetry
+from gateway.events import TELEMETRY, asset_of, read_telemetry
 from gateway.model import Gap, Notes
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Gaps:
             return
         for record in records:
             event = record.event
-            if event.type == TELEMETRY and not is_refilled(event):
+            if event.type == TELEMETRY and not event.is_refilled:
                 asset = asset_of(event)
                 if asset is not None and asset in self._assets:
                     self._take(asset, event)

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.assets.refills.missed import missed_readings
 from gateway.assets.refills.shadows import read_shadows
-from gateway.assets.refills.synthetic import refill_events
+from gateway.assets.refills.synthetic import refill_event
 from gateway.errors import JournalError
 from gateway.logs import unforeseen
 
@@ -118,7 +118,7 @@ class Refill:
             missed = self._missed(asset, item) if isinstance(asset, str) else None
             if isinstance(asset, str) and missed:
                 self._gaps.supply(asset, missed.gaps)
-                written |= self._append(asset, missed)
+                written.add(self._append(asset, missed))
                 group.append((asset, missed))
         for future in written:
             await asyncio.shield(future)  # shared with others' events
@@ -139,20 +139,14 @@ class Refill:
         self._round.clock_ahead += found.clock_ahead
         return missed_readings(found, plan, image.measured, tolerance_ms=self._tolerance_ms, now_ms=now_ms)
 
-    def _append(self, asset: str, missed: Missed) -> set[asyncio.Future[None]]:
-        events = refill_events(
-            asset,
-            missed.readings,
-            missed.by_path,
-            organization=self._organization,
-            now_ms=self._clock_ms(),
-        )
-        self._round.events += len(events)
-        return {self._journal.append(event) for event in events}
+    def _append(self, asset: str, missed: Missed) -> asyncio.Future[None]:
+        event = refill_event(asset, missed.readings, organization=self._organization, now_ms=self._clock_ms())
+        self._round.events += 1
+        return self._journal.append(event)
 
     def _count(self, missed: Missed) -> None:
         status = self._status
-        readings = len(missed.readings) + len(missed.by_path)
+        readings = len(missed.readings)
         self._round.assets += 1
         self._round.readings += readings
         status.readings += readings
