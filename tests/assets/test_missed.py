@@ -94,7 +94,7 @@ def made(points: PointMap, item: dict[str, Any], **readings: Any) -> Event:
     image = image_with(points, at_ms=NOW_MS - 10**9, **readings)
     found = read_shadows(item, plan, now_ms=NOW_MS)
     missed = missed_readings(found, plan, image.measured, tolerance_ms=60_000, now_ms=NOW_MS)
-    return refill_event("a", missed.readings, organization="o-1", now_ms=NOW_MS)
+    return refill_event("a", missed.readings, told_to="x", organization="o-1", now_ms=NOW_MS)
 
 
 def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
@@ -131,11 +131,11 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
 
 
 def test_the_same_again_has_the_same_id() -> None:
-    """Whenever it is found; another value, time, key or asset makes another id."""
+    """Whenever it is found; another value, time, key or asset makes another id, and so do other tables."""
     readings = [Reading("t", 1, NOW_MS), Reading("h", 2, NOW_MS)]
 
-    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS) -> str:
-        return refill_event(asset, readings, organization="o-1", now_ms=now_ms).event_id
+    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS, told_to: str = "x") -> str:
+        return refill_event(asset, readings, told_to=told_to, organization="o-1", now_ms=now_ms).event_id
 
     assert id_of("a", readings) == id_of("a", readings[::-1], NOW_MS + 9999)
     others = [
@@ -145,8 +145,9 @@ def test_the_same_again_has_the_same_id() -> None:
         id_of("a", [readings[0], Reading("h", 2, NOW_MS + 1)]),
         id_of("a", [readings[0], Reading("h", "2", NOW_MS)]),
         id_of("a", [readings[0], Reading("H", 2, NOW_MS)]),
+        id_of("a", readings, told_to="y"),
     ]
-    assert len({id_of("a", readings), *others}) == 7
+    assert len({id_of("a", readings), *others}) == 8
 
 
 def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -76,8 +77,13 @@ class Refill:
         self._status = status
         self._clock_ms = clock_ms
         self._pages: asyncio.Queue[list[Item] | None] = asyncio.Queue()
+        self._tables = token_hex(8)  # stands for those in force, and never did for any others
         self._round = _Round()
         self._logged: str | None = None
+
+    def follow_tables(self) -> None:
+        """Tell points of other tables, which are in force now, what others may have been told before."""
+        self._tables = token_hex(8)
 
     def take(self, items: list[Item]) -> None:
         """Look at a page of the API's list soon."""
@@ -140,7 +146,13 @@ class Refill:
         return missed_readings(found, plan, image.measured, tolerance_ms=self._tolerance_ms, now_ms=now_ms)
 
     def _append(self, asset: str, missed: Missed) -> asyncio.Future[None]:
-        event = refill_event(asset, missed.readings, organization=self._organization, now_ms=self._clock_ms())
+        event = refill_event(
+            asset,
+            missed.readings,
+            told_to=self._tables,
+            organization=self._organization,
+            now_ms=self._clock_ms(),
+        )
         self._round.events += 1
         return self._journal.append(event)
 

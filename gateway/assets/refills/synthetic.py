@@ -27,13 +27,17 @@ _HOUR_MS = 3_600_000
 Thing = dict[str, Any]
 
 
-def refill_event(asset: str, readings: Iterable[Reading], *, organization: str, now_ms: int) -> Event:
+def refill_event(
+    asset: str, readings: Iterable[Reading], *, told_to: str, organization: str, now_ms: int
+) -> Event:
     """Return what the missed readings of an asset are as an event.
 
-    The key of a reading is its telemetry key, or the path that a point reads it from.
+    The key of a reading is its telemetry key, or the path that a point reads it from. `told_to` stands for
+    the tables in force and is part of the id: what other tables' points were told is no duplicate for these.
     """
     written = [_written(each) for each in sorted(readings, key=lambda each: each.key)]
-    return _event(asset, {"readings": written}, organization=organization, now_ms=now_ms)
+    thing = {"readings": written}
+    return _event(asset, thing, told_to=told_to, organization=organization, now_ms=now_ms)
 
 
 def history_events(
@@ -54,9 +58,9 @@ def _written(reading: Reading) -> Thing:
     return {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
 
 
-def _event(asset: str, thing: Thing, *, organization: str, now_ms: int) -> Event:
+def _event(asset: str, thing: Thing, *, told_to: str = "", organization: str, now_ms: int) -> Event:
     thing = {"id": asset} | thing
-    digest = sha256(orjson.dumps(thing, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = sha256(orjson.dumps([thing, told_to], option=orjson.OPT_SORT_KEYS)).hexdigest()
     event_id = REFILLED + digest[:_ID_DIGITS]
     document: Thing = {
         "id": event_id,
