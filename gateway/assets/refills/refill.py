@@ -45,7 +45,6 @@ class _Round:
     """One time that the API listed all assets."""
 
     assets: int = 0
-    events: int = 0
     readings: int = 0
     without_time: int = 0
     clock_ahead: int = 0
@@ -106,8 +105,6 @@ class Refill:
                     self._finish()
                 else:
                     await self._refill(page)
-            except JournalError as error:
-                self._round.problem = f"{error}: what was missed is left for the next reconciliation"
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
                 self._round.problem = unforeseen(error)
             finally:
@@ -115,24 +112,22 @@ class Refill:
 
     async def _refill(self, page: list[Item]) -> None:
         """Append what one page has of missed readings, all in one group."""
-        group: list[tuple[str, Missed]] = []
-        written: set[asyncio.Future[None]] = set()
+        group: list[tuple[Missed, asyncio.Future[None]]] = []
         for number, item in enumerate(page):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
             asset = item.get("id")
             missed = self._missed(asset, item) if isinstance(asset, str) else None
             if isinstance(asset, str) and missed:
-                self._gaps.supply(asset, missed.gaps)
-                written.add(self._append(asset, missed))
-                group.append((asset, missed))
-        for future in written:
-            await asyncio.shield(future)  # shared with others' events
-        for number, (asset, missed) in enumerate(group):
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-            self._gaps.supplied(asset, [each for each in missed.readings if each.key in missed.gaps])
-            self._count(missed)
+                self._gaps.supply(asset, missed)
+                group.append((missed, self._append(asset, missed)))
+        for missed, written in group:
+            try:
+                await asyncio.shield(written)  # shared with others' events
+            except JournalError as error:
+                self._round.problem = f"{error}: what was missed is left for the next reconciliation"
+            else:
+                self._count(missed)
 
     def _missed(self, asset: str, item: Item) -> Missed | None:
         image = self._image()
@@ -153,13 +148,13 @@ class Refill:
             organization=self._organization,
             now_ms=self._clock_ms(),
         )
-        self._round.events += 1
         return self._journal.append(event)
 
     def _count(self, missed: Missed) -> None:
         status = self._status
         readings = len(missed.readings)
         self._round.assets += 1
+        status.events += 1
         self._round.readings += readings
         status.readings += readings
         status.last_ms = self._clock_ms()
@@ -168,7 +163,6 @@ class Refill:
         """Show what came of the round, and log what is new about it."""
         done, self._round = self._round, _Round()
         status = self._status
-        status.events += done.events
         status.without_time, status.clock_ahead = done.without_time, done.clock_ahead
         if done.readings:
             log.info(

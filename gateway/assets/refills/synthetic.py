@@ -1,7 +1,7 @@
 """Pure: events that the gateway makes itself, of readings that only Infodeck's API told.
 
-They go the same way as webhooks. Their envelope says `"source": "reconcile"`, and the id is made of what
-they say, so that the same again is a duplicate.
+They go the same way as webhooks. Their envelope has a `source`: `reconcile` for newest values, `history` for
+what was between them. The id is made of what they say, so that the same again is a duplicate.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Reading
 
+_HISTORY = "history"
 _ID_DIGITS = 32
 _MOST_READINGS = 100
 _HOUR_MS = 3_600_000
@@ -37,7 +38,7 @@ def refill_event(
     """
     written = [_written(each) for each in sorted(readings, key=lambda each: each.key)]
     thing = {"readings": written}
-    return _event(asset, thing, told_to=told_to, organization=organization, now_ms=now_ms)
+    return _event(asset, thing, source="reconcile", told_to=told_to, organization=organization, now_ms=now_ms)
 
 
 def history_events(
@@ -51,21 +52,26 @@ def history_events(
         written = [_written(each) for each in hour]
         for start in range(0, len(written), _MOST_READINGS):
             thing = {"readings": written[start : start + _MOST_READINGS]}
-            yield _event(asset, thing, organization=organization, now_ms=now_ms)
+            yield _event(asset, thing, source=_HISTORY, told_to="", organization=organization, now_ms=now_ms)
+
+
+def is_history(event: Event) -> bool:
+    """Say whether the gateway has made an event of the API's history."""
+    return event.is_refilled and event.document.get("source") == _HISTORY
 
 
 def _written(reading: Reading) -> Thing:
     return {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
 
 
-def _event(asset: str, thing: Thing, *, told_to: str = "", organization: str, now_ms: int) -> Event:
+def _event(asset: str, thing: Thing, *, source: str, told_to: str, organization: str, now_ms: int) -> Event:
     thing = {"id": asset} | thing
     digest = sha256(orjson.dumps([thing, told_to], option=orjson.OPT_SORT_KEYS)).hexdigest()
     event_id = REFILLED + digest[:_ID_DIGITS]
     document: Thing = {
         "id": event_id,
         "type": TELEMETRY,
-        "source": "reconcile",
+        "source": source,
         "organizationId": organization,
         "created": now_ms // 1000,
         "data": {"object": thing},
