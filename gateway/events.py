@@ -103,7 +103,8 @@ def event_time_ms(event: Event) -> int:
 def read_telemetry(event: Event) -> Telemetry | None:
     """Return the event's readings, None where no asset or no known container is in it.
 
-    The first container that holds a reading is taken. Keys of nested objects are joined by dots.
+    The first container that holds a reading is taken; all named shadows are one. Keys of nested objects are
+    joined by dots.
     """
     asset, thing = asset_of(event), _object(event.document)
     if asset is None:
@@ -214,9 +215,9 @@ def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]
     """
     readings, times, shadow_ms = _shadow_parts(shadow)
     for key, value, own in _map_items(readings, None):
-        time_ms = parse_time(own) or _kept_ms(times, (key,))
-        if time_ms is None and "." in key:
-            time_ms = _kept_ms(times, key.split("."))
+        time_ms = parse_time(own)
+        if time_ms is None and times:
+            time_ms = _kept_ms(times, (key,)) or _kept_ms(times, key.split("."))
         yield key, value, time_ms or shadow_ms
 
 
@@ -234,7 +235,7 @@ def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | 
     here: Any = readings
     for step in steps:
         here = _entry(here, step)
-        own_ms = (parse_time(here.get("timestamp")) if isinstance(here, dict) else None) or own_ms
+        own_ms = _timestamp(here) or own_ms
     return own_ms or _kept_ms(times, steps) or shadow_ms
 
 
@@ -257,27 +258,45 @@ def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[st
 
 
 def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
-    """Yield the reported state of a lone shadow, or of each named one (`DeviceUplink` and others)."""
+    """Yield the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
+
+    A key that is in several of them has its newest reading; one with a time wins over one without.
+    """
+    places: list[str] = []
+    newest: dict[str, tuple[str, Any, int | None]] = {}
     for shadow_name, shadow in named_shadows(shadows):
-        where = name if shadow_name is None else f"{name}.{shadow_name}"
-        yield where + ("" if _reported(shadow) is None else ".state.reported"), shadow_items(shadow)
+        items = [*shadow_items(shadow)]
+        if items:
+            place = name if shadow_name is None else f"{name}.{shadow_name}"
+            places.append(place + ("" if _reported(shadow) is None else ".state.reported"))
+        for item in items:
+            before = newest.get(item[0])
+            if before is None or (item[2] or 0) > (before[2] or 0):
+                newest[item[0]] = item
+    yield ", ".join(places), iter(newest.values())
 
 
 def _kept_ms(times: Any, steps: Sequence[str | int]) -> int | None:
     """Return the time that a shadow's metadata has of what stands at a path, of an object's `value` too."""
     kept_ms = None
-    for step in (*steps, "value"):
+    for step in steps:
         times = _entry(times, step)
-        kept_ms = (parse_time(times.get("timestamp")) if isinstance(times, dict) else None) or kept_ms
-    return kept_ms
+        if times is None:
+            return kept_ms
+        kept_ms = _timestamp(times) or kept_ms
+    return kept_ms or _timestamp(_entry(times, "value"))
+
+
+def _timestamp(found: Any) -> int | None:
+    return parse_time(found.get("timestamp")) if isinstance(found, dict) else None
 
 
 def _entry(container: Any, step: str | int) -> Any:
     """Return what is at one step of a path, None where nothing is."""
-    try:
-        return container[step]
-    except (LookupError, TypeError):
-        return None
+    if isinstance(container, dict):
+        return container.get(step)
+    is_there = isinstance(container, list) and isinstance(step, int) and step < len(container)
+    return container[step] if is_there else None
 
 
 def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
