@@ -104,6 +104,15 @@ class Gaps:
         """Return the gaps that are to be filled, the oldest first."""
         return sorted(self._due.values(), key=lambda gap: gap.since_ms)
 
+    async def known_seconds(self, gap: Gap) -> set[int]:
+        """Return the Unix seconds of what is known inside a gap and at its ends, as of this call.
+
+        Raise `JournalError` where that can't be told.
+        """
+        await self._journal.flush()  # then what waits is durable, and its seconds are noted
+        await self._journal.flush()  # and then they are on disk
+        return {gap.since_ms // 1000, (gap.until_ms or 0) // 1000, *await self._journal.known_seconds(gap)}
+
     def settle(self, gap: Gap) -> None:
         """Forget a gap that is filled, or that nothing can fill."""
         key = gap.asset, gap.key

@@ -166,9 +166,7 @@ class History:
 
         What is of the same second is the same reading: it may have been told in seconds here, in ms there.
         """
-        await self._journal.flush()  # what became known just now
-        known_s = await self._journal.known_seconds(gap)
-        known_s |= {gap.since_ms // 1000, (gap.until_ms or 0) // 1000}
+        known_s = await self._gaps.known_seconds(gap)
         return {time_ms: value for time_ms, value in values.items() if time_ms // 1000 not in known_s}
 
     async def _append(self, gap: Gap, values: dict[int, Scalar]) -> int:
