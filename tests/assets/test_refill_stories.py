@@ -356,8 +356,8 @@ async def play(steps: Sequence[Step], tables: Sequence[PointMap]) -> None:
             check_records(world)
 
 
-@settings(max_examples=40)
-@given(steps=st.lists(STEPS, min_size=1, max_size=14))
+@settings(max_examples=30)
+@given(steps=st.lists(STEPS, min_size=8, max_size=20))
 def test_every_story_ends_well(tables: list[PointMap], steps: list[Step]) -> None:
     """See above; on a real journal, head, image and HTTP API."""
     asyncio.run(play(steps, tables))
