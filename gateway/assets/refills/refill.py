@@ -36,7 +36,8 @@ _SLICE = 10  # assets that are looked at before the event loop gets its turn
 
 _NO_TIME = (
     "{count} values in Infodeck's list of assets have no time, and are not used: an old one would look"
-    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt"
+    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt,"
+    " but only if no edit of the asset moves it"
 )
 
 
