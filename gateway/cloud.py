@@ -106,6 +106,7 @@ class Cloud:
         self.take_stock()
         before, self._reloads = self._reloads, self._tables_status.reloads
         if self._refilling is not None and self._reloads != before:
+            self._refilling.follow_tables()
             self.reconcile_soon()
 
     def take_stock(self) -> None:

@@ -38,6 +38,10 @@ STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFL
 """The qualities of what is shown in the place of a reading."""
 
 
+REFILLED = "reconcile_"
+"""How the ids begin of events that the gateway makes itself of what only Infodeck's API has told."""
+
+
 @dataclass(slots=True)
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
@@ -50,6 +54,11 @@ class Event:
     body: bytes
     document: dict[str, Any]
     received_ms: int
+
+    @property
+    def is_refilled(self) -> bool:
+        """Say whether the gateway has made it of what Infodeck's API told: no webhook brought it."""
+        return self.event_id.startswith(REFILLED)
 
 
 @dataclass(slots=True)

@@ -68,6 +68,10 @@ class Refilling:
         """Look at a page of the API's list soon."""
         self._refill.take(items)
 
+    def follow_tables(self) -> None:
+        """Take note that other tables are in force, whose points may never have been told anything."""
+        self._refill.follow_tables()
+
     async def end_round(self) -> None:
         """Return once all of the list is worked through. Then histories have their turn: the API answers."""
         await self._refill.end_round()

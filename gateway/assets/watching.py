@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.assets.watch.arrivals import Arrivals
 from gateway.assets.watch.webhook_watch import WebhookWatch
 from gateway.assets.webhooks.delivery_log import look_up
-from gateway.events import TELEMETRY, is_refilled
+from gateway.events import TELEMETRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,5 +86,5 @@ class Watching:
         """Return when the last webhook came with telemetry, as far as the newest events tell."""
         records = await self._journal.read(max(0, self._journal.head - _LAST_EVENTS), _LAST_EVENTS)
         events = [record.event for record in records]
-        came = (each.received_ms for each in events if each.type == TELEMETRY and not is_refilled(each))
+        came = (each.received_ms for each in events if each.type == TELEMETRY and not each.is_refilled)
         return max(came, default=None)

@@ -76,7 +76,8 @@ class _Memory:
         telemetry = read_telemetry(event)
         if telemetry is not None:
             for reading in telemetry.readings:
-                self.sightings.add(telemetry.asset, reading.key, reading.value)
+                if not (event.is_refilled and reading.key.startswith("$")):  # a path, which a point reads
+                    self.sightings.add(telemetry.asset, reading.key, reading.value)
 
     def see_shadows(self, items: list[dict[str, Any]]) -> None:
         """Take the readings in a page of the API's list."""

@@ -77,7 +77,7 @@ class Refill:
     shadows: tuple[Text, ...] = ()
     """Names of the device shadows to ask for; if not written, the API's usual one (DeviceUplink)."""
     time: ItemPath | None = None
-    """Where items of the API's list have their shadow's time, such as $.updatedAt, if not in the shadow."""
+    """Where listed assets have their shadow's time, if not in it: $.updatedAt, say, if no edit moves that."""
     history_after: Period = 24 * 3600.0
     """Longer gaps are filled for points with `refill: history`; Infodeck repeats deliveries for 24h."""
     metric_time: Text = "timestamp"

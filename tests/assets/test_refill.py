@@ -205,7 +205,7 @@ async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Pa
                 for _ in range(2):
                     await run.list_assets(item("a", at_ms=NOON, t=1))
                 assert "next reconciliation" in str(run.status.last_error)
-                assert run.status.readings == 0
+                assert (run.status.events, run.status.readings) == (0, 0)
             await run.reconcile(item("a", at_ms=NOON, t=1))
             assert run.shown("R/T") == (1, NOON)
             assert run.status.last_error is None

@@ -13,8 +13,18 @@ from support.asset_lists import API_KEY, ORGANIZATION, answer
 from support.commands import gateway
 from support.journal_parts import START_MS, sqlite_journal
 
+from gateway.assets.refills.synthetic import refill_event
 from gateway.demo.api import Answer, SimulatedApi
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, Event, KnownAsset, Notes, UnmappedAsset
+from gateway.model import (
+    AssetProperty,
+    AssetSnapshot,
+    AssetType,
+    Event,
+    KnownAsset,
+    Notes,
+    Reading,
+    UnmappedAsset,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -254,6 +264,20 @@ async def test_without_the_api_the_journal_is_drafted_from(
         "      # no value seen and no type known: no register, no unit\n      GONE: {from: gone}"
         in done.stdout
     )
+
+
+async def test_a_path_that_was_refilled_is_no_telemetry_key(config: Path) -> None:
+    """A point reads it already; nobody is told of a key that no device has."""
+    readings = [
+        Reading("power", 12.5, START_MS),
+        Reading("$.data.object.shadows.Up.state.reported.mode", "eco", START_MS),
+    ]
+    event = refill_event("ast-7", readings, told_to="", organization=ORGANIZATION, now_ms=START_MS)
+    stranger = UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))
+    await remember(config.parent, Notes(unmapped={stranger.asset: stranger}), event)
+    done = gateway("discover", "-c", config, "--offline")
+    assert "POWER: {from: power" in done.stdout
+    assert "reported.mode" not in done.stdout
 
 
 async def test_an_api_that_refuses_says_why_and_the_journal_helps_out(config: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.assets.watch.arrivals import Arrivals
-from gateway.events import REFILLED, TELEMETRY
-from gateway.model import Event
+from gateway.events import TELEMETRY
+from gateway.model import REFILLED, Event
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z
 MINUTE_MS = 60_000

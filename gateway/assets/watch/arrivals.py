@@ -11,7 +11,7 @@ import heapq
 from array import array
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, asset_of, is_refilled
+from gateway.events import TELEMETRY, asset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +45,7 @@ class Arrivals:
 
     def take(self, event: Event) -> None:
         """Take in one event; one of another type, or that the API brought, is passed over."""
-        if event.type != TELEMETRY or is_refilled(event):
+        if event.type != TELEMETRY or event.is_refilled:
             return
         self.received_ms = received_ms = event.received_ms
         asset = asset_of(event)
