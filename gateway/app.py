@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -23,6 +22,7 @@ from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
+from gateway.memory import settle
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
@@ -289,7 +289,7 @@ class App:
             if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
         self._notify_ready()
 
     def _notify_ready(self) -> None:
