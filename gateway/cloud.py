@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.assets.both_sides import BothSides
 from gateway.assets.connection import connect
 from gateway.assets.http.access import ApiAccess
+from gateway.assets.lasting import lasting
 from gateway.assets.reconcile import Reconciler
 from gateway.assets.refilling import Refilling
 from gateway.assets.surveys.inventory import Inventory
@@ -17,9 +19,10 @@ from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gateway.alarms import Alarms
+    from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
     from gateway.model import AssetSnapshot
@@ -114,16 +117,19 @@ class Cloud:
             self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
 
     async def run(self) -> None:
-        """Ask and watch until cancelled."""
-        if self.is_asked and self._refilling is not None:
-            await self._refilling.start()
+        """Ask and watch until cancelled. A part that fails begins again, and nothing else suffers."""
         share = self._settings.request_share
         async with connect(self._access, share=share) as api, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watching.run(api), name="watch webhooks")
-            if self.is_asked:
-                tasks.create_task(self._reconciler.run(api), name="reconcile")
-                if self._refilling is not None:
-                    tasks.create_task(self._refilling.run(api), name="refilling")
+            for name, work in self._parts():
+                tasks.create_task(lasting(name, partial(work, api)), name=name)
+
+    def _parts(self) -> Iterator[tuple[str, Callable[[InfodeckApi], Awaitable[None]]]]:
+        """Yield what there is to do, in order: gaps are to be known before any event can come."""
+        if self.is_asked and self._refilling is not None:
+            yield "refilling", self._refilling.run
+        yield "watch webhooks", self._watching.run
+        if self.is_asked:
+            yield "reconcile", self._reconciler.run
 
     def _make_refilling(self, status: RefillStatus, clock_ms: Callable[[], int]) -> Refilling:
         refill = self._settings.refill
@@ -170,9 +176,9 @@ class Cloud:
 
     def _take_items(self, items: list[Item]) -> None:
         """Show a page of assets, as the API lists them, to whoever looks for more than the assets."""
-        self._watching.take(items)
         if self._refilling is not None:
             self._refilling.take(items)
+        self._watching.take(items)
 
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""

@@ -69,7 +69,7 @@ def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float
         until = parsedate_to_datetime(text)
         since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return min(max(0.0, (until - since).total_seconds()), _LONGEST_RETRY_AFTER_S)
-    except (ValueError, TypeError):  # no date, or one of a kind that cannot be compared
+    except (ValueError, TypeError, OverflowError):  # no date, or one that cannot be compared
         return default_s
 
 

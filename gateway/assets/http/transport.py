@@ -118,8 +118,8 @@ class Transport:
         bearer: bool,
     ) -> Any:
         headers = self._access.headers(bearer=bearer)
-        await self._keep_pause()
         async with self._limiter:
+            await self._keep_pause()  # it may have been asked for while this waited for its turn
             status, answer_headers, body = await self._exchange(method, path, query, document, headers)
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
             refused = refusal(status, answer_headers, body, access=self._access, bearer=bearer)

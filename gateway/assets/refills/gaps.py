@@ -54,7 +54,9 @@ class Gaps:
         self._newest_ms: dict[_Key, int] = {}  # of those that are kept: the newest that the API supplied
         self._assets: Counter[str] = Counter()  # how many open gaps each has
         self._due: dict[GapPlace, Gap] = {}
-        self._early: list[Record] | None = []  # that came before `start` was done
+        self._early: list[Record] | None = None  # that came while `start` was not done yet
+        self.is_open = False
+        """Whether `start` is done. Where it was cut short, it may be called again."""
 
     async def start(self) -> None:
         """Take up the gaps of the last run, open one where that has ended, and listen from now on.
@@ -62,7 +64,9 @@ class Gaps:
         To be called once the image is up to date, before any event can come.
         """
         head, last_ms = self._journal.head, dict(self._last_readings())
-        self._journal.subscribe(self.accept)
+        if self._early is None:
+            self._journal.subscribe(self.accept)
+        self._early = []
         self._take_up(self._journal.gaps())
         await self._catch_up(head)
         for number, (key, time_ms) in enumerate(last_ms.items()):
@@ -72,6 +76,7 @@ class Gaps:
         early, self._early = self._early or [], None
         self.accept(early)
         self._note({})
+        self.is_open = True
 
     def accept(self, records: Sequence[Record]) -> None:
         """Close gaps by what webhooks bring."""
