@@ -304,6 +304,8 @@ class App:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
             self._cloud.tick()
+            while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
+                await asyncio.sleep(0)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -218,11 +218,20 @@ class PointImage:
         self._made.beat(now_ms)
         self._unkept.clear()
 
-    def keep(self) -> dict[str, KeptValue]:
-        """Return what must be kept on disk of all points that changed since the last call."""
-        kept = {value.point: value for value in kept_values(self._known, self._unkept.measured)}
-        self._unkept.measured.clear()
-        return kept
+    def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
+        """Return what must be kept on disk of points that changed, and was not returned before.
+
+        Of so many points at most, where that is said; then `has_unkept` says whether there are more.
+        """
+        changed = self._unkept.measured
+        count = len(changed) if at_most is None else min(at_most, len(changed))
+        points = [changed.pop() for _ in range(count)]
+        return {value.point: value for value in kept_values(self._known, points)}
+
+    @property
+    def has_unkept(self) -> bool:
+        """Whether `keep` has more to return."""
+        return bool(self._unkept.measured)
 
     def keep_forced(self) -> dict[str, Forced | None]:
         """Return what must be kept on disk of what was forced or released since the last call, by point.
