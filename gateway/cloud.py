@@ -17,6 +17,7 @@ from gateway.assets.watch.pace import Pace
 from gateway.assets.watching import Watching
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
+from gateway.memory import settle_news
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.settings import Infodeck, Secrets
     from gateway.status import RefillStatus, Status
 
+_MANY_READINGS = 5_000
 _AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
@@ -68,6 +70,7 @@ class Cloud:
         self._on_assets_changed = on_assets_changed
         self._journal_status = status.journal
         self._journal_was_ok = True
+        self._refill_status, self._settled = status.refill, 0
         self._refilling = self._make_refilling(status.refill, clock_ms) if settings.refill.enabled else None
         self._inventory = Inventory(status=status.inventory)
         self._reconciler = Reconciler(
@@ -98,7 +101,11 @@ class Cloud:
         self._reconciler.request()
 
     def tick(self) -> None:
-        """Ask the API soon after the journal could take no events: Infodeck may have given some up."""
+        """Ask the API soon after the journal could take no events: Infodeck may have given some up.
+
+        To be called once a second, as for what the refill leaves in memory.
+        """
+        self._settle_readings()
         is_ok = self._journal_status.state == "ok"
         if is_ok and not self._journal_was_ok:
             self.reconcile_soon()
@@ -179,6 +186,7 @@ class Cloud:
         if self._refilling is not None:
             self._refilling.take(items)
         self._watching.take(items)
+        self._settle_readings()
 
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
@@ -191,6 +199,13 @@ class Cloud:
         self._watching.end_round(at_ms=snapshot.at_ms)
         if self._refilling is not None:
             await self._refilling.end_round()
+
+    def _settle_readings(self) -> None:
+        """Spare many readings that were refilled the search for garbage, which takes longer with each."""
+        refilled = self._refill_status.readings
+        if refilled - self._settled >= _MANY_READINGS:
+            self._settled = refilled
+            settle_news()
 
     async def _take_connections(self, snapshot: AssetSnapshot) -> None:
         """Take in which devices are connected, in pieces, for there may be many of them."""

@@ -25,6 +25,17 @@ def settle() -> None:
     gc.freeze()
 
 
+def settle_news() -> None:
+    """Do the same for what came since, and free the garbage among it first: this may be done often.
+
+    It takes as long as there is news: a few milliseconds for some thousand readings. Where the search is put
+    off, so is this: whoever did so has much to build, and settles it in the end.
+    """
+    if gc.isenabled():
+        gc.collect()
+        gc.freeze()
+
+
 def let_go(roots: list[object]) -> None:
     """Empty `roots`, and free what only they led to; for a thread. What others hold stays as it is.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -88,6 +90,27 @@ async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path)
             cloud.tick()
             asked.append(cloud.asked)
     assert asked == [0, 0, 0, 0, 1, 1]
+
+
+class Piece:
+    """Something that can be seen to be searched for garbage."""
+
+
+async def test_what_is_refilled_in_numbers_is_not_searched_for_garbage(tmp_path: Path) -> None:
+    """80,000 readings would hold the event loop for a tenth of a second. What is garbage already is freed."""
+    status = Status(name="box", started_ms=START_MS)
+    async with made_cloud(tmp_path, status) as cloud:
+        piece = Piece()
+        cloud.tick()
+        assert any(found is piece for found in gc.get_objects())
+        circle = [Piece()]
+        circle[0].circle = circle  # type: ignore[attr-defined]
+        gone = weakref.ref(circle[0])
+        del circle
+        status.refill.readings = 5_000
+        cloud.tick()
+        assert gone() is None
+        assert not any(found is piece for found in gc.get_objects())
 
 
 async def test_after_other_tables_came_into_force_the_api_is_asked(tmp_path: Path) -> None:

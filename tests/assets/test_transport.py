@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import tracemalloc
 from contextlib import asynccontextmanager
@@ -112,6 +113,20 @@ async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
     first, *others = server.arrived_s
     assert len(others) == 2
     assert min(others) - first > 0.95
+
+
+async def test_a_request_leaves_no_garbage_behind() -> None:
+    """What it was made of is freed at once, for there are times at which nobody searches for it."""
+    async with raw_server([], default=GOOD) as server, transport(server.port, attempts=4) as asks:
+        await asks.get("/assets")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await asks.get("/assets")
+            assert gc.collect() < 50 * 10
+        finally:
+            gc.enable()
 
 
 async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None:

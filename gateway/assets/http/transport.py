@@ -102,7 +102,10 @@ class Transport:
             wait=self._wait_s,
             reraise=True,
         )
-        return await attempts(self._once, method, path, query, document, bearer=bearer)
+        try:
+            return await attempts(self._once, method, path, query, document, bearer=bearer)
+        finally:
+            attempts.iter_state.reset()  # a circle of objects that only a search for garbage would free
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Add to what the API asks for, too: it asks all boxes for the same."""
