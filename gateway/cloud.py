@@ -192,7 +192,9 @@ class Cloud:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
         await self._take_connections(snapshot)
-        if await asyncio.to_thread(describe_the_same, before, snapshot):
+        points = self._head.image.points
+        of = None if points.has_automatic else points.by_asset.keys()  # others are nothing to these tables
+        if await asyncio.to_thread(describe_the_same, before, snapshot, of=of):
             self.take_stock()
         else:
             self._on_assets_changed()

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.asset_lists import API_KEY, ORGANIZATION, simulated_api
 from support.journal_parts import RETENTION_S, START_MS, make_event, sqlite_journal
+from support.point_tables import load_good_tables
 from support.waiting import until
 
 from gateway.alarms import Alarms
@@ -22,14 +23,26 @@ from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
+from gateway.model import AssetSnapshot, KnownAsset
 from gateway.settings import Infodeck, Secrets
+from gateway.settings.infodeck import Refill
 from gateway.status import JournalStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from gateway.model import Record
+
+
+TABLE = """\
+schema: gateway.points/1
+site: hq
+templates:
+  iaq: {match: {asset_type: at-iaq}, auto: AUTO, points: {T: {from: t}}}
+assets:
+  - {id: a, tag: R, use: iaq}
+"""
 
 
 class TroubledJournal(SqliteJournal):
@@ -63,12 +76,18 @@ async def made_cloud(folder: Path, status: Status) -> AsyncIterator[CountingClou
 
 
 def make_cloud(
-    journal: SqliteJournal, status: Status, points: PointMap, *, api: str = "http://127.0.0.1:9/api/v2"
+    journal: SqliteJournal,
+    status: Status,
+    points: PointMap,
+    *,
+    api: str = "http://127.0.0.1:9/api/v2",
+    refills: bool = True,
+    on_assets_changed: Callable[[], None] = lambda: None,
 ) -> CountingCloud:
     """Make the cloud side of a gateway with these points."""
     image = PointImage(points)
     return CountingCloud(
-        settings=Infodeck(organization=ORGANIZATION, api=api),
+        settings=Infodeck(organization=ORGANIZATION, api=api, refill=Refill(enabled=refills)),
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
         journal=journal,
         head=Head(journal=journal, image=image, status=status.mapping, clock_ms=lambda: START_MS),
@@ -76,7 +95,7 @@ def make_cloud(
         alarms=Alarms(clock_ms=lambda: START_MS),
         clock_skew_s=300,
         clock_ms=lambda: START_MS,
-        on_assets_changed=lambda: None,
+        on_assets_changed=on_assets_changed,
     )
 
 
@@ -90,6 +109,33 @@ async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path)
             cloud.tick()
             asked.append(cloud.asked)
     assert asked == [0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("auto", "compiled"), [("false", ["ours", "again"]), ("true", ["others", "ours", "again"])]
+)
+async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
+    tmp_path: Path, auto: str, compiled: list[str]
+) -> None:
+    """Other assets are nothing to tables that name theirs; a template with `auto` may want any of them."""
+    points = load_good_tables(tmp_path, TABLE.replace("AUTO", auto))
+    asked = []
+    steps = {
+        "first": ("Room", "Hall"),
+        "others": ("Room", "Hall 2"),
+        "ours": ("Room 2", "Hall 2"),
+        "again": ("Room", "Hall 2"),
+    }
+    async with sqlite_journal(tmp_path) as journal:
+        status = Status(name="box", started_ms=START_MS)
+        step = ""
+        cloud = make_cloud(
+            journal, status, points, refills=False, on_assets_changed=lambda: asked.append(step)
+        )
+        for step, (ours, other) in steps.items():  # noqa: B007 - it is asked for above
+            assets = {"a": KnownAsset(id="a", name=ours), "b": KnownAsset(id="b", name=other)}
+            await cloud._take_snapshot(AssetSnapshot(START_MS, assets))
+    assert asked == ["first", *compiled]
 
 
 class Piece:
