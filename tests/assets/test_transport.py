@@ -115,6 +115,17 @@ async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
     assert min(others) - first > 0.95
 
 
+async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> None:
+    """A proxy's log-in page may get the whole request handed on, its key included."""
+    target = f"Location: https://proxy.example/login?key={API_KEY}\u202e&" + "x" * 500
+    async with raw_server([http("302 Found", b"", target)]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match=r"a redirect to https://proxy.example/login") as raised:
+            await asks.get("/assets")
+    assert API_KEY not in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 400
+
+
 async def test_a_request_leaves_no_garbage_behind() -> None:
     """What it was made of is freed at once, for there are times at which nobody searches for it."""
     async with raw_server([], default=GOOD) as server, transport(server.port, attempts=4) as asks:

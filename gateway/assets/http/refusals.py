@@ -53,7 +53,7 @@ def refusal(
         return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
     facts = {"organization": access.organization, "api": access.api}
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
+        target = _quotable(headers.get("Location", "nowhere"), access)
         reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
         return ApiRefusalError(reason, status=status)
     advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
@@ -79,11 +79,15 @@ def _said(body: bytes, access: ApiAccess) -> str:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    said = next(iter(_words(document)), "")
-    for secret in access.secret_texts():
-        said = said.replace(secret, "***")
-    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
+    said = _quotable(next(iter(_words(document)), ""), access)
     return f" ({said})" if said else ""
+
+
+def _quotable(text: str, access: ApiAccess) -> str:
+    """Return what the other side has written as a short line, without secrets that it gives back."""
+    for secret in access.secret_texts():
+        text = text.replace(secret, "***")
+    return "".join(mark if mark.isprintable() else " " for mark in text)[:_LONGEST_SAID].strip()
 
 
 def _words(document: object) -> list[str]:
