@@ -158,7 +158,7 @@ class PointImage:
         While it is offline and has not reported since, all its readings have stand-ins.
         """
         before, told = self._known.is_online(asset), self._known.told.get(asset)
-        if not self._known.tell(OnlineState(asset, online, at_ms)):
+        if not self._known.tell(OnlineState(asset, online, at_ms), now_ms=now_ms):
             return []
         if told is None or not (told.online and online):  # connected as before is not worth a write
             self._unkept.assets.add(asset)
@@ -208,7 +208,8 @@ class PointImage:
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
-        told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
+        taken = [state.asset for state in online if self._known.tell(state, now_ms=now_ms)]
+        told = [asset for asset in taken if asset in by_asset]
         assets = {point.asset for point in points}
         for asset in (*told, *filter(self._known.has_come_back, assets)):
             points += by_asset[asset].measured
