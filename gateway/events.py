@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import EventError
+from gateway.json_text import load_json
 from gateway.model import Event, OnlineState, Reading, Telemetry
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
     """Return the event in a verified body; raise EventError where it is none.
 
     An event is a JSON object with a string `id` and `type`; telemetry also needs the object `data.object`.
+    Its body is as received, but for what no JSON reader could read again, see `load_json`.
     """
     try:
-        document = orjson.loads(body)
+        document, body = load_json(body)
     except orjson.JSONDecodeError as error:
         raise EventError("the body is not JSON") from error
     if not isinstance(document, dict):

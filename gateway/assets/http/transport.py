@@ -15,6 +15,7 @@ from yarl import URL
 from gateway.assets.http.refusals import refusal
 from gateway.assets.http.unreachable import unreachable
 from gateway.errors import GatewayError, TransientError
+from gateway.json_text import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -207,12 +208,13 @@ def _decode(body: bytes, path: str) -> Any:
     if not body:
         return None
     try:
-        return orjson.loads(body)
+        document, _ = load_json(body)
     except orjson.JSONDecodeError as error:
         raise GatewayError(
             f"the answer is not JSON ({path}: {error.msg}): check infodeck.api, and that no proxy answers"
             " instead"
         ) from error
+    return document
 
 
 def _asked_for_s(state: RetryCallState) -> float:
