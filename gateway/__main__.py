@@ -25,9 +25,11 @@ from gateway.cli import (
     schema,
     send,
     simulate,
+    status,
     test,
     webhooks,
 )
+from gateway.cli.help_format import HelpFormatter
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "lock": lock,
     "send": send,
+    "status": status,
     "doctor": doctor,
     "simulate": simulate,
     "force": force,
@@ -57,6 +60,10 @@ COMMANDS: dict[str, ModuleType] = {
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
+_EXIT_CODES = (
+    "Exit codes: 0 done; 1 not done, or something is wrong: what it is was printed; 2 the command line is not"
+    " understood. `gateway COMMAND --help` says more."
+)
 
 
 def main() -> None:
@@ -90,12 +97,16 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="gateway",
         description="Joins Infodeck's signed telemetry webhooks to a building's MQTT and Modbus.",
+        epilog=_EXIT_CODES,
+        formatter_class=HelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
-        command = commands.add_parser(name, help=summary, description=module.__doc__)
+        command = commands.add_parser(
+            name, help=summary, description=module.__doc__, formatter_class=HelpFormatter
+        )
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return top

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+MISSED = "webhook-missed"
+SILENT = "webhook-silent"
+SIGNATURE = "signature-failing"
+JOURNAL = "journal-unavailable"
+RECONCILE = "reconcile-failing"
+NAMES = (MISSED, SILENT, SIGNATURE, JOURNAL, RECONCILE)
+"""Every alarm that there can be."""
+
 
 class Alarms:
     """Every alarm that holds now, by name. Belongs to the event loop."""

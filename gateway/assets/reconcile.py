@@ -130,6 +130,7 @@ class Reconciler:
         if self._status.state != "ok":
             log.info("assets.available", assets=len(snapshot.assets), was=self._status.state)
         self._status.state, self._status.last_error, self._logged = "ok", None, None
+        self._status.succeeded += 1
         self._tell_missing(survey.missing)
         self._backoff.reset()
 
@@ -160,6 +161,7 @@ class Reconciler:
     def _fail(self, error: Exception, reason: str) -> None:
         """Show it, and log it once, or again where it is of another kind: away is not refused."""
         self._status.state, self._status.last_error = "failing", reason
+        self._status.failed += 1
         if self._logged is type(error):
             return
         self._logged = type(error)

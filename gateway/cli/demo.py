@@ -101,6 +101,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
                 mqtt_port=ports.mqtt,
                 modbus_port=ports.modbus,
                 intake_url=ports.webhook,
+                dashboard_url=f"http://127.0.0.1:{ports.admin}/",
                 config=config,
                 clock_ms=now_ms,
             )

@@ -1,4 +1,13 @@
-"""`gateway discover`: drafts a point table from Infodeck's assets and types and from telemetry seen."""
+"""`gateway discover`: drafts a point table from Infodeck's assets and types and from telemetry seen.
+
+It asks Infodeck's API (infodeck.api_key), or takes what the journal remembers. What the tables have already
+is left out.
+
+    gateway discover -c config/gateway.yaml -o mappings/draft.yaml
+
+Exit code 0: drafted, or there is nothing to draft; 1: nothing is known to draft from, or the draft cannot be
+written.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,11 @@ _NOT_LOGGED = (
 _ANSWERED_BY_OTHERS = (
     "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
 )
+_FORMER_USED = (
+    "But something was signed with the former secret meanwhile, which is accepted for as long as it is used:"
+    " try again. If that stays so, Infodeck does not sign with the one that the gateway was given last: renew"
+    " it once more (`gateway webhooks rotate`)"
+)
 _CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log's entry to be taken for ours
 
 
@@ -52,14 +57,25 @@ async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait
     while time.monotonic() < began_s + wait_s:
         now = await _intake(settings.admin.listen.reachable)
         if now["test_events"] > before["test_events"]:
-            took_s = time.monotonic() - began_s
-            print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
-            return 0
+            return _arrived(before, now, took_s=time.monotonic() - began_s)
         await asyncio.sleep(_LOOK_EVERY_S)
     print(f"The gateway has not seen it within {wait_s:g} s.")
     for line in [*_refused(before, now), *await _logged(api, webhook_id, since_ms=began_ms)]:
         print(line)
     return 1
+
+
+def _arrived(before: dict[str, Any], now: dict[str, Any], *, took_s: float) -> int:
+    """Say what an arrival proves; nothing of the secret where the former one was needed meanwhile."""
+    if _former_used_ms(now) == _former_used_ms(before):
+        print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
+        return 0
+    print(f"It arrived after {took_s:.1f} s: the way is right.\n{_FORMER_USED}")
+    return 1
+
+
+def _former_used_ms(intake: dict[str, Any]) -> object:
+    return intake.get("previous_secrets", {}).get("last_used_ms")
 
 
 async def _intake(address: HostPort) -> dict[str, Any]:

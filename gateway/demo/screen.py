@@ -48,6 +48,7 @@ class Screen:
         mqtt_port: int,
         modbus_port: int,
         intake_url: str,
+        dashboard_url: str,
         config: Path,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -62,6 +63,7 @@ class Screen:
         if not self.is_live:
             self._console = Console(width=_WIDTH_WITHOUT_TERMINAL)
         self._how_to = (
+            f"look:       {dashboard_url}    (in a browser; the admin token is demo-admin)\n"
             f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{topics.prefix}/#'\n"
             f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
             "    (zone temperature of room 101)\n"

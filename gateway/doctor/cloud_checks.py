@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.scalars import duration_text
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
 from gateway.errors import ApiRefusalError, TransientError
 
@@ -30,7 +30,8 @@ _REMEDIES = {
 }
 _REFUSALS = {
     401: "check infodeck.api_key: is it complete, of this organization, and not revoked?",
-    403: "API access requires Infodeck's Professional plan: ask whoever manages the organization",
+    403: "API access requires Infodeck's Professional plan, and a key that may read this organization: ask"
+    " whoever manages it",
     404: "check infodeck.organization, and the path in infodeck.api",
     422: "check infodeck.organization, and the path in infodeck.api",
 }
@@ -63,8 +64,9 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
             f"{infodeck.organization} has no assets",
             "check infodeck.organization, and that the API key belongs to it",
         )
-    more = "" if listed.is_whole else " or more"
-    return ok(f"{infodeck.organization} is known, with {len(listed.items)}{more} assets")
+    count = len(listed.items)
+    assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
+    return ok(f"{infodeck.organization} is known, with {assets}")
 
 
 def _remedy(error: Exception) -> str:

@@ -93,7 +93,7 @@ async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) ->
             await watch.until(lambda: watch.status.state == "ok")
         await journal.flush()
         kept = read_snapshot(tmp_path / "journal.db")
-    assert watch.status == ReconcileStatus("ok", 150, START_MS, None, types=1)
+    assert watch.status == ReconcileStatus("ok", 150, START_MS, None, types=1, succeeded=1)
     assert [snapshot.at_ms for snapshot in watch.snapshots] == [START_MS]
     assert watch.snapshots[0].assets.keys() == {item["id"] for item in items(150)}
     assert kept == watch.snapshots[0]

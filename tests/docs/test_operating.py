@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = (REPOSITORY / "docs/operating.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(sh|text)\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
 TABLE = """\
 schema: gateway.points/1
 site: hq

@@ -21,7 +21,12 @@ _REFUSED = [
     (
         answer({"message": "API access requires Professional plan"}, status=403),
         "answered 403 (API access requires Professional plan)",
-        "Professional plan: ask whoever manages the organization",
+        "Professional plan, and a key that may read this organization: ask whoever manages it",
+    ),
+    (
+        answer({"message": "Access denied"}, status=403),
+        "answered 403 (Access denied)",
+        "a key that may read this organization",
     ),
     (answer({"message": "Not found"}, status=404), "answered 404", "check infodeck.organization"),
     (answer({"message": "Invalid"}, status=422), "answered 422", "check infodeck.organization"),
@@ -53,6 +58,13 @@ async def test_another_organization(patient: Doctored) -> None:
     seen = (await patient.diagnose()).of("organization")
     assert seen.found.startswith("the API answered 404")
     assert (seen.remedy or "").startswith("check infodeck.organization")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, "1 asset"), (2, "2 assets"), (250, "250 assets")])
+async def test_how_many_assets_there_are(patient: Doctored, count: int, shown: str) -> None:
+    """The number that Infodeck's own page shows, in words that fit it."""
+    patient.api.items = items(count)
+    assert (await patient.diagnose()).of("organization").found == f"o-test is known, with {shown}"
 
 
 async def test_an_organization_without_assets(patient: Doctored) -> None:

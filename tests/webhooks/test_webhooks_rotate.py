@@ -83,6 +83,22 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
     assert await accepts(daemon, SECRET)
 
 
+async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None:
+    """Nothing is lost by a wrong paste, but the test event tells, and does not call the secret right."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        assert (await infodeck.run("rotate", "--from-stdin", given="mistaken")).returncode == 0
+        done = await infodeck.run("test")
+        assert "It arrived after" in done.stdout
+        assert "are right" not in done.stdout
+        assert "was signed with the former secret" in done.stdout
+        assert done.returncode == 1
+        infodeck.webhook["signingSecret"] = "mistaken"
+        done = await infodeck.run("test")
+    assert "the way and the signing secret are right" in done.stdout
+    assert done.returncode == 0
+
+
 async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
     """With --forget-old nobody can go on with it, and SIGHUP, which reads the new file, keeps it that way."""
     async with cloud(daemon) as infodeck:

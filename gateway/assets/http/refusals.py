@@ -40,6 +40,10 @@ _BEARER_ADVICE: dict[int, str] = {
         " API key is refused here"
     ),
     HTTPStatus.FORBIDDEN: "the user of infodeck.bearer_token may not manage webhooks of {organization}",
+    HTTPStatus.UNPROCESSABLE_ENTITY: (
+        "something in the request is wrong, see Infodeck's words for what: the URL, an event type, or"
+        " infodeck.organization ({organization})"
+    ),
 }
 
 

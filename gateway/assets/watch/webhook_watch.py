@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
 from gateway.assets.watch.refused_deliveries import RefusedDeliveries
 from gateway.assets.watch.silence import Silence
 from gateway.assets.watch.undelivered import Undelivered
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from gateway.assets.watch.arrivals import Arrivals
     from gateway.assets.watch.pace import Pace
     from gateway.status import Status
-
-MISSED = "webhook-missed"
-SILENT = "webhook-silent"
-SIGNATURE = "signature-failing"
-JOURNAL = "journal-unavailable"
-RECONCILE = "reconcile-failing"
 
 _SAMPLE = 3
 _ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"

@@ -7,6 +7,7 @@ that see no quality are shown instead.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -61,6 +62,14 @@ class PointImage:
     def all_latest(self) -> Iterable[Update]:
         """Return what every point with a value shows now."""
         return list(self._current.values())
+
+    def qualities(self) -> dict[str, int]:
+        """Return how many points show a value of each quality, and how many are waiting for their first."""
+        shown = Counter(update.quality for update in self._current.values())
+        return {
+            **{quality.name.lower(): shown[quality] for quality in Quality},
+            "waiting": len(self._points.points) - shown.total(),
+        }
 
     def measured(self, point: Point) -> Update | None:
         """Return the point's newest reading, whatever is shown in its place."""
