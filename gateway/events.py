@@ -55,7 +55,7 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
     Its body is as received, but for what no JSON reader could read again, see `load_json`.
     """
     try:
-        document, body = load_json(body)
+        document, readable = load_json(body)
     except orjson.JSONDecodeError as error:
         raise EventError("the body is not JSON") from error
     if not isinstance(document, dict):
@@ -67,7 +67,9 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
         raise EventError("`type` is missing or not a string")
     if kind == TELEMETRY and not isinstance(_object(document), dict):
         raise EventError("`data.object` is missing or not an object")
-    return Event(event_id=event_id, type=kind, body=body, document=document, received_ms=received_ms)
+    if readable is not body and "\ufffd" in event_id:  # two ids might look alike now
+        raise EventError("`id` is no text")
+    return Event(event_id=event_id, type=kind, body=readable, document=document, received_ms=received_ms)
 
 
 def is_refilled(event: Event) -> bool:
