@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -24,6 +23,7 @@ from gateway.errors import JournalError
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
+from gateway.memory import settle
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
@@ -313,7 +313,7 @@ class App:
             if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
         self._notify_ready()
 
     def _notify_ready(self) -> None:
@@ -329,6 +329,8 @@ class App:
             self._head.tick()
             self._cloud.tick()
             self._dashboard.tick()
+            while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
+                await asyncio.sleep(0)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

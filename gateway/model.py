@@ -486,11 +486,11 @@ class Gap:
 class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
 
-    `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
-    None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
-    or what describes one, None: nothing does any more. `settled` are the numbers of dead letters that
-    are to be forgotten. `gaps` are those in histories, None: filled or of no interest; what is known of one
-    adds up.
+    `kept_through` is the journal number up to which `kept` is the whole truth, with what was noted before.
+    `forced` is by point name, None to forget it; `online` by asset. `retained` is by sink and topic: whether
+    a value stands there or what describes one, None: nothing does any more. `settled` are the numbers of
+    dead letters that are to be forgotten. `gaps` are those in histories, None: filled or of no interest; what
+    is known of one adds up.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -508,6 +508,7 @@ class Notes:
     def __bool__(self) -> bool:
         return bool(
             self.cursors
+            or self.kept
             or self.kept_through
             or self.dead_letters
             or self.unmapped

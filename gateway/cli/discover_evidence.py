@@ -107,7 +107,12 @@ def _ask(settings: Infodeck, memory: _Memory) -> Survey | None:
 
 
 async def _survey(access: ApiAccess, settings: Infodeck, memory: _Memory) -> Survey:
-    surveyor = Surveyor(organization=settings.organization, clock_ms=now_ms, on_items=memory.see_shadows)
+    surveyor = Surveyor(
+        organization=settings.organization,
+        clock_ms=now_ms,
+        on_items=memory.see_shadows,
+        shadows=settings.refill.shadows,
+    )
     async with connect(access, share=settings.request_share) as api:
         return await surveyor.look(api, memory.snapshot, thorough=True)
 

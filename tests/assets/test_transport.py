@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import tracemalloc
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 import pytest
+from aiolimiter import AsyncLimiter
 from support.asset_lists import API_KEY, ORGANIZATION
 from support.authority import Authority
 from support.mosquitto import free_port
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from aiolimiter import AsyncLimiter
 
 GOOD = http("200 OK", b'{"data": []}')
 
@@ -113,6 +113,56 @@ async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
     first, *others = server.arrived_s
     assert len(others) == 2
     assert min(others) - first > 0.95
+
+
+async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> None:
+    """A proxy's log-in page may get the whole request handed on, its key included."""
+    target = f"Location: https://proxy.example/login?key={API_KEY}\u202e&" + "x" * 500
+    async with raw_server([http("302 Found", b"", target)]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match=r"a redirect to https://proxy.example/login") as raised:
+            await asks.get("/assets")
+    assert API_KEY not in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 400
+
+
+async def test_a_request_leaves_no_garbage_behind() -> None:
+    """What it was made of is freed at once, for there are times at which nobody searches for it."""
+    async with raw_server([], default=GOOD) as server, transport(server.port, attempts=4) as asks:
+        await asks.get("/assets")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await asks.get("/assets")
+            assert gc.collect() < 50 * 10
+        finally:
+            gc.enable()
+
+
+async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None:
+    """A request that the limiter had let wait is not sent into a pause that was asked for meanwhile."""
+    told = http("429 Slow down", b"", "Retry-After: 2")
+    limiter = AsyncLimiter(1, 0.3)  # the second one has its turn while the pause lasts
+    async with raw_server([told], default=GOOD) as server, transport(server.port, limiter=limiter) as asks:
+        waiting = asyncio.create_task(asks.get("/locations"))
+        with pytest.raises(TransientError, match="answered 429"):
+            await asks.get("/assets")
+        assert await waiting == {"data": []}
+    assert server.arrived_s[1] - server.arrived_s[0] > 1.9
+
+
+@pytest.mark.parametrize(
+    "ask",
+    ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 99 Foo 2026", "-5", "nan", "9" * 400, "\u0661"],
+)
+async def test_a_pause_that_nobody_can_read_is_no_fault_of_ours(ask: str) -> None:
+    """The answer means what it would mean without it: come again later, within the longest of pauses."""
+    told = http("503 Away", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
+    async with raw_server([told]) as server, transport(server.port) as asks:
+        with pytest.raises(TransientError, match="answered 503") as raised:
+            await asks.get("/assets")
+    assert raised.value.retry_after_s in {None, 3600.0}
 
 
 async def test_a_long_pause_goes_to_the_caller_at_once() -> None:

@@ -140,6 +140,23 @@ def reported(number: int, asset: str, **readings: Any) -> Event:
     return Event(f"evt_{number}", kind, json.dumps(document).encode(), document, START_MS)
 
 
+async def test_readings_come_from_the_shadows_that_the_settings_name(tmp_path: Path) -> None:
+    """Where a building's devices report into other shadows than the usual one, their keys are drafted."""
+    (tmp_path / "mappings").mkdir()
+    beacon = item("ast-x", "Beacon", "at-x", decoy=1)
+    beacon["shadows"]["Radio"] = {"state": {"reported": {"rssi": -70}}}
+    async with simulated([beacon]) as api:
+        config = write_settings(tmp_path, api.url)
+        settings = config.read_text().replace(
+            "request_share: 1", "request_share: 1, refill: {shadows: [Radio]}"
+        )
+        config.write_text(settings)
+        done = await asyncio.to_thread(gateway, "discover", "-c", config)
+    assert done.returncode == 0
+    assert "from: rssi" in done.stdout
+    assert "decoy" not in done.stdout
+
+
 async def test_a_building_is_drafted_checked_and_then_there_is_nothing_left(config: Path) -> None:
     """From an empty folder to a table that checks; on stdout there is the table and not a word else."""
     folder = config.parent

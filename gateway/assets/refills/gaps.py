@@ -59,7 +59,9 @@ class Gaps:
         self._due: dict[GapPlace, Gap] = {}
         self._due_since_ms: defaultdict[_Key, set[int]] = defaultdict(set)
         self._assets: Counter[str] = Counter()  # how many gaps each has, open or due
-        self._early: list[Record] | None = []  # that came before `start` was done
+        self._early: list[Record] | None = None  # that came while `start` was not done yet
+        self.is_open = False
+        """Whether `start` is done. Where it was cut short, it may be called again."""
 
     async def start(self) -> None:
         """Take up the gaps of the last run, open one where that has ended, and listen from now on.
@@ -67,7 +69,9 @@ class Gaps:
         To be called once the image is up to date, before any event can come.
         """
         head, last_ms = self._journal.head, dict(self._last_readings())
-        self._journal.subscribe(self.accept)
+        if self._early is None:
+            self._journal.subscribe(self.accept)
+        self._early = []
         self._take_up(self._journal.gaps())
         await self._catch_up(head)
         for number, (key, time_ms) in enumerate(last_ms.items()):
@@ -77,6 +81,7 @@ class Gaps:
         early, self._early = self._early or [], None
         self.accept(early)
         self._note({})
+        self.is_open = True
 
     def accept(self, records: Sequence[Record]) -> None:
         """Close gaps by what webhooks bring, and note what comes inside them."""
@@ -134,12 +139,13 @@ class Gaps:
             if not self.is_wanted(gap.asset, gap.key):
                 self._note({gap.place: None})
             elif gap.until_ms is not None:
-                self._assets[gap.asset] += 1
+                if gap.place not in self._due:  # where the last start was cut short, it is
+                    self._assets[gap.asset] += 1
                 self._have_due(gap)
             else:
                 key = gap.asset, gap.key
                 self._begin(key, gap.since_ms)
-                self._newest_ms[key] = gap.since_ms
+                self._newest_ms.setdefault(key, gap.since_ms)
 
     def _last_readings(self) -> Iterator[tuple[_Key, int]]:
         """Yield key and time of the last reading of every point whose history is wanted."""

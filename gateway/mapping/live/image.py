@@ -167,7 +167,7 @@ class PointImage:
         While it is offline and has not reported since, all its readings have stand-ins.
         """
         before, told = self._known.is_online(asset), self._known.told.get(asset)
-        if not self._known.tell(OnlineState(asset, online, at_ms)):
+        if not self._known.tell(OnlineState(asset, online, at_ms), now_ms=now_ms):
             return []
         if told is None or not (told.online and online):  # connected as before is not worth a write
             self._unkept.assets.add(asset)
@@ -217,7 +217,8 @@ class PointImage:
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
-        told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
+        taken = [state.asset for state in online if self._known.tell(state, now_ms=now_ms)]
+        told = [asset for asset in taken if asset in by_asset]
         assets = {point.asset for point in points}
         for asset in (*told, *filter(self._known.has_come_back, assets)):
             points += by_asset[asset].measured
@@ -227,11 +228,20 @@ class PointImage:
         self._made.beat(now_ms)
         self._unkept.clear()
 
-    def keep(self) -> dict[str, KeptValue]:
-        """Return what must be kept on disk of all points that changed since the last call."""
-        kept = {value.point: value for value in kept_values(self._known, self._unkept.measured)}
-        self._unkept.measured.clear()
-        return kept
+    def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
+        """Return what must be kept on disk of points that changed, and was not returned before.
+
+        Of so many points at most, where that is said; then `has_unkept` says whether there are more.
+        """
+        changed = self._unkept.measured
+        count = len(changed) if at_most is None else min(at_most, len(changed))
+        points = [changed.pop() for _ in range(count)]
+        return {value.point: value for value in kept_values(self._known, points)}
+
+    @property
+    def has_unkept(self) -> bool:
+        """Whether `keep` has more to return."""
+        return bool(self._unkept.measured)
 
     def keep_forced(self) -> dict[str, Forced | None]:
         """Return what must be kept on disk of what was forced or released since the last call, by point.
