@@ -103,6 +103,7 @@ def test_draft_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pyte
 def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
     """The draft stays, and it is said what to do with it."""
     file = tmp_path / "secret"
+    file.touch(mode=0o600)
     file.write_bytes(b"old")
     with secret_draft(file, may_replace=True) as draft:
         assert write_draft(draft, NEW) is None

@@ -102,6 +102,7 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
     credentials, master = daemon.folder / "credentials", daemon.folder / "master"
     credentials.mkdir()
     (credentials / "signing").write_text(SECRET)
+    master.touch(mode=0o600)
     master.write_text(SECRET)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     settings = daemon.config.read_text()
