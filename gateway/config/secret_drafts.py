@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config.private_files import PRIVATE, sync_folder
+from gateway.config.private_files import PRIVATE, draft_of, sync_folder
 from gateway.config.secret_places import replaceable, require_empty
 from gateway.errors import CommandError
 
@@ -51,11 +51,6 @@ class SecretDraft:
             self.file.unlink()
         self.is_put = True
         sync_folder(self.path.parent)
-
-
-def draft_of(path: Path) -> Path:
-    """Return where the draft of a secret's file is."""
-    return path.with_name(f"{path.name}.new")
 
 
 @contextmanager

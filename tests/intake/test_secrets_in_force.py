@@ -76,6 +76,17 @@ def test_time_of_a_clock_that_was_ahead_keeps_no_secret_alive() -> None:
     assert in_force.without_unused(now_ms=NOW + UNUSED_FOR_MS).former == ()
 
 
+def test_clock_that_is_set_ahead_takes_the_times_along() -> None:
+    """What happened a moment ago did so still; and nothing has happened later than now."""
+    in_force = started(b"older").announced(b"old", now_ms=NOW - 10, keep=True)
+    in_force = in_force.announced(b"new", now_ms=NOW + 7 * UNUSED_FOR_MS, keep=True)  # as of the new time
+    in_force.follow_clock(7 * UNUSED_FOR_MS, now_ms=NOW + 7 * UNUSED_FOR_MS)
+    assert in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS - 11) is in_force
+    left = in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS - 10).former
+    assert [former.secret for former in left] == [b"old"]
+    assert in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS).former == ()
+
+
 def test_many_rotations_do_not_slow_down_the_intake() -> None:
     """Each former secret costs an HMAC per delivery: the eight that were needed last are kept."""
     in_force = started(b"0")
