@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LARGEST_BYTES = 64 << 10
+LONGEST_SECRET = 1000
+"""How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
+
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
@@ -109,6 +112,11 @@ def _from_file(path: Path, *, private: bool) -> bytes:
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open a file so that a pipe in its place does not hang the gateway."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def is_usable(secret: str) -> bool:
+    """Say whether a signing secret that is handed over can be one: a text of one line, nothing around it."""
+    return 0 < len(secret) <= LONGEST_SECRET and secret.isprintable() and secret.strip() == secret
 
 
 def parse_secret(written: object, info: ValidationInfo) -> SecretSource:

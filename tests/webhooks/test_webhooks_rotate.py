@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import stat
+import subprocess
 from collections import deque
 from typing import TYPE_CHECKING
 
+import orjson
 from support.building import eventually
-from support.daemon import SECRET, sign, telemetry
-from support.webhook_commands import cloud
+from support.daemon import REPOSITORY, SECRET, sign, telemetry
+from support.webhook_commands import cloud, command, environment, launch
 
 from gateway.demo.api import Answer
 
@@ -81,6 +84,42 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
     assert (daemon.folder / "secret").read_text() == "made-in-the-web\n"
     assert await accepts(daemon, "made-in-the-web")
     assert await accepts(daemon, SECRET)
+
+
+async def test_nothing_is_given(daemon: Daemon) -> None:
+    """Ctrl-D where the secret is asked for, or no standard input at all, is told as what it is."""
+    async with cloud(daemon) as infodeck:
+        terminal, terminal_of_it = os.openpty()
+        process = launch(infodeck.config, "rotate", "--from-stdin", "--forget-old", given=terminal_of_it)
+        os.close(terminal_of_it)
+        try:
+            shown = b""
+            while b"as Infodeck shows it" not in shown:
+                shown += await asyncio.to_thread(os.read, terminal, 1000)
+            os.write(terminal, b"\x04")
+            assert await asyncio.to_thread(process.wait, 20) == 1
+            assert b"standard input holds no signing secret" in os.read(terminal, 10_000)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(terminal)
+        closed = await asyncio.to_thread(
+            subprocess.run,
+            [
+                "sh",
+                "-c",
+                '"$@" <&-',
+                "sh",
+                *command(infodeck.config, "rotate", "--from-stdin", "--forget-old"),
+            ],
+            cwd=REPOSITORY,
+            env=environment(),
+            capture_output=True,
+            timeout=50,
+        )
+        assert closed.returncode == 1
+        assert b"standard input holds no signing secret" in closed.stderr
+    assert (daemon.folder / "secret").read_text() == SECRET
 
 
 async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
@@ -165,7 +204,12 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
             (Answer(status=404), "has made no new secret, the old one goes on: the API answered 404"),
             (Answer(status=502), "whether Infodeck has made a new secret is not known: the API answered 502"),
             (Answer(body=b"<html>"), "not with a secret that can be used"),
-            (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it ('secret')"),
+            (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it that can be used ('secret')"),
+            (
+                Answer(body=b'{"signingSecret":"%b"}' % (b"hidden" * 200)),
+                "that can be used ('signingSecret')",
+            ),
+            (Answer(body=orjson.dumps(dict.fromkeys(map(str, range(9999))))), "('0', '1', '10', '100', …)"),
         ):
             infodeck.api.path_faults["/rotate"] = deque([answer])
             done = await infodeck.run("rotate")
