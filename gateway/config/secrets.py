@@ -6,6 +6,7 @@ read, `{credential: NAME}` a systemd credential (`LoadCredential=`). No message 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -25,6 +26,8 @@ _LARGEST_BYTES = 64 << 10
 LONGEST_SECRET = 1000
 """How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
 
+_BLANKS = b"\0 \t\r\n\v\f"
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
@@ -72,9 +75,21 @@ class SecretSource:
         else:
             value = _from_credential(self.name, environ)
         value = value.rstrip(b"\r\n")
-        if not value:
-            raise ConfigError([f"the secret {self} is empty"])
+        if (flaw := _flaw(value)) is not None:
+            raise ConfigError([f"the secret {self} {flaw}"])
         return Secret(value)
+
+
+def _flaw(value: bytes) -> str | None:
+    """Return what keeps a value from being any secret, None where it may be one.
+
+    A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
+    """
+    if not value.strip(_BLANKS):
+        return "is empty"
+    if value.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark, as some editors put there: save it as plain text without one"
+    return None
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
