@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gateway import __version__
@@ -28,6 +29,7 @@ from gateway.cli import (
     test,
     webhooks,
 )
+from gateway.cli.terminal import harmless_output
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ COMMANDS: dict[str, ModuleType] = {
     "schema": schema,
 }
 
+_DRAW = frozenset({"demo", "run", "simulate"})  # a screen, a log in colours, a line that is written over
+
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -62,17 +66,24 @@ _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 def main() -> None:
     """Run the command named on the command line, and exit with its code."""
     arguments = parser().parse_args()
+    with nullcontext() if arguments.draws else harmless_output():
+        code = _code_of(arguments)
+    sys.exit(code)
+
+
+def _code_of(arguments: argparse.Namespace) -> int:
+    """Run the command and tell what went wrong; return the exit code."""
     try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
+        code: int = arguments.run(arguments)
+        print(end="", flush=True)  # to nowhere, where a shell has closed the output
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
-        code = 1
+        return 1
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _OUTPUT_CUT
+        return _OUTPUT_CUT
     except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
@@ -81,8 +92,8 @@ def main() -> None:
             "This is a fault of the gateway, please report it; GATEWAY_DEBUG=1 shows where it happened.",
             file=sys.stderr,
         )
-        code = _INTERNAL_ERROR
-    sys.exit(code)
+        return _INTERNAL_ERROR
+    return code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         summary = (module.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
         command = commands.add_parser(name, help=summary, description=module.__doc__)
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, draws=name in _DRAW)
     return top
 
 
