@@ -10,14 +10,10 @@ import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, TextIO, cast
 
+from gateway.plain import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_CONTROLS = ({*range(0x20), *range(0x7F, 0xA0)}) - {*map(ord, "\n\t")}
-_DIRECTIONS = {0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-_LINES = {0x2028, 0x2029}
-_HALVES = {*range(0xD800, 0xE000)}  # of surrogate pairs, which are no characters and can't be printed
-_SHOWN = {number: f"\\u{number:04x}" for number in _CONTROLS | _DIRECTIONS | _LINES | _HALVES}
 
 
 class _HarmlessStream:
@@ -31,7 +27,7 @@ class _HarmlessStream:
 
     def write(self, text: str) -> int:
         """Write the text; return its length, as streams do."""
-        self._stream.write(text.translate(_SHOWN))
+        self._stream.write(harmless(text))
         return len(text)
 
 

@@ -59,6 +59,7 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
         ({"name": 312, "modelName": 1.5, "assetTypeId": True}, {"name": "312"}),
         ({"name": "  Room 1\n"}, {"name": "Room 1"}),
         ({"name": "   "}, {}),
+        ({"name": "\x1b[2JRoom\n1\u202e"}, {"name": "[2JRoom 1"}),
         ({"name": "x" * 500}, {"name": "x" * 200}),
     ],
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ def refusal(
         return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
     facts = {"organization": access.organization, "api": access.api}
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
+        target = one_line(headers.get("Location", "nowhere"), longest=_LONGEST_SAID)
         reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
         return ApiRefusalError(reason, status=status)
     advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
@@ -82,7 +83,7 @@ def _said(body: bytes, access: ApiAccess) -> str:
     said = next(iter(_words(document)), "")
     for secret in access.secret_texts():
         said = said.replace(secret, "***")
-    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
+    said = one_line(said, longest=_LONGEST_SAID)
     return f" ({said})" if said else ""
 
 

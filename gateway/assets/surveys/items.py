@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+from gateway.plain import one_line
 
 _LONGEST_TEXT = 200
 _MOST_PROPERTIES = 1_000
@@ -96,7 +97,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return text or a whole number as text without blanks around it; anything else says nothing."""
+    """Return text, or a whole number as text, in one line; anything else says nothing."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return (value.strip()[:_LONGEST_TEXT] or None) if isinstance(value, str) else None
+    return (one_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.secrets import is_usable
 from gateway.events import parse_time
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,5 +191,4 @@ def _text(value: Any) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    shown = "".join(character if character.isprintable() else " " for character in value)
-    return shown.strip()[:_LONGEST_TEXT] or None
+    return one_line(value, longest=_LONGEST_TEXT) or None
