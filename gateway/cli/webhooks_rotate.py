@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import getpass
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.assets.webhooks.subscriptions import signing_secret_of
 from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft
-from gateway.cli.webhooks_tell import is_running, tell
+from gateway.cli.webhooks_tell import forget_kept, is_running, tell
 from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import LONGEST_SECRET, is_usable
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
@@ -48,16 +47,10 @@ def rotate(arguments: argparse.Namespace) -> int:
         _require_path(settings, arguments.config)
     runs = is_running(arguments.config, may_forget=arguments.forget_old)
     given = _read_secret() if arguments.from_stdin else None
-    telling = partial(
-        tell,
-        arguments.config,
-        keep=not arguments.forget_old,
-        source=settings.intake.signing_secrets[0].kind,
-    )
     at = "" if given else _where(settings, wanted=arguments.id)
     with secret_draft(path, may_replace=True, holding=given) as draft, uninterrupted():
         secret = given or manage(settings, lambda api: _ask_infodeck(api, at))
-        problems = _take_over(draft, secret, tell=telling if runs else None)
+        problems = _take_over(draft, secret, gateway=_gateway(arguments, settings, runs=runs))
     for line in _told(path, settings, problems, is_running=runs, forget=arguments.forget_old):
         print(line)
     print(f"See whether it works: gateway webhooks test -c {arguments.config}")
@@ -131,14 +124,19 @@ async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:
     return secret.encode()
 
 
-def _take_over(draft: SecretDraft, secret: bytes, *, tell: Callable[[bytes], str | None] | None) -> list[str]:
-    """Have the secret on disk, tell the gateway, put the file in place; return what could not be done.
+def _gateway(
+    arguments: argparse.Namespace, settings: Settings, *, runs: bool
+) -> Callable[[bytes], str | None]:
+    """Return what has the gateway know of a new secret, or forget the former ones where it does not run."""
+    if not runs:
+        return lambda _: forget_kept(settings.previous_secrets)
+    source = settings.intake.signing_secrets[0].kind
+    return lambda secret: tell(arguments.config, secret, keep=not arguments.forget_old, source=source)
 
-    `tell` is None where no gateway runs.
-    """
-    problems = [write_draft(draft, secret)]
-    if tell is not None:
-        problems.append(tell(secret))
+
+def _take_over(draft: SecretDraft, secret: bytes, *, gateway: Callable[[bytes], str | None]) -> list[str]:
+    """Have the secret on disk, the gateway know it, the file in its place; return what could not be done."""
+    problems = [write_draft(draft, secret), gateway(secret)]
     if draft.is_written:
         problems.append(put_draft(draft))
     return [problem for problem in problems if problem is not None]
@@ -158,6 +156,12 @@ def _told(
         lines.append(
             "The running gateway accepts it, and the old one until nothing was signed with that for 24 h"
             " (/api/status: intake.previous_secrets)."
+        )
+    others = len(settings.intake.signing_secrets) - 1
+    if forget and others:
+        lines.append(
+            f"It accepts {others} more that intake.signing_secrets names: take out what has leaked of them,"
+            " and restart it."
         )
     if settings.intake.signing_secrets[0].kind == "credential":
         lines.append(f"A restart has systemd read {path} anew; none is needed now.")

@@ -1,4 +1,4 @@
-"""How the running gateway gets to know a new signing secret before its file has it."""
+"""How the gateway gets to know a new signing secret before its file has it, or to forget former ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.control_client import NotRunningError, ask
 from gateway.errors import CommandError, GatewayError
+from gateway.web.former_secrets import forget_former
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,18 @@ def tell(config: Path, secret: bytes, *, keep: bool, source: str) -> str | None:
             f"The gateway could not be told of the new secret: {error}. {_advice(keep=keep, source=source)}"
         )
     return None if problem is None else f"The gateway accepts the new secret, but {problem}"
+
+
+def forget_kept(file: Path) -> str | None:
+    """Have a gateway that is down remember no former secrets; return what is to be done by hand, if any."""
+    try:
+        forget_former(file)
+    except OSError as error:
+        return (
+            f"{file} can't be removed: {error.strerror or error}. Remove it, for a gateway that starts"
+            " accepts the former secrets in it"
+        )
+    return None
 
 
 def _ask_patiently(config: Path, document: dict[str, object]) -> dict[str, object]:

@@ -196,6 +196,36 @@ async def test_gateway_that_is_down(daemon: Daemon) -> None:
         assert not await accepts(daemon, SECRET)
 
 
+async def test_gateway_that_is_down_forgets_former_secrets_too(daemon: Daemon) -> None:
+    """Whatever has leaked, the last one or one before: a start does not accept what was kept of them."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        assert (await infodeck.run("rotate")).returncode == 0
+        second = infodeck.secret
+        daemon.kill()
+        assert (await infodeck.run("rotate", "--forget-old")).returncode == 0
+        await asyncio.to_thread(daemon.start)
+        assert await accepts(daemon, infodeck.secret)
+        assert not await accepts(daemon, second)
+        assert not await accepts(daemon, SECRET)
+
+
+async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None:
+    """A rotation renews the first one; where one has leaked, it is said that others stay accepted."""
+    other = daemon.folder / "other"
+    other.touch(mode=0o600)
+    other.write_text("made-up-other")
+    settings = daemon.config.read_text()
+    daemon.config.write_text(settings.replace("[{file: secret}]", "[{file: secret}, {file: other}]"))
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate", "--forget-old")
+        assert done.returncode == 0, done.stderr
+        assert "accepts 1 more that intake.signing_secrets names: take out what has leaked" in done.stdout
+        assert await accepts(daemon, "made-up-other")
+        assert not await accepts(daemon, SECRET)
+
+
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
     """Refused, broken off or unreadable: which secret is in force then, and what to do."""
     async with cloud(daemon) as infodeck:
