@@ -177,11 +177,13 @@ class SigningSecrets:
             dropped, left = len(before.former) - len(needed.former), len(needed.former)
             log.info("signing_secrets.dropped", unused_for="24h", dropped=dropped, previous=left)
             await self._keep()
-        elif before.former and (
-            ahead_ms > _KEEP_USE_EVERY_MS
-            or (self._status.last_used_ms or 0) > self._use_kept_ms + _KEEP_USE_EVERY_MS
-        ):
+        elif self._problem is not None or (before.former and self._are_times_old(ahead_ms)):
             await self._keep()
+
+    def _are_times_old(self, ahead_ms: int) -> bool:
+        """Say whether the times on disk have become so different that a crash would make a difference."""
+        used_ms = self._status.last_used_ms or 0
+        return max(ahead_ms, used_ms - self._use_kept_ms) > _KEEP_USE_EVERY_MS
 
     def _follow_clock(self) -> int:
         """Return by how much the clock was set ahead since the last look: that is no time that has passed."""
@@ -200,6 +202,8 @@ class SigningSecrets:
         try:
             await asyncio.to_thread(self._write)
             self._use_kept_ms = used_ms
+            if before is not None:
+                log.info("signing_secrets.kept", was=before)
         except OSError as error:
             self._problem = f"{self._file} can't be written: {error.strerror or error}"
             if before is None:

@@ -212,6 +212,25 @@ async def test_leaked_secret_does_not_come_back_with_a_restart(tmp_path: Path) -
     assert not Gateway(tmp_path).accepts(b"leaked")
 
 
+async def test_memory_is_written_once_that_is_possible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as there is room again, a restart forgets nothing; the log tells that, too."""
+    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    put(tmp_path, b"old")
+    gateway = Gateway(tmp_path)
+    draft = gateway.file.with_name(f"{gateway.file.name}.new")
+    draft.mkdir()
+    with capture_logs() as logs:
+        async with gateway.running(), asyncio.timeout(10):
+            assert await gateway.signing.announce(b"new", keep=True) is not None
+            draft.rmdir()
+            while not Gateway(tmp_path).accepts(b"new"):  # noqa: ASYNC110 - another file
+                await asyncio.sleep(0.01)
+    events = [entry["event"] for entry in logs if entry["event"].startswith("signing_secrets.")]
+    assert events.count("signing_secrets.not_kept") == events.count("signing_secrets.kept") == 1
+
+
 async def test_memory_that_can_be_neither_written_nor_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
