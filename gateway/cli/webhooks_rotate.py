@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.assets.webhooks.subscriptions import signing_secret_of
-from gateway.cli.webhooks_access import find_webhook, manage
+from gateway.assets.webhooks.subscriptions import leads_to, signing_secret_of
+from gateway.cli.webhooks_access import find_webhook, leads_here, manage
 from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft
 from gateway.cli.webhooks_tell import forget_kept, is_running, tell
 from gateway.config.secret_drafts import secret_draft
@@ -96,7 +96,12 @@ def _where(settings: Settings, *, wanted: str | None) -> str:
     """Return the path at which a new secret is asked for."""
     named = settings.infodeck.webhook
     assert named is not None and named.rotate is not None  # noqa: S101, PT018 - checked at the beginning
-    _, webhook_id = manage(settings, lambda api: find_webhook(api, settings, wanted=wanted))
+    webhook, webhook_id = manage(settings, lambda api: find_webhook(api, settings, wanted=wanted))
+    if not (leads_here(webhook, settings) or leads_to(webhook, url=named.url, webhook_id=None)):
+        raise CommandError(
+            f"the webhook {webhook_id} leads to {webhook.url or 'nowhere that is known'}, not here: rotate on"
+            " the gateway that it leads to, or correct infodeck.webhook"
+        )
     return named.rotate.replace("{id}", quote(webhook_id, safe=""))
 
 

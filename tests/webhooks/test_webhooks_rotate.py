@@ -150,6 +150,8 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate")
         assert "--secret-file FILE which file LoadCredential=signing:" in done.stderr
+        done = await infodeck.run("rotate", "--secret-file", str(master) + "s")
+        assert f"{master}s is not there: name the file that LoadCredential=signing: names" in done.stderr
         assert rotations(infodeck) == 0
         done = await infodeck.run("rotate", "--secret-file", str(master))
         assert done.returncode == 0, done.stderr
@@ -183,6 +185,18 @@ async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> No
         assert {one.returncode for one in (absent, other, blocked, variable)} == {1}
         assert rotations(infodeck) == 0
     assert (daemon.folder / "secret").read_text() == SECRET
+
+
+async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
+    """Its secret is not the one in our file, and ours would be refused."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        infodeck.api.webhooks.append({"id": "wh-2", "url": "https://other.example.com/hook"})
+        done = await infodeck.run("rotate", "--id", "wh-2", "--forget-old")
+        assert done.returncode == 1
+        assert "the webhook wh-2 leads to https://other.example.com/hook, not here" in done.stderr
+        assert rotations(infodeck) == 0
+        assert await accepts(daemon, SECRET)
 
 
 async def test_gateway_that_is_down(daemon: Daemon) -> None:
