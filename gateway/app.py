@@ -116,6 +116,7 @@ class App:
             status=self.status.intake.previous_secrets,
             clock_ms=now_ms,
             ticks_ms=ticks_ms,
+            alarms=self.alarms,
         )
         self._intake = Intake(
             path=settings.intake.path,

@@ -55,6 +55,14 @@ class SecretsInForce:
         """Return the current ones that the settings' sources do not hold, or not yet."""
         return tuple(secret for secret in self.current if secret not in self.source)
 
+    @property
+    def used_after_ms(self) -> int | None:
+        """How long after it was replaced a former one was used last; the longest, None where none was."""
+        after_ms = (
+            each.last_used_ms - each.since_ms for each in self.former if each.last_used_ms is not None
+        )
+        return max(after_ms, default=None)
+
     def announced(self, secret: bytes, *, now_ms: int, keep: bool) -> SecretsInForce:
         """Return what is in force once `secret` is the first one; the one before is accepted if `keep`.
 

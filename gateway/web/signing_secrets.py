@@ -25,17 +25,21 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.signature import Verifier
 from gateway.web.former_secrets import forget_former, read_former, write_former
-from gateway.web.secrets_in_force import SecretsInForce
+from gateway.web.secrets_in_force import UNUSED_FOR_MS, SecretsInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from gateway.alarms import Alarms
     from gateway.config.secrets import Secret
     from gateway.status import PreviousSecrets
 
 log = structlog.get_logger()
 
+FORMER_USED = "former-secret-used"
+
+_OVERDUE_AFTER_MS = 2 * UNUSED_FOR_MS  # Infodeck repeats a delivery for a day
 _LOOK_EVERY_S = 60.0
 _KEEP_USE_EVERY_MS = 10 * 60 * 1000  # after a crash, a former secret is dropped this much too early at most
 
@@ -53,6 +57,7 @@ class SigningSecrets:
         status: PreviousSecrets,
         clock_ms: Callable[[], int],
         ticks_ms: Callable[[], int],
+        alarms: Alarms,
     ) -> None:
         """`read` reads the settings' sources anew, in a thread; `file` is where former secrets are kept.
 
@@ -64,6 +69,7 @@ class SigningSecrets:
         self._status = status
         self._clock_ms = clock_ms
         self._ticks_ms = ticks_ms
+        self._alarms = alarms
         self._clock_less_ticks_ms = clock_ms() - ticks_ms()
         self._requested = asyncio.Event()
         self._waiting: list[Callable[[], None]] = []
@@ -139,6 +145,7 @@ class SigningSecrets:
                     await self._requested.wait()
             except TimeoutError:
                 await self._forget_unused()
+                self._alarms.set(FORMER_USED, _overdue(self._secrets.used_after_ms))
                 continue
             self._requested.clear()
             asked = len(self._waiting)
@@ -197,18 +204,18 @@ class SigningSecrets:
     async def _keep(self) -> str | None:
         """Write what a restart must not forget; return what is in the way, which the log is told once."""
         self._follow_clock()
-        used_ms = self._status.last_used_ms or 0
-        before, self._problem = self._problem, None
+        used_ms, problem = self._status.last_used_ms or 0, None
         try:
             await asyncio.to_thread(self._write)
             self._use_kept_ms = used_ms
-            if before is not None:
-                log.info("signing_secrets.kept", was=before)
         except OSError as error:
-            self._problem = f"{self._file} can't be written: {error.strerror or error}"
-            if before is None:
-                log.warning("signing_secrets.not_kept", reason=self._problem)
-        return self._problem
+            problem = f"{self._file} can't be written: {error.strerror or error}"
+        before, self._problem = self._problem, problem
+        if problem is not None and before is None:
+            log.warning("signing_secrets.not_kept", reason=problem)
+        elif problem is None and before is not None:
+            log.info("signing_secrets.kept", was=before)
+        return problem
 
     def _write(self) -> None:
         with self._writing:
@@ -233,6 +240,18 @@ class SigningSecrets:
         self._current = len(secrets.current)
         used = [each.last_used_ms for each in secrets.former if each.last_used_ms is not None]
         self._status.number, self._status.last_used_ms = len(secrets.former), max(used, default=None)
+
+
+def _overdue(used_after_ms: int | None) -> str | None:
+    """Return what is wrong where a former secret goes on to be used for longer than Infodeck repeats."""
+    if used_after_ms is None or used_after_ms < _OVERDUE_AFTER_MS:
+        return None
+    days = used_after_ms // UNUSED_FOR_MS
+    return (
+        f"deliveries are signed with a secret that was replaced {days} days ago: Infodeck has another one"
+        " than intake.signing_secrets, or somebody else has an old one; `gateway webhooks rotate"
+        " --forget-old` ends both"
+    )
 
 
 def _revealed(secrets: Sequence[Secret]) -> tuple[bytes, ...]:

@@ -87,6 +87,17 @@ def test_clock_that_is_set_ahead_takes_the_times_along() -> None:
     assert in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS).former == ()
 
 
+def test_former_secret_that_goes_on_to_be_used_is_overdue() -> None:
+    """Infodeck repeats a delivery for a day: what is signed with a former secret days later is another."""
+    in_force = started(b"old").announced(b"new", now_ms=NOW, keep=True)
+    assert in_force.used_after_ms is None
+    in_force.former[0].last_used_ms = NOW + UNUSED_FOR_MS
+    assert in_force.used_after_ms == UNUSED_FOR_MS
+    in_force = in_force.announced(b"newest", now_ms=NOW + UNUSED_FOR_MS, keep=True)
+    in_force.former[1].last_used_ms = NOW + 4 * UNUSED_FOR_MS
+    assert in_force.used_after_ms == 3 * UNUSED_FOR_MS
+
+
 def test_many_rotations_do_not_slow_down_the_intake() -> None:
     """Each former secret costs an HMAC per delivery: the eight that were needed last are kept."""
     in_force = started(b"0")

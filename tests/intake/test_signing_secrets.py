@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.alarms import Alarms
 from gateway.config.secrets import Secret, SecretSource
 from gateway.errors import SignatureError
 from gateway.signature import sign
@@ -40,6 +41,7 @@ class Gateway:
         self.now_ms = now_ms
         self.clock_is_ahead_ms = 0
         self.status = PreviousSecrets()
+        self.alarms = Alarms(clock_ms=lambda: self.now_ms)
         self.signing = SigningSecrets(
             configured=self._read(),
             read=self._read,
@@ -48,6 +50,7 @@ class Gateway:
             status=self.status,
             clock_ms=lambda: self.now_ms,
             ticks_ms=lambda: self.now_ms - self.clock_is_ahead_ms,
+            alarms=self.alarms,
         )
         self.signing.start()
 
@@ -141,6 +144,30 @@ async def test_former_secret_is_dropped_after_a_day_without_use(
     assert later.accepts(b"new")
     assert not later.file.exists()
     assert "old" not in repr(logs)
+
+
+async def test_former_secret_that_goes_on_to_be_used_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After days it is no repetition: Infodeck has another secret than we, or somebody has an old one."""
+    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    put(tmp_path, b"old")
+    gateway = Gateway(tmp_path)
+    await gateway.signing.announce(b"hidden", keep=True)
+    async with gateway.running(), asyncio.timeout(10):
+        for _ in range(5):
+            gateway.now_ms += UNUSED_FOR_MS // 2
+            assert gateway.accepts(b"old")
+        while not gateway.alarms.current():  # noqa: ASYNC110 - time does it
+            await asyncio.sleep(0.01)
+        (alarm,) = gateway.alarms.current()
+        assert alarm.name == "former-secret-used"
+        assert "replaced 2 days ago" in alarm.reason
+        assert "`gateway webhooks rotate --forget-old`" in alarm.reason
+        assert "hidden" not in alarm.reason
+        await gateway.signing.announce(b"newest", keep=False)
+        while gateway.alarms.current():  # noqa: ASYNC110 - time does it
+            await asyncio.sleep(0.01)
 
 
 async def test_clock_that_is_set_ahead_takes_nothing_of_the_day(
