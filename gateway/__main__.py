@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, TextIO
 
 from gateway import __version__
@@ -31,6 +32,7 @@ from gateway.cli import (
     webhooks,
 )
 from gateway.cli.help_format import HelpFormatter
+from gateway.cli.terminal import harmless_output
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ COMMANDS: dict[str, ModuleType] = {
     "schema": schema,
 }
 
+_DRAW = frozenset({"demo", "run", "simulate"})  # a screen, a log in colours, a line that is written over
+
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -72,17 +76,24 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _make_room_for_all_characters(stream)
     arguments = parser().parse_args()
+    with nullcontext() if arguments.draws else harmless_output():
+        code = _code_of(arguments)
+    sys.exit(code)
+
+
+def _code_of(arguments: argparse.Namespace) -> int:
+    """Run the command and tell what went wrong; return the exit code."""
     try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
+        code: int = arguments.run(arguments)
+        print(end="", flush=True)  # to nowhere, where a shell has closed the output
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
-        code = 1
+        return 1
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _OUTPUT_CUT
+        return _OUTPUT_CUT
     except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
@@ -91,8 +102,8 @@ def main() -> None:
             "This is a fault of the gateway, please report it; GATEWAY_DEBUG=1 shows where it happened.",
             file=sys.stderr,
         )
-        code = _INTERNAL_ERROR
-    sys.exit(code)
+        return _INTERNAL_ERROR
+    return code
 
 
 def _make_room_for_all_characters(stream: TextIO) -> None:
@@ -118,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
             name, help=summary, description=module.__doc__, formatter_class=HelpFormatter
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, draws=name in _DRAW)
     return top
 
 

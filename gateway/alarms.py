@@ -20,9 +20,10 @@ log = structlog.get_logger()
 MISSED = "webhook-missed"
 SILENT = "webhook-silent"
 SIGNATURE = "signature-failing"
+FORMER_USED = "former-secret-used"
 JOURNAL = "journal-unavailable"
 RECONCILE = "reconcile-failing"
-NAMES = (MISSED, SILENT, SIGNATURE, JOURNAL, RECONCILE)
+NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE)
 """Every alarm that there can be."""
 
 

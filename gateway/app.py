@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from gateway.alarms import Alarms
-from gateway.clock import now_ms
+from gateway.clock import now_ms, ticks_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
@@ -117,6 +117,8 @@ class App:
             tolerance_s=settings.intake.tolerance,
             status=self.status.intake.previous_secrets,
             clock_ms=now_ms,
+            ticks_ms=ticks_ms,
+            alarms=self.alarms,
         )
         self._intake = Intake(
             path=settings.intake.path,

@@ -29,6 +29,7 @@ _ALARM_REMEDIES = {
     "journal-unavailable": "see the checks of journal and disk here",
     "reconcile-failing": "see the checks of API, API key and organization here",
     "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
+    "former-secret-used": "`gateway webhooks rotate --forget-old` has Infodeck and the gateway agree",
 }
 
 

@@ -35,6 +35,8 @@ class Flaw:
 def wrapping_flaw(secret: bytes) -> Flaw | None:
     """Return what came along when the secret was copied: quotes, blanks, line ends."""
     text = secret.strip()
+    if b"\0" in secret:
+        return Flaw("has null bytes in it, as text has that was saved as UTF-16", "write it as plain text")
     if len(text) > 1 and text[:1] in _QUOTES and text[:1] == text[-1:]:
         return Flaw("has quotes around it, which are no part of it", "take the quotes out")
     if text != secret:

@@ -107,15 +107,23 @@ def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
         findings.append(
             warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
         )
-    url_path = urlsplit(webhook.url or "").path or "/"
-    if webhook.url is not None and url_path != path:
-        findings.append(
-            warning(
-                f"{webhook.id} posts to {url_path}, but intake.path is {path}",
-                "change one of them, unless the proxy in front of the gateway turns one into the other",
-            )
-        )
+    if webhook.url is not None and (finding := _address(webhook, webhook.url, path=path)) is not None:
+        findings.append(finding)
     return findings or [ok(f"{webhook.id} leads to {webhook.url}" + (f", {word}" if word else ""))]
+
+
+def _address(webhook: Webhook, url: str, *, path: str) -> Finding | None:
+    """Compare the path that Infodeck posts to with the one that the intake has."""
+    try:
+        url_path = urlsplit(url).path or "/"
+    except ValueError:
+        return problem(f"{webhook.id} has no usable URL: {url}", "correct it in Infodeck")
+    if url_path == path:
+        return None
+    return warning(
+        f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+        "change one of them, unless the proxy in front of the gateway turns one into the other",
+    )
 
 
 async def check_deliveries(setup: Setup) -> Finding | list[Finding]:

@@ -35,7 +35,7 @@ def check_webhook_url(text: str) -> str:
         usable = is_safe and is_host(url.hostname or "") and url.port != 0 and not url.fragment
     except ValueError:
         usable = False
-    if not usable or "@" in text:
+    if not usable or "@" in text or " " in text or not text.isprintable():
         raise ValueError(
             "the public https address is expected, such as https://gateway.example.com/webhooks/infodeck"
         )

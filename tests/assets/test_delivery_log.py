@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from support.asset_lists import ORGANIZATION
 
@@ -11,8 +12,8 @@ from gateway.assets.connection import connect
 from gateway.assets.http.access import ApiAccess
 from gateway.assets.webhooks.delivery_log import look_up
 from gateway.config.secrets import Secret
-from gateway.demo.api import SimulatedApi
-from gateway.errors import ApiRefusalError
+from gateway.demo.api import Answer, SimulatedApi
+from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
 
 TOKEN = "made-up-token"
@@ -35,6 +36,25 @@ async def told(
         access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(token.encode()))
         async with connect(access, share=1) as infodeck:
             return await look_up(infodeck, url=URL, webhook_id=webhook_id)
+
+
+async def test_lists_of_a_hostile_api_have_an_end() -> None:
+    """Ever new cursors, or more webhooks than anybody has, cost neither hours nor memory."""
+    endless = [Answer(body=orjson.dumps({"data": [], "nextToken": str(number)})) for number in range(100)]
+    huge = Answer(body=orjson.dumps({"data": [{}] * 10_001}))
+    async with SimulatedApi(
+        organization=ORGANIZATION,
+        api_key="made-up-key",
+        items=[],
+        bearer_token=TOKEN,
+        faults=[*endless, huge],
+    ) as api:
+        access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(TOKEN.encode()))
+        async with connect(access, share=1) as infodeck:
+            with pytest.raises(GatewayError, match=r"does not end after 100 pages \(/webhooks\)"):
+                await infodeck.webhooks()
+            with pytest.raises(GatewayError, match="more than 10000 webhooks"):
+                await infodeck.webhooks()
 
 
 def attempt(**fields: Any) -> dict[str, Any]:

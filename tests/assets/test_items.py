@@ -62,6 +62,7 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
         ({"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}, {"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}),
         ({"name": "\x00\x1b"}, {}),
         ({"name": "   "}, {}),
+        ({"name": "\x1b[2JRoom\n1\u202e"}, {"name": "[2JRoom 1"}),
         ({"name": "x" * 500}, {"name": "x" * 200}),
     ],
 )

@@ -361,3 +361,14 @@ async def test_nobody_there_is_told_in_the_systems_words() -> None:
             TransientError, match=r"its name is not found .*check infodeck\.api and the DNS here"
         ):
             await asks.get("/assets")
+
+
+async def test_redirect_is_told_in_characters_that_can_be_shown() -> None:
+    """Whatever a proxy has written there: the reason stands in terminals and in `/api/status`."""
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\x1b[2J\x9bA\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server([redirect]) as server, transport(server.port) as asks:
+        with pytest.raises(
+            ApiRefusalError, match=r"302, a redirect to /caf +\[2J A: infodeck.api"
+        ) as refused:
+            await asks.get("/assets")
+    assert orjson.loads(orjson.dumps(str(refused.value))) == str(refused.value)

@@ -281,6 +281,8 @@ def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, prob
             "webhook: {url: https://gateway..example.com/hook}",
             "infodeck.webhook.url: the public https address",
         ),
+        ("webhook: {url: 'https://h /hook'}", "infodeck.webhook.url: the public https address"),
+        ('webhook: {url: "https://h/hook\\n"}', "infodeck.webhook.url: the public https address"),
         ("webhook: {url: 'https://hunter2@h/hook'}", "infodeck.webhook.url: the public https address"),
         ("organization: o/1", "infodeck.organization: an organization id is letters, digits and `-`"),
     ],

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from support.doctored import Doctored
 
 
+async def test_an_address_that_is_none(patient: Doctored) -> None:
+    """Whatever stands there in Infodeck is what is wrong, not the doctor."""
+    patient.change("infodeck.webhook.id", WEBHOOK)
+    patient.api.webhooks[0]["url"] = "https://[gateway/hook"
+    seen = (await patient.diagnose()).of("webhook")
+    assert (seen.level, seen.found) == ("problem", f"{WEBHOOK} has no usable URL: https://[gateway/hook")
+
+
 async def test_no_webhook_leads_here(patient: Doctored) -> None:
     """Those that there are, are named."""
     patient.api.webhooks[0]["url"] = "https://elsewhere.example.net/hook"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,7 @@ def _quotable(text: str, access: ApiAccess) -> str:
     """Return what the other side has written as a short line, without secrets that it gives back."""
     for secret in access.secret_texts():
         text = text.replace(secret, "***")
-    return "".join(mark if mark.isprintable() else " " for mark in text)[:_LONGEST_SAID].strip()
+    return one_line(text, longest=_LONGEST_SAID)
 
 
 def _words(document: object) -> list[str]:

@@ -11,6 +11,7 @@ import re
 from typing import Any, TypeGuard
 
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+from gateway.plain import one_line
 
 _LONGEST_TEXT = 200
 _MOST_PROPERTIES = 1_000
@@ -108,9 +109,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return text or a whole number as text, in one line and trimmed; anything else says nothing."""
+    """Return text, or a whole number as text, in one line; anything else says nothing."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str):
-        return None
-    return _STEERING.sub(" ", value.strip()[:_LONGEST_TEXT]).strip() or None
+    return (one_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
 
 _LAST = 5  # attempts that are spoken of
+_MOST_READ = 1000  # a page has a hundred; the event loop must not wait for one that has a million
 _LONGEST_REASON = 120
 _HEALTHY = frozenset({"active", "enabled", "ok", "healthy"})
 
@@ -34,7 +35,7 @@ async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
     items: list[Item] = []
     if found.id is not None:
         async for page in api.deliveries(found.id):
-            items = page
+            items = page[:_MOST_READ]
             break  # the newest come first, as far as is known; older pages say nothing of now
     return "; ".join(filter(None, (_of_webhook(found), of_attempts(attempts_of(items)))))
 
