@@ -174,3 +174,20 @@ async def test_a_kill_right_after_a_refill_brings_nothing_twice(
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
             assert hours_told(run) == [*range(1, 30)]
+
+
+async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
+    file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one gap may bring is bounded; whoever looks for the rest finds out where it is."""
+    monkeypatch.setattr("gateway.assets.refills.history._MOST_READINGS", 10)
+    clock = Clock(NOON)
+    with capture_logs() as lines:
+        async with api_of() as api:
+            await have_read_at_noon(file, points, clock)
+            async with refilling(file, points, api, clock=clock) as run:
+                await run.webhook(2, at_ms=clock.now_ms, t=2)
+                await run.until_filled()
+                assert len(hours_told(run)) == 10
+    (told,) = [line for line in lines if line["event"] == "history.cut_short"]
+    assert (told["asset"], told["key"], told["kept"], told["left_out"]) == ("a", "t", 10, 19)

@@ -7,7 +7,7 @@ appended, so that a webhook which came meanwhile wins.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ _MOST_PAGES = 100  # that wait; the API is asked more slowly than they are looke
 _SLICE = 10  # assets that are looked at before the event loop gets its turn
 
 _NO_TIME = (
-    "{count} values in Infodeck's list of assets have no time, and are not used: an old one would look"
+    "values in Infodeck's list of assets that have no time ({count}) are not used: an old one would look"
     " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt,"
     " but only if no edit of the asset moves it"
 )
@@ -47,8 +47,10 @@ class _Round:
 
     assets: int = 0
     readings: int = 0
-    without_time: int = 0
-    clock_ahead: int = 0
+    without_time: dict[str, int] = field(
+        default_factory=dict
+    )  # by asset: lists that broke off have some, too
+    clock_ahead: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -137,8 +139,8 @@ class Refill:
             return None
         now_ms = self._clock_ms()
         found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
-        self._round.without_time += found.without_time
-        self._round.clock_ahead += found.clock_ahead
+        self._round.without_time[asset] = found.without_time
+        self._round.clock_ahead[asset] = found.clock_ahead
         return missed_readings(found, plan, image.measured, tolerance_ms=self._tolerance_ms, now_ms=now_ms)
 
     def _append(self, asset: str, missed: Missed) -> asyncio.Future[None]:
@@ -164,14 +166,15 @@ class Refill:
         """Show what came of the round, and log what is new about it."""
         done, self._round = self._round, _Round()
         status = self._status
-        status.without_time, status.clock_ahead = done.without_time, done.clock_ahead
+        status.without_time = sum(done.without_time.values())
+        status.clock_ahead = sum(done.clock_ahead.values())
         if done.readings:
             log.info(
                 "refill.done", assets=done.assets, readings=done.readings, reason="no webhook brought them"
             )
         problem = done.problem
-        if problem is None and done.without_time:
-            problem = _NO_TIME.format(count=done.without_time)
+        if problem is None and status.without_time:
+            problem = _NO_TIME.format(count=status.without_time)
         status.last_error = problem
         kind = problem and ("time" if done.problem is None else problem)
         if kind != self._logged:
