@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
+from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
 from gateway.assets.watch.arrivals import Arrivals
 from gateway.assets.watch.pace import Pace
@@ -18,11 +18,11 @@ class Clock:
     def __init__(self, *, restored_ms: int | None = None, keep_alive_ms: int | None = None) -> None:
         self.now_ms = NOW_MS
         self.asked = 0
-        self.arrivals = Arrivals()
+        self.arrivals = Arrivals(Everything)
         self.silence = Silence(
             self.arrivals, pace=PACE, keep_alive_ms=lambda _: keep_alive_ms, started_ms=NOW_MS
         )
-        self.silence.restore(restored_ms)
+        self.silence.restore(restored_ms, mapped_ms=restored_ms)
 
     def webhook(self, asset: str = "a") -> None:
         """Let an event arrive now."""

@@ -1,0 +1,81 @@
+"""Pure: the alarms about webhooks in words: what is wrong, since when, and what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from gateway.assets.watch.arrivals import Arrivals
+    from gateway.assets.watch.silence import Silence
+    from gateway.assets.watch.undelivered import Undelivered
+    from gateway.status import IntakeStatus
+
+_SAMPLE = 3
+_HOUR_MS = 3_600_000
+_IS_IT_THERE = "is the webhook there, active, and its URL this gateway's?"
+_SET_HIGHER = "If the devices themselves are silent for so long, set infodeck.silence higher."
+
+
+def missed_text(undelivered: Undelivered, arrivals: Arrivals) -> str:
+    """Say what the API has more than webhooks brought; there is something."""
+    missed: Mapping[str, int] = undelivered.missed
+    sample = ", ".join(islice(missed, _SAMPLE)) + (", …" if len(missed) > _SAMPLE else "")
+    found = (
+        f"Infodeck's API has newer data of {_counted(missed)} than any webhook brought ({sample}),"
+        f" since {utc(min(missed.values()))}"
+    )
+    if not undelivered.is_total:
+        return f"{found}, while those of others come: do its event filters leave these out?"
+    return f"{found}{_late(arrivals)}: {_IS_IT_THERE}"
+
+
+def silence_text(
+    silence: Silence, arrivals: Arrivals, intake: IntakeStatus, *, started_ms: int, can_ask: bool
+) -> str:
+    """Say what has not come for too long."""
+    if silence.others_come:
+        return (
+            "no telemetry of any asset in the point tables has come by webhook"
+            f" {_since(silence.last_mapped_ms, started_ms)}, while that of others comes: do the webhook's"
+            " event filters leave these out, or do events name them by other ids than the tables?"
+            f" {_SET_HIGHER}"
+        )
+    nothing = f"no telemetry has come by webhook {_since(silence.last_ms, started_ms)}"
+    if silence.is_excused:
+        return (
+            f"{nothing}, and Infodeck's API has nothing newer either: are the devices, their network and its"
+            f" connection to Infodeck alive? {_SET_HIGHER}"
+        )
+    others = sum(intake.ignored_types.values())
+    beside = f", but {others} events of other types: see the webhook's list of events" if others else ""
+    strange = intake.other_organization
+    wrong = f"; {strange} events were of another organization than infodeck.organization" if strange else ""
+    without_api = "" if can_ask else " Infodeck's API could tell, but cannot be asked."
+    return f"{nothing}{_late(arrivals)}{beside}{wrong}: {_IS_IT_THERE} {_SET_HIGHER}{without_api}"
+
+
+def utc(at_ms: int) -> str:
+    """Write a time."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _since(last_ms: int | None, started_ms: int) -> str:
+    return (
+        f"since {utc(last_ms)}"
+        if last_ms
+        else f"as far as is known; the gateway runs since {utc(started_ms)}"
+    )
+
+
+def _late(arrivals: Arrivals) -> str:
+    """Say that what comes is old, where that is so."""
+    hours = round(arrivals.late_ms / _HOUR_MS)
+    return f" (the last that came was {hours} h late: Infodeck repeats what failed)" if hours else ""
+
+
+def _counted(assets: Collection[str]) -> str:
+    return "1 asset" if len(assets) == 1 else f"{len(assets)} assets"
