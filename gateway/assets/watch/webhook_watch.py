@@ -13,9 +13,10 @@ import structlog
 from gateway.assets.watch.refused_deliveries import RefusedDeliveries
 from gateway.assets.watch.silence import Silence
 from gateway.assets.watch.undelivered import Undelivered
-from gateway.assets.watch.wording import missed_text, silence_text, utc
+from gateway.assets.watch.wording import missed_text, silence_text
 from gateway.errors import GatewayError
 from gateway.logs import unforeseen
+from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -160,7 +161,8 @@ class WebhookWatch:
         limit_ms = failing_ms if reconcile.state == "failing" else stuck_ms
         if reconcile.state == "off" or now_ms - since_ms < limit_ms:
             return None
-        return f"Infodeck's API has told nothing since {utc(since_ms)}: {reconcile.last_error or 'no answer'}"
+        why = reconcile.last_error or "no answer"
+        return f"Infodeck's API has told nothing since {second_text(since_ms)}: {why}"
 
     def _missed_reason(self, now_ms: int) -> str | None:
         self._undelivered.recover(now_ms)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -26,7 +27,7 @@ def missed_text(undelivered: Undelivered, arrivals: Arrivals) -> str:
     sample = ", ".join(islice(missed, _SAMPLE)) + (", …" if len(missed) > _SAMPLE else "")
     found = (
         f"Infodeck's API has newer data of {_counted(missed)} than any webhook brought ({sample}),"
-        f" since {utc(min(missed.values()))}"
+        f" since {second_text(min(missed.values()))}"
     )
     if not undelivered.is_total:
         return f"{found}, while those of others come: do its event filters leave these out?"
@@ -58,16 +59,11 @@ def silence_text(
     return f"{nothing}{_late(arrivals)}{beside}{wrong}: {_IS_IT_THERE} {_SET_HIGHER}{without_api}"
 
 
-def utc(at_ms: int) -> str:
-    """Write a time."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _since(last_ms: int | None, started_ms: int) -> str:
     return (
-        f"since {utc(last_ms)}"
+        f"since {second_text(last_ms)}"
         if last_ms
-        else f"as far as is known; the gateway runs since {utc(started_ms)}"
+        else f"as far as is known; the gateway runs since {second_text(started_ms)}"
     )
 
 
