@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_LONGEST_REASON = 2000
+
 
 class Alarms:
     """Every alarm that holds now, by name. Belongs to the event loop."""
@@ -40,13 +42,18 @@ class Alarms:
         self._listeners.remove(listener)
 
     def set(self, name: str, reason: str | None) -> None:
-        """Have the alarm `name` hold for `reason`, or end it (None)."""
+        """Have the alarm `name` hold for `reason`, or end it (None).
+
+        A reason may quote others: it is cut where it has no end, and shown without what cannot be shown.
+        """
         before = self._current.get(name)
+        if reason is not None:
+            reason = _shown(reason)
         if reason is None:
             if before is None:
                 return
             del self._current[name]
-            log.info("alarm.cleared", alarm=name, seconds=(self._clock_ms() - before.since_ms) // 1000)
+            log.info("alarm.cleared", alarm=name, seconds=self._seconds_since(before))
         elif before is None:
             self._current[name] = Alarm(name, reason, self._clock_ms())
             log.error("alarm.raised", alarm=name, reason=reason)
@@ -56,3 +63,10 @@ class Alarms:
             self._current[name] = Alarm(name, reason, before.since_ms)
         for listener in self._listeners:
             listener()
+
+    def _seconds_since(self, alarm: Alarm) -> int:
+        return max(0, self._clock_ms() - alarm.since_ms) // 1000  # the clock may have been set back
+
+
+def _shown(reason: str) -> str:
+    return "".join(mark if mark.isprintable() else " " for mark in reason[:_LONGEST_REASON])

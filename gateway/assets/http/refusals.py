@@ -53,7 +53,7 @@ def refusal(
         return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
     facts = {"organization": access.organization, "api": access.api}
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
+        target = _printable(headers.get("Location", "nowhere"))
         reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
         return ApiRefusalError(reason, status=status)
     advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
@@ -82,8 +82,13 @@ def _said(body: bytes, access: ApiAccess) -> str:
     said = next(iter(_words(document)), "")
     for secret in access.secret_texts():
         said = said.replace(secret, "***")
-    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
+    said = _printable(said)
     return f" ({said})" if said else ""
+
+
+def _printable(text: str) -> str:
+    """Return as much as is quoted of others, without what no terminal and no JSON may get to see."""
+    return "".join(mark if mark.isprintable() else " " for mark in text[:_LONGEST_SAID]).strip()
 
 
 def _words(document: object) -> list[str]:
