@@ -194,6 +194,17 @@ def test_it_ends_when_webhooks_come_again() -> None:
     assert building.held == set()
 
 
+def test_since_when_data_are_missed_does_not_move() -> None:
+    """The API's data become newer all the time; what is told is when the first were missed."""
+    building = Building()
+    building.ask(dict.fromkeys("abc", 0))
+    since_ms = building.now_ms - TOLERANCE_MS
+    for _ in range(8):
+        building.now_ms += EVERY_MS - TOLERANCE_MS
+        building.ask(dict.fromkeys("abc", 0))
+        assert building.missed.missed == dict.fromkeys("abc", since_ms)
+
+
 def test_it_does_not_end_while_nothing_comes() -> None:
     """The API's silence about an asset does not end it; but what is a day old is of no use to anybody."""
     building = Building()

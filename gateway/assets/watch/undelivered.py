@@ -48,7 +48,7 @@ class Undelivered:
         devices' clocks are not Infodeck's.
         """
         self.missed: dict[str, int] = {}
-        """The assets of which data are missed, and of when these are."""
+        """The assets of which data are missed, and of when the first of these were seen."""
         self.is_total = False
         """Whether no asset's webhooks came when this was last judged."""
         self._arrivals = arrivals
@@ -102,7 +102,7 @@ class Undelivered:
         newest_ms = max(suspects.values(), default=0)
         self.is_total = received_ms <= min(newest_ms, self._asked_ms)
         self.missed = {
-            asset: time_ms
+            asset: self.missed.get(asset) or self._earlier.get(asset, time_ms)
             for asset, time_ms in suspects.items()
             if asset in self.missed
             or self._lacks_several(asset, time_ms)
