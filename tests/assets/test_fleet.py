@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,20 @@ def test_half_of_them_stop_or_one() -> None:
         assert found.keys() == {MISSED}
         assert found[MISSED] <= 50
         assert [episode.until_ms for episode in fleet.episodes] == [None]
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.5, 0.9])
+def test_deliveries_that_are_lost_here_and_there(lost: float) -> None:
+    """A second machine behind the address answers 200: that is one alarm, not dozens a day."""
+    chance = random.Random(2)
+    fleet = running(air(50))
+    fleet.deliver = lambda asset, at_ms: (
+        never(asset, at_ms) if chance.random() < lost else on_time(asset, at_ms)
+    )
+    found = stopped(fleet, within_ms=3 * DAY_MS)
+    assert found.keys() == {MISSED}
+    assert len(fleet.episodes) <= 4
+    assert fleet.held == {MISSED}
 
 
 @pytest.mark.parametrize("has_api", [True, False])
