@@ -98,11 +98,11 @@ class Watching:
         before = Arrivals(self._sides.mapped)
         try:
             await self._read_back(before)
-            mapped_ms = before.mapped_ms or await self._newest_kept_ms()
+            used_ms = await self._newest_kept_ms() or before.mapped_ms  # where only the API's values are kept
         except Exception as error:  # noqa: BLE001 - it is only what was before; watching begins without
             log.error("watch.forgot", reason=unforeseen(error))  # noqa: TRY400 - no traceback
-            mapped_ms = None
-        self._watch.restore(before.received_ms or mapped_ms, mapped_ms=mapped_ms)
+            used_ms = None
+        self._watch.restore(before.received_ms or used_ms, used_ms=used_ms)
 
     async def _read_back(self, before: Arrivals) -> None:
         """Read events from the newest back, until there is one that a webhook brought for the tables."""

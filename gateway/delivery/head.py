@@ -13,7 +13,7 @@ from gateway.delivery.meaning import map_event, map_letter, plan_of
 from gateway.delivery.overrides import log_dropped, log_expired, log_restored
 from gateway.delivery.replay import Replay
 from gateway.errors import GatewayError
-from gateway.events import STATUS_CHANGED, asset_of, read_online, read_telemetry
+from gateway.events import STATUS_CHANGED, asset_of, is_refilled, read_online, read_telemetry
 from gateway.model import DeadLetter, Notes, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ class Head:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
+        if not is_refilled(event):
+            self._status.from_webhooks += 1
         return self._take(plan, updates)
 
     def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:

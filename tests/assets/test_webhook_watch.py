@@ -65,6 +65,7 @@ class Watched:
     def webhook(self, asset: str) -> None:
         """Let an event arrive now."""
         self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms))
+        self.status.mapping.from_webhooks += asset in self.mapped
 
     @property
     def reasons(self) -> dict[str, str]:
@@ -156,6 +157,54 @@ def test_only_others_come() -> None:
     )
     watched.webhook("ast-2")
     assert watched.later(1000) == {}
+
+
+def test_what_comes_is_of_no_use() -> None:
+    """Keys have other names since an update of the devices: three days without any reading for a point."""
+    watched = Watched()
+    watched.webhook("ast-1")
+    for _ in range(72 * 2):
+        assert watched.later(HOUR_MS // 2 - MINUTE_MS) == {}
+        watched.arrivals.take(telemetry_event("ast-1", at_ms=watched.now_ms))
+        watched.later(MINUTE_MS)
+    assert watched.reasons["webhook-silent"].startswith(
+        "telemetry of assets in the point tables comes by webhook, but none with a reading that a point asks"
+        " for since 2026-11-24T08:00:00Z: have its keys changed?"
+    )
+    watched.webhook("ast-1")
+    assert watched.later(1000) == {}
+
+
+def test_what_comes_cannot_be_read() -> None:
+    """Events of a shape that is not known are no quiet building: `silence` is long enough."""
+    watched = Watched()
+    watched.status.reconcile.state = "ok"
+    for minutes in range(0, 70, 10):
+        assert (minutes > 60) == ("webhook-silent" in watched.reasons)
+        watched.arrivals.take(telemetry_event("ast-1", at_ms=watched.now_ms))
+        watched.status.mapping.unreadable += 1
+        watched.ask(dict.fromkeys(watched.mapped, minutes * MINUTE_MS))
+        watched.later(10 * MINUTE_MS)
+    assert watched.reasons["webhook-silent"].startswith(
+        "telemetry comes by webhook, but none in which a reading is found as far as is known; the gateway"
+        " runs since 2026-11-24T08:00:00Z: has its shape changed?"
+    )
+    watched.webhook("ast-1")
+    assert watched.later(1000) == {}
+
+
+def test_a_single_one_that_cannot_be_read_is_none() -> None:
+    """Neither among good ones nor before a quiet night: for that, there are dead letters."""
+    watched = Watched()
+    for _ in range(8):
+        watched.webhook("ast-1")
+        watched.later(MINUTE_MS)
+        watched.status.mapping.unreadable += 1
+        watched.ask({"ast-1": MINUTE_MS, "ast-2": 100 * HOUR_MS})
+        assert watched.later(14 * MINUTE_MS) == {}
+    for minutes in range(15, 600, 15):
+        watched.ask({"ast-1": minutes * MINUTE_MS, "ast-2": 100 * HOUR_MS})
+        assert watched.later(15 * MINUTE_MS) == {}
 
 
 def test_nothing_reaches_infodeck_either() -> None:

@@ -154,7 +154,7 @@ class Fleet:
             ask_api=self._ask,
         )
         self._restored_ms = last_ms
-        self.watch.restore(last_ms, mapped_ms=last_ms)
+        self.watch.restore(last_ms, used_ms=last_ms)
 
     def _at(self, at_ms: int, what: Callable[[], None]) -> None:
         heapq.heappush(self._due, (at_ms, next(self._number), what))
@@ -168,6 +168,7 @@ class Fleet:
 
     def _arrive(self, asset: str, made_ms: int) -> None:
         self.arrivals.take(telemetry_event(asset, at_ms=made_ms, late_ms=self.now_ms - made_ms))
+        self.status.mapping.from_webhooks += 1
         self._read[asset] = max(made_ms, self._read.get(asset, 0))
 
     def _ask(self) -> None:

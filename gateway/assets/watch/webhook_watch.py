@@ -76,7 +76,9 @@ class WebhookWatch:
             keep_alive_ms=keep_alive_ms,
         )
         self._undelivered.begin(started_ms)
-        self._silence = Silence(arrivals, pace=pace, keep_alive_ms=keep_alive_ms, started_ms=started_ms)
+        self._silence = Silence(
+            arrivals, mapping=status.mapping, pace=pace, keep_alive_ms=keep_alive_ms, started_ms=started_ms
+        )
         self._refused = RefusedDeliveries(status.intake)
         self._started_ms = started_ms
         self._counting_from_ms = started_ms  # what the API does not tell counts from then on at the earliest
@@ -84,9 +86,9 @@ class WebhookWatch:
         self._judge_at_ms: int | None = None
         self._said = ""  # what Infodeck says of the webhook, while it is asked for
 
-    def restore(self, received_ms: int | None, *, mapped_ms: int | None) -> None:
-        """Take over when the last webhook had come before the start, and the last of a mapped asset."""
-        self._silence.restore(received_ms, mapped_ms=mapped_ms)
+    def restore(self, received_ms: int | None, *, used_ms: int | None) -> None:
+        """Take over when the last webhook had come before the start, and the last one that was of use."""
+        self._silence.restore(received_ms, used_ms=used_ms)
 
     def see(self, asset: str, time_ms: int) -> None:
         """Take in the time of the newest data that the API has of a mapped asset."""

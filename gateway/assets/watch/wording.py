@@ -38,12 +38,24 @@ def silence_text(
     silence: Silence, arrivals: Arrivals, intake: IntakeStatus, *, started_ms: int, can_ask: bool
 ) -> str:
     """Say what has not come for too long."""
+    since = _since(silence.last_used_ms, started_ms)
+    if silence.is_unreadable:
+        return (
+            f"telemetry comes by webhook, but none in which a reading is found {since}: has its shape"
+            " changed? See `gateway deadletters list`, and `gateway explain` with an event's id; a point"
+            " table can say where values stand (`from: $.data.object…`)."
+        )
+    if silence.is_of_no_use:
+        return (
+            "telemetry of assets in the point tables comes by webhook, but none with a reading that a point"
+            f" asks for {since}: have its keys changed? See `gateway explain` with an event's id."
+            f" {_SET_HIGHER}"
+        )
     if silence.others_come:
         return (
-            "no telemetry of any asset in the point tables has come by webhook"
-            f" {_since(silence.last_mapped_ms, started_ms)}, while that of others comes: do the webhook's"
-            " event filters leave these out, or do events name them by other ids than the tables?"
-            f" {_SET_HIGHER}"
+            f"no telemetry of any asset in the point tables has come by webhook {since}, while that of others"
+            " comes: do the webhook's event filters leave these out, or do events name them by other ids than"
+            f" the tables? {_SET_HIGHER}"
         )
     nothing = f"no telemetry has come by webhook {_since(silence.last_ms, started_ms)}"
     if silence.is_excused:
