@@ -10,6 +10,7 @@ from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
+from gateway.events import is_refilled
 from gateway.journal.lookup import newest_events
 from gateway.mapping.wording import second_text
 
@@ -23,6 +24,7 @@ _NEARLY_FULL = 0.8
 _LATE_RECONCILIATIONS = 4
 _INTAKE_WITHIN_S = 4.0
 _METHOD_NOT_ALLOWED = 405
+_MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
 _LOG = "see `journalctl -u gateway`"
 _ALARM_REMEDIES = {
     "webhook-silent": "see the checks of webhook, deliveries and public address here",
@@ -119,9 +121,10 @@ async def check_intake(setup: Setup) -> list[Finding]:
 
 
 def _last_event(setup: Setup) -> Finding | None:
-    """Say when the last event came, None where the journal may not be looked into."""
+    """Say when the last event came by webhook, None where the journal may not be looked into."""
     try:
-        last = next(newest_events(setup.settings.journal.path, limit=1), None)
+        newest = newest_events(setup.settings.journal.path, limit=_MOST_EVENTS)
+        last = next((event for event in newest if not is_refilled(event)), None)
     except GatewayError:
         return None
     if last is None:
