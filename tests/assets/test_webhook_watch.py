@@ -319,6 +319,20 @@ def test_an_api_that_fails_for_long() -> None:
     assert "reconcile-failing" not in watched.later(1000)
 
 
+def test_what_follows_from_refused_signatures_says_so() -> None:
+    """Nobody is sent to look for a webhook whose deliveries come, and are refused."""
+    watched = Watched()
+    watched.later(HOUR_MS // 2)
+    for _ in range(3):
+        watched.status.intake.note_refusal("mismatch", age_s=None)
+    watched.ask(dict.fromkeys(watched.mapped, 0))
+    reasons = watched.later(HOUR_MS)
+    assert reasons.keys() == {"signature-failing", "webhook-missed", "webhook-silent"}
+    for name in ("webhook-missed", "webhook-silent"):
+        assert ": deliveries come, but are refused for their signatures: see the alarm" in reasons[name]
+        assert "is the webhook there" not in reasons[name]
+
+
 def test_signatures_that_do_not_fit() -> None:
     """The first accepted delivery ends it."""
     watched = Watched()

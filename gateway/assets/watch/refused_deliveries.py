@@ -27,7 +27,8 @@ class RefusedDeliveries:
         self._refused = dict.fromkeys(_JUDGED, 0)
         self._last = _JUDGED[0]  # why the last one was refused
         self._times_ms: list[int] = []  # of the last refusals that nothing accepted has followed
-        self._is_held = False
+        self.is_held = False
+        """What was said last."""
 
     def judge(self, now_ms: int) -> str | None:
         """Return what is wrong with the deliveries' signatures, None where nothing is."""
@@ -36,17 +37,17 @@ class RefusedDeliveries:
         more = {reason: count - self._refused[reason] for reason, count in refused.items()}
         if accepted > self._accepted:
             self._times_ms.clear()
-            self._is_held, self._accepted_ms = False, now_ms
+            self.is_held, self._accepted_ms = False, now_ms
         elif any(more.values()):
             self._last = max(more, key=lambda reason: more[reason])
             times_ms = [now_ms] * min(sum(more.values()), _SEVERAL)
             self._times_ms = [*self._times_ms, *times_ms][-_SEVERAL:]
         self._accepted, self._refused = accepted, refused
         if not self._times_ms or now_ms - self._times_ms[-1] > _FORGOTTEN_AFTER_MS:
-            self._is_held = False
+            self.is_held = False
         elif self._are_several() and not self._was_accepted_just_now(now_ms):
-            self._is_held = True
-        return self._reason() if self._is_held else None
+            self.is_held = True
+        return self._reason() if self.is_held else None
 
     def _are_several(self) -> bool:
         times_ms = self._times_ms

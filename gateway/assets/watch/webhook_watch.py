@@ -173,7 +173,7 @@ class WebhookWatch:
             self._undelivered.judge(self._mapped())
         if not self._undelivered.missed:
             return None
-        return missed_text(self._undelivered, self._arrivals) + self._why()
+        return missed_text(self._undelivered, self._arrivals, are_refused=self._refused.is_held) + self._why()
 
     def _silence_reason(self, now_ms: int) -> str | None:
         if not self._mapped():  # nothing is waited for
@@ -182,9 +182,13 @@ class WebhookWatch:
         can_ask = self._status.reconcile.state == "ok"
         if not self._silence.judge(now_ms, ask_api=self._ask_api if can_ask else None):
             return None
-        intake = self._status.intake
         text = silence_text(
-            self._silence, self._arrivals, intake, started_ms=self._started_ms, can_ask=can_ask
+            self._silence,
+            self._arrivals,
+            self._status.intake,
+            started_ms=self._started_ms,
+            can_ask=can_ask,
+            are_refused=self._refused.is_held,
         )
         return text + self._why()
 

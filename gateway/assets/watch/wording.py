@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 _SAMPLE = 3
 _HOUR_MS = 3_600_000
 _IS_IT_THERE = "is the webhook there, active, and its URL this gateway's?"
+_REFUSED = "deliveries come, but are refused for their signatures: see the alarm signature-failing."
 _SET_HIGHER = "If the devices themselves are silent for so long, set infodeck.silence higher."
 
 
-def missed_text(undelivered: Undelivered, arrivals: Arrivals) -> str:
-    """Say what the API has more than webhooks brought; there is something."""
+def missed_text(undelivered: Undelivered, arrivals: Arrivals, *, are_refused: bool) -> str:
+    """Say what the API has more than webhooks brought; there is something.
+
+    `are_refused`: an alarm tells that signatures do not fit.
+    """
     missed: Mapping[str, int] = undelivered.missed
     sample = ", ".join(islice(missed, _SAMPLE)) + (", …" if len(missed) > _SAMPLE else "")
     found = (
@@ -31,13 +35,19 @@ def missed_text(undelivered: Undelivered, arrivals: Arrivals) -> str:
     )
     if not undelivered.is_total:
         return f"{found}, while those of others come: do its event filters leave these out?"
-    return f"{found}{_late(arrivals)}: {_IS_IT_THERE}"
+    return f"{found}{_late(arrivals)}: {_REFUSED if are_refused else _IS_IT_THERE}"
 
 
 def silence_text(
-    silence: Silence, arrivals: Arrivals, intake: IntakeStatus, *, started_ms: int, can_ask: bool
+    silence: Silence,
+    arrivals: Arrivals,
+    intake: IntakeStatus,
+    *,
+    started_ms: int,
+    can_ask: bool,
+    are_refused: bool,
 ) -> str:
-    """Say what has not come for too long."""
+    """Say what has not come for too long. `are_refused`: see `missed_text`."""
     since = _since(silence.last_used_ms, started_ms)
     if silence.is_unreadable:
         return (
@@ -63,6 +73,8 @@ def silence_text(
             f"{nothing}, and Infodeck's API has nothing newer either: are the devices, their network and its"
             f" connection to Infodeck alive? {_SET_HIGHER}"
         )
+    if are_refused:
+        return f"{nothing}: {_REFUSED}"
     others = sum(intake.ignored_types.values())
     beside = f", but {others} events of other types: see the webhook's list of events" if others else ""
     strange = intake.other_organization
