@@ -235,16 +235,40 @@ def test_what_comes_is_of_yesterday() -> None:
 
 @pytest.mark.parametrize("by_ms", [-1000 * HOUR_MS, 1000 * HOUR_MS])
 def test_a_clock_that_is_set_neither_raises_nor_keeps_back_an_alarm(by_ms: int) -> None:
-    """A box without a battery starts in another year. What counts is the time since its clock was set."""
+    """A box without a battery starts in another year. What counts is the time that was watched."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     watched.now_ms += by_ms
-    assert watched.later(HOUR_MS - MINUTE_MS) == {}
-    assert set(watched.later(2 * MINUTE_MS)) == {"webhook-silent"}
+    assert watched.later(HOUR_MS // 2 - 2 * MINUTE_MS) == {}
+    assert set(watched.later(4 * MINUTE_MS)) == {"webhook-silent"}
     watched.now_ms -= by_ms
     assert set(watched.later(MINUTE_MS)) == {"webhook-silent"}
     watched.webhook("ast-1")
     assert watched.later(MINUTE_MS) == {}
+
+
+def test_a_clock_that_is_set_back_before_the_first_look() -> None:
+    """Between start and first look, as while a journal is checked."""
+    watched = Watched()
+    watched.now_ms -= 1000 * HOUR_MS
+    assert watched.later(HOUR_MS - MINUTE_MS) == {}
+    assert set(watched.later(3 * MINUTE_MS)) == {"webhook-silent"}
+
+
+def test_a_machine_that_sleeps_every_night_notices_all_the_same() -> None:
+    """The API has nothing newer, and each day has ten hours that are watched: the eighth is one too many."""
+    watched = Watched()
+    watched.webhook("ast-1")
+    watched.later(MINUTE_MS)
+    days = 0
+    while not watched.reasons:
+        for _ in range(40):
+            watched.ask(dict.fromkeys(watched.mapped, watched.now_ms - NOW_MS))
+            watched.later(15 * MINUTE_MS)
+        watched.now_ms += 14 * HOUR_MS
+        days += 1
+    assert days == 8
+    assert set(watched.reasons) == {"webhook-silent"}
 
 
 @pytest.mark.parametrize("by_ms", [-1000 * HOUR_MS, 1000 * HOUR_MS])

@@ -51,7 +51,8 @@ class Silence:
         self._pace = pace
         self._keep_alive_ms = keep_alive_ms
         self._started_ms = started_ms
-        self._from_ms = started_ms  # what is silent is so since then at the earliest
+        self._silent_from_ms = started_ms  # what is silent is so since then at the earliest
+        self._unused_from_ms = started_ms  # likewise, what is of no use
         self._restored_ms: int | None = None
         self._restored_used_ms: int | None = None
         self._excused_ms = 0
@@ -73,24 +74,30 @@ class Silence:
     @property
     def is_excused(self) -> bool:
         """Whether the API had nothing newer when it was asked last."""
-        return self._excused_ms > max(self.last_ms or 0, self._from_ms)
+        return self._excused_ms > max(self.last_ms or 0, self._started_ms)
 
     @property
     def is_unreadable(self) -> bool:
         """Whether events have come for so long in which nothing could be read, and none of use."""
         first_ms, last_ms = self._unreadable_ms or (0, 0)
-        return last_ms - max(first_ms, self._from_ms) >= self._pace.silence_ms
+        return last_ms - max(first_ms, self._started_ms) >= self._pace.silence_ms
 
     def restore(self, received_ms: int | None, *, used_ms: int | None) -> None:
         """Take over when the last webhook before the start had come, and the last one that was of use."""
         self._restored_ms, self._restored_used_ms = received_ms, used_ms
         known_ms = [at_ms for at_ms in (received_ms, used_ms) if at_ms is not None]
-        self._from_ms = min([self._started_ms, *known_ms])
+        self._silent_from_ms = self._unused_from_ms = min([self._started_ms, *known_ms])
 
     def begin(self, at_ms: int) -> None:
-        """Let silence until now count for nothing: webhooks could not come, or the clock was another one."""
-        self._started_ms = self._from_ms = at_ms
-        self._excused_ms = min(self._excused_ms, at_ms)
+        """Let silence until now count for nothing: webhooks could not come."""
+        self._started_ms = self._silent_from_ms = self._unused_from_ms = at_ms
+
+    def skip(self, *, from_ms: int, to_ms: int) -> None:
+        """Leave out a time, which is negative where the clock was set back: nobody watched."""
+        self._silent_from_ms = self._silent_since_ms(from_ms) + to_ms - from_ms
+        self._unused_from_ms = self._unused_since_ms(from_ms) + to_ms - from_ms
+        self._excused_ms = min(self._excused_ms, to_ms)
+        self._started_ms = to_ms  # webhooks need some time to come again
 
     def hear(self, said: ApiSays) -> None:
         """Let silence count for nothing that the API confirms."""
@@ -122,17 +129,23 @@ class Silence:
 
     def _is_quiet_too_long(self, now_ms: int) -> bool:
         """Say whether nothing has come for the point tables for longer than anything can excuse."""
-        quiet_ms = now_ms - max(min(self.last_used_ms or 0, now_ms), self._from_ms)
+        quiet_ms = now_ms - self._unused_since_ms(now_ms)
         is_new = now_ms - self._started_ms < self._pace.shortest_silence_ms
         return not is_new and quiet_ms >= self._pace.silence_ms and quiet_ms >= self._longest_quiet_ms(now_ms)
 
     def _is_silent_too_long(self, now_ms: int, ask_api: Callable[[], None] | None) -> bool:
-        silent_ms = now_ms - max(min(self.last_ms or 0, now_ms), self._excused_ms, self._from_ms)
+        silent_ms = now_ms - self._silent_since_ms(now_ms)
         shortest_ms = self._pace.shortest_silence_ms
         if silent_ms < shortest_ms or now_ms - self._started_ms < shortest_ms:
             self._asked_ms = None
             return False
         return silent_ms >= self._limit_ms() and self._is_confirmed(now_ms, ask_api)
+
+    def _silent_since_ms(self, now_ms: int) -> int:
+        return max(min(self.last_ms or 0, now_ms), min(self._excused_ms, now_ms), self._silent_from_ms)
+
+    def _unused_since_ms(self, now_ms: int) -> int:
+        return max(min(self.last_used_ms or 0, now_ms), self._unused_from_ms)
 
     def _limit_ms(self) -> int:
         """Return how much silence is too much; worked out once for each, for nothing changes meanwhile."""

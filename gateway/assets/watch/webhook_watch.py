@@ -134,15 +134,16 @@ class WebhookWatch:
             self._said = ""
 
     def _notice_a_jump(self, now_ms: int) -> None:
-        """Count anew where the clock was set, or the machine slept: what is old then proves nothing."""
+        """Leave out the time by which the clock was set, or for which the machine slept: nobody watched."""
         looked_ms, self._looked_ms = self._looked_ms, now_ms
-        if looked_ms is None or abs(now_ms - looked_ms - self._pace.tick_ms) <= self._pace.jump_ms:
+        expected_ms = max(now_ms, self._started_ms) if looked_ms is None else looked_ms + self._pace.tick_ms
+        if abs(now_ms - expected_ms) <= self._pace.jump_ms:
             return
-        log.warning("watch.jumped", seconds=(now_ms - looked_ms) // 1000)
+        log.warning("watch.jumped", seconds=(now_ms - expected_ms) // 1000)
         self._counting_from_ms = now_ms
         self._judge_at_ms = None
         self._undelivered.begin(now_ms)
-        self._silence.begin(now_ms)
+        self._silence.skip(from_ms=expected_ms, to_ms=now_ms)
 
     def _journal_reason(self, now_ms: int) -> str | None:
         """Say that nothing can be accepted; what comes meanwhile is not missed, for Infodeck repeats it."""
