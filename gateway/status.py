@@ -85,6 +85,7 @@ class MappingStatus:
     """What became of accepted events."""
 
     mapped: int = 0
+    from_webhooks: int = 0  # of these, the ones that a webhook brought
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
     connections: int = 0  # events that said whether a device is connected

@@ -243,6 +243,8 @@ class Head:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
+        if not event.is_refilled:
+            self._status.from_webhooks += 1
         return self._take(plan, updates)
 
     def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:

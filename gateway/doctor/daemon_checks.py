@@ -22,6 +22,7 @@ _LAG_S = 60.0
 _LATE_RECONCILIATIONS = 4
 _INTAKE_WITHIN_S = 4.0
 _METHOD_NOT_ALLOWED = 405
+_MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
 _LOG = "see `journalctl -u gateway`"
 _ALARM_REMEDIES = {
     "webhook-silent": "see the checks of webhook, deliveries and public address here",
@@ -127,9 +128,10 @@ async def check_intake(setup: Setup) -> list[Finding]:
 
 
 def _last_event(setup: Setup) -> Finding | None:
-    """Say when the last event came, None where the journal may not be looked into."""
+    """Say when the last event came by webhook, None where the journal may not be looked into."""
     try:
-        last = next(newest_events(setup.settings.journal.path, limit=1), None)
+        newest = newest_events(setup.settings.journal.path, limit=_MOST_EVENTS)
+        last = next((event for event in newest if not event.is_refilled), None)
     except GatewayError:
         return None
     if last is None:

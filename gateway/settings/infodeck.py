@@ -121,4 +121,4 @@ class Infodeck:
     keep_alive_unit: Literal["s", "min", "h"] | None = None
     """The unit of `keepAlive`; without it, how often an asset reports is learnt from its reports."""
     silence: Period = 3600.0
-    """An alarm is raised where no event arrives for this long; sooner, where the assets report more often."""
+    """An alarm is raised where no telemetry arrives for this long; sooner, where assets report more often."""

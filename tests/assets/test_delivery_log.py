@@ -101,7 +101,8 @@ async def test_the_last_attempts_failed() -> None:
     ]
     text = await told(WEBHOOK, log=log)
     assert text.startswith(
-        "of its last 5 deliveries: 3x 401, 1x time-out, 1x delivered (Unauthorized); the signature does"
+        "of its last 5 deliveries (the last one at 2026-02-24T05:38:46Z): 3x 401,"
+        " 1x time-out, 1x delivered (Unauthorized); the signature does"
     )
 
 
@@ -113,7 +114,36 @@ async def test_other_names_are_read_too() -> None:
 
 async def test_everything_was_delivered() -> None:
     """Then the alarm's cause is elsewhere: another gateway behind the same address, perhaps."""
-    assert await told(WEBHOOK, log=[attempt(statusCode=200)] * 7) == "of its last 5 deliveries: 5x delivered"
+    assert await told(WEBHOOK, log=[attempt(statusCode=200)] * 7) == (
+        "of its last 5 deliveries (the last one at 2026-02-24T05:38:46Z): 5x delivered; if they were not for"
+        " this gateway, something else answers at that address"
+    )
+
+
+async def test_it_was_delivered_again() -> None:
+    """What failed before is told; that something else might answer is not, for something has failed."""
+    text = await told(WEBHOOK, log=[attempt(statusCode=200, createdAt=None), attempt(statusCode=502)])
+    assert "1x 502" in text
+    assert "something else" not in text
+
+
+async def test_the_webhook_leads_elsewhere() -> None:
+    """Known by its id, its address can be another one by now; what may be a password is not shown."""
+    other = {**WEBHOOK, "url": "https://old.example.com/hook?key=hush"}
+    text = await told(other, webhook_id="wh-1", log=[attempt(statusCode=200)])
+    assert text.startswith(
+        f"the webhook's URL is https://old.example.com/hook, but infodeck.webhook.url is {URL}; of its last"
+    )
+    assert "hush" not in text
+
+
+async def test_a_former_webhook_of_the_same_address() -> None:
+    """Where one was switched off and another one made, that which sends is spoken of."""
+    former = {**WEBHOOK, "id": "wh-0", "status": "disabled"}
+    text = await told(former, WEBHOOK, log=[attempt(statusCode=401)])
+    assert "disabled" not in text
+    assert "1x 401" in text
+    assert "is disabled" in await told(former)
 
 
 async def test_a_refused_token_is_told() -> None:

@@ -274,6 +274,15 @@ async def test_a_redirect_without_a_target_is_told_too() -> None:
             await asks.get("/assets")
 
 
+async def test_a_redirect_in_another_encoding_can_be_told() -> None:
+    """Headers are bytes. What is no UTF-8 in them must not reach status and alarms: none could be sent."""
+    answer = http("302 Found", b"", "Location: http://cafX/").replace(b"X", b"\xe9")
+    async with raw_server([answer]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match="a redirect to http://caf /: ") as caught:
+            await asks.get("/assets")
+    assert orjson.dumps(str(caught.value))
+
+
 def deep(levels: int) -> bytes:
     """Return JSON that is nested so deep."""
     return b'{"data":' + b"[" * levels + b"]" * levels + b"}"

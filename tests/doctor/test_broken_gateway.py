@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.daemon import sign, telemetry
+from support.journal_parts import sqlite_journal
 from support.odd_server import answering
 from support.waiting import until
+
+from gateway.events import TELEMETRY
+from gateway.model import Event
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
@@ -77,6 +81,19 @@ async def test_events_that_ceased_to_come(patient: Doctored) -> None:
     await asyncio.to_thread(patient.start)
     body = telemetry("evt_1", "ast-0", {"temperature": 21})
     assert (await asyncio.to_thread(patient.post, body))[0] == 200
+    seen = (await patient.diagnose()).of("intake")
+    assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+
+
+async def test_what_the_api_supplies_is_no_event_that_came(patient: Doctored) -> None:
+    """While webhooks are dead, the gateway makes events itself of what the API has."""
+    async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
+        for event_id, received_ms in (("evt_1", 0), ("reconcile_1", round(time.time() * 1000))):
+            document = {"id": event_id, "type": TELEMETRY, "data": {"object": {}}}
+            body = json.dumps(document).encode()
+            journal.append(Event(event_id, TELEMETRY, body, document, received_ms))
+        await journal.flush()
+    await asyncio.to_thread(patient.start)
     seen = (await patient.diagnose()).of("intake")
     assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
 

@@ -11,6 +11,13 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 
 
+class Everything:
+    """Contains whatever is asked for: point tables that name all assets."""
+
+    def __contains__(self, asset: object) -> bool:
+        return True
+
+
 def telemetry_event(
     asset: str, *, at_ms: int, late_ms: int = 0, event_id: str = "evt_1", created: object = None
 ) -> Event:
@@ -31,7 +38,7 @@ def refilled_event(asset: str, *, at_ms: int) -> Event:
 
 def arrivals_of(*times_ms: tuple[str, int]) -> Arrivals:
     """Return what is known once each asset's events have come at these times."""
-    arrivals = Arrivals()
+    arrivals = Arrivals(Everything)
     for asset, at_ms in times_ms:
         arrivals.take(telemetry_event(asset, at_ms=at_ms))
     return arrivals
