@@ -48,6 +48,7 @@ class PointImage:
             self._converts[rule.point] = rule.convert
         self._gone: dict[tuple[str, str, str], KeptValue] = {}
         self.late = 0  # measured updates that were not the newest when they came
+        self.aged_ms = 0  # until when time has passed here: what ages later is yet to be told, by `tick`
 
     @property
     def points(self) -> PointMap:
@@ -111,6 +112,7 @@ class PointImage:
 
     def tick(self, now_ms: int) -> list[Update]:
         """Return the changes that time alone brings: what aged, overrides that ended, their `$quality`."""
+        self.aged_ms = now_ms
         points = [point for point, forced in self._known.forced.items() if forced.until_ms <= now_ms]
         for point in points:
             self._end_forcing(point, now_ms)
@@ -203,6 +205,7 @@ class PointImage:
         Readings go to points of the same name, asset and source, by their present conversion; overrides
         to points of the same name that can show them, unless their time is over; connections to all devices.
         """
+        self.aged_ms = now_ms
         by_asset = self._points.by_asset
         points = [point for value in kept if (point := self._bring_back(value)) is not None]
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
