@@ -163,6 +163,7 @@ class Reloader:
     def _swap(self, successor: _Successor) -> list[object]:
         """Put everything in place, in one go; return what leads to all that went out of use."""
         before = self._head.image
+        self._head.keep()  # also of points that are in the next table no more: they may come back
         self._head.swap(successor.handover.finish(now_ms=before.aged_ms))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
             loop.swap(prepared, news=successor.handover.news, changed=successor.difference.shown_anew)

@@ -318,3 +318,27 @@ async def test_what_ages_about_a_reload_is_told_to_every_sink(tmp_path: Path, *,
         await made.rig.delivered()
         seen = [update.quality for update in receiver.updates if update.point.name == "R/T"]
         assert list(dict.fromkeys(seen)) == [Quality.GOOD, Quality.STALE]
+
+
+@pytest.mark.parametrize("other_reports", [False, True])
+async def test_a_point_that_was_moved_and_moved_back_goes_on_after_a_restart(
+    tmp_path: Path, *, other_reports: bool
+) -> None:
+    """From its last reading, also where that came right before the first reload: never from an older one."""
+    moved = TABLE.replace("point: T, asset: a", "point: T, asset: b")
+    async with reloading(tmp_path, Receiver()) as made:
+        await made.rig.send(1, t=1)
+        await made.rig.delivered()
+        await made.rig.send(2, t=2)
+        await made.reload(moved)
+        if other_reports:
+            await made.rig.send_thing(3, {"assetId": "b", "telemetry": {"t": 3}})
+            await made.rig.delivered()
+        await made.reload(TABLE)
+        await made.rig.journal.flush()
+    again = Receiver()
+    async with reloading(tmp_path, again) as made:
+        point = made.rig.head.image.points.by_name["R/T"]
+        latest = made.rig.head.image.latest(point)
+        assert latest is not None
+        assert latest.value == 2

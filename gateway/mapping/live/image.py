@@ -255,9 +255,13 @@ class PointImage:
         self._noted = Noted()
         return Handover(known=self._known, noted=self._noted, image=self, make_image=PointImage)
 
-    def take_over_unkept(self, image: PointImage) -> None:
-        """Keep what `image` would have kept next, and count on from it."""
+    def take_over_unkept(self, image: PointImage, *, revived: Iterable[Point]) -> None:
+        """Keep what `image` would have kept next, and count on from it.
+
+        So are the readings of `revived` points: what is kept by their names may be another device's.
+        """
         self._unkept.add(image._unkept, by_name=self._points.by_name)
+        self._unkept.measured.update(revived)
         self.late += image.late
 
     def _bring_back(self, value: KeptValue) -> Point | None:
