@@ -269,6 +269,7 @@ class PointImage:
 
         Then it is remembered: should the point come back, it must not go back in time.
         """
+        self._known.note_report(value.asset, value.time_ms)  # of a device that reports nothing else, too
         point = self._points.by_name.get(value.point)
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
