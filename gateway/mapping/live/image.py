@@ -70,6 +70,8 @@ class PointImage:
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer is known. A reading that something stands in for is not the newest.
 
+        Nor is what once stood in for one that is shown again.
+
         What no event caused has no order but the one in which it was made: only what is shown counts.
         A point of another table has no place here.
         """
@@ -81,7 +83,9 @@ class PointImage:
         if update.seq == NO_EVENT or current.quality is Quality.FORCED:
             return False
         ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
-        return ours > theirs or (ours == theirs and current.quality not in STAND_INS)
+        if ours != theirs:
+            return ours > theirs
+        return current.quality not in STAND_INS and update.quality not in STAND_INS
 
     def has_missed(self, update: Update) -> bool:
         """Say whether a measured update would be the newest, but was never taken in."""
