@@ -211,12 +211,18 @@ class PointImage:
         """
         self.aged_ms = now_ms
         by_asset = self._points.by_asset
-        points = [point for value in kept if (point := self._bring_back(value)) is not None]
+        points: list[Point] = []
+        assets: set[str] = set()
+        for value in kept:
+            if value.asset in by_asset:
+                assets.add(value.asset)
+            if (point := self._bring_back(value)) is not None:
+                points.append(point)
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
         told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
-        assets = {point.asset for point in points}
+        assets.update(point.asset for point in points)
         for asset in (*told, *filter(self._known.has_come_back, assets)):
             points += by_asset[asset].measured
         self._shown_anew(points, now_ms)

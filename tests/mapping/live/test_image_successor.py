@@ -193,8 +193,11 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
     room.read("b", at_ms=NOON, value=3)
     connected = False
     room.image.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON + 1)
     room.read("b", at_ms=NOON + 2, gone=21)
     assert room.shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, handover.finish(now_ms=NOON + 1)).shown("R/VALUE") == (3, 3, Quality.GOOD)
     assert Room(new, successor_of(room.image, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
     restarted = Room(new, PointImage(new))
     restarted.image.restore(
