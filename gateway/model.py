@@ -488,9 +488,9 @@ class Notes:
 
     `kept_through` is the journal number up to which `kept` is the whole truth, with what was noted before.
     `forced` is by point name, None to forget it; `online` by asset. `retained` is by sink and topic: whether
-    a value stands there or what describes one, None: nothing does any more. `settled` are the numbers of
-    dead letters that are to be forgotten. `gaps` are those in histories, None: filled or of no interest; what
-    is known of one adds up.
+    a value stands there or not (what describes one does, or it was cleared), None: nothing of ours can any
+    more. `settled` are the numbers of dead letters that are to be forgotten. `gaps` are those in histories,
+    None: filled or of no interest; what is known of one adds up.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)

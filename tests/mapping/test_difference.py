@@ -52,6 +52,7 @@ def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
         ("unit: degC", "unit: degC, tags: {brick: X}", (0, 0, 1, 5), {"R/T", "R/Q"}),
         ("tag: R, point: H", "tag: R, point: RH", (1, 1, 0, 5), {"R/RH", "R/Q"}),
         ("  - {tag: R, point: H, asset: a, from: h}\n", "", (0, 1, 0, 5), {"R/Q"}),
+        ("point: H, asset: a", "point: H, asset: b", (0, 0, 1, 5), {"R/H", "R/Q", "S/Q"}),
         ("every: 10s", "every: 20s", (0, 0, 1, 5), {"$gateway/heartbeat"}),
         ("site: hq", "site: other", (0, 0, 6, 0), {"R/T", "R/H", "R/Q", "S/T", "S/Q", "$gateway/heartbeat"}),
     ],

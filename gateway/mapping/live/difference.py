@@ -54,7 +54,8 @@ def compare(old: PointMap, new: PointMap) -> Difference:
     if new.heartbeat is not None and None not in beat and beat[0] != beat[1]:
         changed.append(new.heartbeat[1])
         showing.append(new.heartbeat[1])
-    assets = {point.asset for point in (*added, *removed, *showing)}
+    moved_from = (before[point.name] for point in showing if point.name in before)
+    assets = {point.asset for point in (*added, *removed, *showing, *moved_from)}
     made = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
     names = dict.fromkeys((*(point.name for point in (*added, *showing)), *made))
     unchanged = len(new.by_name) - len(added) - len(changed)

@@ -48,9 +48,13 @@ class Known:
         elif point.on_stale.policy is StalePolicy.HOLD:
             update.plain = self._held(point)
         self.measured[point] = update
-        if update.time_ms > self.asset_times.get(point.asset, 0):
-            self.asset_times[point.asset] = update.time_ms
+        self.note_report(point.asset, update.time_ms)
         return True
+
+    def note_report(self, asset: str, time_ms: int) -> None:
+        """Take in that an asset has reported, whether any point shows what or not."""
+        if time_ms > self.asset_times.get(asset, 0):
+            self.asset_times[asset] = time_ms
 
     def tell(self, state: OnlineState, *, now_ms: int) -> bool:
         """Take what is said of a connection if nothing newer was; equal times count as new.

@@ -192,3 +192,13 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
             assert each.shown("R/HOLD") == room.shown("R/HOLD")
         assert each.image.latest(points.by_name["R/ONLINE"]) is None or online(each) == int(not is_offline)
     assert again.image.keep_online() == {}
+
+
+def test_a_stand_in_that_is_over_is_not_the_newest(room: Room) -> None:
+    """It may still be on its way when the device is back: behind the reading that is shown again."""
+    say(room, online=False)
+    measured, stand_in, *_ = room.read(at_ms=NOON, hold=21)
+    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [False, True]
+    (again,) = named(say(room, online=True, at_ms=NOON + 1), "HOLD")
+    assert again is measured
+    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [True, False]
