@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.assets.http.pages import Item
 
 ASK_WITHIN_S = 6.0
+_UNAUTHORIZED = 401
 _MOST_PAGES = 20  # of 100 assets; larger organizations are known from the daemon's own reconciliation
 
 
@@ -71,6 +72,16 @@ def refused(error: GatewayError) -> Finding:
             " integration, and a smaller infodeck.request_share"
         )
     return problem(str(error), remedy)
+
+
+def is_about_secret(error: GatewayError) -> bool:
+    """Say whether a request failed for its secret: the API refused it, or it cannot even be sent."""
+    return error.status == _UNAUTHORIZED if isinstance(error, ApiRefusalError) else is_odd(error)
+
+
+def is_odd(error: GatewayError) -> bool:
+    """Say whether there was no answer that an API would give, or no question that could be sent."""
+    return not isinstance(error, ApiRefusalError | TransientError)
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from gateway.assets.http.unreachable import API_ADVICE
 from gateway.config.scalars import duration_text
-from gateway.doctor.cloud_answers import refused
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.cloud_answers import is_about_secret, refused
+from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ async def check_api(setup: Setup) -> Finding:
     answer = await setup.api_host()
     if isinstance(answer, Failure):
         port = urlsplit(api).port or 443
-        return problem(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
+        is_needed = setup.access.api_key is not None or setup.access.bearer_token is not None
+        level = problem if is_needed else warning  # without them, nothing but this examination asks it
+        return level(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
     took = f"{answer.took_s * 1000:.0f} ms"
     if answer.took_s > _SLOW_S:
         return warning(f"{host} takes {took} to answer", "see how this machine gets to the internet")
@@ -52,14 +54,17 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
         return []
     listed = await setup.assets()
     if listed.error is not None and not listed.items:
+        if setup.api_key_flaw is not None and is_about_secret(listed.error):
+            return []  # told by the check of the key
         return refused(listed.error)
     if not listed.items:
         return warning(
             f"{infodeck.organization} has no assets",
             "check infodeck.organization, and that the API key belongs to it",
         )
-    more = "" if listed.is_whole else " or more"
-    return ok(f"{infodeck.organization} is known, with {len(listed.items)}{more} assets")
+    count = len(listed.items)
+    assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
+    return ok(f"{infodeck.organization} is known, with {assets}")
 
 
 async def check_clock(setup: Setup) -> Finding:

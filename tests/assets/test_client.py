@@ -74,7 +74,7 @@ async def test_a_large_list_leaves_the_loop_free() -> None:
         (answer({"message": "Invalid API key"}, status=401), r"401 \(Invalid API key\): .*`idt_live_`"),
         (
             answer({"message": "API access requires Professional plan"}, status=403),
-            r"403 .*Professional plan, and a key of the organization o-test",
+            r"403 .*Professional plan, and a key that may read the organization o-test",
         ),
         (answer({"message": "Not found"}, status=404), r"404 \(Not found\): check .*organization \(o-test\)"),
         (answer({"error": "Invalid\nlimit"}, status=422), r"422 \(Invalid limit\): check"),
@@ -160,3 +160,10 @@ async def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
     async with simulated_api(faults=[echo]) as api:
         with pytest.raises(GatewayError, match=r"Invalid API key \*\*\*"):
             await fetch(api)
+
+
+async def test_half_a_character_in_a_name_does_not_spoil_the_list() -> None:
+    """A name that was cut in the middle of an emoji is one odd name, and no end of reconciliation."""
+    page = b'{"data": [{"id": "ast-1", "name": "Lab \\ud83d"}, {"id": "ast-2", "name": "\\ud83d\\udd2c"}]}'
+    async with simulated_api(0, faults=[Answer(body=page)]) as api:
+        assert [(one.id, one.name) for one in await fetch(api)] == [("ast-1", "Lab \ufffd"), ("ast-2", "🔬")]

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from io import TextIOWrapper
 from pathlib import Path
 
 from support.daemon import REPOSITORY
@@ -24,12 +25,11 @@ def run_gateway(
     Its process is forked from one that has imported everything, for that is most of a short command's time.
     """
     command = [os.fspath(argument) for argument in arguments]
+    variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     with tempfile.TemporaryDirectory(prefix="gateway-command-") as place:
         streams = [Path(place) / name for name in ("in", "out", "err")]
         streams[0].write_text(given)
-        process = _COMMANDS.Process(
-            target=_become_gateway, args=(command, folder, os.environ | environment, streams)
-        )
+        process = _COMMANDS.Process(target=_become_gateway, args=(command, folder, variables, streams))
         process.start()
         process.join(_WITHIN_S)
         code = process.exitcode
@@ -52,6 +52,10 @@ def _become_gateway(
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = os.fdopen(0, closefd=False)  # a process of this kind is given none
+    encoding, _, _ = environment.get("PYTHONIOENCODING", "").partition(":")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding=encoding or None)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

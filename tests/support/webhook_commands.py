@@ -84,11 +84,27 @@ async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
             yield Cloud(infodeck, api, daemon.config, webhook)
 
 
-def launch(config: Path, action: str) -> subprocess.Popen[bytes]:
-    """Start `gateway webhooks`, for a test that does not let it end by itself."""
+def launch(config: Path, action: str, *arguments: str, given: int | None = None) -> subprocess.Popen[bytes]:
+    """Start `gateway webhooks`, for a test that does not let it end by itself.
+
+    `given`: a terminal of its own, on which it shows errors, too.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)],
+        command(config, action, *arguments),
         cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
+        stdin=given,
         stdout=subprocess.DEVNULL,
+        stderr=given,
+        start_new_session=given is not None,
     )
+
+
+def command(config: Path, action: str, *arguments: str) -> list[str]:
+    """Return the command line of `gateway webhooks`."""
+    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config), *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return what a command line runs in, wherever the package is."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
