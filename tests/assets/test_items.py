@@ -58,7 +58,7 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
         ({"status": "Maintenance"}, {}),
         ({"name": 312, "modelName": 1.5, "assetTypeId": True}, {"name": "312"}),
         ({"name": "  Room 1\n"}, {"name": "Room 1"}),
-        ({"name": "Room\x1b[2J\r\n\x001\u202e"}, {"name": "Room [2J 1"}),
+        ({"name": "Room\x1b[2J\r\n\x001\u202e"}, {"name": "Room [2J   1"}),
         ({"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}, {"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}),
         ({"name": "\x00\x1b"}, {}),
         ({"name": "   "}, {}),
