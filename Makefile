@@ -83,7 +83,7 @@ clean: ## remove .venv, caches and builds
 
 # The real parts that the tests run against. Left of the colon a command, right of it the Debian package that has it.
 tools := mosquitto:mosquitto mosquitto_sub:mosquitto-clients mbpoll:mbpoll socat:socat \
-  curl:curl openssl:openssl node:nodejs systemd-analyze:systemd
+  curl:curl openssl:openssl node:nodejs systemd-analyze:systemd promtool:prometheus nginx:nginx caddy:caddy chromium:chromium
 
 .PHONY: packages
 packages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -13,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from gateway.alarms import Alarms
-from gateway.clock import now_ms
+from gateway.clock import now_ms, ticks_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
@@ -21,18 +20,21 @@ from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import JournalError
+from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
+from gateway.memory import settle
 from gateway.notify import notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
-from gateway.tls import server_context
+from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
 from gateway.web.control_secrets import SecretControl
 from gateway.web.control_socket import control_socket
+from gateway.web.dashboard.routes import Dashboard
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
 from gateway.web.signing_secrets import SigningSecrets
@@ -115,6 +117,8 @@ class App:
             tolerance_s=settings.intake.tolerance,
             status=self.status.intake.previous_secrets,
             clock_ms=now_ms,
+            ticks_ms=ticks_ms,
+            alarms=self.alarms,
         )
         self._intake = Intake(
             path=settings.intake.path,
@@ -126,6 +130,17 @@ class App:
             clock_ms=now_ms,
             trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
             on_assets_changed=self._cloud.reconcile_soon,
+        )
+        tls = settings.intake.tls
+        self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
+        self._dashboard = Dashboard(
+            image=lambda: self.image,
+            status=self.status,
+            refresh=self._refresh_status,
+            topics=settings.mqtt_topics,
+            letters=partial(read_letters, settings.journal.path),
+            token=secrets.admin_token,
+            actions=self._building_controls(),
         )
         self._loops: list[SinkLoop] = []
         self._reloader = self._make_reloader(files) if files is not None else None
@@ -171,12 +186,16 @@ class App:
         async with self._journal:
             self._cloud.start()
             self._signing.start()
+            self._dashboard.start(self._journal)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
                 running.append(tasks.create_task(self._cloud.run(), name="cloud"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
+                if self._certificate is not None:
+                    keep_current = self._certificate.keep_current()
+                    running.append(tasks.create_task(keep_current, name="certificate"))
                 async with self._listening():
                     running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
@@ -243,7 +262,12 @@ class App:
         """Serve webhooks and the admin pages; connections under way are finished on leaving."""
         settings = self._settings
         admin = web.AppRunner(
-            admin_application(status=self.status, refresh=self._refresh_status, problems=self._stuck_loops),
+            admin_application(
+                status=self.status,
+                dashboard=self._dashboard,
+                refresh=self._refresh_status,
+                problems=self._stuck_loops,
+            ),
             access_log=None,
             shutdown_timeout=_CLOSE_ADMIN_WITHIN_S,
         )
@@ -256,14 +280,17 @@ class App:
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
-            tls = settings.intake.tls
-            context = server_context("intake.tls", tls.certificate, tls.key) if tls is not None else None
+            context = self._certificate.lasting if self._certificate is not None else None
             await stack.enter_async_context(
                 listen("intake.listen", settings.intake.listen, server, tls=context)
             )
             yield
 
     def _control(self) -> web.Application:
+        return control_application([*self._building_controls(), *SecretControl(self._signing).routes()])
+
+    def _building_controls(self) -> list[web.RouteDef]:
+        """Return what may be done with points and dead letters: by commands, and on the dashboard."""
         overrides = OverrideControl(
             overrides=self._head,
             image=lambda: self.image,
@@ -272,8 +299,7 @@ class App:
             clock_ms=now_ms,
         )
         letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
-        signing = SecretControl(self._signing)
-        return control_application([*overrides.routes(), *letters.routes(), *signing.routes()])
+        return [*overrides.routes(), *letters.routes()]
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -289,7 +315,7 @@ class App:
             if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
         self._notify_ready()
 
     def _notify_ready(self) -> None:
@@ -304,6 +330,9 @@ class App:
             await asyncio.sleep(_TICK_S)
             self._head.tick()
             self._cloud.tick()
+            self._dashboard.tick()
+            while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
+                await asyncio.sleep(0)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""
@@ -316,6 +345,7 @@ class App:
     def _refresh_status(self) -> None:
         for loop in self._loops:
             loop.refresh()
+        self.status.qualities = self.image.qualities()
 
     def _stuck_loops(self) -> list[str]:
         latest_ms = now_ms() - _STUCK_AFTER_S * 1000

@@ -5,6 +5,7 @@ Plain fields, changed on the event loop only; whoever shows them makes a copy wi
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,23 @@ class IntakeStatus:
             self.signature_age_s = age_s
 
 
+COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""How long commits take, in steps: from a disk with a cache of its own to a worn SD card."""
+
+
+@dataclass(slots=True)
+class CommitTimes:
+    """How long commits took. `counts` has those of up to each of `COMMIT_BOUNDS_S`; last, the rest."""
+
+    seconds: float = 0.0
+    counts: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
+
+    def note(self, seconds: float) -> None:
+        """Count one commit."""
+        self.seconds += seconds
+        self.counts[bisect_left(COMMIT_BOUNDS_S, seconds)] += 1
+
+
 @dataclass(slots=True)
 class JournalStatus:
     """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning.
@@ -55,8 +73,11 @@ class JournalStatus:
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
+    last_event_ms: int | None = None  # when the newest one came, since the start
     bytes_used: int = 0
+    bytes_limit: int = 0  # from which on events are refused
     dead_letters: int = 0
+    commits: CommitTimes = field(default_factory=CommitTimes)
 
 
 @dataclass(slots=True)
@@ -64,6 +85,7 @@ class MappingStatus:
     """What became of accepted events."""
 
     mapped: int = 0
+    from_webhooks: int = 0  # of these, the ones that a webhook brought
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
     connections: int = 0  # events that said whether a device is connected
@@ -144,6 +166,8 @@ class ReconcileStatus:
     types: int = 0  # of assets, those that are known
     locations: int = 0
     missing: dict[str, str] = field(default_factory=dict)
+    succeeded: int = 0  # how often it was asked and told what there is
+    failed: int = 0
 
 
 @dataclass(slots=True)
@@ -184,6 +208,7 @@ class Status:
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
     tables: TablesStatus = field(default_factory=TablesStatus)
+    qualities: dict[str, int] = field(default_factory=dict)  # points by what they show; as of a refresh
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
     reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)

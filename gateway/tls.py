@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING
+
+import structlog
 
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = structlog.get_logger()
+
+_LOOK_EVERY_S = 2.0
+
+_State = tuple[int, int, int, int] | None  # of a file: device, inode, size, time of change; None: not there
+
+
+class ServerCertificate:
+    """A server's certificate and key, taken over anew when their files change, as they do at each renewal.
+
+    Connections go on as they are; whoever connects from then on sees the new one. What can't be used is told
+    once, and the one in force stays.
+    """
+
+    def __init__(
+        self, setting: str, certificate: Path, key: Path, *, client_authority: Path | None = None
+    ) -> None:
+        """Read the files; raises GatewayError as `server_context` does."""
+        self._setting = setting
+        self._files = [file for file in (certificate, key, client_authority) if file is not None]
+        self._make_context = partial(
+            server_context, setting, certificate, key, client_authority=client_authority
+        )
+        self._loaded = self._seen = self._look()
+        self.current = self._make_context()  # for who makes one connection
+        self.lasting = self._make_context()  # for a server that is given it once
+        self.lasting.sni_callback = self._choose
+
+    async def keep_current(self, *, look_every_s: float = _LOOK_EVERY_S) -> None:
+        """Look at the files again and again until cancelled."""
+        while True:
+            await asyncio.sleep(look_every_s)
+            before, self._seen = self._seen, await asyncio.to_thread(self._look)
+            if self._seen == before and self._seen != self._loaded:  # whoever writes is done
+                self._loaded = self._seen
+                await self._take_over()
+
+    async def _take_over(self) -> None:
+        try:
+            self.current = await asyncio.to_thread(self._make_context)
+        except (GatewayError, OSError) as error:
+            log.error("certificate.refused", reason=str(error), advice="the one in force stays")  # noqa: TRY400 - the reason says it
+        else:
+            log.info("certificate.renewed", setting=self._setting)
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Hand each handshake over to the context in force: OpenSSL asks before it shows a certificate."""
+        connection.context = self.current
+
+    def _look(self) -> list[_State]:
+        return [_state(file) for file in self._files]
 
 
 def server_context(
@@ -82,3 +138,11 @@ def _check_readable(setting: str, file: Path | None) -> None:
 def _reason(error: ssl.SSLError) -> str:
     """Say it in words, without what the ssl module puts around them."""
     return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def _state(file: Path) -> _State:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns

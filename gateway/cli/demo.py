@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop
+from gateway.assets.http.transport import REQUESTS_PER_MINUTE
 from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
@@ -71,6 +72,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
             items=[api_item(asset, organization=ORGANIZATION, now_s=now_s) for asset in KNOWN_ASSETS],
             types=DEMO_TYPES,
             locations=DEMO_LOCATIONS,
+            per_minute=REQUESTS_PER_MINUTE,
         )
         await stack.enter_async_context(api)
         config = write_files(folder, ports, api=api.url, token=token)
@@ -101,6 +103,7 @@ async def _demo(folder: Path, for_s: float | None) -> None:
                 mqtt_port=ports.mqtt,
                 modbus_port=ports.modbus,
                 intake_url=ports.webhook,
+                dashboard_url=f"http://127.0.0.1:{ports.admin}/",
                 config=config,
                 clock_ms=now_ms,
             )

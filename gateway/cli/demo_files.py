@@ -12,6 +12,7 @@ import orjson
 
 ORGANIZATION = "o-demo"
 API_KEY = "idt_live_demo0000000000000000000000000000"  # no secret either
+ADMIN_TOKEN = "demo-admin"  # noqa: S105 - no secret either: the dashboard of the demo asks for it
 SECRET = "demo-secret"  # noqa: S105 - no secret: the demo is on loopback only, and README.md signs with it
 
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}
@@ -32,7 +33,7 @@ sinks:
   bms: {{type: mqtt, url: "mqtt://127.0.0.1:{mqtt}", protocol: "3.1.1"}}
   regs: {{type: modbus_server, listen: "127.0.0.1:{modbus}"}}
 mappings: {mappings}
-admin: {{listen: "127.0.0.1:{admin}"}}
+admin: {{listen: "127.0.0.1:{admin}", token: {{file: admin-token}}}}
 log: {{level: warning, format: console}}
 """
 
@@ -54,7 +55,12 @@ class Ports:
 
 def write_files(folder: Path, ports: Ports, *, api: str, token: str) -> Path:
     """Write settings and secrets, and return the settings' file."""
-    for name, secret in (("signing-secret", SECRET), ("api-key", API_KEY), ("bearer-token", token)):
+    for name, secret in (
+        ("signing-secret", SECRET),
+        ("api-key", API_KEY),
+        ("bearer-token", token),
+        ("admin-token", ADMIN_TOKEN),
+    ):
         secret_file = folder / name
         secret_file.touch(mode=0o600)
         secret_file.write_text(secret)

@@ -1,4 +1,13 @@
-"""`gateway discover`: drafts a point table from Infodeck's assets and types and from telemetry seen."""
+"""`gateway discover`: drafts a point table from Infodeck's assets and types and from telemetry seen.
+
+It asks Infodeck's API (infodeck.api_key), or takes what the journal remembers. What the tables have already
+is left out.
+
+    gateway discover -c config/gateway.yaml -o mappings/draft.yaml
+
+Exit code 0: drafted, or there is nothing to draft; 1: nothing is known to draft from, or the draft cannot be
+written.
+"""
 
 from __future__ import annotations
 
@@ -145,6 +154,8 @@ def _tell(discovery: Discovery, *, is_alone: bool) -> None:
     if discovery.text is None:
         for one in left_out[:_MOST_SHOWN]:
             print(f"note: {one.asset}: {one.reason}", file=sys.stderr)
+        if (more := len(left_out) - _MOST_SHOWN) > 0:
+            print(f"note: {_assets(more)} left out besides, for such reasons", file=sys.stderr)
         print("note: nothing to draft", file=sys.stderr)
     elif left_out:
         print(f"note: {_assets(len(left_out))} left out: the end of the draft says why", file=sys.stderr)

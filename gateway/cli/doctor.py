@@ -1,4 +1,12 @@
-"""`gateway doctor`: examines the whole set-up, one line per check, and says what to do."""
+"""`gateway doctor`: examines the whole set-up, one line per check, and says what to do.
+
+It reads settings, point tables and secrets, asks Infodeck, the brokers and the public address, and the
+gateway if that runs. It changes nothing.
+
+    gateway doctor -c config/gateway.yaml
+
+Exit code 0: no problem, though there may be warnings; 1: at least one problem.
+"""
 
 from __future__ import annotations
 

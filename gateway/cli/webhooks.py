@@ -2,6 +2,10 @@
 
 They are managed with a Bearer token (settings: infodeck.bearer_token); Infodeck refuses API keys there.
 No secret is ever printed: it goes from Infodeck's answer into a file.
+
+    gateway webhooks list -c config/gateway.yaml
+
+Exit code 0: done; 1: not done, and why. `gateway webhooks ACTION --help` says more.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS
+from gateway.cli.help_format import HelpFormatter
 from gateway.cli.loading import add_config_argument
 from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate
@@ -23,41 +28,88 @@ if TYPE_CHECKING:
 _MOST_LISTED = 20
 _MOST_SHOWN = 1000
 
+_LIST = """\
+Shows every webhook of the organization, with its state, and marks the one that leads here
+(infodeck.webhook).
+
+    gateway webhooks list -c config/gateway.yaml
+
+Exit code 0: Infodeck has answered, also where there are none; 1: it has not.
+"""
+_REGISTER = """\
+Has Infodeck make a webhook that leads here. Its signing secret, which Infodeck gives away this once, goes
+into a new file.
+
+    gateway webhooks register -c config/gateway.yaml --url https://gateway.example.com/webhooks/infodeck
+
+Exit code 0: the webhook is there and its secret in the file; 1: not so, and what is the case.
+"""
+_TEST = """\
+Has Infodeck send a webhook.test, and sees whether the running gateway gets it. Nothing reaches the
+building.
+
+    gateway webhooks test -c config/gateway.yaml
+
+Exit code 0: it has arrived, signed with the secret in force; 1: not so, and why.
+"""
+_DELIVERIES = """\
+Shows Infodeck's log of attempts, the newest first, with advice for each kind of failure.
+
+    gateway webhooks deliveries -c config/gateway.yaml --failed
+
+Exit code 0: Infodeck has answered, whatever became of the attempts; 1: it has not.
+"""
+_ROTATE = """\
+Renews the signing secret, in its file and in the running gateway, without a delivery being lost: the old one
+is accepted until nothing was signed with it for 24 h. The API makes the new one (infodeck.webhook.rotate
+says where), or Infodeck's web page (--from-stdin).
+
+    gateway webhooks rotate -c config/gateway.yaml --from-stdin
+
+Exit code 0: file and gateway have the new secret; 1: not so, and what is the case.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = _acting(
-        actions.add_parser("list", help="all of the organization, and which leads here"), print_list
+
+    def action(
+        name: str, act: Callable[[argparse.Namespace], int], *, summary: str, description: str
+    ) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
+        add_config_argument(added)
+        added.set_defaults(act=act)
+        return added
+
+    _add_format(
+        action("list", print_list, summary="all of the organization, and which leads here", description=_LIST)
     )
-    _add_format(listing)
     _add_registering(
-        _acting(actions.add_parser("register", help="have Infodeck post to this gateway"), register)
+        action("register", register, summary="have Infodeck post to this gateway", description=_REGISTER)
     )
-    trying = _acting(
-        actions.add_parser("test", help="have Infodeck send a test event, and see whether it arrives"),
-        try_webhook,
+    _add_trying(
+        action(
+            "test",
+            try_webhook,
+            summary="have Infodeck send a test event, and see whether it arrives",
+            description=_TEST,
+        )
     )
-    _add_id(trying)
-    trying.add_argument(
-        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
+    _add_seeing(
+        action(
+            "deliveries",
+            print_deliveries,
+            summary="Infodeck's log of attempts, and what to do about failures",
+            description=_DELIVERIES,
+        )
     )
-    seeing = _acting(
-        actions.add_parser("deliveries", help="Infodeck's log of attempts, and what to do about failures"),
-        print_deliveries,
-    )
-    _add_id(seeing)
-    seeing.add_argument("--failed", action="store_true", help="those alone that failed")
-    seeing.add_argument(
-        "--limit", type=_number, default=_MOST_LISTED, metavar="N", help="the newest N (default: %(default)s)"
-    )
-    _add_format(seeing)
     _add_rotating(
-        _acting(
-            actions.add_parser(
-                "rotate", help="a new signing secret; the old one is accepted until unused for 24 h"
-            ),
+        action(
+            "rotate",
             rotate,
+            summary="a new signing secret; the old one is accepted until unused for 24 h",
+            description=_ROTATE,
         )
     )
 
@@ -68,12 +120,20 @@ def run(arguments: argparse.Namespace) -> int:
     return act(arguments)
 
 
-def _acting(
-    action: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]
-) -> argparse.ArgumentParser:
-    add_config_argument(action)
-    action.set_defaults(act=act)
-    return action
+def _add_trying(action: argparse.ArgumentParser) -> None:
+    _add_id(action)
+    action.add_argument(
+        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
+    )
+
+
+def _add_seeing(action: argparse.ArgumentParser) -> None:
+    _add_id(action)
+    action.add_argument("--failed", action="store_true", help="those alone that failed")
+    action.add_argument(
+        "--limit", type=_number, default=_MOST_LISTED, metavar="N", help="the newest N (default: %(default)s)"
+    )
+    _add_format(action)
 
 
 def _add_registering(action: argparse.ArgumentParser) -> None:

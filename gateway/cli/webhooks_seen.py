@@ -70,7 +70,7 @@ async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
         items += page
         if len(items) >= _MOST_READ:
             break
-    return attempts_of(items)
+    return attempts_of(items[:_MOST_READ])
 
 
 def advice_on(attempts: Sequence[Attempt]) -> list[str]:

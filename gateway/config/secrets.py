@@ -6,6 +6,7 @@ read, `{credential: NAME}` a systemd credential (`LoadCredential=`). No message 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LARGEST_BYTES = 64 << 10
+LONGEST_SECRET = 1000
+"""How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
+
+_BLANKS = b"\0 \t\r\n\v\f"
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
@@ -69,9 +75,21 @@ class SecretSource:
         else:
             value = _from_credential(self.name, environ)
         value = value.rstrip(b"\r\n")
-        if not value:
-            raise ConfigError([f"the secret {self} is empty"])
+        if (flaw := _flaw(value)) is not None:
+            raise ConfigError([f"the secret {self} {flaw}"])
         return Secret(value)
+
+
+def _flaw(value: bytes) -> str | None:
+    """Return what keeps a value from being any secret, None where it may be one.
+
+    A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
+    """
+    if not value.strip(_BLANKS):
+        return "is empty"
+    if value.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark, as some editors put there: save it as plain text without one"
+    return None
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
@@ -109,6 +127,11 @@ def _from_file(path: Path, *, private: bool) -> bytes:
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open a file so that a pipe in its place does not hang the gateway."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def is_usable(secret: str) -> bool:
+    """Say whether a signing secret that is handed over can be one: a text of one line, nothing around it."""
+    return 0 < len(secret) <= LONGEST_SECRET and secret.isprintable() and secret.strip() == secret
 
 
 def parse_secret(written: object, info: ValidationInfo) -> SecretSource:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.mapping.live.difference import Difference, compare
-from gateway.memory import let_go
+from gateway.memory import let_go, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ class Reloader:
         self._head.tick()  # the image is as of the last tick of the one before
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(let_go, replaced)
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
 
     async def _build(self, points: PointMap) -> _Successor | None:
         """Build everything for another table aside; return None where it says what the present one says."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.scalars import duration_text
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
-from gateway.errors import ApiRefusalError, TransientError
+from gateway.errors import ApiRefusalError, GatewayError, TransientError
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
@@ -28,9 +28,11 @@ _REMEDIES = {
     Stage.TLS: "check the port in infodeck.api, and what stands between this machine and {host}",
     Stage.HTTP: "check infodeck.api, and what stands between this machine and {host}",
 }
+_UNAUTHORIZED = 401
 _REFUSALS = {
     401: "check infodeck.api_key: is it complete, of this organization, and not revoked?",
-    403: "API access requires Infodeck's Professional plan: ask whoever manages the organization",
+    403: "API access requires Infodeck's Professional plan, and a key that may read this organization: ask"
+    " whoever manages it",
     404: "check infodeck.organization, and the path in infodeck.api",
     422: "check infodeck.organization, and the path in infodeck.api",
 }
@@ -43,7 +45,9 @@ async def check_api(setup: Setup) -> Finding:
     answer = await setup.api_host()
     if isinstance(answer, Failure):
         port = urlsplit(api).port or 443
-        return problem(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
+        is_needed = setup.access.api_key is not None or setup.access.bearer_token is not None
+        level = problem if is_needed else warning  # without them, nothing but this examination asks it
+        return level(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
     took = f"{answer.took_s * 1000:.0f} ms"
     if answer.took_s > _SLOW_S:
         return warning(f"{host} takes {took} to answer", "see how this machine gets to the internet")
@@ -57,19 +61,37 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
         return []
     listed = await setup.assets()
     if listed.error is not None and not listed.items:
-        return problem(str(listed.error), _remedy(listed.error))
+        if setup.api_key_flaw is not None and is_about_secret(listed.error):
+            return []  # told by the check of the key
+        return problem(said(listed.error), _remedy(listed.error))
     if not listed.items:
         return warning(
             f"{infodeck.organization} has no assets",
             "check infodeck.organization, and that the API key belongs to it",
         )
-    more = "" if listed.is_whole else " or more"
-    return ok(f"{infodeck.organization} is known, with {len(listed.items)}{more} assets")
+    count = len(listed.items)
+    assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
+    return ok(f"{infodeck.organization} is known, with {assets}")
+
+
+def is_about_secret(error: GatewayError) -> bool:
+    """Say whether a request failed for its secret: the API refused it, or it cannot even be sent."""
+    return error.status == _UNAUTHORIZED if isinstance(error, ApiRefusalError) else is_odd(error)
+
+
+def is_odd(error: GatewayError) -> bool:
+    """Say whether there was no answer that an API would give, or no question that could be sent."""
+    return not isinstance(error, ApiRefusalError | TransientError)
+
+
+def said(error: GatewayError) -> str:
+    """Return what went wrong without advice, which the checks have of their own."""
+    return error.answered if isinstance(error, ApiRefusalError) else str(error)
 
 
 def _remedy(error: Exception) -> str:
     if isinstance(error, ApiRefusalError):
-        return _REFUSALS.get(error.status, "check infodeck.api")
+        return _REFUSALS.get(error.status, "correct infodeck.api: it must be the address itself")
     if isinstance(error, TransientError):
         if error.retry_after_s is not None:
             return (

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 from gateway.assets.webhooks.failures import advice_for, failures_of
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
 from gateway.doctor.cloud_answers import list_deliveries
+from gateway.doctor.cloud_checks import is_about_secret, is_odd, said
 from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.probe import Failure
 from gateway.errors import ApiRefusalError
 from gateway.events import TELEMETRY
 
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
 
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
+    from gateway.errors import GatewayError
 
 _MOST_ATTEMPTS = 20
+_MOST_NAMED = 5
+_OF_THE_SECRET = frozenset({401, 403})  # what the token may not, says nothing of the key
 _ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _WELL = frozenset({"active", "enabled", "ok", "healthy"})
 _REFUSALS = {
@@ -39,12 +44,11 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
             "infodeck.webhook is not set, so which of Infodeck's webhooks leads here is not known",
             "write the public address that Infodeck posts to: webhook: {url: https://…}",
         )
+    if isinstance(await setup.api_host(), Failure):
+        return []  # told by the check of the API
     listed = await setup.webhooks()
     if listed.error is not None:
-        status = listed.error.status if isinstance(listed.error, ApiRefusalError) else 0
-        return problem(
-            str(listed.error), _REFUSALS.get(status, "wait and try again; then check infodeck.api")
-        )
+        return await _refused(setup, listed.error)
     ours = await setup.our_webhook()
     if ours is None:
         return _missing(
@@ -53,8 +57,22 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
     return _looked_at(ours, path=setup.settings.intake.path)
 
 
+async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]:
+    """Say why the webhooks cannot be listed, unless that follows from what another check tells."""
+    if setup.bearer_token_flaw is not None and is_about_secret(error):
+        return []  # told by the check of the token
+    status = error.status if isinstance(error, ApiRefusalError) else 0
+    if setup.access.api_key is not None and status not in _OF_THE_SECRET:
+        same = (await setup.assets()).error
+        if same is not None and (said(same) == said(error) or (is_odd(same) and is_odd(error))):
+            return []  # told by the check of the organization
+    return problem(said(error), _REFUSALS.get(status, "wait and try again; then check infodeck.api"))
+
+
 def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
-    there = ", ".join(one.url or one.id or "?" for one in others) or "none at all"
+    there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_NAMED]) or "none at all"
+    if (more := len(others) - _MOST_NAMED) > 0:
+        there += f" and {more} more"
     return problem(
         f"Infodeck has no webhook {wanted}; there are: {there}",
         "`gateway webhooks register`, or correct infodeck.webhook",
@@ -89,15 +107,23 @@ def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
         findings.append(
             warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
         )
-    url_path = urlsplit(webhook.url or "").path or "/"
-    if webhook.url is not None and url_path != path:
-        findings.append(
-            warning(
-                f"{webhook.id} posts to {url_path}, but intake.path is {path}",
-                "change one of them, unless the proxy in front of the gateway turns one into the other",
-            )
-        )
+    if webhook.url is not None and (finding := _address(webhook, webhook.url, path=path)) is not None:
+        findings.append(finding)
     return findings or [ok(f"{webhook.id} leads to {webhook.url}" + (f", {word}" if word else ""))]
+
+
+def _address(webhook: Webhook, url: str, *, path: str) -> Finding | None:
+    """Compare the path that Infodeck posts to with the one that the intake has."""
+    try:
+        url_path = urlsplit(url).path or "/"
+    except ValueError:
+        return problem(f"{webhook.id} has no usable URL: {url}", "correct it in Infodeck")
+    if url_path == path:
+        return None
+    return warning(
+        f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+        "change one of them, unless the proxy in front of the gateway turns one into the other",
+    )
 
 
 async def check_deliveries(setup: Setup) -> Finding | list[Finding]:

@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import sqlite3
 import threading
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ import structlog
 
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.store import Outcome, Store
+from gateway.logs import unforeseen
 from gateway.model import Notes
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ class SqliteJournal:
         self._max_bytes = max_bytes
         self._clock_ms = clock_ms
         self._status = status
+        status.bytes_limit = max_bytes
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
+        self._listener_failure: str | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -210,6 +214,7 @@ class SqliteJournal:
 
     def _commit(self, batch: _Batch, delivered_through: int) -> None:
         """Run on the writer thread: commit, and tell the loop."""
+        began_s = time.perf_counter()
         try:
             outcome = self._store.commit(batch.events, batch.notes, delivered_through=delivered_through)
             written = True
@@ -218,9 +223,11 @@ class SqliteJournal:
                 (), JournalError(f"the journal can't commit: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
             )
             written = False
-        self._loop.call_soon_threadsafe(self._committed, batch, outcome, written)
+        took_s = time.perf_counter() - began_s
+        self._loop.call_soon_threadsafe(self._committed, batch, outcome, written, took_s)
 
-    def _committed(self, batch: _Batch, outcome: Outcome, written: bool) -> None:  # noqa: FBT001 - called by the loop
+    def _committed(self, batch: _Batch, outcome: Outcome, written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
+        self._status.commits.note(took_s)
         if not written:
             batch.notes.add(self._gathering.notes)
             self._gathering.notes = batch.notes
@@ -241,6 +248,7 @@ class SqliteJournal:
         self._answer(batch, outcome.error if batch.events or not written else None)
         if outcome.records:
             self._head = outcome.records[-1].seq
+            self._status.last_event_ms = outcome.records[-1].event.received_ms
             # After the answers are on their way: senders wait, sinks can.
             self._loop.call_soon(self._tell, outcome.records)
 
@@ -254,8 +262,18 @@ class SqliteJournal:
         batch.done.exception()  # a batch of notes has nobody waiting; its failure is reported above
 
     def _tell(self, records: Sequence[Record]) -> None:
+        """Tell every listener; one that fails, for a fault of ours, must not keep the others from hearing."""
         for listener in self._listeners:
-            listener(records)
+            try:
+                listener(records)
+            except Exception as error:  # noqa: BLE001 - see above
+                self._tell_failure(unforeseen(error))
+
+    def _tell_failure(self, reason: str) -> None:
+        """Log what went wrong with a listener, but not the same at each event."""
+        if reason != self._listener_failure:
+            self._listener_failure = reason
+            log.error("journal.listener_failed", reason=reason)
 
     def _report(self, error: JournalError | None) -> None:
         """Log a change of state, once down and once up, and show it in the status."""

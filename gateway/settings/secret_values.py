@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What the gateway itself needs; sinks read their own. `api_key`, `bearer_token` None: there is none."""
+    """What the gateway itself needs; sinks read their own. None: there is none."""
 
     api_key: Secret | None
     signing_secrets: tuple[Secret, ...]
     bearer_token: Secret | None = None
+    admin_token: Secret | None = None
 
 
 def resolve_secrets(document: Document[Settings]) -> Secrets:
@@ -36,11 +37,16 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
             problems.append(document.problem(path, str(error)))
     if problems:
         raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
-    api_key, bearer_token = settings.infodeck.api_key, settings.infodeck.bearer_token
+    infodeck = settings.infodeck
+
+    def optional(source: SecretSource | None) -> Secret | None:
+        return None if source is None else secrets[source]
+
     return Secrets(
-        api_key=None if api_key is None else secrets[api_key],
+        api_key=optional(infodeck.api_key),
         signing_secrets=tuple(secrets[source] for source in settings.intake.signing_secrets),
-        bearer_token=None if bearer_token is None else secrets[bearer_token],
+        bearer_token=optional(infodeck.bearer_token),
+        admin_token=optional(settings.admin.token),
     )
 
 

@@ -26,7 +26,7 @@ from gateway.config.rules import (
 )
 from gateway.config.salvage import ANY, Parts
 from gateway.config.scalars import Address, HostPort, Network
-from gateway.config.secrets import SecretReferences
+from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.infodeck import Infodeck
 from gateway.settings.sink_types import AnySinkConfig
 from gateway.sinks.modbus_client import ModbusClientConfig
@@ -89,10 +89,12 @@ class Journal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Admin:
-    """Where health and status are, and the Unix socket of what changes something."""
+    """Where dashboard, health and metrics are, and the Unix socket of what changes something."""
 
     listen: LoopbackAddress = DEFAULT_ADMIN
-    """Where health and status are; loopback only."""
+    """Where dashboard, health and metrics are; loopback only."""
+    token: SecretReference | None = None
+    """Where the token is that the dashboard asks for to change something; without it, it only shows."""
     socket: RelativePath | None = None
     """The Unix socket of `gateway force`, `deadletters retry` and others; default: beside the journal."""
 

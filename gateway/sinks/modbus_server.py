@@ -120,6 +120,7 @@ class ModbusServerSink:
             log_fields={"gateway": gateway, "sink": name},
         )
         self._server: asyncio.Server | None = None
+        self._keeping_current: asyncio.Task[None] | None = None  # the certificate, where there is one
 
     async def __aenter__(self) -> Self:
         """Fill the registers from the newest values, then open the port."""
@@ -127,8 +128,10 @@ class ModbusServerSink:
         image = await asyncio.to_thread(self._lay_out, points, known)  # what comes meanwhile is written later
         if self._points is points:  # otherwise another table was adopted meanwhile
             self._show(image)
+        tls = self._config.tls
+        secured = TlsConnections(tls, setting=f"sinks.{self._name}.tls") if tls is not None else None
         make_connection = partial(
-            self._connection_maker(),
+            secured or Connection,
             answers=self._answers,
             clients=self._clients,
             idle_timeout_s=self._config.idle_timeout,
@@ -145,6 +148,9 @@ class ModbusServerSink:
                 " or change `listen`"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
+        if secured is not None:
+            keeping = asyncio.create_task(secured.keep_current(), name=f"certificate of {self._name}")
+            self._keeping_current = keeping
         self._status.state = "up"
         return self
 
@@ -156,6 +162,9 @@ class ModbusServerSink:
         /,
     ) -> None:
         """Close the port and all connections."""
+        if self._keeping_current is not None:
+            self._keeping_current.cancel()
+            await asyncio.wait([self._keeping_current])
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -185,11 +194,6 @@ class ModbusServerSink:
             self._show(image)
 
         return adopt
-
-    def _connection_maker(self) -> type[Connection] | TlsConnections:
-        if self._config.tls is None:
-            return Connection
-        return TlsConnections(self._config.tls, setting=f"sinks.{self._name}.tls")
 
     def _lay_out(self, points: PointSource, known: Iterable[Update]) -> RegisterImage:
         """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""

@@ -1,4 +1,4 @@
-"""The admin server: is it alive, is it ready, and what does it know about itself."""
+"""The admin server: is it alive, is it ready, what does it know about itself; and the dashboard."""
 
 from __future__ import annotations
 
@@ -7,20 +7,28 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.web.control_requests import answer
+from gateway.web.dashboard.pages import only_by_its_own_name
+from gateway.web.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.status import Status
+    from gateway.web.dashboard.routes import Dashboard
 
 
 def admin_application(
-    *, status: Status, refresh: Callable[[], None], problems: Callable[[], list[str]]
+    *,
+    status: Status,
+    dashboard: Dashboard,
+    refresh: Callable[[], None],
+    problems: Callable[[], list[str]],
 ) -> web.Application:
     """Return the application. `refresh` brings the status up to date before it is shown.
 
     `problems` says why the gateway is not alive; empty while it makes progress.
     """
+    metrics = Metrics(status)
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
@@ -34,10 +42,17 @@ def admin_application(
         refresh()
         return answer(status.snapshot())
 
-    application = web.Application()
+    async def show_metrics(request: web.Request) -> web.Response:
+        refresh()
+        text, content_type = metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    application = web.Application(middlewares=[only_by_its_own_name])
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
+    application.router.add_get("/metrics", show_metrics)
     application.router.add_get("/api/status", show_status)
+    dashboard.add_to(application)
     return application
 
 

@@ -55,10 +55,10 @@ async def document_of(request: web.Request) -> dict[str, Any]:
 
 
 def uid_of(request: web.Request) -> int | None:
-    """Return the user id of whoever connected, as the system knows it."""
+    """Return the user id of whoever connected, as the system knows it; None where he came by the network."""
     transport = request.transport
     peer = None if transport is None else transport.get_extra_info("socket")
-    if peer is None:
+    if peer is None or peer.family != socket.AF_UNIX:
         return None
     uid: int = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
     return uid

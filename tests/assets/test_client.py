@@ -160,3 +160,10 @@ async def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
     async with simulated_api(faults=[echo]) as api:
         with pytest.raises(GatewayError, match=r"Invalid API key \*\*\*"):
             await fetch(api)
+
+
+async def test_half_a_character_in_a_name_does_not_spoil_the_list() -> None:
+    """A name that was cut in the middle of an emoji is one odd name, and no end of reconciliation."""
+    page = b'{"data": [{"id": "ast-1", "name": "Lab \\ud83d"}, {"id": "ast-2", "name": "\\ud83d\\udd2c"}]}'
+    async with simulated_api(0, faults=[Answer(body=page)]) as api:
+        assert [(one.id, one.name) for one in await fetch(api)] == [("ast-1", "Lab \ufffd"), ("ast-2", "🔬")]

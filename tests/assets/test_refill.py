@@ -177,6 +177,17 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
         assert run.shown("S/T") == (1, NOON)
 
 
+async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: PointMap) -> None:
+    """What cannot be used is counted by asset, as the last list that was told has it."""
+    ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
+    async with refilling(file, points) as run:
+        for _ in range(3):
+            run.refilling.take([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+        await run.reconcile(item("a", at_ms=None, t=1), ahead)
+        assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
+        assert "no time (1)" in str(run.status.last_error)
+
+
 async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, points: PointMap) -> None:
     """A device whose clock runs ahead is not refilled at each reconciliation, nor does it look fresh."""
     async with refilling(file, points) as run:
@@ -205,7 +216,7 @@ async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Pa
                 for _ in range(2):
                     await run.list_assets(item("a", at_ms=NOON, t=1))
                 assert "next reconciliation" in str(run.status.last_error)
-                assert run.status.readings == 0
+                assert (run.status.events, run.status.readings) == (0, 0)
             await run.reconcile(item("a", at_ms=NOON, t=1))
             assert run.shown("R/T") == (1, NOON)
             assert run.status.last_error is None

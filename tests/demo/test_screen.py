@@ -32,6 +32,7 @@ def shown(capsys: pytest.CaptureFixture[str], *updates: Update, alarms: tuple[Al
         mqtt_port=1883,
         modbus_port=5020,
         intake_url="http://127.0.0.1:8080/",
+        dashboard_url="http://127.0.0.1:9680/",
         config=Path("/demo/gateway.yaml"),
         clock_ms=lambda: NOW_MS,
     )

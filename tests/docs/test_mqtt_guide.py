@@ -125,11 +125,6 @@ def test_settings(tmp_path: Path, text: str) -> None:
     assert complaints(load_settings(write(tmp_path, text, "gateway.yaml"))) == []
 
 
-def test_links() -> None:
-    """Whatever the page points to is there."""
-    assert GUIDE.broken_links() == []
-
-
 def test_every_setting_is_explained() -> None:
     """Every key that the settings of both kinds of sinks have is named in code on the page."""
     keys = {field.name for shape in (MqttConfig, MqttSparkplugConfig) for field in fields(shape)}

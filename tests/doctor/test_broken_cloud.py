@@ -21,7 +21,12 @@ _REFUSED = [
     (
         answer({"message": "API access requires Professional plan"}, status=403),
         "answered 403 (API access requires Professional plan)",
-        "Professional plan: ask whoever manages the organization",
+        "Professional plan, and a key that may read this organization: ask whoever manages it",
+    ),
+    (
+        answer({"message": "Access denied"}, status=403),
+        "answered 403 (Access denied)",
+        "a key that may read this organization",
     ),
     (answer({"message": "Not found"}, status=404), "answered 404", "check infodeck.organization"),
     (answer({"message": "Invalid"}, status=422), "answered 422", "check infodeck.organization"),
@@ -48,11 +53,36 @@ async def test_what_the_api_answers(patient: Doctored, fault: Answer, found: str
 
 
 async def test_another_organization(patient: Doctored) -> None:
-    """As the API itself refuses an id that it does not know."""
+    """As the API itself refuses an id that it does not know. Of webhooks it says the same, once."""
     patient.change("infodeck.organization", "o-other")
-    seen = (await patient.diagnose()).of("organization")
-    assert seen.found.startswith("the API answered 404")
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("organization")
+    assert seen.found == "the API answered 404 (Organization not found)"
+    assert diagnosis.levels["problem"] == ["organization"]
     assert (seen.remedy or "").startswith("check infodeck.organization")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, "1 asset"), (2, "2 assets"), (250, "250 assets")])
+async def test_how_many_assets_there_are(patient: Doctored, count: int, shown: str) -> None:
+    """The number that Infodeck's own page shows, in words that fit it."""
+    patient.api.items = items(count)
+    assert (await patient.diagnose()).of("organization").found == f"o-test is known, with {shown}"
+
+
+async def test_key_and_token_are_refused_each_for_itself(patient: Doctored) -> None:
+    """The same answer to two secrets has two causes."""
+    for path in ("/assets", "/webhooks"):
+        patient.api.path_faults[path] = type(patient.api.faults)([Answer(status=401)])
+    assert (await patient.diagnose()).levels["problem"] == ["organization", "webhook"]
+
+
+async def test_something_else_answers_in_place_of_the_api(patient: Doctored) -> None:
+    """A sign-in page of the network: one line, not one for each question."""
+    async with answering(body="<html>Sign in</html>") as port:
+        patient.change("infodeck.api", f"http://127.0.0.1:{port}")
+        diagnosis = await patient.diagnose()
+    assert diagnosis.levels["problem"] == ["organization"]
+    assert "the answer is not JSON" in diagnosis.of("organization").found
 
 
 async def test_an_organization_without_assets(patient: Doctored) -> None:
@@ -72,7 +102,16 @@ async def test_an_api_that_nobody_listens_for(patient: Doctored) -> None:
         "127.0.0.1 cannot be connected to: Connection refused",
     )
     assert (seen.remedy or "").startswith("let this machine out to 127.0.0.1")
-    assert "organization" not in {one.check for one in diagnosis.findings}
+    assert diagnosis.levels["problem"] == ["API"]
+
+
+async def test_an_api_that_nobody_needs(patient: Doctored) -> None:
+    """Without key and token only the clock is compared with it: no problem where it is not reached."""
+    patient.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
+    patient.change("infodeck.api_key", None)
+    patient.change("infodeck.bearer_token", None)
+    diagnosis = await patient.diagnose()
+    assert (diagnosis.of("API").level, diagnosis.code) == ("warning", 0)
 
 
 async def test_an_api_whose_name_is_unknown(patient: Doctored) -> None:

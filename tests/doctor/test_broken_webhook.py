@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from support.doctored import Doctored
 
 
+async def test_an_address_that_is_none(patient: Doctored) -> None:
+    """Whatever stands there in Infodeck is what is wrong, not the doctor."""
+    patient.change("infodeck.webhook.id", WEBHOOK)
+    patient.api.webhooks[0]["url"] = "https://[gateway/hook"
+    seen = (await patient.diagnose()).of("webhook")
+    assert (seen.level, seen.found) == ("problem", f"{WEBHOOK} has no usable URL: https://[gateway/hook")
+
+
 async def test_no_webhook_leads_here(patient: Doctored) -> None:
     """Those that there are, are named."""
     patient.api.webhooks[0]["url"] = "https://elsewhere.example.net/hook"
@@ -21,6 +29,17 @@ async def test_no_webhook_leads_here(patient: Doctored) -> None:
     assert seen.level == "problem"
     assert seen.found.endswith("there are: https://elsewhere.example.net/hook")
     assert "gateway webhooks register" in (seen.remedy or "")
+
+
+async def test_of_many_other_webhooks_a_few_are_named(patient: Doctored) -> None:
+    """An organization may have dozens, one for each of its buildings."""
+    patient.api.webhooks = [
+        {"id": f"wh-{number}", "url": f"https://b{number}.example"} for number in range(40)
+    ]
+    seen = (await patient.diagnose()).of("webhook")
+    assert seen.found.endswith(
+        "there are: " + ", ".join(f"https://b{n}.example" for n in range(5)) + " and 35 more"
+    )
 
 
 async def test_a_webhook_without_telemetry(patient: Doctored) -> None:

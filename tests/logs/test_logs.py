@@ -33,3 +33,20 @@ def test_tracebacks_show_no_values(form: str) -> None:
     assert done.stderr.count("RuntimeError: a bug") == 2
     assert "in verify" in done.stderr
     assert "whsec-made-up" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_names_from_elsewhere_steer_no_terminal(form: str) -> None:
+    """Control characters in what is told are shown, not sent to whoever looks at the log."""
+    program = """
+import sys, structlog
+from gateway.logs import configure_logging
+configure_logging(level="info", form=sys.argv[1])
+structlog.get_logger().info("told", name="a" + chr(27) + "[2J" + chr(0x9b) + "b", many=[chr(27)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, form], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert r"a\u001b[2J\u009bb" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert "\x9b" not in done.stderr

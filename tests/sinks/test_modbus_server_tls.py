@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import ssl
 import struct
@@ -392,3 +393,31 @@ async def test_files_that_cannot_be_used(tls: ModbusTls, authority: Authority, t
             async with make_sink(TARGET, tls=ModbusTls(**(files | change))):
                 pass
         assert str(failed.value).startswith(f"sinks.regs.tls: {reason}")
+
+
+async def test_a_renewed_certificate_is_shown_to_controllers_that_connect_next(
+    tmp_path: Path, authority: Authority, controller: Certificate
+) -> None:
+    """Without a restart; a controller that is connected reads on."""
+    files = tmp_path / "server.pem", tmp_path / "server.key"
+
+    def install(holder: str) -> bytes:
+        for issued, file in zip(authority.issue(holder), files, strict=True):
+            shutil.copy(issued, file)
+        return ssl.PEM_cert_to_DER_cert(files[0].read_text())
+
+    async def shown() -> bytes:
+        async with connect_tls(sink, context) as client:
+            return bytes(client.writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+
+    first = install("first")
+    tls = ModbusTls(certificate=files[0], key=files[1], client_ca=authority.certificate)
+    context = client_context(authority, controller)
+    async with make_sink(TARGET, tls=tls) as sink, connect_tls(sink, context) as connected:
+        await sink.write([update(TARGET, 4711)])
+        assert await shown() == first
+        second = install("second")
+        async with asyncio.timeout(20):
+            while await shown() != second:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.1)
+        assert await connected.ask(READ) == VALUES

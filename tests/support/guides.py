@@ -84,10 +84,10 @@ class Guide:
     def _leads_somewhere(self, link: str) -> bool:
         file, _, heading = link.partition("#")
         target = self._path.parent / file if file else self._path
-        if not target.exists():
-            return False
+        if not heading or not target.exists():
+            return target.exists()
         titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        return not heading or heading in {_anchor(title) for title in titles}
+        return heading in {_anchor(title) for title in titles}
 
     def words_in_code(self) -> set[str]:
         """Return every word that is named in code, on a line or in an example."""
@@ -130,7 +130,7 @@ class Box(Daemon):
     def here(self, text: str) -> str:
         """Put what is here in the place of the page's addresses and ports."""
         for written, here in self.stand_ins.items():
-            text = re.sub(rf"(?<![\w.]){re.escape(written)}(?![\w.])", here, text)
+            text = re.sub(rf"(?<![\w.]){re.escape(written)}(?!\.?\w)", here, text)
         return text
 
     def run(self, commands: Commands) -> str:

@@ -11,13 +11,17 @@ from support.daemon import REPOSITORY
 
 
 def run_gateway(
-    *arguments: str | os.PathLike[str], folder: Path = REPOSITORY, **environment: str
+    *arguments: str | os.PathLike[str], folder: Path = REPOSITORY, given: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `gateway` in a folder, with these variables beside those that there are."""
+    """Run `gateway` in a folder, with these variables beside those that there are.
+
+    `given` is its standard input.
+    """
     return _run(
         [sys.executable, "-m", "gateway", *(os.fspath(argument) for argument in arguments)],
         folder=folder,
         environment={"PYTHONPATH": str(REPOSITORY)} | environment,
+        given=given,
     )
 
 
@@ -30,12 +34,13 @@ def run_script(script: str, *, folder: Path = REPOSITORY) -> str:
 
 
 def _run(
-    command: list[str], *, folder: Path, environment: dict[str, str]
+    command: list[str], *, folder: Path, environment: dict[str, str], given: str = ""
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         cwd=folder,
         env=os.environ | environment,
+        input=given,
         capture_output=True,
         text=True,
         check=False,

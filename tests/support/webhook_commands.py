@@ -81,18 +81,27 @@ async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
             yield Cloud(infodeck, api, daemon.config, webhook)
 
 
-def launch(config: Path, action: str) -> subprocess.Popen[bytes]:
-    """Start `gateway webhooks`, for a test that does not let it end by itself."""
+def launch(config: Path, action: str, *arguments: str, given: int | None = None) -> subprocess.Popen[bytes]:
+    """Start `gateway webhooks`, for a test that does not let it end by itself.
+
+    `given`: a terminal of its own, on which it shows errors, too.
+    """
     return subprocess.Popen(
-        _command(config, action), cwd=REPOSITORY, env=_environment(), stdout=subprocess.DEVNULL
+        command(config, action, *arguments),
+        cwd=REPOSITORY,
+        env=environment(),
+        stdin=given,
+        stdout=subprocess.DEVNULL,
+        stderr=given,
+        start_new_session=given is not None,
     )
 
 
 def _run(config: Path, action: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*_command(config, action), *arguments],
+        command(config, action, *arguments),
         cwd=REPOSITORY,
-        env=_environment(),
+        env=environment(),
         input=given,
         capture_output=True,
         text=True,
@@ -101,9 +110,11 @@ def _run(config: Path, action: str, *arguments: str, given: str) -> subprocess.C
     )
 
 
-def _command(config: Path, action: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)]
+def command(config: Path, action: str, *arguments: str) -> list[str]:
+    """Return the command line of `gateway webhooks`."""
+    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config), *arguments]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return what a command line runs in, wherever the package is."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
-from support.daemon import REPOSITORY, Daemon, telemetry
+from support.daemon import REPOSITORY, Daemon, sign, telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +26,8 @@ if TYPE_CHECKING:
 ROOM = "ast-a1b2c3d4"
 
 
-@pytest.fixture
-def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Run the gateway with a certificate of its own on the intake."""
+def install_certificate(folder: Path, name: str) -> None:
+    """Put a certificate for `name` and its key where the settings say."""
     command = [
         "openssl",
         "req",
@@ -35,8 +38,26 @@ def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
         "ec_paramgen_curve:prime256v1",
         "-nodes",
     ]
-    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-days", "2", "-subj", "/CN=gateway.test"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    command += ["-keyout", "key.pem", "-out", "certificate.pem", "-days", "2", "-subj", f"/CN={name}"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def shown_by(daemon: Daemon) -> str:
+    """Return what openssl sees of the certificate."""
+    connected = subprocess.run(
+        ["openssl", "s_client", "-connect", f"127.0.0.1:{daemon.intake_port}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return next(line for line in connected.stdout.splitlines() if line.startswith("subject="))
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Run the gateway with a certificate of its own on the intake."""
+    install_certificate(tmp_path, "gateway.test")
     daemon = Daemon(tmp_path, broker.port)
     settings = daemon.config.read_text()
     tls = "intake: {tls: {certificate: certificate.pem, key: key.pem}, "
@@ -65,6 +86,36 @@ def test_intake_over_tls(encrypted: Daemon) -> None:
     ):
         old.wrap_socket(connection)
     assert "Traceback" not in encrypted.log
+
+
+def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
+    """Deliveries come all the time, on a connection that stays and on new ones: each is answered with 200."""
+    trusting = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is, openssl tells
+    lasting = http.client.HTTPSConnection("127.0.0.1", encrypted.intake_port, context=trusting, timeout=10)
+    answers = Counter[int]()
+
+    def deliver(connection: http.client.HTTPSConnection) -> None:
+        body = telemetry(f"evt_{answers.total()}", ROOM, {"temperature": 20})
+        headers = {"x-infodeck-signature": sign(body)}
+        connection.request("POST", "/webhooks/infodeck", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        answers[answer.status] += 1
+
+    assert shown_by(encrypted) == "subject=CN=gateway.test"
+    install_certificate(encrypted.folder, "renewed.test")
+    deadline = time.monotonic() + 30
+    while shown_by(encrypted) != "subject=CN=renewed.test":
+        assert time.monotonic() < deadline
+        deliver(lasting)
+        with closing(
+            http.client.HTTPSConnection("127.0.0.1", encrypted.intake_port, context=trusting)
+        ) as new:
+            deliver(new)
+    deliver(lasting)
+    lasting.close()
+    assert answers == {200: answers.total()}
+    assert encrypted.log.count("certificate.renewed") == 1
 
 
 def test_unusable_certificate_is_told_plainly(encrypted: Daemon) -> None:

@@ -113,7 +113,7 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
         for answer, message in (
             (
                 Answer(status=422, body=b'{"message":"unknown event"}'),
-                "has made no webhook: the API answered 422",
+                "made no webhook: the API answered 422 (unknown event): something in the request is wrong",
             ),
             (Answer(status=502), "whether Infodeck has made the webhook is not known"),
             (Answer(body=b"<html>"), "but not with a webhook and its secret"),

@@ -15,6 +15,7 @@ from yarl import URL
 from gateway.assets.http.refusals import refusal
 from gateway.assets.http.unreachable import unreachable
 from gateway.errors import GatewayError, TransientError
+from gateway.json_text import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,10 @@ class Transport:
             wait=self._wait_s,
             reraise=True,
         )
-        return await attempts(self._once, method, path, query, document, bearer=bearer)
+        try:
+            return await attempts(self._once, method, path, query, document, bearer=bearer)
+        finally:
+            attempts.iter_state.reset()  # a circle of objects that only a search for garbage would free
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Add to what the API asks for, too: it asks all boxes for the same."""
@@ -118,8 +122,8 @@ class Transport:
         bearer: bool,
     ) -> Any:
         headers = self._access.headers(bearer=bearer)
-        await self._keep_pause()
         async with self._limiter:
+            await self._keep_pause()  # it may have been asked for while this waited for its turn
             status, answer_headers, body = await self._exchange(method, path, query, document, headers)
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
             refused = refusal(status, answer_headers, body, access=self._access, bearer=bearer)
@@ -204,12 +208,13 @@ def _decode(body: bytes, path: str) -> Any:
     if not body:
         return None
     try:
-        return orjson.loads(body)
+        document, _ = load_json(body)
     except orjson.JSONDecodeError as error:
         raise GatewayError(
             f"the answer is not JSON ({path}: {error.msg}): check infodeck.api, and that no proxy answers"
             " instead"
         ) from error
+    return document
 
 
 def _asked_for_s(state: RetryCallState) -> float:

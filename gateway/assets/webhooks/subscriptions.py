@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gateway.config.secrets import is_usable
 from gateway.events import parse_time
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,8 +119,7 @@ def attempts_of(items: Iterable[Item]) -> list[Attempt]:
 def signing_secret_of(item: Item) -> str | None:
     """Return the secret that an answer gives away this once, None where it has none that can be used."""
     secret = item.get("signingSecret")
-    usable = isinstance(secret, str) and secret.strip() == secret and secret.isprintable()
-    return secret if usable and secret else None
+    return secret if isinstance(secret, str) and is_usable(secret) else None
 
 
 def _same_address(url: str) -> object:
@@ -190,5 +191,4 @@ def _text(value: Any) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    shown = "".join(character if character.isprintable() else " " for character in value)
-    return shown.strip()[:_LONGEST_TEXT] or None
+    return one_line(value, longest=_LONGEST_TEXT) or None

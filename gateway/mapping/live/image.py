@@ -7,6 +7,7 @@ that see no quality are shown instead.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -62,6 +63,14 @@ class PointImage:
     def all_latest(self) -> Iterable[Update]:
         """Return what every point with a value shows now."""
         return list(self._current.values())
+
+    def qualities(self) -> dict[str, int]:
+        """Return how many points show a value of each quality, and how many are waiting for their first."""
+        shown = Counter(update.quality for update in self._current.values())
+        return {
+            **{quality.name.lower(): shown[quality] for quality in Quality},
+            "waiting": len(self._points.points) - shown.total(),
+        }
 
     def measured(self, point: Point) -> Update | None:
         """Return the point's newest reading, whatever is shown in its place."""
@@ -164,7 +173,7 @@ class PointImage:
         While it is offline and has not reported since, all its readings have stand-ins.
         """
         before, told = self._known.is_online(asset), self._known.told.get(asset)
-        if not self._known.tell(OnlineState(asset, online, at_ms)):
+        if not self._known.tell(OnlineState(asset, online, at_ms), now_ms=now_ms):
             return []
         if told is None or not (told.online and online):  # connected as before is not worth a write
             self._unkept.assets.add(asset)
@@ -221,7 +230,8 @@ class PointImage:
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
-        told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
+        taken = [state.asset for state in online if self._known.tell(state, now_ms=now_ms)]
+        told = [asset for asset in taken if asset in by_asset]
         assets.update(point.asset for point in points)
         for asset in (*told, *filter(self._known.has_come_back, assets)):
             points += by_asset[asset].measured
@@ -231,11 +241,20 @@ class PointImage:
         self._made.beat(now_ms)
         self._unkept.clear()
 
-    def keep(self) -> dict[str, KeptValue]:
-        """Return what must be kept on disk of all points that changed since the last call."""
-        kept = {value.point: value for value in kept_values(self._known, self._unkept.measured)}
-        self._unkept.measured.clear()
-        return kept
+    def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
+        """Return what must be kept on disk of points that changed, and was not returned before.
+
+        Of so many points at most, where that is said; then `has_unkept` says whether there are more.
+        """
+        changed = self._unkept.measured
+        count = len(changed) if at_most is None else min(at_most, len(changed))
+        points = [changed.pop() for _ in range(count)]
+        return {value.point: value for value in kept_values(self._known, points)}
+
+    @property
+    def has_unkept(self) -> bool:
+        """Whether `keep` has more to return."""
+        return bool(self._unkept.measured)
 
     def keep_forced(self) -> dict[str, Forced | None]:
         """Return what must be kept on disk of what was forced or released since the last call, by point.

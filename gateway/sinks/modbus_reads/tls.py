@@ -19,7 +19,7 @@ from gateway.config.decode import STRICT, RelativePath
 from gateway.sinks.modbus_reads.answers import NothingAllowed
 from gateway.sinks.modbus_reads.connection import Connection
 from gateway.sinks.modbus_reads.roles import role_in
-from gateway.tls import server_context
+from gateway.tls import ServerCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class TlsConnections:
 
     def __init__(self, config: ModbusTls, *, setting: str) -> None:
         """Read the files; raises GatewayError, with the setting's name, where they can't be used."""
-        self._context = server_context(
+        self._certificate = ServerCertificate(
             setting, config.certificate, config.key, client_authority=config.client_ca
         )
         self._roles = frozenset(config.roles)
@@ -59,12 +59,16 @@ class TlsConnections:
     def __call__(self, *, answers: Answering, clients: Clients, idle_timeout_s: float) -> Connection:
         """Make the connection of one client."""
         return _TlsConnection(
-            context=self._context,
+            context=self._certificate.current,
             may_read=self._may_read,
             answers=answers,
             clients=clients,
             idle_timeout_s=idle_timeout_s,
         )
+
+    async def keep_current(self) -> None:
+        """Have connections to come use what stands in the files then, until cancelled."""
+        await self._certificate.keep_current()
 
     def _may_read(self, certificate: bytes) -> bool:
         return not self._roles or role_in(certificate) in self._roles

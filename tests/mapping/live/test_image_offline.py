@@ -61,6 +61,25 @@ def test_an_offline_device_shows_stand_ins(
     assert named(say(room, online=False, at_ms=NOON + 1), name) == []
 
 
+@pytest.mark.parametrize("was", [True, False])
+def test_a_clock_that_was_hours_fast_does_not_keep_what_it_said(room: Room, *, was: bool) -> None:
+    """Once it is set back, what is said next counts: a device that went offline must not look connected."""
+    hours_ms = 5 * 3_600_000
+    room.read(at_ms=NOON, hold=21)
+    say(room, online=was, at_ms=NOON + hours_ms)
+    say(room, online=not was, at_ms=NOON + 1000)
+    assert room.image.is_online("a") is (not was)
+    assert online(room) == int(not was)
+
+
+def test_a_clock_a_little_ahead_of_ours_keeps_its_order(room: Room) -> None:
+    """What Infodeck said last counts, also where that has come before what it said earlier."""
+    room.read(at_ms=NOON, hold=21)
+    say(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
+    say(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
+    assert room.image.is_online("a") is False
+
+
 def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> None:
     """The clock went on meanwhile: what is fresh still is shown as measured, and ages in its time."""
     room.read(at_ms=NOON, hold=21)

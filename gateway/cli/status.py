@@ -1,0 +1,150 @@
+"""`gateway status`: how the running gateway is: what it takes, what it writes, what is wrong.
+
+The exit code is 0 where it takes events, every sink's receiver is there and no alarm holds; otherwise 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.cli.loading import add_config_argument
+from gateway.clock import now_ms
+from gateway.config.scalars import size_text
+from gateway.doctor.daemon_answers import ask_daemon, number, text
+from gateway.doctor.findings import counted, span
+from gateway.errors import CommandError
+from gateway.mapping.wording import aligned, second_text
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from gateway.doctor.daemon_answers import Running
+
+Row = tuple[str, str]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config_argument(parser)
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: all of /api/status; default: text"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print it; return 0 where all is well."""
+    remains = load_settings(arguments.config).remains.value
+    if remains is None:
+        raise CommandError(f"{arguments.config}: `gateway check` says what is wrong in it")
+    daemon = asyncio.run(ask_daemon(remains.admin.listen))
+    if daemon.status is None:
+        advice = "" if daemon.is_other else "; `systemctl status gateway` says more"
+        raise CommandError(f"the gateway is not running: {daemon.reason}{advice}")
+    if arguments.format == "json":
+        print(orjson.dumps(daemon.status, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(aligned(_rows(daemon, now_ms()), indent=""), end="")
+    return 0 if _is_well(daemon) else 1
+
+
+def _is_well(daemon: Running) -> bool:
+    status = daemon.status or {}
+    sinks = daemon.section("sinks")
+    return (
+        status.get("ready") is True
+        and text(daemon.section("journal"), "state") == "ok"
+        and all(daemon.is_connected(name) for name in sinks)
+        and not status.get("alarms")
+    )
+
+
+def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
+    status = daemon.status or {}
+    journal = daemon.section("journal")
+    yield str(status.get("name")), _readiness(daemon, at_ms)
+    yield "intake", _intake(daemon, at_ms)
+    used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
+    letters = counted(int(number(journal, "dead_letters")), "dead letter")
+    yield "journal", f"{used / (1 << 20):.0f} MiB of {size_text(limit)}, {letters}"
+    yield "tables", _tables(daemon)
+    yield (
+        "points",
+        ", ".join(f"{count} {name}" for name, count in daemon.section("qualities").items() if count),
+    )
+    for name in daemon.section("sinks"):
+        yield f"sink {name}", _sink(daemon.sink(name))
+    yield "Infodeck", _infodeck(daemon, at_ms)
+    yield from _alarms(status.get("alarms"))
+
+
+def _readiness(daemon: Running, at_ms: int) -> str:
+    state = text(daemon.section("journal"), "state")
+    if (daemon.status or {}).get("ready") is not True:
+        return "takes no events: it is starting or stopping"
+    if state != "ok":
+        return f"takes no events: {state}"
+    since_ms = int(number(daemon.status or {}, "started_ms"))
+    return f"takes events, runs for {span((at_ms - since_ms) / 1000)}"
+
+
+def _intake(daemon: Running, at_ms: int) -> str:
+    journal, intake = daemon.section("journal"), daemon.section("intake")
+    last_ms = int(number(journal, "last_event_ms"))
+    last = f"the last one {span((at_ms - last_ms) / 1000)} ago" if last_ms else "none since the start"
+    parts = [f"{counted(int(number(journal, 'accepted')), 'event')}, {last}"]
+    parts.append(f"{int(number(journal, 'duplicates'))} came again")
+    refused = intake.get("refused")
+    if isinstance(refused, dict) and refused:
+        parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
+    return "; ".join(parts)
+
+
+def _tables(daemon: Running) -> str:
+    tables = daemon.section("tables")
+    points, assets = int(number(tables, "points")), int(number(tables, "assets"))
+    what = f"{counted(points, 'point')} of {counted(assets, 'asset')}"
+    problems = tables.get("problems")
+    if problems:
+        return f"{what}; those on disk are refused: {problems[0]}"
+    return f"{what}, since {second_text(int(number(tables, 'loaded_ms')))}"
+
+
+def _sink(sink: dict[str, Any]) -> str:
+    lag = int(number(sink, "lag"))
+    behind = f"{counted(lag, 'event')} behind ({span(number(sink, 'lag_s'))})" if lag else "nothing waits"
+    parts = [f"{text(sink, 'type')}, {text(sink, 'state')}, {behind}, {int(number(sink, 'written'))} written"]
+    if letters := int(number(sink, "dead_letters")):
+        parts.append(f"{letters} refused")
+    if text(sink, "state") != "up" and text(sink, "last_error"):
+        parts.append(text(sink, "last_error"))
+    return "; ".join(parts)
+
+
+def _infodeck(daemon: Running, at_ms: int) -> str:
+    reconcile, inventory = daemon.section("reconcile"), daemon.section("inventory")
+    state = text(reconcile, "state")
+    if state == "off":
+        return "not asked: there is no infodeck.api_key"
+    last_ms = int(number(reconcile, "last_success_ms"))
+    if not last_ms:
+        return f"not heard of yet ({state}) {text(reconcile, 'last_error')}".rstrip()
+    known = counted(int(number(reconcile, "assets")), "asset")
+    parts = [f"{known}, as of {span((at_ms - last_ms) / 1000)} ago"]
+    parts.append(f"{int(number(inventory, 'unmapped'))} in no table, {int(number(inventory, 'gone'))} gone")
+    if state != "ok":
+        parts.append(text(reconcile, "last_error"))
+    return "; ".join(parts)
+
+
+def _alarms(alarms: object) -> Iterator[Row]:
+    found = [alarm for alarm in alarms if isinstance(alarm, dict)] if isinstance(alarms, list) else []
+    for alarm in found:
+        since = second_text(int(number(alarm, "since_ms")))
+        yield "ALARM", f"{alarm.get('name')} since {since}: {alarm.get('reason')}"
+    if not found:
+        yield "alarms", "none"

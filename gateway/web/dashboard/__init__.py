@@ -1,0 +1,1 @@
+"""The dashboard: what the browser asks for, and what it is told as it happens."""

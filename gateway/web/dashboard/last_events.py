@@ -1,0 +1,55 @@
+"""The last events, for whoever asks where one has gone: received, mapped, written by each sink."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gateway.events import TELEMETRY, asset_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Event, Record
+    from gateway.status import SinkStatus
+
+_MOST = 100
+_LARGEST_BYTES = 64 << 10  # of an event that is remembered whole
+
+
+class LastEvents:
+    """Listens to the journal. An event costs an entry in a short list; all else is made when asked for."""
+
+    def __init__(self, *, points: Callable[[], PointMap], sinks: Mapping[str, SinkStatus]) -> None:
+        """`points` are the tables in force; `sinks` are asked how far they are."""
+        self._points = points
+        self._sinks = sinks
+        self._last: deque[tuple[int, Event]] = deque(maxlen=_MOST)
+
+    def accept(self, records: Sequence[Record]) -> None:
+        """Note new events, but for huge ones."""
+        self._last.extend(
+            (record.seq, record.event)
+            for record in records[-_MOST:]
+            if len(record.event.body) <= _LARGEST_BYTES
+        )
+
+    def newest_first(self) -> list[dict[str, Any]]:
+        """Return the last events, each with what became of it."""
+        return [self._described(seq, event) for seq, event in reversed(self._last)]
+
+    def _described(self, seq: int, event: Event) -> dict[str, Any]:
+        asset = asset_of(event)
+        plan = self._points().by_asset.get(asset) if asset is not None else None
+        return {
+            "seq": seq,
+            "id": event.event_id,
+            "type": event.type,
+            "source": "reconcile" if event.is_refilled else "webhook",
+            "received_ms": event.received_ms,
+            "asset": asset,
+            "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),
+            "mapped": plan is not None or event.type != TELEMETRY,
+            "sinks": {name: sink.cursor >= seq for name, sink in self._sinks.items()},
+        }

@@ -1,0 +1,249 @@
+"""What the gateway knows about itself, as Prometheus reads it: nothing is counted here, only told."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from gateway import __version__
+from gateway.alarms import NAMES
+from gateway.status import COMMIT_BOUNDS_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from gateway.status import (
+        IntakeStatus,
+        JournalStatus,
+        MappingStatus,
+        SinkStatus,
+        Status,
+        TablesStatus,
+    )
+
+_BUCKETS = [*(f"{bound:g}" for bound in COMMIT_BOUNDS_S), "+Inf"]
+
+
+class Metrics:
+    """Everything that `/metrics` tells of one gateway."""
+
+    def __init__(self, status: Status) -> None:
+        """Tell of `status`, as it is when it is asked for."""
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_StatusCollector(status))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """Return the text and its content type, in the newest of Prometheus's formats that `accept` names."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class _StatusCollector(Collector):
+    """Makes metrics of the status whenever they are asked for: events pay nothing for them."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        status = self._status
+        yield InfoMetricFamily("gateway_build", "Which gateway this is.", value={"version": __version__})
+        yield _gauge("gateway_ready", "Whether events are taken.", status.ready)
+        yield from _intake(status.intake)
+        yield from _journal(status.journal)
+        yield from _mapping(status.mapping)
+        yield from _tables(status.tables)
+        yield _gauges("gateway_points", "Points by what they show.", "quality", status.qualities.items())
+        yield _gauge("gateway_points_forced", "Points that somebody overrides.", len(status.mapping.forced))
+        yield from _sinks(status.sinks)
+        yield from _infodeck(status)
+        yield _alarms({alarm.name for alarm in status.alarms})
+
+
+def _intake(intake: IntakeStatus) -> Iterator[Metric]:
+    yield _counters(
+        "gateway_intake_requests", "Requests by HTTP status of the answer.", "code", intake.answers.items()
+    )
+    yield _counters(
+        "gateway_intake_refused",
+        "Deliveries answered with 401, by what was wrong with the signature.",
+        "reason",
+        intake.refused.items(),
+    )
+    yield _counter("gateway_intake_test_events", "Test events, which reach no sink.", intake.test_events)
+    yield _counter(
+        "gateway_intake_other_organization", "Events of another organization.", intake.other_organization
+    )
+    yield _counters(
+        "gateway_intake_ignored_events",
+        "Events of types that carry nothing for points.",
+        "type",
+        intake.ignored_types.items(),
+    )
+
+
+def _journal(journal: JournalStatus) -> Iterator[Metric]:
+    yield _gauge("gateway_journal_up", "Whether events can be written.", journal.state == "ok")
+    yield _counter("gateway_journal_events", "Events taken, each counted once.", journal.accepted)
+    yield _counter("gateway_journal_duplicates", "Events that came again.", journal.duplicates)
+    if journal.last_event_ms is not None:
+        last_s = journal.last_event_ms / 1000
+        yield _gauge("gateway_journal_last_event_seconds", "When the newest event came, Unix time.", last_s)
+    yield _gauge("gateway_journal_used_bytes", "What the journal takes on disk.", journal.bytes_used)
+    yield _gauge("gateway_journal_limit_bytes", "From which on it refuses events.", journal.bytes_limit)
+    yield _gauge("gateway_journal_dead_letters", "What could not be delivered, kept.", journal.dead_letters)
+    counts = list(accumulate(journal.commits.counts))
+    yield HistogramMetricFamily(
+        "gateway_journal_commit_seconds",
+        "How long it takes to have a group of events on disk.",
+        buckets=[(bound, float(count)) for bound, count in zip(_BUCKETS, counts, strict=True)],
+        sum_value=journal.commits.seconds,
+    )
+
+
+def _mapping(mapping: MappingStatus) -> Iterator[Metric]:
+    yield _counters(
+        "gateway_mapping_events",
+        "Events by what became of them.",
+        "outcome",
+        [
+            ("mapped", mapping.mapped),
+            ("unmapped", mapping.unmapped),
+            ("unreadable", mapping.unreadable),
+            ("connection", mapping.connections),
+            ("connection_unclear", mapping.connections_unclear),
+        ],
+    )
+    yield _counter("gateway_mapping_late_readings", "Readings older than their point's newest.", mapping.late)
+    yield _counter(
+        "gateway_mapping_clock_ahead", "Readings from the future, taken as received.", mapping.clock_ahead
+    )
+
+
+def _tables(tables: TablesStatus) -> Iterator[Metric]:
+    yield _gauge("gateway_tables_up", "Whether the point tables on disk are in force.", not tables.problems)
+    yield _gauge(
+        "gateway_tables_loaded_seconds", "When they were loaded (Unix time).", tables.loaded_ms / 1000
+    )
+    yield _counters(
+        "gateway_tables_reloads",
+        "Changed point tables by what became of them.",
+        "outcome",
+        [("taken", tables.reloads), ("refused", tables.refused)],
+    )
+
+
+def _sinks(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
+    def of_each(value: Callable[[SinkStatus], float]) -> list[tuple[str, float]]:
+        return [(name, value(sink)) for name, sink in sinks.items()]
+
+    def gauge(name: str, text: str, value: Callable[[SinkStatus], float]) -> Metric:
+        return _gauges(f"gateway_sink_{name}", text, "sink", of_each(value))
+
+    def counter(name: str, text: str, value: Callable[[SinkStatus], float]) -> Metric:
+        return _counters(f"gateway_sink_{name}", text, "sink", of_each(value))
+
+    yield gauge("up", "Whether its receiver takes what is written.", lambda sink: sink.connected)
+    yield gauge("lag_events", "Events that it still has to get.", lambda sink: sink.lag)
+    yield gauge("lag_seconds", "Age of the oldest of them.", lambda sink: sink.lag_s)
+    yield counter("written_updates", "Updates written.", lambda sink: sink.written)
+    yield counter("retries", "Batches that had to be written again.", lambda sink: sink.retries)
+    yield counter("reconnects", "Connections made anew.", lambda sink: sink.reconnects)
+    yield counter("dead_letters", "Updates that its receiver refused.", lambda sink: sink.dead_letters)
+    succeeded = [(name, sink.last_success_ms) for name, sink in sinks.items()]
+    yield _gauges(
+        "gateway_sink_last_success_seconds",
+        "When something was written last, Unix time.",
+        "sink",
+        [(name, at_ms / 1000) for name, at_ms in succeeded if at_ms is not None],
+    )
+    clients = [(name, sink.clients) for name, sink in sinks.items() if sink.clients is not None]
+    yield _gauges(
+        "gateway_sink_clients",
+        "Who polls it now.",
+        "sink",
+        [(name, each.connected) for name, each in clients],
+    )
+    yield _counters(
+        "gateway_sink_requests", "Polls answered.", "sink", [(name, each.requests) for name, each in clients]
+    )
+    yield _counters(
+        "gateway_sink_refused_clients",
+        "Clients that were not let in.",
+        "sink",
+        [(name, each.refused) for name, each in clients],
+    )
+
+
+def _infodeck(status: Status) -> Iterator[Metric]:
+    reconcile, inventory, refill = status.reconcile, status.inventory, status.refill
+    yield _counters(
+        "gateway_reconcile_looks",
+        "Looks at what Infodeck's API knows, by outcome.",
+        "outcome",
+        [("ok", reconcile.succeeded), ("failed", reconcile.failed)],
+    )
+    if reconcile.last_success_ms is not None:
+        yield _gauge(
+            "gateway_reconcile_last_success_seconds",
+            "When the API told everything last, Unix time.",
+            reconcile.last_success_ms / 1000,
+        )
+    yield _gauges(
+        "gateway_infodeck_assets",
+        "Assets: known to Infodeck; online and in no table; in a table and unknown to Infodeck.",
+        "state",
+        [("known", reconcile.assets), ("unmapped", inventory.unmapped), ("gone", inventory.gone)],
+    )
+    yield _counters(
+        "gateway_refill_readings",
+        "Readings that no webhook brought, by where the API had them.",
+        "source",
+        [("shadow", refill.readings), ("history", refill.history_readings)],
+    )
+    yield _gauge("gateway_refill_open_gaps", "Gaps in histories, still to be filled.", refill.open_gaps)
+
+
+def _alarms(raised: set[str]) -> Metric:
+    return _gauges(
+        "gateway_alarm", "1 while an alarm holds.", "alarm", [(name, name in raised) for name in NAMES]
+    )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=float(value))
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=float(value))
+
+
+def _gauges(name: str, text: str, label: str, values: Iterable[tuple[object, float]]) -> Metric:
+    return _labelled(GaugeMetricFamily(name, text, labels=[label]), values)
+
+
+def _counters(name: str, text: str, label: str, values: Iterable[tuple[object, float]]) -> Metric:
+    return _labelled(CounterMetricFamily(name, text, labels=[label]), values)
+
+
+def _labelled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Iterable[tuple[object, float]]
+) -> Metric:
+    for label, value in values:
+        family.add_metric([str(label)], float(value))
+    return family

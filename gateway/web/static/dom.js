@@ -1,0 +1,52 @@
+// Elements by function calls. Text is always set as text: nothing that a sensor or a person named becomes markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return made;
+}
+
+export function drawing(name, attributes, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function facts(pairs) {
+  const told = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element("dl", {}, ...told.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+}
+
+export function table(titles, rows, empty) {
+  if (rows.length === 0) return element("p", { className: "nothing" }, empty);
+  const cell = (value) => {
+    const isNumber = typeof value === "number";
+    return element("td", isNumber ? { className: "number" } : {}, isNumber ? value.toLocaleString() : value);
+  };
+  return element(
+    "div",
+    { className: "wide" },
+    element(
+      "table",
+      {},
+      element("thead", {}, element("tr", {}, ...titles.map((title) => element("th", { scope: "col" }, title)))),
+      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell)))),
+    ),
+  );
+}
+
+export const pill = (text, kind = text) => element("span", { className: `pill ${kind}` }, text);

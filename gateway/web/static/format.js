@@ -1,0 +1,35 @@
+// Numbers and times as people read them.
+
+export function valueText(value) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(7)));
+  return String(value);
+}
+
+export function span(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+}
+
+export const ago = (atMs, nowMs) => `${span((nowMs - atMs) / 1000)} ago`;
+
+export const timeText = (atMs) => new Date(atMs).toLocaleString();
+
+export function sizeText(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let size = bytes;
+  let unit = 0;
+  while (size >= 1024 && unit < units.length - 1) {
+    size /= 1024;
+    unit += 1;
+  }
+  return `${size < 10 && unit > 0 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
+}
+
+export function registerText(register) {
+  const bit = register.bit === null ? "" : `.${register.bit}`;
+  return `${register.table} ${register.address}${bit} ${register.type}`;
+}

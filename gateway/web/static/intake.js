@@ -1,0 +1,72 @@
+// What comes in: how much, what is refused and why, and the way of the last events.
+
+import { byId, element, facts, pill, table } from "./dom.js";
+import { ago, sizeText, span } from "./format.js";
+import { plot } from "./plots.js";
+import { ask, rates, state, when } from "./state.js";
+
+const ANSWERS = { 200: "accepted", 400: "no event", 401: "signature", 403: "not a trusted proxy", 404: "other path", 405: "other method", 413: "too large", 500: "our fault", 503: "come again" };
+const MOST_SHOWN = 30;
+
+let events = [];
+let cards = null;
+
+export function begin() {
+  when("status", () => byId("view-intake").hidden || show());
+}
+
+export async function show() {
+  if (!state.status) return;
+  cards ??= makeCards();
+  showCounts();
+  try {
+    events = await ask("/api/events");
+  } catch {
+    return; // the page says already that the gateway is away
+  }
+  cards.events.replaceChildren(eventTable());
+}
+
+function makeCards() {
+  const made = { counts: element("div", { className: "cards" }), events: element("div") };
+  byId("view-intake").replaceChildren(made.counts, element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, "Last events")), made.events));
+  return made;
+}
+
+function showCounts() {
+  const { intake, journal, mapping } = state.status;
+  const rate = rates((sample) => sample.answers);
+  const counted = (counts, names = {}) => Object.entries(counts).map(([key, count]) => [names[key] ? `${key}, ${names[key]}` : key, count.toLocaleString()]);
+  const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
+  cards.counts.replaceChildren(
+    card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
+      facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, Date.now()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
+    card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
+    card("What became of them", facts([
+      ["Mapped", mapping.mapped.toLocaleString()], ["In no table", mapping.unmapped.toLocaleString()], ["Unreadable", mapping.unreadable.toLocaleString()],
+      ["Late readings", mapping.late.toLocaleString()], ["From the future", mapping.clock_ahead.toLocaleString()], ["Test events", intake.test_events.toLocaleString()],
+      ["Journal", `${sizeText(journal.bytes_used)} of ${sizeText(journal.bytes_limit)}`],
+      ["State", journal.state === "ok" ? null : element("span", { className: "error" }, journal.state)],
+    ])),
+  );
+}
+
+const orNone = (pairs, text) => (pairs.length ? facts(pairs) : element("p", { className: "nothing" }, text));
+
+function eventTable() {
+  const now = Date.now();
+  const rows = events.slice(0, MOST_SHOWN).map((event) => [
+    ago(event.received_ms, now),
+    element("span", {}, event.tags.join(", ") || event.asset || "–", event.source === "reconcile" ? " (from the API)" : ""),
+    element("code", {}, event.id),
+    way(event),
+  ]);
+  return table(["Received", "Asset", "Event", "Way"], rows, "No event has come since the start.");
+}
+
+// Each step that it went: on disk, mapped, written by each sink.
+function way(event) {
+  const steps = [pill("on disk", "good"), " ", event.mapped ? pill("mapped", "good") : pill("in no table", "stale")];
+  for (const [name, isDone] of Object.entries(event.sinks)) steps.push(" ", isDone ? pill(name, "good") : pill(`${name} waits`, "stale"));
+  return element("span", {}, ...steps);
+}

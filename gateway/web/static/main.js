@@ -1,0 +1,60 @@
+// The page: its parts, which one is shown, and whether the gateway is there.
+
+import * as actions from "./actions.js";
+import * as alarms from "./alarms.js";
+import * as detail from "./detail.js";
+import { byId, setText } from "./dom.js";
+import { span } from "./format.js";
+import * as infodeck from "./infodeck.js";
+import * as intake from "./intake.js";
+import * as letters from "./letters.js";
+import * as points from "./points.js";
+import * as sinks from "./sinks.js";
+import { connect, state, when } from "./state.js";
+
+const views = { points, sinks, intake, infodeck, letters, alarms };
+
+function choose() {
+  const wanted = location.hash.slice(1);
+  const name = wanted in views ? wanted : "points";
+  for (const each of Object.keys(views)) byId(`view-${each}`).hidden = each !== name;
+  byId("content").classList.toggle("fixed", name === "points");
+  for (const link of document.querySelectorAll(".tabs a")) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  views[name].show();
+}
+
+function showState() {
+  const { status, isConnected } = state;
+  const pill = byId("state");
+  const banner = byId("banner");
+  if (!isConnected || !status) {
+    setText(pill, status ? "not reachable" : "connecting …");
+    pill.className = `pill ${status ? "bad" : ""}`;
+    banner.hidden = !status;
+    setText(banner, "The gateway does not answer: what is shown here is old. It is tried again by itself.");
+    return;
+  }
+  document.title = `${status.name}: gateway`;
+  setText(byId("name"), status.name);
+  const isTaking = status.ready && status.journal.state === "ok";
+  setText(pill, isTaking ? `takes events, runs for ${span((Date.now() - status.started_ms) / 1000)}` : "takes no events");
+  pill.className = `pill ${isTaking ? "good" : "bad"}`;
+  const reasons = [
+    ...(status.journal.state === "ok" ? [] : [status.journal.state]),
+    ...status.alarms.map((alarm) => `${alarm.name}: ${alarm.reason}`),
+    ...Object.entries(status.sinks).filter(([, sink]) => !sink.connected).map(([name, sink]) => `${name} is ${sink.state}${sink.last_error ? `: ${sink.last_error}` : ""}`),
+    ...(status.tables.problems.length ? [`changed point tables are refused: ${status.tables.problems[0]}`] : []),
+  ];
+  banner.hidden = reasons.length === 0;
+  setText(banner, reasons.join(" · "));
+}
+
+for (const part of [actions, detail, ...Object.values(views)]) part.begin();
+when("status", showState);
+when("connection", showState);
+addEventListener("hashchange", choose);
+choose();
+connect();

@@ -1,0 +1,207 @@
+// The list of points: only the rows in sight exist, whatever number of points there is.
+
+import { openPoint } from "./detail.js";
+import { byId, element, pill, setText } from "./dom.js";
+import { registerText, span, valueText } from "./format.js";
+import { trend } from "./plots.js";
+import { isMade, loadRecent, state, when } from "./state.js";
+
+const QUALITIES = ["good", "held", "stale", "bad", "forced", "offline", "waiting"];
+const SPARE_ROWS = 6;
+const ORDERS = { table: "as in the tables", oldest: "oldest first", worst: "worst first" };
+
+const rows = new Map(); // by number of the point: what stands in the list
+let found = []; // numbers of the points that the filters leave
+let chosen = 0; // place in `found` of the row that the keyboard is at
+let parts = null;
+
+export function begin() {
+  const view = byId("view-points");
+  const filter = (label, options) => {
+    const select = element("select", { "aria-label": label, onchange: search });
+    fill(select, label, options);
+    return select;
+  };
+  parts = {
+    search: element("input", { type: "search", placeholder: "Search name, description, topic, asset", "aria-label": "Search", oninput: search }),
+    site: filter("every site", []),
+    quality: filter("every quality", QUALITIES),
+    sink: filter("every sink", []),
+    order: element("select", { "aria-label": "Order", onchange: search }, ...Object.entries(ORDERS).map(([value, text]) => element("option", { value }, text))),
+    count: element("span", { className: "soft", role: "status" }),
+    space: element("div", { className: "space" }),
+    nothing: element("p", { className: "nothing", hidden: true }),
+  };
+  parts.list = element("div", { className: "list", role: "table", "aria-label": "Points" }, titleRow(), parts.space, parts.nothing);
+  parts.list.addEventListener("scroll", draw, { passive: true });
+  parts.list.addEventListener("keydown", move);
+  new ResizeObserver(draw).observe(parts.list);
+  const { search: field, site, quality, sink, order, count } = parts;
+  view.append(element("div", { className: "filters" }, field, site, quality, sink, order, count), parts.list);
+  when("points", () => {
+    fill(site, "every site", [...new Set(state.points.map((point) => point.site))].sort());
+    fill(sink, "every sink", [...new Set(state.points.flatMap(sinksOf))].sort());
+    search();
+  });
+  when("values", (changed) => {
+    if (view.hidden) return;
+    if (quality.value || order.value !== "table") search();
+    changed.forEach((number) => rows.has(number) && update(number, true));
+  });
+  setInterval(() => view.hidden || rows.forEach((_, number) => update(number, false)), 1000);
+}
+
+export function show() {
+  search();
+}
+
+function titleRow() {
+  const title = (name, text) => element("span", { className: name, role: "columnheader" }, text);
+  return element(
+    "div",
+    { className: "point title", role: "row" },
+    title("name", "Point"), title("value", "Value"), title("quality", "Quality"), title("age", "Age"),
+    title("trend", "Trend"), title("topic", "MQTT topic"), title("place", "Modbus"),
+  );
+}
+
+function fill(select, all, options) {
+  const before = select.value;
+  select.replaceChildren(element("option", { value: "" }, all), ...options.map((text) => element("option", { value: text }, text)));
+  select.value = options.includes(before) ? before : "";
+}
+
+const sinksOf = (point) => [...point.topics, ...point.registers].map((place) => place.sink);
+const qualityOf = (number) => state.shown[number]?.quality ?? "waiting";
+
+function textOf(point) {
+  point.text ??= [point.name, point.description, point.asset, point.asset_name, point.location, ...point.topics.map((place) => place.topic), ...point.registers.map((register) => register.modicon)]
+    .filter(Boolean).join("\n").toLowerCase();
+  return point.text;
+}
+
+function search() {
+  const words = parts.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const [site, quality, sink] = [parts.site.value, parts.quality.value, parts.sink.value];
+  found = [];
+  state.points.forEach((point, number) => {
+    if (site && point.site !== site) return;
+    if (quality && qualityOf(number) !== quality) return;
+    if (sink && !sinksOf(point).includes(sink)) return;
+    if (words.every((word) => textOf(point).includes(word))) found.push(number);
+  });
+  if (parts.order.value === "oldest") found.sort((one, other) => (state.shown[one]?.timeMs ?? Infinity) - (state.shown[other]?.timeMs ?? Infinity));
+  if (parts.order.value === "worst") found.sort((one, other) => QUALITIES.indexOf(qualityOf(other)) % 6 - QUALITIES.indexOf(qualityOf(one)) % 6);
+  const all = state.points.length;
+  setText(parts.count, found.length === all ? `${all.toLocaleString()} points` : `${found.length.toLocaleString()} of ${all.toLocaleString()} points`);
+  parts.nothing.hidden = found.length > 0;
+  setText(parts.nothing, all ? "No point fits." : "The point tables have no points.");
+  chosen = Math.min(chosen, Math.max(0, found.length - 1));
+  draw();
+}
+
+function rowHeight() {
+  return Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row")) || 40;
+}
+
+function draw() {
+  const height = rowHeight();
+  parts.space.style.height = `${found.length * height}px`;
+  parts.list.setAttribute("aria-rowcount", String(found.length + 1));
+  const first = Math.max(0, Math.floor(parts.list.scrollTop / height) - SPARE_ROWS);
+  const last = Math.min(found.length, Math.ceil((parts.list.scrollTop + parts.list.clientHeight) / height) + SPARE_ROWS);
+  const wanted = new Map(found.slice(first, last).map((number, index) => [number, first + index]));
+  for (const [number, row] of rows) {
+    if (wanted.has(number) && row.point === state.points[number]) continue;
+    row.node.remove();
+    rows.delete(number);
+  }
+  for (const [number, place] of wanted) {
+    const row = rows.get(number) ?? makeRow(number);
+    row.node.style.transform = `translateY(${place * height}px)`;
+    row.node.tabIndex = place === chosen ? 0 : -1;
+    row.node.setAttribute("aria-rowindex", String(place + 2));
+    row.node.dataset.place = String(place);
+    update(number, false);
+  }
+  loadTrends();
+}
+
+let trendsDue = null;
+
+function loadTrends() {
+  clearTimeout(trendsDue);
+  trendsDue = setTimeout(async () => {
+    const numbers = [...rows.keys()];
+    try {
+      await loadRecent(numbers.map((number) => state.points[number].name));
+    } catch {
+      return; // the page says already that the gateway is away
+    }
+    numbers.forEach((number) => rows.has(number) && drawTrend(number));
+  }, 120);
+}
+
+function makeRow(number) {
+  const point = state.points[number];
+  const cell = (name, ...children) => element("span", { className: name, role: "cell" }, ...children);
+  const registers = point.registers.map(registerText).join(", ");
+  const topics = point.topics.map((place) => place.topic).join(", ");
+  const row = {
+    point,
+    value: cell("value"),
+    quality: cell("quality"),
+    age: cell("age"),
+    trend: cell("trend"),
+    shown: undefined,
+  };
+  row.node = element(
+    "div",
+    { className: "point", role: "row", onclick: () => openPoint(number) },
+    element("span", { className: "name", role: "cell", title: point.description ?? point.name }, point.name, " ", element("small", {}, point.description ?? "")),
+    row.value, row.quality, row.age, row.trend,
+    element("span", { className: "topic", role: "cell", title: topics }, topics),
+    element("span", { className: "place", role: "cell", title: registers }, registers),
+  );
+  rows.set(number, row);
+  parts.space.append(row.node);
+  return row;
+}
+
+function update(number, isNew) {
+  const row = rows.get(number);
+  const shown = state.shown[number];
+  setText(row.age, shown ? span((Date.now() - shown.timeMs) / 1000) : "");
+  if (row.shown === shown) return;
+  row.shown = shown;
+  row.value.replaceChildren(shown ? valueText(shown.value) : "–", " ", element("small", {}, row.point.unit ?? ""));
+  row.quality.replaceChildren(pill(qualityOf(number)));
+  if (!isNew || isMade(row.point)) return; // an age changes all the time
+  row.node.classList.remove("changed");
+  void row.node.offsetWidth; // begins the animation anew
+  row.node.classList.add("changed");
+  drawTrend(number);
+}
+
+function drawTrend(number) {
+  rows.get(number).trend.replaceChildren(trend(state.recent.get(state.points[number].name)));
+}
+
+function move(event) {
+  if (event.key === "Enter" && event.target.dataset.place) {
+    event.preventDefault(); // or the same stroke would press the button that the dialog begins with
+    openPoint(found[chosen]);
+  }
+  const page = Math.max(1, Math.floor(parts.list.clientHeight / rowHeight()) - 1);
+  const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -found.length, End: found.length };
+  if (!(event.key in steps) || found.length === 0) return;
+  event.preventDefault();
+  chosen = Math.min(found.length - 1, Math.max(0, chosen + steps[event.key]));
+  const height = rowHeight();
+  const title = parts.list.firstElementChild.offsetHeight;
+  const [top, bottom] = [chosen * height, (chosen + 1) * height + title];
+  if (top < parts.list.scrollTop) parts.list.scrollTop = top;
+  if (bottom > parts.list.scrollTop + parts.list.clientHeight) parts.list.scrollTop = bottom - parts.list.clientHeight;
+  draw();
+  rows.get(found[chosen])?.node.focus({ preventScroll: true });
+}

@@ -1,0 +1,40 @@
+// Each sink: whether its receiver is there, how far it is behind, and how much it takes.
+
+import { byId, element, facts, pill } from "./dom.js";
+import { ago, span } from "./format.js";
+import { plot } from "./plots.js";
+import { rates, state, when } from "./state.js";
+
+export function begin() {
+  when("status", () => byId("view-sinks").hidden || show());
+}
+
+export function show() {
+  const sinks = Object.entries(state.status?.sinks ?? {});
+  byId("view-sinks").replaceChildren(
+    sinks.length ? element("div", { className: "cards" }, ...sinks.map(card)) : element("p", { className: "nothing" }, "No sink is configured."),
+  );
+}
+
+function card([name, sink]) {
+  const now = Date.now();
+  const rate = rates((sample) => sample.sinks[name]);
+  return element(
+    "article",
+    { className: "card" },
+    element("div", { className: "head" }, element("h2", {}, name), pill(sink.state)),
+    facts([
+      ["Type", sink.type],
+      ["Behind", sink.lag ? `${sink.lag.toLocaleString()} events, ${span(sink.lag_s)}` : "nothing waits"],
+      ["Written", sink.written.toLocaleString()],
+      ["Last success", sink.last_success_ms && ago(sink.last_success_ms, now)],
+      ["Retries", sink.retries || null],
+      ["Reconnects", sink.reconnects || null],
+      ["Refused values", sink.dead_letters || null],
+      ["Clients", sink.clients && `${sink.clients.connected} connected, ${sink.clients.requests.toLocaleString()} requests, ${sink.clients.refused} refused`],
+    ]),
+    sink.last_error ? element("p", { className: sink.state === "up" ? "soft" : "error" }, `${sink.state === "up" ? "Last error" : "Error"}${sink.last_error_ms ? `, ${ago(sink.last_error_ms, now)}` : ""}: ${sink.last_error}`) : "",
+    element("h3", {}, "Updates a second"),
+    plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: `Updates a second of ${name}` }),
+  );
+}

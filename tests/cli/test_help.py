@@ -1,0 +1,51 @@
+"""`--help`: what a command does, an example that can be copied, and what its exit codes say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+from support.commands import gateway
+
+from gateway.__main__ import parser
+
+COMMANDS = [
+    "discover",
+    "doctor",
+    "simulate",
+    "webhooks",
+    "webhooks list",
+    "webhooks register",
+    "webhooks test",
+    "webhooks deliveries",
+    "webhooks rotate",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_example_and_exit_codes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a narrow terminal, the example is one line that the command understands."""
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = gateway(*command.split(), "--help").stdout
+    (example,) = re.findall(r"^ {4}gateway (.*)$", shown, flags=re.MULTILINE)
+    assert example.startswith(command)
+    assert parser().parse_args(shlex.split(example)).config is not None
+    codes = re.search(r"^Exit code 0: .*?(?=\n\n)", shown, flags=re.MULTILINE | re.DOTALL)
+    assert codes is not None
+    assert "; 1: " in " ".join(codes[0].split())
+
+
+def test_text_is_filled_and_commands_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of prose is longer than the terminal is wide, and paragraphs stay apart."""
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = gateway("webhooks", "register", "--help").stdout
+    prose, _, _ = shown[shown.index("Has Infodeck") :].partition("\noptions:")
+    long = [line for line in prose.splitlines() if len(line) > 60]
+    assert long == [line for line in prose.splitlines() if line.startswith("    gateway ")]
+    assert [len(part.splitlines()) for part in prose.strip().split("\n\n")] == [3, 1, 2]
+
+
+def test_exit_codes_of_all_commands() -> None:
+    """`gateway --help` tells those that every command has."""
+    assert "2 the command line is not understood" in " ".join(gateway("--help").stdout.split())

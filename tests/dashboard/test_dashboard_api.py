@@ -1,0 +1,186 @@
+"""What the dashboard's page is told by the real daemon, and what it may do."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.building import eventually
+from support.daemon import Daemon, telemetry
+from support.event_stream import event_stream
+from support.mosquitto import Mosquitto
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROOM = "ast-a1b2c3d4"
+TOKEN = "made-up-admin-token"
+POINT = "L03-RM312/ZN-T"
+
+
+def ask(
+    daemon: Daemon,
+    path: str,
+    document: object = None,
+    *,
+    host: str | None = None,
+    token: str | None = None,
+) -> tuple[int, Any]:
+    """Get, or post a document; return status and answer."""
+    headers = {} if host is None else {"Host": host}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{daemon.admin_port}{path}", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        text = error.read().decode()
+        return error.code, json.loads(text) if text.startswith("{") else text
+
+
+def number_of(daemon: Daemon, name: str) -> int:
+    """Return the number of a point."""
+    points = ask(daemon, "/api/points")[1]["points"]
+    return next(number for number, point in enumerate(points) if point["name"] == name)
+
+
+def test_points_are_described_with_all_their_places(daemon: Daemon) -> None:
+    """Names, unit, topic and register are there before any value is."""
+    described = ask(daemon, "/api/points")[1]
+    point = described["points"][number_of(daemon, POINT)]
+    assert (point["site"], point["unit"], point["asset"]) == ("hq-tower", "degC", ROOM)
+    assert point["topics"] == [{"sink": "bms", "topic": "gw/v1/hq-tower/L03-RM312/ZN-T"}]
+    (register,) = point["registers"]
+    assert (register["sink"], register["unit"], register["table"]) == ("regs", 1, "input")
+    assert (register["address"], register["modicon"], register["type"]) == (1000, "31001", "float32")
+    assert len(described["points"]) == daemon.status()["tables"]["points"]
+
+
+async def test_a_value_reaches_the_page_as_it_happens(daemon: Daemon) -> None:
+    """At first everything, then what changes; by the point's number, with its quality and event."""
+    number = number_of(daemon, POINT)
+    async with event_stream(f"http://127.0.0.1:{daemon.admin_port}/api/stream") as stream:
+        assert await stream.next("tables") == ask(daemon, "/api/points")[1]["generation"]
+        assert isinstance(await stream.next("values"), list)
+        status = await stream.next("status")
+        assert status["name"] == "test-box"
+        assert status["qualities"].keys() >= {"good", "stale", "waiting"}
+        assert daemon.post(telemetry("evt_live", ROOM, {"temperature": 22.25}))[0] == 200
+        rows = await stream.until("values", lambda rows: any(row[0] == number for row in rows))
+        row = next(row for row in rows if row[0] == number)
+        assert (row[1], row[2], row[4]) == (22.25, "good", "evt_live")
+
+
+async def test_who_comes_later_sees_where_a_value_comes_from(daemon: Daemon) -> None:
+    """The last numbers of a point are remembered, with nobody watching."""
+    for step in range(3):
+        assert daemon.post(telemetry(f"evt_r{step}", ROOM, {"temperature": 20 + step}))[0] == 200
+        eventually(lambda: recent(daemon)[-1:], [20 + step])
+    assert recent(daemon)[-3:] == [20, 21, 22]
+
+
+def recent(daemon: Daemon) -> list[float]:
+    """Return the remembered values of the point."""
+    found = ask(daemon, f"/api/recent?point={POINT}")[1]
+    return list(found.get(POINT, [])[1::2])
+
+
+def test_the_last_events_say_how_far_they_are(daemon: Daemon) -> None:
+    """Which asset, which tag, whether a table names it, and which sink has it."""
+    assert daemon.post(telemetry("evt_way", ROOM, {"temperature": 21.5}))[0] == 200
+    assert daemon.post(telemetry("evt_lost", "ast-unknown", {"temperature": 1}))[0] == 200
+    eventually(lambda: ask(daemon, "/api/events")[1][0]["sinks"], {"bms": True, "regs": True})
+    lost, way = ask(daemon, "/api/events")[1][:2]
+    assert (way["id"], way["asset"], way["tags"], way["mapped"]) == ("evt_way", ROOM, ["L03-RM312"], True)
+    assert (lost["id"], lost["asset"], lost["tags"], lost["mapped"]) == ("evt_lost", "ast-unknown", [], False)
+
+
+def test_nothing_is_changed_without_the_token(daemon: Daemon) -> None:
+    """Missing, wrong, or by another scheme: 401, and the point stays as it is."""
+    wanted = {"point": POINT, "value": 30, "for_s": 60}
+    for token in (None, "wrong", ""):
+        code, said = ask(daemon, "/api/actions/force", wanted, token=token)
+        assert (code, said) == (401, {"error": "the admin token is missing or wrong"})
+    assert daemon.status()["mapping"]["forced"] == {}
+    assert TOKEN not in daemon.log
+
+
+def test_a_point_is_forced_and_released_with_the_token(daemon: Daemon) -> None:
+    """As by `gateway force`: for a time, in range, and shown everywhere."""
+    wanted = {"point": POINT, "value": 30, "for_s": 60}
+    code, said = ask(daemon, "/api/actions/force", wanted, token=TOKEN)
+    assert (code, said["point"], said["value"]) == (200, POINT, 30)
+    assert daemon.status()["mapping"]["forced"].keys() == {POINT}
+    code, said = ask(daemon, "/api/actions/force", wanted | {"value": 1000}, token=TOKEN)
+    assert code == 400
+    assert "1000" in said["error"]
+    assert ask(daemon, "/api/actions/release", {"point": POINT}, token=TOKEN) == (200, {"released": [POINT]})
+    assert daemon.status()["mapping"]["forced"] == {}
+
+
+def test_dead_letters_are_listed_and_handed_out_again(daemon: Daemon) -> None:
+    """With the reason; `retry` needs the token."""
+    assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
+    eventually(lambda: ask(daemon, "/api/deadletters")[1]["total"], 1)
+    (letter,) = ask(daemon, "/api/deadletters")[1]["letters"]
+    assert (letter["event"], letter["sink"]) == ("evt_odd", "")
+    numbers = {"numbers": [letter["number"]]}
+    assert ask(daemon, "/api/actions/deadletters/drop", numbers)[0] == 401
+    assert (
+        ask(daemon, "/api/actions/deadletters/drop", numbers, token=TOKEN)[1]["dropped"] == numbers["numbers"]
+    )
+    eventually(lambda: ask(daemon, "/api/deadletters")[1]["total"], 0)
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com", "localhost.evil.example"])
+def test_a_page_of_the_internet_cannot_ask_by_another_name(daemon: Daemon, host: str) -> None:
+    """A name that leads to 127.0.0.1 would make the browser take that page for ours."""
+    assert ask(daemon, "/api/status", host=host)[0] == 403
+    assert ask(daemon, "/api/status", host=f"localhost:{daemon.admin_port}")[0] == 200
+
+
+def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> None:
+    """A strict policy, no inline script or style, and all that the page names is served here."""
+    address = f"http://127.0.0.1:{daemon.admin_port}"
+    with urllib.request.urlopen(f"{address}/", timeout=5) as answer:
+        page, headers = answer.read().decode(), answer.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert "https://" not in page
+    request = urllib.request.Request(f"{address}/", headers={"If-None-Match": headers["ETag"]})
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        urllib.request.urlopen(request, timeout=5)
+
+
+def test_without_a_token_in_the_settings_nothing_can_be_done(tmp_path: Path) -> None:
+    """The answer says what to set."""
+    with Mosquitto(tmp_path) as broker:
+        gateway = Daemon(tmp_path, broker.port)
+        gateway.start()
+        try:
+            code, said = ask(gateway, "/api/actions/release", {"all": True}, token="")
+        finally:
+            gateway.kill()
+    assert code == 403
+    assert said["error"].startswith("no admin.token is set in gateway.yaml")
+
+
+async def test_the_gateway_stops_while_somebody_watches(tmp_path: Path) -> None:
+    """An open page holds nothing up: the stream ends, and the exit code is 0."""
+    with Mosquitto(tmp_path) as broker:
+        gateway = Daemon(tmp_path, broker.port)
+        gateway.start()
+        async with event_stream(f"http://127.0.0.1:{gateway.admin_port}/api/stream") as stream:
+            await stream.next("status")
+            assert gateway.stop() == 0
+            with pytest.raises(EOFError):
+                await stream.next("never")

@@ -1,0 +1,234 @@
+"""The dashboard in a real browser: what is shown, moved through and done; on a desk and on a phone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+from playwright.sync_api import expect
+from support.browser import DESK, PHONE, opened
+from support.daemon import Daemon, telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+ROOM = "ast-a1b2c3d4"
+POINT = "L03-RM312/ZN-T"
+TOKEN = "made-up-admin-token"
+PARTS = ("points", "sinks", "intake", "infodeck", "letters", "alarms")
+MANY = 1250  # assets of eight points each
+
+
+def url(daemon: Daemon) -> str:
+    """Return the page's address."""
+    return f"http://127.0.0.1:{daemon.admin_port}/"
+
+
+def row(page: Page, name: str) -> Any:
+    """Return the row of a point."""
+    return page.locator(".space .point", has_text=re.compile(rf"^{re.escape(name)}\b"))
+
+
+def go(page: Page, part: str) -> Any:
+    """Choose a part; return its section."""
+    page.click(f'nav a[href="#{part}"]')
+    section = page.locator(f"#view-{part}")
+    expect(section).to_be_visible()
+    return section
+
+
+def test_a_value_appears_as_it_is_received(daemon: Daemon, browser: Browser) -> None:
+    """Value, unit, quality, age, topic and register stand in the point's row, without a reload."""
+    with opened(browser, url(daemon)) as watched:
+        found = row(watched.page, POINT)
+        expect(found).to_contain_text("gw/v1/hq-tower/L03-RM312/ZN-T")
+        expect(found).to_contain_text("input 1000 float32")
+        for number, value in enumerate((21.5, 22.75)):
+            assert daemon.post(telemetry(f"evt_page{number}", ROOM, {"temperature": value}))[0] == 200
+            expect(found.locator(".value")).to_have_text(f"{value} degC")
+        expect(found.locator(".quality")).to_have_text("good")
+        expect(found.locator(".age")).to_have_text(re.compile(r"^\d+ s$"))
+        expect(found.locator(".trend path")).to_have_count(1)
+        assert watched.complaints == []
+
+
+def test_points_are_searched_and_filtered(daemon: Daemon, browser: Browser) -> None:
+    """By words of the name, the topic and the register's number; by site, quality and sink."""
+    with opened(browser, url(daemon)) as watched:
+        page = watched.page
+        shown = page.locator(".space .point")
+        expect(row(page, POINT)).to_be_visible()
+        page.fill("input[type=search]", "rm312 31001")
+        expect(shown).to_have_count(1)
+        expect(page.locator(".filters")).to_contain_text(re.compile(r"1 of \d+ points"))
+        page.fill("input[type=search]", "no such point")
+        expect(page.get_by_text("No point fits.")).to_be_visible()
+        page.fill("input[type=search]", "")
+        page.select_option('select[aria-label="every quality"]', "waiting")
+        expect(row(page, "L03-RM314/ZN-T")).to_be_visible()
+        page.select_option('select[aria-label="every quality"]', "forced")
+        expect(shown).to_have_count(0)
+        assert watched.complaints == []
+
+
+def test_a_point_is_forced_by_keyboard_alone(daemon: Daemon, browser: Browser) -> None:
+    """Down to the row, Enter, the token, a value, Enter; the row says so, and `Release` ends it."""
+    with opened(browser, url(daemon)) as watched:
+        page = watched.page
+        page.locator("#unlock").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("dialog")).to_contain_text("the admin token is missing or wrong")
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#unlock")).to_have_text("Lock")
+        page.locator(".space .point").first.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("Enter")
+        dialog = page.locator("dialog")
+        expect(dialog).to_contain_text(POINT)
+        dialog.get_by_label("Force to").fill("30")
+        page.keyboard.press("Enter")
+        expect(dialog).to_contain_text("Forced to 30 until")
+        page.keyboard.press("Escape")
+        expect(row(page, POINT).locator(".quality")).to_have_text("forced")
+        row(page, POINT).click()
+        dialog.get_by_role("button", name="Release").click()
+        expect(dialog).to_contain_text("Released")
+        assert daemon.status()["mapping"]["forced"] == {}
+        assert watched.complaints == [
+            "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
+        ]
+
+
+def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> None:
+    """On disk, mapped, and written by each sink; what no table names says so."""
+    assert daemon.post(telemetry("evt_followed", ROOM, {"temperature": 21.5}))[0] == 200
+    assert daemon.post(telemetry("evt_unknown", "ast-unknown", {"temperature": 1}))[0] == 200
+    assert daemon.post(b"{}", "t=1")[0] == 401
+    with opened(browser, url(daemon)) as watched:
+        intake = go(watched.page, "intake")
+        followed = intake.locator("tr", has_text="evt_followed")
+        for step in ("on disk", "mapped", "bms", "regs"):
+            expect(followed.locator(".pill.good", has_text=step)).to_have_count(1)
+        expect(intake.locator("tr", has_text="evt_unknown")).to_contain_text("in no table")
+        expect(intake).to_contain_text("401, signature")
+        expect(intake).to_contain_text("malformed")
+        assert watched.complaints == []
+
+
+def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -> None:
+    """The reason stands there; without the token the page asks for it."""
+    assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
+    with opened(browser, url(daemon)) as watched:
+        page = watched.page
+        letters = go(page, "letters")
+        expect(letters.locator("tr", has_text="evt_odd")).to_contain_text("mapping")
+        letters.get_by_role("checkbox").first.check()
+        letters.get_by_role("button", name="Forget").click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        letters.get_by_role("button", name="Forget").click()
+        expect(letters).to_contain_text("1 forgotten.")
+        expect(letters).to_contain_text("Nothing was refused.")
+        assert watched.complaints == []
+
+
+def test_what_sensors_and_people_named_is_text(
+    browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
+) -> None:
+    """Markup in a description, an asset's id and an event's id is shown, never run."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    markup = "<img src=x onerror=alert(1)>"
+    (tables / "a.yaml").write_text(
+        f"schema: gateway.points/1\nsite: hq\npoints:\n"
+        f'  - {{tag: A, point: T, asset: a, from: t, description: "{markup}"}}\n'
+    )
+    with run_daemon(tmp_path, tables) as daemon, opened(browser, url(daemon)) as watched:
+        assert daemon.post(telemetry(markup, "a", {"t": markup}))[0] == 200
+        assert daemon.post(telemetry("evt_2", markup, {"t": 1}))[0] == 200
+        expect(row(watched.page, "A/T")).to_contain_text(markup)
+        expect(go(watched.page, "intake")).to_contain_text(markup)
+        expect(watched.page.locator("img[src=x]")).to_have_count(0)
+        assert watched.complaints == []
+
+
+def test_a_gateway_that_is_gone_is_not_taken_for_a_quiet_one(
+    browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
+) -> None:
+    """The page says that what it shows is old; when the gateway is back, it goes on by itself."""
+    with run_daemon(tmp_path) as daemon, opened(browser, url(daemon)) as watched:
+        page = watched.page
+        expect(page.locator("#state")).to_contain_text("takes events")
+        daemon.stop()
+        expect(page.locator("#banner")).to_contain_text("what is shown here is old")
+        daemon.start()
+        expect(page.locator("#state")).to_contain_text("takes events", timeout=30_000)
+        assert daemon.post(telemetry("evt_back", ROOM, {"temperature": 19.25}))[0] == 200
+        expect(row(page, POINT).locator(".value")).to_have_text("19.25 degC")
+
+
+@pytest.fixture(scope="module")
+def large(
+    run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """Run the daemon with 10,000 points."""
+    folder = tmp_path_factory.mktemp("large")
+    tables = folder / "tables"
+    tables.mkdir()
+    points = "".join(f"      P{number}: {{from: k{number}, unit: degC}}\n" for number in range(8))
+    assets = "".join(f"  - {{id: ast-{n}, tag: T{n:04}, use: room}}\n" for n in range(MANY))
+    (tables / "many.yaml").write_text(
+        f"schema: gateway.points/1\nsite: hq\ntemplates:\n  room:\n    points:\n{points}assets:\n{assets}"
+    )
+    with run_daemon(folder, tables) as daemon:
+        for number in range(0, MANY, 10):
+            readings = {f"k{each}": number + each for each in range(8)}
+            assert daemon.post(telemetry(f"evt_{number}", f"ast-{number}", readings))[0] == 200
+        yield daemon
+
+
+def test_ten_thousand_points_are_a_short_list(large: Daemon, browser: Browser) -> None:
+    """Only what is in sight is in the page; the last point is reached by key, and found by search."""
+    with opened(browser, url(large)) as watched:
+        page = watched.page
+        expect(page.locator(".filters")).to_contain_text("10,000 points")
+        page.locator(".space .point").first.focus()
+        page.keyboard.press("End")
+        expect(row(page, "T1249/P7")).to_be_focused()
+        assert page.locator(".space .point").count() < 60
+        page.fill("input[type=search]", "t0640/p3")
+        expect(row(page, "T0640/P3").locator(".value")).to_have_text("643 degC")
+        assert watched.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_is_cut_off_anywhere(
+    daemon: Daemon, browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"], tmp_path: Path
+) -> None:
+    """Each part fits the window's width, no heading, button or fact is clipped, and every line has a plot."""
+    assert daemon.post(telemetry("evt_fit", ROOM, {"temperature": 21.5}))[0] == 200
+    with opened(browser, url(daemon), size=size, scheme=scheme) as watched:
+        page = watched.page
+        expect(row(page, POINT).locator(".value")).to_contain_text("degC")
+        for part in PARTS:
+            section = go(page, part)
+            expect(section).not_to_be_empty()
+            if part in ("sinks", "intake"):
+                expect(section.locator("svg.plot").first).to_be_visible()
+            page.screenshot(path=tmp_path / f"{part}.png")
+            assert (part, watched.overflow(), watched.clipped()) == (part, 0, [])
+        go(page, "points")
+        row(page, POINT).click()
+        expect(page.locator("dialog")).to_contain_text("Measured")
+        assert (watched.overflow(), watched.clipped()) == (0, [])
+        assert watched.complaints == []

@@ -1,0 +1,246 @@
+"""docs/infodeck.md: the first day runs as it is written, and every setting is told with its default."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import pytest
+import yaml
+from support.asset_lists import API_KEY, items, types
+from support.building import eventually
+from support.config_files import complaints, write
+from support.guides import Box, Commands, Guide
+from support.mosquitto import Mosquitto
+from support.tokens import json_web_token
+
+from gateway.__main__ import COMMANDS, parser
+from gateway.demo.api import SimulatedApi
+from gateway.demo.infodeck import EVENT_TYPES, SimulatedInfodeck
+from gateway.settings import load_settings
+from gateway.settings.infodeck import Infodeck
+from gateway.settings.shape import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+GUIDE = Guide("docs/infodeck.md")
+ORGANIZATION = "o-xxxx"
+WEBHOOK_URL = "https://gateway.example.com/webhooks/infodeck"
+HEAD = "intake: {signing_secrets: [{credential: signing-secret}]}\n"
+TOKEN = json_web_token(exp=time.time() + 90 * 86_400).decode()
+CHECKLIST = 13  # lines of Infodeck's guide
+
+
+@dataclass
+class FirstDay(Box):
+    """A box with the page's settings and secrets, and no point table yet."""
+
+    def __post_init__(self) -> None:
+        """Lay out what the reader has written before the first command."""
+        super().__post_init__()
+        for example in self.tables.iterdir():
+            example.unlink()
+
+    def write_settings(self) -> None:
+        """Write the page's settings, with the rest as shipped, on ports of this test."""
+        self.stand_ins = {**self.stand_ins, "8080": str(self.intake_port), WEBHOOK_URL: self.url}
+        super().write_settings()
+        settings = yaml.safe_load(self.config.read_text())
+        (page,) = [text for kind, name, text in GUIDE.blocks if (kind, name) == ("yaml", "gateway.yaml")]
+        self.config.write_text(yaml.safe_dump(settings | yaml.safe_load(self.here(page))))
+
+
+@asynccontextmanager
+async def simulated() -> AsyncIterator[SimulatedApi]:
+    """Run an Infodeck that knows two rooms and has no webhook."""
+    known = [asset | {"organizationId": ORGANIZATION, "connectionStatus": True} for asset in items(2)]
+    known[0]["id"] = "ast-a1b2c3d4"
+    api = SimulatedApi(
+        organization=ORGANIZATION, api_key=API_KEY, bearer_token=TOKEN, items=known, types=types("at-iaq")
+    )
+    async with (
+        api,
+        SimulatedInfodeck(organization=ORGANIZATION, api=api, duplicate_share=0, test_event=False),
+    ):
+        yield api
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return a folder on a disk, where the doctor wants the journal: the usual one may be in memory."""
+    with TemporaryDirectory(prefix="gateway-guide-", dir="/var/tmp") as path:
+        yield Path(path)
+
+
+@pytest.mark.timeout(300)  # two dozen processes, one after the other
+async def test_the_first_day_and_the_days_after(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command prints what the page shows, in its order, from two secrets to a renewed one."""
+    secrets = folder / "secrets"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets))
+    async with simulated() as api:
+        with Mosquitto(folder) as broker:
+            box = FirstDay(
+                folder,
+                broker.port,
+                guide=GUIDE,
+                stand_ins={"https://app.infodeck.io/api/v2": api.url, "/etc/gateway": str(folder)},
+            )
+            secrets.mkdir()
+            (secrets / "api-key").write_text(API_KEY)
+            (secrets / "bearer-token").write_text(TOKEN)
+            try:
+                for script, shown in GUIDE.commands:
+                    await asyncio.to_thread(prepare, box, script)
+                    fed = fed_with_a_secret(script, api)
+                    await asyncio.to_thread(box.run, Commands(fed, shown and box.here(shown)))
+                    if "doctor" in script and box.process is not None:
+                        await asyncio.to_thread(box.run, Commands(script, None))  # no problem: exit code 0
+                await asyncio.to_thread(rotate_in_one_command, box, api)
+            finally:
+                box.stop()
+
+
+def prepare(box: Box, script: str) -> None:
+    """Do what the page has its reader do by hand before some commands."""
+    if "webhooks test" in script:
+        box.start()
+    if "doctor" in script and box.process is not None:
+        eventually(lambda: box.status()["reconcile"]["state"], "ok")
+
+
+def fed_with_a_secret(script: str, api: SimulatedApi) -> str:
+    """Have Infodeck's web page make a new secret where the page says so, and paste it."""
+    if "--from-stdin" not in script:
+        return script
+    api.webhooks[0]["signingSecret"] = "made-in-the-web-page"
+    return f"echo made-in-the-web-page | {script}"
+
+
+def rotate_in_one_command(box: Box, api: SimulatedApi) -> None:
+    """Do as the page says of documents that tell where the API makes a secret."""
+    (way,) = [text for text in examples() if "rotate:" in text]
+    settings = yaml.safe_load(box.config.read_text())
+    settings["infodeck"]["webhook"] = yaml.safe_load(box.here(way))["infodeck"]["webhook"]
+    box.config.write_text(yaml.safe_dump(settings))
+    (command,) = re.findall(r"^ {4}(gateway webhooks rotate .*)$", GUIDE.text, flags=re.MULTILINE)
+    box.run(Commands(command, None))
+    assert api.webhooks[0]["signingSecret"] != "made-in-the-web-page"
+    box.run(Commands(f"gateway webhooks test -c {box.config}", "It arrived after … s: …"))
+
+
+def examples() -> list[str]:
+    """Return the examples of settings."""
+    return [text for kind, _, text in GUIDE.blocks if kind == "yaml"]
+
+
+@pytest.mark.parametrize("text", examples())
+def test_settings(tmp_path: Path, text: str) -> None:
+    """Each example is a good one."""
+    whole = text if "intake:" in text else HEAD + text
+    assert complaints(load_settings(write(tmp_path, whole, "gateway.yaml"))) == []
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the rows of the table below a heading."""
+    section = re.split(rf"^##+ {re.escape(heading)}$", GUIDE.text, flags=re.MULTILINE)[1]
+    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+    table = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def code(cell: str) -> list[str]:
+    """Return what is written as code in a cell."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def keys_of(shape: Any) -> Iterator[str]:
+    """Yield every key of a section's shape, with dots between."""
+    hints = get_type_hints(shape)
+    for field in fields(shape):
+        choices = [hints[field.name], *getattr(hints[field.name], "__args__", ())]
+        inner = next((choice for choice in choices if _is_section(choice)), None)
+        if inner is None:
+            yield field.name
+        else:
+            yield from (f"{field.name}.{key}" for key in keys_of(inner))
+
+
+def _is_section(shape: Any) -> bool:
+    return is_dataclass(shape) and shape.__module__.startswith("gateway.settings.")
+
+
+def test_every_setting_is_told_with_its_default(tmp_path: Path) -> None:
+    """The table has every key of `infodeck`, once; what it says of those not written is what holds then."""
+    told = [
+        (key, default)
+        for key_cell, _, default_cell in rows("Settings")
+        for key, default in _pairs(key_cell, default_cell)
+    ]
+    assert sorted(key for key, _ in told) == sorted(keys_of(Infodeck))
+    usual = loaded(tmp_path, {})
+    for key, default in told:
+        if default is not None:
+            section: Any = yaml.safe_load(default)
+            for name in reversed(key.split(".")):
+                section = {name: section}
+            assert loaded(tmp_path, section) == usual, key
+
+
+def _pairs(keys: str, defaults: str) -> Iterator[tuple[str, str | None]]:
+    """Yield key and default of a row; None: the default is told in words."""
+    is_value = defaults and not re.sub(r"`[^`]+`|[, ]", "", defaults)
+    values: list[str | None] = [*code(defaults)] if is_value else [None] * len(code(keys))
+    return zip(code(keys), values, strict=True)
+
+
+def loaded(folder: Path, section: dict[str, Any]) -> Infodeck:
+    """Return the settings of `infodeck` with some keys of it."""
+    written = {"infodeck": {"organization": ORGANIZATION} | section} | yaml.safe_load(HEAD)
+    return load_settings(write(folder, json.dumps(written), "gateway.yaml")).require().infodeck
+
+
+def test_what_is_left_open_has_every_setting_that_answers_it() -> None:
+    """What nobody but the reader can know is asked for where it is told that it is not known."""
+    named = {name for *_, cell in rows("What Infodeck's documents leave open") for name in code(cell)}
+    answers = {"webhook.rotate", "keep_alive_unit", "refill.time", "refill.shadows", "refill.metric_time"}
+    assert {f"infodeck.{key}" for key in (*answers, "refill.metric_value")} <= named
+
+
+def test_the_checklist_is_whole() -> None:
+    """Each line of the guide's list says what the gateway does, and where to see it."""
+    lines = rows("Before you go live")
+    assert len(lines) == CHECKLIST
+    assert all(len(line) == 3 and all(line) for line in lines)
+
+
+async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> None:
+    """Each command on the page is understood; each setting and place in the status is one."""
+    with Mosquitto(tmp_path) as broker:
+        box = Box(tmp_path, broker.port, guide=GUIDE)
+        box.start()
+        try:
+            status = box.status()
+        finally:
+            box.stop()
+    in_status = {f"{name}.{key}" for name, part in status.items() if isinstance(part, dict) for key in part}
+    settings = {key for shape in (Settings, Infodeck) for key in keys_of(shape)}
+    sections = {key.rpartition(".")[0] for key in settings}
+    known = settings | sections | in_status | {*EVENT_TYPES}
+    for text in code(re.sub(r"^```.*?^```$", "", GUIDE.text, flags=re.MULTILINE | re.DOTALL)):
+        is_command = text.startswith("gateway ")
+        command, *arguments = shlex.split(text)[1:] if is_command else [""]
+        if arguments:
+            parser().parse_args([command, *arguments])
+        elif command:
+            assert command in COMMANDS, text
+        elif re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", text) and not text.endswith(".yaml"):
+            assert text in known, text

@@ -1,0 +1,126 @@
+"""`/metrics` of the real daemon, read as Prometheus reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.daemon import Daemon, sign, telemetry
+from support.mosquitto import Mosquitto
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ROOM = "ast-a1b2c3d4"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """Run the daemon with a broker and the example tables."""
+    with Mosquitto(tmp_path) as broker:
+        gateway = Daemon(tmp_path, broker.port)
+        gateway.start()
+        yield gateway
+        gateway.kill()
+
+
+def scrape(daemon: Daemon, accept: str = "") -> tuple[str, str]:
+    """Return the text and its content type."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{daemon.admin_port}/metrics", headers={"Accept": accept}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return answer.read().decode(), answer.headers["Content-Type"]
+
+
+def samples(daemon: Daemon) -> dict[str, float]:
+    """Return every sample, named as in a query without quotes: `gateway_sink_up{sink=bms}`."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(scrape(daemon)[0]):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sample.labels.items())
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def test_what_happens_to_events_is_counted(daemon: Daemon) -> None:
+    """Answers, refusals, duplicates, what is mapped and what is not, and what each sink has written."""
+    assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
+    assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
+    assert daemon.post(telemetry("evt_2", "ast-unknown", {"temperature": 1}))[0] == 200
+    assert daemon.post(telemetry("evt_3", ROOM, {"temperature": 9}), "t=1,v1=00")[0] == 401
+    await until(lambda: samples(daemon)["gateway_sink_written_updates_total{sink=bms}"] > 0)
+    await until(lambda: samples(daemon)["gateway_sink_lag_events{sink=regs}"] == 0)
+    told = samples(daemon)
+    expected = {
+        "gateway_ready": 1,
+        "gateway_intake_requests_total{code=200}": 3,
+        "gateway_intake_requests_total{code=401}": 1,
+        "gateway_intake_refused_total{reason=malformed}": 1,
+        "gateway_journal_up": 1,
+        "gateway_journal_events_total": 2,
+        "gateway_journal_duplicates_total": 1,
+        "gateway_mapping_events_total{outcome=mapped}": 1,
+        "gateway_mapping_events_total{outcome=unmapped}": 1,
+        "gateway_points{quality=good}": told["gateway_points{quality=good}"],
+        "gateway_sink_up{sink=bms}": 1,
+        "gateway_sink_up{sink=regs}": 1,
+        "gateway_tables_up": 1,
+        "gateway_alarm{alarm=webhook-missed}": 0,
+    }
+    assert {name: told.get(name) for name in expected} == expected
+    assert told["gateway_points{quality=good}"] >= 1
+    assert told["gateway_journal_limit_bytes"] == 2 << 30
+    shown = sum(value for name, value in told.items() if name.startswith("gateway_points{"))
+    assert shown == daemon.status()["tables"]["points"]
+
+
+async def test_commits_are_timed(daemon: Daemon) -> None:
+    """Each is in one of the steps, and the steps add up; the time of all of them is told as well."""
+    for number in range(5):
+        assert daemon.post(telemetry(f"evt_{number}", ROOM, {"temperature": 20 + number}))[0] == 200
+    told = samples(daemon)
+    name = "gateway_journal_commit_seconds"
+    buckets = [value for sample, value in told.items() if sample.startswith(f"{name}_bucket")]
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == told[f"{name}_count"] >= 5
+    assert 0 < told[f"{name}_sum"] < 60
+
+
+def test_prometheus_finds_nothing_to_criticise(daemon: Daemon) -> None:
+    """Names, units and types follow its conventions: `promtool check metrics` is silent."""
+    text, content_type = scrape(daemon)
+    assert content_type.startswith("text/plain")
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_the_newer_format_is_spoken_to_who_asks_for_it(daemon: Daemon) -> None:
+    """A Prometheus of today asks for OpenMetrics, which has an end: half an answer is noticed."""
+    text, content_type = scrape(daemon, "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+
+
+async def test_an_alarm_and_a_sink_that_is_away_are_told(tmp_path: Path) -> None:
+    """What needs a person stands there as a number that an alert can watch."""
+    broker = Mosquitto(tmp_path)
+    daemon = Daemon(tmp_path, broker.port)
+    daemon.start()
+    try:
+        for number in range(4):
+            body = telemetry(f"evt_{number}", ROOM, {"temperature": 20})
+            assert daemon.post(body, sign(body, secret="another"))[0] == 401
+        assert samples(daemon)["gateway_sink_up{sink=bms}"] == 0
+        await until(lambda: samples(daemon)["gateway_alarm{alarm=signature-failing}"] == 1, within_s=30)
+        await asyncio.to_thread(daemon.stop)
+    finally:
+        daemon.kill()
