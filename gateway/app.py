@@ -328,9 +328,9 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._head.tick()
-            self._cloud.tick()
-            self._dashboard.tick()
+            for tick in (self._head.tick, self._cloud.tick, self._dashboard.tick):
+                tick()
+                await asyncio.sleep(0)  # in a large building each takes a while
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
 

@@ -6,20 +6,21 @@ has. Joiners between letters stay, for some languages are not written without th
 
 from __future__ import annotations
 
-_CONTROLS = {*range(0x20), *range(0x7F, 0xA0)}
-_DIRECTIONS = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-_LINES = {0x2028, 0x2029}
-_HALVES = {*range(0xD800, 0xE000)}  # of surrogate pairs, which are no characters and can't be printed
-_STEERING = _CONTROLS | _DIRECTIONS | _LINES | _HALVES
-_LEFT_OUT = dict.fromkeys(_STEERING, " ")
-_SHOWN = {number: f"\\u{number:04x}" for number in _STEERING - {ord("\n"), ord("\t")}}
+import re
+
+_CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # but for tabs and line ends
+_DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # and line ends of Unicode's own
+_HALVES = "\ud800-\udfff"  # of surrogate pairs, which are no characters and can't be printed
+_STEERING = f"{_CONTROLS}{_DIRECTIONS}{_HALVES}"
+_IN_LINES = re.compile(f"\r(?!\n)|[{_STEERING}]")
+_IN_ONE_LINE = re.compile(f"[\t\r\n{_STEERING}]")
 
 
 def harmless(text: str) -> str:
     """Return text of any number of lines with what could steer a terminal shown as JSON would have it."""
-    return text.translate(_SHOWN)
+    return _IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def one_line(text: str, *, longest: int) -> str:
     """Return text as one line of so many characters at most, without what could steer a terminal."""
-    return text.translate(_LEFT_OUT).strip()[:longest].rstrip()
+    return _IN_ONE_LINE.sub(" ", text).strip()[:longest].rstrip()

@@ -62,7 +62,7 @@ def test_documents_stay_what_they_are(text: str) -> None:
     shown = printed(orjson.dumps(text).decode())
     assert orjson.loads(shown) == text
     if text.isprintable():
-        assert printed(text) == text
+        assert printed(f"{text}\r\n\t{text}\n") == f"{text}\r\n\t{text}\n"  # a spreadsheet's lines, too
 
 
 def test_half_a_character_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
