@@ -14,7 +14,8 @@ from support.daemon import REPOSITORY
 
 _WITHIN_S = 60.0
 _COMMANDS = multiprocessing.get_context("forkserver")
-_COMMANDS.set_forkserver_preload(["gateway.__main__"])
+_MODULES = [f"gateway.cli.{file.stem}" for file in (REPOSITORY / "gateway" / "cli").glob("[!_]*.py")]
+_COMMANDS.set_forkserver_preload(["gateway.__main__", *_MODULES])
 
 
 def run_gateway(
