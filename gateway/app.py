@@ -115,7 +115,7 @@ class App:
             read=partial(read_signing_secrets, settings),
             file=settings.previous_secrets,
             tolerance_s=settings.intake.tolerance,
-            status=self.status.intake.previous_secrets,
+            status=self.status.intake,
             clock_ms=now_ms,
             ticks_ms=ticks_ms,
             alarms=self.alarms,

@@ -12,8 +12,12 @@ import structlog
 from gateway.plain import harmless
 
 
-def configure_logging(*, level: str, form: str) -> None:
-    """Log from `level` on, as `json` lines or for a `console`; libraries only from warning on."""
+def configure_logging(*, level: str, form: str | None) -> None:
+    """Log from `level` on, as `json` lines or for a `console`; libraries only from warning on.
+
+    `form` None: for a console on a terminal, otherwise as JSON.
+    """
+    form = form or ("console" if sys.stderr.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

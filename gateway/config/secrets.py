@@ -26,6 +26,9 @@ _LARGEST_BYTES = 64 << 10
 LONGEST_SECRET = 1000
 """How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
 
+ROTATE_AFTER_S = 90 * 86_400
+"""How old a signing secret may become, by Infodeck's integration guide."""
+
 _BLANKS = b"\0 \t\r\n\v\f"
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -35,12 +38,17 @@ _ADVICE = "write {env: NAME}, {file: PATH} or {credential: NAME}, and keep the s
 
 
 class Secret:
-    """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away."""
+    """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away.
 
-    __slots__ = ("_value",)
+    `source` says where it is; `changed_ms` when it was last written there (Unix ms), None where nobody knows.
+    """
 
-    def __init__(self, value: bytes) -> None:
+    __slots__ = ("_value", "changed_ms", "source")
+
+    def __init__(self, value: bytes, *, source: str = "", changed_ms: int | None = None) -> None:
         self._value = value
+        self.source = source
+        self.changed_ms = changed_ms
 
     def reveal(self) -> bytes:
         """Return the secret itself, without the line ends behind it."""
@@ -68,16 +76,17 @@ class SecretSource:
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> Secret:
         """Read the secret; raise ConfigError, which says what is missing and what to do."""
+        changed_ms = None
         if self.kind == "env":
             value = _from_environment(self.name, environ)
         elif self.kind == "file":
-            value = _from_file(Path(self.name), private=True)
+            value, changed_ms = _from_file(Path(self.name), private=True)
         else:
             value = _from_credential(self.name, environ)
         value = value.rstrip(b"\r\n")
         if (flaw := _flaw(value)) is not None:
             raise ConfigError([f"the secret {self} {flaw}"])
-        return Secret(value)
+        return Secret(value, source=str(self), changed_ms=changed_ms)
 
 
 def _flaw(value: bytes) -> str | None:
@@ -104,10 +113,12 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> bytes:
         raise ConfigError(
             [f"there are no systemd credentials here; the unit needs LoadCredential={name}:/path/to/it"]
         )
-    return _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
+    value, _ = _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
+    return value  # which systemd has copied at the start: the file's time says nothing of the secret
 
 
-def _from_file(path: Path, *, private: bool) -> bytes:
+def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
+    """Return what the file holds, and when it was changed (Unix ms)."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
@@ -121,7 +132,7 @@ def _from_file(path: Path, *, private: bool) -> bytes:
         raise ConfigError([f"the secret file {path} cannot be read: {error.strerror}"]) from None
     if len(value) > _LARGEST_BYTES:
         raise ConfigError([f"the secret file {path} is larger than {_LARGEST_BYTES >> 10} KiB: no secret"])
-    return value
+    return value, status.st_mtime_ns // 1_000_000
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import path_text
+from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.doctor.daemon_answers import number
 from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
 from gateway.doctor.secret_shapes import ANOTHER_TOKEN, jwt_expiry_s, signing_secret_flaw
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gateway.config.secrets import SecretSource
     from gateway.doctor.setup import Setup
 
-_ROTATE_AFTER_S = 90 * 86_400  # Infodeck's guide
 _WEEK_S = 7 * 86_400
 _DAY_S = 86_400
 _CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
@@ -119,11 +119,11 @@ def _signing_secret(setup: Setup, source: SecretSource) -> Finding | None:
         return None  # told by the check of all secrets
     if (flaw := signing_secret_flaw(secret.reveal())) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
-    if source.kind != "file":
+    if secret.changed_ms is None:
         return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
-    age_s = setup.clock_ms() / 1000 - Path(source.name).stat().st_mtime
+    age_s = (setup.clock_ms() - secret.changed_ms) / 1000
     days = int(age_s // _DAY_S)
-    if age_s > _ROTATE_AFTER_S:
+    if age_s > ROTATE_AFTER_S:
         return warning(f"{source} is {days} days old", "renew it: `gateway webhooks rotate`, every 90 days")
     return ok(f"{source} is {counted(days, 'day')} old")
 

@@ -25,6 +25,7 @@ import structlog
 from gateway.alarms import FORMER_USED
 from gateway.errors import GatewayError
 from gateway.signature import Verifier
+from gateway.status import SecretStatus
 from gateway.web.former_secrets import forget_former, read_former, write_former
 from gateway.web.secrets_in_force import UNUSED_FOR_MS, SecretsInForce
 
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.config.secrets import Secret
-    from gateway.status import PreviousSecrets
+    from gateway.status import IntakeStatus
 
 log = structlog.get_logger()
 
 _OVERDUE_AFTER_MS = 2 * UNUSED_FOR_MS  # Infodeck repeats a delivery for a day
 _LOOK_EVERY_S = 60.0
+_TOLD = "told by `gateway webhooks rotate`, not in the settings' sources yet"
 _KEEP_USE_EVERY_MS = 10 * 60 * 1000  # after a crash, a former secret is dropped this much too early at most
 
 
@@ -53,7 +55,7 @@ class SigningSecrets:
         read: Callable[[], Sequence[Secret]],
         file: Path,
         tolerance_s: float,
-        status: PreviousSecrets,
+        status: IntakeStatus,
         clock_ms: Callable[[], int],
         ticks_ms: Callable[[], int],
         alarms: Alarms,
@@ -65,7 +67,9 @@ class SigningSecrets:
         self._read = read
         self._file = file
         self._tolerance_s = tolerance_s
-        self._status = status
+        self._shown = status
+        self._status = status.previous_secrets
+        self._described: dict[bytes, SecretStatus] = {}
         self._clock_ms = clock_ms
         self._ticks_ms = ticks_ms
         self._alarms = alarms
@@ -75,7 +79,7 @@ class SigningSecrets:
         self._writing = threading.Lock()  # not asyncio's: a thread goes on when its task is cancelled
         self._use_kept_ms = 0
         self._problem: str | None = None  # why the file could not be written last
-        source = _revealed(configured)
+        source = self._describe(configured)
         self._take(SecretsInForce(source, source))
 
     def start(self) -> None:
@@ -108,6 +112,8 @@ class SigningSecrets:
         if former >= 0:
             used_ms = round(now_s * 1000)
             self._secrets.former[former].last_used_ms = self._status.last_used_ms = used_ms
+        else:
+            self._shown.secrets[index].last_used_ms = round(now_s * 1000)
         return index
 
     @property
@@ -160,7 +166,7 @@ class SigningSecrets:
 
     async def _reread(self) -> None:
         try:
-            source = _revealed(await asyncio.to_thread(self._read))
+            source = self._describe(await asyncio.to_thread(self._read))
         except GatewayError as error:
             log.warning(
                 "signing_secrets.unreadable",
@@ -173,6 +179,8 @@ class SigningSecrets:
             self._take(found)
             log.info("signing_secrets.reread", current=len(source), previous=len(found.former))
             await self._keep()
+        else:
+            self._show_current()
 
     async def _forget_unused(self) -> None:
         ahead_ms = self._follow_clock()
@@ -232,13 +240,28 @@ class SigningSecrets:
         with self._writing:
             forget_former(self._file)
 
+    def _describe(self, secrets: Sequence[Secret]) -> tuple[bytes, ...]:
+        """Remember where secrets are and how old they are; return what they are, each once."""
+        for secret in reversed(secrets):  # of two sources with the same one, the first is named
+            known = self._described.get(secret.reveal())
+            used_ms = known.last_used_ms if known is not None else None
+            self._described[secret.reveal()] = SecretStatus(secret.source, secret.changed_ms, used_ms)
+        return tuple(dict.fromkeys(secret.reveal() for secret in secrets))
+
     def _take(self, secrets: SecretsInForce) -> None:
         """Put these in force, from the next delivery on."""
         self._secrets = secrets
         self._verifier = Verifier(secrets.all, tolerance_s=self._tolerance_s)
         self._current = len(secrets.current)
+        self._show_current()
         used = [each.last_used_ms for each in secrets.former if each.last_used_ms is not None]
         self._status.number, self._status.last_used_ms = len(secrets.former), max(used, default=None)
+
+    def _show_current(self) -> None:
+        """Show the secrets in force, but for former ones; `verify` notes there when each was needed."""
+        current = self._secrets.current
+        self._described = {secret: self._described.get(secret) or SecretStatus(_TOLD) for secret in current}
+        self._shown.secrets = list(self._described.values())
 
 
 def _overdue(used_after_ms: int | None) -> str | None:
@@ -251,7 +274,3 @@ def _overdue(used_after_ms: int | None) -> str | None:
         " than intake.signing_secrets, or somebody else has an old one; `gateway webhooks rotate"
         " --forget-old` ends both"
     )
-
-
-def _revealed(secrets: Sequence[Secret]) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(secret.reveal() for secret in secrets))

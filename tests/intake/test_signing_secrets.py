@@ -17,7 +17,7 @@ from gateway.alarms import Alarms
 from gateway.config.secrets import Secret, SecretSource
 from gateway.errors import SignatureError
 from gateway.signature import sign
-from gateway.status import PreviousSecrets
+from gateway.status import IntakeStatus
 from gateway.web.former_secrets import write_former
 from gateway.web.secrets_in_force import UNUSED_FOR_MS
 from gateway.web.signing_secrets import SigningSecrets
@@ -40,14 +40,15 @@ class Gateway:
         self.file = folder / "signing-secrets.previous"
         self.now_ms = now_ms
         self.clock_is_ahead_ms = 0
-        self.status = PreviousSecrets()
+        self.intake = IntakeStatus()
+        self.status = self.intake.previous_secrets
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
         self.signing = SigningSecrets(
             configured=self._read(),
             read=self._read,
             file=self.file,
             tolerance_s=300,
-            status=self.status,
+            status=self.intake,
             clock_ms=lambda: self.now_ms,
             ticks_ms=lambda: self.now_ms - self.clock_is_ahead_ms,
             alarms=self.alarms,
@@ -368,3 +369,23 @@ async def test_memory_that_cannot_be_written_is_told_once(tmp_path: Path) -> Non
     assert gateway.accepts(b"old")
     assert gateway.accepts(b"newer")
     assert [entry["event"] for entry in logs] == ["signing_secrets.not_kept"]
+
+
+async def test_each_secret_says_where_it_is_how_old_it_is_and_when_it_was_needed(tmp_path: Path) -> None:
+    """As an auditor asks; never what it is. A new one is named once its file has it."""
+    put(tmp_path, b"first")
+    gateway = Gateway(tmp_path)
+    (shown,) = gateway.intake.secrets
+    assert shown.source == f"{{file: {gateway.source}}}"
+    assert shown.changed_ms == gateway.source.stat().st_mtime_ns // 1_000_000
+    assert shown.last_used_ms is None
+    assert gateway.accepts(b"first")
+    assert gateway.intake.secrets[0].last_used_ms == gateway.now_ms
+    assert await gateway.signing.announce(b"second", keep=True) is None
+    told, first = gateway.intake.secrets[0], gateway.status
+    assert (told.source.startswith("told by"), told.last_used_ms, first.number) == (True, None, 1)
+    put(tmp_path, b"second")
+    async with gateway.running():
+        await gateway.reread()
+    assert gateway.intake.secrets[0].source == f"{{file: {gateway.source}}}"
+    assert "second" not in repr(gateway.intake)
