@@ -221,7 +221,7 @@ async def events_of_others(connected: Connected) -> str:
     return await asyncio.to_thread(connected.box.status_text)
 
 
-@brings_about("values in Infodeck's list of assets that have no time (…) are not used…")
+@brings_about("values in Infodeck's list of assets that have no time…")
 async def no_time_in_the_list(connected: Connected) -> str:
     """List an asset whose shadow does not say when its values were measured."""
     assert "timestamp" not in connected.api.items[0]["shadows"]["DeviceUplink"]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -202,7 +203,8 @@ async def test_webhooks_that_stop_while_the_gateway_runs_are_made_up_for(
         await post(stopped, 2, "ast-1", start_ms + 500_000, temperature=25)
         await until(newest, 25)
         await seen.catch_up()
-        assert [value for value, _ in of_topic(seen, T1)] == [20, 21, 22, 23, 25]
+        # The asset's becoming known has the tables compiled anew, and what is being written then comes again.
+        assert [value for (value, _), _ in groupby(of_topic(seen, T1))] == [20, 21, 22, 23, 25]
         assert of_topic(seen, f"{T1}/$history") == []
 
 

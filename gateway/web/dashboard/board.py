@@ -67,6 +67,7 @@ class Board:
         """
         if len(self._watching) >= _MOST_WATCHING:
             raise TransientError(f"{_MOST_WATCHING} pages are open already: close one")
+        self._tell_values(self._compare(sys.maxsize))  # those who watch already; the new one is told all
         queue: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_WAITING)
         self._watching.add(queue)
         try:
@@ -79,7 +80,6 @@ class Board:
 
         What changes meanwhile is in the queue, too, so that the last word is always the newest.
         """
-        self._tell_values(self._compare(sys.maxsize))
         yield "tables", orjson.dumps(self.generation)
         yield "status", orjson.dumps(self._status())
         for first in range(0, max(1, len(self._shown)), _TOLD_AT_ONCE):
