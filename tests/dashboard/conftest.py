@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the dashboard, and daemons with an admin token."""
+"""A Chromium for tests of the dashboard, and daemons with an admin token."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 TOKEN = "made-up-admin-token"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run Chromium."""
+    """Run Chromium for a module at most: Playwright's own event loop leaves no room for asyncio tests."""
     with chromium() as running:
         yield running
 
