@@ -138,7 +138,7 @@ async def test_a_request_leaves_no_garbage_behind() -> None:
         try:
             for _ in range(50):
                 await asks.get("/assets")
-            assert gc.collect() < 50 * 10
+            assert gc.collect() < 50 * 20  # aiohttp leaves 16 of each on Python 3.11
         finally:
             gc.enable()
 

@@ -113,7 +113,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.mappings == tmp_path.parent / "mappings"
     assert settings.admin == Admin(listen=HostPort("127.0.0.1", 9680))
     assert settings.control_socket == Path("/var/lib/gateway/control.sock")
-    assert settings.log == Log(level="info", format="json")
+    assert settings.log == Log(level="info", format=None)
 
 
 def test_everything_set(tmp_path: Path) -> None:
