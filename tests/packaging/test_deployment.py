@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-INSTALLED = "/opt/gateway/.venv/bin/gateway"
+INSTALLED = "/opt/gateway/current/.venv/bin/gateway"
 # Debian 12's systemd does not know these yet and says that it ignores them.
 NEWER_KEYS = ("RestartSteps", "RestartMaxDelaySec")
 
