@@ -155,10 +155,15 @@ build_release() {
   "$folder/.venv/bin/python" "${pip[0]}/pip" --isolated --quiet --disable-pip-version-check \
     install --no-cache-dir --no-index --find-links "$wheelhouse/wheels" --only-binary :all: --require-hashes \
     --root-user-action ignore --requirement "$wheelhouse/requirements.txt" ||
-    fail "the wheels could not be installed, nothing else is changed. If hashes differ, the wheelhouse is damaged: copy it again."
-  "$folder/.venv/bin/gateway" --version >/dev/null || fail "the new program does not start; nothing else is changed."
+    give_up "the wheels could not be installed. If hashes differ, the wheelhouse is damaged: copy it again."
+  "$folder/.venv/bin/gateway" --version >/dev/null || give_up "the new program does not start."
   sync --file-system "$folder"
   say "$digest" >"$folder/.contents"
+}
+
+give_up() { # MESSAGE
+  rm -rf "${programs:?}/$release"
+  fail "$1 Nothing is changed."
 }
 
 put_examples() {
@@ -207,10 +212,26 @@ switch_to() { # RELEASE
   local folder=$programs/$1
   link current "$1"
   install -D -m 0644 "$folder/gateway.service" "$unit"
+  fit_to_older_systemd
   install -D -m 0644 --target-directory "$configuration/schema" "$folder"/schema/*.json
   [[ -e $command || -L $command ]] && return
   mkdir -p "$(dirname "$command")"
   ln -s ../../../opt/gateway/current/.venv/bin/gateway "$command"
+}
+
+# systemd before 253 (Debian 12) does not know the unit's Type, and would end the service for being silent.
+fit_to_older_systemd() {
+  local version
+  rm -rf "$unit.d"
+  systemd_is_here || return 0
+  version=$(systemctl --version | sed -nE '1s/^systemd ([0-9]+).*/\1/p')
+  [[ ${version:-999} -lt 253 ]] || return 0
+  mkdir "$unit.d"
+  cat >"$unit.d/older-systemd.conf" <<-'END'
+	[Service]
+	Type=notify
+	ExecReload=/bin/kill -HUP $MAINPID
+	END
 }
 
 link() { # NAME RELEASE; renamed into place, so that there is one at every moment
@@ -269,7 +290,7 @@ uninstall() {
   if systemd_is_here && [[ -e $unit ]]; then
     systemctl disable --now gateway || fail "the gateway could not be stopped; nothing is removed."
   fi
-  rm -f "$unit"
+  rm -rf "$unit" "$unit.d"
   ! systemd_is_here || systemctl daemon-reload
   [[ $(readlink "$command") != */opt/gateway/current/.venv/bin/gateway ]] || rm "$command"
   for folder in "$programs"/*/; do

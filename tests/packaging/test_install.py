@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
-from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from support.daemon import REPOSITORY as ROOT
+from support.installing import Target, run
 
 from gateway import __version__
 
-ROOT = Path(__file__).parents[2]
-NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 pytestmark = pytest.mark.timeout(600)  # some of them install everything
 
 # systemd cannot run below another root. This stand-in notes what it is asked, and says that the gateway is
@@ -25,95 +25,10 @@ SYSTEMCTL = """\
 echo "$*" >>"{root}/asked"
 case $1 in
   is-active) echo active ;;
+  --version) echo 'systemd 252 (252.38-1~deb12u1)' ;;
   restart) ! grep -q 'does not start' "{root}/usr/local/lib/systemd/system/gateway.service" ;;
 esac
 """
-
-
-def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a program; both of its outputs are in `stdout`."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(
-        command,
-        env=inherited | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd="/",
-    )
-
-
-@dataclass
-class Target:
-    """A root to install into."""
-
-    root: Path
-    commands: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make a place for what this root has on its PATH."""
-        self.commands = self.root.with_name(f"{self.root.name}-commands")
-        self.commands.mkdir()
-
-    def install(self, script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run an installer, without network."""
-        return run(
-            script,
-            "--prefix",
-            self.root,
-            "--python",
-            sys.executable,
-            *arguments,
-            PATH=f"{self.commands}:{os.environ['PATH']}",
-            **NO_NETWORK,
-        )
-
-    def gateway(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run the installed program by the name that is on everyone's PATH."""
-        return run(self.root / "usr/local/bin/gateway", *arguments)
-
-    @property
-    def programs(self) -> Path:
-        """Where the versions are."""
-        return self.root / "opt/gateway"
-
-    @property
-    def settings(self) -> Path:
-        """The settings that are in force."""
-        return self.root / "etc/gateway/gateway.yaml"
-
-    def release(self, link: str = "current") -> str:
-        """Return the version that a link names."""
-        return (self.programs / link).readlink().name
-
-    def state(self) -> dict[str, tuple[int, str]]:
-        """Return mode and contents of every file; when it was changed, for those of the program."""
-        found = {}
-        for path in sorted(self.root.rglob("*")):
-            status = path.lstat()
-            if path.is_symlink():
-                what = str(path.readlink())
-            elif path.is_dir():
-                what = "folder"
-            elif ".venv" in path.parts:
-                what = str(status.st_mtime_ns)
-            else:
-                what = sha256(path.read_bytes()).hexdigest()
-            found[str(path)] = (status.st_mode, what)
-        return found
-
-
-@pytest.fixture(scope="module")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a wheelhouse as `make wheelhouse` does, of the wheels that `make test` has fetched if it has."""
-    folder = tmp_path_factory.mktemp("stick") / "wheelhouse"
-    fetched = Path(sys.prefix) / "wheels"
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(fetched)} if fetched.is_dir() else {}
-    made = run(ROOT / "systemd/make-wheelhouse.sh", sys.executable, folder, **offline)
-    assert made.returncode == 0, made.stdout
-    assert made.stdout.endswith("sudo wheelhouse/install.sh\n")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +43,15 @@ def target(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Target
 
 
 @pytest.fixture
-def newer(wheelhouse: Path, tmp_path: Path) -> Path:
-    """Return another version: the same wheels, another unit file."""
-    copy = tmp_path / "newer"
-    shutil.copytree(wheelhouse, copy)
-    unit = copy / "gateway.service"
-    unit.write_text(f"# newer\n{unit.read_text()}")
-    return copy
+def asked(target: Target) -> Iterator[Path]:
+    """Have a systemd in the root; return the file with what it was asked."""
+    systemctl, there = target.commands / "systemctl", target.root / "run/systemd/system"
+    systemctl.write_text(SYSTEMCTL.format(root=target.root))
+    systemctl.chmod(0o755)
+    there.mkdir(parents=True)
+    yield target.root / "asked"
+    there.rmdir()
+    systemctl.unlink()
 
 
 def test_the_scripts_are_clean() -> None:
@@ -214,12 +131,8 @@ def test_a_failing_check_keeps_the_old_version(target: Target, newer: Path) -> N
     assert target.release() == release
 
 
-def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path) -> None:
-    """Where systemd says that the restart failed, the version before is in force again, and runs."""
-    (target.root / "run/systemd/system").mkdir(parents=True)
-    systemctl = target.commands / "systemctl"
-    systemctl.write_text(SYSTEMCTL.format(root=target.root))
-    systemctl.chmod(0o755)
+def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path, asked: Path) -> None:
+    """Where systemd says that the restart failed, the version before is in force again, and restarted."""
     unit = newer / "gateway.service"
     unit.write_text(unit.read_text().replace("# newer", "# does not start"))
     release = target.release()
@@ -227,12 +140,22 @@ def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path
     assert failed.returncode == 1
     assert f"so {release} is in force again" in failed.stdout
     assert target.release() == release
-    asked = [
-        line for line in (target.root / "asked").read_text().splitlines() if not line.startswith("is-active")
+    changes = [
+        line for line in asked.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
     ]
-    assert asked == ["daemon-reload", "restart gateway"] * 2
-    shutil.rmtree(target.root / "run")
-    systemctl.unlink()
+    assert changes == ["daemon-reload", "restart gateway"] * 2
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_older_systemd_gets_a_type_that_it_knows(target: Target, wheelhouse: Path) -> None:
+    """Debian 12's would end the service, because it does not know how that is alive; a drop-in helps."""
+    done = target.install(wheelhouse / "install.sh")
+    assert done.returncode == 0, done.stdout
+    drop_in = target.root / "usr/local/lib/systemd/system/gateway.service.d/older-systemd.conf"
+    assert drop_in.read_text() == "[Service]\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n"
+    (target.commands / "systemctl").write_text("#!/bin/sh\necho 'systemd 257 (257.13-1)'\n")
+    assert target.install(wheelhouse / "install.sh").returncode == 0
+    assert not drop_in.exists()
 
 
 def test_a_damaged_wheel_changes_nothing(target: Target, wheelhouse: Path, tmp_path: Path) -> None:
@@ -245,11 +168,12 @@ def test_a_damaged_wheel_changes_nothing(target: Target, wheelhouse: Path, tmp_p
     wheel.write_bytes(content)
     with (damaged / "gateway.service").open("a") as unit:
         unit.write("# another version\n")
-    release = target.release()
+    release, installed = target.release(), {folder.name for folder in target.programs.iterdir()}
     refused = target.install(damaged / "install.sh")
     assert refused.returncode == 1
     assert "the wheelhouse is damaged" in refused.stdout
     assert target.release() == release
+    assert {folder.name for folder in target.programs.iterdir()} == installed
 
 
 def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
