@@ -3,7 +3,7 @@
 #
 #   sudo systemd/install.sh                           from this repository: needs network and Python with venv
 #   sudo systemd/install.sh --wheelhouse DIR          from a wheelhouse (`make wheelhouse`): needs no network
-#   sudo DIR/install.sh                               the same, from the wheelhouse that it lies in
+#   sudo bash DIR/install.sh                          the same, from the wheelhouse that it lies in
 #   sudo /opt/gateway/current/install.sh --rollback   back to the version before
 #   sudo /opt/gateway/current/install.sh --uninstall  removes program and unit; --purge: configuration and journal, too
 #
@@ -94,11 +94,11 @@ find_wheelhouse() {
     [[ -x $here/make-wheelhouse.sh ]] || fail "name a wheelhouse: --wheelhouse DIR"
     python=$(find_python '3\.1[123] .*' ensurepip) || fail "Python 3.11, 3.12 or 3.13 with venv is needed:" \
       "apt-get install python3-venv, or name another one: --python PATH"
-    wheelhouse=$(mktemp --directory)
-    trap 'rm -rf "$wheelhouse"' EXIT
-    "$here/make-wheelhouse.sh" "$python" "$wheelhouse/wheelhouse" >/dev/null || fail "what is needed could not" \
+    made=$(mktemp --directory)
+    trap 'rm -rf "$made"' EXIT
+    wheelhouse=$made/wheelhouse
+    "$here/make-wheelhouse.sh" "$python" "$wheelhouse" >/dev/null || fail "what is needed could not" \
       "be downloaded; without network, make a wheelhouse elsewhere: make wheelhouse"
-    wheelhouse+=/wheelhouse
   fi
   [[ -f $wheelhouse/requirements.txt && -d $wheelhouse/wheels ]] ||
     fail "$wheelhouse is no wheelhouse: make one with \`make wheelhouse\`, on a machine with network."

@@ -54,4 +54,4 @@ install -D -m 0644 --target-directory "$new/schema" config/schema/*.json
 
 rm -rf "$folder"
 mv "$new" "$folder"
-echo "$folder has the gateway $version for Python $(<"$folder/python"). On the box: sudo $(basename "$folder")/install.sh"
+echo "$folder has the gateway $version for Python $(<"$folder/python"). On the box: sudo bash $(basename "$folder")/install.sh"

@@ -30,6 +30,7 @@ def newer(wheelhouse: Path, tmp_path: Path) -> Path:
     """Return another version: the same wheels, another unit file."""
     copy = tmp_path / "newer" / "wheelhouse"
     shutil.copytree(wheelhouse, copy)
+    (copy / "install.sh").chmod(0o644)  # as on a stick, which has no such modes
     unit = copy / "gateway.service"
     unit.write_text(f"# newer\n{unit.read_text()}")
     return copy

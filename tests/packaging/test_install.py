@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY as ROOT
-from support.installing import Target, run
+from support.installing import Target, run, with_wheels
 
 from gateway import __version__
 
@@ -184,12 +184,29 @@ def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
     assert "the wheelhouse is for Python 3.12 linux-other" in refused.stdout
 
 
-def test_without_network_the_repository_says_what_to_do(tmp_path: Path) -> None:
-    """From the repository, where nothing can be downloaded, a wheelhouse is advised and nothing installed."""
+def test_the_repository_installs_without_a_wheelhouse(tmp_path: Path) -> None:
+    """It makes one, installs from it, and leaves none behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script, root = ROOT / "systemd/install.sh", tmp_path / "root"
+    environment = with_wheels() | {"TMPDIR": str(temporary)}
+    done = run("bash", script, "--prefix", root, "--python", sys.executable, **environment)
+    assert done.returncode == 0, done.stdout
+    assert Target(root).gateway("--version").stdout == f"gateway {__version__}\n"
+    assert not list(temporary.iterdir())
+
+
+def test_without_network_the_repository_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the repository, where nothing can be downloaded, a wheelhouse is advised; nothing is left."""
     target = Target(tmp_path / "root")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
     refused = target.install(ROOT / "systemd/install.sh")
     assert refused.returncode == 1
     assert "make a wheelhouse elsewhere" in refused.stdout
+    assert not list((tmp_path / "temporary").iterdir())
     assert not target.root.exists()
 
 

@@ -14,13 +14,17 @@ from support.daemon import REPOSITORY
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
 
 
-def make_wheelhouse(folder: Path) -> None:
-    """Make one as `make wheelhouse` does, of the wheels that `make test` has fetched if it has."""
+def with_wheels() -> dict[str, str]:
+    """Return an environment in which pip finds the wheels that `make test` has fetched, if it has."""
     fetched = Path(sys.prefix) / "wheels"
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(fetched)} if fetched.is_dir() else {}
-    made = run(REPOSITORY / "systemd/make-wheelhouse.sh", sys.executable, folder, **offline)
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(fetched)} if fetched.is_dir() else {}
+
+
+def make_wheelhouse(folder: Path) -> None:
+    """Make one as `make wheelhouse` does."""
+    made = run(REPOSITORY / "systemd/make-wheelhouse.sh", sys.executable, folder, **with_wheels())
     assert made.returncode == 0, made.stdout
-    assert made.stdout.endswith(f"sudo {folder.name}/install.sh\n")
+    assert made.stdout.endswith(f"sudo bash {folder.name}/install.sh\n")
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +56,7 @@ class Target:
     def install(self, script: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run an installer, without network."""
         return run(
+            "bash",
             script,
             "--prefix",
             self.root,
