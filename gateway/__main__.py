@@ -3,59 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from importlib import import_module
+from keyword import iskeyword
+from typing import TextIO
 
 from gateway import __version__
-from gateway.cli import (
-    check,
-    deadletters,
-    demo,
-    diff,
-    discover,
-    doctor,
-    explain,
-    force,
-    import_,
-    lock,
-    points,
-    release,
-    run,
-    schema,
-    send,
-    simulate,
-    status,
-    test,
-    webhooks,
-)
 from gateway.cli.help_format import HelpFormatter
+from gateway.cli.terminal import harmless_output
 from gateway.errors import GatewayError
 
-if TYPE_CHECKING:
-    from types import ModuleType
+COMMANDS = (
+    "demo",
+    "run",
+    "check",
+    "test",
+    "points",
+    "discover",
+    "import",
+    "diff",
+    "explain",
+    "lock",
+    "send",
+    "status",
+    "doctor",
+    "simulate",
+    "force",
+    "release",
+    "deadletters",
+    "webhooks",
+    "schema",
+)
 
-COMMANDS: dict[str, ModuleType] = {
-    "demo": demo,
-    "run": run,
-    "check": check,
-    "test": test,
-    "points": points,
-    "discover": discover,
-    "import": import_,
-    "diff": diff,
-    "explain": explain,
-    "lock": lock,
-    "send": send,
-    "status": status,
-    "doctor": doctor,
-    "simulate": simulate,
-    "force": force,
-    "release": release,
-    "deadletters": deadletters,
-    "webhooks": webhooks,
-    "schema": schema,
-}
+_DRAW = frozenset({"demo", "run", "simulate"})  # a screen, a log in colours, a line that is written over
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
@@ -68,18 +51,28 @@ _EXIT_CODES = (
 
 def main() -> None:
     """Run the command named on the command line, and exit with its code."""
-    arguments = parser().parse_args()
+    for stream in (sys.stdout, sys.stderr):
+        _make_room_for_all_characters(stream)
+    named = [name for name in sys.argv[1:2] if name in COMMANDS]
+    arguments = parser(*named).parse_args()
+    with nullcontext() if arguments.draws else harmless_output():
+        code = _code_of(arguments)
+    sys.exit(code)
+
+
+def _code_of(arguments: argparse.Namespace) -> int:
+    """Run the command and tell what went wrong; return the exit code."""
     try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
+        code: int = arguments.run(arguments)
+        print(end="", flush=True)  # to nowhere, where a shell has closed the output
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
-        code = 1
+        return 1
     except KeyboardInterrupt:
-        code = _INTERRUPTED
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _OUTPUT_CUT
+        return _OUTPUT_CUT
     except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
@@ -88,12 +81,19 @@ def main() -> None:
             "This is a fault of the gateway, please report it; GATEWAY_DEBUG=1 shows where it happened.",
             file=sys.stderr,
         )
-        code = _INTERNAL_ERROR
-    sys.exit(code)
+        return _INTERNAL_ERROR
+    return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def _make_room_for_all_characters(stream: TextIO) -> None:
+    """Have a terminal of another encoding show what it lacks as escapes, and files and pipes take UTF-8."""
+    if isinstance(stream, io.TextIOWrapper):
+        encoding = stream.encoding if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def parser(*names: str) -> argparse.ArgumentParser:
+    """Return the parser of these commands, or of all; what is not asked for is not loaded."""
     top = argparse.ArgumentParser(
         prog="gateway",
         description="Joins Infodeck's signed telemetry webhooks to a building's MQTT and Modbus.",
@@ -102,13 +102,14 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"gateway {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
+    for name in names or COMMANDS:
+        module = import_module(f"gateway.cli.{name}{'_' if iskeyword(name) else ''}")
         summary = (module.__doc__ or "").partition(": ")[2].splitlines()[0].rstrip(".")
         command = commands.add_parser(
             name, help=summary, description=module.__doc__, formatter_class=HelpFormatter
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, draws=name in _DRAW)
     return top
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -13,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from gateway.alarms import Alarms
-from gateway.clock import now_ms
+from gateway.clock import now_ms, ticks_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
@@ -24,6 +23,7 @@ from gateway.errors import JournalError
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
+from gateway.memory import settle
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
@@ -115,8 +115,10 @@ class App:
             read=partial(read_signing_secrets, settings),
             file=settings.previous_secrets,
             tolerance_s=settings.intake.tolerance,
-            status=self.status.intake.previous_secrets,
+            status=self.status.intake,
             clock_ms=now_ms,
+            ticks_ms=ticks_ms,
+            alarms=self.alarms,
         )
         self._intake = Intake(
             path=settings.intake.path,
@@ -314,7 +316,7 @@ class App:
             if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
         self._notify_ready()
 
     def _notify_ready(self) -> None:
@@ -329,9 +331,11 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            self._head.tick()
-            self._cloud.tick()
-            self._dashboard.tick()
+            for tick in (self._head.tick, self._cloud.tick, self._dashboard.tick):
+                tick()
+                await asyncio.sleep(0)  # in a large building each takes a while
+            while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
+                await asyncio.sleep(0)
             self._status_line.follow(self._in_one_line, at_s=time.monotonic())
 
     async def _feed_watchdog(self) -> None:

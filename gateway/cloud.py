@@ -1,13 +1,15 @@
-"""Everything that asks Infodeck, put together: reconciliation, and what follows from what it says."""
+"""Everything that asks Infodeck, put together: what it knows, what webhooks missed, whether they come."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.assets.both_sides import BothSides
 from gateway.assets.connection import connect
 from gateway.assets.http.access import ApiAccess
+from gateway.assets.lasting import lasting
 from gateway.assets.reconcile import Reconciler
 from gateway.assets.refilling import Refilling
 from gateway.assets.surveys.inventory import Inventory
@@ -15,18 +17,21 @@ from gateway.assets.watch.pace import Pace
 from gateway.assets.watching import Watching
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
+from gateway.memory import settle_news
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from gateway.alarms import Alarms
+    from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
     from gateway.model import AssetSnapshot
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
-    from gateway.status import RefillStatus, Status
+    from gateway.status import ReconcileStatus, RefillStatus, Status
 
+_MANY_READINGS = 5_000
 _AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
@@ -61,23 +66,19 @@ class Cloud:
         )
         self._journal = journal
         self._head = head
-        self._tables_status, self._reloads = status.tables, 0
+        self._clock_ms = clock_ms
         self._on_assets_changed = on_assets_changed
+        self._item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
         self._journal_status = status.journal
         self._journal_was_ok = True
-        self._refilling = self._make_refilling(status.refill, clock_ms) if settings.refill.enabled else None
+        self._tables_status = status.tables
+        self._reloads = 0
+        self._refill_status = status.refill
+        self._settled = 0
         self._inventory = Inventory(status=status.inventory)
-        self._reconciler = Reconciler(
-            organization=settings.organization,
-            every_s=settings.reconcile.every,
-            journal=journal,
-            status=status.reconcile,
-            clock_ms=clock_ms,
-            on_snapshot=self._take_snapshot,
-            on_items=self._take_items,
-            shadows=settings.refill.shadows,
-        )
-        self._watching = self._make_watching(alarms, status, clock_skew_s, clock_ms)
+        self._reconciler = self._make_reconciler(status.reconcile)
+        self._refilling = self._make_refilling(status.refill) if settings.refill.enabled else None
+        self._watching = self._make_watching(alarms, status, clock_skew_s)
 
     @property
     def is_asked(self) -> bool:
@@ -95,7 +96,11 @@ class Cloud:
         self._reconciler.request()
 
     def tick(self) -> None:
-        """Ask the API soon after the journal could take no events: Infodeck may have given some up."""
+        """Ask the API soon after the journal could take no events: Infodeck may have given some up.
+
+        To be called once a second, as for what the refill leaves in memory.
+        """
+        self._settle_readings()
         is_ok = self._journal_status.state == "ok"
         if is_ok and not self._journal_was_ok:
             self.reconcile_soon()
@@ -106,6 +111,7 @@ class Cloud:
         self.take_stock()
         before, self._reloads = self._reloads, self._tables_status.reloads
         if self._refilling is not None and self._reloads != before:
+            self._refilling.follow_tables()
             self.reconcile_soon()
 
     def take_stock(self) -> None:
@@ -114,38 +120,51 @@ class Cloud:
             self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
 
     async def run(self) -> None:
-        """Ask and watch until cancelled."""
-        if self.is_asked and self._refilling is not None:
-            await self._refilling.start()
+        """Ask and watch until cancelled. A part that fails begins again, and nothing else suffers."""
         share = self._settings.request_share
         async with connect(self._access, share=share) as api, asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watching.run(api), name="watch webhooks")
-            if self.is_asked:
-                tasks.create_task(self._reconciler.run(api), name="reconcile")
-                if self._refilling is not None:
-                    tasks.create_task(self._refilling.run(api), name="refilling")
+            for name, work in self._parts():
+                tasks.create_task(lasting(name, partial(work, api)), name=name)
 
-    def _make_refilling(self, status: RefillStatus, clock_ms: Callable[[], int]) -> Refilling:
+    def _parts(self) -> Iterator[tuple[str, Callable[[InfodeckApi], Awaitable[None]]]]:
+        """Yield what there is to do, in order: gaps are to be known before any event can come."""
+        if self.is_asked and self._refilling is not None:
+            yield "refilling", self._refilling.run
+        yield "watch webhooks", self._watching.run
+        if self.is_asked:
+            yield "reconcile", self._reconciler.run
+
+    def _make_reconciler(self, status: ReconcileStatus) -> Reconciler:
+        settings = self._settings
+        return Reconciler(
+            organization=settings.organization,
+            every_s=settings.reconcile.every,
+            journal=self._journal,
+            status=status,
+            clock_ms=self._clock_ms,
+            on_snapshot=self._take_snapshot,
+            on_items=self._take_items,
+            shadows=settings.refill.shadows,
+        )
+
+    def _make_refilling(self, status: RefillStatus) -> Refilling:
         refill = self._settings.refill
         return Refilling(
             organization=self._settings.organization,
             tolerance_s=refill.tolerance,
-            item_time=None if refill.time is None else compile_path(refill.time),
+            item_time=self._item_time,
             history_after_s=refill.history_after,
             metric_time=refill.metric_time,
             metric_value=refill.metric_value,
             journal=self._journal,
             image=lambda: self._head.image,
             status=status,
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
         )
 
-    def _make_watching(
-        self, alarms: Alarms, status: Status, clock_skew_s: float, clock_ms: Callable[[], int]
-    ) -> Watching:
+    def _make_watching(self, alarms: Alarms, status: Status, clock_skew_s: float) -> Watching:
         settings = self._settings
-        refill, webhook = settings.refill, settings.webhook
-        has_token = self._access.bearer_token is not None
+        webhook, has_token = settings.webhook, self._access.bearer_token is not None
         return Watching(
             alarms=alarms,
             status=status,
@@ -153,38 +172,48 @@ class Cloud:
             sides=BothSides(
                 image=lambda: self._head.image,
                 snapshot=lambda: self.snapshot,
-                clock_ms=clock_ms,
-                item_time=None if refill.time is None else compile_path(refill.time),
+                clock_ms=self._clock_ms,
+                item_time=self._item_time,
                 keep_alive_unit=settings.keep_alive_unit,
             ),
             pace=Pace.of(
-                delivery_s=refill.tolerance,
+                delivery_s=settings.refill.tolerance,
                 skew_s=clock_skew_s,
                 silence_s=settings.silence,
                 reconcile_every_s=settings.reconcile.every,
             ),
-            clock_ms=clock_ms,
+            clock_ms=self._clock_ms,
             ask_api=self.reconcile_soon,
             webhook=(webhook.url, webhook.id) if webhook is not None and has_token else None,
         )
 
     def _take_items(self, items: list[Item]) -> None:
         """Show a page of assets, as the API lists them, to whoever looks for more than the assets."""
-        self._watching.take(items)
         if self._refilling is not None:
             self._refilling.take(items)
+        self._watching.take(items)
+        self._settle_readings()
 
     async def _take_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
         await self._take_connections(snapshot)
-        if await asyncio.to_thread(describe_the_same, before, snapshot):
+        points = self._head.image.points
+        of = None if points.has_automatic else points.by_asset.keys()  # others are nothing to these tables
+        if await asyncio.to_thread(describe_the_same, before, snapshot, of=of):
             self.take_stock()
         else:
             self._on_assets_changed()
         self._watching.end_round(at_ms=snapshot.at_ms)
         if self._refilling is not None:
             await self._refilling.end_round()
+
+    def _settle_readings(self) -> None:
+        """Spare many readings that were refilled the search for garbage, which takes longer with each."""
+        refilled = self._refill_status.readings
+        if refilled - self._settled >= _MANY_READINGS:
+            self._settled = refilled
+            settle_news()
 
     async def _take_connections(self, snapshot: AssetSnapshot) -> None:
         """Take in which devices are connected, in pieces, for there may be many of them."""

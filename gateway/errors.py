@@ -44,14 +44,17 @@ class TransientError(GatewayError):
 
 
 class ApiRefusalError(GatewayError):
-    """Infodeck's API refuses, and will again until something is changed; the text says what.
+    """Infodeck's API refuses, and will again until something is changed; the text ends with what.
 
-    `status` is the HTTP status: 401 for the secret, 403 for plan or rights, 404, 422 and others.
+    `answered` is what it said, and `status` the HTTP status: 401 for the secret, 403 for plan or rights,
+    404, 422 and others.
     """
 
-    def __init__(self, reason: str, *, status: int) -> None:
-        """Keep the status, for whoever has more to say about it."""
-        super().__init__(reason)
+    def __init__(self, answered: str, *, advice: str, status: int) -> None:
+        """Keep all of it, for whoever shows what is wrong and what to do apart."""
+        super().__init__(f"{answered}: {advice}")
+        self.answered = answered
+        self.advice = advice
         self.status = status
 
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import EventError
+from gateway.json_text import load_json
 from gateway.model import Event, OnlineState, Reading, Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gateway.model import Scalar
 
@@ -25,8 +26,6 @@ TELEMETRY = "asset.telemetry.updated"
 STATUS_CHANGED = "asset.status.changed"
 JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
 """The types that may concern the building; all others are only counted."""
-REFILLED = "reconcile_"
-"""How the ids begin of events that the gateway makes itself of what only Infodeck's API has told."""
 
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
@@ -51,9 +50,10 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
     """Return the event in a verified body; raise EventError where it is none.
 
     An event is a JSON object with a string `id` and `type`; telemetry also needs the object `data.object`.
+    Its body is as received, but for what no JSON reader could read again, see `load_json`.
     """
     try:
-        document = orjson.loads(body)
+        document, readable = load_json(body)
     except orjson.JSONDecodeError as error:
         raise EventError("the body is not JSON") from error
     if not isinstance(document, dict):
@@ -65,17 +65,14 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
         raise EventError("`type` is missing or not a string")
     if kind == TELEMETRY and not isinstance(_object(document), dict):
         raise EventError("`data.object` is missing or not an object")
-    return Event(event_id=event_id, type=kind, body=body, document=document, received_ms=received_ms)
-
-
-def is_refilled(event: Event) -> bool:
-    """Say whether the gateway has made the event of what Infodeck's API told: no webhook brought it."""
-    return event.event_id.startswith(REFILLED)
+    if readable is not body and "\ufffd" in event_id:  # two ids might look alike now
+        raise EventError("`id` is no text")
+    return Event(event_id=event_id, type=kind, body=readable, document=document, received_ms=received_ms)
 
 
 def keep_apart(event: Event) -> None:
     """Give an event from outside another id where its own is one that only the gateway gives."""
-    if is_refilled(event):
+    if event.is_refilled:
         event.event_id = f"webhook_{event.event_id}"
 
 
@@ -110,7 +107,8 @@ def event_time_ms(event: Event) -> int:
 def read_telemetry(event: Event) -> Telemetry | None:
     """Return the event's readings, None where no asset or no known container is in it.
 
-    The first container that holds a reading is taken. Keys of nested objects are joined by dots.
+    The first container that holds a reading is taken; all named shadows are one. Keys of nested objects are
+    joined by dots.
     """
     asset, thing = asset_of(event), _object(event.document)
     if asset is None:
@@ -216,17 +214,41 @@ def _list_items(items: list[Any]) -> Iterator[_Item]:
 def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]]:
     """Yield key, value and time in Unix ms (None: it has none) of each reading in one device shadow.
 
-    The time is the reading's own, else what AWS keeps of the key in `metadata`, else the shadow's.
+    The time is the nearest one: the reading's own, else what AWS keeps of the key in `metadata`, else that
+    of all that was reported, else the shadow's, which AWS sets anew each time that it tells it.
     """
+    readings, times, shadow_ms = _shadow_parts(shadow)
+    for key, value, own in _map_items(readings, None):
+        time_ms = parse_time(own)
+        if time_ms is None and times:
+            time_ms = _kept_ms(times, (key,)) or _kept_ms(times, key.split("."))
+        yield key, value, time_ms or shadow_ms
+
+
+def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
+    """Return the time in Unix ms of what stands at a path into one device shadow, None where it has none.
+
+    It is found as for `shadow_items`.
+    """
+    readings, times, shadow_ms = _shadow_parts(shadow)
+    if readings is not shadow:
+        if steps[:2] != ["state", "reported"]:
+            return shadow_ms
+        steps = steps[2:]
+    own_ms = None
+    here: Any = readings
+    for step in steps:
+        here = _entry(here, step)
+        own_ms = _timestamp(here) or own_ms
+    return own_ms or _kept_ms(times, steps) or shadow_ms
+
+
+def _shadow_parts(shadow: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
+    """Return the readings in a device shadow, the times that are kept of them, and the time of all."""
     reported, metadata = _reported(shadow), shadow.get("metadata")
     readings = shadow if reported is None else reported
     times = metadata.get("reported") if isinstance(metadata, dict) else None
-    shadow_ms = parse_time(shadow.get("timestamp")) or parse_time(readings.get("timestamp"))
-    for key, value, own in _map_items(readings, None):
-        time_ms = parse_time(own)
-        if time_ms is None and isinstance(times, dict):
-            time_ms = parse_time(_time_of(times, key))
-        yield key, value, time_ms or shadow_ms
+    return readings, times, parse_time(readings.get("timestamp")) or parse_time(shadow.get("timestamp"))
 
 
 def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -240,20 +262,45 @@ def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[st
 
 
 def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
-    """Yield the reported state of a lone shadow, or of each named one (`DeviceUplink` and others)."""
+    """Yield the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
+
+    A key that is in several of them has its newest reading; one with a time wins over one without.
+    """
+    places: list[str] = []
+    newest: dict[str, tuple[str, Any, int | None]] = {}
     for shadow_name, shadow in named_shadows(shadows):
-        where = name if shadow_name is None else f"{name}.{shadow_name}"
-        yield where + ("" if _reported(shadow) is None else ".state.reported"), shadow_items(shadow)
+        items = [*shadow_items(shadow)]
+        if items:
+            place = name if shadow_name is None else f"{name}.{shadow_name}"
+            places.append(place + ("" if _reported(shadow) is None else ".state.reported"))
+        for item in items:
+            before = newest.get(item[0])
+            if before is None or (item[2] or 0) > (before[2] or 0):
+                newest[item[0]] = item
+    yield ", ".join(places), iter(newest.values())
 
 
-def _time_of(times: dict[str, Any], key: str) -> Any:
-    """Return the time that a shadow's metadata has of a key, whose parts are joined by dots."""
-    found: Any = times.get(key)
-    if found is None and "." in key:
-        found = times
-        for part in key.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-    return found.get("timestamp") if isinstance(found, dict) else None
+def _kept_ms(times: Any, steps: Sequence[str | int]) -> int | None:
+    """Return the time that a shadow's metadata has of what stands at a path, of an object's `value` too."""
+    kept_ms = None
+    for step in steps:
+        times = _entry(times, step)
+        if times is None:
+            return kept_ms
+        kept_ms = _timestamp(times) or kept_ms
+    return kept_ms or _timestamp(_entry(times, "value"))
+
+
+def _timestamp(found: Any) -> int | None:
+    return parse_time(found.get("timestamp")) if isinstance(found, dict) else None
+
+
+def _entry(container: Any, step: str | int) -> Any:
+    """Return what is at one step of a path, None where nothing is."""
+    if isinstance(container, dict):
+        return container.get(step)
+    is_there = isinstance(container, list) and isinstance(step, int) and step < len(container)
+    return container[step] if is_there else None
 
 
 def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import structlog
 
+from gateway.plain import harmless
 
-def configure_logging(*, level: str, form: str) -> None:
-    """Log from `level` on, as `json` lines or for a `console`; libraries only from warning on."""
+
+def configure_logging(*, level: str, form: str | None) -> None:
+    """Log from `level` on, as `json` lines or for a `console`; libraries only from warning on.
+
+    `form` None: for a console on a terminal, otherwise as JSON.
+    """
+    form = form or ("console" if sys.stderr.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -25,7 +31,7 @@ def configure_logging(*, level: str, form: str) -> None:
         if form == "console"
         else structlog.processors.JSONRenderer()
     )
-    tail = [structlog.processors.format_exc_info, renderer] if form == "json" else [renderer]
+    tail = [structlog.processors.format_exc_info if form == "json" else _harmless_values, renderer]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *tail],
@@ -41,6 +47,11 @@ def configure_logging(*, level: str, form: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _harmless_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Keep names from elsewhere from steering the terminal on which a console's lines are read."""
+    return {key: harmless(value) if isinstance(value, str) else value for key, value in entry.items()}
 
 
 def unforeseen(error: BaseException) -> str:

@@ -38,6 +38,10 @@ STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFL
 """The qualities of what is shown in the place of a reading."""
 
 
+REFILLED = "reconcile_"
+"""How the ids begin of events that the gateway makes itself of what only Infodeck's API has told."""
+
+
 @dataclass(slots=True)
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
@@ -50,6 +54,11 @@ class Event:
     body: bytes
     document: dict[str, Any]
     received_ms: int
+
+    @property
+    def is_refilled(self) -> bool:
+        """Say whether the gateway has made it of what Infodeck's API told: no webhook brought it."""
+        return self.event_id.startswith(REFILLED)
 
 
 @dataclass(slots=True)
@@ -477,11 +486,11 @@ class Gap:
 class Notes:
     """What the gateway wants kept beside the events; later notes replace earlier ones, letters add up.
 
-    `kept_through` is the journal number up to which `kept` is the whole truth. `forced` is by point name,
-    None to forget it; `online` by asset. `retained` is by sink and topic: whether a value stands there
-    or what describes one, None: nothing does any more. `settled` are the numbers of dead letters that
-    are to be forgotten. `gaps` are those in histories, None: filled or of no interest; what is known of one
-    adds up.
+    `kept_through` is the journal number up to which `kept` is the whole truth, with what was noted before.
+    `forced` is by point name, None to forget it; `online` by asset. `retained` is by sink and topic: whether
+    a value stands there or not (what describes one does, or it was cleared), None: nothing of ours can any
+    more. `settled` are the numbers of dead letters that are to be forgotten. `gaps` are those in histories,
+    None: filled or of no interest; what is known of one adds up.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -499,6 +508,7 @@ class Notes:
     def __bool__(self) -> bool:
         return bool(
             self.cursors
+            or self.kept
             or self.kept_through
             or self.dead_letters
             or self.unmapped

@@ -23,6 +23,15 @@ class PreviousSecrets:
 
 
 @dataclass(slots=True)
+class SecretStatus:
+    """One signing secret in force: where it is, when it was written there, and when it was last needed."""
+
+    source: str
+    changed_ms: int | None = None
+    last_used_ms: int | None = None  # since the start
+
+
+@dataclass(slots=True)
 class IntakeStatus:
     """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
 
@@ -36,6 +45,7 @@ class IntakeStatus:
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
+    secrets: list[SecretStatus] = field(default_factory=list)  # those of the settings, the first one first
     previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
 
     def note_refusal(self, reason: str, *, age_s: float | None) -> None:
@@ -85,6 +95,7 @@ class MappingStatus:
     """What became of accepted events."""
 
     mapped: int = 0
+    from_webhooks: int = 0  # of these, the ones that a webhook brought
     unmapped: int = 0
     unreadable: int = 0  # no asset or no reading was found in them
     connections: int = 0  # events that said whether a device is connected

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gateway.assets.refills.shadows import read_shadows
-from gateway.events import REFILLED
+from gateway.model import REFILLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -53,8 +52,7 @@ class BothSides:
             if asset is None or plan is None:
                 continue
             found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
-            readings = chain(found.readings.values(), (each.reading for each in found.by_path))
-            newest_ms = max((reading.time_ms for reading in readings), default=None)
+            newest_ms = max((reading.time_ms for reading in found.readings.values()), default=None)
             if newest_ms is not None:
                 yield asset, newest_ms
 

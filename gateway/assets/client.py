@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = "100"  # the most there may be
 _MOST_PAGES = 10_000
+_MOST_MANAGED_PAGES = 100  # of webhooks or attempts: more than anybody has, or waits for
+_MOST_WEBHOOKS = 10_000
 
 
 class InfodeckApi:
@@ -54,7 +56,12 @@ class InfodeckApi:
 
     async def webhooks(self) -> list[Item]:
         """Return every webhook of the organization (Bearer)."""
-        return [item async for page in self._pages("/webhooks", bearer=True) for item in page]
+        items: list[Item] = []
+        async for page in self._pages("/webhooks", bearer=True):
+            items += page
+            if len(items) > _MOST_WEBHOOKS:
+                raise GatewayError(f"the API lists more than {_MOST_WEBHOOKS} webhooks: check infodeck.api")
+        return items
 
     async def register_webhook(self, *, url: str, events: Sequence[str], description: str) -> Item:
         """Create a webhook (Bearer); the answer has its `signingSecret`, this once."""
@@ -82,7 +89,8 @@ class InfodeckApi:
         """Yield the pages of a list, in either convention; one without an end is left with an error."""
         page_query = [*query, (size, _PAGE_SIZE)]
         seen: set[int] = set()  # hashes: cursors are long, and there may be many
-        for _ in range(self._most_pages):
+        most_pages = min(self._most_pages, _MOST_MANAGED_PAGES) if bearer else self._most_pages
+        for _ in range(most_pages):
             document = await self._transport.get(path, page_query, bearer=bearer)
             page = page_of(document, path)
             yield page.items
@@ -93,7 +101,7 @@ class InfodeckApi:
             seen.add(hash(page.cursor))
             name, value = page.cursor
             page_query = [*query, (CURSORS[name], _PAGE_SIZE), (name, value)]
-        raise GatewayError(f"the API's list does not end after {self._most_pages} pages ({path})")
+        raise GatewayError(f"the API's list does not end after {most_pages} pages ({path})")
 
 
 def _as_object(document: Any, path: str) -> Item:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.assets.client import InfodeckApi
-from gateway.assets.http.transport import Transport, request_limiter
+from gateway.assets.http.transport import ATTEMPTS, Transport, request_limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def connect(access: ApiAccess, *, share: float) -> AsyncIterator[InfodeckApi]:
-    """Open the API; `share` of the requests that a key may send are sent at most. Nothing is asked yet."""
+async def connect(access: ApiAccess, *, share: float, attempts: int = ATTEMPTS) -> AsyncIterator[InfodeckApi]:
+    """Open the API; nothing is asked yet.
+
+    `share` of the requests that a key may send are sent at most, each in so many attempts.
+    """
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield InfodeckApi(Transport(session, access=access, limiter=request_limiter(share)))
+        limiter = request_limiter(share)
+        yield InfodeckApi(Transport(session, access=access, limiter=limiter, attempts=attempts))

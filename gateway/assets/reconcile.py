@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.assets.surveys.absences import Absences
 from gateway.assets.surveys.survey import Surveyor
 from gateway.backoff import Backoff
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
@@ -41,8 +42,9 @@ class Reconciler:
     """Keeps a snapshot of all assets. `run` asks at start, then every `every_s`, and soon after `request`.
 
     A new snapshot goes into the journal and to `on_snapshot`, which is awaited. However the API fails, the
-    last one stays. `on_items` is called with each page of the list as it comes: the assets as the API has
-    them, shadows included, which nobody keeps. Pages may come of a list that breaks off later.
+    last one stays; an asset that is missing from one list alone stays, too. `on_items` is called with each
+    page of the list as it comes: the assets as the API has them, shadows included, which nobody keeps. Pages
+    may come of a list that breaks off later.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class Reconciler:
         self._on_snapshot = on_snapshot
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
+        self._absences = Absences()
+        self._was_unsure = False
         self._requested = asyncio.Event()
         self._due_s = 0.0  # by the event loop's clock: when everything is asked anew
         self._snapshot: AssetSnapshot | None = None
@@ -118,9 +122,10 @@ class Reconciler:
         return max(self._apart_s, rest_s, survey.retry_after_s), self._due_s - loop.time()
 
     async def _take(self, survey: Survey) -> None:
-        snapshot = survey.snapshot
-        await self._on_snapshot(snapshot)
+        snapshot, unsure = self._absences.bridge(survey.snapshot, self._snapshot)
+        self._ask_again_about(unsure)
         self._journal.note(Notes(snapshot=snapshot))
+        await self._on_snapshot(snapshot)
         self._show(snapshot)
         if self._status.state != "ok":
             log.info("assets.available", assets=len(snapshot.assets), was=self._status.state)
@@ -128,6 +133,16 @@ class Reconciler:
         self._status.succeeded += 1
         self._tell_missing(survey.missing)
         self._backoff.reset()
+
+    def _ask_again_about(self, unsure: int) -> None:
+        """Have the next look follow soon where assets may be gone; not after each one, should that go on."""
+        if unsure:
+            log.debug(
+                "assets.unsure", assets=unsure, reason="missing from one list, so it is asked once more"
+            )
+        if unsure and not self._was_unsure:
+            self.request()
+        self._was_unsure = unsure > 0
 
     def _tell_missing(self, missing: dict[str, str]) -> None:
         """Show what the API would not tell besides assets, and log it where that is new."""

@@ -68,6 +68,10 @@ class Refilling:
         """Look at a page of the API's list soon."""
         self._refill.take(items)
 
+    def follow_tables(self) -> None:
+        """Take note that other tables are in force, whose points may never have been told anything."""
+        self._refill.follow_tables()
+
     async def end_round(self) -> None:
         """Return once all of the list is worked through. Then histories have their turn: the API answers."""
         await self._refill.end_round()
@@ -75,10 +79,12 @@ class Refilling:
 
     async def start(self) -> None:
         """Take up what the last run left, once the journal is open and the image is up to date."""
-        await self._gaps.start()
+        if not self._gaps.is_open:
+            await self._gaps.start()
 
     async def run(self, api: InfodeckApi) -> None:
-        """Work until cancelled."""
+        """Start, and work until cancelled."""
+        await self.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._refill.run(), name="refill")
             tasks.create_task(self._history.run(api), name="history")

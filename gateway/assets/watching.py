@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
+
+import structlog
 
 from gateway.assets.watch.arrivals import Arrivals
 from gateway.assets.watch.webhook_watch import WebhookWatch
 from gateway.assets.webhooks.delivery_log import look_up
-from gateway.events import TELEMETRY, is_refilled
+from gateway.logs import unforeseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +21,15 @@ if TYPE_CHECKING:
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.assets.watch.pace import Pace
+    from gateway.model import Record
     from gateway.ports import Journal
     from gateway.status import Status
 
-_LAST_EVENTS = 250  # looked at for the last one that a webhook brought
+_EVENTS_AT_ONCE = 250
+_MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
+_ASSETS_AT_ONCE = 500
+
+log = structlog.get_logger()
 
 
 class Watching:
@@ -47,7 +55,7 @@ class Watching:
         self._journal = journal
         self._sides = sides
         self._webhook = webhook
-        self._arrivals = Arrivals()
+        self._arrivals = Arrivals(sides.mapped)
         self._watch = WebhookWatch(
             self._arrivals,
             alarms=alarms,
@@ -66,7 +74,7 @@ class Watching:
 
     async def run(self, api: InfodeckApi) -> None:
         """Watch until cancelled."""
-        self._watch.restore(await self._last_webhook_ms())
+        await self._restore()
         if self._webhook is None:
             await self._watch.run()
         else:
@@ -82,9 +90,45 @@ class Watching:
         """Note that the API has listed everything, as of `at_ms`."""
         self._watch.listed(at_ms=at_ms)
 
-    async def _last_webhook_ms(self) -> int | None:
-        """Return when the last webhook came with telemetry, as far as the newest events tell."""
-        records = await self._journal.read(max(0, self._journal.head - _LAST_EVENTS), _LAST_EVENTS)
-        events = [record.event for record in records]
-        came = (each.received_ms for each in events if each.type == TELEMETRY and not is_refilled(each))
-        return max(came, default=None)
+    async def _restore(self) -> None:
+        """Take over when webhooks came last before the start, as far as newest events and kept values tell.
+
+        Without that, a gateway that is started often would never notice that none comes.
+        """
+        before = Arrivals(self._sides.mapped)
+        try:
+            await self._read_back(before)
+            used_ms = await self._newest_kept_ms() or before.mapped_ms  # where only the API's values are kept
+        except Exception as error:  # noqa: BLE001 - it is only what was before; watching begins without
+            log.error("watch.forgot", reason=unforeseen(error))  # noqa: TRY400 - no traceback
+            used_ms = None
+        self._watch.restore(before.received_ms or used_ms, used_ms=used_ms)
+
+    async def _read_back(self, before: Arrivals) -> None:
+        """Read events from the newest back, until there is one that a webhook brought for the tables."""
+        end = self._journal.head
+        earliest = max(0, end - _MOST_EVENTS)
+        while end > earliest and before.mapped_ms is None:
+            begin = max(earliest, end - _EVENTS_AT_ONCE)
+            found = Arrivals(self._sides.mapped)
+            found.accept(await self._read(begin, end))
+            before.received_ms = before.received_ms or found.received_ms
+            before.mapped_ms = found.mapped_ms
+            end = begin
+
+    async def _read(self, after: int, through: int) -> list[Record]:
+        """Return all events in a part of the journal."""
+        records: list[Record] = []
+        while after < through and (more := await self._journal.read(after, through - after)):
+            records += more
+            after = more[-1].seq
+        return [record for record in records if record.seq <= through]
+
+    async def _newest_kept_ms(self) -> int | None:
+        """Return the time of the newest reading by a webhook that a point has kept, None if there is none."""
+        newest_ms = 0
+        for number, asset in enumerate(list(self._sides.mapped())):
+            if number % _ASSETS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            newest_ms = max(newest_ms, self._sides.newest_by_webhook(asset))
+        return newest_ms or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from errno import EACCES, ECONNREFUSED, ENOENT, EPERM
+from errno import EACCES, ECONNREFUSED, ECONNRESET, ENOENT, EPERM, EPIPE
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 _ANSWER_WITHIN_S = 30.0
 _ERRORS_FROM = 400
 _NOBODY_LISTENS = frozenset({ENOENT, ECONNREFUSED})
+_HUNG_UP = frozenset({ECONNRESET, EPIPE})
 
 
 class NotRunningError(CommandError):
-    """Nobody listens on the control socket."""
+    """Nobody listens on the control socket, or not any more."""
 
 
 def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -49,6 +50,8 @@ def _unreachable(file: Path, config: Path, error: Exception) -> CommandError:
             f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
             " (`systemctl status gateway` shows it)"
         )
+    if number in _HUNG_UP or isinstance(error, aiohttp.ServerDisconnectedError):
+        return NotRunningError(f"{file}: the gateway has stopped without an answer")
     return CommandError(f"{file}: no answer ({error})")
 
 

@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop
+from gateway.assets.http.transport import REQUESTS_PER_MINUTE
 from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
 from gateway.config.scalars import parse_duration
+from gateway.demo.api import SimulatedApi
+from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item
+from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
+from gateway.demo.infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:
     import argparse
+
+    from gateway.cli.demo_files import Ports
+    from gateway.demo.screen import Screen
+    from gateway.mapping.plan import PointMap
+    from gateway.settings import Settings
 
 _LOOK_AGAIN_S = 0.02
 _OUT_OF_ORDER_SHARE = 0.02  # of the events are overtaken by later ones, as it may happen
@@ -54,25 +64,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(folder: Path, for_s: float | None) -> None:
-    from gateway.demo.api import SimulatedApi  # noqa: PLC0415 - the demo's parts are an optional extra
-    from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item  # noqa: PLC0415 - likewise
-    from gateway.demo.broker import DemoBroker  # noqa: PLC0415 - likewise
-    from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES  # noqa: PLC0415 - likewise
-    from gateway.demo.infodeck import SimulatedInfodeck  # noqa: PLC0415 - likewise
-    from gateway.demo.screen import Screen  # noqa: PLC0415 - likewise
+    from gateway.demo.broker import DemoBroker  # noqa: PLC0415 - it needs an optional extra
 
     ports, now_s = free_ports(), now_ms() / 1000
     token = demo_token(now_s)
     async with AsyncExitStack() as stack:
-        api = SimulatedApi(
-            organization=ORGANIZATION,
-            api_key=API_KEY,
-            bearer_token=token,
-            items=[api_item(asset, organization=ORGANIZATION, now_s=now_s) for asset in KNOWN_ASSETS],
-            types=DEMO_TYPES,
-            locations=DEMO_LOCATIONS,
-        )
-        await stack.enter_async_context(api)
+        api = await stack.enter_async_context(_api(token, now_s=now_s))
         config = write_files(folder, ports, api=api.url, token=token)
         settings, found, points = load_with_secrets(config)
         configure_logging(level=settings.log.level, form=settings.log.format)
@@ -83,33 +80,52 @@ async def _demo(folder: Path, for_s: float | None) -> None:
         running = group.create_task(app.run(), name="gateway")
         while not (app.status.ready or running.done()):  # noqa: ASYNC110 - or the log begins with failures
             await asyncio.sleep(_LOOK_AGAIN_S)
-        infodeck = SimulatedInfodeck(
-            url=ports.webhook,
-            secret=SECRET.encode(),
-            organization=ORGANIZATION,
-            assets=DEMO_ASSETS,
-            api=api,
-            shuffle_share=_OUT_OF_ORDER_SHARE,
-        )
-        await stack.enter_async_context(infodeck)
-        screen = stack.enter_context(
-            Screen(
-                points=points.points,
-                latest=app.image,
-                status=app.status,
-                topics=settings.mqtt_topics["bms"],
-                mqtt_port=ports.mqtt,
-                modbus_port=ports.modbus,
-                intake_url=ports.webhook,
-                dashboard_url=f"http://127.0.0.1:{ports.admin}/",
-                config=config,
-                clock_ms=now_ms,
-            )
-        )
+        await stack.enter_async_context(_infodeck(api, ports))
+        screen = stack.enter_context(_screen(app, settings, points, ports=ports, config=config))
         with suppress(TimeoutError):
             async with asyncio.timeout(for_s):
                 await screen.show_until(running)
         app.stop()
+
+
+def _api(token: str, *, now_s: float) -> SimulatedApi:
+    return SimulatedApi(
+        organization=ORGANIZATION,
+        api_key=API_KEY,
+        bearer_token=token,
+        items=[api_item(asset, organization=ORGANIZATION, now_s=now_s) for asset in KNOWN_ASSETS],
+        types=DEMO_TYPES,
+        locations=DEMO_LOCATIONS,
+        per_minute=REQUESTS_PER_MINUTE,
+    )
+
+
+def _infodeck(api: SimulatedApi, ports: Ports) -> SimulatedInfodeck:
+    return SimulatedInfodeck(
+        url=ports.webhook,
+        secret=SECRET.encode(),
+        organization=ORGANIZATION,
+        assets=DEMO_ASSETS,
+        api=api,
+        shuffle_share=_OUT_OF_ORDER_SHARE,
+    )
+
+
+def _screen(app: App, settings: Settings, points: PointMap, *, ports: Ports, config: Path) -> Screen:
+    from gateway.demo.screen import Screen  # noqa: PLC0415 - it needs an optional extra
+
+    return Screen(
+        points=points.points,
+        latest=app.image,
+        status=app.status,
+        topics=settings.mqtt_topics["bms"],
+        mqtt_port=ports.mqtt,
+        modbus_port=ports.modbus,
+        intake_url=ports.webhook,
+        dashboard_url=f"http://127.0.0.1:{ports.admin}/",
+        config=config,
+        clock_ms=now_ms,
+    )
 
 
 def _stop_on_signals(app: App) -> None:

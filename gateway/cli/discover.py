@@ -154,6 +154,8 @@ def _tell(discovery: Discovery, *, is_alone: bool) -> None:
     if discovery.text is None:
         for one in left_out[:_MOST_SHOWN]:
             print(f"note: {one.asset}: {one.reason}", file=sys.stderr)
+        if (more := len(left_out) - _MOST_SHOWN) > 0:
+            print(f"note: {_assets(more)} left out besides, for such reasons", file=sys.stderr)
         print("note: nothing to draft", file=sys.stderr)
     elif left_out:
         print(f"note: {_assets(len(left_out))} left out: the end of the draft says why", file=sys.stderr)

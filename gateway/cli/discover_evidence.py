@@ -76,7 +76,8 @@ class _Memory:
         telemetry = read_telemetry(event)
         if telemetry is not None:
             for reading in telemetry.readings:
-                self.sightings.add(telemetry.asset, reading.key, reading.value)
+                if not (event.is_refilled and reading.key.startswith("$")):  # a path, which a point reads
+                    self.sightings.add(telemetry.asset, reading.key, reading.value)
 
     def see_shadows(self, items: list[dict[str, Any]]) -> None:
         """Take the readings in a page of the API's list."""
@@ -106,7 +107,12 @@ def _ask(settings: Infodeck, memory: _Memory) -> Survey | None:
 
 
 async def _survey(access: ApiAccess, settings: Infodeck, memory: _Memory) -> Survey:
-    surveyor = Surveyor(organization=settings.organization, clock_ms=now_ms, on_items=memory.see_shadows)
+    surveyor = Surveyor(
+        organization=settings.organization,
+        clock_ms=now_ms,
+        on_items=memory.see_shadows,
+        shadows=settings.refill.shadows,
+    )
     async with connect(access, share=settings.request_share) as api:
         return await surveyor.look(api, memory.snapshot, thorough=True)
 

@@ -15,7 +15,6 @@ from gateway.events import (
     TELEMETRY,
     asset_of,
     event_time_ms,
-    is_refilled,
     is_test,
     parse_event,
     parse_time,
@@ -137,7 +136,7 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
         ["created", time_text(created_ms) if created_ms is not None else "does not say"],
         ["received", f"{time_text(event.received_ms)}  {how}"],
     ]
-    if is_refilled(event):
+    if event.is_refilled:
         rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
     if telemetry is None:
         return aligned(rows, indent="")

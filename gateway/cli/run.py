@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def run_until_signal(app: App) -> None:
-    """Run the gateway; SIGTERM and SIGINT stop it in order, SIGHUP has it read secrets and tables again."""
+    """Run the gateway; SIGTERM and SIGINT stop it, SIGHUP has it read signing secrets and tables again."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)

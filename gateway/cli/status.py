@@ -13,6 +13,7 @@ import orjson
 from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.scalars import size_text
+from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.doctor.daemon_answers import ask_daemon, number, text
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
@@ -68,6 +69,8 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     journal = daemon.section("journal")
     yield str(status.get("name")), _readiness(daemon, at_ms)
     yield "intake", _intake(daemon, at_ms)
+    for secret in daemon.section("intake").get("secrets") or []:
+        yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
     letters = counted(int(number(journal, "dead_letters")), "dead letter")
     yield "journal", f"{used / (1 << 20):.0f} MiB of {size_text(limit)}, {letters}"
@@ -102,6 +105,15 @@ def _intake(daemon: Running, at_ms: int) -> str:
     if isinstance(refused, dict) and refused:
         parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
     return "; ".join(parts)
+
+
+def _secret(secret: dict[str, Any], at_ms: int) -> str:
+    used_ms, changed_ms = int(number(secret, "last_used_ms")), int(number(secret, "changed_ms"))
+    used = f"used {span((at_ms - used_ms) / 1000)} ago" if used_ms else "not used since the start"
+    age_s = (at_ms - changed_ms) / 1000
+    old = f", {span(age_s)} old" if changed_ms else ""
+    due = ": renew it, `gateway webhooks rotate`" if changed_ms and age_s > ROTATE_AFTER_S else ""
+    return f"{text(secret, 'source')}, {used}{old}{due}"
 
 
 def _tables(daemon: Running) -> str:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 
 def check_name(file: Path) -> None:
-    """Raise CommandError where the gateway would not read a table of this name."""
+    """Raise CommandError where the gateway would not read a table of this name, or none can be there."""
     if file.suffix != ".yaml":
         raise CommandError(f"{file}: would not be read: a point table's name ends in .yaml")
+    if not file.parent.is_dir():
+        raise CommandError(f"{file}: there is no folder {file.parent}; make it, or take another one")
 
 
 def write_table(file: Path, text: str) -> None:

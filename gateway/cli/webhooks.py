@@ -168,7 +168,7 @@ def _add_rotating(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--forget-old",
         action="store_true",
-        help="refuse the old secret from now on: it has leaked, or no gateway runs that could accept it",
+        help="refuse the old secret, and those before it, from now on: one has leaked, or no gateway runs",
     )
     _add_secret_file(
         action, "the secret's file, where the settings say {credential: NAME}: the one that the unit names"

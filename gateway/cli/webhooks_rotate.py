@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.assets.webhooks.subscriptions import signing_secret_of
-from gateway.cli.control_client import NotRunningError, ask
-from gateway.cli.webhooks_access import find_webhook, manage
+from gateway.assets.webhooks.subscriptions import leads_to, signing_secret_of
+from gateway.cli.webhooks_access import find_webhook, leads_here, manage
 from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft
+from gateway.cli.webhooks_tell import forget_kept, is_running, tell
 from gateway.config.secret_drafts import secret_draft
+from gateway.config.secrets import LONGEST_SECRET, is_usable
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from gateway.assets.client import InfodeckApi
     from gateway.config.secret_drafts import SecretDraft
     from gateway.settings import Settings
 
-_PATH = "/signing-secrets"
-_LONGEST_SECRET = 1000
+_MOST_READ_BYTES = 4 * LONGEST_SECRET + 2
+_MOST_NAMES = 4
+_LONGEST_NAME = 40
 _FAILED = "gateway webhooks deliveries --failed"
 _SECRET_UNKNOWN = (
     "Infodeck has answered, but not with a secret that can be used: if it signs with a new one by now,"
@@ -43,15 +45,13 @@ def rotate(arguments: argparse.Namespace) -> int:
     path = file_for_rotation(settings, arguments.secret_file)
     if not arguments.from_stdin:
         _require_path(settings, arguments.config)
-    is_running = _is_running(arguments.config, may_forget=arguments.forget_old)
+    runs = is_running(arguments.config, may_forget=arguments.forget_old)
     given = _read_secret() if arguments.from_stdin else None
     at = "" if given else _where(settings, wanted=arguments.id)
     with secret_draft(path, may_replace=True, holding=given) as draft, uninterrupted():
         secret = given or manage(settings, lambda api: _ask_infodeck(api, at))
-        problems = _take_over(
-            draft, secret, tell=arguments.config if is_running else None, keep=not arguments.forget_old
-        )
-    for line in _told(path, settings, problems, is_running=is_running, forget=arguments.forget_old):
+        problems = _take_over(draft, secret, gateway=_gateway(arguments, settings, runs=runs))
+    for line in _told(path, settings, problems, is_running=runs, forget=arguments.forget_old):
         print(line)
     print(f"See whether it works: gateway webhooks test -c {arguments.config}")
     return 1 if problems else 0
@@ -68,40 +68,40 @@ def _require_path(settings: Settings, config: Path) -> None:
         )
 
 
-def _is_running(config: Path, *, may_forget: bool) -> bool:
-    """Say whether there is a gateway to be told; refuse to go on where nobody would accept the old secret."""
-    try:
-        ask(config, _PATH)
-    except NotRunningError as error:
-        if may_forget:
-            return False
-        raise CommandError(
-            f"{error}. Only a running gateway goes on accepting the old secret: start it first, or say"
-            " --forget-old if nothing that is signed with it is wanted any more"
-        ) from error
-    return True
-
-
 def _read_secret() -> bytes:
     """Return the secret from standard input: typed or pasted unseen at a terminal, else the whole of it."""
-    if sys.stdin.isatty():
-        text = getpass.getpass("The new signing secret, as Infodeck shows it: ")
-    else:
-        text = sys.stdin.buffer.read(_LONGEST_SECRET + 2).decode(errors="replace")
-    secret = text.strip()
-    if not secret.isprintable() or not 0 < len(secret) <= _LONGEST_SECRET or "\ufffd" in secret:
+    secret = _typed() if sys.stdin is not None and sys.stdin.isatty() else _piped()
+    if not is_usable(secret) or "\ufffd" in secret:
         raise CommandError(
             "standard input holds no signing secret: a text of one line is expected, of"
-            f" {_LONGEST_SECRET} characters at most"
+            f" {LONGEST_SECRET} characters at most"
         )
     return secret.encode()
+
+
+def _typed() -> str:
+    try:
+        return getpass.getpass("The new signing secret, as Infodeck shows it: ").strip()
+    except EOFError:  # Ctrl-D
+        return ""
+
+
+def _piped() -> str:
+    if sys.stdin is None:  # a shell's `<&-`
+        return ""
+    return sys.stdin.buffer.read(_MOST_READ_BYTES).decode(errors="replace").strip()
 
 
 def _where(settings: Settings, *, wanted: str | None) -> str:
     """Return the path at which a new secret is asked for."""
     named = settings.infodeck.webhook
     assert named is not None and named.rotate is not None  # noqa: S101, PT018 - checked at the beginning
-    _, webhook_id = manage(settings, lambda api: find_webhook(api, settings, wanted=wanted))
+    webhook, webhook_id = manage(settings, lambda api: find_webhook(api, settings, wanted=wanted))
+    if not (leads_here(webhook, settings) or leads_to(webhook, url=named.url, webhook_id=None)):
+        raise CommandError(
+            f"the webhook {webhook_id} leads to {webhook.url or 'nowhere that is known'}, not here: rotate on"
+            " the gateway that it leads to, or correct infodeck.webhook"
+        )
     return named.rotate.replace("{id}", quote(webhook_id, safe=""))
 
 
@@ -123,32 +123,28 @@ async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:
         raise CommandError(f"{_SECRET_UNKNOWN}: {error}") from error
     secret = signing_secret_of(item)
     if secret is None:
-        raise CommandError(
-            f"{_SECRET_UNKNOWN}: no `signingSecret` in it ({', '.join(sorted(map(repr, item)))})"
-        )
+        names = [repr(name[:_LONGEST_NAME]) for name in sorted(item)[:_MOST_NAMES]]
+        there = ", ".join([*names, "…"] if len(item) > _MOST_NAMES else names) or "nothing"
+        raise CommandError(f"{_SECRET_UNKNOWN}: no `signingSecret` in it that can be used ({there})")
     return secret.encode()
 
 
-def _take_over(draft: SecretDraft, secret: bytes, *, tell: Path | None, keep: bool) -> list[str]:
-    """Have the secret on disk, tell the gateway, put the file in place; return what could not be done.
+def _gateway(
+    arguments: argparse.Namespace, settings: Settings, *, runs: bool
+) -> Callable[[bytes], str | None]:
+    """Return what has the gateway know of a new secret, or forget the former ones where it does not run."""
+    if not runs:
+        return lambda _: forget_kept(settings.previous_secrets)
+    source = settings.intake.signing_secrets[0].kind
+    return lambda secret: tell(arguments.config, secret, keep=not arguments.forget_old, source=source)
 
-    `tell`: the settings of the gateway that is told, None where none runs; `keep`: the old one too.
-    """
-    problems = [write_draft(draft, secret)]
-    if tell is not None:
-        problems.append(_tell(tell, secret, keep=keep))
+
+def _take_over(draft: SecretDraft, secret: bytes, *, gateway: Callable[[bytes], str | None]) -> list[str]:
+    """Have the secret on disk, the gateway know it, the file in its place; return what could not be done."""
+    problems = [write_draft(draft, secret), gateway(secret)]
     if draft.is_written:
         problems.append(put_draft(draft))
     return [problem for problem in problems if problem is not None]
-
-
-def _tell(config: Path, secret: bytes, *, keep: bool) -> str | None:
-    document: dict[str, Any] = {"secret": secret.decode(), "keep_previous": keep}
-    try:
-        problem = ask(config, _PATH, document)["problem"]
-    except CommandError as error:
-        return f"The running gateway does not know the new secret: {error}. Restart it"
-    return None if problem is None else f"The gateway accepts the new secret, but {problem}"
 
 
 def _told(
@@ -165,6 +161,12 @@ def _told(
         lines.append(
             "The running gateway accepts it, and the old one until nothing was signed with that for 24 h"
             " (/api/status: intake.previous_secrets)."
+        )
+    others = len(settings.intake.signing_secrets) - 1
+    if forget and others:
+        lines.append(
+            f"It accepts {others} more that intake.signing_secrets names: take out what has leaked of them,"
+            " and restart it."
         )
     if settings.intake.signing_secrets[0].kind == "credential":
         lines.append(f"A restart has systemd read {path} anew; none is needed now.")

@@ -49,6 +49,11 @@ def file_for_rotation(settings: Settings, named: Path | None) -> Path:
                 f"{_SOURCE} is {source}: say with --secret-file FILE which file LoadCredential={source.name}:"
                 " names in the gateway's unit (`systemctl cat gateway` shows it)"
             )
+        if _is_missing(named):
+            raise CommandError(
+                f"{named} is not there: name the file that LoadCredential={source.name}: names in the unit"
+                " (`systemctl cat gateway` shows it), or a restart has the old secret again"
+            )
         return named
     configured = Path(source.name)
     if named is not None and os.path.realpath(named) != os.path.realpath(configured):
@@ -56,6 +61,16 @@ def file_for_rotation(settings: Settings, named: Path | None) -> Path:
             f"--secret-file {named}: the gateway reads {configured} ({_SOURCE}), leave this out"
         )
     return configured
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # told when it is to be replaced
+        return False
+    return False
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of
+from gateway.assets.webhooks.subscriptions import attempts_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
+from gateway.events import TELEMETRY
 from gateway.mapping.wording import aligned, second_text, time_text
 from gateway.settings import load_settings
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.settings import Settings
 
-_TELEMETRY = DOCUMENTED_EVENTS[0]
 _MOST_READ = 1000  # attempts; a busy webhook's log has no end
 _OUTCOMES = {True: "ok", False: "failed", None: "?"}
 
@@ -70,7 +70,7 @@ async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
         items += page
         if len(items) >= _MOST_READ:
             break
-    return attempts_of(items)
+    return attempts_of(items[:_MOST_READ])
 
 
 def advice_on(attempts: Sequence[Attempt]) -> list[str]:
@@ -108,9 +108,9 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
         return [f"None of them leads here ({by}): gateway webhooks register -c {config}"]
     remarks = ["* leads here"]
     remarks += [
-        f"{webhook.id}: it is not told of {_TELEMETRY}, so no reading arrives by it"
+        f"{webhook.id}: it is not told of {TELEMETRY}, so no reading arrives by it"
         for webhook in here
-        if webhook.events and _TELEMETRY not in webhook.events
+        if not webhook.is_told_of(TELEMETRY)
     ]
     if len(here) > 1:
         remarks.append(f"{len(here)} of them lead here, so each event comes as often: remove all but one")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
 import orjson
@@ -40,6 +42,18 @@ _FORMER_USED = (
 _CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log's entry to be taken for ours
 
 
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What the running gateway has counted: test events, and what it refused by reason.
+
+    `former_used_ms` is when something was last signed with a secret that was replaced, None: never.
+    """
+
+    test_events: int
+    refused: Counter[str]
+    former_used_ms: float | None
+
+
 def try_webhook(arguments: argparse.Namespace) -> int:
     """Have a test event sent, and say what became of it; return 0 once the running gateway has it."""
     settings = load_settings(arguments.config).require()
@@ -56,7 +70,7 @@ async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait
     began_s = time.monotonic()
     while time.monotonic() < began_s + wait_s:
         now = await _intake(settings.admin.listen.reachable)
-        if now["test_events"] > before["test_events"]:
+        if now.test_events > before.test_events:
             return _arrived(before, now, took_s=time.monotonic() - began_s)
         await asyncio.sleep(_LOOK_EVERY_S)
     print(f"The gateway has not seen it within {wait_s:g} s.")
@@ -65,20 +79,16 @@ async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait
     return 1
 
 
-def _arrived(before: dict[str, Any], now: dict[str, Any], *, took_s: float) -> int:
+def _arrived(before: _Intake, now: _Intake, *, took_s: float) -> int:
     """Say what an arrival proves; nothing of the secret where the former one was needed meanwhile."""
-    if _former_used_ms(now) == _former_used_ms(before):
+    if now.former_used_ms == before.former_used_ms:
         print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
         return 0
     print(f"It arrived after {took_s:.1f} s: the way is right.\n{_FORMER_USED}")
     return 1
 
 
-def _former_used_ms(intake: dict[str, Any]) -> object:
-    return intake.get("previous_secrets", {}).get("last_used_ms")
-
-
-async def _intake(address: HostPort) -> dict[str, Any]:
+async def _intake(address: HostPort) -> _Intake:
     """Return what the running gateway says of its intake; raise CommandError where it says nothing."""
     url = f"http://{address}/api/status"
     try:
@@ -86,16 +96,19 @@ async def _intake(address: HostPort) -> dict[str, Any]:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)) as session,
             session.get(url) as response,
         ):
-            intake: dict[str, Any] = orjson.loads(await response.read())["intake"]
-            return intake
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+            intake = orjson.loads(await response.read())["intake"]
+            former_used_ms = intake["previous_secrets"]["last_used_ms"]
+            return _Intake(int(intake["test_events"]), Counter(intake["refused"]), former_used_ms)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"{url}: what answers there is no gateway; correct admin.listen") from error
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
         why = str(error) or type(error).__name__
         raise CommandError(
             f"{url}: no running gateway says what it has received ({why}); start it, or correct admin.listen"
         ) from error
 
 
-def _refused(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _refused(before: _Intake, now: _Intake) -> list[str]:
     """Return what the gateway itself has refused meanwhile, and what that means."""
     lines = []
     for reason, advice in {
@@ -104,7 +117,7 @@ def _refused(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
         "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
     }.items():
-        count = now["refused"].get(reason, 0) - before["refused"].get(reason, 0)
+        count = now.refused[reason] - before.refused[reason]
         if count:
             lines.append(f"The gateway refused {count} with 401 meanwhile ({reason}): {advice}")
     return lines

@@ -13,7 +13,7 @@ PRIVATE = 0o600
 
 def write_private(path: Path, content: bytes) -> None:
     """Put `content` in the place of the file, for our user alone, durably; raise OSError."""
-    draft = path.with_name(f"{path.name}.new")
+    draft = draft_of(path)
     with open(draft, "wb", opener=_open_private) as stream:
         os.fchmod(stream.fileno(), PRIVATE)  # a draft that was left behind has its own mode
         stream.write(content)
@@ -21,6 +21,11 @@ def write_private(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """Return where the successor of a file is written."""
+    return path.with_name(f"{path.name}.new")
 
 
 def sync_folder(folder: Path) -> None:

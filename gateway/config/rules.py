@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, WithJsonSchema
 
 from gateway.config.problems import FieldError
-from gateway.config.scalars import Address, Duration, HostPort, Size
+from gateway.config.scalars import Address, Duration, HostPort, Size, is_host
 
 _SHORTEST_RETENTION_S = 25 * 3600.0
 _SMALLEST_JOURNAL_BYTES = 16 << 20
@@ -40,10 +40,10 @@ def _check_api(text: str) -> str:
     try:
         url = urlsplit(text)
         host = url.hostname or ""
-        usable = url.port != 0
+        usable = url.port != 0 and is_host(host)
     except ValueError:
         usable = False
-    if not usable or url.scheme not in {"https", "http"} or not host or url.query or url.fragment:
+    if not usable or url.scheme not in {"https", "http"} or url.query or url.fragment:
         raise ValueError("a URL is expected, such as https://app.infodeck.io/api/v2")
     if "@" in url.netloc:
         raise FieldError("no user or password here: the API takes `api_key`", secret=True)
@@ -100,7 +100,7 @@ def _check_loopback(address: HostPort) -> HostPort:
 
 
 def _check_host(text: str) -> str:
-    if re.fullmatch(r"[\w.-]+", text, re.ASCII) and not re.fullmatch(r"[\d.]+", text):
+    if re.fullmatch(r"[\w.-]+", text, re.ASCII) and not re.fullmatch(r"[\d.]+", text) and is_host(text):
         return text
     try:
         ip_address(text)

@@ -70,6 +70,15 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_host(text: str) -> bool:
+    """Say whether a URL and a resolver can take it: no part of a name is empty or of more than 63 letters."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return bool(text) and text.isprintable() and not set(text) & {" ", "\\"}
+
+
 def parse_host_port(text: object) -> HostPort:
     """Return the parts of `host:port`; port 0 (any free port) is allowed."""
     match = (
@@ -77,7 +86,7 @@ def parse_host_port(text: object) -> HostPort:
         if isinstance(text, str)
         else None
     )
-    if match is None or int(match[3]) > _HIGHEST_PORT:
+    if match is None or int(match[3]) > _HIGHEST_PORT or not is_host(match[1] or match[2]):
         raise ValueError("an address is host:port, such as 127.0.0.1:8080 or [::1]:8080")
     return HostPort(host=match[1] or match[2], port=int(match[3]))
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config.private_files import PRIVATE, sync_folder
+from gateway.config.private_files import PRIVATE, draft_of, sync_folder
+from gateway.config.secret_places import replaceable, require_empty
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
@@ -52,11 +53,6 @@ class SecretDraft:
         sync_folder(self.path.parent)
 
 
-def draft_of(path: Path) -> Path:
-    """Return where the draft of a secret's file is."""
-    return path.with_name(f"{path.name}.new")
-
-
 @contextmanager
 def secret_draft(path: Path, *, may_replace: bool, holding: bytes | None = None) -> Iterator[SecretDraft]:
     """Hold a draft; raise CommandError where the file could not be replaced, with what to do.
@@ -66,18 +62,18 @@ def secret_draft(path: Path, *, may_replace: bool, holding: bytes | None = None)
     file is replaced and not the link to it.
     """
     target = Path(os.path.realpath(path))
-    before = _status(target)
-    if not may_replace and before is not None and _holds_something(target):
-        raise CommandError(
-            f"{path} holds a secret already, which is not overwritten: name another file with --secret-file"
-        )
-    descriptor = _opened(target)
+    before = replaceable(target)
+    if before is not None and not may_replace:
+        require_empty(target, named=path)
+    like = before or _status_of_folder(target)
+    _forget_second_name(target, before)
+    descriptor = _opened(target, like)
     try:
         _lock(target, descriptor)
         draft = SecretDraft(target, descriptor, replaces=before is not None)
         draft.is_written = _holds_already(draft.file, descriptor, holding)
         try:
-            _prepare(draft, descriptor, before or target.parent.stat())
+            _prepare(draft, descriptor, like)
             yield draft
         finally:
             if not draft.is_written:
@@ -86,34 +82,51 @@ def secret_draft(path: Path, *, may_replace: bool, holding: bytes | None = None)
         os.close(descriptor)
 
 
-def _status(target: Path) -> os.stat_result | None:
+def _status_of_folder(target: Path) -> os.stat_result:
     try:
-        status = target.stat()
+        return target.parent.stat()
+    except OSError as error:
+        raise _not_writable(target, error) from error
+
+
+def _forget_second_name(target: Path, before: os.stat_result | None) -> None:
+    """Remove a draft that is the file itself by now: the command was killed between its last two steps.
+
+    Renaming one name of a file to another name of it would do nothing, and leave the draft for ever.
+    """
+    draft = draft_of(target)
+    try:
+        if before is not None and os.path.samestat(before, draft.lstat()):
+            draft.unlink()
     except FileNotFoundError:
-        return None
+        pass
     except OSError as error:
-        raise CommandError(f"{target}: {error.strerror}; try again with sudo") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise CommandError(f"{target} is not a regular file: name the secret's file")
-    return status
+        raise _not_writable(target, error) from error
 
 
-def _holds_something(target: Path) -> bool:
-    try:
-        return bool(target.read_bytes().strip())
-    except OSError as error:
-        raise CommandError(f"{target}: {error.strerror}; try again with sudo") from error
-
-
-def _opened(target: Path) -> int:
+def _opened(target: Path, like: os.stat_result) -> int:
+    draft = draft_of(target)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        return os.open(draft_of(target), flags, PRIVATE)
+        descriptor = os.open(draft, flags, PRIVATE)
     except OSError as error:
-        raise CommandError(
-            f"{target} can't be replaced, for nothing can be written in {target.parent}: {error.strerror};"
-            " try again with sudo, or name another file"
-        ) from error
+        raise _not_writable(target, error) from error
+    found = os.fstat(descriptor)
+    if (
+        not stat.S_ISREG(found.st_mode)
+        or found.st_nlink > 1
+        or found.st_uid not in {os.geteuid(), like.st_uid}
+    ):
+        os.close(descriptor)
+        raise CommandError(f"{draft} is no draft of a secret, whoever has put it there: remove it")
+    return descriptor
+
+
+def _not_writable(target: Path, error: OSError) -> CommandError:
+    return CommandError(
+        f"{target} can't be replaced, for nothing can be written in {target.parent}: {error.strerror};"
+        " try again with sudo, or name another file"
+    )
 
 
 def _lock(target: Path, descriptor: int) -> None:

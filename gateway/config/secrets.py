@@ -6,6 +6,7 @@ read, `{credential: NAME}` a systemd credential (`LoadCredential=`). No message 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LARGEST_BYTES = 64 << 10
+LONGEST_SECRET = 1000
+"""How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
+
+ROTATE_AFTER_S = 90 * 86_400
+"""How old a signing secret may become, by Infodeck's integration guide."""
+
+_BLANKS = b"\0 \t\r\n\v\f"
+_BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
@@ -29,12 +38,17 @@ _ADVICE = "write {env: NAME}, {file: PATH} or {credential: NAME}, and keep the s
 
 
 class Secret:
-    """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away."""
+    """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away.
 
-    __slots__ = ("_value",)
+    `source` says where it is; `changed_ms` when it was last written there (Unix ms), None where nobody knows.
+    """
 
-    def __init__(self, value: bytes) -> None:
+    __slots__ = ("_value", "changed_ms", "source")
+
+    def __init__(self, value: bytes, *, source: str = "", changed_ms: int | None = None) -> None:
         self._value = value
+        self.source = source
+        self.changed_ms = changed_ms
 
     def reveal(self) -> bytes:
         """Return the secret itself, without the line ends behind it."""
@@ -62,16 +76,29 @@ class SecretSource:
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> Secret:
         """Read the secret; raise ConfigError, which says what is missing and what to do."""
+        changed_ms = None
         if self.kind == "env":
             value = _from_environment(self.name, environ)
         elif self.kind == "file":
-            value = _from_file(Path(self.name), private=True)
+            value, changed_ms = _from_file(Path(self.name), private=True)
         else:
             value = _from_credential(self.name, environ)
         value = value.rstrip(b"\r\n")
-        if not value:
-            raise ConfigError([f"the secret {self} is empty"])
-        return Secret(value)
+        if (flaw := _flaw(value)) is not None:
+            raise ConfigError([f"the secret {self} {flaw}"])
+        return Secret(value, source=str(self), changed_ms=changed_ms)
+
+
+def _flaw(value: bytes) -> str | None:
+    """Return what keeps a value from being any secret, None where it may be one.
+
+    A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
+    """
+    if not value.strip(_BLANKS):
+        return "is empty"
+    if value.startswith(_BYTE_ORDER_MARKS):
+        return "begins with a byte order mark, as some editors put there: save it as plain text without one"
+    return None
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
@@ -86,10 +113,12 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> bytes:
         raise ConfigError(
             [f"there are no systemd credentials here; the unit needs LoadCredential={name}:/path/to/it"]
         )
-    return _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
+    value, _ = _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
+    return value  # which systemd has copied at the start: the file's time says nothing of the secret
 
 
-def _from_file(path: Path, *, private: bool) -> bytes:
+def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
+    """Return what the file holds, and when it was changed (Unix ms)."""
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             status = os.fstat(stream.fileno())
@@ -103,12 +132,17 @@ def _from_file(path: Path, *, private: bool) -> bytes:
         raise ConfigError([f"the secret file {path} cannot be read: {error.strerror}"]) from None
     if len(value) > _LARGEST_BYTES:
         raise ConfigError([f"the secret file {path} is larger than {_LARGEST_BYTES >> 10} KiB: no secret"])
-    return value
+    return value, status.st_mtime_ns // 1_000_000
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
     """Open a file so that a pipe in its place does not hang the gateway."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def is_usable(secret: str) -> bool:
+    """Say whether a signing secret that is handed over can be one: a text of one line, nothing around it."""
+    return 0 < len(secret) <= LONGEST_SECRET and secret.isprintable() and secret.strip() == secret
 
 
 def parse_secret(written: object, info: ValidationInfo) -> SecretSource:

@@ -30,6 +30,7 @@ log = structlog.get_logger()
 _READ_EVENTS = 250
 _MOST_UNMAPPED = 10_000  # assets remembered between two ticks
 _MOST_KEYS = 100
+_KEPT_AT_ONCE = 1_000  # values; then others on the event loop have their turn
 _UNREADABLE = "no asset id or no readings found in data.object; name an explicit path in the point table"
 
 
@@ -102,7 +103,10 @@ class Head:
         self._seen = records[-1].seq
 
     def tick(self) -> None:
-        """Let time pass: age values, move `$age` and the heartbeat, and keep the image's changes on disk."""
+        """Let time pass: age values, move `$age` and the heartbeat, and keep the image's changes on disk.
+
+        Of many changes, only some are kept: call `keep_some` until there are no more.
+        """
         now_ms = self._clock_ms()
         log_expired(self._image.forced(), now_ms=now_ms)
         changes = self._image.tick(now_ms)
@@ -113,7 +117,7 @@ class Head:
                 feed.push_changes(ages)
             feed.nudge()
         self._status.late = self._image.late
-        self.keep()
+        self.keep_some()
 
     def force(self, point: Point, value: Scalar, *, until_ms: int) -> None:
         """Show `value` on every sink until `until_ms`, whatever is measured, also after a restart.
@@ -152,11 +156,22 @@ class Head:
 
     def keep(self) -> None:
         """Note what the image and the head remember for the journal to keep: values, overrides and more."""
+        while self.keep_some():
+            pass
+
+    def keep_some(self) -> bool:
+        """Note a part of it that is done soon; return whether there is more.
+
+        Values are kept through an event only once those of all points are: after a crash, it is read again.
+        """
         self._status.forced = {forced.point: forced for forced in self._image.forced()}
-        kept = self._image.keep()
         forced, online = self._image.keep_forced(), self._image.keep_online()
         if forced or online:
             self._journal.note(Notes(forced=forced, online=online))
+        kept = self._image.keep(_KEPT_AT_ONCE)
+        if self._image.has_unkept:
+            self._journal.note(Notes(kept=kept))
+            return True
         if self._seen > self._kept_through or kept or self._dead_letters:
             self._kept_through = self._seen
             self._journal.note(
@@ -168,6 +183,7 @@ class Head:
                 )
             )
             self._unmapped, self._dead_letters = {}, []
+        return False
 
     async def _received_ms(self, after: int) -> int | None:
         """Return when the first event after `after` was received, None where there is none."""
@@ -227,6 +243,8 @@ class Head:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
+        if not event.is_refilled:
+            self._status.from_webhooks += 1
         return self._take(plan, updates)
 
     def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:

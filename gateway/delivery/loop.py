@@ -11,6 +11,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.logs import unforeseen
+from gateway.memory import settle
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class SinkLoop:
         self._backoff = backoff or Backoff()
         self._failure: str | None = None  # the reason that was told, until a write succeeds
         self._refused: set[Point] = set()  # points that were told of
+        self._is_settled = False
         self.turned_ms = clock_ms()
 
     @property
@@ -75,6 +77,7 @@ class SinkLoop:
             try:
                 self._sink = self._make_sink()
                 async with self._sink as sink:
+                    self._settle()
                     await self._serve(sink)
             except asyncio.CancelledError as error:
                 if task.cancelling():
@@ -87,6 +90,12 @@ class SinkLoop:
             finally:
                 self._sink = None
             await self._pause()
+
+    def _settle(self) -> None:
+        """Spare what the sink is built of the search for garbage; once, for a restarted one may go again."""
+        if not self._is_settled:
+            self._is_settled = True
+            settle()
 
     async def prepare(self, points: PointSource, latest: LatestValues) -> Prepared:
         """Have the sink build aside what it needs for another point table, while it goes on."""

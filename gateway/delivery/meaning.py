@@ -41,6 +41,7 @@ def map_letter(image: PointImage, stored: StoredLetter) -> tuple[AssetPlan, list
     if stored.body is None:
         raise GatewayError("its event is not kept any more")
     event = parse_event(stored.body, received_ms=letter.at_ms)
+    event.event_id = letter.event_id  # not always the one in its body
     plan = plan_of(image, event)
     if plan is None:
         raise GatewayError(f"no point table names its asset {asset_of(event)}")

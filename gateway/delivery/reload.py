@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.mapping.live.difference import Difference, compare
-from gateway.memory import let_go
+from gateway.memory import let_go, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,10 +134,10 @@ class Reloader:
         difference, replaced = successor.difference, self._swap(successor)
         del successor
         await asyncio.sleep(0)
-        self._head.tick()  # ages are as of the moment when the image was built
+        self._head.tick()  # the image is as of the last tick of the one before
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(let_go, replaced)
-        gc.freeze()  # what is built stays: nobody needs to search a building's points for garbage
+        settle()
 
     async def _build(self, points: PointMap) -> _Successor | None:
         """Build everything for another table aside; return None where it says what the present one says."""
@@ -146,7 +146,8 @@ class Reloader:
         if not difference:
             return None
         handover = image.hand_over()
-        built = await asyncio.to_thread(handover.build, points, now_ms=self._clock_ms())
+        # As of the last tick: what has aged since then is told by the next one, to all sinks.
+        built = await asyncio.to_thread(handover.build, points, now_ms=image.aged_ms)
         prepared = [await loop.prepare(points, built) for loop in self._loops]
         while (number := self._unprepared(prepared)) is not None:
             prepared[number] = await self._loops[number].prepare(points, built)
@@ -162,7 +163,8 @@ class Reloader:
     def _swap(self, successor: _Successor) -> list[object]:
         """Put everything in place, in one go; return what leads to all that went out of use."""
         before = self._head.image
-        self._head.swap(successor.handover.finish(now_ms=self._clock_ms()))
+        self._head.keep()  # also of points that are in the next table no more: they may come back
+        self._head.swap(successor.handover.finish(now_ms=before.aged_ms))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
             loop.swap(prepared, news=successor.handover.news, changed=successor.difference.shown_anew)
         return [before, successor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import math
+import re
 import time
 from collections import deque
 from contextlib import AsyncExitStack
@@ -30,6 +31,7 @@ __all__ = ["Answer", "SimulatedApi"]
 _HOST = "127.0.0.1"
 _BASE = "/api/v2"
 _ORGANIZATION = f"{_BASE}/organizations/{{organization}}"
+_BELOW_ORGANIZATION = re.compile(rf"{_BASE}/organizations/[^/]*")
 _MINUTE_S = 60.0
 _MOST_KEPT = 50_000  # requests
 _PLANS_WITH_API = frozenset({"professional", "enterprise"})
@@ -148,14 +150,14 @@ class SimulatedApi(CloudState):
 
     def _identify(self, request: web.Request) -> None:
         """Raise RefusedError unless the request has the key or token that its path asks for."""
-        below = request.path.removeprefix(f"{_BASE}/organizations/{self.organization}")
+        below = _BELOW_ORGANIZATION.sub("", request.path)
         if below.startswith("/webhooks"):
             self._check_token(request)
         elif not _same(request.headers.get("X-Api-Key"), self._api_key):
             raise RefusedError(401, "Invalid API key")
         elif self.plan not in _PLANS_WITH_API:
             raise RefusedError(403, "API access requires Professional plan")
-        if below == request.path:
+        if not request.path.startswith(f"{_BASE}/organizations/{self.organization}/"):
             raise RefusedError(404, "Organization not found")
 
     def _check_token(self, request: web.Request) -> None:

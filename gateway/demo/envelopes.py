@@ -1,6 +1,7 @@
 """Infodeck's events as it sends them, for whoever stands in for it. Pure.
 
-Source: Infodeck's developer documentation, "Webhook deliveries". The shape of `data.object` in
+Source: Infodeck's developer documentation, "Webhook deliveries", and its example of `asset.created`, whose
+asset other events are given here, too. The shape of `data.object` in
 `asset.telemetry.updated` is not documented; the readings as a map are a plausible one.
 """
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 TEST = "webhook.test"
 TELEMETRY = "asset.telemetry.updated"
+_METADATA = {"manufacturer": "nameOfManufacturer", "model": "modelName", "serialNumber": "serialNumber"}
+_TIMES = {"created": "createdAt", "updated": "updatedAt"}  # Unix seconds
 
 
 def envelope(
@@ -41,6 +44,15 @@ def envelope(
         "livemode": not is_test,
     }
     return event | {"isTest": True} if is_test else event
+
+
+def asset_in_event(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what events have of an asset, as far as it is known; the API names things otherwise."""
+    named = ("id", "name", "assetTypeId", "locationId", "status")
+    thing = {name: item[name] for name in named if name in item}
+    metadata = {name: item[listed] for name, listed in _METADATA.items() if listed in item}
+    times = {name: item[listed] for name, listed in _TIMES.items() if listed in item}
+    return thing | ({"metadata": metadata} if metadata else {}) | times
 
 
 def telemetry_event(

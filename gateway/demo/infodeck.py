@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gateway.demo.api import SimulatedApi
 from gateway.demo.assets import api_item
-from gateway.demo.envelopes import TEST, envelope, telemetry_event
+from gateway.demo.envelopes import TEST, asset_in_event, envelope, telemetry_event
 from gateway.demo.outbox import Outbox, WebhookFaults
 from gateway.demo.webhook_endpoints import new_webhook
 
@@ -38,7 +38,6 @@ EVENT_TYPES = (
 _ANSWER_WITHIN_S = 30.0
 _GIVE_UP_AFTER_S = 24 * 3600.0
 _MOST_WAITING = 20_000
-_NOT_IN_EVENTS = frozenset({"shadows"})
 
 
 class SimulatedInfodeck:
@@ -207,7 +206,7 @@ class SimulatedInfodeck:
             await asyncio.sleep(asset.period_s * self._random.uniform(0.8, 1.2) / self._rate)
 
     def _change(self, kind: str, item: Item, change: Mapping[str, Any]) -> None:
-        previous = {name: item.get(name) for name in change}
+        previous = {name: item.get(name) for name in asset_in_event(change)}
         item.update(change, updatedAt=int(self._clock()))
         self._announce(kind, item, previous=previous)
 
@@ -215,7 +214,7 @@ class SimulatedInfodeck:
         """Send an event with the whole asset in it, as it is now."""
         event = envelope(
             kind,
-            {name: value for name, value in item.items() if name not in _NOT_IN_EVENTS},
+            asset_in_event(item),
             event_id=self._event_id(),
             organization=self._organization,
             created_s=int(self._clock()),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.demo.assets import alternating, wave
 from gateway.mapping.convert import compile_conversion
+from gateway.mapping.discovering.spelling import spelled
 from gateway.mapping.registers import integer_limits
 from gateway.model import Quality, Take
 
@@ -30,8 +31,10 @@ _USUAL = {
     "percent": (30.0, 65.0),
     "ppm": (420.0, 1100.0),
     "ppb": (50.0, 400.0),
-    "lux": (100.0, 800.0),
+    "lx": (100.0, 800.0),
     "Pa": (100.0, 500.0),
+    "hPa": (950.0, 1050.0),
+    "mbar": (950.0, 1050.0),
     "kPa": (95.0, 105.0),
     "V": (226.0, 234.0),
     "A": (1.0, 12.0),
@@ -131,7 +134,7 @@ def _limits(points: Sequence[Point]) -> tuple[float, float]:
 def _reading_limits(point: Point) -> tuple[float, float]:
     """Return the lowest and highest usual reading of a point, on the sensor's scale."""
     unit = point.unit_of_measure or ""
-    usual = _COUNTED_TO if _ENERGY.fullmatch(unit) else _USUAL.get(unit, _ANY)
+    usual = _COUNTED_TO if _ENERGY.fullmatch(unit) else _USUAL.get(spelled(unit), _ANY)
     allowed = _shown_limits(point)
     low, high = max(usual[0], allowed[0]), min(usual[1], allowed[1])
     if low >= high:  # what is usual elsewhere is not here

@@ -7,10 +7,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.assets.http.unreachable import API_ADVICE
 from gateway.config.scalars import duration_text
+from gateway.doctor.cloud_answers import is_about_secret, refused
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
-from gateway.errors import ApiRefusalError, TransientError
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
@@ -19,21 +20,14 @@ _SLOW_S = 5.0
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 1.5  # HTTP dates are whole seconds, and an answer takes its time
 _NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
-_REMEDIES = {
+_REMEDIES = API_ADVICE | {
     Stage.NAME: "check the name in infodeck.api, and this machine's name servers: getent hosts {host}",
     Stage.CONNECTION: "let this machine out to {host}, port {port}: firewall, route, proxy",
     Stage.TIME: "let this machine out to {host}, port {port}: a firewall may drop packets",
-    Stage.CERTIFICATE: "check this machine's clock and its ca-certificates; a firewall that looks into TLS"
-    " needs an exception for {host}",
+    Stage.PLAIN: "check the port in infodeck.api, and what stands between this machine and {host}",
     Stage.TLS: "check the port in infodeck.api, and what stands between this machine and {host}",
+    Stage.BROKEN_OFF: "check infodeck.api, and what stands between this machine and {host}",
     Stage.HTTP: "check infodeck.api, and what stands between this machine and {host}",
-}
-_REFUSALS = {
-    401: "check infodeck.api_key: is it complete, of this organization, and not revoked?",
-    403: "API access requires Infodeck's Professional plan, and a key that may read this organization: ask"
-    " whoever manages it",
-    404: "check infodeck.organization, and the path in infodeck.api",
-    422: "check infodeck.organization, and the path in infodeck.api",
 }
 
 
@@ -44,7 +38,9 @@ async def check_api(setup: Setup) -> Finding:
     answer = await setup.api_host()
     if isinstance(answer, Failure):
         port = urlsplit(api).port or 443
-        return problem(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
+        is_needed = setup.access.api_key is not None or setup.access.bearer_token is not None
+        level = problem if is_needed else warning  # without them, nothing but this examination asks it
+        return level(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
     took = f"{answer.took_s * 1000:.0f} ms"
     if answer.took_s > _SLOW_S:
         return warning(f"{host} takes {took} to answer", "see how this machine gets to the internet")
@@ -58,7 +54,9 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
         return []
     listed = await setup.assets()
     if listed.error is not None and not listed.items:
-        return problem(str(listed.error), _remedy(listed.error))
+        if setup.api_key_flaw is not None and is_about_secret(listed.error):
+            return []  # told by the check of the key
+        return refused(listed.error)
     if not listed.items:
         return warning(
             f"{infodeck.organization} has no assets",
@@ -67,19 +65,6 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
     count = len(listed.items)
     assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
     return ok(f"{infodeck.organization} is known, with {assets}")
-
-
-def _remedy(error: Exception) -> str:
-    if isinstance(error, ApiRefusalError):
-        return _REFUSALS.get(error.status, "check infodeck.api")
-    if isinstance(error, TransientError):
-        if error.retry_after_s is not None:
-            return (
-                f"wait {duration_text(round(error.retry_after_s))}; where that happens often: one API key per"
-                " integration, and a smaller infodeck.request_share"
-            )
-        return "wait and try again; where it lasts, ask Infodeck. What is known of assets stays meanwhile"
-    return "check infodeck.api, and what stands between this machine and Infodeck"
 
 
 async def check_clock(setup: Setup) -> Finding:

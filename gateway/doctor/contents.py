@@ -10,7 +10,6 @@ from gateway.doctor.daemon_checks import (
     check_alarms,
     check_daemon,
     check_intake,
-    check_journal,
     check_reconciliation,
     check_sinks,
 )
@@ -18,6 +17,7 @@ from gateway.doctor.disk_checks import check_disk
 from gateway.doctor.examine import Check
 from gateway.doctor.file_checks import check_examples, check_tables
 from gateway.doctor.inventory_checks import check_inventory
+from gateway.doctor.journal_checks import check_journal
 from gateway.doctor.port_checks import check_ports
 from gateway.doctor.public_checks import check_public_address
 from gateway.doctor.secret_checks import (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.doctor.findings import Finding, ok, problem
+from gateway.doctor.findings import About, Finding, bundled, ok, problem
 from gateway.doctor.side_by_side import side_by_side
 from gateway.errors import TransientError
 from gateway.sinks.modbus_client import ModbusClientConfig
@@ -29,26 +30,30 @@ async def check_controllers(setup: Setup) -> list[Finding]:
     clients = {
         name: sink for name, sink in setup.settings.sinks.items() if isinstance(sink, ModbusClientConfig)
     }
-    return await side_by_side([partial(_controller, name, sink, daemon) for name, sink in clients.items()])
+    seen = [partial(_controller, name, sink, daemon) for name, sink in clients.items()]
+    return bundled(await side_by_side(seen))
 
 
-async def _controller(name: str, config: ModbusClientConfig, daemon: Running) -> Finding:
+async def _controller(name: str, config: ModbusClientConfig, daemon: Running) -> About:
     where = f"{name}: {config.line}"
-    if daemon.is_connected(
-        name
-    ):  # some controllers have room for one connection only: it stays the gateway's
-        return ok(f"{where} is connected, as the running gateway says")
+    if daemon.is_connected(name):
+        # Some controllers have room for one connection only: it stays the gateway's.
+        return About(name, "connected", ok(f"{where} is connected, as the running gateway says"))
     if config.serial is not None:
-        return await asyncio.to_thread(_serial_port, where, config.serial.port)
+        return About(name, where, await asyncio.to_thread(_serial_port, where, config.serial.port))
     try:
         async with asyncio.timeout(_WITHIN_S), open_link(config, on_end=_ignore):
             pass
     except (TransientError, TimeoutError) as error:
-        return problem(
-            f"{where}: {str(error) or f'no connection within {_WITHIN_S:g} s'}",
-            "is the controller on, is Modbus TCP enabled there, and is the way to it open?",
+        reason = str(error) or f"no connection within {_WITHIN_S:g} s"
+        is_unknown = isinstance(error.__cause__, socket.gaierror)
+        remedy = (
+            f"correct sinks.{name}.host, or see this machine's name servers: getent hosts {config.host}"
+            if is_unknown
+            else "is the controller on, is Modbus TCP enabled there, and is the way to it open?"
         )
-    return ok(f"{where} takes connections")
+        return About(name, reason, problem(f"{where}: {reason}", remedy))
+    return About(name, "open", ok(f"{where} takes connections"))
 
 
 def _ignore() -> None:

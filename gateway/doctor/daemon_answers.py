@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN_S = 4.0
 _OK = 200
+_OF_NO_GATEWAY = frozenset({Stage.BROKEN_OFF, Stage.HTTP})
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """`status` is the document of `/api/status`, None where there is none; `reason` says why then.
 
-    `is_other`: something answers there that is no gateway.
+    `is_other`: something answers there that is no gateway. `is_silent`: somebody listens, but does not
+    answer.
     """
 
     status: dict[str, Any] | None
     reason: str = ""
     is_other: bool = False
+    is_silent: bool = False
 
     def section(self, name: str) -> dict[str, Any]:
         """Return a part of the status, empty where there is none: the daemon may be of another version."""
@@ -44,7 +47,12 @@ async def ask_daemon(admin: HostPort) -> Running:
     """Ask the gateway that listens here."""
     answer = await get(f"http://{admin.reachable}/api/status", within_s=_ANSWER_WITHIN_S)
     if isinstance(answer, Failure):
-        return Running(None, f"{admin} {answer.reason}", is_other=answer.stage is Stage.HTTP)
+        return Running(
+            None,
+            f"{admin} {answer.reason}",
+            is_other=answer.stage in _OF_NO_GATEWAY,
+            is_silent=answer.stage is Stage.TIME,
+        )
     try:
         status = orjson.loads(answer.body)
     except orjson.JSONDecodeError:

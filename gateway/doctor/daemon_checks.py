@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.scalars import duration_text, size_text
+from gateway.config.scalars import duration_text
 from gateway.doctor.daemon_answers import number, text
-from gateway.doctor.findings import Finding, Level, counted, ok, problem, span, warning
+from gateway.doctor.findings import About, Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
 from gateway.journal.lookup import newest_events
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
 
 _LAG_S = 60.0
-_NEARLY_FULL = 0.8
 _LATE_RECONCILIATIONS = 4
 _INTAKE_WITHIN_S = 4.0
 _METHOD_NOT_ALLOWED = 405
+_MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
 _LOG = "see `journalctl -u gateway`"
 _ALARM_REMEDIES = {
     "webhook-silent": "see the checks of webhook, deliveries and public address here",
@@ -30,6 +30,7 @@ _ALARM_REMEDIES = {
     "journal-unavailable": "see the checks of journal and disk here",
     "reconcile-failing": "see the checks of API, API key and organization here",
     "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
+    "former-secret-used": "`gateway webhooks rotate --forget-old` has Infodeck and the gateway agree",
 }
 
 
@@ -39,6 +40,14 @@ async def check_daemon(setup: Setup) -> list[Finding]:
     if daemon.status is None:
         if daemon.is_other:
             return [problem(daemon.reason, "free that port, or change admin.listen")]
+        if daemon.is_silent:
+            return [
+                problem(
+                    f"it hangs, or another program has its port: {daemon.reason}",
+                    f"see who has it: ss -ltnp 'sport = :{setup.settings.admin.listen.port}'; where it is the"
+                    f" gateway, {_LOG}, then systemctl restart gateway",
+                )
+            ]
         return [
             warning(
                 f"the gateway is not running: {daemon.reason}",
@@ -119,9 +128,10 @@ async def check_intake(setup: Setup) -> list[Finding]:
 
 
 def _last_event(setup: Setup) -> Finding | None:
-    """Say when the last event came, None where the journal may not be looked into."""
+    """Say when the last event came by webhook, None where the journal may not be looked into."""
     try:
-        last = next(newest_events(setup.settings.journal.path, limit=1), None)
+        newest = newest_events(setup.settings.journal.path, limit=_MOST_EVENTS)
+        last = next((event for event in newest if not event.is_refilled), None)
     except GatewayError:
         return None
     if last is None:
@@ -176,38 +186,6 @@ def _deliveries(count: int) -> str:
     return f"{counted(count, 'delivery', several='deliveries')} {'was' if count == 1 else 'were'}"
 
 
-async def check_journal(setup: Setup) -> list[Finding]:
-    """Look at what the daemon says of its journal."""
-    daemon = await setup.daemon()
-    if daemon.status is None:
-        return []
-    journal, most = daemon.section("journal"), setup.settings.journal.max_size
-    findings = []
-    if (state := text(journal, "state")) != "ok":
-        findings.append(
-            problem(
-                f"it takes no events: {state}",
-                "see the check of the disk here; Infodeck tries again for 24 h",
-            )
-        )
-    used = int(number(journal, "bytes_used"))
-    if used > most * _NEARLY_FULL:
-        findings.append(
-            warning(
-                f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
-                "see which sink is behind, or give it more with journal.max_size",
-            )
-        )
-    if letters := int(number(journal, "dead_letters")):
-        findings.append(
-            warning(
-                f"{counted(letters, 'dead letter')}: refused by a receiver, or unreadable",
-                "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
-            )
-        )
-    return findings or [ok(f"{used / (1 << 20):.0f} MiB of {size_text(most)}, no dead letters")]
-
-
 async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
     """Look at what the daemon last heard of the API."""
     daemon = await setup.daemon()
@@ -236,26 +214,30 @@ async def check_sinks(setup: Setup) -> list[Finding]:
     daemon = await setup.daemon()
     sinks = daemon.section("sinks")
     missing = sorted(setup.settings.sinks.keys() - sinks.keys()) if daemon.status is not None else []
-    findings = [
-        warning(f"{name} is in the settings, but does not run", "systemctl restart gateway")
-        for name in missing
-    ]
-    findings += [finding for name in sinks for finding in _sink(name, daemon.sink(name))]
+    findings = []
+    if missing:
+        do = (
+            "is in the settings, but does not run"
+            if len(missing) == 1
+            else "are in the settings, but do not run"
+        )
+        findings.append(warning(f"{', '.join(missing)} {do}", "systemctl restart gateway"))
+    findings += bundled(one for name in sinks for one in _sink(name, daemon.sink(name)))
     return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])
 
 
-def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[Finding]:
+def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[About]:
     state, lag, lag_s = sink.get("state"), sink.get("lag") or 0, sink.get("lag_s") or 0
     waiting = f"; {counted(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
     if state != "up":
-        return [
-            problem(
-                f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
-                "see the checks of brokers and controllers here; events are kept until it is back",
-            )
-        ]
+        finding = problem(
+            f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
+            "see the checks of brokers and controllers here; events are kept until it is back",
+        )
+        return [About(name, str(state), finding)]
     if lag_s > _LAG_S:
-        return [
-            warning(f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log")
-        ]
+        finding = warning(
+            f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log"
+        )
+        return [About(name, "behind", finding)]
     return []

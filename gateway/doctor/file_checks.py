@@ -58,9 +58,10 @@ async def check_tables(setup: Setup) -> list[Finding]:
     ]
     if (more := len(setup.table_problems) - _MOST_SHOWN) > 0:
         findings.append(problem(f"{more} more problems", "see `gateway check`"))
-    if setup.warnings:
-        count = len(setup.warnings)
-        first = "; ".join(str(one) for one in setup.warnings[:2])
+    warnings = [one for one in setup.warnings if one.steps[:1] != ("journal",)]  # told by its own check
+    if warnings:
+        count = len(warnings)
+        first = "; ".join(str(one) for one in warnings[:2])
         findings.append(warning(f"{counted(count, 'warning')}: {first}", "see `gateway check`"))
     if setup.point_map is None or findings:
         return findings

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_MOST_ALIKE = 3
 _SPANS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -23,6 +28,31 @@ class Finding:
     level: Level
     found: str
     remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What was found of one of many alike, by its `name`; `why` is the same where the cause may be one."""
+
+    name: str
+    why: str
+    finding: Finding
+
+
+def bundled(seen: Iterable[About]) -> list[Finding]:
+    """Return the findings; where the same is found of many, the first one stands for all and names them."""
+    groups: dict[tuple[Level, str | None, str], list[About]] = {}
+    for one in seen:
+        groups.setdefault((one.finding.level, one.finding.remedy, one.why), []).append(one)
+    return [finding for group in groups.values() for finding in _together(group)]
+
+
+def _together(group: Sequence[About]) -> list[Finding]:
+    if len(group) <= _MOST_ALIKE:
+        return [one.finding for one in group]
+    first, *others = group
+    names = ", ".join(one.name for one in others)
+    return [replace(first.finding, found=f"{first.finding.found}; likewise {names}")]
 
 
 def counted(count: int, thing: str, *, several: str | None = None) -> str:

@@ -60,7 +60,7 @@ async def _known(setup: Setup) -> Mapping[str, KnownAsset]:
     try:
         snapshot = await asyncio.to_thread(read_snapshot, setup.settings.journal.path)
     except GatewayError:
-        return {}  # the compiler has told it as a warning
+        return {}  # told by the check of the journal
     return {} if snapshot is None else snapshot.assets
 
 

@@ -12,6 +12,8 @@ from gateway.errors import system_reason
 from gateway.sinks.modbus_server import ModbusServerConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gateway.config.scalars import HostPort
     from gateway.doctor.setup import Setup
 
@@ -29,30 +31,55 @@ async def check_ports(setup: Setup) -> list[Finding]:
         "admin.listen": settings.admin.listen,
         **{f"sinks.{name}.listen": sink.listen for name, sink in servers.items()},
     }
+    findings = [finding for name, sink in servers.items() for finding in _allowed(name, sink)]
+    if daemon.is_silent:
+        return findings  # a gateway that hangs has them all
+    if daemon.is_other:
+        del listeners["admin.listen"]  # told by the check of the gateway
     if daemon.status is None:
-        seen = [await _is_free(setting, address) for setting, address in listeners.items()]
+        findings = [*await _are_free(listeners), *findings]
     else:
         seen = [await _is_open(f"sinks.{name}.listen", sink.listen) for name, sink in servers.items()]
-    findings = [finding for finding in seen if finding is not None]
-    findings += [finding for name, sink in servers.items() for finding in _allowed(name, sink)]
+        findings = [*filter(None, seen), *findings]
     how = "free" if daemon.status is None else "the gateway's"
     return findings or [ok(f"{', '.join(map(str, listeners.values()))}: {how}")]
 
 
-async def _is_free(setting: str, address: HostPort) -> Finding | None:
-    try:
-        server = await asyncio.get_running_loop().create_server(asyncio.Protocol, address.host, address.port)
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        return problem(
-            f"{setting}: {address} cannot be listened on: {system_reason(error)}",
-            f"see who has it: ss -ltnp 'sport = :{address.port}'; or change {setting}"
-            if taken
-            else f"give an address of this machine, and for ports below {_FIRST_FREE_PORT} the right that"
-            " systemd/gateway.service names",
-        )
-    server.close()
-    return None
+async def _are_free(listeners: Mapping[str, HostPort]) -> list[Finding]:
+    """Try to listen on each; all that are taken are one finding, for whoever has one may have the others."""
+    taken, findings = [], []
+    for setting, address in listeners.items():
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                asyncio.Protocol, address.host, address.port
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                taken.append((setting, address))
+            else:
+                findings.append(_not_ours(setting, address, system_reason(error)))
+        else:
+            server.close()
+    return [_taken(taken), *findings] if taken else findings
+
+
+def _taken(ports: Sequence[tuple[str, HostPort]]) -> Finding:
+    shown = ", ".join(f"{setting}: {address}" for setting, address in ports)
+    is_one = len(ports) == 1
+    which = " or ".join(f"sport = :{address.port}" for _, address in ports)
+    return problem(
+        f"{shown} {'is' if is_one else 'are'} in use already",
+        f"see who has {'it' if is_one else 'them'}: ss -ltnp '{which}' (a gateway with another admin.listen,"
+        f" perhaps); or change {' and '.join(setting for setting, _ in ports)}",
+    )
+
+
+def _not_ours(setting: str, address: HostPort, reason: str) -> Finding:
+    return problem(
+        f"{setting}: {address} cannot be listened on: {reason}",
+        f"give an address of this machine, and for ports below {_FIRST_FREE_PORT} the right that"
+        " systemd/gateway.service names",
+    )
 
 
 async def _is_open(setting: str, address: HostPort) -> Finding | None:

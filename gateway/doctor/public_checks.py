@@ -90,14 +90,14 @@ async def _unreachable(setup: Setup, url: str, failure: Failure) -> Finding:
     found = f"{host} {failure.reason}"
     if failure.stage is Stage.NAME:
         return problem(found, "have the name entered in the public DNS, or correct infodeck.webhook.url")
-    if failure.stage is Stage.CERTIFICATE:
+    if failure.stage.is_certificate:
         seen = await _shown_certificate(url, verified=False)
         dates = "" if isinstance(seen, Failure) else _dates(setup, seen)
         return problem(
             f"{found}{dates}: Infodeck will not deliver to it",
             f"have a public authority certify {host}, and show the certificate with its whole chain",
         )
-    if failure.stage is Stage.TLS:
+    if failure.stage in {Stage.PLAIN, Stage.TLS}:
         return problem(found, "have TLS served there: Infodeck posts to https only")
     return warning(f"{found}, from here", _FROM_HERE.format(url=url))
 

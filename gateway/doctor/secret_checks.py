@@ -10,21 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import path_text
+from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.doctor.daemon_answers import number
 from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
-from gateway.doctor.secret_shapes import (
-    API_KEY_PREFIX,
-    api_key_flaw,
-    jwt_expiry_s,
-    signing_secret_flaw,
-    wrapping_flaw,
-)
+from gateway.doctor.secret_shapes import ANOTHER_TOKEN, jwt_expiry_s, signing_secret_flaw
 
 if TYPE_CHECKING:
     from gateway.config.secrets import SecretSource
     from gateway.doctor.setup import Setup
 
-_ROTATE_AFTER_S = 90 * 86_400  # Infodeck's guide
 _WEEK_S = 7 * 86_400
 _DAY_S = 86_400
 _CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
@@ -83,6 +77,8 @@ def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None
             f"{path}: the secret file {file} cannot be read: {missing.strerror}",
             "write it, readable by the gateway's user alone (chmod 600)",
         )
+    if stat.S_ISDIR(status.st_mode):
+        return problem(f"{path}: {file} is a folder", "name the file in it that holds the secret")
     return _kept_badly(path, file, status, error=error, owner=owner)
 
 
@@ -123,11 +119,11 @@ def _signing_secret(setup: Setup, source: SecretSource) -> Finding | None:
         return None  # told by the check of all secrets
     if (flaw := signing_secret_flaw(secret.reveal())) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
-    if source.kind != "file":
+    if secret.changed_ms is None:
         return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
-    age_s = setup.clock_ms() / 1000 - Path(source.name).stat().st_mtime
+    age_s = (setup.clock_ms() - secret.changed_ms) / 1000
     days = int(age_s // _DAY_S)
-    if age_s > _ROTATE_AFTER_S:
+    if age_s > ROTATE_AFTER_S:
         return warning(f"{source} is {days} days old", "renew it: `gateway webhooks rotate`, every 90 days")
     return ok(f"{source} is {counted(days, 'day')} old")
 
@@ -141,11 +137,9 @@ async def check_api_key(setup: Setup) -> Finding | list[Finding]:
             " miss is noticed or refilled",
             "make a key of its own for this gateway in Infodeck, and say where it is: api_key: {file: PATH}",
         )
-    key = setup.secret(source)
-    if key is None:
+    if setup.secret(source) is None:
         return []  # told by the check of all secrets
-    flaw = api_key_flaw(key.reveal(), signing_secrets=setup.signing_secrets)
-    if flaw is not None:
+    if (flaw := setup.api_key_flaw) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
     return ok(f"{source} begins with `idt_live_` and has 32 characters behind it")
 
@@ -162,27 +156,16 @@ async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
     token = setup.secret(source)
     if token is None:
         return []
-    return _token_finding(str(source), token.reveal().strip(), now_s=setup.clock_ms() / 1000)
-
-
-def _token_finding(source: str, token: bytes, *, now_s: float) -> Finding:
-    another = "put a JWT there of a user who may manage webhooks"
-    if (flaw := wrapping_flaw(token)) is not None:
+    if (flaw := setup.bearer_token_flaw) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
-    try:
-        expiry_s = jwt_expiry_s(token)
-    except ValueError as error:
-        is_key = token.startswith(API_KEY_PREFIX)
-        found = "is an API key, which Infodeck refuses for webhooks" if is_key else f"is no JWT: {error}"
-        return problem(f"{source} {found}", another)
+    expiry_s = jwt_expiry_s(token.reveal())
     if expiry_s is None:
         return ok(f"{source} does not say when it expires")
-    left_s = expiry_s - now_s
-    if left_s <= 0:
-        return problem(f"{source} expired {span(-left_s)} ago", f"{another} that is still valid")
+    left_s = expiry_s - setup.clock_ms() / 1000
+    expires = f"{source} expires in {span(left_s)}"
     if left_s < _WEEK_S:
-        return warning(f"{source} expires in {span(left_s)}", f"{another} that is valid for longer")
-    return ok(f"{source} expires in {span(left_s)}")
+        return warning(expires, f"{ANOTHER_TOKEN} that is valid for longer")
+    return ok(expires)
 
 
 def _owner_of(journal: Path) -> int | None:

@@ -12,8 +12,13 @@ from dataclasses import dataclass
 
 import orjson
 
+from gateway.doctor.findings import span
+
 API_KEY_PREFIX = b"idt_live_"
 API_KEY_CHARACTERS = 32
+
+ANOTHER_TOKEN = "put a JWT there of a user who may manage webhooks"  # noqa: S105 - a remedy, no password
+"""How the remedies of a Bearer token begin."""
 
 _QUOTES = (b'"', b"'", b"`")
 _JWT = re.compile(rb"[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]*={0,2}")
@@ -30,6 +35,8 @@ class Flaw:
 def wrapping_flaw(secret: bytes) -> Flaw | None:
     """Return what came along when the secret was copied: quotes, blanks, line ends."""
     text = secret.strip()
+    if b"\0" in secret:
+        return Flaw("has null bytes in it, as text has that was saved as UTF-16", "write it as plain text")
     if len(text) > 1 and text[:1] in _QUOTES and text[:1] == text[-1:]:
         return Flaw("has quotes around it, which are no part of it", "take the quotes out")
     if text != secret:
@@ -53,6 +60,12 @@ def api_key_flaw(key: bytes, *, signing_secrets: tuple[bytes, ...] = ()) -> Flaw
             "does not begin with `idt_live_`",
             "put the API key there; a webhook's signing secret is no API key",
         )
+    return _characters_flaw(key)
+
+
+def _characters_flaw(key: bytes) -> Flaw | None:
+    if not key.isascii() or not key.decode().isprintable():
+        return Flaw("has characters that no API key has", "copy the key once more, as it was shown")
     count = len(key) - len(API_KEY_PREFIX)
     if count != API_KEY_CHARACTERS:
         return Flaw(
@@ -70,6 +83,25 @@ def signing_secret_flaw(secret: bytes) -> Flaw | None:
             "put the signing secret there, which Infodeck showed when the webhook was created",
         )
     return wrapping_flaw(secret)
+
+
+def bearer_token_flaw(token: bytes, *, now_s: float) -> Flaw | None:
+    """Return why Infodeck will refuse a JWT, as far as it shows; blanks around it do no harm.
+
+    `now_s`: Unix time.
+    """
+    token = token.strip()
+    if (flaw := wrapping_flaw(token)) is not None:
+        return flaw
+    if token.startswith(API_KEY_PREFIX):
+        return Flaw("is an API key, which Infodeck refuses for webhooks", ANOTHER_TOKEN)
+    try:
+        expiry_s = jwt_expiry_s(token)
+    except ValueError as error:
+        return Flaw(f"is no JWT: {error}", ANOTHER_TOKEN)
+    if expiry_s is not None and expiry_s <= now_s:
+        return Flaw(f"expired {span(now_s - expiry_s)} ago", f"{ANOTHER_TOKEN} that is still valid")
+    return None
 
 
 def jwt_expiry_s(token: bytes) -> float | None:

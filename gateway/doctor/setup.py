@@ -12,6 +12,7 @@ from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
 from gateway.doctor.once import Once
 from gateway.doctor.probe import Failure, Response, get
+from gateway.doctor.secret_shapes import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError
 from gateway.settings.secret_values import secret_sources
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.decode import Problem
     from gateway.config.secrets import SecretSource
+    from gateway.doctor.secret_shapes import Flaw
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 
@@ -84,6 +86,18 @@ class Setup:
         """Those that can be read."""
         secrets = [self.secret(source) for source in self.settings.intake.signing_secrets]
         return tuple(secret.reveal() for secret in secrets if secret is not None)
+
+    @property
+    def api_key_flaw(self) -> Flaw | None:
+        """What is to be seen of the API key that makes it useless; None where there is no key, too."""
+        key = self.access.api_key
+        return None if key is None else api_key_flaw(key.reveal(), signing_secrets=self.signing_secrets)
+
+    @property
+    def bearer_token_flaw(self) -> Flaw | None:
+        """What is to be seen of the token that makes it useless; None where there is none, too."""
+        token = self.access.bearer_token
+        return None if token is None else bearer_token_flaw(token.reveal(), now_s=self.clock_ms() / 1000)
 
     async def our_webhook(self) -> Webhook | None:
         """Return the webhook that leads here, None where there is none or it cannot be known."""

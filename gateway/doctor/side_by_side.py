@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.doctor.findings import Finding
+T = TypeVar("T")
+_AT_ONCE = 128
 
-_AT_ONCE = 32
 
-
-async def side_by_side(looks: Sequence[Callable[[], Awaitable[Finding]]]) -> list[Finding]:
+async def side_by_side(looks: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     """Return what each look has found, in their order."""
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(one: Callable[[], Awaitable[Finding]]) -> Finding:
+    async def look(one: Callable[[], Awaitable[T]]) -> T:
         async with places:
             return await one()
 

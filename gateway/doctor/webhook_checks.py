@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.assets.webhooks.failures import advice_for, failures_of
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
-from gateway.doctor.cloud_answers import list_deliveries
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.cloud_answers import is_about_secret, is_odd, list_deliveries, refused
+from gateway.doctor.findings import Finding, Level, ok, problem, warning
+from gateway.doctor.probe import Failure
 from gateway.errors import ApiRefusalError
 from gateway.events import TELEMETRY
 
@@ -17,16 +19,11 @@ if TYPE_CHECKING:
 
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
+    from gateway.errors import GatewayError
 
 _MOST_ATTEMPTS = 20
-_ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
-_WELL = frozenset({"active", "enabled", "ok", "healthy"})
-_REFUSALS = {
-    401: "put a JWT into infodeck.bearer_token that is not expired, of a user who may manage webhooks; an API"
-    " key is refused there",
-    403: "the user of infodeck.bearer_token must be allowed to manage webhooks of this organization",
-    404: "check infodeck.organization, and the path in infodeck.api",
-}
+_MOST_NAMED = 5
+_OF_THE_SECRET = frozenset({401, 403})  # what the token may not, says nothing of the key
 
 
 async def check_webhook(setup: Setup) -> Finding | list[Finding]:
@@ -39,12 +36,11 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
             "infodeck.webhook is not set, so which of Infodeck's webhooks leads here is not known",
             "write the public address that Infodeck posts to: webhook: {url: https://…}",
         )
+    if isinstance(await setup.api_host(), Failure):
+        return []  # told by the check of the API
     listed = await setup.webhooks()
     if listed.error is not None:
-        status = listed.error.status if isinstance(listed.error, ApiRefusalError) else 0
-        return problem(
-            str(listed.error), _REFUSALS.get(status, "wait and try again; then check infodeck.api")
-        )
+        return await _refused(setup, listed.error)
     ours = await setup.our_webhook()
     if ours is None:
         return _missing(
@@ -53,8 +49,23 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
     return _looked_at(ours, path=setup.settings.intake.path)
 
 
+async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]:
+    """Say why the webhooks cannot be listed, unless that follows from what another check tells."""
+    if setup.bearer_token_flaw is not None and is_about_secret(error):
+        return []  # told by the check of the token
+    why = refused(error)
+    is_of_the_secret = isinstance(error, ApiRefusalError) and error.status in _OF_THE_SECRET
+    if setup.access.api_key is not None and not is_of_the_secret:
+        same = (await setup.assets()).error
+        if same is not None and (refused(same).found == why.found or (is_odd(same) and is_odd(error))):
+            return []  # told by the check of the organization
+    return why
+
+
 def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
-    there = ", ".join(one.url or one.id or "?" for one in others) or "none at all"
+    there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_NAMED]) or "none at all"
+    if (more := len(others) - _MOST_NAMED) > 0:
+        there += f" and {more} more"
     return problem(
         f"Infodeck has no webhook {wanted}; there are: {there}",
         "`gateway webhooks register`, or correct infodeck.webhook",
@@ -63,41 +74,49 @@ def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
 
 def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
     findings = []
-    if webhook.events and TELEMETRY not in webhook.events:
+    if not webhook.is_told_of(TELEMETRY):
         findings.append(
             problem(
                 f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
                 "add that event to the webhook in Infodeck: without it no reading arrives",
             )
         )
-    elif missing := [name for name in DOCUMENTED_EVENTS if webhook.events and name not in webhook.events]:
+    elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_told_of(name)]:
         findings.append(
             warning(
                 f"{webhook.id} does not send {', '.join(missing)}",
                 "add them in Infodeck: devices that go offline, come or go are noticed later without them",
             )
         )
-    word = (webhook.status or "").lower()
-    if word in _ILL:
+    if webhook.is_ill:
         findings.append(
             problem(
                 f"Infodeck says that {webhook.id} is {webhook.status}",
                 "mend what the deliveries say, then switch it on again in Infodeck",
             )
         )
-    elif word and word not in _WELL:
+    elif not webhook.is_well:
         findings.append(
             warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
         )
-    url_path = urlsplit(webhook.url or "").path or "/"
-    if webhook.url is not None and url_path != path:
-        findings.append(
-            warning(
-                f"{webhook.id} posts to {url_path}, but intake.path is {path}",
-                "change one of them, unless the proxy in front of the gateway turns one into the other",
-            )
-        )
-    return findings or [ok(f"{webhook.id} leads to {webhook.url}" + (f", {word}" if word else ""))]
+    if webhook.url is not None and (finding := _address(webhook, webhook.url, path=path)) is not None:
+        findings.append(finding)
+    word = f", {webhook.status.lower()}" if webhook.status else ""
+    return findings or [ok(f"{webhook.id} leads to {webhook.url}{word}")]
+
+
+def _address(webhook: Webhook, url: str, *, path: str) -> Finding | None:
+    """Compare the path that Infodeck posts to with the one that the intake has."""
+    try:
+        url_path = urlsplit(url).path or "/"
+    except ValueError:
+        return problem(f"{webhook.id} has no usable URL: {url}", "correct it in Infodeck")
+    if url_path == path:
+        return None
+    return warning(
+        f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+        "change one of them, unless the proxy in front of the gateway turns one into the other",
+    )
 
 
 async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
@@ -107,7 +126,8 @@ async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
         return []  # told by the check of the webhook
     listed = await list_deliveries(setup.access, webhook.id, share=setup.settings.infodeck.request_share)
     if listed.error is not None:
-        return warning(f"the delivery log cannot be read: {listed.error}", "try again later")
+        why = refused(listed.error)
+        return replace(why, level=Level.WARNING, found=f"the delivery log cannot be read: {why.found}")
     attempts = attempts_of(listed.items)[:_MOST_ATTEMPTS]
     if not attempts:
         return warning(

@@ -1,6 +1,7 @@
 """A look into the journal for commands, while the gateway runs or not: it locks and changes nothing.
 
-Blocking. A journal that is not there yet is empty; one that can't be read raises GatewayError.
+Blocking. A journal that is not there yet is empty; one that can't be read raises GatewayError, whose text
+ends with what to do, behind a semicolon.
 """
 
 from __future__ import annotations
@@ -30,6 +31,31 @@ _EVENT = """SELECT seq, event_id, received_ms, coalesce(body,
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 _UNMAPPED = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
 _NEWEST = "SELECT event_id, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
+
+_PRIMARY_CODE = 0xFF  # of SQLite's extended codes
+_RIGHTS = "the command needs the rights of the gateway's user"
+_DAMAGED = (
+    "copy the file before the gateway starts, which moves it aside and begins a new one: `sqlite3 FILE"
+    " .recover` may save what was not delivered"
+)
+_LOCKED = "end the program that keeps it locked, `fuser -v FILE` names it"
+_REMEDIES = {
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+}
+
+
+def ailment(path: Path) -> tuple[str, str] | None:
+    """Return why the journal can't be read and what to do; None where it can, or is not there yet."""
+    try:
+        next(newest_events(path, limit=1), None)
+        read_snapshot(path)
+    except GatewayError as error:
+        found, _, remedy = str(error).rpartition("; ")
+        return found, remedy
+    return None
 
 
 def read_event(path: Path, event_id: str) -> Record | None:
@@ -101,10 +127,17 @@ def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
             check_layout(path, database.execute("PRAGMA user_version").fetchone()[0])
             yield database if _has_table(database, "events") else None
     except (sqlite3.Error, OSError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise GatewayError(
-            f"{path}: the journal can't be read: {reason}; the command needs the rights of the gateway's user"
-        ) from error
+        raise GatewayError(f"{path}: the journal can't be read: {_reason(path, error)}") from error
+
+
+def _reason(path: Path, error: sqlite3.Error | OSError) -> str:
+    """Say why a file can't be read, and what to do."""
+    if isinstance(error, OSError):
+        return f"{error.strerror}; {_RIGHTS}"
+    if path.is_dir():
+        return "it is a folder; name a file in journal.url"
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
+    return f"{error}; {_REMEDIES.get(code, _RIGHTS)}"
 
 
 def _address(path: Path) -> str:

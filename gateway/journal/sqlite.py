@@ -22,6 +22,7 @@ import structlog
 
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.store import Outcome, Store
+from gateway.logs import unforeseen
 from gateway.model import Notes
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class SqliteJournal:
         self._status = status
         status.bytes_limit = max_bytes
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
+        self._listener_failure: str | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -260,8 +262,18 @@ class SqliteJournal:
         batch.done.exception()  # a batch of notes has nobody waiting; its failure is reported above
 
     def _tell(self, records: Sequence[Record]) -> None:
+        """Tell every listener; one that fails, for a fault of ours, must not keep the others from hearing."""
         for listener in self._listeners:
-            listener(records)
+            try:
+                listener(records)
+            except Exception as error:  # noqa: BLE001 - see above
+                self._tell_failure(unforeseen(error))
+
+    def _tell_failure(self, reason: str) -> None:
+        """Log what went wrong with a listener, but not the same at each event."""
+        if reason != self._listener_failure:
+            self._listener_failure = reason
+            log.error("journal.listener_failed", reason=reason)
 
     def _report(self, error: JournalError | None) -> None:
         """Log a change of state, once down and once up, and show it in the status."""

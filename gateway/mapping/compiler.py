@@ -139,7 +139,11 @@ class Compiler:
         if self._snapshot is not None and self._all_are_readable:
             self._take_automatic(self._snapshot)
         return PointMap(
-            tuple(self.assembly.points), self.assembly.plans(), heartbeat=self._heartbeat, cases=cases
+            tuple(self.assembly.points),
+            self.assembly.plans(),
+            heartbeat=self._heartbeat,
+            cases=cases,
+            has_automatic=any(used.template.auto for used in self.templates.values()),
         )
 
     def _cases(self) -> tuple[Case, ...]:

@@ -72,12 +72,16 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class PointMap:
-    """All point tables together. `heartbeat`: its period in ms and its point; `points` has it too."""
+    """All point tables together. `heartbeat`: its period in ms and its point; `points` has it too.
+
+    `has_automatic`: whether a template may take assets that no table names.
+    """
 
     points: tuple[Point, ...]
     by_asset: dict[str, AssetPlan]
     heartbeat: tuple[int, Point] | None = None
     cases: tuple[Case, ...] = ()
+    has_automatic: bool = True
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
 """Values to 16-bit registers and back. Pure: what a register looks like on the wire, and nothing else.
 
-An encoder or decoder is made once per register and then called per value. Bytes are as on the wire:
-two per register, the first one sent first. A bit (in a word, or a coil) takes part as a word in which
-only that bit can be set, so that its neighbours can be combined with `|`.
+An encoder or decoder is made once and then called per value. Bytes are as on the wire: two per register,
+the first one sent first. A bit (in a word, or a coil) takes part as a word in which only that bit can be
+set, so that its neighbours can be combined with `|`. Registers of one form share one encoder: a building has
+tens of thousands of registers, and few forms.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import math
 import re
 import struct
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.errors import EncodingError
-from gateway.model import ByteOrder
+from gateway.model import ByteOrder, RegisterTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,7 @@ _CODES = {  # struct code and registers of each numeric type
 }
 PLAIN_TYPES = (*_CODES, "bit")
 """Every type but string(N)."""
+_MOST_FORMS = 1_000  # of registers, each of which has an encoder
 _EXACT_TO = 2.0**52  # integers beyond it have no room for a fraction in a float
 _MOST_NOISE = 0.1
 _EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
@@ -73,6 +77,12 @@ def encoder(register: Register) -> Callable[[Scalar], bytes]:
     None gives the sentinel. A value that the type cannot hold raises EncodingError: out of range after
     the scale, equal to the sentinel, not finite, text in a number's place, too long a string.
     """
+    return _encoder(replace(register, sink="", unit=0, table=RegisterTable.INPUT, address=0))
+
+
+@lru_cache(_MOST_FORMS)
+def _encoder(register: Register) -> Callable[[Scalar], bytes]:
+    """Return the encoder of all registers that differ only in where they stand."""
     if register.type == "bit":
         return _bit_encoder(register)
     if register.type == "string":

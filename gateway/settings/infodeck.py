@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.rules import ApiUrl, Organization, Period
-from gateway.config.scalars import HostPort
+from gateway.config.scalars import HostPort, is_host
 from gateway.config.secrets import SecretReference
 from gateway.mapping.paths import compile_path
 
@@ -32,10 +32,10 @@ def check_webhook_url(text: str) -> str:
         url = urlsplit(text)
         is_loopback = HostPort(url.hostname or "", 0).is_loopback  # nobody but a simulation posts there
         is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback)
-        usable = bool(is_safe and url.hostname and url.port != 0 and not url.fragment)
+        usable = is_safe and is_host(url.hostname or "") and url.port != 0 and not url.fragment
     except ValueError:
         usable = False
-    if not usable or "@" in text:
+    if not usable or "@" in text or " " in text or not text.isprintable():
         raise ValueError(
             "the public https address is expected, such as https://gateway.example.com/webhooks/infodeck"
         )
@@ -77,7 +77,7 @@ class Refill:
     shadows: tuple[Text, ...] = ()
     """Names of the device shadows to ask for; if not written, the API's usual one (DeviceUplink)."""
     time: ItemPath | None = None
-    """Where items of the API's list have their shadow's time, such as $.updatedAt, if not in the shadow."""
+    """Where listed assets have their shadow's time, if not in it: $.updatedAt, say, if no edit moves that."""
     history_after: Period = 24 * 3600.0
     """Longer gaps are filled for points with `refill: history`; Infodeck repeats deliveries for 24h."""
     metric_time: Text = "timestamp"
@@ -121,4 +121,4 @@ class Infodeck:
     keep_alive_unit: Literal["s", "min", "h"] | None = None
     """The unit of `keepAlive`; without it, how often an asset reports is learnt from its reports."""
     silence: Period = 3600.0
-    """An alarm is raised where no event arrives for this long; sooner, where the assets report more often."""
+    """An alarm is raised where no telemetry arrives for this long; sooner, where assets report more often."""

@@ -105,8 +105,8 @@ class Log:
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged."""
-    format: Literal["json", "console"] = "json"
-    """json for machines, console for people."""
+    format: Literal["json", "console"] | None = None
+    """json for machines, console for people; if not written, console on a terminal and json elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -91,12 +91,13 @@ class MqttSink(ConnectingSink):
             raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
-        """Lay out the topics of another point table; topics that no point has any more will be cleared."""
+        """Lay out the topics of another point table; those without a point, or a value, will be cleared."""
         change = Change.between(self._desk.layout, self._lay_out(points))
+        emptied = self._desk.emptied(change, latest)
 
         def adopt(_: Iterable[Update]) -> None:
             self._desk.adopt(change, latest)
-            self._announcer.note(change.topics)
+            self._announcer.note((*change.topics, *emptied))
 
         return adopt
 

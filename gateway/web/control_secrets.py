@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from gateway.config.secrets import is_usable
 from gateway.errors import CommandError
 from gateway.web.control_requests import answer, document_of, uid_of
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from gateway.web.signing_secrets import SigningSecrets
 
 log = structlog.get_logger()
-
-_LONGEST = 1000  # characters
 
 
 class SecretControl:
@@ -38,7 +37,7 @@ class SecretControl:
         """
         asked = await document_of(request)
         secret, keep = asked.get("secret"), asked.get("keep_previous", True)
-        if not isinstance(secret, str) or not 0 < len(secret) <= _LONGEST or not secret.isprintable():
+        if not isinstance(secret, str) or not is_usable(secret):
             raise CommandError("`secret` is missing: the new signing secret, as a text of one line")
         if not isinstance(keep, bool):
             raise CommandError("`keep_previous` is true or false")

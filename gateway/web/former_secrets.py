@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.config.private_files import write_private
+from gateway.config.private_files import draft_of, sync_folder, write_private
 from gateway.config.secrets import SecretSource
 from gateway.errors import GatewayError
 from gateway.web.secrets_in_force import Former
@@ -31,7 +31,15 @@ def write_former(path: Path, secrets: SecretsInForce) -> None:
     if kept:
         write_private(path, orjson.dumps({"form": _FORM, "secrets": kept}) + b"\n")
     else:
-        path.unlink(missing_ok=True)
+        forget_former(path)
+
+
+def forget_former(path: Path) -> None:
+    """Have nothing kept, durably, not even in a draft of a writing that was cut off; raise OSError."""
+    for file in (path, draft_of(path)):
+        if file.is_file():
+            file.unlink()
+            sync_folder(path.parent)
 
 
 def read_former(path: Path, *, now_ms: int) -> tuple[Former, ...]:
@@ -67,4 +75,4 @@ def _former(item: dict[str, Any], now_ms: int) -> Former:
     if not secret:
         raise ValueError("no secret")
     since_ms = now_ms if item["told"] else int(item["since_ms"])
-    return Former(secret, since_ms, None if used_ms is None else int(used_ms))
+    return Former(secret, since_ms, None if used_ms is None else int(used_ms), was_told=bool(item["told"]))

@@ -20,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import JOURNALED, is_test, keep_apart, parse_event
+from gateway.plain import one_line
 from gateway.signature import HEADER
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _LINGER_S = 2.0  # reading on after an early answer lets a sender that is still 
 _ABOUT_ASSETS = "asset."  # asset.created, asset.deleted, and whatever else may be told of them
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
+_LONGEST_REQUEST_ID = 100
 
 _RECEIVED_BODY = b'{"received":true}'
 _UNSIGNED = b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
@@ -164,7 +166,7 @@ class Intake:
         try:
             response = await self._answer(request)
         except Exception:
-            log.exception("intake.failed")
+            log.exception("intake.failed", request_id=_request_id(request), sender=request.remote)
             response = _closing(_json(500, _FAILED))
         self._status.answers[response.status] += 1
         return response
@@ -256,6 +258,12 @@ class Intake:
         loop = asyncio.get_running_loop()
         limit = self._max_body_bytes
         return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+
+def _request_id(request: web.BaseRequest) -> str | None:
+    """Return how a proxy in front calls this request, so that its log and ours can be laid side by side."""
+    given = request.headers.get("X-Request-Id")
+    return None if given is None else one_line(given, longest=_LONGEST_REQUEST_ID)
 
 
 def _json(code: int, body: bytes, **headers: str) -> web.Response:

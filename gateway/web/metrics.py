@@ -20,7 +20,7 @@ from gateway.alarms import NAMES
 from gateway.status import COMMIT_BOUNDS_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         IntakeStatus,
         JournalStatus,
         MappingStatus,
+        SecretStatus,
         SinkStatus,
         Status,
         TablesStatus,
@@ -65,6 +66,7 @@ class _StatusCollector(Collector):
         yield InfoMetricFamily("gateway_build", "Which gateway this is.", value={"version": __version__})
         yield _gauge("gateway_ready", "Whether events are taken.", status.ready)
         yield from _intake(status.intake)
+        yield from _secrets(status.intake.secrets)
         yield from _journal(status.journal)
         yield from _mapping(status.mapping)
         yield from _tables(status.tables)
@@ -94,6 +96,17 @@ def _intake(intake: IntakeStatus) -> Iterator[Metric]:
         "Events of types that carry nothing for points.",
         "type",
         intake.ignored_types.items(),
+    )
+
+
+def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
+    used = [(each.source, each.last_used_ms / 1000) for each in secrets if each.last_used_ms is not None]
+    changed = [(each.source, each.changed_ms / 1000) for each in secrets if each.changed_ms is not None]
+    yield _gauges(
+        "gateway_signing_secret_last_used_seconds", "When it was needed last, Unix time.", "source", used
+    )
+    yield _gauges(
+        "gateway_signing_secret_changed_seconds", "When its file was written, Unix time.", "source", changed
     )
 
 

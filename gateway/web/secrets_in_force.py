@@ -15,22 +15,26 @@ _MOST_FORMER = 8  # each of them costs an HMAC per delivery
 
 @dataclass(slots=True)
 class Former:
-    """A secret that was replaced at `since_ms`. `last_used_ms` moves with each delivery that it signs."""
+    """A secret that was replaced at `since_ms`. `last_used_ms` moves with each delivery that it signs.
+
+    `was_told`: it is none that another has replaced, but no source of the settings had it at the last start.
+    """
 
     secret: bytes = field(repr=False)
     since_ms: int
     last_used_ms: int | None = None
+    was_told: bool = False
 
     @property
     def unused_since_ms(self) -> int:
         """Since when it was not needed."""
         return max(self.since_ms, self.last_used_ms or 0)
 
-    def limit_to(self, now_ms: int) -> None:
-        """Forget times that lie ahead: they are of a clock that was wrong."""
-        self.since_ms = min(self.since_ms, now_ms)
+    def move(self, by_ms: int, *, now_ms: int) -> None:
+        """Have its times as much later, but none ahead: such a one is of a clock that was wrong."""
+        self.since_ms = min(self.since_ms + by_ms, now_ms)
         if self.last_used_ms is not None:
-            self.last_used_ms = min(self.last_used_ms, now_ms)
+            self.last_used_ms = min(self.last_used_ms + by_ms, now_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,14 @@ class SecretsInForce:
     def told(self) -> tuple[bytes, ...]:
         """Return the current ones that the settings' sources do not hold, or not yet."""
         return tuple(secret for secret in self.current if secret not in self.source)
+
+    @property
+    def used_after_ms(self) -> int | None:
+        """How long after it was replaced a former one was used last; the longest, None where none was."""
+        after_ms = (
+            each.last_used_ms - each.since_ms for each in self.former if each.last_used_ms is not None
+        )
+        return max(after_ms, default=None)
 
     def announced(self, secret: bytes, *, now_ms: int, keep: bool) -> SecretsInForce:
         """Return what is in force once `secret` is the first one; the one before is accepted if `keep`.
@@ -80,10 +92,14 @@ class SecretsInForce:
         """Return what is in force after a start, with those that were accepted before it."""
         return replace(self, former=tuple(each for each in kept if each.secret not in self.current))
 
+    def follow_clock(self, ahead_ms: int, *, now_ms: int) -> None:
+        """Take along all times where the clock was set ahead: they are as long ago as they were."""
+        for each in self.former:
+            each.move(ahead_ms, now_ms=now_ms)
+
     def without_unused(self, *, now_ms: int) -> SecretsInForce:
         """Return what is in force without those that nobody has needed for a day."""
-        for each in self.former:
-            each.limit_to(now_ms)
+        self.follow_clock(0, now_ms=now_ms)
         needed = tuple(each for each in self.former if each.unused_since_ms + UNUSED_FOR_MS > now_ms)
         return self if len(needed) == len(self.former) else replace(self, former=needed)
 

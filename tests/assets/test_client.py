@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, answer, fetch, items, simulated_api
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import GatewayError, TransientError
@@ -47,17 +47,17 @@ async def test_an_asset_is_taken_with_all_its_fields() -> None:
 
 
 async def test_a_large_list_leaves_the_loop_free() -> None:
-    """While 10,000 assets are read, nothing else on the event loop waits long."""
+    """While 10,000 assets are read, nothing else on the event loop waits long for what we compute."""
     async with simulated_api(10_000) as api:
         fetching = asyncio.create_task(fetch(api))
-        waits_s = []
+        turns_s = []
         while not fetching.done():
-            begun_s = time.monotonic()
+            begun_s = time.thread_time()
             await asyncio.sleep(0)
-            waits_s.append(time.monotonic() - begun_s)
+            turns_s.append(time.thread_time() - begun_s)
     assert len(await fetching) == 10_000
-    # Single turns may be hit by other programs on this machine; what we caused would show in many.
-    assert sorted(waits_s)[-3] < 0.05
+    # Single turns may have the garbage of all tests collected; what we cause would show in many.
+    assert sorted(turns_s)[-3] < 0.05
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_a_large_list_leaves_the_loop_free() -> None:
         (answer({"message": "Invalid API key"}, status=401), r"401 \(Invalid API key\): .*`idt_live_`"),
         (
             answer({"message": "API access requires Professional plan"}, status=403),
-            r"403 .*Professional plan, and a key of the organization o-test",
+            r"403 .*Professional plan, and a key that may read the organization o-test",
         ),
         (answer({"message": "Not found"}, status=404), r"404 \(Not found\): check .*organization \(o-test\)"),
         (answer({"error": "Invalid\nlimit"}, status=422), r"422 \(Invalid limit\): check"),
@@ -160,3 +160,10 @@ async def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
     async with simulated_api(faults=[echo]) as api:
         with pytest.raises(GatewayError, match=r"Invalid API key \*\*\*"):
             await fetch(api)
+
+
+async def test_half_a_character_in_a_name_does_not_spoil_the_list() -> None:
+    """A name that was cut in the middle of an emoji is one odd name, and no end of reconciliation."""
+    page = b'{"data": [{"id": "ast-1", "name": "Lab \\ud83d"}, {"id": "ast-2", "name": "\\ud83d\\udd2c"}]}'
+    async with simulated_api(0, faults=[Answer(body=page)]) as api:
+        assert [(one.id, one.name) for one in await fetch(api)] == [("ast-1", "Lab \ufffd"), ("ast-2", "🔬")]

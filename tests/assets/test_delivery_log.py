@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from support.asset_lists import ORGANIZATION
 
@@ -11,8 +12,8 @@ from gateway.assets.connection import connect
 from gateway.assets.http.access import ApiAccess
 from gateway.assets.webhooks.delivery_log import look_up
 from gateway.config.secrets import Secret
-from gateway.demo.api import SimulatedApi
-from gateway.errors import ApiRefusalError
+from gateway.demo.api import Answer, SimulatedApi
+from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
 
 TOKEN = "made-up-token"
@@ -35,6 +36,25 @@ async def told(
         access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(token.encode()))
         async with connect(access, share=1) as infodeck:
             return await look_up(infodeck, url=URL, webhook_id=webhook_id)
+
+
+async def test_lists_of_a_hostile_api_have_an_end() -> None:
+    """Ever new cursors, or more webhooks than anybody has, cost neither hours nor memory."""
+    endless = [Answer(body=orjson.dumps({"data": [], "nextToken": str(number)})) for number in range(100)]
+    huge = Answer(body=orjson.dumps({"data": [{}] * 10_001}))
+    async with SimulatedApi(
+        organization=ORGANIZATION,
+        api_key="made-up-key",
+        items=[],
+        bearer_token=TOKEN,
+        faults=[*endless, huge],
+    ) as api:
+        access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(TOKEN.encode()))
+        async with connect(access, share=1) as infodeck:
+            with pytest.raises(GatewayError, match=r"does not end after 100 pages \(/webhooks\)"):
+                await infodeck.webhooks()
+            with pytest.raises(GatewayError, match="more than 10000 webhooks"):
+                await infodeck.webhooks()
 
 
 def attempt(**fields: Any) -> dict[str, Any]:
@@ -81,7 +101,8 @@ async def test_the_last_attempts_failed() -> None:
     ]
     text = await told(WEBHOOK, log=log)
     assert text.startswith(
-        "of its last 5 deliveries: 3x 401, 1x time-out, 1x delivered (Unauthorized); the signature does"
+        "of its last 5 deliveries (the last one at 2026-02-24T05:38:46Z): 3x 401,"
+        " 1x time-out, 1x delivered (Unauthorized); the signature does"
     )
 
 
@@ -93,7 +114,36 @@ async def test_other_names_are_read_too() -> None:
 
 async def test_everything_was_delivered() -> None:
     """Then the alarm's cause is elsewhere: another gateway behind the same address, perhaps."""
-    assert await told(WEBHOOK, log=[attempt(statusCode=200)] * 7) == "of its last 5 deliveries: 5x delivered"
+    assert await told(WEBHOOK, log=[attempt(statusCode=200)] * 7) == (
+        "of its last 5 deliveries (the last one at 2026-02-24T05:38:46Z): 5x delivered; if they were not for"
+        " this gateway, something else answers at that address"
+    )
+
+
+async def test_it_was_delivered_again() -> None:
+    """What failed before is told; that something else might answer is not, for something has failed."""
+    text = await told(WEBHOOK, log=[attempt(statusCode=200, createdAt=None), attempt(statusCode=502)])
+    assert "1x 502" in text
+    assert "something else" not in text
+
+
+async def test_the_webhook_leads_elsewhere() -> None:
+    """Known by its id, its address can be another one by now; what may be a password is not shown."""
+    other = {**WEBHOOK, "url": "https://old.example.com/hook?key=hush"}
+    text = await told(other, webhook_id="wh-1", log=[attempt(statusCode=200)])
+    assert text.startswith(
+        f"the webhook's URL is https://old.example.com/hook, but infodeck.webhook.url is {URL}; of its last"
+    )
+    assert "hush" not in text
+
+
+async def test_a_former_webhook_of_the_same_address() -> None:
+    """Where one was switched off and another one made, that which sends is spoken of."""
+    former = {**WEBHOOK, "id": "wh-0", "status": "disabled"}
+    text = await told(former, WEBHOOK, log=[attempt(statusCode=401)])
+    assert "disabled" not in text
+    assert "1x 401" in text
+    assert "is disabled" in await told(former)
 
 
 async def test_a_refused_token_is_told() -> None:

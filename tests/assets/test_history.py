@@ -8,7 +8,6 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from structlog.testing import capture_logs
 from support.asset_lists import answer, simulated_api
 from support.delivery_parts import Clock
@@ -21,6 +20,7 @@ from gateway.demo.api import Answer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from support.refill_parts import RefillRig
 
     from gateway.demo.api import SimulatedApi
@@ -37,18 +37,6 @@ points:
   - {tag: R, point: H, asset: a, from: h}
   - {tag: S, point: T, asset: b, from: t, refill: history}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 def api_with(metrics: dict[tuple[str, str], list[Any]]) -> SimulatedApi:

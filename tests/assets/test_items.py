@@ -58,7 +58,11 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
         ({"status": "Maintenance"}, {}),
         ({"name": 312, "modelName": 1.5, "assetTypeId": True}, {"name": "312"}),
         ({"name": "  Room 1\n"}, {"name": "Room 1"}),
+        ({"name": "Room\x1b[2J\r\n\x001\u202e"}, {"name": "Room [2J   1"}),
+        ({"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}, {"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}),
+        ({"name": "\x00\x1b"}, {}),
         ({"name": "   "}, {}),
+        ({"name": "\x1b[2JRoom\n1\u202e"}, {"name": "[2JRoom 1"}),
         ({"name": "x" * 500}, {"name": "x" * 200}),
     ],
 )
@@ -70,7 +74,19 @@ def test_fields_are_found_where_either_documentation_has_them(
 
 
 @pytest.mark.parametrize(
-    "item", [None, "ast-1", [], {}, {"id": None}, {"id": 7}, {"id": ""}, {"id": "x" * 201}]
+    "item",
+    [
+        None,
+        "ast-1",
+        [],
+        {},
+        {"id": None},
+        {"id": 7},
+        {"id": ""},
+        {"id": "x" * 201},
+        {"id": "ast-\x1b[2J"},
+        {"id": "ast-9\n"},
+    ],
 )
 def test_an_item_without_a_usable_id_is_left_out_alone(item: object) -> None:
     """The others of its page are taken."""
@@ -90,6 +106,7 @@ def test_whatever_is_listed_is_read_or_refused(
     for asset in filter(None, map(known_asset, page.items)):
         texts = (asset.id, asset.name, asset.asset_type, asset.model, asset.manufacturer, asset.location)
         assert all(text is None or 0 < len(text) <= 200 for text in texts)
+        assert not any("\n" in text or "\x1b" in text for text in filter(None, texts))
 
 
 @given(document=JSON)
@@ -104,7 +121,7 @@ def test_whatever_is_answered_is_read_or_refused(document: object) -> None:
 def test_a_type_says_what_its_assets_measure() -> None:
     """Each property has its key, and what else is told of it; one without a key is none."""
     power = {"key": "Power", "name": "Active power", "type": "integer", "unit": "W"}
-    odd = [None, 7, {}, {"key": ""}, {"key": 7}, {"key": "x" * 201}, power | {"unit": "kW"}]
+    odd = [None, 7, {}, {"key": ""}, {"key": 7}, {"key": "x" * 201}, {"key": "P\n"}, power | {"unit": "kW"}]
     found = asset_type(
         {"id": "other", "name": "Meter", "properties": [power, *odd, {"key": "State"}]}, asked="at-1"
     )

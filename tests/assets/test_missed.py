@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from support.point_tables import load_good_tables
 
 from gateway.assets.refills.missed import missed_readings
 from gateway.assets.refills.shadows import Found, read_shadows
-from gateway.assets.refills.synthetic import history_events, refill_events
-from gateway.events import asset_of, is_refilled, parse_event, read_telemetry
+from gateway.assets.refills.synthetic import history_events, refill_event
+from gateway.events import asset_of, parse_event, read_telemetry
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.live.readings import map_readings
 from gateway.model import Event, Reading
@@ -30,12 +29,6 @@ points:
   - {tag: R, point: Y, asset: a, from: "$.data.object.shadows.Up.state.reported.list[2].y"}
   - {tag: R, point: Z, asset: a, from: $.data.object.shadows.Up.state.reported.deep}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> PointImage:
@@ -88,13 +81,13 @@ def test_without_any_reading_everything_is_missed(points: PointMap) -> None:
     assert (missed.readings, missed.gaps) == ([old], {})
 
 
-def made(points: PointMap, item: dict[str, Any], **readings: Any) -> list[Event]:
-    """Return the events of what is missed of an item, where only `readings` were made, long ago."""
+def made(points: PointMap, item: dict[str, Any], **readings: Any) -> Event:
+    """Return the event of what is missed of an item, where only `readings` were made, long ago."""
     plan = points.by_asset["a"]
     image = image_with(points, at_ms=NOW_MS - 10**9, **readings)
     found = read_shadows(item, plan, now_ms=NOW_MS)
     missed = missed_readings(found, plan, image.measured, tolerance_ms=60_000, now_ms=NOW_MS)
-    return refill_events("a", missed.readings, missed.by_path, organization="o-1", now_ms=NOW_MS)
+    return refill_event("a", missed.readings, told_to="x", organization="o-1", now_ms=NOW_MS)
 
 
 def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
@@ -104,7 +97,7 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
         "h": {"value": 3, "timestamp": NOW_MS - 4000},
         "other": {"value": 4, "timestamp": NOW_MS - 4000},
     }
-    (event,) = made(points, {"id": "a", "shadows": {"Up": shadow}}, t=1)
+    event = made(points, {"id": "a", "shadows": {"Up": shadow}}, t=1)
     assert orjson.loads(event.body) == {
         "id": event.event_id,
         "type": "asset.telemetry.updated",
@@ -123,7 +116,7 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
     }
     again = parse_event(event.body, received_ms=NOW_MS)
     assert again == event
-    assert is_refilled(again)
+    assert again.is_refilled
     assert asset_of(again) == "a"
     telemetry = read_telemetry(again)
     assert telemetry is not None
@@ -131,12 +124,11 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
 
 
 def test_the_same_again_has_the_same_id() -> None:
-    """Whenever it is found; another value, time, key or asset makes another id."""
+    """Whenever it is found; another value, time, key or asset makes another id, and so do other tables."""
     readings = [Reading("t", 1, NOW_MS), Reading("h", 2, NOW_MS)]
 
-    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS) -> str:
-        (event,) = refill_events(asset, readings, organization="o-1", now_ms=now_ms)
-        return event.event_id
+    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS, told_to: str = "x") -> str:
+        return refill_event(asset, readings, told_to=told_to, organization="o-1", now_ms=now_ms).event_id
 
     assert id_of("a", readings) == id_of("a", readings[::-1], NOW_MS + 9999)
     others = [
@@ -146,38 +138,38 @@ def test_the_same_again_has_the_same_id() -> None:
         id_of("a", [readings[0], Reading("h", 2, NOW_MS + 1)]),
         id_of("a", [readings[0], Reading("h", "2", NOW_MS)]),
         id_of("a", [readings[0], Reading("H", 2, NOW_MS)]),
+        id_of("a", readings, told_to="y"),
     ]
-    assert len({id_of("a", readings), *others}) == 7
+    assert len({id_of("a", readings), *others}) == 8
 
 
-def test_points_with_paths_find_their_values_where_they_look(points: PointMap) -> None:
-    """Nothing else of the shadow is in the event, so that no other point is told anything anew."""
-    reported = {"deep": {"x": 7, "w": 1}, "list": [0, 1, {"y": 8, "v": 2}], "t": 1}
-    item = {"id": "a", "shadows": {"Up": {"state": {"reported": reported}, "timestamp": NOW_MS - 9000}}}
-    (event,) = made(points, item, t=1)
-    assert event.document["data"]["object"] == {
-        "id": "a",
-        "readings": [{"key": "t", "value": 1, "timestamp": NOW_MS - 9000}],
-        "timestamp": NOW_MS - 9000,
-        "shadows": {"Up": {"state": {"reported": {"deep": {"x": 7}, "list": [None, None, {"y": 8}]}}}},
-    }
-    plan = points.by_asset["a"]
-    assert [path.get(event.document) for path in plan.by_path] == [7, 8, None]
-
-
-def test_paths_of_several_times_are_several_events(points: PointMap) -> None:
-    """A point that reads a path has the time of its event."""
+def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap) -> None:
+    """Each with its own time; nothing else of the shadow is in the event: it tells no other point a thing."""
     shadow = {
-        "state": {"reported": {"deep": {"x": 7}, "list": [0, 0, {"y": 8}]}},
+        "state": {"reported": {"deep": {"x": 7, "w": 1}, "list": [0, 1, {"y": 8, "v": 2}], "t": 1}},
         "metadata": {"reported": {"deep": {"x": {"timestamp": NOW_MS - 7000}}}},
         "timestamp": NOW_MS - 3000,
     }
-    first, second = made(points, {"id": "a", "shadows": {"Up": shadow}}, t=1)
-    assert [each.document["data"]["object"]["timestamp"] for each in (first, second)] == [
-        NOW_MS - 7000,
-        NOW_MS - 3000,
+    event = made(points, {"id": "a", "shadows": {"Up": shadow}}, t=1)
+    up = "$.data.object.shadows.Up.state.reported"
+    assert event.document["data"]["object"] == {
+        "id": "a",
+        "readings": [
+            {"key": f"{up}.deep", "value": None, "timestamp": NOW_MS - 3000},
+            {"key": f"{up}.deep.x", "value": 7, "timestamp": NOW_MS - 7000},
+            {"key": f"{up}.list[2].y", "value": 8, "timestamp": NOW_MS - 3000},
+            {"key": "t", "value": 1, "timestamp": NOW_MS - 3000},
+        ],
+    }
+    telemetry = read_telemetry(event)
+    assert telemetry is not None
+    updates = map_readings(points.by_asset["a"], telemetry.readings, event=event, time_ms=NOW_MS, seq=2)
+    assert [(update.point.name, update.raw, update.time_ms) for update in updates] == [
+        ("R/T", 1, NOW_MS - 3000),
+        ("R/X", 7, NOW_MS - 7000),
+        ("R/Y", 8, NOW_MS - 3000),
+        ("R/Z", None, NOW_MS - 3000),
     ]
-    assert first.event_id != second.event_id
 
 
 def test_histories_are_events_of_a_bounded_size_with_stable_ids() -> None:

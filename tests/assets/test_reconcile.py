@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +19,7 @@ from gateway.assets.reconcile import Reconciler
 from gateway.backoff import Backoff
 from gateway.demo.api import Answer
 from gateway.journal.lookup import read_snapshot
+from gateway.mapping.live.difference import describe_the_same
 from gateway.status import ReconcileStatus
 
 if TYPE_CHECKING:
@@ -109,6 +110,54 @@ async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path:
         kept = read_snapshot(tmp_path / "journal.db")
     assert kept is not None
     assert list(kept.assets) == list(watch.snapshots[-1].assets) == ["ast-1", "ast-2", "ast-3"]
+
+
+async def test_an_asset_that_one_list_is_without_stays(tmp_path: Path) -> None:
+    """Pages shift while they are read. It keeps its type and place, but its connection is not told."""
+    async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
+        api.items = [items(2)[0], items(2)[1] | {"assetTypeId": "at-other", "connectionStatus": True}]
+        api.types.append({"id": "at-other", "name": "Other"})
+        async with reconciling(journal, api) as watch:
+            await watch.until(lambda: len(watch.snapshots) == 1)
+            api.path_faults["/assets"] = deque([answer({"data": api.items[:1]})])
+            await watch.until(lambda: not api.path_faults["/assets"])
+            await watch.until(lambda: len(watch.snapshots) >= 4)
+    first, *others = watch.snapshots
+    told = {snapshot.assets["ast-1"].online for snapshot in others}
+    assert told == {True, None}
+    for snapshot in others:
+        assert replace(snapshot.assets["ast-1"], online=True) == first.assets["ast-1"]
+        assert describe_the_same(first, snapshot)  # so the tables are not compiled without it
+
+
+async def test_an_asset_that_two_lists_are_without_is_gone_soon(tmp_path: Path) -> None:
+    """The second list is asked for soon, not only at the regular time, so that a deletion is no secret."""
+    async with (
+        simulated_api(3) as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api, every_s=3600, apart_s=0.05) as watch,
+    ):
+        await watch.until(lambda: len(watch.snapshots) == 1)
+        del api.items[1]
+        watch.reconciler.request()
+        await watch.until(lambda: watch.status.assets == 2)
+    assert [len(snapshot.assets) for snapshot in watch.snapshots] == [3, 3, 2]
+
+
+async def test_lists_that_differ_each_time_are_not_asked_for_without_end(tmp_path: Path) -> None:
+    """One look more than usual may follow each one, and no asset is taken for gone."""
+    async with (
+        simulated_api(4) as api,
+        sqlite_journal(tmp_path) as journal,
+        reconciling(journal, api, every_s=3600, apart_s=0.01) as watch,
+    ):
+        await watch.until(lambda: len(watch.snapshots) == 1)
+        lists = [[each for each in items(4) if each["id"] != f"ast-{number % 4}"] for number in range(9)]
+        api.path_faults["/assets"] = deque(answer({"data": listed}) for listed in lists)
+        watch.reconciler.request()
+        await watch.until(lambda: len(watch.snapshots) == 3)
+        await asyncio.sleep(0.3)  # nothing may come: there is nothing to wait for
+    assert [len(snapshot.assets) for snapshot in watch.snapshots] == [4, 4, 4]
 
 
 @pytest.mark.parametrize(

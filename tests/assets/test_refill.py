@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -31,18 +30,6 @@ points:
   - {tag: R, point: H, asset: a, from: h}
   - {tag: S, point: T, asset: b, from: t}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
-    return tmp_path / "journal.db"
 
 
 async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, points: PointMap) -> None:
@@ -177,6 +164,17 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
         assert run.shown("S/T") == (1, NOON)
 
 
+async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: PointMap) -> None:
+    """What cannot be used is counted by asset, as the last list that was told has it."""
+    ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
+    async with refilling(file, points) as run:
+        for _ in range(3):
+            run.refilling.take([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+        await run.reconcile(item("a", at_ms=None, t=1), ahead)
+        assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
+        assert "no time (1)" in str(run.status.last_error)
+
+
 async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, points: PointMap) -> None:
     """A device whose clock runs ahead is not refilled at each reconciliation, nor does it look fresh."""
     async with refilling(file, points) as run:
@@ -205,7 +203,7 @@ async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Pa
                 for _ in range(2):
                     await run.list_assets(item("a", at_ms=NOON, t=1))
                 assert "next reconciliation" in str(run.status.last_error)
-                assert run.status.readings == 0
+                assert (run.status.events, run.status.readings) == (0, 0)
             await run.reconcile(item("a", at_ms=NOON, t=1))
             assert run.shown("R/T") == (1, NOON)
             assert run.status.last_error is None

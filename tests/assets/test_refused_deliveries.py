@@ -91,3 +91,33 @@ def test_a_wrong_clock_is_told_by_how_much(age_s: float, said: str) -> None:
     assert reason is not None
     assert said in reason
     assert "timedatectl" in reason
+
+
+def test_nonsense_after_a_good_one_is_none_for_some_minutes() -> None:
+    """Anyone may post what looks like a delivery: while good ones come now and then, it raises nothing."""
+    intake = Intake()
+    for _ in range(20):
+        assert intake.accept() is None
+        for _ in range(4):
+            assert intake.refuse(2) is None
+    assert intake.refuse(2) is not None
+
+
+def test_what_is_no_delivery_does_not_change_the_reason() -> None:
+    """A scanner's request without a signature, after those that show how far the clock is off."""
+    intake = Intake()
+    reason = intake.refuse(3, reason="outside tolerance", age_s=412.0)
+    assert reason is not None
+    assert "clock is fast" in reason
+    assert intake.refuse(1, reason="missing") == reason
+    changed = intake.refuse(1)
+    assert changed is not None
+    assert "do not fit" in changed
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_back() -> None:
+    """The last good delivery lies in the future then."""
+    intake = Intake()
+    intake.accept()
+    intake.now_ms -= 100 * HOUR_MS
+    assert intake.refuse(3) is not None

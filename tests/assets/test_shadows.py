@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.point_tables import load_good_tables
 
 from gateway.assets.refills.shadows import Found, read_shadows
 from gateway.mapping.paths import compile_path
@@ -18,23 +16,21 @@ if TYPE_CHECKING:
 
 NOW_S = 1_790_000_000
 NOW_MS = NOW_S * 1000
-TABLE = """\
+PATH = "$.data.object.shadows.DeviceUplink.state.reported.path"
+VALUE = "$.data.object.shadows.Other.level.value"
+ITEM = "$.data.object.shadows.DeviceUplink.state.reported.list[1].x"
+TABLE = f"""\
 schema: gateway.points/1
 site: hq
 points:
-  - {tag: R, point: T, asset: a, from: temperature}
-  - {tag: R, point: H, asset: a, from: humidity}
-  - {tag: R, point: X, asset: a, from: deep.x}
-  - {tag: R, point: PATH, asset: a, from: $.data.object.shadows.DeviceUplink.state.reported.path}
-  - {tag: R, point: VALUE, asset: a, from: $.data.object.shadows.Other.level.value}
-  - {tag: R, point: ELSE, asset: a, from: $.data.object.status}
+  - {{tag: R, point: T, asset: a, from: temperature}}
+  - {{tag: R, point: H, asset: a, from: humidity}}
+  - {{tag: R, point: X, asset: a, from: deep.x}}
+  - {{tag: R, point: PATH, asset: a, from: {PATH}}}
+  - {{tag: R, point: VALUE, asset: a, from: {VALUE}}}
+  - {{tag: R, point: ITEM, asset: a, from: "{ITEM}"}}
+  - {{tag: R, point: ELSE, asset: a, from: $.data.object.status}}
 """
-
-
-@pytest.fixture(scope="module")
-def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
-    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 def found(points: PointMap, shadows: Any, *, time: str | None = None, **item: Any) -> Found:
@@ -78,10 +74,12 @@ def test_without_any_time_a_value_is_not_used(points: PointMap) -> None:
         "updatedAt": NOW_S - 60,
     }
     untimed = found(points, **item)
-    assert (untimed.readings, untimed.by_path, untimed.without_time) == ({}, [], 2)
+    assert (untimed.readings, untimed.without_time) == ({}, 2)
     timed = found(points, **item, time="$.updatedAt")
-    assert timed.readings == {"temperature": Reading("temperature", 21.5, NOW_MS - 60_000)}
-    assert [each.reading.time_ms for each in timed.by_path] == [NOW_MS - 60_000]
+    assert timed.readings == {
+        "temperature": Reading("temperature", 21.5, NOW_MS - 60_000),
+        PATH: Reading(PATH, 1, NOW_MS - 60_000),
+    }
     assert timed.without_time == 0
     assert found(points, **item, time="$.nowhere").without_time == 2
 
@@ -112,10 +110,37 @@ def test_a_path_into_the_shadows_is_read_with_its_time(points: PointMap) -> None
         },
         "Other": {"level": {"value": 8, "timestamp": NOW_S - 40}},
     }
-    assert [each.reading for each in found(points, shadows).by_path] == [
-        Reading("$.data.object.shadows.DeviceUplink.state.reported.path", 7, NOW_MS - 50_000),
-        Reading("$.data.object.shadows.Other.level.value", 8, NOW_MS - 40_000),
-    ]
+    assert found(points, shadows).readings == {
+        PATH: Reading(PATH, 7, NOW_MS - 50_000),
+        VALUE: Reading(VALUE, 8, NOW_MS - 40_000),
+    }
+
+
+def test_the_time_of_a_shadow_is_the_farthest(points: PointMap) -> None:
+    """AWS sets it anew whenever it tells the shadow, so whatever stands nearer to a reading wins."""
+    shadows = aws(
+        {
+            "temperature": {"value": 21.5, "unit": "°C"},
+            "humidity": 48,
+            "path": 7,
+            "list": [1, {"x": 2}],
+            "timestamp": NOW_S - 40,
+        },
+        metadata={
+            "reported": {
+                "temperature": {"value": {"timestamp": NOW_S - 90}, "unit": {"timestamp": NOW_S - 95}},
+                "list": [{"timestamp": NOW_S - 70}, {"x": {"timestamp": NOW_S - 80}}],
+            }
+        },
+        timestamp=NOW_S,
+    )
+    seen = found(points, shadows).readings
+    assert {key: (NOW_MS - reading.time_ms) // 1000 for key, reading in seen.items()} == {
+        "temperature": 90,
+        "humidity": 40,
+        PATH: 40,
+        ITEM: 80,
+    }
 
 
 json_values = st.recursive(

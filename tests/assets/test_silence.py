@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
+from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
 from gateway.assets.watch.arrivals import Arrivals
 from gateway.assets.watch.pace import Pace
 from gateway.assets.watch.silence import Silence
 from gateway.assets.watch.undelivered import ApiSays
+from gateway.status import MappingStatus
 
 PACE = Pace()
 
@@ -18,15 +19,21 @@ class Clock:
     def __init__(self, *, restored_ms: int | None = None, keep_alive_ms: int | None = None) -> None:
         self.now_ms = NOW_MS
         self.asked = 0
-        self.arrivals = Arrivals()
+        self.arrivals = Arrivals(Everything)
+        self.mapping = MappingStatus()
         self.silence = Silence(
-            self.arrivals, pace=PACE, keep_alive_ms=lambda _: keep_alive_ms, started_ms=NOW_MS
+            self.arrivals,
+            mapping=self.mapping,
+            pace=PACE,
+            keep_alive_ms=lambda _: keep_alive_ms,
+            started_ms=NOW_MS,
         )
-        self.silence.restore(restored_ms)
+        self.silence.restore(restored_ms, used_ms=restored_ms)
 
     def webhook(self, asset: str = "a") -> None:
         """Let an event arrive now."""
         self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms))
+        self.mapping.from_webhooks += 1
 
     def minutes_until_held(self, *, most: int = 600, with_api: bool = False) -> int | None:
         """Let time pass until the alarm holds; return how long that took."""

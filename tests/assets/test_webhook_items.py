@@ -43,6 +43,36 @@ def test_webhook_in_other_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        (["asset.created"], False),
+        (["asset.created", "asset.telemetry.updated"], True),
+        (["*"], True),
+        ([], True),
+    ],
+)
+def test_whether_it_is_told_of_telemetry(events: list[str], told: bool) -> None:  # noqa: FBT001 - a column
+    """One that does not say what it is told of is not accused of anything."""
+    assert webhook_of({"events": events}).is_told_of("asset.telemetry.updated") is told
+
+
+@pytest.mark.parametrize(
+    ("item", "well", "ill"),
+    [
+        ({"status": "Active"}, True, False),
+        ({}, True, False),
+        ({"status": "Failing"}, False, True),
+        ({"enabled": False}, False, True),
+        ({"status": "Draft"}, False, False),
+    ],
+)
+def test_how_a_webhook_is(item: dict[str, Any], well: bool, ill: bool) -> None:  # noqa: FBT001 - columns
+    """A word that nobody knows is neither good nor bad, and worth a look."""
+    webhook = webhook_of(item)
+    assert (webhook.is_well, webhook.is_ill) == (well, ill)
+
+
+@pytest.mark.parametrize(
     ("other", "same"),
     [
         ("https://GATEWAY.example.com:443/webhooks/infodeck", True),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.processes import run_gateway
 
 if TYPE_CHECKING:
@@ -99,6 +100,48 @@ def test_send_without_a_gateway_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "is the gateway running?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def thai(tmp_path: Path) -> Path:
+    """Return settings with a table of a room whose name has no letter that older encodings have."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "a.yaml").write_text(
+        "schema: gateway.points/1\nsite: hq\npoints:\n  - {tag: ห้อง, point: A, asset: a, from: t}\n",
+        encoding="utf-8",
+    )
+    settings = tmp_path / "gateway.yaml"
+    settings.write_text(
+        "infodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\n"
+        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"}}\nmappings: mappings\n'
+    )
+    return settings
+
+
+def test_files_and_pipes_get_utf8_whatever_the_terminal_speaks(thai: Path) -> None:
+    """A list that is written to a file is complete, and reads back."""
+    done = run_gateway("points", "-c", str(thai), PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ห้อง/A" in done.stdout
+
+
+def test_a_terminal_shows_what_it_can(thai: Path) -> None:
+    """What an older encoding lacks is shown as escapes: no fault of the gateway is reported."""
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "points", "-c", str(thai)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1", "PYTHONPATH": str(REPOSITORY)},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 65_536).decode("latin-1")
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "\\u0e2b\\u0e49\\u0e2d\\u0e07/A" in shown
 
 
 def test_output_can_be_cut_short() -> None:

@@ -74,7 +74,7 @@ def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
     [
         (("none.csv",), "gateway: none.csv: cannot be read: No such file or directory"),
         (("sheet.csv", "--site", "hq", "-o", "a.yml"), "a.yml: would not be read"),
-        (("sheet.csv", "--site", "hq", "-o", "no/a.yaml"), "no/a.yaml: cannot be written: No such"),
+        (("sheet.csv", "--site", "hq", "-o", "no/a.yaml"), "no/a.yaml: there is no folder no; make it"),
         (("sheet.csv",), "sheet.csv: the site is not known: add a column `site`, or say --site NAME"),
         (("sheet.csv", "--site", "hq", "-c", "none.yaml"), "none.yaml:1:1: cannot be read"),
         (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "row 2, column sink: there is no sink"),

@@ -18,6 +18,8 @@ from support.building import eventually, gateway, polled, retained
 from support.daemon import ORGANIZATION, REPOSITORY, SECRET, Daemon
 from support.edited_tables import running, table
 from support.mosquitto import Mosquitto
+from support.ports import free_port
+from support.processes import run_gateway
 from support.webhook_receiver import Receiver, listening
 
 from gateway.events import is_test, parse_event, read_telemetry
@@ -67,12 +69,10 @@ async def simulating(
             process.kill()
 
 
-async def simulate(config: Path, *options: str) -> tuple[int | None, str, str]:
+async def simulate(config: Path, *options: str) -> tuple[int, str, str]:
     """Run the command to its end; return exit code, output and errors."""
-    async with simulating(config, *options) as (process, printed):
-        pass
-    out, errors = printed
-    return process.returncode, out, errors
+    done = await asyncio.to_thread(run_gateway, "simulate", "-c", config, *options)
+    return done.returncode, done.stdout, done.stderr
 
 
 def counted(out: str, name: str) -> int:
@@ -153,7 +153,7 @@ async def test_slow_answers_do_not_open_more_and_more_connections(tmp_path: Path
     receiver = Slow(pause_s=0.5)
     async with listening(receiver):
         config = settings_for(tmp_path, receiver)
-        code, out, _ = await simulate(config, "--rate", "400", "--for", "3s")
+        code, out, _ = await simulate(config, "--rate", "400", "--for", "2s")
     assert code == 0
     assert receiver.most_open == 50
     assert "answers came too slowly for this rate" in out
@@ -203,10 +203,10 @@ async def test_what_cannot_be_done_is_said(tmp_path: Path, options: list[str], m
     assert receiver.requests == []
 
 
-async def test_without_a_gateway_it_says_so(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_without_a_gateway_it_says_so(tmp_path: Path) -> None:
     """Nobody listens there."""
     receiver = Receiver()
-    receiver.url = f"http://127.0.0.1:{unused_tcp_port}/"
+    receiver.url = f"http://127.0.0.1:{free_port()}/"
     code, _, errors = await simulate(settings_for(tmp_path, receiver))
     assert code == 1
     assert "no answer; is the gateway running?" in errors

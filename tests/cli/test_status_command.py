@@ -77,7 +77,7 @@ def test_without_a_gateway_it_says_where_to_look(daemon: Daemon) -> None:
     asked = gateway("status", "-c", daemon.config)
     assert (asked.returncode, asked.stdout) == (1, "")
     assert asked.stderr.startswith(
-        f"gateway: the gateway is not running: 127.0.0.1:{daemon.admin_port} cannot"
+        f"gateway: the gateway is not running: 127.0.0.1:{daemon.admin_port} can't be reached"
     )
     assert asked.stderr.endswith("`systemctl status gateway` says more\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import copy
 import os
 import pickle
@@ -131,6 +132,22 @@ def test_unusable_files(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)
     assert "is not a regular file" in refusal(SecretSource("file", str(pipe)))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b" \t \n", "is empty"),
+        (b"\0" * 32, "is empty"),  # as after a power cut; as a key of HMAC, the same as none
+        (codecs.BOM_UTF8 + b"hunter2\r\n", "begins with a byte order mark"),
+        ("hunter2".encode("utf-16"), "begins with a byte order mark"),
+    ],
+)
+def test_damaged_or_wrapped_by_an_editor(tmp_path: Path, content: bytes, found: str) -> None:
+    """What cannot be a secret is refused, and so replaces no good one, rather than never fitting."""
+    text = refusal(SecretSource("file", str(private(tmp_path, content))))
+    assert found in text
+    assert "hunter" not in text
 
 
 def test_credential(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gateway.config.secrets import SecretSource
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Another user where the tests run as root, elsewhere another of our own groups.
@@ -134,6 +134,21 @@ def test_forgotten_draft_is_not_overwritten(tmp_path: Path) -> None:
     assert not left_behind(tmp_path)
 
 
+def test_draft_of_a_register_killed_at_its_very_end_is_no_obstacle(tmp_path: Path) -> None:
+    """It is the file's second name by then, and both go on to be one: nothing is lost with it."""
+    file = tmp_path / "secret"
+    with secret_draft(file, may_replace=False) as draft:
+        draft.write(b"made")
+        os.link(draft.file, file)
+    assert left_behind(tmp_path) == ["secret.new"]
+    with secret_draft(file, may_replace=True) as draft:
+        assert file.read_bytes() == b"made\n"
+        draft.write(b"newer")
+        draft.put()
+    assert file.read_bytes() == b"newer\n"
+    assert not left_behind(tmp_path)
+
+
 def test_blank_draft_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
     """It was killed before there was a secret."""
     file = existing(tmp_path)
@@ -165,6 +180,69 @@ def test_what_cannot_be_replaced_is_refused_first(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="can't be replaced"):
         replaced(file, b"new")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def a_pipe(draft: Path) -> None:
+    """Put a pipe in the draft's place."""
+    os.mkfifo(draft)
+
+
+def a_second_name(draft: Path) -> None:
+    """Put another name of some file in the draft's place."""
+    other = draft.with_name("other")
+    other.touch(mode=0o600)
+    os.link(other, draft)
+
+
+def a_file_of_somebody_else(draft: Path) -> None:
+    """Put a file in the draft's place that its owner may have open, to read along."""
+    draft.touch(mode=0o600)
+    if os.geteuid() == 0:
+        os.chown(draft, USER, GROUP)
+    else:
+        draft.unlink()
+        a_pipe(draft)
+
+
+@pytest.mark.parametrize("put_there", [a_pipe, a_second_name, a_file_of_somebody_else])
+def test_what_somebody_has_put_in_the_drafts_place_gets_no_secret(
+    tmp_path: Path, put_there: Callable[[Path], None]
+) -> None:
+    """Only a file that a command like this has made is a draft; anything else is named, and left as it is."""
+    file = existing(tmp_path)
+    put_there(tmp_path / "secret.new")
+    before = (tmp_path / "secret.new").lstat()
+    with pytest.raises(CommandError, match=r"secret\.new is no draft .*remove it"):
+        replaced(file, b"new")
+    after = (tmp_path / "secret.new").lstat()
+    assert (after.st_mode, after.st_uid, after.st_size) == (before.st_mode, before.st_uid, before.st_size)
+    assert file.read_bytes() == b"old\n"
+
+
+def test_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
+    """Its successor would be known to everybody as well."""
+    file = existing(tmp_path, mode=0o644)
+    with pytest.raises(CommandError, match=r"others may use .*secret \(0644\).* chmod 600 "):
+        replaced(file, b"new")
+    assert file.read_bytes() == b"old\n"
+    assert not left_behind(tmp_path)
+
+
+def test_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a container's single file: nothing can be renamed to it, which the kernel's table tells."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    file = existing(folder)
+    written = str(file).replace(" ", r"\040")
+    table = tmp_path / "mountinfo"
+    table.write_text(f"63 43 254:0 /src {written} rw,relatime - ext4 /dev/vda rw\n")
+    monkeypatch.setattr("gateway.config.secret_places._MOUNTS", table)
+    with pytest.raises(CommandError, match=r"mounted by itself.* mount its folder"):
+        replaced(file, b"new")
+    assert not left_behind(folder)
+    table.write_text(f"63 43 254:0 /src {tmp_path} rw,relatime - ext4 /dev/vda rw\n")
+    replaced(file, b"new")
+    assert file.read_bytes() == b"new\n"
 
 
 @contextmanager

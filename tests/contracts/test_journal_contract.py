@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 from support.journal_parts import (
     JOURNALS,
     LONG_AFTER_MS,
@@ -245,6 +246,24 @@ async def test_listeners_are_told_in_order_of_what_is_durable(open_journal: Open
         await journal.flush()
         assert told == await read_all(journal)
         assert others == ids(told) == [f"evt_{number}" for number in range(200)]
+
+
+async def test_a_listener_that_fails_keeps_nobody_from_hearing(open_journal: Open) -> None:
+    """Whoever is told after it hears of every event; the fault is logged, and not once for each event."""
+
+    def fail(_: Sequence[Record]) -> None:
+        raise ZeroDivisionError("made up")
+
+    with capture_logs() as lines:
+        async with open_journal() as journal:
+            told: list[str] = []
+            journal.subscribe(fail)
+            journal.subscribe(lambda records: told.extend(ids(records)))
+            for number in range(3):
+                await journal.append(make_event(number))
+            await journal.flush()
+            assert told == ["evt_0", "evt_1", "evt_2"]
+    assert [line["event"] for line in lines] == ["journal.listener_failed"]
 
 
 async def test_a_full_journal_turns_events_away_until_others_are_delivered(open_journal: Open) -> None:

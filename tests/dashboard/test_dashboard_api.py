@@ -66,10 +66,10 @@ async def test_a_value_reaches_the_page_as_it_happens(daemon: Daemon) -> None:
     number = number_of(daemon, POINT)
     async with event_stream(f"http://127.0.0.1:{daemon.admin_port}/api/stream") as stream:
         assert await stream.next("tables") == ask(daemon, "/api/points")[1]["generation"]
-        assert isinstance(await stream.next("values"), list)
         status = await stream.next("status")
         assert status["name"] == "test-box"
         assert status["qualities"].keys() >= {"good", "stale", "waiting"}
+        assert isinstance(await stream.next("values"), list)
         assert daemon.post(telemetry("evt_live", ROOM, {"temperature": 22.25}))[0] == 200
         rows = await stream.until("values", lambda rows: any(row[0] == number for row in rows))
         row = next(row for row in rows if row[0] == number)

@@ -48,7 +48,7 @@ def test_a_value_appears_as_it_is_received(daemon: Daemon, browser: Browser) -> 
         found = row(watched.page, POINT)
         expect(found).to_contain_text("gw/v1/hq-tower/L03-RM312/ZN-T")
         expect(found).to_contain_text("input 1000 float32")
-        for number, value in enumerate((21.5, 22.75)):
+        for number, value in enumerate((21.5, 22.75, 22.25)):
             assert daemon.post(telemetry(f"evt_page{number}", ROOM, {"temperature": value}))[0] == 200
             expect(found.locator(".value")).to_have_text(f"{value} degC")
         expect(found.locator(".quality")).to_have_text("good")

@@ -47,6 +47,41 @@ def crash(file: Path) -> Path:
     return copied
 
 
+MANY = 2_500
+BUILDING = f"""\
+schema: gateway.points/1
+site: hq
+templates:
+  room:
+    points: {{T: {{from: t}}}}
+assets:
+{"".join(f"  - {{id: a{number}, tag: R{number}, use: room}}{chr(10)}" for number in range(MANY))}"""
+
+
+async def test_many_changes_are_kept_in_pieces(file: Path, tmp_path: Path) -> None:
+    """A piece takes little time. After a kill between two of them, what was not kept is read again."""
+    points = load_good_tables(tmp_path, BUILDING)
+    async with delivering(file, points, {}) as rig:
+        for number in range(MANY):
+            rig.offer(number, {"assetId": f"a{number}", "telemetry": {"t": number}})
+        await rig.journal.flush()
+        await asyncio.sleep(0)  # listeners are told behind the answers
+        rig.head.tick()
+        await rig.journal.flush()
+        assert rows(file, "SELECT count(*) FROM kept") == [(1_000,)]
+        crashed = crash(file)
+        pieces = 1
+        while rig.head.keep_some():
+            pieces += 1
+        assert pieces == 2
+        await rig.journal.flush()
+        assert rows(file, "SELECT count(*) FROM kept") == [(MANY,)]
+    async with delivering(crashed, points, {}) as rig:
+        assert [shown(rig, points, f"R{number}/T") for number in range(MANY)] == [
+            (number, Quality.GOOD) for number in range(MANY)
+        ]
+
+
 async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap) -> None:
     """An asset that no table names is no dead letter: its events, times and keys are kept for discovery."""
     receiver, clock = Receiver(), Clock()

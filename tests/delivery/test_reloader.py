@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from structlog.testing import capture_logs
 from support.delivery_parts import delivering, rows
 from support.point_tables import SINKS, TOPICS, load_good_tables
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import pytest
     from support.delivery_parts import Rig
 
     from gateway.mapping.compiler import CompiledTables
@@ -35,6 +35,7 @@ points:
   - {tag: R, point: H, asset: a, from: h}
   - {tag: R, point: QUAL, asset: a, from: $quality}
 """
+STALE_AFTER_MS = 90 * 60_000 + 1
 DOUBLED = TABLE.replace("from: t,", "from: t, gain: 2,")
 
 
@@ -298,3 +299,46 @@ async def test_a_fault_of_ours_leaves_the_tables_in_force(
         monkeypatch.undo()
         await made.reload()
         assert (made.status.problems, made.status.reloads) == ([], 1)
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_what_ages_about_a_reload_is_told_to_every_sink(tmp_path: Path, *, meanwhile: bool) -> None:
+    """Right before the reload or while it is prepared, also of points that it leaves alone."""
+    receiver = Receiver()
+    async with reloading(tmp_path, receiver) as made:
+        await made.rig.send(1, t=21, h=40)
+        await made.rig.delivered()
+        receiver.may_prepare.clear()
+        made.rig.clock.now_ms += 0 if meanwhile else STALE_AFTER_MS
+        reload = asyncio.create_task(made.reload(TABLE.replace("from: h", "from: h, gain: 2")))
+        await asyncio.to_thread(receiver.preparing.wait, 10)
+        made.rig.clock.now_ms += STALE_AFTER_MS if meanwhile else 0
+        receiver.may_prepare.set()
+        await reload
+        await made.rig.delivered()
+        seen = [update.quality for update in receiver.updates if update.point.name == "R/T"]
+        assert list(dict.fromkeys(seen)) == [Quality.GOOD, Quality.STALE]
+
+
+@pytest.mark.parametrize("other_reports", [False, True])
+async def test_a_point_that_was_moved_and_moved_back_goes_on_after_a_restart(
+    tmp_path: Path, *, other_reports: bool
+) -> None:
+    """From its last reading, also where that came right before the first reload: never from an older one."""
+    moved = TABLE.replace("point: T, asset: a", "point: T, asset: b")
+    async with reloading(tmp_path, Receiver()) as made:
+        await made.rig.send(1, t=1)
+        await made.rig.delivered()
+        await made.rig.send(2, t=2)
+        await made.reload(moved)
+        if other_reports:
+            await made.rig.send_thing(3, {"assetId": "b", "telemetry": {"t": 3}})
+            await made.rig.delivered()
+        await made.reload(TABLE)
+        await made.rig.journal.flush()
+    again = Receiver()
+    async with reloading(tmp_path, again) as made:
+        point = made.rig.head.image.points.by_name["R/T"]
+        latest = made.rig.head.image.latest(point)
+        assert latest is not None
+        assert latest.value == 2

@@ -7,10 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
+from gateway.events import keep_apart, parse_event
 from gateway.model import DeadLetter, Quality, StoredLetter
 
 if TYPE_CHECKING:
@@ -62,6 +64,24 @@ async def test_a_letter_goes_to_its_sink_alone_and_is_settled(file: Path, points
         assert readings(receiver) == [("R/H", 50)]
         assert readings(other) == []
         assert numbers(file) == []
+
+
+async def test_a_letter_of_an_event_with_one_of_our_ids_is_a_webhooks(file: Path, points: PointMap) -> None:
+    """The id that it was journaled under counts, not the one in its body, which only the gateway gives."""
+    receiver = Receiver(refuses={"R/DEEP"})
+    async with delivering(file, points, {"bms": receiver}) as rig:
+        thing = {"id": "c", "timestamp": NOON, "deep": {"value": 7}}
+        document = {"id": "reconcile_1", "type": "asset.telemetry.updated", "data": {"object": thing}}
+        event = parse_event(orjson.dumps(document), received_ms=NOON)
+        keep_apart(event)
+        await rig.journal.append(event)
+        await rig.delivered()
+        receiver.refuses.clear()
+        assert rig.head.retry(letters(file)) == {}
+        await rig.delivered()
+        assert [(update.value, update.event_id) for update in receiver.updates] == [
+            (7, "webhook_reconcile_1")
+        ]
 
 
 async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points: PointMap) -> None:

@@ -119,6 +119,16 @@ def test_words_and_switches_take_turns(tmp_path: Path, point: str, expected: set
     assert set(day_of(signals_of(tmp_path, point)["t"])) == expected
 
 
+@pytest.mark.parametrize(
+    ("unit", "low", "high"),
+    [("degC", 15, 30), ("°C", 15, 30), ("℃", 15, 30), ("%", 25, 70), ("lx", 90, 900), ("lux", 90, 900)],
+)
+def test_a_unit_is_known_however_it_is_written(tmp_path: Path, unit: str, low: float, high: float) -> None:
+    """A room of 95 degrees would be believed by whoever is trained with it."""
+    day = day_of(signals_of(tmp_path, f"tag: R, point: P, unit: '{unit}'")["t"])
+    assert low <= min(day) < max(day) <= high
+
+
 def test_a_meter_only_counts_up(tmp_path: Path) -> None:
     """Also from one run to the next, for it counts since a day in the past."""
     day = day_of(signals_of(tmp_path, "tag: R, point: P, unit: kWh")["t"])

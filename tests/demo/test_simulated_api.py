@@ -74,6 +74,18 @@ def listed(document: Any) -> list[str]:
     return [item["id"] for item in document["data"]]
 
 
+async def test_another_organization_is_not_found_with_the_right_secret() -> None:
+    """Neither by the key nor by the token; webhooks of any organization are managed by the token alone."""
+    async with api_of() as api:
+        for path, headers in (
+            ("/assets", {"X-Api-Key": API_KEY}),
+            ("/webhooks", {"Authorization": f"Bearer {TOKEN}"}),
+        ):
+            status, document, _ = await ask(api, f"-other{path}", headers=headers)
+            assert (status, document) == (404, {"message": "Organization not found"})
+        assert (await ask(api, "-other/webhooks"))[0] == 401
+
+
 async def test_the_list_is_filtered_as_documented() -> None:
     """By type, location, devEui and uuid as written, by isIotDevice as the asset's type says."""
     assets = [*items(2), {"id": "ast-hall", "assetTypeId": "at-room", "devEui": "0011", "uuid": "u-1"}]

@@ -71,7 +71,7 @@ async def test_a_disconnected_asset_is_offline_everywhere_until_it_reports(cloud
     """`asset.status.changed` with the previous attributes, and the API's status; a report ends it."""
     cloud.infodeck.disconnect("ast-0")
     event = await cloud.event("asset.status.changed")
-    assert event["data"]["previousAttributes"] == {"status": None, "connectionStatus": True}
+    assert event["data"]["previousAttributes"] == {"status": None}
     read = read_online(parse_event(cloud.receiver.requests[0][1], received_ms=int(time.time() * 1000)))
     assert read is not None
     assert (read.asset, read.online) == ("ast-0", False)
@@ -85,12 +85,25 @@ async def test_a_disconnected_asset_is_offline_everywhere_until_it_reports(cloud
 
 
 async def test_a_new_asset_is_announced_listed_and_reports(cloud: Cloud) -> None:
-    """`asset.created` has the asset as the API lists it, without shadows."""
+    """`asset.created` has the asset as it is documented for events, which is not as the API lists it."""
     cloud.infodeck.add_asset(ROOM)
     event = await cloud.event("asset.created")
-    assert event["data"]["object"].items() >= {"id": ROOM.id, "name": ROOM.name, "status": "Online"}.items()
-    assert "shadows" not in event["data"]["object"]
-    assert (await cloud.ask("/assets"))["data"][-1]["id"] == ROOM.id
+    listed = (await cloud.ask("/assets"))["data"][-1]
+    assert event["data"]["object"] == {
+        "id": ROOM.id,
+        "name": ROOM.name,
+        "assetTypeId": ROOM.type,
+        "locationId": ROOM.location,
+        "status": "Online",
+        "metadata": {
+            "manufacturer": "Simulated",
+            "model": ROOM.model,
+            "serialNumber": listed["serialNumber"],
+        },
+        "created": listed["createdAt"],
+        "updated": listed["createdAt"],
+    }
+    assert listed["id"] == ROOM.id
     report = await cloud.event("asset.telemetry.updated")
     assert report["data"]["object"]["id"] == ROOM.id
 

@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from support.ports import free_port
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
@@ -82,12 +83,10 @@ async def test_an_event_is_sent_again_until_it_is_answered_with_200() -> None:
         assert (infodeck.deliveries.failed, infodeck.deliveries.given_up) == (2, 0)
 
 
-async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_up(
-    unused_tcp_port: int,
-) -> None:
+async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_up() -> None:
     """Nobody listens: attempts at 0, 0.05, 0.15 and 0.35 s, and no more within the half second."""
     async with simulated(
-        f"http://127.0.0.1:{unused_tcp_port}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
+        f"http://127.0.0.1:{free_port()}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
     ) as infodeck:
         await until(lambda: infodeck.deliveries.given_up == len(DEMO_ASSETS))
         assert infodeck.deliveries.failed == 4 * len(DEMO_ASSETS)

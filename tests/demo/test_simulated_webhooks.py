@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, items
+from support.ports import free_port
 from support.simulation import SIGNING_SECRET, TOKEN, calm_infodeck, manage_webhooks
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
@@ -110,9 +111,9 @@ async def test_the_delivery_log_has_every_attempt_newest_first() -> None:
     assert all(abs(entry["createdAt"] - time.time()) < 30 for entry in log)
 
 
-async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well(unused_tcp_port: int) -> None:
+async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well() -> None:
     """Nobody listens: "Failing", with a reason in the log; once somebody does, "Active"."""
-    async with api_of() as api, calm_infodeck(f"http://127.0.0.1:{unused_tcp_port}/", api=api) as infodeck:
+    async with api_of() as api, calm_infodeck(f"http://127.0.0.1:{free_port()}/", api=api) as infodeck:
         (webhook,) = api.webhooks
         report(infodeck)
         assert webhook["status"] == "Active"
@@ -127,12 +128,13 @@ async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well(unused_
 
 async def test_an_answer_that_takes_too_long_counts_as_none() -> None:
     """The attempt is over at Infodeck's limit, its reason says so, and the event comes again."""
+    is_delivered = asyncio.Event()
 
     class Slow(Receiver):
         async def handle(self, request: Any) -> Any:
             if not self.requests:
                 self.requests.append(({}, b"", ""))
-                await asyncio.sleep(5)
+                await is_delivered.wait()
             return await super().handle(request)
 
     async with (
@@ -141,6 +143,7 @@ async def test_an_answer_that_takes_too_long_counts_as_none() -> None:
     ):
         report(infodeck)
         await until(lambda: infodeck.deliveries.delivered == 1)
+        is_delivered.set()
         (log,) = infodeck.api.deliveries.values()
     assert [entry["failureReason"] for entry in log] == [None, "no answer within 0.2 s"]
 

@@ -195,3 +195,18 @@ def test_dead_letters(tmp_path: Path) -> None:
                 asyncio.run(swap(daemon, TABLE.replace("uint16", "uint32")))
             printed = run_script(text.replace("config/gateway.yaml", str(daemon.config)), folder=tmp_path)
         assert printed == "2: forgotten\n"
+
+
+def test_what_a_rotation_says_is_what_the_page_has() -> None:
+    """Each message of the table is one of the program's, in its words."""
+    section = PAGE.partition("## Renewing the signing secret\n")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
+    sources = [
+        *(REPOSITORY / "gateway/cli").glob("webhooks_*.py"),
+        REPOSITORY / "gateway/config/secret_drafts.py",
+    ]
+    texts = "".join(re.sub(r'"\s*f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    assert len(said) == 7
+    assert [text for text in said if text not in texts] == []
+    events = (REPOSITORY / "gateway/web/signing_secrets.py").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"signing_secrets\.\w+", section) if f'"{name}"' not in events] == []

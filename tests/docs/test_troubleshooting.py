@@ -14,8 +14,8 @@ from support.asset_lists import answer
 from support.connected_box import ASSET, connected_box
 from support.daemon import telemetry
 from support.guides import Guide, not_printed
-from support.mosquitto import free_port
 from support.odd_server import answering
+from support.ports import free_port
 from support.raw_server import http, raw_server
 from support.waiting import until
 
@@ -132,7 +132,7 @@ async def moved_api(connected: Connected) -> str:
         return await connected.run("doctor")
 
 
-@brings_about("… cannot be connected to: Connection refused")
+@brings_about("… can't be reached: Connection refused")
 async def nobody_there(connected: Connected) -> str:
     """Ask a port on which nobody listens."""
     connected.box.change(api=f"http://127.0.0.1:{free_port()}/api/v2")
@@ -221,7 +221,7 @@ async def events_of_others(connected: Connected) -> str:
     return await asyncio.to_thread(connected.box.status_text)
 
 
-@brings_about("… values in Infodeck's list of assets have no time, and are not used…")
+@brings_about("values in Infodeck's list of assets that have no time…")
 async def no_time_in_the_list(connected: Connected) -> str:
     """List an asset whose shadow does not say when its values were measured."""
     assert "timestamp" not in connected.api.items[0]["shadows"]["DeviceUplink"]

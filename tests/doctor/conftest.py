@@ -26,14 +26,31 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session")
+def only_controller() -> Iterator[LibmodbusController]:
+    """Start a controller for all tests: that takes longer than all else that they need."""
+    with LibmodbusController() as started:
+        yield started
+
+
 @pytest.fixture
-async def patient(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Doctored]:
+def controller(only_controller: LibmodbusController) -> Iterator[LibmodbusController]:
+    """Return a controller that runs, holds nothing and was asked nothing."""
+    yield only_controller
+    if not only_controller.is_running or only_controller.requests():
+        only_controller.kill()
+        only_controller.start()
+
+
+@pytest.fixture
+async def patient(
+    folder: Path, controller: LibmodbusController, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Doctored]:
     """Run everything but the daemon: API, broker, controller; trust the authority."""
     authority = Authority(folder)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     with ExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder))
-        controller = stack.enter_context(LibmodbusController())
         setup = Doctored(folder, broker.port, authority=authority, broker=broker, controller=controller)
         stack.callback(setup.kill)
         async with setup.api:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from support.mosquitto import Mosquitto, free_port, write_password_file
+from support.mosquitto import Mosquitto, write_password_file
 from support.odd_server import answering
+from support.ports import free_port
 
 if TYPE_CHECKING:
+    import pytest
     from support.doctored import Doctored
 
 
@@ -17,8 +22,78 @@ async def test_a_broker_that_is_down(patient: Doctored) -> None:
     patient.broker.kill()
     seen = (await patient.diagnose()).of("brokers")
     assert seen.level == "problem"
-    assert seen.found.startswith(f"bms: {patient.broker.url}: cannot connect")
+    assert seen.found == f"bms: {patient.broker.url} can't be reached: Connection refused"
     assert (seen.remedy or "").startswith("is the broker running")
+
+
+async def test_a_broker_whose_name_is_unknown(patient: Doctored) -> None:
+    """The setting and the name servers are what to look at, not the broker."""
+    patient.change("sinks.bms.url", "mqtt://broker.invalid")
+    seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.startswith("bms: mqtt://broker.invalid:1883 can't be reached: its name is not found")
+    assert (seen.remedy or "").startswith("correct the name in sinks.bms.url")
+
+
+async def test_a_broker_that_does_not_speak_tls(patient: Doctored) -> None:
+    """The commonest mistake with `mqtts`: the port without TLS."""
+    async with answering() as port:
+        patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.found == f"bms: mqtts://127.0.0.1:{port} does not speak TLS"
+    assert (seen.remedy or "").startswith("does the broker serve TLS on this port?")
+
+
+async def test_a_broker_whose_certificate_is_not_trusted(
+    patient: Doctored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The authority is what is missing here."""
+    async with answering(tls=patient.server_tls()) as port:
+        monkeypatch.delenv("SSL_CERT_FILE")
+        patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert " shows a certificate of an authority that is not known here" in seen.found
+    assert (seen.remedy or "").startswith("give the authority that issued it as sinks.bms.ca")
+
+
+async def test_files_and_secrets_of_a_broker_that_cannot_be_read(patient: Doctored) -> None:
+    """The file is what is wrong, not the way to the broker; a secret is told by the check of all secrets."""
+    assert patient.broker is not None
+    url = patient.broker.url
+    patient.change("sinks.bms", {"type": "mqtt", "url": f"mqtts{url[4:]}", "ca": "missing.pem"})
+    seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.endswith(f"{patient.folder}/missing.pem can't be read: No such file or directory")
+    assert seen.remedy == "correct the files that sinks.bms names"
+    patient.change("sinks.bms", {"type": "mqtt", "url": url, "user": "u", "password": {"env": "NOT_SET"}})
+    diagnosis = await patient.diagnose()
+    assert "NOT_SET is not set" in diagnosis.of("secrets").found
+    assert "brokers" not in {one.check for one in diagnosis.findings}
+
+
+async def test_a_broker_of_an_older_protocol(patient: Doctored) -> None:
+    """The remedy is the setting; no password has anything to do with it."""
+    refusal = b"\x20\x03\x00\x84\x00"  # CONNACK of MQTT 5: unsupported protocol version
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(refusal)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        patient.change("sinks.bms.url", f"mqtt://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.endswith("the broker refuses the connection: Unsupported protocol version")
+    assert seen.remedy == 'set `protocol: "3.1.1"` (sinks.bms.protocol)'
+
+
+async def test_what_is_no_broker_at_all(patient: Doctored) -> None:
+    """Another service has the port."""
+    async with answering() as port:
+        patient.change("sinks.bms.url", f"mqtt://127.0.0.1:{port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.level == "problem"
+    assert (seen.remedy or "").startswith("is that the broker's port, and not another service's?")
 
 
 async def test_a_broker_that_refuses_the_password(patient: Doctored) -> None:
@@ -59,6 +134,24 @@ async def test_a_controller_that_is_down(patient: Doctored) -> None:
     assert (seen.remedy or "").startswith("is the controller on")
 
 
+async def test_many_controllers_behind_one_switch(patient: Doctored) -> None:
+    """One cause, one line that names them all; a controller with another fault has its own."""
+    ports = {name: free_port() for name in ("ahu", "b", "c", "d")}
+    for name, port in ports.items():
+        patient.change(f"sinks.{name}", {"type": "modbus_client", "host": "127.0.0.1", "port": port})
+    patient.change("sinks.e", {"type": "modbus_client", "host": "e.invalid"})
+    found = [one for one in (await patient.diagnose()).findings if one.check == "controllers"]
+    assert [one.found.partition(": ")[0] for one in found] == ["ahu", "e"]
+    assert found[0].found == f"ahu: 127.0.0.1:{ports['ahu']}: Connection refused; likewise b, c, d"
+
+
+async def test_a_controller_whose_name_is_unknown(patient: Doctored) -> None:
+    """The setting and the name servers are what to look at, not the controller."""
+    patient.change("sinks.ahu.host", "ahu.invalid")
+    seen = (await patient.diagnose()).of("controllers")
+    assert (seen.remedy or "").startswith("correct sinks.ahu.host")
+
+
 async def test_controllers_are_asked_nothing(patient: Doctored) -> None:
     """Connected to, and left alone."""
     assert (await patient.diagnose()).of("controllers").level == "ok"
@@ -79,8 +172,20 @@ async def test_a_port_that_another_program_has(patient: Doctored) -> None:
     async with answering(port=patient.modbus_port):
         seen = (await patient.diagnose()).of("ports")
     assert seen.level == "problem"
-    assert seen.found.startswith(f"sinks.regs.listen: 127.0.0.1:{patient.modbus_port} cannot be listened on")
+    assert seen.found == f"sinks.regs.listen: 127.0.0.1:{patient.modbus_port} is in use already"
     assert f"ss -ltnp 'sport = :{patient.modbus_port}'" in (seen.remedy or "")
+
+
+async def test_ports_that_a_gateway_with_other_settings_has(patient: Doctored) -> None:
+    """One cause, one line: it runs, but not where it is looked for."""
+    await asyncio.to_thread(patient.start)
+    patient.change("admin.listen", f"127.0.0.1:{free_port()}")
+    seen = (await patient.diagnose()).of("ports")
+    assert seen.found == (
+        f"intake.listen: 127.0.0.1:{patient.intake_port}, sinks.regs.listen: 127.0.0.1:{patient.modbus_port}"
+        " are in use already"
+    )
+    assert "a gateway with another admin.listen" in (seen.remedy or "")
 
 
 async def test_an_allow_list_that_lets_in_everybody_or_nobody(patient: Doctored) -> None:
@@ -123,3 +228,23 @@ async def test_a_folder_that_is_not_there(patient: Doctored) -> None:
     patient.change("journal.url", f"sqlite://{patient.folder}/none/journal.db")
     seen = (await patient.diagnose()).of("disk")
     assert f"install -d -m 0700 {patient.folder}/none" in (seen.remedy or "")
+
+
+async def test_a_journal_that_the_gateway_could_not_start_with(patient: Doctored) -> None:
+    """Of a newer gateway, damaged, or no file at all: a line of its own, once, with what to do."""
+    journal = patient.folder / "journal.db"
+    assert "journal" not in {one.check for one in (await patient.diagnose()).findings}
+    with closing(sqlite3.connect(journal)) as database:
+        database.execute("PRAGMA user_version=99")
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("journal")
+    assert (seen.level, seen.remedy) == ("problem", "install that version again")
+    assert "written by a newer gateway (layout 99" in seen.found
+    assert diagnosis.of("point tables").level == "ok"
+    journal.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
+    seen = (await patient.diagnose()).of("journal")
+    assert (seen.level, "file is not a database" in seen.found) == ("problem", True)
+    assert "before the gateway starts, which moves it aside" in (seen.remedy or "")
+    patient.change("journal.url", f"sqlite://{patient.folder}")
+    seen = (await patient.diagnose()).of("journal")
+    assert (seen.level, seen.remedy) == ("problem", "name a file in journal.url")

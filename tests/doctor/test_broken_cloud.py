@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.asset_lists import answer, items
-from support.mosquitto import free_port
 from support.odd_server import answering
+from support.ports import free_port
 
 from gateway.demo.api import Answer
 
@@ -17,46 +17,66 @@ if TYPE_CHECKING:
     from support.doctored import Doctored
 
 _REFUSED = [
-    (answer({"message": "Invalid API key"}, status=401), "answered 401 (Invalid API key)", "is it complete"),
+    (
+        answer({"message": "Invalid API key"}, status=401),
+        "the API answered 401 (Invalid API key)",
+        "check infodeck.api_key: it begins with `idt_live_`",
+    ),
     (
         answer({"message": "API access requires Professional plan"}, status=403),
-        "answered 403 (API access requires Professional plan)",
-        "Professional plan, and a key that may read this organization: ask whoever manages it",
+        "the API answered 403 (API access requires Professional plan)",
+        "Professional plan, and a key that may read the organization o-test: ask whoever manages it",
     ),
     (
         answer({"message": "Access denied"}, status=403),
-        "answered 403 (Access denied)",
-        "a key that may read this organization",
+        "the API answered 403 (Access denied)",
+        "a key that may read the organization o-test",
     ),
-    (answer({"message": "Not found"}, status=404), "answered 404", "check infodeck.organization"),
-    (answer({"message": "Invalid"}, status=422), "answered 422", "check infodeck.organization"),
+    (
+        answer({"message": "Not found"}, status=404),
+        "the API answered 404 (Not found)",
+        "check infodeck.organization",
+    ),
+    (
+        answer({"message": "Invalid"}, status=422),
+        "the API answered 422 (Invalid)",
+        "check infodeck.organization",
+    ),
+    (
+        Answer(status=302, headers={"Location": "https://elsewhere.example/"}),
+        "the API answered 302, a redirect to https://elsewhere.example/",
+        "infodeck.api must be the address itself",
+    ),
     (
         Answer(status=429, headers={"Retry-After": "30"}),
         "answered 429",
         "wait 30s; where that happens often: one API key per integration",
     ),
     (Answer(status=503), "answered 503", "wait and try again"),
-    (Answer(body=b"<html>Sign in</html>"), "the answer is not JSON", "check infodeck.api"),
+    (Answer(body=b"<html>Sign in</html>"), "the answer is not JSON", "what stands between this machine and"),
 ]
 
 
 @pytest.mark.parametrize(("fault", "found", "remedy"), _REFUSED)
 async def test_what_the_api_answers(patient: Doctored, fault: Answer, found: str, remedy: str) -> None:
-    """The key was taken to be well; the API's own words are repeated, and explained."""
+    """The key was taken to be well; the API's own words are repeated, and what to do is said once."""
     patient.api.path_faults["/assets"] = type(patient.api.faults)([fault])
     diagnosis = await patient.diagnose()
     seen = diagnosis.of("organization")
     assert seen.level == "problem"
     assert found in seen.found
     assert remedy in (seen.remedy or "")
+    assert remedy not in seen.found
     assert diagnosis.of("API").level == "ok"
 
 
 async def test_another_organization(patient: Doctored) -> None:
-    """As the API itself refuses an id that it does not know."""
+    """As the API itself refuses an id that it does not know. Of webhooks it says the same, once."""
     patient.change("infodeck.organization", "o-other")
-    seen = (await patient.diagnose()).of("organization")
-    assert seen.found.startswith("the API answered 404")
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("organization")
+    assert seen.found == "the API answered 404 (Organization not found)"
+    assert diagnosis.levels["problem"] == ["organization"]
     assert (seen.remedy or "").startswith("check infodeck.organization")
 
 
@@ -65,6 +85,22 @@ async def test_how_many_assets_there_are(patient: Doctored, count: int, shown: s
     """The number that Infodeck's own page shows, in words that fit it."""
     patient.api.items = items(count)
     assert (await patient.diagnose()).of("organization").found == f"o-test is known, with {shown}"
+
+
+async def test_key_and_token_are_refused_each_for_itself(patient: Doctored) -> None:
+    """The same answer to two secrets has two causes."""
+    for path in ("/assets", "/webhooks"):
+        patient.api.path_faults[path] = type(patient.api.faults)([Answer(status=401)])
+    assert (await patient.diagnose()).levels["problem"] == ["organization", "webhook"]
+
+
+async def test_something_else_answers_in_place_of_the_api(patient: Doctored) -> None:
+    """A sign-in page of the network: one line, not one for each question."""
+    async with answering(body="<html>Sign in</html>") as port:
+        patient.change("infodeck.api", f"http://127.0.0.1:{port}")
+        diagnosis = await patient.diagnose()
+    assert diagnosis.levels["problem"] == ["organization"]
+    assert "the answer is not JSON" in diagnosis.of("organization").found
 
 
 async def test_an_organization_without_assets(patient: Doctored) -> None:
@@ -81,17 +117,26 @@ async def test_an_api_that_nobody_listens_for(patient: Doctored) -> None:
     seen = diagnosis.of("API")
     assert (seen.level, seen.found) == (
         "problem",
-        "127.0.0.1 cannot be connected to: Connection refused",
+        "127.0.0.1 can't be reached: Connection refused",
     )
     assert (seen.remedy or "").startswith("let this machine out to 127.0.0.1")
-    assert "organization" not in {one.check for one in diagnosis.findings}
+    assert diagnosis.levels["problem"] == ["API"]
+
+
+async def test_an_api_that_nobody_needs(patient: Doctored) -> None:
+    """Without key and token only the clock is compared with it: no problem where it is not reached."""
+    patient.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
+    patient.change("infodeck.api_key", None)
+    patient.change("infodeck.bearer_token", None)
+    diagnosis = await patient.diagnose()
+    assert (diagnosis.of("API").level, diagnosis.code) == ("warning", 0)
 
 
 async def test_an_api_whose_name_is_unknown(patient: Doctored) -> None:
     """Told apart from one that is away."""
     patient.change("infodeck.api", "https://api.infodeck.invalid/api/v2")
     seen = (await patient.diagnose()).of("API")
-    assert seen.found.startswith("api.infodeck.invalid cannot be found")
+    assert seen.found.startswith("api.infodeck.invalid can't be reached: its name is not found")
     assert "getent hosts api.infodeck.invalid" in (seen.remedy or "")
 
 
@@ -103,15 +148,17 @@ async def test_an_api_behind_a_certificate_that_is_not_trusted(
     async with answering(tls=patient.server_tls()) as port:
         patient.change("infodeck.api", f"https://127.0.0.1:{port}")
         seen = (await patient.diagnose()).of("API")
-    assert "certificate, or the chain behind it, is of an authority that is not known here" in seen.found
-    assert "a firewall that looks into TLS needs an exception" in (seen.remedy or "")
+    assert seen.found == (
+        "127.0.0.1 shows a certificate of an authority that is not known here, or without the chain to one"
+    )
+    assert (seen.remedy or "").startswith("where a firewall or proxy looks into TLS")
 
 
 async def test_plain_http_where_tls_is_expected(patient: Doctored) -> None:
     """Another port than was meant."""
     patient.change("infodeck.api", patient.api.url.replace("http:", "https:"))
     seen = (await patient.diagnose()).of("API")
-    assert "does not speak TLS as expected" in seen.found
+    assert seen.found == "127.0.0.1 does not speak TLS"
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.daemon import sign, telemetry
+from support.journal_parts import sqlite_journal
 from support.odd_server import answering
 from support.waiting import until
+
+from gateway.events import TELEMETRY
+from gateway.model import Event
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
@@ -31,6 +36,20 @@ async def test_something_else_on_the_admin_port(patient: Doctored) -> None:
         seen = (await patient.diagnose()).of("gateway")
     assert seen.level == "problem"
     assert "is no gateway (200)" in seen.found
+
+
+async def test_a_gateway_that_hangs(patient: Doctored) -> None:
+    """It is not taken for one that is down, and its ports not for those of somebody else."""
+    await asyncio.to_thread(patient.start)
+    assert patient.process is not None
+    patient.process.send_signal(signal.SIGSTOP)
+    diagnosis = await patient.diagnose()
+    patient.process.send_signal(signal.SIGCONT)
+    seen = diagnosis.of("gateway")
+    assert seen.level == "problem"
+    assert seen.found.startswith("it hangs, or another program has its port")
+    assert "systemctl restart gateway" in (seen.remedy or "")
+    assert "ports" not in {one.check for one in diagnosis.findings}
 
 
 async def test_deliveries_that_are_signed_with_another_secret(patient: Doctored) -> None:
@@ -66,6 +85,19 @@ async def test_events_that_ceased_to_come(patient: Doctored) -> None:
     assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
 
 
+async def test_what_the_api_supplies_is_no_event_that_came(patient: Doctored) -> None:
+    """While webhooks are dead, the gateway makes events itself of what the API has."""
+    async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
+        for event_id, received_ms in (("evt_1", 0), ("reconcile_1", round(time.time() * 1000))):
+            document = {"id": event_id, "type": TELEMETRY, "data": {"object": {}}}
+            body = json.dumps(document).encode()
+            journal.append(Event(event_id, TELEMETRY, body, document, received_ms))
+        await journal.flush()
+    await asyncio.to_thread(patient.start)
+    seen = (await patient.diagnose()).of("intake")
+    assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+
+
 async def test_duplicates_are_normal(patient: Doctored) -> None:
     """And said to be."""
     await asyncio.to_thread(patient.start)
@@ -94,12 +126,13 @@ async def test_settings_that_the_daemon_does_not_run_with(patient: Doctored) -> 
     """Another name, another sink: it was not restarted."""
     await asyncio.to_thread(patient.start)
     patient.change("name", "other-box")
-    patient.change("sinks.more", patient.settings["sinks"]["bms"] | {"prefix": "more"})
+    for name in ("more", "most"):
+        patient.change(f"sinks.{name}", patient.settings["sinks"]["bms"] | {"prefix": name})
     diagnosis = await patient.diagnose()
     assert diagnosis.of("gateway").found == (
         "the gateway that runs here is test-box, these settings are of other-box"
     )
-    assert diagnosis.of("sinks").found == "more is in the settings, but does not run"
+    assert diagnosis.of("sinks").found == "more, most are in the settings, but do not run"
 
 
 async def test_a_table_that_the_daemon_refused(patient: Doctored) -> None:
@@ -168,6 +201,11 @@ def _status(**sections: Any) -> str:
             {"sinks": {name: {"state": "up", "lag": 9, "lag_s": 90.0} for name in ("bms", "regs", "ahu")}},
             ("sinks", "warning", "bms is behind; 9 events waiting, the oldest for 90 s"),
             "too slow",
+        ),
+        (
+            {"sinks": {name: {"state": "retrying"} for name in ("bms", "regs", "ahu", "more")}},
+            ("sinks", "problem", "bms is retrying: no reason is known yet; likewise regs, ahu, more"),
+            "see the checks of brokers and controllers here",
         ),
         (
             {"intake": {"refused": {"outside tolerance": 2}, "signature_age_s": -900.5}},

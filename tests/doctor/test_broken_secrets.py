@@ -23,19 +23,34 @@ if TYPE_CHECKING:
         (API_KEY[:-4], "has 28 characters behind `idt_live_`", "copy the key once more"),
         (SECRET, "is the webhook's signing secret", "put the API key there"),
         (f'"{API_KEY}"', "has quotes around it", "take the quotes out"),
+        (API_KEY[:-1] + "\x7f", "has characters that no API key has", "copy the key once more"),
     ],
 )
 async def test_a_wrong_api_key(patient: Doctored, key: str, found: str, remedy: str) -> None:
-    """Its form is judged before the API is asked, and the API's own refusal is told as well."""
+    """It is told once: that the API refuses it, too, follows from that."""
     patient.secret("api-key", key.encode())
     diagnosis = await patient.diagnose()
     seen = diagnosis.of("API key")
     assert (seen.level, found in seen.found) == ("problem", True)
     assert seen.remedy is not None
     assert seen.remedy.startswith(remedy)
-    refused = diagnosis.of("organization")
-    assert refused.found.startswith("the API answered 401 (Invalid API key)")
-    assert (refused.remedy or "").startswith("check infodeck.api_key")
+    assert diagnosis.levels["problem"] == ["API key"]
+
+
+async def test_an_api_key_that_looks_well_and_is_refused(patient: Doctored) -> None:
+    """Revoked, or of somebody else: only the API can tell, and what to do is told once."""
+    patient.secret("api-key", API_KEY[::-1][:32].join(["idt_live_", ""]).encode())
+    seen = (await patient.diagnose()).of("organization")
+    assert (seen.level, seen.found) == ("problem", "the API answered 401 (Invalid API key)")
+    assert (seen.remedy or "").startswith("check infodeck.api_key")
+
+
+async def test_a_folder_in_the_place_of_a_secret(patient: Doctored) -> None:
+    """Nobody is told to take the rights of a folder away, which might be `/tmp`."""
+    patient.change("infodeck.api_key", {"file": str(patient.folder)})
+    seen = (await patient.diagnose()).of("secrets")
+    assert (seen.level, seen.found) == ("problem", f"infodeck.api_key: {patient.folder} is a folder")
+    assert "chmod" not in (seen.remedy or "")
 
 
 async def test_a_secret_file_that_others_may_read(patient: Doctored) -> None:
@@ -104,8 +119,8 @@ async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) 
 @pytest.mark.parametrize(
     ("token", "level", "found"),
     [
-        (json_web_token(exp=time.time() - 3 * DAY_S - 60), "problem", "expired 3 days ago"),
-        (json_web_token(exp=time.time() + 2 * DAY_S + 60), "warning", "expires in 2 days"),
+        (json_web_token(exp=time.time() - 3.5 * DAY_S), "problem", "expired 3 days ago"),
+        (json_web_token(exp=time.time() + 2.5 * DAY_S), "warning", "expires in 2 days"),
         (API_KEY.encode(), "problem", "is an API key, which Infodeck refuses for webhooks"),
         (TOKEN[:10], "problem", "is no JWT"),
     ],
@@ -113,14 +128,17 @@ async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) 
 async def test_a_bearer_token_that_is_of_no_use(
     patient: Doctored, token: bytes, level: str, found: str
 ) -> None:
-    """Expired, about to expire, or another secret; and Infodeck's own refusal where it refuses."""
+    """Expired, about to expire, or another secret: told once, unless Infodeck alone knows why it refuses."""
     patient.secret("token", token)
     diagnosis = await patient.diagnose()
     seen = diagnosis.of("bearer token")
     assert seen.level == level
     assert found in seen.found
     assert (seen.remedy or "").startswith("put a JWT there of a user who may manage webhooks")
-    assert diagnosis.of("webhook").found.startswith("the API answered 401")
+    refused = [one for one in diagnosis.findings if one.check == "webhook"]
+    known = ["the API answered 401 (Invalid token)"]
+    assert [one.found for one in refused] == ([] if level == "problem" else known)
+    assert all((one.remedy or "").startswith("check infodeck.bearer_token") for one in refused)
 
 
 async def test_without_key_and_token_it_is_said_what_is_missed(patient: Doctored) -> None:

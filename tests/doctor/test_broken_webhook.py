@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.doctored import WEBHOOK, delivery
-from support.mosquitto import free_port
 from support.odd_server import answering
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
+
+
+async def test_an_address_that_is_none(patient: Doctored) -> None:
+    """Whatever stands there in Infodeck is what is wrong, not the doctor."""
+    patient.change("infodeck.webhook.id", WEBHOOK)
+    patient.api.webhooks[0]["url"] = "https://[gateway/hook"
+    seen = (await patient.diagnose()).of("webhook")
+    assert (seen.level, seen.found) == ("problem", f"{WEBHOOK} has no usable URL: https://[gateway/hook")
 
 
 async def test_no_webhook_leads_here(patient: Doctored) -> None:
@@ -21,6 +29,17 @@ async def test_no_webhook_leads_here(patient: Doctored) -> None:
     assert seen.level == "problem"
     assert seen.found.endswith("there are: https://elsewhere.example.net/hook")
     assert "gateway webhooks register" in (seen.remedy or "")
+
+
+async def test_of_many_other_webhooks_a_few_are_named(patient: Doctored) -> None:
+    """An organization may have dozens, one for each of its buildings."""
+    patient.api.webhooks = [
+        {"id": f"wh-{number}", "url": f"https://b{number}.example"} for number in range(40)
+    ]
+    seen = (await patient.diagnose()).of("webhook")
+    assert seen.found.endswith(
+        "there are: " + ", ".join(f"https://b{n}.example" for n in range(5)) + " and 35 more"
+    )
 
 
 async def test_a_webhook_without_telemetry(patient: Doctored) -> None:
@@ -116,7 +135,7 @@ async def test_a_public_address_that_is_not_reached_from_here(patient: Doctored)
     patient.change("infodeck.webhook.url", f"https://127.0.0.1:{free_port()}/webhooks/infodeck")
     seen = (await patient.diagnose()).of("public address")
     assert seen.level == "warning"
-    assert seen.found == "127.0.0.1 cannot be connected to: Connection refused, from here"
+    assert seen.found == "127.0.0.1 can't be reached: Connection refused, from here"
     assert "try from outside: curl -i https://" in (seen.remedy or "")
 
 
@@ -128,7 +147,8 @@ async def test_a_certificate_that_infodeck_would_not_trust(
     await asyncio.to_thread(patient.start)
     seen = (await patient.diagnose()).of("public address")
     assert seen.level == "problem"
-    assert seen.found.endswith("not known here: Infodeck will not deliver to it")
+    assert seen.found.startswith("127.0.0.1 shows a certificate of an authority that is not known here")
+    assert seen.found.endswith(": Infodeck will not deliver to it")
     assert "a public authority" in (seen.remedy or "")
 
 

@@ -45,6 +45,7 @@ def test_a_wrong_api_key_is_recognised(key: bytes, found: str) -> None:
         (_KEY, "is an API key"),
         (b" secret", "has blanks or line ends around it"),
         (b"'secret'", "has quotes around it, which are no part of it"),
+        ("secret".encode("utf-16-le"), "has null bytes in it, as text has that was saved as UTF-16"),
     ],
 )
 def test_a_wrong_signing_secret_is_recognised(secret: bytes, found: str) -> None:

@@ -150,6 +150,29 @@ def test_a_shadow_has_times_of_its_own() -> None:
     assert times({"shadow": shadow}) == expected
 
 
+def test_all_named_shadows_are_read() -> None:
+    """Whatever their order; of a key in several of them the newest reading, best one that has a time."""
+    config = {"state": {"reported": {"interval": 60, "a": 1, "c": 8}}, "timestamp": CREATED - 500}
+    uplink = {"state": {"reported": {"a": 2, "b": 3}}, "timestamp": CREATED - 10}
+    untimed = {"c": 9, "d": 4}
+    for shadows in (
+        {"Config": config, "DeviceUplink": uplink, "Other": untimed},
+        {"Other": untimed, "DeviceUplink": uplink, "Config": config},
+    ):
+        telemetry = read_telemetry(event({"assetId": "ast-1", "shadows": shadows}))
+        assert telemetry is not None
+        assert {each.key: (each.value, each.time_ms // 1000) for each in telemetry.readings} == {
+            "interval": (60, CREATED - 500),
+            "a": (2, CREATED - 10),
+            "b": (3, CREATED - 10),
+            "c": (8, CREATED - 500),
+            "d": (4, CREATED),
+        }
+        assert len(telemetry.readings) == 5
+        for name in ("shadows.Config.state.reported", "shadows.DeviceUplink.state.reported", "shadows.Other"):
+            assert name in telemetry.container
+
+
 @pytest.mark.parametrize("timestamp", [0, -1, True, "soon", "", None, 1e300, [], {}, "nan", 12345])
 def test_impossible_times_fall_back_to_the_event(timestamp: object) -> None:
     """A sensor without a clock does not make its readings old: the event's own time counts."""

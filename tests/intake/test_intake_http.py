@@ -321,7 +321,7 @@ async def test_own_bug_is_500_without_traceback(tmp_path: Path, caplog: pytest.L
 
     async with running_intake(tmp_path, clock_ms=broken_clock) as intake:
         with caplog.at_level(logging.DEBUG), capture_logs() as logs:
-            for headers in ((), ("Expect: 100-continue",)):
+            for headers in (("X-Request-Id: proxy-17",), ("Expect: 100-continue",)):
                 async with intake.connect() as connection:
                     await connection.send(request(BODY, *headers))
                     answer = await connection.answer()
@@ -331,5 +331,7 @@ async def test_own_bug_is_500_without_traceback(tmp_path: Path, caplog: pytest.L
                     assert b"clock" not in answer.body
         assert [(line["event"], line["log_level"]) for line in logs] == [("intake.failed", "error")] * 2
         assert all(line["exc_info"] for line in logs)
+        assert [line["request_id"] for line in logs] == ["proxy-17", None]  # as a proxy's log names it
+        assert {line["sender"] for line in logs} == {"127.0.0.1"}
         assert "Traceback" not in caplog.text
         assert intake.status.answers == {500: 2}

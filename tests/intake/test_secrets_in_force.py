@@ -76,6 +76,28 @@ def test_time_of_a_clock_that_was_ahead_keeps_no_secret_alive() -> None:
     assert in_force.without_unused(now_ms=NOW + UNUSED_FOR_MS).former == ()
 
 
+def test_clock_that_is_set_ahead_takes_the_times_along() -> None:
+    """What happened a moment ago did so still; and nothing has happened later than now."""
+    in_force = started(b"older").announced(b"old", now_ms=NOW - 10, keep=True)
+    in_force = in_force.announced(b"new", now_ms=NOW + 7 * UNUSED_FOR_MS, keep=True)  # as of the new time
+    in_force.follow_clock(7 * UNUSED_FOR_MS, now_ms=NOW + 7 * UNUSED_FOR_MS)
+    assert in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS - 11) is in_force
+    left = in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS - 10).former
+    assert [former.secret for former in left] == [b"old"]
+    assert in_force.without_unused(now_ms=NOW + 8 * UNUSED_FOR_MS).former == ()
+
+
+def test_former_secret_that_goes_on_to_be_used_is_overdue() -> None:
+    """Infodeck repeats a delivery for a day: what is signed with a former secret days later is another."""
+    in_force = started(b"old").announced(b"new", now_ms=NOW, keep=True)
+    assert in_force.used_after_ms is None
+    in_force.former[0].last_used_ms = NOW + UNUSED_FOR_MS
+    assert in_force.used_after_ms == UNUSED_FOR_MS
+    in_force = in_force.announced(b"newest", now_ms=NOW + UNUSED_FOR_MS, keep=True)
+    in_force.former[1].last_used_ms = NOW + 4 * UNUSED_FOR_MS
+    assert in_force.used_after_ms == 3 * UNUSED_FOR_MS
+
+
 def test_many_rotations_do_not_slow_down_the_intake() -> None:
     """Each former secret costs an HMAC per delivery: the eight that were needed last are kept."""
     in_force = started(b"0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from support.journal_parts import START_MS, make_event, sqlite_journal
 
 from gateway.errors import GatewayError
 from gateway.journal.lookup import (
+    ailment,
     newest_events,
     read_cursors,
     read_event,
@@ -124,6 +126,41 @@ def test_a_file_of_a_newer_gateway_is_refused_in_words(tmp_path: Path) -> None:
         database.execute("PRAGMA user_version=99")
     with pytest.raises(GatewayError, match=r"journal\.db: written by a newer gateway \(layout 99.*install"):
         read_cursors(path)
+
+
+def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> None:
+    """Damaged, newer, a folder: each has its own remedy, and only a lack of rights asks for rights."""
+    path = tmp_path / "journal.db"
+    assert ailment(path) is None
+    assert ailment(tmp_path) == (
+        f"{tmp_path}: the journal can't be read: it is a folder",
+        "name a file in journal.url",
+    )
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA user_version=99")
+        newer = ailment(path)
+        assert newer is not None
+        assert newer[0].startswith(f"{path}: written by a newer gateway (layout 99")
+        assert newer[1] == "install that version again"
+    path.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
+    damaged = ailment(path)
+    assert damaged is not None
+    assert damaged[0] == f"{path}: the journal can't be read: file is not a database"
+    assert damaged[1].startswith("copy the file before the gateway starts, which moves it aside")
+
+
+async def test_a_journal_that_another_program_keeps_locked(tmp_path: Path) -> None:
+    """The remedy is to end that program, not to get more rights."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as database:
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("CREATE TABLE another(a)")
+        locked = await asyncio.to_thread(ailment, tmp_path / "journal.db")
+    assert locked is not None
+    assert locked[0].endswith("the journal can't be read: database is locked")
+    assert locked[1].startswith("end the program that keeps it locked")
 
 
 def test_what_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gateway.mapping.live.difference import compare, describe_the_same
 from gateway.model import AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
@@ -51,6 +52,7 @@ def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
         ("unit: degC", "unit: degC, tags: {brick: X}", (0, 0, 1, 5), {"R/T", "R/Q"}),
         ("tag: R, point: H", "tag: R, point: RH", (1, 1, 0, 5), {"R/RH", "R/Q"}),
         ("  - {tag: R, point: H, asset: a, from: h}\n", "", (0, 1, 0, 5), {"R/Q"}),
+        ("point: H, asset: a", "point: H, asset: b", (0, 0, 1, 5), {"R/H", "R/Q", "S/Q"}),
         ("every: 10s", "every: 20s", (0, 0, 1, 5), {"$gateway/heartbeat"}),
         ("site: hq", "site: other", (0, 0, 6, 0), {"R/T", "R/H", "R/Q", "S/T", "S/Q", "$gateway/heartbeat"}),
     ],
@@ -96,3 +98,21 @@ def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
     typed = replace(snapshot(known), types={"at-1": AssetType("at-1")})
     assert not describe_the_same(snapshot(known), typed)
     assert not describe_the_same(None, snapshot())
+
+
+def test_where_only_some_assets_matter_others_make_no_difference() -> None:
+    """A building's gateway need not compile its tables because another building's sensor has a new name."""
+
+    def snapshot(*assets: KnownAsset, types: Iterable[AssetType] = ()) -> AssetSnapshot:
+        return AssetSnapshot(0, {asset.id: asset for asset in assets}, {one.id: one for one in types})
+
+    ours, other = KnownAsset(id="a", name="Room", asset_type="at-1"), KnownAsset(id="b", asset_type="at-2")
+    before = snapshot(ours, other)
+    assert describe_the_same(before, snapshot(ours, replace(other, name="Hall")), of={"a", "stranger"})
+    assert describe_the_same(before, snapshot(ours), of={"a"})
+    assert describe_the_same(before, snapshot(ours, other, types=[AssetType("at-2")]), of={"a"})
+    assert not describe_the_same(before, snapshot(ours, other, types=[AssetType("at-1")]), of={"a"})
+    assert not describe_the_same(before, snapshot(replace(ours, name="Hall"), other), of={"a"})
+    assert not describe_the_same(before, snapshot(other), of={"a"})
+    assert not describe_the_same(before, snapshot(ours, other, KnownAsset(id="new")), of={"a", "new"})
+    assert not describe_the_same(None, snapshot(), of=())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,15 @@ def test_each_order_is_known_on_the_wire(kind: str, value: float, by_order: tupl
 def test_values_are_known_on_the_wire(kind: str, scale: float, value: Scalar, expected: str) -> None:
     """Scaled numbers, booleans and text stand in registers as an integrator reads them off."""
     assert encoder(register(kind, scale=scale))(value).hex().upper() == expected
+
+
+def test_registers_of_one_form_share_one_encoder() -> None:
+    """Where a register stands is nothing to its encoder: a building's 80,000 registers need a handful."""
+    here = register("float32", order=ByteOrder.CDAB, scale=10)
+    there = replace(here, sink="others", unit=7, table=RegisterTable.HOLDING, address=4711)
+    assert encoder(here) is encoder(there)
+    others = [replace(here, order=ByteOrder.BADC), replace(here, scale=100), register("bit", bit=3)]
+    assert len({encoder(each) for each in (here, *others, register("bit", bit=4))}) == 5
 
 
 def test_a_bit_is_one_bit_of_its_word() -> None:

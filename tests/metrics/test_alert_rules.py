@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.status import ClientsStatus, SinkStatus, Status
+from gateway.status import ClientsStatus, SecretStatus, SinkStatus, Status
 from gateway.web.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def told() -> set[str]:
     status.sinks["regs"] = SinkStatus(type="modbus_server", clients=ClientsStatus(), last_success_ms=1)
     status.reconcile.last_success_ms = 1
     status.intake.answers[200] = status.intake.refused["missing"] = status.intake.ignored_types["x"] = 1
+    status.intake.secrets.append(SecretStatus("{file: secret}", changed_ms=1, last_used_ms=1))
     status.qualities["good"] = status.journal.last_event_ms = 1
     text = Metrics(status).exposition("")[0].decode()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.processes import run_gateway
 
 from gateway import __version__

@@ -82,6 +82,7 @@ def test_a_serial_line(tmp_path: Path) -> None:
         ("type: modbus_client\nhost: 192.0.2.10:502\n", "2:7: host: an address or a name alone is expected"),
         ("type: modbus_client\nhost: 192.0.2.300\n", "2:7: host: an address or a name alone is expected"),
         ("type: modbus_client\nhost: '192.0.2.10 '\n", "2:7: host: an address or a name alone is expected"),
+        ("type: modbus_client\nhost: ahu..local\n", "2:7: host: an address or a name alone is expected"),
         ("type: modbus_client\nhost: ''\n", "2:7: host: an address or a name alone is expected"),
         (f"{SERIAL}port: 502\n", "3:7: port: goes with `host`; the name of the serial port is in `serial`"),
         (

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist, values_of
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from gateway.errors import TransientError
 
@@ -267,11 +267,7 @@ async def test_of_several_addresses_the_allowed_one_is_taken() -> None:
 
 async def test_a_name_that_nobody_knows() -> None:
     """The resolver's words reach the user."""
-    for host, words in (
-        ("controller.invalid", "known|resolution"),
-        (f"{'a' * 70}.invalid", "cannot be a name"),
-    ):
-        rig = ClientRig(502, *POINTS, host=host)
-        async with rig.sink:
-            with pytest.raises(TransientError, match=rf"^{host}:502 is away: .*({words})"):
-                await rig.show(1.5, 1, 1, 1)
+    rig = ClientRig(502, *POINTS, host="controller.invalid")
+    async with rig.sink:
+        with pytest.raises(TransientError, match=r"^controller\.invalid:502 is away: .*(known|resolution)"):
+            await rig.show(1.5, 1, 1, 1)

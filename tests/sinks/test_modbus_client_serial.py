@@ -13,7 +13,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from support.building import eventually
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist
-from support.mosquitto import free_port
+from support.ports import free_port
 
 from gateway.errors import RefusedError, TransientError
 from gateway.sinks.modbus_client import Serial

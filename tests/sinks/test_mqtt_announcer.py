@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import make_point
+from support.waiting import until
 
 from gateway.mapping.topics import TopicScheme
 from gateway.sinks.mqtt import MqttConfig
@@ -42,7 +43,8 @@ class Desk:
 
     def __init__(self, layout: Layout, retained: dict[str, bool]) -> None:
         self.layout = layout
-        self.announcer = Announcer(sink="bms", retained=retained)
+        self.now_s = 0.0
+        self.announcer = Announcer(sink="bms", retained=retained, clock_s=lambda: self.now_s)
 
     @asynccontextmanager
     async def open(self, broker: Mosquitto) -> AsyncIterator[Desk]:
@@ -88,7 +90,7 @@ async def test_companions_come_and_go_with_their_point(broker: Mosquitto) -> Non
         await until_there(broker, *ONES, *OTHERS)
         desk.swap(layout_of(ONE))
         await until_there(broker, *ONES)
-    assert retained == dict.fromkeys(ONES, False)
+    assert retained == dict.fromkeys((*ONES, *OTHERS), False)
 
 
 async def test_companions_of_a_former_run_are_cleared(broker: Mosquitto) -> None:
@@ -98,7 +100,7 @@ async def test_companions_of_a_former_run_are_cleared(broker: Mosquitto) -> None
         await until_there(broker, *ONES, *OTHERS)
     async with Desk(layout_of(ONE, has_cards=False), retained).open(broker):
         await until_there(broker, "gw/v1/hq/T/ONE/$meta")
-    assert retained == {"gw/v1/hq/T/ONE/$meta": False}
+    assert retained == dict.fromkeys((*ONES, *OTHERS), False)
 
 
 async def test_companions_are_there_again_on_a_broker_that_lost_them(tmp_path: Path) -> None:
@@ -110,3 +112,23 @@ async def test_companions_are_there_again_on_a_broker_that_lost_them(tmp_path: P
     with Mosquitto(tmp_path) as after:
         async with Desk(layout_of(ONE), retained).open(after):
             await until_there(after, *ONES)
+
+
+async def test_what_is_cleared_is_remembered_for_an_hour(broker: Mosquitto) -> None:
+    """A broker may be set back by minutes; what is there, or there again, is never forgotten."""
+    retained: dict[str, bool] = {}
+    desk = Desk(layout_of(ONE, OTHER), retained)
+    async with desk.open(broker):
+        await until_there(broker, *ONES, *OTHERS)
+        desk.swap(layout_of(ONE))
+        await until_there(broker, *ONES)
+        desk.now_s += 3599
+        desk.swap(layout_of(OTHER))
+        await until_there(broker, *OTHERS)
+        assert set(retained) == {*ONES, *OTHERS}
+        desk.swap(layout_of(ONE))
+        await until_there(broker, *ONES)
+        desk.now_s += 3600
+        desk.swap(layout_of())
+        await until_there(broker)
+        await until(lambda: set(retained) == {*ONES})

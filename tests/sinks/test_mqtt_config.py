@@ -74,6 +74,7 @@ def test_urls(tmp_path: Path, url: str, broker: str) -> None:
     ("setting", "problem"),
     [
         ("url: broker", "url: a broker is mqtt://host:1883, or mqtts://host:8883 for TLS"),
+        ("url: mqtt://broker..example.com", "url: a broker is mqtt://host:1883"),
         ("url: mqtt://b:99999", "url: a broker is mqtt://host:1883"),
         ("url: mqtt://b/topic", "url: a broker's address ends after the port"),
         ("url: ws://b/mqtt?token=hunter2", 'url: a broker\'s address has no "?"'),

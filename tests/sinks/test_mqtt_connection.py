@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 import support
 import uvloop
-from support.mosquitto import Mosquitto, free_port, subscribe
+from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
+from support.ports import free_port
 from support.waiting import until, until_taken
 
 from gateway.errors import RefusedError, TransientError

@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from support.certificates import make_authority
-from support.mosquitto import Mosquitto, free_port
+from support.mosquitto import Mosquitto
 from support.mqtt_parts import MqttRig, make_point, make_update
+from support.ports import free_port
 
 from gateway.backoff import Backoff
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from support.latest_values import DictLatestValues
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 
@@ -205,3 +206,16 @@ async def test_the_deadband_goes_on_where_a_point_means_the_same(broker: Mosquit
         )
         await subscriber.catch_up()
     assert [(m.topic, m.json["value"]) for m in subscriber.seen[seen:]] == [(topic(mended), 20.2)]
+
+
+async def test_a_point_that_has_no_value_any_more_has_its_topic_cleared(broker: Mosquitto) -> None:
+    """Though it means what it did, such as the `$quality` of an asset that has no reading now."""
+    changed, quality = make_point("T/P"), make_point("T/Q")
+    rig = MqttRig(broker.url, [changed, quality])
+    async with rig.sink:
+        await rig.deliver(make_update(changed, 1), make_update(quality, 0))
+        metas = [f"{topic(each)}/$meta" for each in (changed, quality)]
+        await until_retained(broker, topic(changed), topic(quality), *metas)
+        rig.latest = DictLatestValues()
+        rig.swap(replace(changed, source="other"), quality)
+        await until_retained(broker, *metas)

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 from support.certificates import make_authority
-from support.mosquitto import Mosquitto, free_port, subscribe
+from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update
+from support.ports import free_port
 
 from gateway.sinks.mqtt_shared.client import BrokerClient
 

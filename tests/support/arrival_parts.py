@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from gateway.assets.watch.arrivals import Arrivals
-from gateway.events import REFILLED, TELEMETRY
-from gateway.model import Event
+from gateway.events import TELEMETRY
+from gateway.model import REFILLED, Event
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
+
+
+class Everything:
+    """Contains whatever is asked for: point tables that name all assets."""
+
+    def __contains__(self, asset: object) -> bool:
+        return True
 
 
 def telemetry_event(
@@ -31,7 +38,7 @@ def refilled_event(asset: str, *, at_ms: int) -> Event:
 
 def arrivals_of(*times_ms: tuple[str, int]) -> Arrivals:
     """Return what is known once each asset's events have come at these times."""
-    arrivals = Arrivals()
+    arrivals = Arrivals(Everything)
     for asset, at_ms in times_ms:
         arrivals.take(telemetry_event(asset, at_ms=at_ms))
     return arrivals

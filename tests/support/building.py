@@ -31,7 +31,7 @@ def retained(port: int, topic: str) -> dict[str, Any]:
 def polled(port: int, address: int, kind: str) -> str:
     """Return what mbpoll prints for the input register at a 0-based address; `kind` is mbpoll's -t."""
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
-    command += ["-t", kind, "-B", "-c", "1", "-1", "127.0.0.1"]
+    command += ["-o", "10", "-t", kind, "-B", "-c", "1", "-1", "127.0.0.1"]  # seconds
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     return next(line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("["))
 

@@ -14,7 +14,7 @@ from gateway.demo.api import SimulatedApi
 from gateway.demo.webhook_endpoints import new_webhook
 from support.asset_lists import API_KEY, items, types
 from support.daemon import ORGANIZATION, SECRET, Daemon
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.processes import run_gateway
 from support.simulation import calm_infodeck
 from support.tokens import json_web_token

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.mosquitto import free_port
+from support.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 SECRET = "made-up-signing-secret"

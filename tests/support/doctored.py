@@ -17,7 +17,7 @@ from support.asset_lists import API_KEY, items
 from support.commands import gateway
 from support.daemon import ORGANIZATION, SECRET, Daemon, sign
 from support.dated_certificates import issue_dated
-from support.mosquitto import free_port
+from support.ports import free_port
 from support.tokens import json_web_token
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WEBHOOK = "wh-1"
 DAY_S = 86_400
-TOKEN = json_web_token(exp=time.time() + 60 * DAY_S + 60)
+TOKEN = json_web_token(exp=time.time() + 60.5 * DAY_S)
 EVENTS = ["asset.telemetry.updated", "asset.status.changed", "asset.created", "asset.deleted"]
 _TABLE = """\
 schema: gateway.points/1

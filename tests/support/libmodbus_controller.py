@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     import signal
@@ -55,6 +55,11 @@ class LibmodbusController:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._process is not None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal: SIGSTOP freezes it, SIGCONT lets it go on."""

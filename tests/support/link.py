@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -12,6 +12,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from support.ports import free_port
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,14 +25,6 @@ _ALWAYS = (
     "user root",  # reads the tests' files where root starts it; without meaning elsewhere
 )
 _MARK = "support/mark"
-
-
-def free_port() -> int:
-    """Return a loopback port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Mosquitto:

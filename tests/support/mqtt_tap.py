@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -98,6 +98,7 @@ async def refilling(
     clock: Clock | None = None,
     time: str | None = None,
     history_after_s: float = 24 * 3600.0,
+    metric_time: str = "timestamp",
     receivers: Iterable[str] = ("bms",),
 ) -> AsyncIterator[RefillRig]:
     """Run delivery and refilling on this file; without `api`, one is asked that knows nothing."""
@@ -110,7 +111,7 @@ async def refilling(
             tolerance_s=TOLERANCE_S,
             item_time=None if time is None else compile_path(time),
             history_after_s=history_after_s,
-            metric_time="timestamp",
+            metric_time=metric_time,
             metric_value="value",
             journal=rig.journal,
             image=lambda: rig.head.image,

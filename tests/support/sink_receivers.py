@@ -20,8 +20,9 @@ from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import SINK as CLIENT_SINK
 from support.modbus_client_parts import holding
 from support.modbus_fixtures import SINK, Points, connect, register
-from support.mosquitto import Mosquitto, free_port, subscribe
+from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, PointTable, make_point
+from support.ports import free_port
 from support.sparkplug_host import SparkplugHost, subscription
 from support.sparkplug_parts import SparkplugRig
 

@@ -14,6 +14,7 @@ from gateway.demo.api import SimulatedApi
 from gateway.demo.webhook_endpoints import new_webhook
 from support.asset_lists import API_KEY, ORGANIZATION
 from support.daemon import REPOSITORY, SECRET
+from support.processes import run_gateway
 from support.simulation import TOKEN, calm_infodeck
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Cloud:
 
     async def run(self, action: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         """Run `gateway webhooks` in a process of its own; no output of it has ever a secret."""
-        done = await asyncio.to_thread(_run, self.config, action, *arguments, given=given)
+        done = await asyncio.to_thread(
+            run_gateway, "webhooks", action, "-c", self.config, *arguments, given=given
+        )
         for secret in (SECRET, self.secret, TOKEN, given.strip()):
             assert not secret or secret not in done.stdout + done.stderr
         return done
@@ -81,29 +84,27 @@ async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
             yield Cloud(infodeck, api, daemon.config, webhook)
 
 
-def launch(config: Path, action: str) -> subprocess.Popen[bytes]:
-    """Start `gateway webhooks`, for a test that does not let it end by itself."""
+def launch(config: Path, action: str, *arguments: str, given: int | None = None) -> subprocess.Popen[bytes]:
+    """Start `gateway webhooks`, for a test that does not let it end by itself.
+
+    `given`: a terminal of its own, on which it shows errors, too.
+    """
     return subprocess.Popen(
-        _command(config, action), cwd=REPOSITORY, env=_environment(), stdout=subprocess.DEVNULL
-    )
-
-
-def _run(config: Path, action: str, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_command(config, action), *arguments],
+        command(config, action, *arguments),
         cwd=REPOSITORY,
-        env=_environment(),
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
+        env=environment(),
+        stdin=given,
+        stdout=subprocess.DEVNULL,
+        stderr=given,
+        start_new_session=given is not None,
     )
 
 
-def _command(config: Path, action: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config)]
+def command(config: Path, action: str, *arguments: str) -> list[str]:
+    """Return the command line of `gateway webhooks`."""
+    return [sys.executable, "-m", "gateway", "webhooks", action, "-c", str(config), *arguments]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return what a command line runs in, wherever the package is."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -191,10 +191,34 @@ async def test_silence_without_an_api_key(stopped: Daemon, broker: Mosquitto) ->
         await asyncio.to_thread(stopped.start)
         await until_told(seen)
         await until_told(seen, "webhook-silent")
-        await until_shown(stopped, "webhook-silent", "no telemetry has ever come by webhook")
+        await until_shown(stopped, "webhook-silent", "no telemetry has come by webhook as far as is known")
         await asyncio.to_thread(report, stopped, 0)
         await until_told(seen)
     assert stopped.log.count('"alarm.raised"') == stopped.log.count('"alarm.cleared"') == 1
+
+
+async def test_events_in_which_nothing_can_be_read(stopped: Daemon, broker: Mosquitto) -> None:
+    """Everything is accepted and nothing arrives: that is told, until the first one that can be read."""
+    await asyncio.to_thread(watch_closely, stopped, None, silence="2s")
+    strange = {"assetId": "ast-0", "measured": [[20.5, "degC"]]}
+    async with subscribe(broker.port) as seen:
+        await asyncio.to_thread(stopped.start)
+        await until_told(seen)
+        async with asyncio.timeout(30):
+            while "none in which a reading is" not in (await asyncio.to_thread(alarms, stopped)).get(
+                "webhook-silent", ""
+            ):
+                at_ns = time.time_ns()
+                document = {
+                    "id": f"evt_{at_ns}",
+                    "type": "asset.telemetry.updated",
+                    "created": at_ns // 10**9,
+                    "data": {"object": strange},
+                }
+                status, _ = await asyncio.to_thread(stopped.post, json.dumps(document).encode())
+                assert status == 200
+        await asyncio.to_thread(report, stopped, 0)
+        await until_told(seen)
 
 
 async def test_signatures_that_are_refused(stopped: Daemon, broker: Mosquitto) -> None:

@@ -9,7 +9,7 @@ import pytest
 from support.building import eventually, gateway
 from support.daemon import Daemon, telemetry
 from support.libmodbus_controller import LibmodbusController
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import Daemon
-from support.mosquitto import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,6 +14,7 @@ from support.waiting import until
 from support.webhook_commands import cloud, launch
 
 from gateway.cli.webhooks_secret import put_draft, write_draft
+from gateway.cli.webhooks_tell import tell
 from gateway.config.secret_drafts import SecretDraft, secret_draft
 from gateway.demo.api import Answer
 
@@ -74,6 +75,41 @@ async def test_killed_before_the_answer_is_there(daemon: Daemon) -> None:
         assert await accepts(daemon, SECRET)
 
 
+async def test_gateway_that_is_restarted_meanwhile(daemon: Daemon) -> None:
+    """It is waited for, with the old secret still in its file: so it starts with that, and then has both."""
+    async with in_the_midst(daemon) as (infodeck, process):
+        daemon.kill()
+        await until(lambda: (daemon.folder / "secret.new").read_bytes().strip() != b"", within_s=20)
+        assert (daemon.folder / "secret").read_text() == SECRET
+        await asyncio.to_thread(daemon.start)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
+        assert await accepts(daemon, infodeck.secret)
+        assert await accepts(daemon, SECRET)
+
+
+async def test_gateway_that_does_not_come_back(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secret is in its file all the same, and it is said what a gateway does that starts or reloads."""
+    monkeypatch.setattr("gateway.cli.webhooks_tell._BACK_WITHIN_S", 0.1)
+    problem = await asyncio.to_thread(tell, daemon.config, NEW, keep=True, source="file")
+    assert problem is not None
+    assert "The gateway could not be told of the new secret: nobody listens on" in problem
+    assert "`systemctl reload gateway`" in problem
+    for source, keep in (("credential", True), ("file", False)):
+        problem = await asyncio.to_thread(tell, daemon.config, NEW, keep=keep, source=source)
+        assert problem is not None
+        assert "restart it" in problem
+        assert "reload" not in problem
+
+
+async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
+    """Whatever is wrong with them by then: the secret gets into its file, and it is said what to do."""
+    async with in_the_midst(daemon) as (infodeck, process):
+        daemon.config.write_text("half of it")
+        assert await asyncio.to_thread(process.wait, 20) == 1
+        assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
+
+
 def draft_in(folder: Path) -> SecretDraft:
     """Return a draft whose descriptor is dead, as on a disk that is gone."""
     (folder / "secret").write_bytes(b"old")
@@ -103,6 +139,7 @@ def test_draft_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pyte
 def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
     """The draft stays, and it is said what to do with it."""
     file = tmp_path / "secret"
+    file.touch(mode=0o600)
     file.write_bytes(b"old")
     with secret_draft(file, may_replace=True) as draft:
         assert write_draft(draft, NEW) is None

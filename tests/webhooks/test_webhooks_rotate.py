@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import stat
+import subprocess
 from collections import deque
 from typing import TYPE_CHECKING
 
+import orjson
 from support.building import eventually
-from support.daemon import SECRET, sign, telemetry
-from support.webhook_commands import cloud
+from support.daemon import REPOSITORY, SECRET, sign, telemetry
+from support.webhook_commands import cloud, command, environment, launch
 
 from gateway.demo.api import Answer
 
@@ -99,6 +102,42 @@ async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None
     assert done.returncode == 0
 
 
+async def test_nothing_is_given(daemon: Daemon) -> None:
+    """Ctrl-D where the secret is asked for, or no standard input at all, is told as what it is."""
+    async with cloud(daemon) as infodeck:
+        terminal, terminal_of_it = os.openpty()
+        process = launch(infodeck.config, "rotate", "--from-stdin", "--forget-old", given=terminal_of_it)
+        os.close(terminal_of_it)
+        try:
+            shown = b""
+            while b"as Infodeck shows it" not in shown:
+                shown += await asyncio.to_thread(os.read, terminal, 1000)
+            os.write(terminal, b"\x04")
+            assert await asyncio.to_thread(process.wait, 20) == 1
+            assert b"standard input holds no signing secret" in os.read(terminal, 10_000)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(terminal)
+        closed = await asyncio.to_thread(
+            subprocess.run,
+            [
+                "sh",
+                "-c",
+                '"$@" <&-',
+                "sh",
+                *command(infodeck.config, "rotate", "--from-stdin", "--forget-old"),
+            ],
+            cwd=REPOSITORY,
+            env=environment(),
+            capture_output=True,
+            timeout=50,
+        )
+        assert closed.returncode == 1
+        assert b"standard input holds no signing secret" in closed.stderr
+    assert (daemon.folder / "secret").read_text() == SECRET
+
+
 async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
     """With --forget-old nobody can go on with it, and SIGHUP, which reads the new file, keeps it that way."""
     async with cloud(daemon) as infodeck:
@@ -118,6 +157,7 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
     credentials, master = daemon.folder / "credentials", daemon.folder / "master"
     credentials.mkdir()
     (credentials / "signing").write_text(SECRET)
+    master.touch(mode=0o600)
     master.write_text(SECRET)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     settings = daemon.config.read_text()
@@ -126,6 +166,8 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate")
         assert "--secret-file FILE which file LoadCredential=signing:" in done.stderr
+        done = await infodeck.run("rotate", "--secret-file", str(master) + "s")
+        assert f"{master}s is not there: name the file that LoadCredential=signing: names" in done.stderr
         assert rotations(infodeck) == 0
         done = await infodeck.run("rotate", "--secret-file", str(master))
         assert done.returncode == 0, done.stderr
@@ -161,6 +203,18 @@ async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> No
     assert (daemon.folder / "secret").read_text() == SECRET
 
 
+async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
+    """Its secret is not the one in our file, and ours would be refused."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        infodeck.api.webhooks.append({"id": "wh-2", "url": "https://other.example.com/hook"})
+        done = await infodeck.run("rotate", "--id", "wh-2", "--forget-old")
+        assert done.returncode == 1
+        assert "the webhook wh-2 leads to https://other.example.com/hook, not here" in done.stderr
+        assert rotations(infodeck) == 0
+        assert await accepts(daemon, SECRET)
+
+
 async def test_gateway_that_is_down(daemon: Daemon) -> None:
     """With --forget-old the file alone is replaced, and it is said what a start will accept."""
     async with cloud(daemon) as infodeck:
@@ -172,6 +226,36 @@ async def test_gateway_that_is_down(daemon: Daemon) -> None:
         assert not await accepts(daemon, SECRET)
 
 
+async def test_gateway_that_is_down_forgets_former_secrets_too(daemon: Daemon) -> None:
+    """Whatever has leaked, the last one or one before: a start does not accept what was kept of them."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        assert (await infodeck.run("rotate")).returncode == 0
+        second = infodeck.secret
+        daemon.kill()
+        assert (await infodeck.run("rotate", "--forget-old")).returncode == 0
+        await asyncio.to_thread(daemon.start)
+        assert await accepts(daemon, infodeck.secret)
+        assert not await accepts(daemon, second)
+        assert not await accepts(daemon, SECRET)
+
+
+async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None:
+    """A rotation renews the first one; where one has leaked, it is said that others stay accepted."""
+    other = daemon.folder / "other"
+    other.touch(mode=0o600)
+    other.write_text("made-up-other")
+    settings = daemon.config.read_text()
+    daemon.config.write_text(settings.replace("[{file: secret}]", "[{file: secret}, {file: other}]"))
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate", "--forget-old")
+        assert done.returncode == 0, done.stderr
+        assert "accepts 1 more that intake.signing_secrets names: take out what has leaked" in done.stdout
+        assert await accepts(daemon, "made-up-other")
+        assert not await accepts(daemon, SECRET)
+
+
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
     """Refused, broken off or unreadable: which secret is in force then, and what to do."""
     async with cloud(daemon) as infodeck:
@@ -180,7 +264,12 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
             (Answer(status=404), "has made no new secret, the old one goes on: the API answered 404"),
             (Answer(status=502), "whether Infodeck has made a new secret is not known: the API answered 502"),
             (Answer(body=b"<html>"), "not with a secret that can be used"),
-            (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it ('secret')"),
+            (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it that can be used ('secret')"),
+            (
+                Answer(body=b'{"signingSecret":"%b"}' % (b"hidden" * 200)),
+                "that can be used ('signingSecret')",
+            ),
+            (Answer(body=orjson.dumps(dict.fromkeys(map(str, range(9999))))), "('0', '1', '10', '100', …)"),
         ):
             infodeck.api.path_faults["/rotate"] = deque([answer])
             done = await infodeck.run("rotate")

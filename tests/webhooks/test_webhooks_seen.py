@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.config_files import write
 from support.processes import run_gateway
+from support.raw_server import http, raw_server
 from support.webhook_commands import PUBLIC_URL, cloud, use_webhooks
 
 from gateway.demo.api import Answer
@@ -168,6 +169,22 @@ async def test_test_event_without_a_gateway_is_not_sent(daemon: Daemon) -> None:
         done = await infodeck.run("test")
         assert done.returncode == 1
         assert "/api/status: no running gateway says what it has received" in done.stderr
+        assert not [one for one in infodeck.api.asked if one.startswith("POST")]
+
+
+@pytest.mark.parametrize(
+    "said", [b"<html>", b"[]", b"{}", b'{"intake":7}', b'{"intake":{"test_events":"x","refused":{}}}']
+)
+async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemon, said: bytes) -> None:
+    """What listens on the admin port may be anything."""
+    async with raw_server([], default=http("200 OK", said)) as server, cloud(daemon) as infodeck:
+        settings = daemon.config.read_text()
+        daemon.config.write_text(
+            settings.replace(f"127.0.0.1:{daemon.admin_port}", f"127.0.0.1:{server.port}")
+        )
+        done = await infodeck.run("test")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "/api/status: what answers there is no gateway; correct admin.listen" in done.stderr
         assert not [one for one in infodeck.api.asked if one.startswith("POST")]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,8 @@ _ADVICE: dict[int, str] = {
         " revoked; a webhook's signing secret is no API key"
     ),
     HTTPStatus.FORBIDDEN: (
-        "API access requires Infodeck's Professional plan, and a key of the organization {organization}"
+        "API access requires Infodeck's Professional plan, and a key that may read the organization"
+        " {organization}: ask whoever manages it"
     ),
     HTTPStatus.NOT_FOUND: "check infodeck.organization ({organization}) and infodeck.api ({api})",
     HTTPStatus.UNPROCESSABLE_ENTITY: "check infodeck.organization ({organization}) and infodeck.api ({api})",
@@ -57,11 +59,14 @@ def refusal(
         return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
     facts = {"organization": access.organization, "api": access.api}
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = headers.get("Location", "nowhere")[:_LONGEST_SAID]
-        reason = f"{answered}, a redirect to {target}: infodeck.api must be the address itself ({access.api})"
-        return ApiRefusalError(reason, status=status)
+        target = _quotable(headers.get("Location", "nowhere"), access)
+        return ApiRefusalError(
+            f"{answered}, a redirect to {target}",
+            advice=f"infodeck.api must be the address itself ({access.api})",
+            status=status,
+        )
     advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
-    return ApiRefusalError(f"{answered}: {advice.format_map(facts)}", status=status)
+    return ApiRefusalError(answered, advice=advice.format_map(facts), status=status)
 
 
 def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
@@ -73,7 +78,7 @@ def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float
         until = parsedate_to_datetime(text)
         since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
         return min(max(0.0, (until - since).total_seconds()), _LONGEST_RETRY_AFTER_S)
-    except (ValueError, TypeError):  # no date, or one of a kind that cannot be compared
+    except (ValueError, TypeError, OverflowError):  # no date, or one that cannot be compared
         return default_s
 
 
@@ -83,11 +88,15 @@ def _said(body: bytes, access: ApiAccess) -> str:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    said = next(iter(_words(document)), "")
-    for secret in access.secret_texts():
-        said = said.replace(secret, "***")
-    said = "".join(mark if mark.isprintable() else " " for mark in said)[:_LONGEST_SAID].strip()
+    said = _quotable(next(iter(_words(document)), ""), access)
     return f" ({said})" if said else ""
+
+
+def _quotable(text: str, access: ApiAccess) -> str:
+    """Return what the other side has written as a short line, without secrets that it gives back."""
+    for secret in access.secret_texts():
+        text = text.replace(secret, "***")
+    return one_line(text, longest=_LONGEST_SAID)
 
 
 def _words(document: object) -> list[str]:

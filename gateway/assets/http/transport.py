@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +16,7 @@ from yarl import URL
 from gateway.assets.http.refusals import refusal
 from gateway.assets.http.unreachable import unreachable
 from gateway.errors import GatewayError, TransientError
+from gateway.json_text import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,13 +26,13 @@ if TYPE_CHECKING:
     from gateway.assets.http.access import ApiAccess
 
 REQUESTS_PER_MINUTE = 1000  # of one API key, for all who use it (Infodeck's guide)
+ATTEMPTS = 4  # of a request that may be repeated
 _BURST_SHARE = 0.1  # of a minute's requests may come at once, the others at an even pace
 _MINUTE_S = 62.0  # as it is counted here: requests do not all take the same time to arrive
 
 _LARGEST_ANSWER_BYTES = 4 << 20  # read in one go: the event loop must not wait long for it
 _LARGEST_REFUSAL_BYTES = 64 << 10
 _ANSWER_WITHIN_S = 30.0
-_ATTEMPTS = 4
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _LONGEST_PATIENCE_S = 60.0  # who is asked to wait longer gives up for now
@@ -46,6 +48,17 @@ def request_limiter(
     return AsyncLimiter(burst, burst / per_second)
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked: `path` below the organization, encoded; `bearer`: with the token, not the key."""
+
+    method: str
+    path: str
+    query: Sequence[tuple[str, str]] = ()
+    document: Mapping[str, Any] | None = None
+    bearer: bool = False
+
+
 class Transport:
     """Sends requests and returns what their JSON holds.
 
@@ -59,7 +72,7 @@ class Transport:
         *,
         access: ApiAccess,
         limiter: AsyncLimiter,
-        attempts: int = _ATTEMPTS,
+        attempts: int = ATTEMPTS,
         first_pause_s: float = _FIRST_PAUSE_S,
         answer_within_s: float = _ANSWER_WITHIN_S,
     ) -> None:
@@ -77,59 +90,43 @@ class Transport:
 
     async def get(self, path: str, query: Sequence[tuple[str, str]] = (), *, bearer: bool = False) -> Any:
         """Return the JSON at `path` below the organization; tried again where that may help."""
-        return await self._retrying("GET", path, query, None, bearer=bearer)
+        return await self._retrying(_Request("GET", path, query=query, bearer=bearer))
 
     async def post(self, path: str, document: Mapping[str, Any] | None, *, bearer: bool = False) -> Any:
         """Post once, and return the JSON of the answer: repeated, it might do twice what it asks for."""
-        return await self._once("POST", path, (), document, bearer=bearer)
+        return await self._once(_Request("POST", path, document=document, bearer=bearer))
 
-    async def ask(self, path: str, document: Mapping[str, Any]) -> Any:
-        """Post a question that changes nothing: tried again as `get` is."""
-        return await self._retrying("POST", path, (), document, bearer=False)
-
-    async def _retrying(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        *,
-        bearer: bool,
-    ) -> Any:
+    async def _retrying(self, request: _Request) -> Any:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=lambda state: stop_after_attempt(self._attempts)(state) or _asks_for_too_long(state),
             wait=self._wait_s,
             reraise=True,
         )
-        return await attempts(self._once, method, path, query, document, bearer=bearer)
+        try:
+            return await attempts(self._once, request)
+        finally:
+            attempts.iter_state.reset()  # a circle of objects that only a search for garbage would free
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Add to what the API asks for, too: it asks all boxes for the same."""
         return _asked_for_s(state) + self._pause(state)
 
-    async def _once(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        *,
-        bearer: bool,
-    ) -> Any:
-        headers = self._access.headers(bearer=bearer)
-        await self._keep_pause()
+    async def _once(self, request: _Request) -> Any:
+        headers = self._access.headers(bearer=request.bearer)
         async with self._limiter:
-            status, answer_headers, body = await self._exchange(method, path, query, document, headers)
+            await self._keep_pause()  # it may have been asked for while this waited for its turn
+            status, answer_headers, body = await self._exchange(request, headers)
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
-            refused = refusal(status, answer_headers, body, access=self._access, bearer=bearer)
+            refused = refusal(status, answer_headers, body, access=self._access, bearer=request.bearer)
             self._note_pause(refused)
             raise refused
         if len(body) > _LARGEST_ANSWER_BYTES:
             raise GatewayError(
-                f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({path}): check infodeck.api"
+                f"an answer is larger than {_LARGEST_ANSWER_BYTES >> 20} MiB ({request.path}): check"
+                " infodeck.api"
             )
-        return _decode(body, path)
+        return _decode(body, request.path)
 
     async def _keep_pause(self) -> None:
         """Wait while the API has asked any of our requests for a pause; raise where that takes too long."""
@@ -145,49 +142,41 @@ class Transport:
             self._paused_until_s = max(self._paused_until_s, until_s)
 
     async def _exchange(
-        self,
-        method: str,
-        path: str,
-        query: Sequence[tuple[str, str]],
-        document: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        self, request: _Request, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body. Redirects are not followed: the secret is for this address."""
-        url = self._url(path, query)
+        url = self._url(request)
         try:
             async with self._session.request(
-                method,
+                request.method,
                 url,
-                json=document,
+                json=request.document,
                 headers=headers,
                 allow_redirects=False,
-                middlewares=(_sent_once,),
+                middlewares=(self._sent_once,),
                 timeout=aiohttp.ClientTimeout(total=self._answer_within_s),
             ) as response:
                 limit = _LARGEST_ANSWER_BYTES if response.ok else _LARGEST_REFUSAL_BYTES
                 return response.status, response.headers, await _read(response, limit)
-        except TimeoutError as error:
-            raise TransientError(f"{url.host} did not answer within {self._answer_within_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise unreachable(url, error) from error
+            raise unreachable(url, error, within_s=self._answer_within_s) from error
 
-    def _url(self, path: str, query: Sequence[tuple[str, str]]) -> URL:
+    async def _sent_once(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Keep aiohttp from repeating by itself what got no answer: that would go past the limiter."""
+        try:
+            return await send(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            raise unreachable(request.url, error, within_s=self._answer_within_s) from error
+
+    def _url(self, request: _Request) -> URL:
         """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""
         organization = quote(self._access.organization, safe="")
-        address = f"{self._access.api}/organizations/{organization}{path}"
-        if query:
-            address += f"?{urlencode(query, quote_via=quote, safe='')}"
+        address = f"{self._access.api}/organizations/{organization}{request.path}"
+        if request.query:
+            address += f"?{urlencode(request.query, quote_via=quote, safe='')}"
         return URL(address, encoded=True)
-
-
-async def _sent_once(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Keep aiohttp from repeating by itself what got no answer: that would go past the limiter."""
-    try:
-        return await send(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise unreachable(request.url, error) from error
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
@@ -204,12 +193,13 @@ def _decode(body: bytes, path: str) -> Any:
     if not body:
         return None
     try:
-        return orjson.loads(body)
+        document, _ = load_json(body)
     except orjson.JSONDecodeError as error:
         raise GatewayError(
             f"the answer is not JSON ({path}: {error.msg}): check infodeck.api, and that no proxy answers"
             " instead"
         ) from error
+    return document
 
 
 def _asked_for_s(state: RetryCallState) -> float:

@@ -8,18 +8,19 @@ retries is of no interest, for they bring the rest.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import replace
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, asset_of, is_refilled, read_telemetry
+from gateway.assets.refills.synthetic import is_history
+from gateway.events import TELEMETRY, asset_of, read_telemetry
 from gateway.model import Gap, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from gateway.assets.refills.missed import Missed
     from gateway.mapping.live.image import PointImage
-    from gateway.model import Event, GapPlace, Reading, Record
+    from gateway.model import Event, GapPlace, Record
     from gateway.ports import Journal
     from gateway.status import RefillStatus
 
@@ -32,7 +33,10 @@ _Key = tuple[str, str]
 
 
 class Gaps:
-    """Belongs to the event loop. What is to be filled is durable, and what the API supplied something for."""
+    """Belongs to the event loop. What is to be filled is durable, and what the API supplied something for.
+
+    What becomes known of a gap is noted right when its event is mapped, so that no kill comes in between.
+    """
 
     def __init__(
         self,
@@ -52,9 +56,12 @@ class Gaps:
         # Plain values, for after a start there is a gap for every reading, until its next one comes.
         self._since_ms: dict[_Key, int] = {}  # of gaps that are open
         self._newest_ms: dict[_Key, int] = {}  # of those that are kept: the newest that the API supplied
-        self._assets: Counter[str] = Counter()  # how many open gaps each has
         self._due: dict[GapPlace, Gap] = {}
-        self._early: list[Record] | None = []  # that came before `start` was done
+        self._due_since_ms: defaultdict[_Key, set[int]] = defaultdict(set)
+        self._assets: Counter[str] = Counter()  # how many gaps each has, open or due
+        self._early: list[Record] | None = None  # that came while `start` was not done yet
+        self.is_open = False
+        """Whether `start` is done. Where it was cut short, it may be called again."""
 
     async def start(self) -> None:
         """Take up the gaps of the last run, open one where that has ended, and listen from now on.
@@ -62,7 +69,9 @@ class Gaps:
         To be called once the image is up to date, before any event can come.
         """
         head, last_ms = self._journal.head, dict(self._last_readings())
-        self._journal.subscribe(self.accept)
+        if self._early is None:
+            self._journal.subscribe(self.accept)
+        self._early = []
         self._take_up(self._journal.gaps())
         await self._catch_up(head)
         for number, (key, time_ms) in enumerate(last_ms.items()):
@@ -72,49 +81,51 @@ class Gaps:
         early, self._early = self._early or [], None
         self.accept(early)
         self._note({})
+        self.is_open = True
 
     def accept(self, records: Sequence[Record]) -> None:
-        """Close gaps by what webhooks bring."""
+        """Close gaps by what webhooks bring, and note what comes inside them."""
         if self._early is not None:
             self._early.extend(records)
             return
-        self._close_by(records)
+        self._take_in(records)
 
-    def supply(self, asset: str, since_ms: Mapping[str, int]) -> None:
-        """Open gaps before the API supplies readings of an asset, and have them durable with these.
-
-        `since_ms` has by telemetry key the time of the last reading.
-        """
+    def supply(self, asset: str, missed: Missed) -> None:
+        """Open gaps before the API supplies readings of an asset, and have them durable with these."""
         gaps: dict[GapPlace, Gap | None] = {}
-        for name, last_ms in since_ms.items():
-            key = asset, name
+        for reading in missed.readings:
+            last_ms = missed.gaps.get(reading.key)
+            if last_ms is None:
+                continue
+            key = asset, reading.key
             self._begin(key, last_ms)
             if key not in self._newest_ms:
-                self._newest_ms[key] = last_ms
                 gap = Gap(*key, self._since_ms[key])
                 gaps[gap.place] = gap
-        self._note(gaps)
-
-    def supplied(self, asset: str, readings: Iterable[Reading]) -> None:
-        """Remember readings inside gaps that the API supplied: they are durable, and known."""
-        gaps: dict[GapPlace, Gap | None] = {}
-        for reading in readings:
-            key = asset, reading.key
-            if key in self._newest_ms:
-                self._newest_ms[key] = max(self._newest_ms[key], reading.time_ms)
-                inside = [Gap(*key, self._since_ms[key])]
-            else:  # a webhook has closed it just now
-                inside = [gap for gap in self._due.values() if (gap.asset, gap.key) == key]
-            gaps |= {gap.place: replace(gap, known_s=(reading.time_ms // 1000,)) for gap in inside}
+            self._newest_ms[key] = max(self._newest_ms.get(key, 0), reading.time_ms)
         self._note(gaps)
 
     def due(self) -> list[Gap]:
         """Return the gaps that are to be filled, the oldest first."""
         return sorted(self._due.values(), key=lambda gap: gap.since_ms)
 
+    async def known_seconds(self, gap: Gap) -> set[int]:
+        """Return the Unix seconds of what is known inside a gap and at its ends, as of this call.
+
+        Raise `JournalError` where that can't be told.
+        """
+        await self._journal.flush()  # then what waits is durable, and its seconds are noted
+        await self._journal.flush()  # and then they are on disk
+        return {gap.since_ms // 1000, (gap.until_ms or 0) // 1000, *await self._journal.known_seconds(gap)}
+
     def settle(self, gap: Gap) -> None:
         """Forget a gap that is filled, or that nothing can fill."""
+        key = gap.asset, gap.key
         del self._due[gap.place]
+        self._due_since_ms[key].discard(gap.since_ms)
+        if not self._due_since_ms[key]:
+            del self._due_since_ms[key]
+        self._count_down(gap.asset)
         self._note({gap.place: None})
 
     def is_wanted(self, asset: str, key: str) -> bool:
@@ -128,11 +139,13 @@ class Gaps:
             if not self.is_wanted(gap.asset, gap.key):
                 self._note({gap.place: None})
             elif gap.until_ms is not None:
-                self._due[gap.place] = gap
+                if gap.place not in self._due:  # where the last start was cut short, it is
+                    self._assets[gap.asset] += 1
+                self._have_due(gap)
             else:
                 key = gap.asset, gap.key
                 self._begin(key, gap.since_ms)
-                self._newest_ms[key] = gap.since_ms
+                self._newest_ms.setdefault(key, gap.since_ms)
 
     def _last_readings(self) -> Iterator[tuple[_Key, int]]:
         """Yield key and time of the last reading of every point whose history is wanted."""
@@ -156,7 +169,7 @@ class Gaps:
             records = [each for each in await self._journal.read(through, _READ_EVENTS) if each.seq <= head]
             if not records:
                 return
-            self._close_by(records)
+            self._take_in(records)
             through = records[-1].seq
 
     def _begin(self, key: _Key, last_ms: int) -> None:
@@ -169,12 +182,12 @@ class Gaps:
         else:
             self._since_ms[key] = max(self._since_ms[key], last_ms)
 
-    def _close_by(self, records: Iterable[Record]) -> None:
+    def _take_in(self, records: Iterable[Record]) -> None:
         if not self._assets:
             return
         for record in records:
             event = record.event
-            if event.type == TELEMETRY and not is_refilled(event):
+            if event.type == TELEMETRY and not is_history(event):
                 asset = asset_of(event)
                 if asset is not None and asset in self._assets:
                     self._take(asset, event)
@@ -182,30 +195,53 @@ class Gaps:
     def _take(self, asset: str, event: Event) -> None:
         telemetry = read_telemetry(event)
         for reading in telemetry.readings if telemetry is not None else ():
-            key = asset, reading.key
+            key, time_ms = (asset, reading.key), reading.time_ms
             since_ms = self._since_ms.get(key)
-            if since_ms is None or reading.time_ms <= since_ms:
+            if since_ms is None or time_ms <= since_ms:
+                self._know_of_due(key, time_ms)
                 continue
-            if reading.time_ms < self._newest_ms.get(key, 0):  # a late one: others may still be missing
-                gap = Gap(*key, since_ms, known_s=(reading.time_ms // 1000,))
-                self._note({gap.place: gap})
+            if event.is_refilled and key in self._newest_ms:
+                self._newest_ms[key] = max(self._newest_ms[key], time_ms)
+            if event.is_refilled or time_ms < self._newest_ms.get(key, 0):  # others may still be missing
+                self._know(Gap(*key, since_ms), time_ms)
             else:
-                self._close(key, until_ms=reading.time_ms, received_ms=event.received_ms)
+                self._close(key, until_ms=time_ms, received_ms=event.received_ms)
+
+    def _know_of_due(self, key: _Key, time_ms: int) -> None:
+        """Note a reading that comes when its gap is over: a late one, or the API's just behind a webhook."""
+        for since_ms in self._due_since_ms.get(key, ()):
+            gap = self._due[*key, since_ms]
+            if since_ms < time_ms < (gap.until_ms or 0):
+                self._know(gap, time_ms)
+
+    def _know(self, gap: Gap, time_ms: int) -> None:
+        """Remember that a reading inside a gap is known. What has no gap on disk yet needs none."""
+        if gap.place in self._due or (gap.asset, gap.key) in self._newest_ms:
+            known = Gap(gap.asset, gap.key, gap.since_ms, gap.until_ms, (time_ms // 1000,))
+            self._note({gap.place: known})
 
     def _close(self, key: _Key, *, until_ms: int, received_ms: int) -> None:
         """End a gap: it is to be filled where it was long, and forgotten otherwise."""
         asset, name = key
         gap = Gap(asset, name, self._since_ms.pop(key), until_ms)
+        was_kept = self._newest_ms.pop(key, None) is not None
+        if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
+            self._have_due(gap)
+            self._note({gap.place: gap})
+            self._on_due()
+            return
+        self._count_down(asset)
+        if was_kept:
+            self._note({gap.place: None})
+
+    def _have_due(self, gap: Gap) -> None:
+        self._due[gap.place] = gap
+        self._due_since_ms[gap.asset, gap.key].add(gap.since_ms)
+
+    def _count_down(self, asset: str) -> None:
         self._assets[asset] -= 1
         if not self._assets[asset]:
             del self._assets[asset]
-        was_kept = self._newest_ms.pop(key, None) is not None
-        if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
-            self._due[gap.place] = gap
-            self._note({gap.place: gap})
-            self._on_due()
-        elif was_kept:
-            self._note({gap.place: None})
 
     def _note(self, gaps: dict[GapPlace, Gap | None]) -> None:
         if gaps:

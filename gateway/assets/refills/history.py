@@ -7,6 +7,7 @@ items are not documented, so settings name them.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,12 @@ from gateway.logs import unforeseen
 from gateway.model import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.assets.refills.gaps import Gaps
-    from gateway.model import Gap, Scalar
+    from gateway.model import Gap, GapPlace, Scalar
     from gateway.ports import Journal
     from gateway.status import RefillStatus
 
@@ -38,6 +39,7 @@ _GROUP_EVENTS = 10
 _MOST_BACKLOG = 2_000  # events; history waits until the sinks have less to write
 _LOOK_AGAIN_S = 1.0
 _MOST_FAILURES = 3  # in a row, before the others wait for the next time, too
+_MOST_NAMES = 10
 _NOT_FOUND = 404
 
 
@@ -65,6 +67,7 @@ class History:
         self._clock_ms = clock_ms
         self._requested = asyncio.Event()
         self._not_there: list[str] = []  # assets and keys that the API does not know
+        self._failures: Counter[GapPlace] = Counter()  # of gaps that are due
 
     def request(self) -> None:
         """Fill soon what is due."""
@@ -81,11 +84,14 @@ class History:
         filled = readings = failures = 0
         problem: str | None = None
         self._not_there = []
-        for gap in self._gaps.due():
+        # What failed most often comes last: it must not keep the others waiting for ever.
+        for gap in sorted(self._gaps.due(), key=lambda gap: self._failures[gap.place]):
+            self._failures[gap.place] += 1
             try:
                 readings += await self._fill(api, gap)
                 filled += 1
                 failures = 0
+                del self._failures[gap.place]
             except (TransientError, JournalError) as error:
                 problem = str(error)
                 break
@@ -114,39 +120,64 @@ class History:
                 if error.status != _NOT_FOUND:
                     raise
                 self._not_there.append(f"{gap.asset} {gap.key}")
-        await self._append(gap, values)
+        appended = await self._append(gap, values)
         self._gaps.settle(gap)
-        self._status.history_readings += len(values)
-        return len(values)
+        self._status.history_readings += appended
+        return appended
 
     async def _fetch(self, api: InfodeckApi, gap: Gap) -> dict[int, Scalar]:
-        """Return the values inside a gap that are not known, by their times in Unix ms.
+        """Return the values inside a gap by their times in Unix ms."""
+        days = min(_LONGEST_DAYS, max(1, ceil((self._clock_ms() - gap.since_ms + _MARGIN_MS) / _DAY_MS)))
+        until_ms = gap.until_ms or 0
+        values: dict[int, Scalar] = {}
+        unreadable: Item | None = None
+        is_readable = False
+        left_out = 0
+        async for page in api.metrics(gap.asset, metric=gap.key, days=days):
+            for item in page:
+                time_ms, value = parse_time(item.get(self._metric_time)), item.get(self._metric_value)
+                if time_ms is None or self._metric_value not in item:
+                    unreadable = item
+                    continue
+                is_readable = True
+                if gap.since_ms < time_ms < until_ms and isinstance(value, str | int | float | bool):
+                    if len(values) < _MOST_READINGS:
+                        values[time_ms] = value
+                    else:
+                        left_out += 1
+        if unreadable is not None and not is_readable:
+            raise GatewayError(self._no_names(gap, unreadable))
+        if left_out:
+            log.warning(
+                "history.cut_short", asset=gap.asset, key=gap.key, kept=_MOST_READINGS, left_out=left_out
+            )
+        return values
+
+    def _no_names(self, gap: Gap, item: Item) -> str:
+        names = ", ".join(sorted(item)[:_MOST_NAMES])
+        return (
+            f"no item of Infodeck's history of {gap.key} of {gap.asset} has a time as"
+            f" `{self._metric_time}` and a value as `{self._metric_value}`, but {names or 'nothing'}: name"
+            " them in infodeck.refill.metric_time and metric_value"
+        )
+
+    async def _unknown(self, gap: Gap, values: dict[int, Scalar]) -> dict[int, Scalar]:
+        """Return those of the values inside a gap that are not known by now.
 
         What is of the same second is the same reading: it may have been told in seconds here, in ms there.
         """
-        days = min(_LONGEST_DAYS, max(1, ceil((self._clock_ms() - gap.since_ms + _MARGIN_MS) / _DAY_MS)))
-        until_ms = gap.until_ms or 0
-        known_s = {gap.since_ms // 1000, until_ms // 1000, *await self._journal.known_seconds(gap)}
-        values: dict[int, Scalar] = {}
-        async for page in api.metrics(gap.asset, metric=gap.key, days=days):
-            for time_ms, value in self._readings(page):
-                is_inside = gap.since_ms < time_ms < until_ms and time_ms // 1000 not in known_s
-                if is_inside and len(values) < _MOST_READINGS:
-                    values[time_ms] = value
-        return values
+        known_s = await self._gaps.known_seconds(gap)
+        return {time_ms: value for time_ms, value in values.items() if time_ms // 1000 not in known_s}
 
-    def _readings(self, page: Iterable[Item]) -> Iterator[tuple[int, Scalar]]:
-        """Yield times and values of the items that have both."""
-        for item in page:
-            time_ms, value = parse_time(item.get(self._metric_time)), item.get(self._metric_value)
-            if time_ms is not None and isinstance(value, str | int | float | bool):
-                yield time_ms, value
+    async def _append(self, gap: Gap, values: dict[int, Scalar]) -> int:
+        """Append what is not known as fast as the sinks take it: history must not fill the journal.
 
-    async def _append(self, gap: Gap, values: dict[int, Scalar]) -> None:
-        """Append as fast as the sinks take them: history must not fill the journal."""
+        Return how many readings that is.
+        """
+        await self._until_sinks_keep_up()
+        values = await self._unknown(gap, values)
         readings = (Reading(gap.key, values[time_ms], time_ms) for time_ms in sorted(values))
         events = history_events(gap.asset, readings, organization=self._organization, now_ms=self._clock_ms())
-        await self._until_sinks_keep_up()
         group: set[asyncio.Future[None]] = set()
         for number, event in enumerate(events, start=1):
             group.add(self._journal.append(event))
@@ -154,6 +185,7 @@ class History:
                 await _durable(group)
                 await self._until_sinks_keep_up()
         await _durable(group)
+        return len(values)
 
     async def _until_sinks_keep_up(self) -> None:
         while self._journal.backlog > _MOST_BACKLOG:  # noqa: ASYNC110 - nobody tells

@@ -7,14 +7,15 @@ appended, so that a webhook which came meanwhile wins.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from gateway.assets.refills.missed import missed_readings
 from gateway.assets.refills.shadows import read_shadows
-from gateway.assets.refills.synthetic import refill_events
+from gateway.assets.refills.synthetic import refill_event
 from gateway.errors import JournalError
 from gateway.logs import unforeseen
 
@@ -34,8 +35,9 @@ _MOST_PAGES = 100  # that wait; the API is asked more slowly than they are looke
 _SLICE = 10  # assets that are looked at before the event loop gets its turn
 
 _NO_TIME = (
-    "{count} values in Infodeck's list of assets have no time, and are not used: an old one would look"
-    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt"
+    "values in Infodeck's list of assets that have no time ({count}) are not used: an old one would look"
+    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt,"
+    " but only if no edit of the asset moves it"
 )
 
 
@@ -44,10 +46,11 @@ class _Round:
     """One time that the API listed all assets."""
 
     assets: int = 0
-    events: int = 0
     readings: int = 0
-    without_time: int = 0
-    clock_ahead: int = 0
+    without_time: dict[str, int] = field(
+        default_factory=dict
+    )  # by asset: lists that broke off have some, too
+    clock_ahead: dict[str, int] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -76,8 +79,13 @@ class Refill:
         self._status = status
         self._clock_ms = clock_ms
         self._pages: asyncio.Queue[list[Item] | None] = asyncio.Queue()
+        self._tables = token_hex(8)  # stands for those in force, and never did for any others
         self._round = _Round()
         self._logged: str | None = None
+
+    def follow_tables(self) -> None:
+        """Tell points of other tables, which are in force now, what others may have been told before."""
+        self._tables = token_hex(8)
 
     def take(self, items: list[Item]) -> None:
         """Look at a page of the API's list soon."""
@@ -100,8 +108,6 @@ class Refill:
                     self._finish()
                 else:
                     await self._refill(page)
-            except JournalError as error:
-                self._round.problem = f"{error}: what was missed is left for the next reconciliation"
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
                 self._round.problem = unforeseen(error)
             finally:
@@ -109,24 +115,22 @@ class Refill:
 
     async def _refill(self, page: list[Item]) -> None:
         """Append what one page has of missed readings, all in one group."""
-        group: list[tuple[str, Missed]] = []
-        written: set[asyncio.Future[None]] = set()
+        group: list[tuple[Missed, asyncio.Future[None]]] = []
         for number, item in enumerate(page):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
             asset = item.get("id")
             missed = self._missed(asset, item) if isinstance(asset, str) else None
             if isinstance(asset, str) and missed:
-                self._gaps.supply(asset, missed.gaps)
-                written |= self._append(asset, missed)
-                group.append((asset, missed))
-        for future in written:
-            await asyncio.shield(future)  # shared with others' events
-        for number, (asset, missed) in enumerate(group):
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-            self._gaps.supplied(asset, [each for each in missed.readings if each.key in missed.gaps])
-            self._count(missed)
+                self._gaps.supply(asset, missed)
+                group.append((missed, self._append(asset, missed)))
+        for missed, written in group:
+            try:
+                await asyncio.shield(written)  # shared with others' events
+            except JournalError as error:
+                self._round.problem = f"{error}: what was missed is left for the next reconciliation"
+            else:
+                self._count(missed)
 
     def _missed(self, asset: str, item: Item) -> Missed | None:
         image = self._image()
@@ -135,25 +139,25 @@ class Refill:
             return None
         now_ms = self._clock_ms()
         found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
-        self._round.without_time += found.without_time
-        self._round.clock_ahead += found.clock_ahead
+        self._round.without_time[asset] = found.without_time
+        self._round.clock_ahead[asset] = found.clock_ahead
         return missed_readings(found, plan, image.measured, tolerance_ms=self._tolerance_ms, now_ms=now_ms)
 
-    def _append(self, asset: str, missed: Missed) -> set[asyncio.Future[None]]:
-        events = refill_events(
+    def _append(self, asset: str, missed: Missed) -> asyncio.Future[None]:
+        event = refill_event(
             asset,
             missed.readings,
-            missed.by_path,
+            told_to=self._tables,
             organization=self._organization,
             now_ms=self._clock_ms(),
         )
-        self._round.events += len(events)
-        return {self._journal.append(event) for event in events}
+        return self._journal.append(event)
 
     def _count(self, missed: Missed) -> None:
         status = self._status
-        readings = len(missed.readings) + len(missed.by_path)
+        readings = len(missed.readings)
         self._round.assets += 1
+        status.events += 1
         self._round.readings += readings
         status.readings += readings
         status.last_ms = self._clock_ms()
@@ -162,15 +166,15 @@ class Refill:
         """Show what came of the round, and log what is new about it."""
         done, self._round = self._round, _Round()
         status = self._status
-        status.events += done.events
-        status.without_time, status.clock_ahead = done.without_time, done.clock_ahead
+        status.without_time = sum(done.without_time.values())
+        status.clock_ahead = sum(done.clock_ahead.values())
         if done.readings:
             log.info(
                 "refill.done", assets=done.assets, readings=done.readings, reason="no webhook brought them"
             )
         problem = done.problem
-        if problem is None and done.without_time:
-            problem = _NO_TIME.format(count=done.without_time)
+        if problem is None and status.without_time:
+            problem = _NO_TIME.format(count=status.without_time)
         status.last_error = problem
         kind = problem and ("time" if done.problem is None else problem)
         if kind != self._logged:

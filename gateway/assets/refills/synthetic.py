@@ -1,7 +1,7 @@
 """Pure: events that the gateway makes itself, of readings that only Infodeck's API told.
 
-They go the same way as webhooks. Their envelope says `"source": "reconcile"`, and the id is made of what
-they say, so that the same again is a duplicate.
+They go the same way as webhooks. Their envelope has a `source`: `reconcile` for newest values, `history` for
+what was between them. The id is made of what they say, so that the same again is a duplicate.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.events import REFILLED, TELEMETRY
-from gateway.model import Event
+from gateway.events import TELEMETRY
+from gateway.model import REFILLED, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    from gateway.assets.refills.shadows import PathReading
-    from gateway.model import Reading, Scalar
+    from gateway.model import Reading
 
+_HISTORY = "history"
 _ID_DIGITS = 32
 _MOST_READINGS = 100
 _HOUR_MS = 3_600_000
@@ -28,30 +28,17 @@ _HOUR_MS = 3_600_000
 Thing = dict[str, Any]
 
 
-def refill_events(
-    asset: str,
-    readings: Sequence[Reading],
-    by_path: Sequence[PathReading] = (),
-    *,
-    organization: str,
-    now_ms: int,
-) -> list[Event]:
-    """Return what the missed readings of an asset are as events: one, or more where paths need it.
+def refill_event(
+    asset: str, readings: Iterable[Reading], *, told_to: str, organization: str, now_ms: int
+) -> Event:
+    """Return what the missed readings of an asset are as an event.
 
-    A point that reads a path has the time of its whole event, so that each such time needs an event.
+    The key of a reading is its telemetry key, or the path that a point reads it from. `told_to` stands for
+    the tables in force and is part of the id: what other tables' points were told is no duplicate for these.
     """
-    things: list[Thing] = []
-    if readings:
-        things.append({"readings": [_written(each) for each in sorted(readings, key=lambda each: each.key)]})
-    ordered = sorted(by_path, key=lambda each: (each.reading.time_ms, each.reading.key))
-    for number, (time_ms, group) in enumerate(groupby(ordered, key=lambda each: each.reading.time_ms)):
-        if number or not things:
-            things.append({})
-        thing = things[-1]
-        thing["timestamp"] = time_ms
-        for each in group:
-            _placed(thing, each.steps[2:], each.reading.value)
-    return [_event(asset, thing, organization=organization, now_ms=now_ms) for thing in things]
+    written = [_written(each) for each in sorted(readings, key=lambda each: each.key)]
+    thing = {"readings": written}
+    return _event(asset, thing, source="reconcile", told_to=told_to, organization=organization, now_ms=now_ms)
 
 
 def history_events(
@@ -65,38 +52,28 @@ def history_events(
         written = [_written(each) for each in hour]
         for start in range(0, len(written), _MOST_READINGS):
             thing = {"readings": written[start : start + _MOST_READINGS]}
-            yield _event(asset, thing, organization=organization, now_ms=now_ms)
+            yield _event(asset, thing, source=_HISTORY, told_to="", organization=organization, now_ms=now_ms)
+
+
+def is_history(event: Event) -> bool:
+    """Say whether the gateway has made an event of the API's history."""
+    return event.is_refilled and event.document.get("source") == _HISTORY
 
 
 def _written(reading: Reading) -> Thing:
     return {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
 
 
-def _event(asset: str, thing: Thing, *, organization: str, now_ms: int) -> Event:
+def _event(asset: str, thing: Thing, *, source: str, told_to: str, organization: str, now_ms: int) -> Event:
     thing = {"id": asset} | thing
-    digest = sha256(orjson.dumps(thing, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    digest = sha256(orjson.dumps([thing, told_to], option=orjson.OPT_SORT_KEYS)).hexdigest()
     event_id = REFILLED + digest[:_ID_DIGITS]
     document: Thing = {
         "id": event_id,
         "type": TELEMETRY,
-        "source": "reconcile",
+        "source": source,
         "organizationId": organization,
         "created": now_ms // 1000,
         "data": {"object": thing},
     }
     return Event(event_id, TELEMETRY, orjson.dumps(document), document, now_ms)
-
-
-def _placed(thing: Any, steps: Sequence[str | int], value: Scalar) -> Any:
-    """Return `thing` with a value where a path leads to, and nothing else beside it."""
-    if not steps:
-        return thing if value is None else value  # what is found as None may be an object that has more
-    step, *rest = steps
-    if isinstance(step, int):
-        items = thing if isinstance(thing, list) else []
-        items += [None] * (step + 1 - len(items))
-        items[step] = _placed(items[step], rest, value)
-        return items
-    fields = thing if isinstance(thing, dict) else {}
-    fields[step] = _placed(fields.get(step), rest, value)
-    return fields

@@ -1,14 +1,22 @@
-"""Pure: what the API's items mean. Tolerant: what is missing or of another type says nothing."""
+"""Pure: what the API's items mean. Tolerant: what is missing or of another type says nothing.
+
+People type names into Infodeck, and read them in logs, terminals and on MQTT: they become single lines
+without characters that steer a terminal. An id or key with such a character is none that a table could name.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
+from typing import Any, TypeGuard
 
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+from gateway.plain import one_line
 
 _LONGEST_TEXT = 200
 _MOST_PROPERTIES = 1_000
+# Control characters, ends of lines and of paragraphs, and what turns the direction of writing.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def known_asset(item: Any) -> KnownAsset | None:
@@ -56,7 +64,7 @@ def location(item: Any) -> Location | None:
 
 def _property(item: dict[str, Any]) -> AssetProperty | None:
     key = item.get("key")
-    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST_TEXT:
+    if not _is_name(key):
         return None
     return AssetProperty(
         key=key,
@@ -69,7 +77,12 @@ def _property(item: dict[str, Any]) -> AssetProperty | None:
 def _id(item: Any) -> str | None:
     """Return the id of an item; an empty one, or one of another type, is none."""
     found = item.get("id") if isinstance(item, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= _LONGEST_TEXT else None
+    return found if _is_name(found) else None
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    """Say whether this can stand for a thing."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not _STEERING.search(value)
 
 
 def _positive(value: Any) -> float | None:
@@ -96,7 +109,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return text or a whole number as text without blanks around it; anything else says nothing."""
+    """Return text, or a whole number as text, in one line; anything else says nothing."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return (value.strip()[:_LONGEST_TEXT] or None) if isinstance(value, str) else None
+    return (one_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

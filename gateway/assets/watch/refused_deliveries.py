@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 _SEVERAL = 3
 _WITHIN_MS = 10 * 60_000
 _FORGOTTEN_AFTER_MS = 24 * 3_600_000  # Infodeck tries for so long
-_JUDGED = ("mismatch", "outside tolerance")
+_AFTER_ACCEPTED_MS = 5 * 60_000  # until then, somebody else's nonsense may be among good ones
+_CLOCK = "outside tolerance"
+_JUDGED = ("mismatch", _CLOCK)
 
 
 class RefusedDeliveries:
@@ -21,29 +23,42 @@ class RefusedDeliveries:
         """Count from now on."""
         self._intake = intake
         self._accepted = 0
-        self._refused = 0
+        self._accepted_ms: int | None = None  # when one was seen last
+        self._refused = dict.fromkeys(_JUDGED, 0)
+        self._last = _JUDGED[0]  # why the last one was refused
         self._times_ms: list[int] = []  # of the last refusals that nothing accepted has followed
-        self._is_held = False
+        self.is_held = False
+        """What was said last."""
 
     def judge(self, now_ms: int) -> str | None:
         """Return what is wrong with the deliveries' signatures, None where nothing is."""
         accepted = self._intake.answers[HTTPStatus.OK]
-        refused = sum(self._intake.refused[reason] for reason in _JUDGED)
+        refused = {reason: self._intake.refused[reason] for reason in _JUDGED}
+        more = {reason: count - self._refused[reason] for reason, count in refused.items()}
         if accepted > self._accepted:
             self._times_ms.clear()
-            self._is_held = False
-        elif refused > self._refused:
-            more = min(refused - self._refused, _SEVERAL)
-            self._times_ms = [*self._times_ms, *[now_ms] * more][-_SEVERAL:]
+            self.is_held, self._accepted_ms = False, now_ms
+        elif any(more.values()):
+            self._last = max(more, key=lambda reason: more[reason])
+            times_ms = [now_ms] * min(sum(more.values()), _SEVERAL)
+            self._times_ms = [*self._times_ms, *times_ms][-_SEVERAL:]
         self._accepted, self._refused = accepted, refused
         if not self._times_ms or now_ms - self._times_ms[-1] > _FORGOTTEN_AFTER_MS:
-            self._is_held = False
-        elif len(self._times_ms) == _SEVERAL and self._times_ms[-1] - self._times_ms[0] <= _WITHIN_MS:
-            self._is_held = True
-        return self._reason() if self._is_held else None
+            self.is_held = False
+        elif self._are_several() and not self._was_accepted_just_now(now_ms):
+            self.is_held = True
+        return self._reason() if self.is_held else None
+
+    def _are_several(self) -> bool:
+        times_ms = self._times_ms
+        return len(times_ms) == _SEVERAL and times_ms[-1] - times_ms[0] <= _WITHIN_MS
+
+    def _was_accepted_just_now(self, now_ms: int) -> bool:
+        accepted_ms = self._accepted_ms
+        return accepted_ms is not None and 0 <= now_ms - accepted_ms < _AFTER_ACCEPTED_MS
 
     def _reason(self) -> str:
-        if self._intake.last_refusal == "outside tolerance":
+        if self._last == _CLOCK:
             return _about_the_clock(self._intake.signature_age_s or 0.0)
         return (
             "deliveries come, but their signatures do not fit: none of intake.signing_secrets is this"

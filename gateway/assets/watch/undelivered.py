@@ -2,7 +2,8 @@
 
 The API is asked from time to time. What it has more is suspicious at first, for a webhook may be on its
 way: judgement comes a while later. Then it is missed where nothing came at all meanwhile, or where this asset
-alone lacks more than one of its reports. A single event that got lost is for the refill, not for a person.
+alone lacks more than one of its reports. A single event that got lost is for the refill, not for a person;
+and where only a few are missing, Infodeck may be about to repeat them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from gateway.assets.watch.arrivals import Arrivals
 
+_SEVERAL = 3  # assets of which all are missing at once: no delivery that is repeated in a while
+_REPEATED_WITHIN_MS = 30 * 60_000  # most of those that failed because the line was down for a moment
 _EXPECTATIONS = 1.5  # what lies further back than this is more than one report
 _FORGOTTEN_AFTER_MS = 24 * 3_600_000  # Infodeck, too, gives up after a day
 
@@ -45,7 +48,7 @@ class Undelivered:
         devices' clocks are not Infodeck's.
         """
         self.missed: dict[str, int] = {}
-        """The assets of which data are missed, and of when these are."""
+        """The assets of which data are missed, and of when the first of these were seen."""
         self.is_total = False
         """Whether no asset's webhooks came when this was last judged."""
         self._arrivals = arrivals
@@ -69,6 +72,8 @@ class Undelivered:
         self._seen.add(asset)
         if self._is_newer(asset, time_ms):
             self._newer[asset] = time_ms
+        else:
+            self._newer.pop(asset, None)  # of a list that broke off
 
     def listed(self, *, at_ms: int, mapped: int) -> ApiSays | None:
         """End a list that was asked for at `at_ms`; return what it says, None where it says too little.
@@ -97,9 +102,11 @@ class Undelivered:
         newest_ms = max(suspects.values(), default=0)
         self.is_total = received_ms <= min(newest_ms, self._asked_ms)
         self.missed = {
-            asset: time_ms
+            asset: self.missed.get(asset) or self._earlier.get(asset, time_ms)
             for asset, time_ms in suspects.items()
-            if self.is_total or asset in self.missed or self._lacks_several(asset, time_ms)
+            if asset in self.missed
+            or self._lacks_several(asset, time_ms)
+            or (self.is_total and self._is_final(suspects, time_ms))
         }
         self._earlier = {asset: self._earlier.get(asset, time_ms) for asset, time_ms in suspects.items()}
 
@@ -119,6 +126,10 @@ class Undelivered:
         """Say whether the API's data are newer than what webhooks brought, or could have brought."""
         known_ms = max(self._arrivals.event_ms(asset), self._begin_ms + self._skew_ms) + self._tolerance_ms
         return time_ms > known_ms and time_ms > self._read_ms(asset) + self._tolerance_ms
+
+    def _is_final(self, suspects: Collection[str], time_ms: int) -> bool:
+        """Say whether data will not come by themselves, where nothing comes: there are many, or are old."""
+        return len(suspects) >= _SEVERAL or self._asked_ms - time_ms >= _REPEATED_WITHIN_MS
 
     def _has_come(self, asset: str) -> bool:
         return self._arrivals.has_come(asset, since_ms=self._asked_ms)

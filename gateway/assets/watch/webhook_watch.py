@@ -6,8 +6,6 @@ It never repairs anything: what webhooks miss, the refill brings. It ends its al
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,8 +14,10 @@ from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
 from gateway.assets.watch.refused_deliveries import RefusedDeliveries
 from gateway.assets.watch.silence import Silence
 from gateway.assets.watch.undelivered import Undelivered
+from gateway.assets.watch.wording import missed_text, silence_text
 from gateway.errors import GatewayError
 from gateway.logs import unforeseen
+from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.assets.watch.pace import Pace
     from gateway.status import Status
 
-_SAMPLE = 3
 _ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"
 
 log = structlog.get_logger()
@@ -72,16 +71,19 @@ class WebhookWatch:
             keep_alive_ms=keep_alive_ms,
         )
         self._undelivered.begin(started_ms)
-        self._silence = Silence(arrivals, pace=pace, keep_alive_ms=keep_alive_ms, started_ms=started_ms)
+        self._silence = Silence(
+            arrivals, mapping=status.mapping, pace=pace, keep_alive_ms=keep_alive_ms, started_ms=started_ms
+        )
         self._refused = RefusedDeliveries(status.intake)
         self._started_ms = started_ms
+        self._counting_from_ms = started_ms  # what the API does not tell counts from then on at the earliest
+        self._looked_ms: int | None = None
         self._judge_at_ms: int | None = None
         self._said = ""  # what Infodeck says of the webhook, while it is asked for
-        self._is_broken = False
 
-    def restore(self, received_ms: int | None) -> None:
-        """Take over when the last webhook had come before the start."""
-        self._silence.restore(received_ms)
+    def restore(self, received_ms: int | None, *, used_ms: int | None) -> None:
+        """Take over when the last webhook had come before the start, and the last one that was of use."""
+        self._silence.restore(received_ms, used_ms=used_ms)
 
     def see(self, asset: str, time_ms: int) -> None:
         """Take in the time of the newest data that the API has of a mapped asset."""
@@ -105,94 +107,90 @@ class WebhookWatch:
             if look_up is not None:
                 tasks.create_task(self._ask_why(look_up), name="ask why webhooks do not arrive")
             while True:
-                self._look_once()
+                self.look(self._clock_ms())
                 await asyncio.sleep(self._pace.tick_ms / 1000)
 
-    def _look_once(self) -> None:
-        """Look; an error of ours is logged once, and takes nothing else down."""
-        try:
-            self.look(self._clock_ms())
-        except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            if not self._is_broken:
-                log.error("watch.failed", reason=unforeseen(error))  # noqa: TRY400 - no traceback
-            self._is_broken = True
-
     def look(self, now_ms: int) -> None:
-        """Judge everything once."""
-        self._judge_journal(now_ms)
-        self._alarms.set(RECONCILE, self._api_reason(now_ms))
-        self._alarms.set(SIGNATURE, self._refused.judge(now_ms))
-        self._undelivered.recover(now_ms)
-        if self._judge_at_ms is not None and now_ms >= self._judge_at_ms:
-            self._judge_at_ms = None
-            self._undelivered.judge(self._mapped())
-        self._alarms.set(MISSED, self._missed_reason())
-        self._alarms.set(SILENT, self._silence_reason(now_ms))
+        """Judge everything once; what cannot be judged, by an error of ours, is an alarm as well."""
+        self._notice_a_jump(now_ms)
+        for name, reason_now in (
+            (JOURNAL, self._journal_reason),
+            (RECONCILE, self._api_reason),
+            (SIGNATURE, self._refused.judge),
+            (MISSED, self._missed_reason),
+            (SILENT, self._silence_reason),
+        ):
+            try:
+                reason = reason_now(now_ms)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged
+                reason = f"cannot be judged, by an error of the gateway itself: {unforeseen(error)}"
+            self._alarms.set(name, reason)
         if not self._is_asking_why:
             self._said = ""
 
-    def _judge_journal(self, now_ms: int) -> None:
-        """Tell that nothing can be accepted; what comes meanwhile is not missed, for Infodeck repeats it."""
+    def _notice_a_jump(self, now_ms: int) -> None:
+        """Leave out the time by which the clock was set, or for which the machine slept: nobody watched."""
+        looked_ms, self._looked_ms = self._looked_ms, now_ms
+        expected_ms = max(now_ms, self._started_ms) if looked_ms is None else looked_ms + self._pace.tick_ms
+        if abs(now_ms - expected_ms) <= self._pace.jump_ms:
+            return
+        log.warning("watch.jumped", seconds=(now_ms - expected_ms) // 1000)
+        self._counting_from_ms = now_ms
+        self._judge_at_ms = None
+        self._undelivered.begin(now_ms)
+        self._silence.skip(from_ms=expected_ms, to_ms=now_ms)
+
+    def _journal_reason(self, now_ms: int) -> str | None:
+        """Say that nothing can be accepted; what comes meanwhile is not missed, for Infodeck repeats it."""
         state = self._status.journal.state
         if state == "ok":
-            self._alarms.set(JOURNAL, None)
-            return
+            return None
         self._undelivered.begin(now_ms)
-        self._silence.excuse(now_ms)
-        self._alarms.set(
-            JOURNAL,
+        self._silence.begin(now_ms)
+        return (
             f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; see free space,"
-            " file permissions and journal.max_size",
+            " file permissions and journal.max_size"
         )
 
     def _api_reason(self, now_ms: int) -> str | None:
         reconcile = self._status.reconcile
-        since_ms = max(reconcile.last_success_ms or 0, self._started_ms)
-        if reconcile.state != "failing" or now_ms - since_ms < self._pace.unreachable_ms:
+        since_ms = max(min(reconcile.last_success_ms or 0, now_ms), self._counting_from_ms)
+        failing_ms, stuck_ms = self._pace.unreachable_ms, self._pace.stuck_ms
+        limit_ms = failing_ms if reconcile.state == "failing" else stuck_ms
+        if reconcile.state == "off" or now_ms - since_ms < limit_ms:
             return None
-        return f"Infodeck's API has told nothing since {_utc(since_ms)}: {reconcile.last_error}"
+        why = reconcile.last_error or "no answer"
+        return f"Infodeck's API has told nothing since {second_text(since_ms)}: {why}"
 
-    def _missed_reason(self) -> str | None:
-        missed = self._undelivered.missed
-        if not missed:
+    def _missed_reason(self, now_ms: int) -> str | None:
+        self._undelivered.recover(now_ms)
+        if self._judge_at_ms is not None and now_ms >= self._judge_at_ms:
+            self._judge_at_ms = None
+            self._undelivered.judge(self._mapped())
+        if not self._undelivered.missed:
             return None
-        sample = ", ".join(islice(missed, _SAMPLE)) + (", …" if len(missed) > _SAMPLE else "")
-        found = (
-            f"Infodeck's API has newer data of {_counted(missed)} than any webhook brought ({sample}),"
-            f" since {_utc(min(missed.values()))}"
-        )
-        if self._undelivered.is_total:
-            return f"{found}: is the webhook there, active, and its URL this gateway's?{self._why()}"
-        return f"{found}, while those of others come: do its event filters leave these out?{self._why()}"
+        return missed_text(self._undelivered, self._arrivals, are_refused=self._refused.is_held) + self._why()
 
     def _silence_reason(self, now_ms: int) -> str | None:
-        if not self._mapped():
+        if not self._mapped():  # nothing is waited for
+            self._silence.begin(now_ms)
             return None
         can_ask = self._status.reconcile.state == "ok"
         if not self._silence.judge(now_ms, ask_api=self._ask_api if can_ask else None):
             return None
-        last_ms = self._silence.last_ms
-        told = (
-            f"no telemetry has come by webhook since {_utc(last_ms)}"
-            if last_ms
-            else (
-                f"no telemetry has ever come by webhook, and the gateway runs since {_utc(self._started_ms)}"
-            )
+        text = silence_text(
+            self._silence,
+            self._arrivals,
+            self._status.intake,
+            started_ms=self._started_ms,
+            can_ask=can_ask,
+            are_refused=self._refused.is_held,
         )
-        others = sum(self._status.intake.ignored_types.values())
-        beside = f", but {others} events of other types: see the webhook's list of events" if others else ""
-        strange = self._status.intake.other_organization
-        wrong = (
-            f"; {strange} events were of another organization than infodeck.organization" if strange else ""
-        )
-        return (
-            f"{told}{beside}{wrong}: is the webhook there, active, and its URL this gateway's? If the devices"
-            f" themselves are silent for so long, set infodeck.silence higher.{self._why()}"
-        )
+        return text + self._why()
 
     @property
     def _is_asking_why(self) -> bool:
-        return bool(self._undelivered.missed) or self._silence.is_held
+        return any(alarm.name in (MISSED, SILENT) for alarm in self._alarms.current())
 
     def _why(self) -> str:
         return f" {self._said}; {_ADVICE}" if self._said else f" {_ADVICE}"
@@ -215,11 +213,3 @@ class WebhookWatch:
                 log.warning("alarm.explained", infodeck=said)
             self._said = said
             await asyncio.sleep(self._pace.look_again_ms / 1000)
-
-
-def _counted(assets: Collection[str]) -> str:
-    return "1 asset" if len(assets) == 1 else f"{len(assets)} assets"
-
-
-def _utc(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
 from gateway.assets.webhooks.subscriptions import attempts_of, leads_to, webhook_of
 from gateway.events import TELEMETRY
+from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,35 +18,47 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
 
 _LAST = 5  # attempts that are spoken of
+_MOST_READ = 1000  # a page has a hundred; the event loop must not wait for one that has a million
 _LONGEST_REASON = 120
-_HEALTHY = frozenset({"active", "enabled", "ok", "healthy"})
 
 
 async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
     """Return what Infodeck says of the webhook that leads here; raise `GatewayError` where it does not."""
     webhooks = [webhook_of(item) for item in await api.webhooks()]
-    found = next((one for one in webhooks if leads_to(one, url=url, webhook_id=webhook_id)), None)
-    if found is None:
-        which = f"the id {webhook_id}" if webhook_id is not None else f"the address {url}"
+    ours = [one for one in webhooks if leads_to(one, url=url, webhook_id=webhook_id)]
+    if not ours:
+        which = f"the id {webhook_id}" if webhook_id is not None else f"the address {_without_query(url)}"
         return (
             f"none of Infodeck's webhooks ({len(webhooks)}) has {which}: see infodeck.webhook, and"
             " `gateway webhooks register`"
         )
+    well = (one for one in ours if one.is_well)  # a former one of the same address may be there still
+    found = next(well, ours[0])
     items: list[Item] = []
     if found.id is not None:
         async for page in api.deliveries(found.id):
-            items = page
+            items = page[:_MOST_READ]
             break  # the newest come first, as far as is known; older pages say nothing of now
-    return "; ".join(filter(None, (_of_webhook(found), of_attempts(attempts_of(items)))))
+    return "; ".join(filter(None, (_of_webhook(found, url=url), of_attempts(attempts_of(items)))))
 
 
-def _of_webhook(webhook: Webhook) -> str:
+def _of_webhook(webhook: Webhook, *, url: str) -> str:
     parts = []
-    if webhook.status is not None and webhook.status.lower() not in _HEALTHY:
+    if webhook.url is not None and not leads_to(webhook, url=url, webhook_id=None):
+        parts.append(
+            f"the webhook's URL is {_without_query(webhook.url)}, but infodeck.webhook.url is"
+            f" {_without_query(url)}"
+        )
+    if not webhook.is_well:
         parts.append(f"Infodeck says that the webhook is {webhook.status}")
-    if webhook.events and TELEMETRY not in webhook.events and "*" not in webhook.events:
+    if not webhook.is_told_of(TELEMETRY):
         parts.append(f"the webhook is not subscribed to {TELEMETRY}")
     return "; ".join(parts)
+
+
+def _without_query(url: str) -> str:
+    """Return an address as it may be shown to everybody: some write a password behind the question mark."""
+    return url.partition("?")[0]
 
 
 def of_attempts(attempts: Sequence[Attempt]) -> str:
@@ -55,7 +68,9 @@ def of_attempts(attempts: Sequence[Attempt]) -> str:
         return "its delivery log is empty: nothing was sent, so look at the webhook's events and filters"
     counts = Counter("unclear" if one.succeeded is None else _outcome(one) for one in last)
     said = ", ".join(f"{count}x {outcome}" for outcome, count in counts.most_common())
-    text = f"of its last {len(last)} deliveries: {said}"
+    at_ms = last[0].at_ms
+    when = "" if at_ms is None else f" (the last one at {second_text(at_ms)})"
+    text = f"of its last {len(last)} deliveries{when}: {said}"
     failures = failures_of(last)
     if failures:
         kind = failures.most_common(1)[0][0]
@@ -64,6 +79,8 @@ def of_attempts(attempts: Sequence[Attempt]) -> str:
             text += f" ({reason[:_LONGEST_REASON]})"
         if (advice := advice_for(kind)) is not None:
             text += f"; {advice}"
+    elif last[0].succeeded:
+        text += "; if they were not for this gateway, something else answers at that address"
     return text
 
 

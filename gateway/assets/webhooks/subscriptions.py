@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from gateway.config.secrets import is_usable
 from gateway.events import parse_time
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +42,8 @@ _EVENT_ID = ("eventid", "event")
 _EVENT_TYPE = ("eventtype", "type", "event")
 _OUTCOME = ("status", "state", "outcome", "result", "success", "succeeded", "delivered")
 _SUCCEEDED = frozenset({"success", "successful", "succeeded", "delivered", "ok", "true"})
+_WELL = frozenset({"active", "enabled", "ok", "healthy"})
+_ILL = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
 _FAILED = frozenset({"failed", "failure", "failing", "error", "timeout", "false"})
 
 
@@ -52,6 +56,20 @@ class Webhook:
     events: tuple[str, ...]
     description: str | None
     status: str | None
+
+    def is_told_of(self, event_type: str) -> bool:
+        """Say whether events of a type come by it, as far as it says; `*` would stand for all."""
+        return not self.events or event_type in self.events or "*" in self.events
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its status is none that somebody should look at."""
+        return self.status is None or self.status.lower() in _WELL
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether its status is known to mean that it delivers nothing, or soon will not."""
+        return self.status is not None and self.status.lower() in _ILL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +135,7 @@ def attempts_of(items: Iterable[Item]) -> list[Attempt]:
 def signing_secret_of(item: Item) -> str | None:
     """Return the secret that an answer gives away this once, None where it has none that can be used."""
     secret = item.get("signingSecret")
-    usable = isinstance(secret, str) and secret.strip() == secret and secret.isprintable()
-    return secret if usable and secret else None
+    return secret if isinstance(secret, str) and is_usable(secret) else None
 
 
 def _same_address(url: str) -> object:
@@ -190,5 +207,4 @@ def _text(value: Any) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    shown = "".join(character if character.isprintable() else " " for character in value)
-    return shown.strip()[:_LONGEST_TEXT] or None
+    return one_line(value, longest=_LONGEST_TEXT) or None

@@ -124,8 +124,7 @@ def _remarks(one: _Key, kind: Kind, *, is_seen: bool, is_listed: bool) -> Iterab
 
 
 def _kind_remarks(one: _Key, kind: Kind) -> Iterable[str]:
-    words = one.sample.words if kind is Kind.TEXT and one.sample else ()
-    such = f", such as {', '.join(one_line(word, longest=20) for word in words)}" if words else ""
+    such = _such(one.sample) if kind is Kind.TEXT and one.sample else ""
     against = contradiction(one.listed.type if one.listed else None, kind)
     if kind is Kind.TEXT:
         yield f"{against or 'text'}{such}: no register, unless by a `map`"
@@ -133,6 +132,13 @@ def _kind_remarks(one: _Key, kind: Kind) -> Iterable[str]:
         yield "no value seen and no type known: no register, no unit"
     elif against:
         yield against
+
+
+def _such(sample: Sample) -> str:
+    """Say which words are among the texts, and whether numbers came as well: then few of them may be odd."""
+    words = ", ".join(one_line(word, longest=20) for word in sample.words)
+    such = f", such as {words}" if words else ", of blanks" if sample.has_words else ""
+    return f"{such}, besides numbers" if such and sample.has_numbers else such
 
 
 def _unit_remarks(unit: str | None) -> Iterable[str]:

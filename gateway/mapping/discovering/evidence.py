@@ -23,13 +23,14 @@ class Sample:
     """What was seen of one telemetry key. Nothing at all where only the key is known.
 
     `has_amounts`: numbers other than 0 and 1; `largest` is the greatest magnitude of all its numbers.
-    `has_spoken`: true or false as text. `words` are some of its other texts.
+    `has_spoken`: true or false as text. `has_words`: other texts; `words` are some of them, none of blanks.
     """
 
     has_numbers: bool = False
     has_amounts: bool = False
     has_switches: bool = False
     has_spoken: bool = False
+    has_words: bool = False
     largest: float = 0.0
     words: tuple[str, ...] = ()
 
@@ -46,7 +47,8 @@ class Sample:
             self.has_numbers, self.largest = True, max(self.largest, abs(number))
             self.has_amounts |= number not in {0, 1}
         elif isinstance(value, str):
-            self._add_words((value,))
+            self.has_words = True
+            self._add_words((value,) if value.strip() else ())
 
     def merge(self, other: Sample) -> None:
         """Take what was seen of the same key elsewhere."""
@@ -54,6 +56,7 @@ class Sample:
         self.has_amounts |= other.has_amounts
         self.has_switches |= other.has_switches
         self.has_spoken |= other.has_spoken
+        self.has_words |= other.has_words
         self.largest = max(self.largest, other.largest)
         self._add_words(other.words)
 

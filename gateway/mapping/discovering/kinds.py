@@ -34,7 +34,7 @@ def kind_of(declared: str | None, sample: Sample) -> Kind:
     switches take both, and 0 and 1.
     """
     said = _DECLARED.get((declared or "").strip().lower(), Kind.UNKNOWN)
-    if sample.words or said is Kind.TEXT or (sample.has_spoken and sample.has_amounts):
+    if sample.has_words or said is Kind.TEXT or (sample.has_spoken and sample.has_amounts):
         return Kind.TEXT
     if sample.has_spoken:
         return Kind.SWITCH

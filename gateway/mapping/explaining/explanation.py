@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 from gateway.errors import EncodingError
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.live.image import PointImage
-from gateway.mapping.live.readings import map_readings
-from gateway.mapping.plan import MISSING
+from gateway.mapping.live.readings import at_paths, map_readings, update_of
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
 from gateway.mapping.wording import calculation_text
-from gateway.model import ByteOrder, Quality, Reading
+from gateway.model import ByteOrder, Quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Conversion, Event, Point, Register, Scalar, Telemetry, Update
+    from gateway.model import Conversion, Event, Point, Reading, Register, Scalar, Telemetry, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ def explain(
     updates = [arrival.update for arrival in arrivals]
     outputs = image.accept(plan, updates, now_ms=event.received_ms) if updates else []
     reached = {arrival.update.point for arrival in arrivals}
+    used = plan.by_key.keys() | {arrival.reading.key for arrival in arrivals}
     return Explanation(
         telemetry,
         plan,
@@ -113,7 +113,7 @@ def explain(
             for point in (*plan.measured, *plan.pseudo)
             if point in reached or any(update.point is point for update in outputs)
         ),
-        unused=tuple(reading for reading in readings if reading.key not in plan.by_key),
+        unused=tuple(reading for reading in readings if reading.key not in used),
         silent=tuple(point for point in plan.measured if point not in reached),
     )
 
@@ -122,17 +122,13 @@ def _arrivals(
     plan: AssetPlan, readings: tuple[Reading, ...], event: Event, *, time_ms: int, seq: int
 ) -> Iterator[Arrival]:
     """Map one reading at a time, so that every update is known to come from it."""
-    by_key, by_path = replace(plan, by_path=()), replace(plan, by_key={})
+    by_key = replace(plan, by_path=())
     for reading in readings:
         for update in map_readings(by_key, (reading,), event=event, time_ms=time_ms, seq=seq):
             yield Arrival(reading, steps_of(update.point.conversion, reading.value), update)
-    for path in plan.by_path:
-        found = path.get(event.document)
-        if found is not MISSING:
-            lone = replace(by_path, by_path=(path,))
-            for update in map_readings(lone, (), event=event, time_ms=time_ms, seq=seq):
-                reading = Reading(path.point.source, found, time_ms)
-                yield Arrival(reading, steps_of(path.point.conversion, found), update)
+    for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms):
+        update = update_of(rule.point, rule.convert, reading.value, reading.time_ms, seq, event.event_id)
+        yield Arrival(reading, steps_of(rule.point.conversion, reading.value), update)
 
 
 def steps_of(conversion: Conversion, raw: Scalar) -> tuple[Step, ...]:

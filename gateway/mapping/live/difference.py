@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from gateway.model import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import AssetSnapshot
+    from gateway.model import AssetSnapshot, KnownAsset
 
 _described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location", "location_path")
 _KEYS = tuple(field.name for field in fields(Point) if field.init)
@@ -54,25 +54,36 @@ def compare(old: PointMap, new: PointMap) -> Difference:
     if new.heartbeat is not None and None not in beat and beat[0] != beat[1]:
         changed.append(new.heartbeat[1])
         showing.append(new.heartbeat[1])
-    assets = {point.asset for point in (*added, *removed, *showing)}
+    moved_from = (before[point.name] for point in showing if point.name in before)
+    assets = {point.asset for point in (*added, *removed, *showing, *moved_from)}
     made = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
     names = dict.fromkeys((*(point.name for point in (*added, *showing)), *made))
     unchanged = len(new.by_name) - len(added) - len(changed)
     return Difference(len(added), len(removed), len(changed), unchanged, tuple(names))
 
 
-def describe_the_same(one: AssetSnapshot | None, other: AssetSnapshot) -> bool:
+def describe_the_same(
+    one: AssetSnapshot | None, other: AssetSnapshot, *, of: Collection[str] | None = None
+) -> bool:
     """Say whether tables mean the same with both; whether devices are connected is nothing to them.
 
-    Types count, for warnings say what these do not measure.
+    `of` are the ids of the assets that matter, None: all do. Types count, for warnings say what these do not
+    measure.
     """
-    if one is None or one.assets.keys() != other.assets.keys() or one.types != other.types:
+    if one is None:
         return False
-    before = one.assets
-    return all(
-        before[asset] is known or _described(before[asset]) == _described(known)
-        for asset, known in other.assets.items()
-    )
+    if of is None:
+        of, same_types = one.assets.keys() | other.assets.keys(), one.types == other.types
+    else:
+        used = {other.assets[asset].asset_type or "" for asset in of if asset in other.assets}
+        same_types = all(one.types.get(name) == other.types.get(name) for name in used)
+    return same_types and all(_is_the_same(one.assets.get(asset), other.assets.get(asset)) for asset in of)
+
+
+def _is_the_same(one: KnownAsset | None, other: KnownAsset | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one is other or _described(one) == _described(other)
 
 
 def _period_ms(points: PointMap) -> int | None:

@@ -51,6 +51,7 @@ class Handover:
         self._image = image
         self._make_image = make_image
         self._successor: PointImage | None = None
+        self._revived: list[Point] = []
         self.news: list[Update] = []  # what the successor shows of assets that changed since it was built
 
     def build(self, points: PointMap, *, now_ms: int) -> PointImage:
@@ -60,12 +61,14 @@ class Handover:
         """
         before = self._before
         successor = self._make_image(points)
+        gone = self._image.gone
         successor.restore(
-            chain(self._image.gone, kept_values(before, before.measured)),
+            chain(gone, kept_values(before, before.measured)),
             now_ms=now_ms,
             forced=_overrides(before, chain(before.ended, before.forced), points, now_ms),
             online=before.told.values(),
         )
+        self._revived = [point for value in gone if (point := points.by_name.get(value.point)) is not None]
         self._successor = successor
         return successor
 
@@ -84,7 +87,7 @@ class Handover:
             online=[known.told[asset] for asset in noted.assets],
         )
         self.news = [*successor.tick(now_ms), *successor.beat(now_ms), *self._shown(successor)]
-        successor.take_over_unkept(self._image)
+        successor.take_over_unkept(self._image, revived=self._revived)
         return successor
 
     def _shown(self, successor: PointImage) -> Iterator[Update]:

@@ -49,6 +49,7 @@ class PointImage:
             self._converts[rule.point] = rule.convert
         self._gone: dict[tuple[str, str, str], KeptValue] = {}
         self.late = 0  # measured updates that were not the newest when they came
+        self.aged_ms = 0  # until when time has passed here: what ages later is yet to be told, by `tick`
 
     @property
     def points(self) -> PointMap:
@@ -78,6 +79,8 @@ class PointImage:
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer is known. A reading that something stands in for is not the newest.
 
+        Nor is what once stood in for one that is shown again.
+
         What no event caused has no order but the one in which it was made: only what is shown counts.
         A point of another table has no place here.
         """
@@ -89,7 +92,9 @@ class PointImage:
         if update.seq == NO_EVENT or current.quality is Quality.FORCED:
             return False
         ours, theirs = (update.time_ms, update.seq), (current.time_ms, current.seq)
-        return ours > theirs or (ours == theirs and current.quality not in STAND_INS)
+        if ours != theirs:
+            return ours > theirs
+        return current.quality not in STAND_INS and update.quality not in STAND_INS
 
     def has_missed(self, update: Update) -> bool:
         """Say whether a measured update would be the newest, but was never taken in."""
@@ -120,6 +125,7 @@ class PointImage:
 
     def tick(self, now_ms: int) -> list[Update]:
         """Return the changes that time alone brings: what aged, overrides that ended, their `$quality`."""
+        self.aged_ms = now_ms
         points = [point for point, forced in self._known.forced.items() if forced.until_ms <= now_ms]
         for point in points:
             self._end_forcing(point, now_ms)
@@ -167,7 +173,7 @@ class PointImage:
         While it is offline and has not reported since, all its readings have stand-ins.
         """
         before, told = self._known.is_online(asset), self._known.told.get(asset)
-        if not self._known.tell(OnlineState(asset, online, at_ms)):
+        if not self._known.tell(OnlineState(asset, online, at_ms), now_ms=now_ms):
             return []
         if told is None or not (told.online and online):  # connected as before is not worth a write
             self._unkept.assets.add(asset)
@@ -212,13 +218,21 @@ class PointImage:
         Readings go to points of the same name, asset and source, by their present conversion; overrides
         to points of the same name that can show them, unless their time is over; connections to all devices.
         """
+        self.aged_ms = now_ms
         by_asset = self._points.by_asset
-        points = [point for value in kept if (point := self._bring_back(value)) is not None]
+        points: list[Point] = []
+        assets: set[str] = set()
+        for value in kept:
+            if value.asset in by_asset:
+                assets.add(value.asset)
+            if (point := self._bring_back(value)) is not None:
+                points.append(point)
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
-        told = [state.asset for state in online if self._known.tell(state) and state.asset in by_asset]
-        assets = {point.asset for point in points}
+        taken = [state.asset for state in online if self._known.tell(state, now_ms=now_ms)]
+        told = [asset for asset in taken if asset in by_asset]
+        assets.update(point.asset for point in points)
         for asset in (*told, *filter(self._known.has_come_back, assets)):
             points += by_asset[asset].measured
         self._shown_anew(points, now_ms)
@@ -227,11 +241,20 @@ class PointImage:
         self._made.beat(now_ms)
         self._unkept.clear()
 
-    def keep(self) -> dict[str, KeptValue]:
-        """Return what must be kept on disk of all points that changed since the last call."""
-        kept = {value.point: value for value in kept_values(self._known, self._unkept.measured)}
-        self._unkept.measured.clear()
-        return kept
+    def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
+        """Return what must be kept on disk of points that changed, and was not returned before.
+
+        Of so many points at most, where that is said; then `has_unkept` says whether there are more.
+        """
+        changed = self._unkept.measured
+        count = len(changed) if at_most is None else min(at_most, len(changed))
+        points = [changed.pop() for _ in range(count)]
+        return {value.point: value for value in kept_values(self._known, points)}
+
+    @property
+    def has_unkept(self) -> bool:
+        """Whether `keep` has more to return."""
+        return bool(self._unkept.measured)
 
     def keep_forced(self) -> dict[str, Forced | None]:
         """Return what must be kept on disk of what was forced or released since the last call, by point.
@@ -261,9 +284,13 @@ class PointImage:
         self._noted = Noted()
         return Handover(known=self._known, noted=self._noted, image=self, make_image=PointImage)
 
-    def take_over_unkept(self, image: PointImage) -> None:
-        """Keep what `image` would have kept next, and count on from it."""
+    def take_over_unkept(self, image: PointImage, *, revived: Iterable[Point]) -> None:
+        """Keep what `image` would have kept next, and count on from it.
+
+        So are the readings of `revived` points: what is kept by their names may be another device's.
+        """
         self._unkept.add(image._unkept, by_name=self._points.by_name)
+        self._unkept.measured.update(revived)
         self.late += image.late
 
     def _bring_back(self, value: KeptValue) -> Point | None:
@@ -271,6 +298,7 @@ class PointImage:
 
         Then it is remembered: should the point come back, it must not go back in time.
         """
+        self._known.note_report(value.asset, value.time_ms)  # of a device that reports nothing else, too
         point = self._points.by_name.get(value.point)
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gateway.model import Scalar
 
 NO_EVENT = 0  # the journal number of what no event caused
+_CLOCK_LEAD_MS = 300_000  # Infodeck's clock may be ahead of ours by so much
 
 
 class Known:
@@ -47,14 +48,21 @@ class Known:
         elif point.on_stale.policy is StalePolicy.HOLD:
             update.plain = self._held(point)
         self.measured[point] = update
-        if update.time_ms > self.asset_times.get(point.asset, 0):
-            self.asset_times[point.asset] = update.time_ms
+        self.note_report(point.asset, update.time_ms)
         return True
 
-    def tell(self, state: OnlineState) -> bool:
-        """Take what is said of a connection if nothing newer was; equal times count as new."""
+    def note_report(self, asset: str, time_ms: int) -> None:
+        """Take in that an asset has reported, whether any point shows what or not."""
+        if time_ms > self.asset_times.get(asset, 0):
+            self.asset_times[asset] = time_ms
+
+    def tell(self, state: OnlineState, *, now_ms: int) -> bool:
+        """Take what is said of a connection if nothing newer was; equal times count as new.
+
+        What was said at a time that has yet to come was said by a clock that has been set back since.
+        """
         before = self.told.get(state.asset)
-        if before is not None and state.at_ms < before.at_ms:
+        if before is not None and state.at_ms < before.at_ms <= now_ms + _CLOCK_LEAD_MS:
             return False
         self.told[state.asset] = state
         if state.online or self.asset_times.get(state.asset, 0) > state.at_ms:

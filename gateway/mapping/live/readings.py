@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.mapping.plan import MISSING
-from gateway.model import Quality, Update
+from gateway.model import Quality, Reading, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.mapping.convert import Convert
-    from gateway.mapping.plan import AssetPlan
-    from gateway.model import Event, Point, Reading, Scalar
+    from gateway.mapping.plan import AssetPlan, PathRule
+    from gateway.model import Event, Point, Scalar
 
 
 def map_readings(
@@ -29,11 +29,28 @@ def map_readings(
         for reading in readings
         for rule in by_key.get(reading.key, ())
     ]
-    for path in plan.by_path:
-        found = path.get(event.document)
-        if found is not MISSING:
-            updates.append(update_of(path.point, path.convert, found, time_ms, seq, event_id))
+    if plan.by_path:
+        updates += [
+            update_of(rule.point, rule.convert, reading.value, reading.time_ms, seq, event_id)
+            for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms)
+        ]
     return updates
+
+
+def at_paths(
+    plan: AssetPlan, readings: Sequence[Reading], *, event: Event, time_ms: int
+) -> Iterator[tuple[PathRule, Reading]]:
+    """Yield what an event has for points that read an explicit path.
+
+    An event that the gateway made itself has a reading with the path as its key. What its body looks like
+    is nothing that a path into Infodeck's events could mean.
+    """
+    for rule in plan.by_path:
+        source = rule.point.source
+        if event.is_refilled:
+            yield from ((rule, reading) for reading in readings if reading.key == source)
+        elif (found := rule.get(event.document)) is not MISSING:
+            yield rule, Reading(source, found, time_ms)
 
 
 def update_of(  # noqa: PLR0917 - called per reading

@@ -146,8 +146,6 @@ async def open_link(config: ModbusClientConfig, *, on_end: Callable[[], None]) -
             raise TransientError(f"no connection within {duration_text(config.timeout)}") from error
         except OSError as error:
             raise TransientError(system_reason(error)) from error
-        except UnicodeError as error:  # of the resolver
-            raise TransientError("`host` cannot be a name in a network") from error
         yield link
     finally:
         link.close()

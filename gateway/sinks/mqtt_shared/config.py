@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
-from gateway.config.scalars import Duration
+from gateway.config.scalars import Duration, is_host
 from gateway.config.secrets import SecretReference
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -47,7 +47,7 @@ def parse_broker_url(text: object) -> BrokerUrl:
         host, port = url.hostname, url.port
     except ValueError:
         host = port = None
-    if not host or url.scheme not in _PORTS:
+    if not host or not is_host(host) or url.scheme not in _PORTS:
         raise ValueError(
             "a broker is mqtt://host:1883, or mqtts://host:8883 for TLS; through websockets it is"
             " ws://host:80/mqtt, or wss://host:443/mqtt"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.errors import TransientError
+from gateway.mapping.wording import second_text
 from gateway.sinks.mqtt_shared.message import Message
 from gateway.sinks.mqtt_topics.announcer import log_rejected
 
@@ -56,7 +56,7 @@ def alarms_json(alarms: Iterable[Alarm]) -> bytes:
     told = [
         {
             "alarm": alarm.name,
-            "since": datetime.fromtimestamp(alarm.since_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "since": second_text(alarm.since_ms),
             "reason": alarm.reason,
         }
         for alarm in alarms

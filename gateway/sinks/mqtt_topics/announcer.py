@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Layout
 
 _AT_ONCE = 50  # topics announced before live values have their turn
+_CLEARED_FOR_S = 3600.0  # mosquitto saves itself every half hour; much later, others may have the topics
 
 _log = structlog.get_logger()
 
@@ -35,17 +37,27 @@ class Announcer:
     A point without a value has its topic cleared, too: what stands there was measured by another device.
     An asset's message that shows points as a former table had them is published anew.
     All of it is retained by the broker. What could not be said because that was away is said at the next
-    connection.
+    connection. For an hour, what was cleared is cleared again at each connection: a broker that was cut off
+    from power comes back as it last saved itself, with values on topics that nobody looks after any more.
     """
 
-    def __init__(self, *, sink: str, retained: dict[str, bool], beside: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        sink: str,
+        retained: dict[str, bool],
+        beside: str | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`retained`: topics that the broker may hold something of ours on, and whether that is a value.
 
-        `beside` is one that belongs to no point, and is left alone.
+        `beside` is one that belongs to no point, and is left alone. `clock_s` only moves forward.
         """
         self._sink = sink
         self._beside = beside
+        self._clock_s = clock_s
         self._retained = retained
+        self._cleared_s: dict[str, float] = {}  # topics that were cleared, the first of them first, and when
         self._topics: dict[str, None] = {}  # those of which the broker must be told, in order
         self._news = asyncio.Event()
 
@@ -88,8 +100,7 @@ class Announcer:
                 log_rejected(rejections, sink=self._sink)
                 for rejection in rejections:
                     cleared.pop(rejection.message.topic, None)
-                for topic in cleared:
-                    del self._retained[topic]
+                self._note_cleared(cleared)
 
     def _messages(
         self,
@@ -113,7 +124,24 @@ class Announcer:
                 if self._retained.get(companion.topic) is not False:
                     self._retained[companion.topic] = False
                 cleared.pop(companion.topic, None)  # back by a reload in the midst of this
+                self._cleared_s.pop(companion.topic, None)
                 yield Message(companion.topic, companion.payload, retain=True)
+
+    def _note_cleared(self, topics: Iterable[str]) -> None:
+        """Remember topics that the broker has cleared, and forget those of an hour ago."""
+        now_s = self._clock_s()
+        for topic in topics:
+            if self._retained[topic]:  # a value stood there, since it was cleared last at any rate
+                self._retained[topic] = False
+                self._cleared_s.pop(topic, None)
+            self._cleared_s.setdefault(topic, now_s)
+        while self._cleared_s:
+            first = next(iter(self._cleared_s))
+            if now_s - self._cleared_s[first] < _CLEARED_FOR_S:
+                return
+            del self._cleared_s[first]
+            if not self._retained[first]:  # otherwise it has a value again
+                del self._retained[first]
 
 
 def log_rejected(rejections: Sequence[Rejection], *, sink: str) -> None:

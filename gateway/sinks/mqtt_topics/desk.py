@@ -53,6 +53,14 @@ class Desk:
         for asset in change.outdated:
             asset.is_outdated = True
 
+    def emptied(self, change: Change, latest: LatestValues) -> list[str]:
+        """Return the topics of another layout on which a value stands, but not one of a point there."""
+        return [
+            topic
+            for topic, outlet in change.new.by_topic.items()
+            if self._retained.get(topic) and all(latest.latest(point) is None for point in outlet.points)
+        ]
+
     def messages(self, updates: Sequence[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Make the messages one by one; add to `refusals` what no message can hold.
 

@@ -7,8 +7,10 @@ who opens the page sees where a value comes from.
 from __future__ import annotations
 
 import asyncio
+import sys
 from array import array
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,7 +18,7 @@ import orjson
 from gateway.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import PointMap
@@ -26,6 +28,9 @@ _MOST_WATCHING = 20
 _MOST_WAITING = 30  # messages of one browser: half a minute
 _MOST_REMEMBERED = 48  # values of a point
 _LEAST_REMEMBERED = 8
+_COMPARED_AT_ONCE = 20_000  # points a second, 2 ms; more of them have their turns
+_TOLD_AT_ONCE = 5_000  # points in a message, 5 ms
+_COMPARED_UNSEEN = 5_000  # likewise, where nobody watches
 _REMEMBERED_IN_ALL = 480_000  # with many points, fewer of each
 
 Message = tuple[str, bytes]  # its name, and JSON
@@ -40,6 +45,7 @@ class Board:
         self._status = status
         self._points: PointMap | None = None
         self._shown: list[Update | None] = []
+        self._next = 0  # the number of the point at which the next comparison begins
         self._recent: dict[str, array[float]] = {}  # by point: times (Unix s) and values in turns
         self._most = _MOST_REMEMBERED
         self._watching: set[asyncio.Queue[Message | None]] = set()
@@ -47,32 +53,39 @@ class Board:
 
     def tick(self) -> None:
         """Remember what has changed, and tell whoever watches."""
-        changed = self._compare()
+        changed = self._compare(_COMPARED_AT_ONCE if self._watching else _COMPARED_UNSEEN)
         if not self._watching:
             return
-        if changed:
-            self._tell("values", orjson.dumps([_row(number, update) for number, update in changed]))
+        self._tell_values(changed)
         self._tell("status", orjson.dumps(self._status()))
 
     @contextmanager
     def watch(self) -> Iterator[asyncio.Queue[Message | None]]:
-        """Give a queue of messages, which begins with everything; None ends it.
+        """Give a queue of what changes from now on, None at its end; what there is, `everything` tells.
 
         Raises TransientError where too many watch already.
         """
         if len(self._watching) >= _MOST_WATCHING:
             raise TransientError(f"{_MOST_WATCHING} pages are open already: close one")
-        self._compare()
+        self._tell_values(self._compare(sys.maxsize))  # those who watch already; the new one is told all
         queue: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_WAITING)
-        queue.put_nowait(("tables", orjson.dumps(self.generation)))
-        shown = [_row(number, update) for number, update in enumerate(self._shown) if update is not None]
-        queue.put_nowait(("values", orjson.dumps(shown)))
-        queue.put_nowait(("status", orjson.dumps(self._status())))
         self._watching.add(queue)
         try:
             yield queue
         finally:
             self._watching.discard(queue)
+
+    def everything(self) -> Iterator[Message]:
+        """Yield what there is now, in messages that are made one by one: others may have their turns between.
+
+        What changes meanwhile is in the queue, too, so that the last word is always the newest.
+        """
+        yield "tables", orjson.dumps(self.generation)
+        yield "status", orjson.dumps(self._status())
+        for first in range(0, max(1, len(self._shown)), _TOLD_AT_ONCE):
+            part = enumerate(self._shown[first : first + _TOLD_AT_ONCE], start=first)
+            rows = [_row(number, update) for number, update in part if update is not None]
+            yield "values", orjson.dumps(rows)
 
     def close(self) -> None:
         """End all watching."""
@@ -83,25 +96,33 @@ class Board:
         """Return the last numbers of points by name, oldest first: time (Unix s) and value in turns."""
         return {name: list(self._recent[name]) for name in names if name in self._recent}
 
-    def _compare(self) -> list[tuple[int, Update]]:
-        """Return what shows something else than before, by the number of the point."""
+    def _compare(self, most: int) -> list[tuple[int, Update]]:
+        """Return what shows something else than before, by the number of the point; look at `most` points."""
         image = self._image()
         if image.points is not self._points:
             self._begin(image.points)
         changed = []
-        shown = self._shown
-        for number, point in enumerate(image.points.points):
-            update = image.latest(point)
+        shown, points = self._shown, image.points.points
+        for number in self._turn(min(most, len(points))):
+            update = image.latest(points[number])
             if update is not None and update is not shown[number]:
                 shown[number] = update
                 changed.append((number, update))
                 self._remember(update)
         return changed
 
+    def _turn(self, count: int) -> Iterable[int]:
+        """Return so many numbers of points, going on where the last turn ended."""
+        begin, end = self._next, self._next + count
+        all_points = len(self._shown)
+        self._next = end % all_points if all_points else 0
+        return chain(range(begin, min(end, all_points)), range(max(0, end - all_points)))
+
     def _begin(self, points: PointMap) -> None:
         """Begin with other point tables; points of the same name keep what is remembered of them."""
         self._points = points
         self._shown = [None] * len(points.points)
+        self._next = 0
         self._recent = {name: found for name, found in self._recent.items() if name in points.by_name}
         room = _REMEMBERED_IN_ALL // max(1, len(points.points))
         self._most = max(_LEAST_REMEMBERED, min(_MOST_REMEMBERED, room))
@@ -120,6 +141,10 @@ class Board:
         recent.extend((update.time_ms / 1000, float(value)))
         if len(recent) > 2 * self._most:
             del recent[: len(recent) - 2 * self._most]
+
+    def _tell_values(self, changed: Sequence[tuple[int, Update]]) -> None:
+        if changed and self._watching:
+            self._tell("values", orjson.dumps([_row(number, update) for number, update in changed]))
 
     def _tell(self, name: str, document: bytes) -> None:
         for queue in list(self._watching):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gateway.events import TELEMETRY, asset_of, is_refilled
+from gateway.events import TELEMETRY, asset_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ class LastEvents:
             "seq": seq,
             "id": event.event_id,
             "type": event.type,
-            "source": "reconcile" if is_refilled(event) else "webhook",
+            "source": "reconcile" if event.is_refilled else "webhook",
             "received_ms": event.received_ms,
             "asset": asset,
             "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),

@@ -150,9 +150,11 @@ class Dashboard:
         try:
             with self._board.watch() as messages:
                 await response.prepare(request)
-                while (message := await _next(messages)) is not None:
-                    name, document = message
-                    await response.write(b"event: %b\ndata: %b\n\n" % (name.encode(), document))
+                for message in self._board.everything():
+                    await response.write(_as_text(*message))
+                    await asyncio.sleep(0)
+                while (change := await _next(messages)) is not None:
+                    await response.write(_as_text(*change))
         except TransientError as error:
             return answer({"error": str(error)}, code=503)
         except ConnectionError:
@@ -171,6 +173,10 @@ class Dashboard:
         if scheme != "Bearer" or not hmac.compare_digest(given.encode(), self._token):
             return answer({"error": _WRONG_TOKEN}, code=401)
         return await handler(request)
+
+
+def _as_text(name: str, document: bytes) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), document)
 
 
 async def _next(messages: asyncio.Queue[tuple[str, bytes] | None]) -> tuple[str, bytes] | None:

@@ -41,6 +41,8 @@ function showCounts() {
   cards.counts.replaceChildren(
     card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
       facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, Date.now()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
+    card("Signing secrets", facts(intake.secrets.map((secret) => [secret.source, secretText(secret)])),
+      intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} former ones are accepted until unused for a day.`) : ""),
     card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
     card("What became of them", facts([
       ["Mapped", mapping.mapped.toLocaleString()], ["In no table", mapping.unmapped.toLocaleString()], ["Unreadable", mapping.unreadable.toLocaleString()],
@@ -49,6 +51,16 @@ function showCounts() {
       ["State", journal.state === "ok" ? null : element("span", { className: "error" }, journal.state)],
     ])),
   );
+}
+
+const DUE_AFTER_S = 90 * 86400; // Infodeck's guide
+
+function secretText(secret) {
+  const now = Date.now();
+  const age = secret.changed_ms === null ? null : (now - secret.changed_ms) / 1000;
+  const used = secret.last_used_ms ? `used ${ago(secret.last_used_ms, now)}` : "not used since the start";
+  const text = [used, age === null ? null : `${span(age)} old`].filter(Boolean).join(", ");
+  return age !== null && age > DUE_AFTER_S ? element("span", { className: "error" }, `${text}: renew it`) : text;
 }
 
 const orNone = (pairs, text) => (pairs.length ? facts(pairs) : element("p", { className: "nothing" }, text));

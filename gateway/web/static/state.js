@@ -36,17 +36,19 @@ export async function ask(path, options) {
 export function connect() {
   const stream = new EventSource("/api/stream");
   let waiting = []; // values that came before the points they are of
-  let loading = Promise.resolve();
+  let loads = 0;
   stream.addEventListener("open", () => setConnected(true));
   stream.addEventListener("error", () => setConnected(false));
   stream.addEventListener("tables", (event) => {
+    const load = ++loads;
     waiting = [];
-    loading = loadPoints(Number(event.data)).then(() => {
+    ask("/api/points").then((described) => {
+      if (load !== loads) return; // other tables came into force meanwhile
+      takePoints(described, Number(event.data));
       const late = waiting;
       waiting = null;
       late.forEach(takeValues);
-    });
-    loading.catch(() => setConnected(false));
+    }, () => setConnected(false));
   });
   stream.addEventListener("values", (event) => {
     const rows = JSON.parse(event.data);
@@ -61,8 +63,7 @@ function setConnected(isConnected) {
   tell("connection");
 }
 
-async function loadPoints(generation) {
-  const described = await ask("/api/points");
+function takePoints(described, generation) {
   state.generation = generation;
   state.points = described.points;
   state.shown = new Array(described.points.length).fill(null);

@@ -150,6 +150,20 @@ def test_readings_decide_what_a_key_is(tmp_path: Path) -> None:
     )
 
 
+def test_text_among_numbers_is_told(tmp_path: Path) -> None:
+    """One `n/a` makes text of a key, so that it is not lost; that numbers came is said, blanks are not."""
+    room = KnownAsset(id="ast-1", asset_type="at-iaq")
+    found = evidence([room], seen={"ast-1": {"blank": " ", "temperature": "n/a"}})
+    for value in (21.5, "", "offline"):
+        found.sightings.add("ast-1", "temperature", value)
+    text = text_of(draft(tmp_path, found))
+    assert "# text, of blanks: no register, unless by a `map`\n      BLANK: {from: blank}" in text
+    assert (
+        "# text, such as n/a, offline, besides numbers: no register, unless by a `map`\n"
+        "      TEMPERATURE: {from: temperature}" in text
+    )
+
+
 def test_names_that_differ_in_case_only_are_kept_apart_or_brought_together(tmp_path: Path) -> None:
     """A key that reports in other case than its type lists it is one point; two that report are two."""
     points = points_of(tmp_path, ("Power", "Active power", "integer", "W"), power=5, Temp=1.5, temp=2.5)

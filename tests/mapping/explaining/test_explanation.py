@@ -70,6 +70,25 @@ def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
     return [(step.what, step.value) for step in arrival.steps]
 
 
+def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> None:
+    """It is explained as it is mapped: with its own time, and not as left over."""
+    path = "$.data.object.x.y"
+    readings = [
+        {"key": key, "value": value, "timestamp": CREATED_S - 60} for key, value in ((path, "on"), ("z", 1))
+    ]
+    document = {
+        "id": "reconcile_1",
+        "type": "asset.telemetry.updated",
+        "data": {"object": {"id": "ast-1", "readings": readings, "x": {"y": "off"}}},
+    }
+    refilled = parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
+    explanation = explained(load_good_tables(tmp_path, TABLE), refilled)
+    assert way_of(explanation, "R/X") == [("map", 1)]
+    (way,) = (way for way in explanation.ways if way.point.name == "R/X")
+    assert way.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
+    assert [reading.key for reading in explanation.unused] == ["z"]
+
+
 def test_each_step_that_does_something_is_told(tmp_path: Path) -> None:
     """Text to number, gain and offset, range, decimals: in this order, those that change something."""
     points = load_good_tables(tmp_path, TABLE)

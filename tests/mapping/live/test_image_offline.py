@@ -61,6 +61,25 @@ def test_an_offline_device_shows_stand_ins(
     assert named(say(room, online=False, at_ms=NOON + 1), name) == []
 
 
+@pytest.mark.parametrize("was", [True, False])
+def test_a_clock_that_was_hours_fast_does_not_keep_what_it_said(room: Room, *, was: bool) -> None:
+    """Once it is set back, what is said next counts: a device that went offline must not look connected."""
+    hours_ms = 5 * 3_600_000
+    room.read(at_ms=NOON, hold=21)
+    say(room, online=was, at_ms=NOON + hours_ms)
+    say(room, online=not was, at_ms=NOON + 1000)
+    assert room.image.is_online("a") is (not was)
+    assert online(room) == int(not was)
+
+
+def test_a_clock_a_little_ahead_of_ours_keeps_its_order(room: Room) -> None:
+    """What Infodeck said last counts, also where that has come before what it said earlier."""
+    room.read(at_ms=NOON, hold=21)
+    say(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
+    say(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
+    assert room.image.is_online("a") is False
+
+
 def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> None:
     """The clock went on meanwhile: what is fresh still is shown as measured, and ages in its time."""
     room.read(at_ms=NOON, hold=21)
@@ -173,3 +192,13 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
             assert each.shown("R/HOLD") == room.shown("R/HOLD")
         assert each.image.latest(points.by_name["R/ONLINE"]) is None or online(each) == int(not is_offline)
     assert again.image.keep_online() == {}
+
+
+def test_a_stand_in_that_is_over_is_not_the_newest(room: Room) -> None:
+    """It may still be on its way when the device is back: behind the reading that is shown again."""
+    say(room, online=False)
+    measured, stand_in, *_ = room.read(at_ms=NOON, hold=21)
+    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [False, True]
+    (again,) = named(say(room, online=True, at_ms=NOON + 1), "HOLD")
+    assert again is measured
+    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [True, False]

@@ -185,6 +185,27 @@ def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: Poin
     assert not room.image.is_newest(early)
 
 
+def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_offline(
+    old: PointMap, new: PointMap
+) -> None:
+    """What no table shows any more has still been reported, also to a gateway that restarts."""
+    room = Room(old, PointImage(old))
+    room.read("b", at_ms=NOON, value=3)
+    connected = False
+    room.image.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON + 1)
+    room.read("b", at_ms=NOON + 2, gone=21)
+    assert room.shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, handover.finish(now_ms=NOON + 1)).shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, successor_of(room.image, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
+    restarted = Room(new, PointImage(new))
+    restarted.image.restore(
+        room.image.keep().values(), now_ms=NOON + 2, online=room.image.keep_online().values()
+    )
+    assert restarted.shown("R/VALUE") == (3, 3, Quality.GOOD)
+
+
 def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
     """However many points come and go, no more than some thousand of their readings are remembered."""
     image = PointImage(old)

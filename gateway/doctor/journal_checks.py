@@ -1,0 +1,61 @@
+"""Checks of the journal: as the running gateway sees it, and whether its file can be read at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from gateway.config.scalars import size_text
+from gateway.doctor.daemon_answers import number, text
+from gateway.doctor.findings import Finding, counted, ok, problem, warning
+from gateway.journal.lookup import ailment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.doctor.setup import Setup
+
+_NEARLY_FULL = 0.8
+
+
+async def check_journal(setup: Setup) -> list[Finding]:
+    """Look into the file, as the gateway will have to, and at what the daemon says of it."""
+    daemon = await setup.daemon()
+    runs = daemon.status is not None
+    findings = await asyncio.to_thread(_file_findings, setup.settings.journal.path, runs=runs)
+    if not runs:
+        return findings
+    journal, most = daemon.section("journal"), setup.settings.journal.max_size
+    if (state := text(journal, "state")) != "ok":
+        findings.append(
+            problem(
+                f"it takes no events: {state}",
+                "see the check of the disk here; Infodeck tries again for 24 h",
+            )
+        )
+    used = int(number(journal, "bytes_used"))
+    if used > most * _NEARLY_FULL:
+        findings.append(
+            warning(
+                f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
+                "see which sink is behind, or give it more with journal.max_size",
+            )
+        )
+    if letters := int(number(journal, "dead_letters")):
+        findings.append(
+            warning(
+                f"{counted(letters, 'dead letter')}: refused by a receiver, or unreadable",
+                "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
+            )
+        )
+    return findings or [ok(f"{used / (1 << 20):.0f} MiB of {size_text(most)}, no dead letters")]
+
+
+def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:
+    """Say what keeps the file from being read; another user's rights do not matter to the gateway."""
+    found = ailment(journal)
+    if found is None:
+        return []
+    level = problem if os.access(journal, os.R_OK) and not runs else warning
+    return [level(*found)]

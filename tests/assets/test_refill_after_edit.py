@@ -1,0 +1,54 @@
+"""Edited tables: what was refilled for points of the old ones is refilled for those of the new ones, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.delivery_parts import NOON
+from support.point_tables import load_good_tables
+from support.refill_parts import item, refilling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEAD = "schema: gateway.points/1\nsite: hq\npoints:\n"
+BEFORE = "  - {tag: R, point: T, asset: a, from: t}\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "name"),
+    [
+        (BEFORE + "  - {tag: R, point: T2, asset: a, from: t}\n", "R/T2"),
+        ("  - {tag: ROOM-1, point: T, asset: a, from: t}\n", "ROOM-1/T"),
+        ("  - {tag: R, point: T, asset: a, from: t, unit: degC}\n", "R/T"),
+    ],
+)
+async def test_a_point_of_an_edited_table_gets_what_was_refilled_before(
+    tmp_path: Path, after: str, name: str
+) -> None:
+    """Added, renamed or converted anew: the journal has an event of it, and still the point has its value."""
+    shown = item("a", at_ms=NOON, t=21.5)
+    for number, rows in enumerate((BEFORE, after)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with refilling(tmp_path / "journal.db", load_good_tables(folder, HEAD + rows)) as run:
+            for _ in range(2):
+                await run.reconcile(shown)
+            await run.rig.delivered()
+            events = len(await run.refills())
+    assert run.shown(name) == (21.5, NOON)
+    assert events == (1 if name == "R/T" else 2)
+
+
+async def test_a_point_that_came_back_gets_its_value_again(tmp_path: Path) -> None:
+    """Moved to another asset and back again, each time with a restart: whatever was refilled before."""
+    shown = [item(asset, at_ms=NOON, t=value) for asset, value in (("a", 1), ("b", 2))]
+    for number, asset in enumerate("aba"):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        points = load_good_tables(folder, HEAD + BEFORE.replace("asset: a", f"asset: {asset}"))
+        async with refilling(tmp_path / "journal.db", points) as run:
+            await run.reconcile(*shown)
+            await run.rig.delivered()
+            assert run.shown("R/T") == (1 if asset == "a" else 2, NOON)

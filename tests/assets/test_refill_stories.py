@@ -1,0 +1,364 @@
+"""Any story of lost, late and doubled webhooks, odd lists, restarts, kills and edited tables ends well.
+
+What a device measures is told by webhooks and by the API's list; the API has its history. Whatever becomes
+of the webhooks and of the gateway: every point ends with the newest reading that anybody told with a time,
+no point ever goes back, and what the gateway takes from a history is complete and new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.asset_lists import simulated_api
+from support.delivery_parts import Clock
+from support.point_tables import load_good_tables
+from support.refill_parts import MINUTE_MS, TOLERANCE_S, refilling
+from support.waiting import until
+
+from gateway.events import read_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from support.refill_parts import RefillRig
+
+    from gateway.demo.api import SimulatedApi
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Gap, Record
+
+HOUR_MS = 60 * MINUTE_MS
+START = 1_790_000_000_000
+HISTORY_AFTER_S = 3600.0
+METRIC_TIME = "at"  # not `timestamp`, of which the simulated API tells the last days by its own clock
+
+M = "$.data.object.shadows.Up.state.reported.m"
+HEAD = "schema: gateway.points/1\nsite: hq\npoints:\n"
+WHOLE = "  - {tag: R, point: T, asset: a, from: t, refill: history}\n"
+PATH = f"  - {{tag: R, point: M, asset: a, from: {M}}}\n"
+TABLES = (
+    WHOLE + PATH,
+    WHOLE + PATH + "  - {tag: R, point: T2, asset: a, from: t}\n",
+    "  - {tag: X, point: T, asset: a, from: t, refill: history}\n",
+    "  - {tag: R, point: T, asset: b, from: t}\n" + PATH,
+)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[PointMap]:
+    """Compile the tables once; nothing changes them."""
+    folders = [tmp_path_factory.mktemp("tables") for _ in TABLES]
+    return [load_good_tables(folder, HEAD + rows) for folder, rows in zip(folders, TABLES, strict=True)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The device measures, and then its webhook is delivered, lost, or comes later."""
+
+    after_minutes: int
+    fate: str
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Infodeck sends an event again, or one that is still to come, whichever it is."""
+
+    which: int
+
+
+@dataclass(frozen=True)
+class Reconcile:
+    """The API lists the device with its newest reading, or otherwise than it should."""
+
+    how: str
+
+
+@dataclass(frozen=True)
+class Restart:
+    """The gateway ends and begins again some hours later, perhaps with other tables."""
+
+    hours: int
+    table: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """The gateway is killed in the midst of something, and begins again some hours later."""
+
+    hours: int
+    doing: str
+
+
+@dataclass(frozen=True)
+class Sink:
+    """The only sink goes away, or comes back."""
+
+    is_there: bool
+
+
+Step = Report | Repeat | Reconcile | Restart | Kill | Sink
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(Report, st.sampled_from([1, 2, 90]), st.sampled_from(["comes", "comes", "lost", "late"])),
+    st.builds(Repeat, st.integers(0, 10)),
+    st.builds(Reconcile, st.sampled_from(["right", "right", "older", "untimed", "ahead", "twofold", "away"])),
+    st.builds(Restart, st.sampled_from([0, 2, 30]), st.integers(0, len(TABLES) - 1)),
+    st.builds(Kill, st.sampled_from([0, 2, 30]), st.sampled_from(["nothing", "webhook", "list"])),
+    st.builds(Sink, st.booleans()),
+)
+
+
+@dataclass
+class World:
+    """What is so, whatever the gateway knows of it."""
+
+    folder: Path
+    tables: Sequence[PointMap]
+    api: SimulatedApi
+    clock: Clock = field(default_factory=lambda: Clock(START))
+    table: int = 0
+    measured: list[int] = field(default_factory=list)  # Unix ms; the value is its position
+    told: set[int] = field(default_factory=set)  # positions that webhooks brought, or the API
+    sent: list[int] = field(default_factory=list)  # by webhooks, or still to be sent
+    records: list[tuple[int, Record]] = field(
+        default_factory=list
+    )  # all that ever were durable; by which table
+    filled: list[tuple[Gap, set[int]]] = field(default_factory=list)
+    runs: int = 0
+
+    @property
+    def file(self) -> Path:
+        """The journal of this run."""
+        return self.folder / f"journal{self.runs}.db"
+
+    def measure(self) -> int:
+        """Have the device measure now; return the position."""
+        self.measured.append(self.clock.now_ms)
+        history = self.api.metrics.setdefault(("a", "t"), [])
+        history.append({METRIC_TIME: self.clock.now_ms, "value": len(self.measured) - 1})
+        return len(self.measured) - 1
+
+    def listed(self, how: str) -> dict[str, Any]:
+        """Return the asset as the API lists it."""
+        position = max(0, len(self.measured) - (2 if how == "older" else 1))
+        at_ms = self.clock.now_ms + HOUR_MS if how == "ahead" else self.measured[position]
+        shadow: dict[str, Any] = {"state": {"reported": {"t": position, "m": position}}}
+        if how != "untimed":
+            shadow["timestamp"] = at_ms
+        if how in {"right", "older", "twofold"}:
+            self.told.add(position)
+        shadows = {"Up": shadow}
+        if how == "twofold":
+            old = {"state": {"reported": {"t": 0}}, "timestamp": self.measured[0]}
+            shadows = {"Old": old, "Up": shadow}
+        return {"id": "a", "shadows": shadows}
+
+
+async def send(run: RefillRig, world: World, position: int) -> None:
+    """Have the webhook of a reading come."""
+    world.told.add(position)
+    thing = {
+        "assetId": "a",
+        "timestamp": world.measured[position],
+        "telemetry": {"t": position},
+        "shadows": {"Up": {"state": {"reported": {"m": position}}}},
+    }
+    await run.rig.send_thing(position, thing)
+
+
+async def take(step: Step, run: RefillRig, world: World) -> None:
+    """Let a step happen that a running gateway sees."""
+    match step:
+        case Report(after_minutes, fate):
+            world.clock.now_ms += after_minutes * MINUTE_MS
+            position = world.measure()
+            if fate != "lost":
+                world.sent.append(position)
+            if fate == "comes":
+                await send(run, world, position)
+        case Repeat(which) if world.sent:
+            await send(run, world, world.sent[which % len(world.sent)])
+        case Reconcile("away") if world.measured:
+            run.refilling.take([world.listed("right")])  # and the rest of the list never comes
+        case Reconcile(how) if world.measured:
+            await run.reconcile(world.listed(how))
+            if how == "right":
+                check_told(run, world.measured[-1])
+        case Sink(True):
+            run.receiver.open.set()
+        case Sink(False):
+            run.receiver.open.clear()
+        case _:
+            pass
+
+
+def check_told(run: RefillRig, time_ms: int) -> None:
+    """Check that every point knows what the API has just told, or what is as new as that."""
+    for point in run.rig.image.points.points:
+        measured = run.rig.image.measured(point)
+        if point.asset == "a":
+            assert measured is not None
+            assert measured.time_ms >= time_ms - TOLERANCE_S * 1000
+
+
+def watch(run: RefillRig, world: World) -> None:
+    """Keep what becomes durable, and what is said to be filled."""
+    gaps = run.refilling._gaps
+    settle = gaps.settle
+
+    def settle_and_note(gap: Gap) -> None:
+        if gaps.is_wanted(gap.asset, gap.key):
+            world.filled.append((gap, set(world.measured)))
+        settle(gap)
+
+    gaps.settle = settle_and_note  # type: ignore[method-assign]
+    table, kept = world.table, world.records
+    run.rig.journal.subscribe(lambda records: kept.extend((table, record) for record in records))
+
+
+async def kill(step: Kill, run: RefillRig, world: World) -> None:
+    """Go on with the file as it is on disk when an event has just become durable."""
+    if step.doing == "webhook" and world.sent:
+        await send(run, world, world.sent[-1])
+    elif step.doing == "list" and world.measured:
+        await run.list_assets(world.listed("right"))
+    before = world.file
+    world.runs += 1
+    with closing(sqlite3.connect(before)) as alive, closing(sqlite3.connect(world.file)) as copy:
+        alive.backup(copy)
+        numbered = "SELECT seq FROM events UNION SELECT seq FROM cursors"  # events may be forgotten
+        through = max((seq for (seq,) in copy.execute(numbered)), default=0)
+    world.records = [(table, record) for table, record in world.records if record.seq <= through]
+
+
+async def live(steps: Sequence[Step], world: World) -> None:
+    """Run the gateway through the steps, as often as it is restarted."""
+    left = deque(steps)
+    ended: Restart | Kill | None = Restart(0, 0)
+    while ended is not None:
+        async with refilling(
+            world.file,
+            world.tables[world.table],
+            world.api,
+            clock=world.clock,
+            history_after_s=HISTORY_AFTER_S,
+            metric_time=METRIC_TIME,
+        ) as run:
+            watch(run, world)
+            await run.list_assets()  # the API is asked at once, and knows nothing yet
+            ended = await live_once(left, run, world)
+        if ended is not None:
+            world.clock.now_ms += ended.hours * HOUR_MS
+
+
+async def live_once(left: deque[Step], run: RefillRig, world: World) -> Restart | Kill | None:
+    """Take steps until the gateway ends, and return what ended it; None: the story is over."""
+    shown = Shown(run)
+    while left:
+        step = left.popleft()
+        if isinstance(step, Restart):
+            await run.list_assets()  # a stop in order lets what is under way come to its end
+            await settled(run)
+            world.table = step.table
+            return step
+        if isinstance(step, Kill):
+            await kill(step, run, world)
+            return step
+        await take(step, run, world)
+        await settled(run)
+        shown.check()
+    await end(run, world)
+    shown.check()
+    return None
+
+
+async def settled(run: RefillRig) -> None:
+    """Wait until gaps that are over are filled, and what is known of points is on disk.
+
+    A webhook that comes while a gap is being filled is one that comes after that: it is told again.
+    """
+    await until(lambda: not run.refilling._gaps.due())
+    run.rig.head.tick()
+    await run.rig.journal.flush()
+
+
+@dataclass
+class Shown:
+    """What points showed before: they never go back."""
+
+    run: RefillRig
+    times: dict[str, int] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Compare with what they show now."""
+        for point in self.run.rig.image.points.points:
+            measured = self.run.rig.image.measured(point)
+            if measured is not None:
+                assert measured.time_ms >= self.times.get(point.name, 0)
+                self.times[point.name] = measured.time_ms
+
+
+async def end(run: RefillRig, world: World) -> None:
+    """Let everything be well again for a while, and look at what has come of it."""
+    run.receiver.open.set()
+    world.clock.now_ms += 5 * MINUTE_MS
+    await send(run, world, world.measure())
+    world.clock.now_ms += 5 * MINUTE_MS
+    last = world.measure()
+    world.clock.now_ms += 5 * MINUTE_MS
+    await run.reconcile(world.listed("right"))
+    for point in run.rig.image.points.points:
+        if point.asset == "a":
+            assert run.shown(point.name) == (last, world.measured[last])
+    world.clock.now_ms += 5 * MINUTE_MS
+    await send(run, world, world.measure())
+    await run.rig.journal.flush()
+    await asyncio.sleep(0)
+    await until(lambda: run.status.open_gaps == 0)
+    assert (run.status.last_error, run.status.history_error) == (None, None)
+    await run.rig.delivered()
+
+
+def check_records(world: World) -> None:
+    """Check all that ever was in the journal against what was measured."""
+    known: set[tuple[str, int]] = set()  # by point
+    for table, record in sorted(world.records, key=lambda each: each[1].seq):
+        event = record.event
+        whole = [point.name for point in world.tables[table].points if point.refill_history]
+        telemetry = read_telemetry(event)
+        assert telemetry is not None
+        for reading in telemetry.readings:
+            if event.is_refilled:
+                assert world.measured[int(str(reading.value))] == reading.time_ms  # with its own time
+            told = {(name, reading.time_ms) for name in whole if reading.key == "t"}
+            if event.document.get("source") == "history":
+                assert not told & known  # nothing that is there already
+            known |= told
+    for gap, measured in world.filled:
+        inside = {time_ms for time_ms in measured if gap.since_ms < time_ms < (gap.until_ms or 0)}
+        assert inside <= {time_ms for _, time_ms in known}
+
+
+async def play(steps: Sequence[Step], tables: Sequence[PointMap]) -> None:
+    """Play a story from beginning to end."""
+    with TemporaryDirectory() as folder:
+        async with simulated_api(0) as api:
+            api.items = [{"id": "a"}]
+            world = World(Path(folder), tables, api)
+            await live(steps, world)
+            check_records(world)
+
+
+@settings(max_examples=30)
+@given(steps=st.lists(STEPS, min_size=8, max_size=20))
+def test_every_story_ends_well(tables: list[PointMap], steps: list[Step]) -> None:
+    """See above; on a real journal, head, image and HTTP API."""
+    asyncio.run(play(steps, tables))
