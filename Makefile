@@ -24,7 +24,7 @@ pin := $(python) -m uv pip compile --quiet --universal --python-version 3.11 --g
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 17
 
 .PHONY: demo
 demo: .venv/.demo ## set up .venv and run the main job on embedded parts; needs no root (ARGS="--for 30s")
@@ -53,11 +53,16 @@ bench: .venv/.dev ## measure: durable intake against a bare aiohttp handler, the
 .PHONY: lock
 lock: .venv/.dev ## pin requirements/*.txt again after a change of dependencies (ARGS="--upgrade": newest releases)
 	@pin() { echo "Pinning requirements/$$1 …"; $(pin) $(ARGS) --output-file "requirements/$$1" "$${@:2}"; }
-	pin dev.txt --extra speed --extra demo pyproject.toml requirements/build.in requirements/dev.in
+	pin dev.txt --extra speed --extra demo pyproject.toml requirements/build.in requirements/installer.in requirements/dev.in
 	pin demo.txt --constraints requirements/dev.txt --extra speed --extra demo pyproject.toml requirements/build.in
 	pin run.txt --constraints requirements/dev.txt --extra speed pyproject.toml
 	pin decoders.txt --no-deps requirements/decoders.in
 	pin build.txt --constraints requirements/dev.txt requirements/build.in
+	pin installer.txt --constraints requirements/dev.txt requirements/installer.in
+
+.PHONY: wheelhouse
+wheelhouse: .venv/bin/python ## gather in dist/wheelhouse all that a box with this Python needs to install without network
+	@systemd/make-wheelhouse.sh $(python) dist/wheelhouse
 
 .PHONY: clean
 clean: ## remove .venv, caches and builds
@@ -74,10 +79,12 @@ clean: ## remove .venv, caches and builds
 	$(pip) --no-deps --no-build-isolation --editable .
 	touch .venv/.demo
 
-.venv/.dev: requirements/dev.txt requirements/decoders.txt pyproject.toml | .venv/bin/python
+.venv/.dev: requirements/dev.txt requirements/decoders.txt requirements/installer.txt pyproject.toml | .venv/bin/python
 	@echo "Installing the gateway and what tests and linters need …"
 	$(pip) --require-hashes --requirement requirements/dev.txt
 	$(pip) --require-hashes --no-deps --upgrade --target .venv/decoders --requirement requirements/decoders.txt
+	$(python) -m pip download --quiet --require-hashes --only-binary :all: --dest .venv/wheels \
+	  --requirement requirements/build.txt --requirement requirements/run.txt --requirement requirements/installer.txt
 	$(pip) --no-deps --no-build-isolation --editable .
 	touch .venv/.demo .venv/.dev
 

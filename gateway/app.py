@@ -24,7 +24,7 @@ from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.memory import settle
-from gateway.notify import notify, notify_reloading, watchdog_period_s
+from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
 from gateway.tls import ServerCertificate
@@ -143,6 +143,7 @@ class App:
             actions=self._building_controls(),
         )
         self._loops: list[SinkLoop] = []
+        self._status_line = StatusLine()
         self._reloader = self._make_reloader(files) if files is not None else None
 
     @property
@@ -321,9 +322,11 @@ class App:
     def _notify_ready(self) -> None:
         if self._signing.is_asked:
             return  # another reload was asked for meanwhile, and tells
-        tables = self.status.tables
-        refused = "; changed point tables are refused, see /api/status" if tables.problems else ""
-        notify(READY="1", STATUS=f"{tables.points} points, {len(self._settings.sinks)} sinks{refused}")
+        self._status_line.announce_ready(self._in_one_line())
+
+    def _in_one_line(self) -> str:
+        self._refresh_lags()
+        return in_one_line(self.status)
 
     async def _tick(self) -> None:
         while True:
@@ -333,6 +336,7 @@ class App:
                 await asyncio.sleep(0)  # in a large building each takes a while
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
+            self._status_line.follow(self._in_one_line, at_s=time.monotonic())
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""
@@ -343,9 +347,12 @@ class App:
             await asyncio.sleep(period_s)
 
     def _refresh_status(self) -> None:
+        self._refresh_lags()
+        self.status.qualities = self.image.qualities()
+
+    def _refresh_lags(self) -> None:
         for loop in self._loops:
             loop.refresh()
-        self.status.qualities = self.image.qualities()
 
     def _stuck_loops(self) -> list[str]:
         latest_ms = now_ms() - _STUCK_AFTER_S * 1000

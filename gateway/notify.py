@@ -1,6 +1,6 @@
-"""What the daemon tells systemd, by its notification socket: ready, reloading, stopping, alive.
+"""What the daemon tells systemd, by its notification socket: ready, reloading, stopping, alive, how it is.
 
-A dozen lines of our own: the libraries for it are unmaintained or need C headers to install.
+A few lines of our own: the libraries for it are unmaintained or need C headers to install.
 Protocol: sd_notify(3). Outside systemd, nothing is sent.
 """
 
@@ -10,6 +10,14 @@ import os
 import socket
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.status import Status
+
+_STATUS_EVERY_S = 10.0  # systemd keeps each one; nobody reads `systemctl status` faster
 
 
 def notify(**states: str) -> None:
@@ -17,7 +25,7 @@ def notify(**states: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    message = "\n".join(f"{key}={value}" for key, value in states.items()).encode()
+    message = "\n".join(f"{key}={' '.join(value.splitlines())}" for key, value in states.items()).encode()
     # systemd may be restarting; the next message will tell.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(0)
@@ -33,3 +41,54 @@ def watchdog_period_s() -> float | None:
     """Return how often systemd wants to hear that the daemon makes progress, None where it doesn't."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     return int(microseconds) / 2e6 if microseconds.isdigit() else None
+
+
+class StatusLine:
+    """The line that `systemctl status` shows: sent when it has changed, every ten seconds at most."""
+
+    def __init__(self) -> None:
+        """Begin with nothing sent."""
+        self._sent = ""
+        self._not_before_s = 0.0
+
+    def announce_ready(self, text: str) -> None:
+        """Say that the daemon is ready, or has reloaded, and how it is."""
+        self._sent = text
+        notify(READY="1", STATUS=text)
+
+    def follow(self, text: Callable[[], str], *, at_s: float) -> None:
+        """Send what `text` returns if it is new and its turn; `at_s` is of a clock that only goes forward."""
+        if at_s < self._not_before_s or "NOTIFY_SOCKET" not in os.environ:
+            return
+        if (current := text()) == self._sent:
+            return
+        self._sent = current
+        self._not_before_s = at_s + _STATUS_EVERY_S
+        notify(STATUS=current)
+
+
+def in_one_line(status: Status) -> str:
+    """Return what is wrong, or how much goes through if nothing is; lags are as of the last refresh."""
+    if troubles := _troubles(status):
+        return "; ".join(troubles)
+    waiting = max((sink.lag for sink in status.sinks.values()), default=0)
+    sinks = _counted(len(status.sinks), "sink")
+    waits = f"{_counted(waiting, 'event')} behind" if waiting else "nothing waits"
+    return f"{_counted(status.tables.points, 'point')}, {sinks} up, {waits}"
+
+
+def _troubles(status: Status) -> list[str]:
+    troubles = [] if status.journal.state == "ok" else [f"takes no events: {status.journal.state}"]
+    for name, sink in status.sinks.items():
+        if not sink.connected:
+            behind = f": {_counted(sink.lag, 'event')} behind" if sink.lag else ""
+            troubles.append(f"{name} is {sink.state}{behind}")
+    if status.tables.problems:
+        troubles.append("changed point tables are refused, see /api/status")
+    if status.alarms:
+        troubles.append("alarm " + ", ".join(alarm.name for alarm in status.alarms))
+    return troubles
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -1,9 +1,36 @@
-"""Settings that all tests share."""
+"""Settings that all tests share, and what takes long to make."""
 
 from __future__ import annotations
 
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import HealthCheck, settings
+from support.installing import make_wheelhouse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Two noisy cores: how long one example takes says nothing here; timing is judged in bench/.
 settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gateway")
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a wheelhouse."""
+    folder = tmp_path_factory.mktemp("stick") / "wheelhouse"
+    make_wheelhouse(folder)
+    return folder
+
+
+@pytest.fixture
+def newer(wheelhouse: Path, tmp_path: Path) -> Path:
+    """Return another version: the same wheels, another unit file."""
+    copy = tmp_path / "newer" / "wheelhouse"
+    shutil.copytree(wheelhouse, copy)
+    (copy / "install.sh").chmod(0o644)  # as on a stick, which has no such modes
+    unit = copy / "gateway.service"
+    unit.write_text(f"# newer\n{unit.read_text()}")
+    return copy

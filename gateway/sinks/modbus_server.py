@@ -208,5 +208,5 @@ class ModbusServerSink:
 
 def _advice(error: OSError) -> str:
     if error.errno == errno.EACCES:
-        return "ports below 1024 need a right, see docs/operating.md: grant it"
+        return "ports below 1024 need a right, see docs/operations.md: grant it"
     return "free that port"

@@ -76,7 +76,7 @@ def test_prometheus_takes_the_rules() -> None:
 
 def test_prometheus_takes_the_settings_that_the_guide_shows(tmp_path: Path) -> None:
     """`promtool check config` has no objection to them, and finds the rules where they say."""
-    guide = (REPOSITORY / "docs" / "operating.md").read_text(encoding="utf-8")
+    guide = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
     (settings,) = re.findall(r"^```yaml\n(rule_files.*?)^```$", guide, flags=re.DOTALL | re.MULTILINE)
     (tmp_path / "prometheus.yml").write_text(settings)
     (tmp_path / "gateway").mkdir()

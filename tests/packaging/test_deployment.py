@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-INSTALLED = "/opt/gateway/.venv/bin/gateway"
+INSTALLED = "/opt/gateway/current/.venv/bin/gateway"
 # Debian 12's systemd does not know these yet and says that it ignores them.
 NEWER_KEYS = ("RestartSteps", "RestartMaxDelaySec")
 
@@ -44,7 +44,7 @@ def test_systemd_has_nothing_to_say_against_the_unit(unit: Path) -> None:
 
 
 def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
-    """`systemd-analyze security` rates the exposure below 2 of 10; what is left is the network."""
+    """`systemd-analyze security` rates the exposure at 1.5 of 10 at most; what is left is the network."""
     result = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
         check=True,
@@ -53,20 +53,24 @@ def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
     )
     figure = re.search(r"Overall exposure level for gateway.service: ([0-9.]+)", result.stdout)
     assert figure is not None
-    assert float(figure[1]) < 2
+    print(figure[0])  # noqa: T201 - for `pytest -s`
+    assert float(figure[1]) <= 1.5
 
 
 def test_the_drop_ins_that_the_unit_names_are_good(unit: Path) -> None:
-    """Low ports and serial lines: systemd takes the lines as they stand, and the sandbox stays tight."""
+    """Secrets, low ports, serial lines: systemd takes the lines as they stand, the sandbox stays tight."""
     text = unit.read_text()
     drop_ins = re.findall(r"add a drop-in with\n((?:#   \S+=.*\n)+)", text)
-    assert len(drop_ins) == 2
-    low_ports, serial = ("[Service]\n" + re.sub("^#   ", "", lines, flags=re.MULTILINE) for lines in drop_ins)
+    assert len(drop_ins) == 3
+    secrets, low_ports, serial = (
+        "[Service]\n" + re.sub("^#   ", "", lines, flags=re.MULTILINE) for lines in drop_ins
+    )
+    assert secrets in (ROOT / "docs/infodeck.md").read_text()
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in low_ports
     assert "DeviceAllow=" in serial
     folder = unit.with_name("gateway.service.d")
     folder.mkdir()
-    for name, lines in (("ports", low_ports), ("serial", serial)):
+    for name, lines in (("secrets", secrets), ("ports", low_ports), ("serial", serial)):
         (folder / f"{name}.conf").write_text(lines)
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=no", unit],

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TOP_LEVEL = (
-    "gateway config mappings tests systemd docs bench requirements Dockerfile Makefile README.md "
-    "CHANGELOG.md CONTRIBUTING.md LICENSE pyproject.toml .ci/run"
+    "gateway config mappings tests systemd docs bench requirements Dockerfile compose.yaml Makefile "
+    "README.md CHANGELOG.md CONTRIBUTING.md LICENSE pyproject.toml .ci/run"
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
-LOCKS = ("build.txt", "demo.txt", "dev.txt", "run.txt")
+LOCKS = ("build.txt", "demo.txt", "dev.txt", "installer.txt", "run.txt")
 
 
 def pins(lock: str) -> dict[str, str]:

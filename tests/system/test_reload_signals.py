@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from support.building import eventually
 from support.daemon import Daemon
 from support.edited_tables import HEAD, put, running, table
+from support.notified import notification_socket
 
 if TYPE_CHECKING:
     import pytest
@@ -82,19 +82,18 @@ def test_systemd_hears_ready_once_the_last_reload_is_done(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked for again in the midst of a reload: `ready` comes after the reload that began after that."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
-        notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        with running(tmp_path, broker, table(T)) as daemon:
-            assert notified.recv(1000).startswith(b"READY=1")
-            assert daemon.process is not None
-            began_s = cpu_s(daemon)
-            put(daemon, long_table(gain=1))
-            daemon.process.send_signal(signal.SIGHUP)
-            assert notified.recv(1000).startswith(b"RELOADING=1")
-            eventually(lambda: cpu_s(daemon) > began_s + 0.2, expected=True)  # it is under way
-            put(daemon, "nothing")
-            daemon.process.send_signal(signal.SIGHUP)
-            assert notified.recv(1000).startswith(b"RELOADING=1")
-            assert b"points, 2 sinks; changed" in notified.recv(1000)
+    with (
+        notification_socket(tmp_path, monkeypatch) as notified,
+        running(tmp_path, broker, table(T)) as daemon,
+    ):
+        assert notified.next().startswith("READY=1")
+        assert daemon.process is not None
+        began_s = cpu_s(daemon)
+        put(daemon, long_table(gain=1))
+        daemon.process.send_signal(signal.SIGHUP)
+        assert notified.next().startswith("RELOADING=1")
+        eventually(lambda: cpu_s(daemon) > began_s + 0.2, expected=True)  # it is under way
+        put(daemon, "nothing")
+        daemon.process.send_signal(signal.SIGHUP)
+        assert notified.next().startswith("RELOADING=1")
+        assert "changed point tables are refused" in notified.next()

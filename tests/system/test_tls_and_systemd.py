@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY, Daemon, sign, telemetry
+from support.notified import notification_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -139,18 +140,14 @@ def test_systemd_hears_ready_watchdog_and_stopping(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On its notification socket: ready once, alive while it makes progress, and stopping."""
-    path = tmp_path / "notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
-        notified.bind(str(path))
-        notified.settimeout(10)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    with notification_socket(tmp_path, monkeypatch) as notified:
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         daemon = Daemon(tmp_path, broker.port)
         daemon.start()
-        heard = [notified.recv(1000).decode() for _ in range(4)]
+        heard = [notified.next() for _ in range(4)]
         assert heard[0].startswith("READY=1\nSTATUS=")
         assert heard[1:] == ["WATCHDOG=1"] * 3
         assert daemon.stop() == 0
-        while (message := notified.recv(1000).decode()) == "WATCHDOG=1":
+        while (message := notified.next()) == "WATCHDOG=1":
             pass
         assert message == "STOPPING=1"

@@ -1,0 +1,212 @@
+"""docs/operations.md: every command runs as it is written, and prints what the page shows."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from support.building import eventually
+from support.daemon import REPOSITORY, Daemon, telemetry
+from support.edited_tables import running, swap
+from support.installing import NO_NETWORK, Target, run
+from support.journal_parts import START_MS, sqlite_journal
+from support.mosquitto import Mosquitto
+from support.processes import run_script
+
+from gateway.journal.lookup import read_letters
+from gateway.model import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = (REPOSITORY / "docs/operations.md").read_text(encoding="utf-8")
+CHAPTERS = {
+    text.partition("\n")[0]: re.findall(r"^```(sh|text)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    for text in PAGE.split("\n## ")
+}
+TABLE = """\
+schema: gateway.points/1
+site: hq
+points:
+  - {tag: L03-RM312, point: N, asset: a, from: n, modbus: {to: regs, table: input, register: 4, type: uint16}}
+"""
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+ROOM = "ast-a1b2c3d4"
+
+
+def commands(chapter: str) -> list[str]:
+    """Return a chapter's commands, in order."""
+    return [text for kind, text in CHAPTERS[chapter] if kind == "sh"]
+
+
+def without_times(text: str) -> str:
+    """Return the text with the same time everywhere."""
+    return re.sub(TIME, "TIME", text)
+
+
+def test_every_command_is_run_here() -> None:
+    """No chapter has commands that no test below knows."""
+    with_commands = [name for name, blocks in CHAPTERS.items() if blocks]
+    assert with_commands == [
+        "Install",
+        "First start",
+        "Upgrade and back",
+        "Backup and restore",
+        "Harden the box",
+        "What could not be delivered",
+    ]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Target:
+    """Give an empty box."""
+    return Target(tmp_path / "root")
+
+
+def on_the_box(target: Target, stick: Path, script: str) -> str:
+    """Run a command of the page below the box's root, with that wheelhouse; return what it prints."""
+    script = script.replace("sudo ", "").replace("/media/stick/wheelhouse", str(stick))
+    script = re.sub(r"(?<![\w/.])/(opt|etc|usr|var)/", rf"{target.root}/\1/", script)
+    script = script.replace(".sh", f".sh --prefix {target.root} --python {sys.executable}")
+    done = run("bash", "-euc", script, **NO_NETWORK)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.timeout(600)
+def test_install_upgrade_and_back(target: Target, wheelhouse: Path, newer: Path) -> None:
+    """The box of the page, from the stick to its end; what the page says is where is there."""
+    make, from_stick, from_repository = commands("Install")
+    subprocess.run([*make.split(), "--dry-run"], cwd=REPOSITORY, check=True, capture_output=True)
+    assert "is in force." in on_the_box(target, wheelhouse, from_stick)
+    assert (REPOSITORY / from_repository.removeprefix("sudo ").strip()).exists()
+    for place in re.findall(r"^\| `(/[^`]+)`", PAGE[: PAGE.index("## First start")], flags=re.MULTILINE):
+        assert place == "/var/lib/gateway" or (target.root / place[1:]).exists(), place
+
+    upgrade, back, uninstall = commands("Upgrade and back")
+    assert "is kept for --rollback" in on_the_box(target, newer, upgrade)
+    assert target.release() != target.release("previous")
+    assert "is in force" in on_the_box(target, newer, back)
+    exposure = on_the_box(target, newer, commands("Harden the box")[0])
+    assert re.search(r"Overall exposure level for gateway.service: [01]\.\d", exposure)
+    assert "Kept configuration" in on_the_box(target, newer, uninstall)
+    assert not target.programs.exists()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """Give a gateway that is not started, whose broker is away."""
+    daemon = Daemon(tmp_path, Mosquitto(tmp_path).port)
+    yield daemon
+    daemon.kill()
+
+
+def here(daemon: Daemon, script: str) -> str:
+    """Put this gateway's folders in the place of the page's."""
+    stand_ins = {
+        "/etc/gateway/gateway.yaml": daemon.config,
+        "/etc/gateway": daemon.folder / "etc",
+        "/var/lib/gateway": daemon.folder,
+        "/var/backups/gateway": daemon.folder / "backup",
+    }
+    for there, path in stand_ins.items():
+        script = script.replace(there, str(path))
+    return script
+
+
+def test_first_start(daemon: Daemon, tmp_path: Path) -> None:
+    """The settings are checked, and the running gateway says how it is."""
+    check, status = commands("First start")
+    assert run_script(here(daemon, check)).startswith("ok: ")
+    with Mosquitto(tmp_path, port=daemon.broker_port):
+        daemon.start()
+        eventually(lambda: {sink["state"] for sink in daemon.status()["sinks"].values()}, {"up"})
+        assert "nothing waits" in run_script(here(daemon, status))
+
+
+def test_backup_and_restore(daemon: Daemon, tmp_path: Path) -> None:
+    """Taken while events come in and none can be delivered; restored onto a disk that has nothing of them."""
+    backup, unpack, restore = commands("Backup and restore")
+    secret = tmp_path / "etc/secrets/api-key"
+    secret.parent.mkdir(parents=True)
+    secret.write_text("made up")
+    daemon.start()
+    assert daemon.post(telemetry("evt_before", ROOM, {"temperature": 21.5}))[0] == 200
+    run_script(here(daemon, backup))
+    run_script(here(daemon, backup))  # another day
+    daemon.kill()
+    for path in (*tmp_path.glob("journal.db*"), secret):
+        path.unlink()
+
+    daemon.start()  # a new box: once, to have its folder
+    daemon.stop()
+    run_script(here(daemon, unpack))
+    run_script(here(daemon, restore))
+    assert secret.read_text() == "made up"
+    with Mosquitto(tmp_path, port=daemon.broker_port) as broker:
+        daemon.start()
+        topic = "gw/v1/hq-tower/L03-RM312/ZN-T"
+        listen = ["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-C", "1", "-W", "20"]
+        heard = subprocess.run(listen, check=False, capture_output=True, text=True).stdout
+        assert '"value":21.5' in heard
+        assert "evt_before" in heard
+        assert daemon.post(telemetry("evt_before", ROOM, {"temperature": 21.5}))[0] == 200
+        eventually(lambda: daemon.status()["journal"]["duplicates"], 1)
+
+
+@pytest.mark.parametrize("body_bytes", [250, 600, 900, 1200, 3000])
+async def test_an_event_takes_what_the_page_says(tmp_path: Path, body_bytes: int) -> None:
+    """In the journal's file: the body and the bytes that the page adds, for large bodies twice their size."""
+    found = re.search(
+        r"One takes its body and some (\d+) bytes \(above (\d+) bytes up to twice its body\)", PAGE
+    )
+    assert found is not None
+    added, large = int(found[1]), int(found[2])
+    number, names = 3000, Random(1)
+    async with sqlite_journal(tmp_path) as journal:
+        for _ in range(number):
+            event_id = f"evt_{names.randbytes(12).hex()}"
+            journal.append(Event(event_id, "asset.telemetry.updated", b"x" * body_bytes, {}, START_MS))
+        await journal.flush()
+    each = (tmp_path / "journal.db").stat().st_size / number
+    assert body_bytes < each
+    assert each < body_bytes + added + 20 or (body_bytes > large and each < 2 * body_bytes)
+
+
+def test_dead_letters(tmp_path: Path) -> None:
+    """In the order of the page, on two values that a register cannot hold; `retry` after the correction."""
+    with Mosquitto(tmp_path) as broker, running(tmp_path, broker, TABLE) as daemon:
+        journal = daemon.folder / "journal.db"
+        for number, value in enumerate((70000, 80000), 1):
+            assert daemon.post(telemetry(f"evt_{number}", "a", {"n": value}))[0] == 200
+            eventually(lambda: len(read_letters(journal)), number)
+        printed = ""
+        for kind, text in CHAPTERS["What could not be delivered"]:
+            if kind == "text":
+                assert without_times(text) in without_times(printed)
+                continue
+            if "retry" in text:
+                asyncio.run(swap(daemon, TABLE.replace("uint16", "uint32")))
+            printed = run_script(text.replace("config/gateway.yaml", str(daemon.config)), folder=tmp_path)
+        assert printed == "2: forgotten\n"
+
+
+def test_what_a_rotation_says_is_what_the_page_has() -> None:
+    """Each message of the table is one of the program's, in its words."""
+    section = PAGE.partition("## Renewing the signing secret\n")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
+    sources = [
+        *(REPOSITORY / "gateway/cli").glob("webhooks_*.py"),
+        REPOSITORY / "gateway/config/secret_drafts.py",
+    ]
+    texts = "".join(re.sub(r'"\s*f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    assert len(said) == 7
+    assert [text for text in said if text not in texts] == []
+    events = (REPOSITORY / "gateway/web/signing_secrets.py").read_text(encoding="utf-8")
+    assert [name for name in re.findall(r"signing_secrets\.\w+", section) if f'"{name}"' not in events] == []

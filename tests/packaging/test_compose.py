@@ -1,0 +1,105 @@
+"""compose.yaml: tightly shut, in agreement with image and settings, and with a broker that starts."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.ports import free_port
+from support.processes import run_gateway
+
+from gateway import __version__
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ROOT / "config/compose/gateway.yaml"
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_may_do_little(name: str) -> None:
+    """No root, no capability, no new right, nothing to write to but named volumes and memory."""
+    service = SERVICES[name]
+    user, group = service["user"].split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's own
+    assert not service.keys() & {
+        "privileged",
+        "cap_add",
+        "devices",
+        "network_mode",
+        "pid",
+        "ipc",
+        "userns_mode",
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_images_and_mounts_are_named_exactly(name: str) -> None:
+    """Images have a version; what is mounted from here exists and is read-only; volumes are declared."""
+    service = SERVICES[name]
+    assert re.fullmatch(r"[a-z-]+:\d+\.\d+\.\d+", service["image"])
+    for volume in service["volumes"]:
+        source, _, mode = (*volume.split(":"), "rw")[:3]
+        if source.startswith("."):
+            assert (ROOT / source).exists(), source
+            assert mode == "ro", volume
+        else:
+            assert source in COMPOSE["volumes"], source
+
+
+def test_the_gateway_is_the_image_that_is_built_here() -> None:
+    """Its version, its user, and the folder that it writes into, as the Dockerfile says."""
+    service, dockerfile = SERVICES["gateway"], (ROOT / "Dockerfile").read_text()
+    assert service["image"] == f"building-gateway:{__version__}"
+    assert f"\nUSER {service['user']}\n" in dockerfile
+    assert "gateway-state:/var/lib/gateway" in service["volumes"]
+    assert "\nVOLUME /var/lib/gateway\n" in dockerfile
+
+
+def test_ports_and_secrets_are_those_of_the_settings() -> None:
+    """`gateway check` accepts the settings; what they listen on is published, what they need is handed in."""
+    checked = run_gateway("check", "-c", SETTINGS)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    settings = yaml.safe_load(SETTINGS.read_text())
+    listening = [settings["intake"]["listen"], settings["sinks"]["regs"]["listen"]]
+    published = [port.rpartition(":")[2] for port in SERVICES["gateway"]["ports"]]
+    assert published == [address.rpartition(":")[2] for address in listening]
+    assert settings["sinks"]["bms"]["url"] == "mqtt://broker:1883"
+    needed = [secret["env"] for secret in settings["intake"]["signing_secrets"]]
+    assert list(SERVICES["gateway"]["environment"]) == needed
+    assert "admin" not in settings  # on the container's loopback, where the health check asks
+
+
+def test_the_broker_is_published_for_this_machine_alone() -> None:
+    """It asks nobody for a password, so nobody else may reach it."""
+    assert "\nallow_anonymous true\n" in (ROOT / "config/compose/mosquitto.conf").read_text()
+    assert SERVICES["broker"]["ports"] == ["127.0.0.1:1883:1883"]
+
+
+def test_the_broker_starts_with_its_settings(tmp_path: Path) -> None:
+    """A mosquitto takes the file, and answers as the health check asks."""
+    port = free_port()
+    text = (ROOT / "config/compose/mosquitto.conf").read_text()
+    config = tmp_path / "mosquitto.conf"
+    here = text.replace("listener 1883", f"listener {port} 127.0.0.1")
+    config.write_text(here.replace("/mosquitto/data/", f"{tmp_path}/") + "user root\n")
+    broker = subprocess.Popen(["mosquitto", "-c", config], stderr=subprocess.PIPE)
+    try:
+        ask = [part.replace("$$", "$") for part in SERVICES["broker"]["healthcheck"]["test"][1:]]
+        deadline = time.monotonic() + 30
+        while subprocess.run([*ask, "-p", str(port)], check=False, capture_output=True).returncode:
+            assert broker.poll() is None, broker.communicate()[1]
+            assert time.monotonic() < deadline
+    finally:
+        broker.terminate()
+        broker.communicate(timeout=20)

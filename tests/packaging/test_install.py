@@ -1,0 +1,239 @@
+"""`make wheelhouse` and systemd/install.sh: a box without network, below a root of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import REPOSITORY as ROOT
+from support.installing import Target, run, with_wheels
+
+from gateway import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.timeout(600)  # some of them install everything
+
+# systemd cannot run below another root. This stand-in notes what it is asked, and says that the gateway is
+# active, and that a program does not start whose unit says so.
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>"{root}/asked"
+case $1 in
+  is-active) echo active ;;
+  --version) echo 'systemd 252 (252.38-1~deb12u1)' ;;
+  restart) ! grep -q 'does not start' "{root}/usr/local/lib/systemd/system/gateway.service" ;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def target(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """Install into an empty root."""
+    target = Target(tmp_path_factory.mktemp("box") / "root")
+    done = target.install(wheelhouse / "install.sh")
+    assert done.returncode == 0, done.stdout
+    assert "There is no systemd here" in done.stdout
+    assert "Put an example into" in done.stdout
+    return target
+
+
+@pytest.fixture
+def asked(target: Target) -> Iterator[Path]:
+    """Have a systemd in the root; return the file with what it was asked."""
+    systemctl, there = target.commands / "systemctl", target.root / "run/systemd/system"
+    systemctl.write_text(SYSTEMCTL.format(root=target.root))
+    systemctl.chmod(0o755)
+    there.mkdir(parents=True)
+    yield target.root / "asked"
+    there.rmdir()
+    systemctl.unlink()
+
+
+def test_the_scripts_are_clean() -> None:
+    """Shellcheck finds nothing, with no rule turned off."""
+    scripts = sorted([*(ROOT / "systemd").glob("*.sh"), *(ROOT / ".ci").iterdir()])
+    checked = run(Path(sys.executable).with_name("shellcheck"), *scripts)
+    assert (checked.returncode, checked.stdout) == (0, "")
+    assert not [script for script in scripts if "shellcheck disable" in script.read_text()]
+
+
+def test_a_fresh_install_is_ready_to_be_set_up(target: Target) -> None:
+    """The program runs, the example passes its check, secrets are root's, the unit starts this program."""
+    assert target.gateway("--version").stdout == f"gateway {__version__}\n"
+    checked = target.gateway("check", "-c", target.settings)
+    assert (checked.returncode, checked.stdout.startswith("ok: ")) == (0, True), checked.stdout
+    tested = target.gateway("test", "-c", target.settings)
+    assert tested.returncode == 0, tested.stdout
+    assert (target.settings.with_name("secrets").stat().st_mode & 0o777) == 0o700
+    unit = target.root / "usr/local/lib/systemd/system/gateway.service"
+    assert "\nExecStart=/opt/gateway/current/.venv/bin/gateway run " in unit.read_text()
+    assert target.release() == __version__
+
+
+def test_what_is_installed_may_be_read_by_the_service(target: Target) -> None:
+    """A user that exists only while the service runs can start the program, whatever root's umask is."""
+    for path in [target.programs, *target.programs.rglob("*")]:
+        needed = 0o005 if path.is_dir() else 0o004
+        assert path.is_symlink() or path.stat().st_mode & needed == needed, path
+
+
+def test_installing_again_changes_nothing(target: Target, wheelhouse: Path) -> None:
+    """Neither a file nor a link is another one afterwards, and it says so."""
+    before = target.state()
+    again = target.install(ROOT / "systemd/install.sh", "--wheelhouse", wheelhouse)
+    assert again.returncode == 0, again.stdout
+    assert "was in force already" in again.stdout
+    assert target.state() == before
+
+
+def test_an_upgrade_keeps_what_was_edited_and_can_be_taken_back(target: Target, newer: Path) -> None:
+    """Settings and secrets are as before, removed examples stay away, --rollback has it all back."""
+    settings = target.settings.read_text()
+    target.settings.write_text(settings.replace("name: edge-1", "name: edited"))
+    secret = target.settings.with_name("secrets") / "api-key"
+    secret.write_text("made up")
+    secret.chmod(0o600)
+    (target.settings.with_name("mappings") / "hq-plant.yaml").unlink()
+    unit = target.root / "usr/local/lib/systemd/system/gateway.service"
+    kept = {name: value for name, value in target.state().items() if "/etc/" in name}
+
+    upgraded = target.install(newer / "install.sh")
+    assert upgraded.returncode == 0, upgraded.stdout
+    assert target.release().startswith(f"{__version__}-")
+    assert target.release("previous") == __version__
+    assert unit.read_text().startswith("# newer")
+    assert {name: value for name, value in target.state().items() if "/etc/" in name} == kept
+
+    back = target.install(target.programs / "current/install.sh", "--rollback")
+    assert back.returncode == 0, back.stdout
+    assert target.release() == __version__
+    assert not unit.read_text().startswith("# newer")
+    assert {name: value for name, value in target.state().items() if "/etc/" in name} == kept
+
+
+def test_a_failing_check_keeps_the_old_version(target: Target, newer: Path) -> None:
+    """The problem is shown with its place, and the version in force is the one before."""
+    unit = newer / "gateway.service"
+    unit.write_text(unit.read_text().replace("# newer", "# refused"))
+    before, release = target.settings.read_text(), target.release()
+    target.settings.write_text(before + "colour: blue\n")
+    refused = target.install(newer / "install.sh")
+    target.settings.write_text(before)
+    assert refused.returncode == 1
+    assert "gateway.yaml:" in refused.stdout
+    assert "colour" in refused.stdout
+    assert f"Version {release} stays in force" in refused.stdout
+    assert target.release() == release
+
+
+def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path, asked: Path) -> None:
+    """Where systemd says that the restart failed, the version before is in force again, and restarted."""
+    unit = newer / "gateway.service"
+    unit.write_text(unit.read_text().replace("# newer", "# does not start"))
+    release = target.release()
+    failed = target.install(newer / "install.sh")
+    assert failed.returncode == 1
+    assert f"so {release} is in force again" in failed.stdout
+    assert target.release() == release
+    changes = [
+        line for line in asked.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
+    ]
+    assert changes == ["daemon-reload", "restart gateway"] * 2
+
+
+@pytest.mark.usefixtures("asked")
+def test_an_older_systemd_gets_a_type_that_it_knows(target: Target, wheelhouse: Path) -> None:
+    """Debian 12's would end the service, because it does not know how that is alive; a drop-in helps."""
+    done = target.install(wheelhouse / "install.sh")
+    assert done.returncode == 0, done.stdout
+    drop_in = target.root / "usr/local/lib/systemd/system/gateway.service.d/older-systemd.conf"
+    assert drop_in.read_text() == "[Service]\nType=notify\nExecReload=/bin/kill -HUP $MAINPID\n"
+    (target.commands / "systemctl").write_text("#!/bin/sh\necho 'systemd 257 (257.13-1)'\n")
+    assert target.install(wheelhouse / "install.sh").returncode == 0
+    assert not drop_in.exists()
+
+
+def test_a_damaged_wheel_changes_nothing(target: Target, wheelhouse: Path, tmp_path: Path) -> None:
+    """A bit that a bad stick has turned is noticed by the hash, and the old version stays."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(wheelhouse, damaged)
+    (wheel,) = (damaged / "wheels").glob("building_gateway-*.whl")
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 2] ^= 1
+    wheel.write_bytes(content)
+    with (damaged / "gateway.service").open("a") as unit:
+        unit.write("# another version\n")
+    release, installed = target.release(), {folder.name for folder in target.programs.iterdir()}
+    refused = target.install(damaged / "install.sh")
+    assert refused.returncode == 1
+    assert "the wheelhouse is damaged" in refused.stdout
+    assert target.release() == release
+    assert {folder.name for folder in target.programs.iterdir()} == installed
+
+
+def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
+    """A wheelhouse for a Python that is not here names that Python, and nothing is changed."""
+    (newer / "python").write_text("3.12 linux-other\n")
+    refused = target.install(newer / "install.sh")
+    assert refused.returncode == 1
+    assert "the wheelhouse is for Python 3.12 linux-other" in refused.stdout
+
+
+def test_the_repository_installs_without_a_wheelhouse(tmp_path: Path) -> None:
+    """It makes one, installs from it, and leaves none behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script, root = ROOT / "systemd/install.sh", tmp_path / "root"
+    environment = with_wheels() | {"TMPDIR": str(temporary)}
+    done = run("bash", script, "--prefix", root, "--python", sys.executable, **environment)
+    assert done.returncode == 0, done.stdout
+    assert Target(root).gateway("--version").stdout == f"gateway {__version__}\n"
+    assert not list(temporary.iterdir())
+
+
+def test_without_network_the_repository_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the repository, where nothing can be downloaded, a wheelhouse is advised; nothing is left."""
+    target = Target(tmp_path / "root")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    refused = target.install(ROOT / "systemd/install.sh")
+    assert refused.returncode == 1
+    assert "make a wheelhouse elsewhere" in refused.stdout
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not target.root.exists()
+
+
+def test_uninstalling_keeps_configuration_and_journal(wheelhouse: Path, tmp_path: Path) -> None:
+    """Program, unit and command go; the rest goes with --purge only, and both say where it is."""
+    target = Target(tmp_path / "root")
+    assert target.install(wheelhouse / "install.sh").returncode == 0
+    journal = target.root / "var/lib/gateway/journal.db"
+    journal.parent.mkdir(parents=True)
+    journal.write_text("made up")
+    kept = {name for name in target.state() if "/etc/gateway" in name or "/var/lib/gateway" in name}
+
+    removed = target.install(target.programs / "current/install.sh", "--uninstall")
+    assert removed.returncode == 0, removed.stdout
+    assert all(str(folder) in removed.stdout for folder in (target.settings.parent, journal.parent))
+    files = {name for name, (_, what) in target.state().items() if what != "folder"}
+    assert files == {name for name in kept if not Path(name).is_dir()}
+
+    purged = target.install(wheelhouse / "install.sh", "--uninstall", "--purge")
+    assert purged.returncode == 0, purged.stdout
+    assert f"Removing configuration, secrets and journal: {target.settings.parent}" in purged.stdout
+    assert {what for _, what in target.state().values()} == {"folder"}
+
+
+def test_a_folder_with_other_things_becomes_no_wheelhouse(tmp_path: Path) -> None:
+    """What stands in a folder that was named by mistake is not removed."""
+    (tmp_path / "letter").write_text("dear all")
+    refused = run(ROOT / "systemd/make-wheelhouse.sh", sys.executable, tmp_path)
+    assert refused.returncode == 1
+    assert (tmp_path / "letter").read_text() == "dear all"

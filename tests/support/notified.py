@@ -1,0 +1,59 @@
+"""systemd's end of the notification socket."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
+
+_HEARD_WITHIN_S = 30.0
+
+
+class Notified:
+    """What a daemon has told, message by message."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def next(self) -> str:
+        """Return the next message that is more than a line of status, which may come at any time."""
+        while (message := self.next_of_all()).startswith("STATUS="):
+            pass
+        return message
+
+    def next_of_all(self) -> str:
+        """Return the next message, whatever it is."""
+        return self._listener.recv(1000).decode()
+
+    def status(self, wanted: str) -> None:
+        """Wait until a line of status begins with `wanted`; whatever comes before is passed over."""
+        while f"STATUS={wanted}" not in self.next_of_all():
+            pass
+
+    def is_silent(self) -> bool:
+        """Return whether all that was sent has been read."""
+        self._listener.settimeout(0)
+        try:
+            self.next_of_all()
+        except BlockingIOError:
+            return True
+        finally:
+            self._listener.settimeout(_HEARD_WITHIN_S)
+        return False
+
+
+@contextmanager
+def notification_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notified]:
+    """Have daemons that are started from now on tell how they are."""
+    path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(_HEARD_WITHIN_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        yield Notified(listener)

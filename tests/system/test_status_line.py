@@ -1,0 +1,104 @@
+"""What `systemctl status` shows of the gateway in one line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.daemon import Daemon, telemetry
+from support.notified import notification_socket
+
+from gateway.model import Alarm
+from gateway.notify import StatusLine, in_one_line, notify
+from gateway.status import SinkStatus, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto
+
+ROOM = "ast-a1b2c3d4"
+
+
+def well() -> Status:
+    """Return a status in which nothing is wrong."""
+    status = Status(name="edge-1", started_ms=0)
+    status.tables.points = 1240
+    status.sinks = {name: SinkStatus(type="mqtt", state="up") for name in ("bms", "regs")}
+    return status
+
+
+def test_a_healthy_gateway_says_how_much_goes_through() -> None:
+    """Points, sinks, and how far the slowest is behind."""
+    status = well()
+    assert in_one_line(status) == "1,240 points, 2 sinks up, nothing waits"
+    status.sinks["bms"].lag, status.sinks["regs"].lag = 1, 1200
+    assert in_one_line(status) == "1,240 points, 2 sinks up, 1,200 events behind"
+    status.sinks = {"bms": status.sinks["bms"]}
+    assert in_one_line(status) == "1,240 points, 1 sink up, 1 event behind"
+
+
+def test_every_trouble_is_named() -> None:
+    """Whatever is wrong takes the line: sinks, alarms, refused tables, a journal that takes nothing."""
+    status = well()
+    status.sinks["bms"].state, status.sinks["bms"].lag = "away", 3
+    status.alarms = (Alarm("webhook-silent", "no telemetry", 0), Alarm("reconcile-failing", "401", 0))
+    assert in_one_line(status) == "bms is away: 3 events behind; alarm webhook-silent, reconcile-failing"
+    status.sinks["bms"].lag = 0
+    status.journal.state = "the journal is full"
+    status.tables.problems = ["hq.yaml:1:1: …"]
+    assert in_one_line(status) == (
+        "takes no events: the journal is full; bms is away; changed point tables are refused, see /api/status"
+        "; alarm webhook-silent, reconcile-failing"
+    )
+
+
+def test_it_is_sent_when_it_changes_and_every_ten_seconds_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same again is not sent; what changes sooner waits, and then the newest is sent."""
+    with notification_socket(tmp_path, monkeypatch) as notified:
+        line = StatusLine()
+        line.announce_ready("a")
+        assert notified.next_of_all() == "READY=1\nSTATUS=a"
+        line.follow(lambda: "a", at_s=100.0)
+        line.follow(lambda: "b", at_s=101.0)
+        assert notified.next_of_all() == "STATUS=b"
+        for second in range(1, 10):
+            line.follow(lambda second=second: f"c{second}", at_s=101.0 + second)  # type: ignore[misc]
+        line.follow(lambda: "d", at_s=111.0)
+        assert notified.next_of_all() == "STATUS=d"
+        line.follow(lambda: "d", at_s=200.0)
+        assert notified.is_silent()
+
+
+def test_outside_systemd_nothing_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the socket, the text is not even asked for."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    StatusLine().follow(lambda: pytest.fail("asked for"), at_s=0.0)
+
+
+def test_a_line_break_adds_nothing_to_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reason of several lines stays one value: what stands behind a line break would be another key."""
+    with notification_socket(tmp_path, monkeypatch) as notified:
+        notify(STATUS="full\nSTOPPING=1")
+        assert notified.next_of_all() == "STATUS=full STOPPING=1"
+
+
+@pytest.mark.timeout(180)
+def test_systemd_hears_how_the_gateway_is(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is up; the broker goes and an event waits; it comes back: each is told without being asked."""
+    with notification_socket(tmp_path, monkeypatch) as notified:
+        daemon = Daemon(tmp_path, broker.port)
+        daemon.start()
+        try:
+            notified.status("43 points, 2 sinks up, nothing waits")
+            broker.kill()
+            assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 20}))[0] == 200
+            notified.status("bms is away: 1 event behind")
+            broker.start()
+            notified.status("43 points, 2 sinks up, nothing waits")
+        finally:
+            daemon.kill()
