@@ -82,7 +82,7 @@ async def test_another_prefix_takes_the_topic_along(broker: Mosquitto) -> None:
     point = make_point()
     rig = MqttRig(broker.url, [point], alarms=alarms, retained=retained, prefix="other")
     topic = "other/$gateway/edge-1/alarms"
-    async with rig.sink, subscribe(broker.port) as seen:
+    async with subscribe(broker.port) as seen, rig.sink:
         await rig.deliver(make_update(point, 21.5))
         await seen.wait_for(lambda: seen.payloads(ALARMS_TOPIC)[-1:] == [""] and bool(seen.payloads(topic)))
     async with subscribe(broker.port) as later:
