@@ -175,6 +175,8 @@ build_release() {
   install -m 0755 "$wheelhouse/install.sh" "$folder/"
   install -m 0644 "$wheelhouse/gateway.service" "$folder/"
   install -D -m 0644 --target-directory "$folder/schema" "$wheelhouse"/schema/*.json
+  install -D -m 0644 --target-directory "$folder/docs" "$wheelhouse"/docs/*.md
+  install -D -m 0644 --target-directory "$folder/docs/pictures" "$wheelhouse"/docs/pictures/*
   "$python" -m venv --without-pip "$folder/.venv" || give_up "no folder for the program could be made: is there room?"
   "$folder/.venv/bin/python" "${pip[0]}/pip" --isolated --quiet --disable-pip-version-check \
     install --no-cache-dir --no-index --find-links "$wheelhouse/wheels" --only-binary :all: --require-hashes \
@@ -326,7 +328,7 @@ say_what_is_next() {
   elif [[ $(systemctl is-active gateway) == active ]]; then
     say "The gateway runs. See how it is: gateway status -c $configuration/gateway.yaml"
   else
-    say "Next: write your settings into $configuration/gateway.yaml and your secrets into $configuration/secrets (docs/infodeck.md, The first day). Then:"
+    say "Next: write your settings into $configuration/gateway.yaml and your secrets into $configuration/secrets ($programs/current/docs/infodeck.md, The first day). Then:"
     say "  gateway check -c $configuration/gateway.yaml && systemctl enable --now gateway"
   fi
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,6 +151,19 @@ def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path
         line for line in asked.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
     ]
     assert changes == ["daemon-reload", "restart gateway"] * 2
+
+
+def test_what_comes_next_is_told_with_pages_that_are_there(
+    target: Target, wheelhouse: Path, asked: Path
+) -> None:
+    """Where the gateway does not run yet, the page that is named for the first day is on the box."""
+    systemctl = target.commands / "systemctl"
+    systemctl.write_text(SYSTEMCTL.format(root=target.root).replace("echo active", "echo inactive"))
+    done = target.install(wheelhouse / "install.sh")
+    assert done.returncode == 0, done.stdout
+    (page,) = re.findall(r"\((/.*\.md), The first day\)", done.stdout)
+    assert "## The first day\n" in Path(page).read_text()
+    assert "daemon-reload" in asked.read_text()
 
 
 @pytest.mark.usefixtures("asked")
