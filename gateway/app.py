@@ -184,6 +184,7 @@ class App:
 
     async def run(self) -> None:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
+        notify(STATUS="checking the journal")
         async with self._journal:
             self._cloud.start()
             self._signing.start()
@@ -208,6 +209,7 @@ class App:
             self._head.keep()
             await self._signing.close()
         log.info("gateway.stopped")
+        notify(STATUS="stopped")  # systemd goes on showing the last one
 
     def _show_alarms(self) -> None:
         self.status.alarms = self.alarms.current()

@@ -12,16 +12,23 @@
 #
 # Each version has a folder of its own in /opt/gateway, and the link `current` says which one is in force. So a new
 # one is put in place at once, after `gateway check` with it has found nothing wrong, and the one before stays.
-# Typing the same again changes nothing. Configuration, secrets and journal that are there are never touched.
+# Typing the same again changes nothing; what was interrupted, it finishes. Configuration, secrets and journal that are
+# there are never touched.
 set -euo pipefail
 umask 022
 unset PYTHONPATH PYTHONHOME
 
 say() { printf '%s\n' "$*"; }
 fail() {
+  told=yes
   printf 'install.sh: %s\n' "$*" >&2
   exit 1
 }
+
+# Whatever else ends it, a full disk say: what bash or a tool says of it is not the last word.
+told=no made=''
+unforeseen='install.sh: it did not come to its end; why stands above. Mend that and type the same again: it goes on from here.'
+trap '[[ $told == yes ]] || say "$unforeseen" >&2; rm -rf "$made"' EXIT
 
 main() {
   read_arguments "$@"
@@ -57,6 +64,7 @@ read_arguments() {
       --purge) purge=yes ;;
       -h | --help)
         sed -n '2,/^set/{s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+        told=yes
         exit
         ;;
       *) fail "unknown argument $1; $0 --help lists those that there are." ;;
@@ -70,8 +78,9 @@ read_arguments() {
 # --- install -------------------------------------------------------------------------------------------------------
 
 install_gateway() {
+  refuse_foreign_folder
   find_wheelhouse
-  digest=$(cat "$wheelhouse"/{requirements.txt,python,gateway.service,install.sh} | sha256sum | cut -c -64)
+  digest=$(sha256sum <"$wheelhouse/SHA256SUMS" | cut -c -64)
   version=$(sed -nE 's/^building-gateway==([^ ]+).*/\1/p' "$wheelhouse/requirements.txt")
   release=$(name_of_release)
   if [[ $(contents_of "$release") == "$digest" ]]; then
@@ -82,6 +91,11 @@ install_gateway() {
   put_examples
   put_in_force "$release"
   say_what_is_next
+}
+
+refuse_foreign_folder() {
+  [[ -z $(find -L "$programs" -maxdepth 0 \( ! -uid "$EUID" -o -perm /022 \) 2>/dev/null) ]] ||
+    fail "others than root can write to $programs, and so decide what root runs. See what is in it, then: chown -R root: $programs && chmod -R go-w $programs"
 }
 
 # Where none is given: the one that this script lies in, or one that is made of the repository it lies in.
@@ -95,14 +109,16 @@ find_wheelhouse() {
     python=$(find_python '3\.1[123] .*' ensurepip) || fail "Python 3.11, 3.12 or 3.13 with venv is needed:" \
       "apt-get install python3-venv, or name another one: --python PATH"
     made=$(mktemp --directory)
-    trap 'rm -rf "$made"' EXIT
     wheelhouse=$made/wheelhouse
     "$here/make-wheelhouse.sh" "$python" "$wheelhouse" >/dev/null || fail "what is needed could not" \
       "be downloaded; without network, make a wheelhouse elsewhere: make wheelhouse"
   fi
-  [[ -f $wheelhouse/requirements.txt && -d $wheelhouse/wheels ]] ||
-    fail "$wheelhouse is no wheelhouse: make one with \`make wheelhouse\`, on a machine with network."
+  [[ -f $wheelhouse/SHA256SUMS && -d $wheelhouse/wheels ]] ||
+    fail "$wheelhouse is no wheelhouse, or not all of one: make one with \`make wheelhouse\`, on a machine with network," \
+      "and copy the whole folder."
   wheelhouse=$(realpath "$wheelhouse")
+  (cd "$wheelhouse" && sha256sum --check --quiet --strict SHA256SUMS) ||
+    fail "the wheelhouse is damaged, or was copied in part: copy $wheelhouse again. Nothing is changed."
   local fitting
   fitting=$(<"$wheelhouse/python")
   python=$(find_python "${fitting//./\\.}" venv) || fail "the wheelhouse is for Python $fitting, and no such one is here." \
@@ -135,34 +151,44 @@ name_of_release() {
 contents_of() { # RELEASE
   if [[ -f $programs/$1/.contents ]]; then
     cat "$programs/$1/.contents"
-  elif [[ -e $programs/$1 ]]; then
+  elif [[ -n $(ls -A "$programs/$1" 2>/dev/null) ]]; then
     say foreign
   else
     say none
   fi
 }
 
+# The mark goes last: a folder whose removal was interrupted is known as one of ours.
+remove_release() { # FOLDER
+  [[ -d $1 ]] || return 0
+  say incomplete >"$1/.contents"
+  find "$1" -mindepth 1 -maxdepth 1 ! -name .contents -exec rm -rf {} +
+  rm -rf "$1"
+}
+
 build_release() {
   local folder=$programs/$release pip=("$wheelhouse"/wheels/pip-*.whl)
   say "Installing version $release into $folder …"
-  rm -rf "$folder"
+  remove_release "$folder"
   mkdir -p "$folder"
   say incomplete >"$folder/.contents"
   install -m 0755 "$wheelhouse/install.sh" "$folder/"
   install -m 0644 "$wheelhouse/gateway.service" "$folder/"
   install -D -m 0644 --target-directory "$folder/schema" "$wheelhouse"/schema/*.json
-  "$python" -m venv --without-pip "$folder/.venv"
+  install -D -m 0644 --target-directory "$folder/docs" "$wheelhouse"/docs/*.md
+  install -D -m 0644 --target-directory "$folder/docs/pictures" "$wheelhouse"/docs/pictures/*
+  "$python" -m venv --without-pip "$folder/.venv" || give_up "no folder for the program could be made: is there room?"
   "$folder/.venv/bin/python" "${pip[0]}/pip" --isolated --quiet --disable-pip-version-check \
     install --no-cache-dir --no-index --find-links "$wheelhouse/wheels" --only-binary :all: --require-hashes \
     --root-user-action ignore --requirement "$wheelhouse/requirements.txt" ||
-    give_up "the wheels could not be installed. If hashes differ, the wheelhouse is damaged: copy it again."
+    give_up "the wheels could not be installed: is there room in $programs?"
   "$folder/.venv/bin/gateway" --version >/dev/null || give_up "the new program does not start."
   sync --file-system "$folder"
   say "$digest" >"$folder/.contents"
 }
 
 give_up() { # MESSAGE
-  rm -rf "${programs:?}/$release"
+  remove_release "$programs/$release"
   fail "$1 Nothing is changed."
 }
 
@@ -173,39 +199,60 @@ put_examples() {
     say "$configuration is as it was."
     return
   fi
-  if [[ ! -e $configuration/mappings ]]; then
-    install -D -m 0644 --target-directory "$configuration/mappings" "$wheelhouse"/mappings/*.yaml
-    sed -i 's|\.\./config/schema/|../schema/|' "$configuration"/mappings/*.yaml
-  fi
-  sed 's|^mappings: \.\./mappings|mappings: mappings|' "$wheelhouse/gateway.yaml" >"$configuration/gateway.yaml"
+  # Made aside: what an interruption leaves behind must not look like somebody's settings.
+  local new=$configuration/example.new
+  rm -rf "$new"
+  install -D -m 0644 --target-directory "$new/mappings" "$wheelhouse"/mappings/*.yaml
+  sed -i 's|\.\./config/schema/|../schema/|' "$new"/mappings/*.yaml
+  sed 's|^mappings: \.\./mappings|mappings: mappings|' "$wheelhouse/gateway.yaml" >"$new/gateway.yaml"
+  [[ -e $configuration/mappings ]] || mv "$new/mappings" "$configuration/"
+  mv "$new/gateway.yaml" "$configuration/"
+  rm -rf "$new"
   say "Put an example into $configuration: gateway.yaml and mappings."
 }
 
 # --- one version in the place of another ---------------------------------------------------------------------------
 
+# The link `replaced` is there from before the switch until the new version has started. Where it is found, a run was
+# interrupted in between: then the version that it names is the one to go back to, and the program that runs may be it.
 put_in_force() { # RELEASE
   local before
-  before=$(release_in current)
+  before=$(release_in replaced)
+  [[ -n $before ]] || before=$(release_in current)
   if ! "$programs/$1/.venv/bin/gateway" check -c "$configuration/gateway.yaml"; then
     [[ -z $before || $before == "$1" ]] ||
-      fail "with version $1, \`gateway check\` finds what stands above. Version $before stays in force; correct it and type this again."
+      fail "with version $1, \`gateway check\` finds what stands above. Version $(release_in current) stays in force;" \
+        "correct it and type this again."
     say "\`gateway check\` finds what stands above: correct it before the gateway is started."
   fi
-  switch_to "$1"
-  if [[ $before == "$1" ]]; then
+  if [[ $before == "$1" && ! -L $programs/replaced ]]; then
+    switch_to "$1"
     say "Version $1 was in force already."
     ! systemd_is_here || systemctl daemon-reload
     return 0
   fi
+  [[ -z $before ]] || link replaced "$before"
+  switch_to "$1"
   if ! restart_where_it_runs; then
-    [[ -n $before ]] || fail "the gateway does not start: \`journalctl -u gateway\` says why."
+    [[ -n $before && $before != "$1" ]] || fail "the gateway does not start: \`journalctl -u gateway\` says why."
     switch_to "$before"
     restart_where_it_runs || true
+    rm -f "$programs/replaced"
     fail "version $1 does not start, so $before is in force again. \`journalctl -u gateway\` says why."
   fi
-  [[ -z $before ]] || link previous "$before"
+  if [[ $before == "$1" ]]; then
+    rm -f "$programs/replaced"
+  elif [[ -n $before ]]; then
+    mv -T "$programs/replaced" "$programs/previous"
+  fi
   forget_older
-  say "Version $1 is in force${before:+; $before is kept for --rollback}."
+  say "Version $1 is in force$(what_is_kept)."
+}
+
+what_is_kept() {
+  local before
+  before=$(release_in previous)
+  [[ -z $before ]] || printf '; %s is kept for --rollback' "$before"
 }
 
 switch_to() { # RELEASE
@@ -214,7 +261,7 @@ switch_to() { # RELEASE
   install -D -m 0644 "$folder/gateway.service" "$unit"
   fit_to_older_systemd
   install -D -m 0644 --target-directory "$configuration/schema" "$folder"/schema/*.json
-  [[ -e $command || -L $command ]] && return
+  [[ ! -e $command && ! -L $command ]] || return 0
   mkdir -p "$(dirname "$command")"
   ln -s ../../../opt/gateway/current/.venv/bin/gateway "$command"
 }
@@ -259,13 +306,14 @@ forget_older() {
   for folder in "$programs"/*/; do
     name=$(basename "$folder")
     [[ -f $folder/.contents && ! -L ${folder%/} ]] || continue
-    [[ $name == "$(release_in current)" || $name == "$(release_in previous)" ]] || rm -rf "$folder"
+    [[ $name == "$(release_in current)" || $name == "$(release_in previous)" ]] || remove_release "${folder%/}"
   done
 }
 
 roll_back() {
   local before
-  before=$(release_in previous)
+  before=$(release_in replaced)
+  [[ -n $before ]] || before=$(release_in previous)
   [[ -n $before && -d $programs/$before ]] || fail "there is no version before in $programs."
   put_in_force "$before"
 }
@@ -273,12 +321,14 @@ roll_back() {
 say_what_is_next() {
   local masking=$prefix/etc/systemd/system/gateway.service
   [[ ! -e $masking ]] || say "Attention: $masking hides the unit that was installed, $unit. Remove it if you did not write it on purpose."
+  [[ $(readlink "$command") == */opt/gateway/current/.venv/bin/gateway ]] ||
+    say "Attention: $command is something else and was left alone; the gateway's command is $programs/current/.venv/bin/gateway."
   if ! systemd_is_here; then
     say "There is no systemd here, so nothing was started. By hand: $programs/current/.venv/bin/gateway run -c $configuration/gateway.yaml"
   elif [[ $(systemctl is-active gateway) == active ]]; then
     say "The gateway runs. See how it is: gateway status -c $configuration/gateway.yaml"
   else
-    say "Next: write your settings into $configuration/gateway.yaml and your secrets into $configuration/secrets (docs/infodeck.md, The first day). Then:"
+    say "Next: write your settings into $configuration/gateway.yaml and your secrets into $configuration/secrets ($programs/current/docs/infodeck.md, The first day). Then:"
     say "  gateway check -c $configuration/gateway.yaml && systemctl enable --now gateway"
   fi
 }
@@ -294,9 +344,9 @@ uninstall() {
   ! systemd_is_here || systemctl daemon-reload
   [[ $(readlink "$command") != */opt/gateway/current/.venv/bin/gateway ]] || rm "$command"
   for folder in "$programs"/*/; do
-    [[ ! -f $folder/.contents || -L ${folder%/} ]] || rm -rf "$folder"
+    [[ ! -f $folder/.contents || -L ${folder%/} ]] || remove_release "${folder%/}"
   done
-  rm -f "$programs"/{current,previous}{,.new}
+  rm -f "$programs"/{current,previous,replaced}{,.new}
   [[ ! -d $programs ]] || rmdir --ignore-fail-on-non-empty "$programs"
   say "Removed the program ($programs) and its unit ($unit)."
 
@@ -314,4 +364,5 @@ uninstall() {
 
 # Read as a whole before anything runs: --uninstall removes this very file.
 main "$@"
+told=yes
 exit

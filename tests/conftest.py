@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.installing import make_wheelhouse
+from support.installing import make_wheelhouse, seal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,4 +33,5 @@ def newer(wheelhouse: Path, tmp_path: Path) -> Path:
     (copy / "install.sh").chmod(0o644)  # as on a stick, which has no such modes
     unit = copy / "gateway.service"
     unit.write_text(f"# newer\n{unit.read_text()}")
+    seal(copy)
     return copy

@@ -18,6 +18,7 @@ import yaml
 from support.asset_lists import API_KEY, items, types
 from support.building import eventually
 from support.config_files import complaints, write
+from support.daemon import REPOSITORY
 from support.guides import Box, Commands, Guide
 from support.mosquitto import Mosquitto
 from support.tokens import json_web_token
@@ -234,7 +235,7 @@ async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> Non
     in_status = {f"{name}.{key}" for name, part in status.items() if isinstance(part, dict) for key in part}
     settings = {key for shape in (Settings, Infodeck) for key in keys_of(shape)}
     sections = {key.rpartition(".")[0] for key in settings}
-    known = settings | sections | in_status | {*EVENT_TYPES}
+    known = settings | sections | in_status | {*EVENT_TYPES} | logged_of_secrets()
     for text in code(re.sub(r"^```.*?^```$", "", GUIDE.text, flags=re.MULTILINE | re.DOTALL)):
         is_command = text.startswith("gateway ")
         command, *arguments = shlex.split(text)[1:] if is_command else [""]
@@ -244,3 +245,26 @@ async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> Non
             assert command in COMMANDS, text
         elif re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", text) and not text.endswith(".yaml"):
             assert text in known, text
+
+
+def logged_of_secrets() -> set[str]:
+    """Return the names of what is logged of signing secrets."""
+    source = (REPOSITORY / "gateway/web/signing_secrets.py").read_text(encoding="utf-8")
+    return set(re.findall(r'"(signing_secrets\.\w+)"', source))
+
+
+def test_what_a_rotation_says_is_what_the_page_has() -> None:
+    """Each message of the table is one of the program's, in its words."""
+    section = GUIDE.text.partition("## A new signing secret\n")[2].partition("\n## ")[0]
+    section = section.partition("| it says |")[2]
+    said = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
+    sources = [
+        *(REPOSITORY / "gateway/cli").glob("webhooks_*.py"),
+        REPOSITORY / "gateway/config/secret_drafts.py",
+    ]
+    texts = "".join(re.sub(r'"\s*f?"', "", source.read_text(encoding="utf-8")) for source in sources)
+    assert len(said) == 7
+    assert [text for text in said if text not in texts] == []
+    named = set(re.findall(r"signing_secrets\.\w+", section))
+    assert named
+    assert named <= logged_of_secrets()

@@ -43,6 +43,12 @@ def test_systemd_has_nothing_to_say_against_the_unit(unit: Path) -> None:
     assert complaints == []
 
 
+def test_a_start_has_time_to_check_a_large_journal(unit: Path) -> None:
+    """10 GiB are read at 20 MB/s before systemd ends the start, and would have the next one begin anew."""
+    (minutes,) = re.findall(r"^TimeoutStartSec=(\d+)min$", unit.read_text(), re.MULTILINE)
+    assert int(minutes) * 60 * 20e6 > 10 * 2**30
+
+
 def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
     """`systemd-analyze security` rates the exposure at 1.5 of 10 at most; what is left is the network."""
     result = subprocess.run(

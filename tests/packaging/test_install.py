@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import REPOSITORY as ROOT
-from support.installing import Target, run, with_wheels
+from support.installing import Target, run, seal, with_wheels
 
 from gateway import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.timeout(600)  # some of them install everything
 
@@ -45,13 +45,18 @@ def target(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Target
 @pytest.fixture
 def asked(target: Target) -> Iterator[Path]:
     """Have a systemd in the root; return the file with what it was asked."""
-    systemctl, there = target.commands / "systemctl", target.root / "run/systemd/system"
+    yield have_systemd(target)
+    (target.root / "run/systemd/system").rmdir()
+    (target.commands / "systemctl").unlink()
+
+
+def have_systemd(target: Target) -> Path:
+    """Put a stand-in for systemd into a root; return the file with what it was asked."""
+    systemctl = target.commands / "systemctl"
     systemctl.write_text(SYSTEMCTL.format(root=target.root))
     systemctl.chmod(0o755)
-    there.mkdir(parents=True)
-    yield target.root / "asked"
-    there.rmdir()
-    systemctl.unlink()
+    (target.root / "run/systemd/system").mkdir(parents=True, exist_ok=True)
+    return target.root / "asked"
 
 
 def test_the_scripts_are_clean() -> None:
@@ -120,6 +125,7 @@ def test_a_failing_check_keeps_the_old_version(target: Target, newer: Path) -> N
     """The problem is shown with its place, and the version in force is the one before."""
     unit = newer / "gateway.service"
     unit.write_text(unit.read_text().replace("# newer", "# refused"))
+    seal(newer)
     before, release = target.settings.read_text(), target.release()
     target.settings.write_text(before + "colour: blue\n")
     refused = target.install(newer / "install.sh")
@@ -135,6 +141,7 @@ def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path
     """Where systemd says that the restart failed, the version before is in force again, and restarted."""
     unit = newer / "gateway.service"
     unit.write_text(unit.read_text().replace("# newer", "# does not start"))
+    seal(newer)
     release = target.release()
     failed = target.install(newer / "install.sh")
     assert failed.returncode == 1
@@ -144,6 +151,19 @@ def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path
         line for line in asked.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
     ]
     assert changes == ["daemon-reload", "restart gateway"] * 2
+
+
+def test_what_comes_next_is_told_with_pages_that_are_there(
+    target: Target, wheelhouse: Path, asked: Path
+) -> None:
+    """Where the gateway does not run yet, the page that is named for the first day is on the box."""
+    systemctl = target.commands / "systemctl"
+    systemctl.write_text(SYSTEMCTL.format(root=target.root).replace("echo active", "echo inactive"))
+    done = target.install(wheelhouse / "install.sh")
+    assert done.returncode == 0, done.stdout
+    (page,) = re.findall(r"\((/.*\.md), The first day\)", done.stdout)
+    assert "## The first day\n" in Path(page).read_text()
+    assert "daemon-reload" in asked.read_text()
 
 
 @pytest.mark.usefixtures("asked")
@@ -158,27 +178,155 @@ def test_an_older_systemd_gets_a_type_that_it_knows(target: Target, wheelhouse: 
     assert not drop_in.exists()
 
 
-def test_a_damaged_wheel_changes_nothing(target: Target, wheelhouse: Path, tmp_path: Path) -> None:
-    """A bit that a bad stick has turned is noticed by the hash, and the old version stays."""
-    damaged = tmp_path / "damaged"
-    shutil.copytree(wheelhouse, damaged)
-    (wheel,) = (damaged / "wheels").glob("building_gateway-*.whl")
+def cut_short(stick: Path) -> None:
+    """End the copy in the midst of the unit, before the lines that shut it in."""
+    unit = stick / "gateway.service"
+    unit.write_bytes(unit.read_bytes()[:900])
+
+
+def turn_a_bit(stick: Path) -> None:
+    """Turn a bit of the program, as a bad stick does."""
+    (wheel,) = (stick / "wheels").glob("building_gateway-*.whl")
     content = bytearray(wheel.read_bytes())
     content[len(content) // 2] ^= 1
     wheel.write_bytes(content)
-    with (damaged / "gateway.service").open("a") as unit:
-        unit.write("# another version\n")
-    release, installed = target.release(), {folder.name for folder in target.programs.iterdir()}
-    refused = target.install(damaged / "install.sh")
+
+
+def leave_out(stick: Path) -> None:
+    """End the copy before the list of what is to be installed."""
+    (stick / "requirements.txt").unlink()
+
+
+def leave_out_the_list(stick: Path) -> None:
+    """End the copy before the list of checksums."""
+    (stick / "SHA256SUMS").unlink()
+
+
+def swap_a_wheel(stick: Path) -> None:
+    """Put another program under the name of a wheel, with checksums that fit."""
+    turn_a_bit(stick)
+    seal(stick)
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (cut_short, "the wheelhouse is damaged, or was copied in part"),
+        (turn_a_bit, "the wheelhouse is damaged, or was copied in part"),
+        (leave_out, "the wheelhouse is damaged, or was copied in part"),
+        (leave_out_the_list, "is no wheelhouse, or not all of one"),
+        (swap_a_wheel, "the wheels could not be installed"),
+    ],
+)
+def test_a_damaged_stick_changes_nothing(
+    target: Target, newer: Path, harm: Callable[[Path], None], told: str
+) -> None:
+    """Whatever file of it is damaged or missing, that is said, and the old version stays as it was."""
+    harm(newer)
+    before = target.state()
+    refused = target.install(newer / "install.sh")
     assert refused.returncode == 1
-    assert "the wheelhouse is damaged" in refused.stdout
-    assert target.release() == release
-    assert {folder.name for folder in target.programs.iterdir()} == installed
+    assert told in refused.stdout
+    assert target.state() == before
+
+
+@pytest.mark.parametrize("action", ["install", "--rollback"])
+def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
+    wheelhouse: Path, newer: Path, tmp_path: Path, action: str
+) -> None:
+    """The program that runs is the one in force afterwards: the new one, or after --rollback the old one."""
+    target = Target(tmp_path / "root")
+    assert target.install(wheelhouse / "install.sh").returncode == 0
+    asked = have_systemd(target)
+    # The power goes as systemd is asked to restart the gateway.
+    systemctl = target.commands / "systemctl"
+    systemctl.write_text(
+        SYSTEMCTL.format(root=target.root).replace("case $1 in", "case $1 in\n  restart) kill -9 $PPID ;;")
+    )
+    killed = target.install(newer / "install.sh")
+    assert killed.returncode == -9
+    have_systemd(target)
+    asked.unlink()
+
+    new = target.release()
+    script, arguments = (
+        (newer / "install.sh", ())
+        if action == "install"
+        else (
+            target.programs / "current/install.sh",
+            (action,),
+        )
+    )
+    done = target.install(script, *arguments)
+    assert done.returncode == 0, done.stdout
+    assert "restart gateway" in asked.read_text()
+    assert new != __version__
+    assert target.release() == (new if action == "install" else __version__)
+    assert "in force already" not in done.stdout
+    assert {path.name for path in target.programs.iterdir()} >= {__version__, "current"}
+    if action == "install":
+        assert target.release("previous") == __version__
+    again = target.install(target.programs / "current/install.sh", "--uninstall")
+    assert again.returncode == 0, again.stdout
+    assert not target.programs.exists()
+
+
+def test_a_removal_that_was_interrupted_is_finished(target: Target, newer: Path) -> None:
+    """A version that is half removed, by whatever was first, is known as one of ours and goes."""
+    assert target.install(newer / "install.sh").returncode == 0
+    half, empty = target.programs / "0.0.1", target.programs / "0.0.2"
+    half.mkdir()
+    (half / ".contents").write_text("incomplete\n")
+    empty.mkdir()
+    back = target.install(target.programs / "current/install.sh", "--rollback")
+    assert back.returncode == 0, back.stdout
+    assert not half.exists()
+    assert target.release() == __version__
+
+
+def test_a_disk_that_is_full_is_told(tmp_path: Path, newer: Path) -> None:
+    """Where the installer cannot write, its last line says that it has not ended, and what to do."""
+    target = Target(tmp_path / "root")
+    (target.root / "opt").mkdir(parents=True)
+    (target.root / "opt/gateway").write_text("a file, where a folder has to be made\n")
+    refused = target.install(newer / "install.sh")
+    assert refused.returncode == 1
+    assert "type the same again" in refused.stdout.splitlines()[-1]
+
+
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, newer: Path) -> None:
+    """Nothing that root will run is put where somebody else could replace it."""
+    target = Target(tmp_path / "root")
+    target.programs.mkdir(parents=True)
+    target.programs.chmod(0o777)
+    refused = target.install(newer / "install.sh")
+    assert refused.returncode == 1
+    assert "others than root can write to" in refused.stdout
+    assert not list(target.programs.iterdir())
+
+
+def test_half_an_example_is_no_settings(tmp_path: Path, newer: Path) -> None:
+    """What an interrupted run has left of the example does not count as somebody's settings."""
+    target = Target(tmp_path / "root")
+    left = target.settings.parent / "example.new"
+    left.mkdir(parents=True)
+    (left / "gateway.yaml").write_text("name: ed")
+    command = target.root / "usr/local/bin/gateway"
+    command.parent.mkdir(parents=True)
+    command.write_text("somebody else's\n")
+    done = target.install(newer / "install.sh")
+    assert done.returncode == 0, done.stdout
+    assert "Put an example into" in done.stdout
+    assert not left.exists()
+    assert target.settings.read_text().count("\n") > 10
+    assert f"Attention: {command} is something else" in done.stdout
+    assert command.read_text() == "somebody else's\n"
 
 
 def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
     """A wheelhouse for a Python that is not here names that Python, and nothing is changed."""
     (newer / "python").write_text("3.12 linux-other\n")
+    seal(newer)
     refused = target.install(newer / "install.sh")
     assert refused.returncode == 1
     assert "the wheelhouse is for Python 3.12 linux-other" in refused.stdout

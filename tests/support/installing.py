@@ -27,6 +27,13 @@ def make_wheelhouse(folder: Path) -> None:
     assert made.stdout.endswith(f"sudo bash {folder.name}/install.sh\n")
 
 
+def seal(wheelhouse: Path) -> None:
+    """Write its list of checksums anew, after a change that a test makes."""
+    files = sorted(path for path in wheelhouse.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
+    lines = [f"{sha256(path.read_bytes()).hexdigest()}  ./{path.relative_to(wheelhouse)}\n" for path in files]
+    (wheelhouse / "SHA256SUMS").write_text("".join(lines))
+
+
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a program; both of its outputs are in `stdout`."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -89,16 +89,19 @@ def test_a_line_break_adds_nothing_to_the_message(tmp_path: Path, monkeypatch: p
 def test_systemd_hears_how_the_gateway_is(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All is up; the broker goes and an event waits; it comes back: each is told without being asked."""
+    """Each change is told without being asked, up to the end, so that nothing outdated is left standing."""
     with notification_socket(tmp_path, monkeypatch) as notified:
         daemon = Daemon(tmp_path, broker.port)
         daemon.start()
         try:
+            assert notified.next_of_all() == "STATUS=checking the journal"
             notified.status("43 points, 2 sinks up, nothing waits")
             broker.kill()
             assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 20}))[0] == 200
             notified.status("bms is away: 1 event behind")
             broker.start()
             notified.status("43 points, 2 sinks up, nothing waits")
+            daemon.stop()
+            notified.status("stopped")
         finally:
             daemon.kill()
