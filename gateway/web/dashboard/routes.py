@@ -170,7 +170,8 @@ class Dashboard:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if self._token is None:
             return answer({"error": _NO_TOKEN}, code=403)
-        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), self._token):
+        as_sent = given.encode(errors="surrogateescape")  # what is no UTF-8 is no token, but may be sent
+        if scheme != "Bearer" or not hmac.compare_digest(as_sent, self._token):
             return answer({"error": _WRONG_TOKEN}, code=401)
         return await handler(request)
 
