@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.clock import now_ms
 from gateway.errors import GatewayError, TransientError
 from gateway.web.control_requests import answer, control_application
 from gateway.web.dashboard.board import Board
@@ -55,7 +56,6 @@ class Dashboard:
 
         `actions` are what may be done with the token; None: nothing can be changed from here.
         """
-        self._image = image
         self._status = status
         self._refresh = refresh
         self._topics = topics
@@ -98,11 +98,11 @@ class Dashboard:
 
     def _refreshed(self) -> dict[str, Any]:
         self._refresh()
-        return self._status.snapshot()
+        return {"now_ms": now_ms(), **self._status.snapshot()}
 
     async def _show_points(self, _: web.Request) -> web.Response:
         """Tell what never changes of each point; its number is its place in the list."""
-        generation, points = self._board.generation, self._image().points
+        generation, points = self._board.tables()
         described = await asyncio.to_thread(describe_points, points, topics=self._topics)
         return await asyncio.to_thread(answer, {"generation": generation, "points": described})
 

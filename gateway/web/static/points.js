@@ -4,7 +4,7 @@ import { openPoint } from "./detail.js";
 import { byId, element, pill, setText } from "./dom.js";
 import { registerText, span, valueText } from "./format.js";
 import { trend } from "./plots.js";
-import { isMade, loadRecent, state, when } from "./state.js";
+import { isMade, loadRecent, nowMs, state, when } from "./state.js";
 
 const QUALITIES = ["good", "held", "stale", "bad", "forced", "offline", "waiting"];
 const SPARE_ROWS = 6;
@@ -171,7 +171,7 @@ function makeRow(number) {
 function update(number, isNew) {
   const row = rows.get(number);
   const shown = state.shown[number];
-  setText(row.age, shown ? span((Date.now() - shown.timeMs) / 1000) : "");
+  setText(row.age, shown ? span((nowMs() - shown.timeMs) / 1000) : "");
   if (row.shown === shown) return;
   row.shown = shown;
   row.value.replaceChildren(shown ? valueText(shown.value) : "–", " ", element("small", {}, row.point.unit ?? ""));
