@@ -104,7 +104,8 @@ class Dashboard:
         """Tell what never changes of each point; its number is its place in the list."""
         generation, points = self._board.tables()
         described = await asyncio.to_thread(describe_points, points, topics=self._topics)
-        return await asyncio.to_thread(answer, {"generation": generation, "points": described})
+        body = b'{"generation":%d,"points":%b}' % (generation, described)
+        return web.Response(body=body, content_type="application/json")
 
     async def _show_recent(self, request: web.Request) -> web.Response:
         """Tell the last numbers of some points: `?point=L03-RM312/ZN-T`, as often as needed."""
