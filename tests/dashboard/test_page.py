@@ -161,6 +161,43 @@ def test_what_sensors_and_people_named_is_text(
         assert watched.complaints == []
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (12345678.91, "12345678.91"),
+        (9007199254740993, "9007199254740993"),
+        (18446744073709551615, "18446744073709551615"),
+        (-0.05, "-0.05"),
+        (True, "true"),
+        ("one\ntwo", "one two"),
+        (None, "\N{EN DASH}"),
+    ],
+)
+def test_a_value_is_shown_with_all_its_digits(
+    plain: Daemon, browser: Browser, value: object, text: str
+) -> None:
+    """What receivers get of a meter's counter or a number of 64 bits is not rounded on the page."""
+    with opened(browser, url(plain)) as watched:
+        assert plain.post(telemetry(f"evt_{text}", "a", {"t": value}))[0] == 200
+        expect(row(watched.page, "A/T").locator(".value")).to_have_text(text)
+        assert watched.complaints == []
+
+
+@pytest.fixture(scope="module")
+def plain(
+    run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """Run the daemon with one point that takes whatever comes."""
+    folder = tmp_path_factory.mktemp("plain")
+    tables = folder / "tables"
+    tables.mkdir()
+    (tables / "a.yaml").write_text(
+        "schema: gateway.points/1\nsite: hq\npoints:\n  - {tag: A, point: T, asset: a, from: t}\n"
+    )
+    with run_daemon(folder, tables) as daemon:
+        yield daemon
+
+
 def test_a_gateway_that_is_gone_is_not_taken_for_a_quiet_one(
     browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import PointMap
-    from gateway.model import Update
+    from gateway.model import Scalar, Update
 
 _MOST_WATCHING = 20
 _MOST_WAITING = 30  # messages of one browser: half a minute
@@ -32,6 +32,7 @@ _COMPARED_AT_ONCE = 20_000  # points a second, 2 ms; more of them have their tur
 _TOLD_AT_ONCE = 5_000  # points in a message, 5 ms
 _COMPARED_UNSEEN = 5_000  # likewise, where nobody watches
 _REMEMBERED_IN_ALL = 480_000  # with many points, fewer of each
+_EXACT_IN_BROWSERS = 2**53  # all their numbers are floats
 
 Message = tuple[str, bytes]  # its name, and JSON
 
@@ -176,4 +177,11 @@ class Board:
 
 def _row(number: int, update: Update) -> list[Any]:
     """Return number, value, quality, time (Unix ms) and event of what a point shows."""
-    return [number, update.value, update.quality.name.lower(), update.time_ms, update.event_id]
+    return [number, _exact(update.value), update.quality.name.lower(), update.time_ms, update.event_id]
+
+
+def _exact(value: Scalar) -> Scalar:
+    """Return whole numbers that a browser would round as text."""
+    if isinstance(value, int) and not -_EXACT_IN_BROWSERS <= value <= _EXACT_IN_BROWSERS:
+        return str(value)
+    return value
