@@ -252,8 +252,9 @@ def test_ten_thousand_points_are_a_short_list(large: Daemon, browser: Browser) -
 def test_nothing_is_cut_off_anywhere(
     daemon: Daemon, browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"], tmp_path: Path
 ) -> None:
-    """Each part fits the window's width, no heading, button or fact is clipped, and every line has a plot."""
+    """Each part fits the window's width, nothing in it is clipped or squeezed, and every line has a plot."""
     assert daemon.post(telemetry("evt_fit", ROOM, {"temperature": 21.5}))[0] == 200
+    assert daemon.post(telemetry("evt_fit_and_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon), size=size, scheme=scheme) as watched:
         page = watched.page
         expect(row(page, POINT).locator(".value")).to_contain_text("degC")
@@ -263,7 +264,7 @@ def test_nothing_is_cut_off_anywhere(
             if part in ("sinks", "intake"):
                 expect(section.locator("svg.plot").first).to_be_visible()
             page.screenshot(path=tmp_path / f"{part}.png")
-            assert (part, watched.overflow(), watched.clipped()) == (part, 0, [])
+            assert (part, watched.overflow(), watched.clipped(), watched.squeezed()) == (part, 0, [], [])
         go(page, "points")
         row(page, POINT).click()
         expect(page.locator("dialog")).to_contain_text("Measured")
