@@ -101,6 +101,22 @@ def test_the_last_events_say_how_far_they_are(daemon: Daemon) -> None:
     assert (lost["id"], lost["asset"], lost["tags"], lost["mapped"]) == ("evt_lost", "ast-unknown", [], False)
 
 
+def test_an_event_without_readings_is_not_told_as_mapped(daemon: Daemon) -> None:
+    """A table names its asset, but nothing of it reached a point: it is a dead letter."""
+    assert daemon.post(telemetry("evt_none", ROOM, {}))[0] == 200
+    assert daemon.post(telemetry("evt_some", ROOM, {"temperature": 21.5}))[0] == 200
+    some, none = ask(daemon, "/api/events")[1][:2]
+    assert [(each["id"], each["readable"]) for each in (some, none)] == [
+        ("evt_some", True),
+        ("evt_none", False),
+    ]
+    eventually(
+        lambda: [each["event"] for each in ask(daemon, "/api/deadletters")[1]["letters"]], ["evt_none"]
+    )
+    number = ask(daemon, "/api/deadletters")[1]["letters"][0]["number"]
+    ask(daemon, "/api/actions/deadletters/drop", {"numbers": [number]}, token=TOKEN)
+
+
 def test_nothing_is_changed_without_the_token(daemon: Daemon) -> None:
     """Missing, wrong, or by another scheme: 401, and the point stays as it is."""
     wanted = {"point": POINT, "value": 30, "for_s": 60}

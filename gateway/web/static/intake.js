@@ -78,6 +78,7 @@ function eventTable() {
 
 // Each step that it went: on disk, mapped, written by each sink.
 function way(event) {
+  if (!event.readable) return element("span", {}, pill("on disk", "good"), " ", pill("unreadable", "bad"));
   const steps = [pill("on disk", "good"), " ", event.mapped ? pill("mapped", "good") : pill("in no table", "stale")];
   for (const [name, isDone] of Object.entries(event.sinks)) steps.push(" ", isDone ? pill(name, "good") : pill(`${name} waits`, "stale"));
   return element("span", {}, ...steps);
