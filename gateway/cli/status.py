@@ -69,7 +69,7 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     journal = daemon.section("journal")
     yield str(status.get("name")), _readiness(daemon, at_ms)
     yield "intake", _intake(daemon, at_ms)
-    for secret in daemon.section("intake").get("secrets") or []:
+    for secret in _mappings(daemon.section("intake").get("secrets")):
         yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
     letters = counted(int(number(journal, "dead_letters")), "dead letter")
@@ -121,7 +121,7 @@ def _tables(daemon: Running) -> str:
     points, assets = int(number(tables, "points")), int(number(tables, "assets"))
     what = f"{counted(points, 'point')} of {counted(assets, 'asset')}"
     problems = tables.get("problems")
-    if problems:
+    if isinstance(problems, list) and problems:
         return f"{what}; those on disk are refused: {problems[0]}"
     return f"{what}, since {second_text(int(number(tables, 'loaded_ms')))}"
 
@@ -154,9 +154,14 @@ def _infodeck(daemon: Running, at_ms: int) -> str:
 
 
 def _alarms(alarms: object) -> Iterator[Row]:
-    found = [alarm for alarm in alarms if isinstance(alarm, dict)] if isinstance(alarms, list) else []
+    found = _mappings(alarms)
     for alarm in found:
         since = second_text(int(number(alarm, "since_ms")))
         yield "ALARM", f"{alarm.get('name')} since {since}: {alarm.get('reason')}"
     if not found:
         yield "alarms", "none"
+
+
+def _mappings(listed: object) -> list[dict[str, Any]]:
+    """Return what is listed, as far as it is what this version knows: the daemon may be of another one."""
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []

@@ -49,8 +49,14 @@ class Metrics:
         GCCollector(registry=self._registry)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return the text and its content type, in the newest of Prometheus's formats that `accept` names."""
-        encode, content_type = choose_encoder(accept)
+        """Return the text and its content type, in the newest of Prometheus's formats that `accept` names.
+
+        The oldest, which everybody reads, where it can't be understood.
+        """
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (ValueError, TypeError):  # a version that is none
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
 

@@ -115,8 +115,38 @@ async def test_other_tables_begin_anew(room: Room, tmp_path: Path) -> None:
         other = load_good_tables(folder, TABLE.replace("R, point: HOLD", "R, point: KEPT"))
         room.image = PointImage(other)
         board.tick()
-        assert ("tables", board.generation) in told(queue)
+        generation, points = board.tables()
+        assert points is other
+        assert ("tables", generation) in told(queue)
     assert board.recent(["R/VALUE"])["R/VALUE"][1::2] == [21]
+
+
+async def test_points_have_the_numbers_that_were_told_last(room: Room, tmp_path: Path) -> None:
+    """Tables that are in force and not told yet would put values to other points' names."""
+    board = make_board(room)
+    before = board.tables()
+    (tmp_path / "other").mkdir()
+    room.image = PointImage(load_good_tables(tmp_path / "other", TABLE))
+    assert board.tables() == before
+    board.tick()
+    assert board.tables() == (before[0] + 1, room.image.points)
+
+
+async def test_other_tables_end_what_is_being_told(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values of the new tables are never told under numbers of the old ones."""
+    monkeypatch.setattr("gateway.web.dashboard.board._TOLD_AT_ONCE", 1)
+    board = make_board(room)
+    room.read(at_ms=NOON, value=21)
+    with board.watch() as queue:
+        everything = board.everything()
+        assert [next(everything)[0] for _ in range(3)] == ["tables", "status", "values"]
+        (tmp_path / "other").mkdir()
+        room.image = PointImage(load_good_tables(tmp_path / "other", TABLE))
+        board.tick()
+        assert list(everything) == []
+        assert [name for name, _ in told(queue)] == ["tables", "status"]
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 30])

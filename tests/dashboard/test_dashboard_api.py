@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,22 @@ def test_the_last_events_say_how_far_they_are(daemon: Daemon) -> None:
     assert (lost["id"], lost["asset"], lost["tags"], lost["mapped"]) == ("evt_lost", "ast-unknown", [], False)
 
 
+def test_an_event_without_readings_is_not_told_as_mapped(daemon: Daemon) -> None:
+    """A table names its asset, but nothing of it reached a point: it is a dead letter."""
+    assert daemon.post(telemetry("evt_none", ROOM, {}))[0] == 200
+    assert daemon.post(telemetry("evt_some", ROOM, {"temperature": 21.5}))[0] == 200
+    some, none = ask(daemon, "/api/events")[1][:2]
+    assert [(each["id"], each["readable"]) for each in (some, none)] == [
+        ("evt_some", True),
+        ("evt_none", False),
+    ]
+    eventually(
+        lambda: [each["event"] for each in ask(daemon, "/api/deadletters")[1]["letters"]], ["evt_none"]
+    )
+    number = ask(daemon, "/api/deadletters")[1]["letters"][0]["number"]
+    ask(daemon, "/api/actions/deadletters/drop", {"numbers": [number]}, token=TOKEN)
+
+
 def test_nothing_is_changed_without_the_token(daemon: Daemon) -> None:
     """Missing, wrong, or by another scheme: 401, and the point stays as it is."""
     wanted = {"point": POINT, "value": 30, "for_s": 60}
@@ -142,6 +159,29 @@ def test_a_page_of_the_internet_cannot_ask_by_another_name(daemon: Daemon, host:
     """A name that leads to 127.0.0.1 would make the browser take that page for ours."""
     assert ask(daemon, "/api/status", host=host)[0] == 403
     assert ask(daemon, "/api/status", host=f"localhost:{daemon.admin_port}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost:abc", b"localhost:99999999", b"evil.example:80:90", b"\xff", b""]
+)
+def test_a_host_that_is_no_name_is_refused_and_not_our_fault(daemon: Daemon, host: bytes) -> None:
+    """It is answered with 403, and the log has no word of it."""
+    assert raw_status(daemon, b"GET /api/status", b"Host: " + host) == 403
+    assert "Traceback" not in daemon.log
+
+
+def test_a_token_in_another_encoding_is_a_wrong_one(daemon: Daemon) -> None:
+    """Browsers send Latin-1, where we read UTF-8: 401, and the log has no word of it."""
+    said = b"Host: localhost\r\nAuthorization: Bearer gr\xfcn"
+    assert raw_status(daemon, b"GET /api/actions/token", said) == 401
+    assert "Traceback" not in daemon.log
+
+
+def raw_status(daemon: Daemon, asked: bytes, headers: bytes) -> int:
+    """Return the status of the answer to a request with such headers, byte for byte."""
+    with socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=20) as connection:
+        connection.sendall(asked + b" HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
+        return int(connection.makefile("rb").readline().split()[1])
 
 
 def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> None:

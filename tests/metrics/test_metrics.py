@@ -124,3 +124,14 @@ async def test_an_alarm_and_a_sink_that_is_away_are_told(tmp_path: Path) -> None
         await asyncio.to_thread(daemon.stop)
     finally:
         daemon.kill()
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=new", "text/plain; version=;", "-"]
+)
+def test_whatever_format_is_asked_for_there_are_metrics(daemon: Daemon, accept: str) -> None:
+    """A version that is no version gets the oldest format; the log has no word of it."""
+    text, content_type = scrape(daemon, accept)
+    assert "gateway_ready 1.0" in text
+    assert content_type.startswith("text/plain")
+    assert "Traceback" not in daemon.log

@@ -38,6 +38,16 @@ class Watched:
         )
         return found
 
+    def squeezed(self) -> list[str]:
+        """Return facts and cells of tables that have no room for a word."""
+        found: list[str] = self.page.evaluate(
+            """() => [...document.querySelectorAll("dd, td:not(:empty)")]
+                .filter((node) => node.offsetParent !== null && node.clientWidth < 80
+                    && node.textContent.length > 8)
+                .map((node) => node.textContent)"""
+        )
+        return found
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import PointMap
-    from gateway.model import Update
+    from gateway.model import Scalar, Update
 
 _MOST_WATCHING = 20
 _MOST_WAITING = 30  # messages of one browser: half a minute
@@ -32,6 +32,7 @@ _COMPARED_AT_ONCE = 20_000  # points a second, 2 ms; more of them have their tur
 _TOLD_AT_ONCE = 5_000  # points in a message, 5 ms
 _COMPARED_UNSEEN = 5_000  # likewise, where nobody watches
 _REMEMBERED_IN_ALL = 480_000  # with many points, fewer of each
+_EXACT_IN_BROWSERS = 2**53  # all their numbers are floats
 
 Message = tuple[str, bytes]  # its name, and JSON
 
@@ -49,7 +50,7 @@ class Board:
         self._recent: dict[str, array[float]] = {}  # by point: times (Unix s) and values in turns
         self._most = _MOST_REMEMBERED
         self._watching: set[asyncio.Queue[Message | None]] = set()
-        self.generation = 0  # of the point tables: what a point's number means
+        self._generation = 0  # of the point tables: what a point's number means
 
     def tick(self) -> None:
         """Remember what has changed, and tell whoever watches."""
@@ -80,12 +81,26 @@ class Board:
 
         What changes meanwhile is in the queue, too, so that the last word is always the newest.
         """
-        yield "tables", orjson.dumps(self.generation)
+        shown = self._shown
+        yield "tables", orjson.dumps(self._generation)
         yield "status", orjson.dumps(self._status())
-        for first in range(0, max(1, len(self._shown)), _TOLD_AT_ONCE):
-            part = enumerate(self._shown[first : first + _TOLD_AT_ONCE], start=first)
+        for first in range(0, max(1, len(shown)), _TOLD_AT_ONCE):
+            if shown is not self._shown:
+                return  # other tables came into force: all that they show is in the queue
+            part = enumerate(shown[first : first + _TOLD_AT_ONCE], start=first)
             rows = [_row(number, update) for number, update in part if update is not None]
             yield "values", orjson.dumps(rows)
+
+    def tables(self) -> tuple[int, PointMap]:
+        """Return the generation of the point tables that were told last, and the points as it numbers them.
+
+        Others may be in force already: then they are told next.
+        """
+        points = self._points
+        if points is None:
+            points = self._image().points
+            self._begin(points)
+        return self._generation, points
 
     def close(self) -> None:
         """End all watching."""
@@ -126,8 +141,8 @@ class Board:
         self._recent = {name: found for name, found in self._recent.items() if name in points.by_name}
         room = _REMEMBERED_IN_ALL // max(1, len(points.points))
         self._most = max(_LEAST_REMEMBERED, min(_MOST_REMEMBERED, room))
-        self.generation += 1
-        self._tell("tables", orjson.dumps(self.generation))
+        self._generation += 1
+        self._tell("tables", orjson.dumps(self._generation))
 
     def _remember(self, update: Update) -> None:
         value = update.value
@@ -162,4 +177,11 @@ class Board:
 
 def _row(number: int, update: Update) -> list[Any]:
     """Return number, value, quality, time (Unix ms) and event of what a point shows."""
-    return [number, update.value, update.quality.name.lower(), update.time_ms, update.event_id]
+    return [number, _exact(update.value), update.quality.name.lower(), update.time_ms, update.event_id]
+
+
+def _exact(value: Scalar) -> Scalar:
+    """Return whole numbers that a browser would round as text."""
+    if isinstance(value, int) and not -_EXACT_IN_BROWSERS <= value <= _EXACT_IN_BROWSERS:
+        return str(value)
+    return value

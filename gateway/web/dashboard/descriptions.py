@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from gateway.mapping.modicon import modicon
 
 if TYPE_CHECKING:
@@ -13,10 +15,22 @@ if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme
     from gateway.model import KnownAsset, Point, Register
 
+_ENCODED_AT_ONCE = 500  # points, half a millisecond
 
-def describe_points(points: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[dict[str, Any]]:
-    """Return every point in the order of the tables, which is its number. `topics`: of MQTT sinks by name."""
-    return [_described(point, topics) for point in points.points]
+
+def describe_points(points: PointMap, *, topics: Mapping[str, TopicScheme]) -> bytes:
+    """Return every point in the order of the tables, which is its number, as a JSON list.
+
+    `topics` are of MQTT sinks by name. Call it in a thread: it is made in pieces, between which others have
+    their turns, for encoding a large building at once would hold up the event loop for a tenth of a second.
+    """
+    every = points.points
+    starts = range(0, len(every), _ENCODED_AT_ONCE)
+    pieces = [
+        orjson.dumps([_described(point, topics) for point in every[first : first + _ENCODED_AT_ONCE]])
+        for first in starts
+    ]
+    return b"[%b]" % b",".join(piece[1:-1] for piece in pieces)
 
 
 def _described(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, Any]:

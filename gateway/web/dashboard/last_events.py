@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from gateway.events import TELEMETRY, asset_of
+from gateway.events import TELEMETRY, asset_of, read_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.mapping.plan import PointMap
+    from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Record
     from gateway.status import SinkStatus
 
@@ -50,6 +50,12 @@ class LastEvents:
             "received_ms": event.received_ms,
             "asset": asset,
             "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),
+            "readable": event.type != TELEMETRY or _may_be_read(event, plan),
             "mapped": plan is not None or event.type != TELEMETRY,
             "sinks": {name: sink.cursor >= seq for name, sink in self._sinks.items()},
         }
+
+
+def _may_be_read(event: Event, plan: AssetPlan | None) -> bool:
+    """Say whether readings are found in it, or whether its table says itself where they stand."""
+    return (plan is not None and bool(plan.by_path)) or read_telemetry(event) is not None

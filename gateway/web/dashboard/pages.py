@@ -62,7 +62,15 @@ def page_routes() -> Iterator[web.RouteDef]:
 @web.middleware
 async def only_by_its_own_name(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse other names for this machine's loopback: a page of the internet could make itself one."""
-    name = (request.url.host or "").rstrip(".").lower()
+    name = _asked_name(request)
     if name != "localhost" and not name.replace(".", "").isdigit() and ":" not in name:
         raise web.HTTPForbidden(text="ask by 127.0.0.1 or localhost")
     return await handler(request)
+
+
+def _asked_name(request: web.Request) -> str:
+    """Return the host's name as the browser has it, "" where its header is none."""
+    try:
+        return (request.url.host or "").rstrip(".").lower()
+    except ValueError:  # a port that is no number, half an address
+        return ""

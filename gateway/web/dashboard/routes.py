@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.clock import now_ms
 from gateway.errors import GatewayError, TransientError
 from gateway.web.control_requests import answer, control_application
 from gateway.web.dashboard.board import Board
@@ -55,7 +56,6 @@ class Dashboard:
 
         `actions` are what may be done with the token; None: nothing can be changed from here.
         """
-        self._image = image
         self._status = status
         self._refresh = refresh
         self._topics = topics
@@ -98,13 +98,14 @@ class Dashboard:
 
     def _refreshed(self) -> dict[str, Any]:
         self._refresh()
-        return self._status.snapshot()
+        return {"now_ms": now_ms(), **self._status.snapshot()}
 
     async def _show_points(self, _: web.Request) -> web.Response:
         """Tell what never changes of each point; its number is its place in the list."""
-        generation, points = self._board.generation, self._image().points
+        generation, points = self._board.tables()
         described = await asyncio.to_thread(describe_points, points, topics=self._topics)
-        return await asyncio.to_thread(answer, {"generation": generation, "points": described})
+        body = b'{"generation":%d,"points":%b}' % (generation, described)
+        return web.Response(body=body, content_type="application/json")
 
     async def _show_recent(self, request: web.Request) -> web.Response:
         """Tell the last numbers of some points: `?point=L03-RM312/ZN-T`, as often as needed."""
@@ -170,7 +171,8 @@ class Dashboard:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if self._token is None:
             return answer({"error": _NO_TOKEN}, code=403)
-        if scheme != "Bearer" or not hmac.compare_digest(given.encode(), self._token):
+        as_sent = given.encode(errors="surrogateescape")  # what is no UTF-8 is no token, but may be sent
+        if scheme != "Bearer" or not hmac.compare_digest(as_sent, self._token):
             return answer({"error": _WRONG_TOKEN}, code=401)
         return await handler(request)
 

@@ -31,7 +31,7 @@ function show() {
 export function open(dialogContent) {
   const dialog = byId("dialog");
   dialog.replaceChildren(...dialogContent);
-  dialog.showModal();
+  if (!dialog.open) dialog.showModal();
   return dialog;
 }
 

@@ -2,7 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { ago, timeText } from "./format.js";
-import { state, when } from "./state.js";
+import { nowMs, state, when } from "./state.js";
 
 export function begin() {
   when("status", () => {
@@ -23,7 +23,7 @@ function card(alarm) {
   return element(
     "article",
     { className: "card" },
-    element("div", { className: "head" }, element("h2", { className: "error" }, alarm.name), element("span", { className: "soft" }, `since ${timeText(alarm.since_ms)}, ${ago(alarm.since_ms, Date.now())}`)),
+    element("div", { className: "head" }, element("h2", { className: "error" }, alarm.name), element("span", { className: "soft" }, `since ${timeText(alarm.since_ms)}, ${ago(alarm.since_ms, nowMs())}`)),
     element("p", {}, alarm.reason),
   );
 }

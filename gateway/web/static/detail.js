@@ -4,13 +4,14 @@ import { act, askForToken, isUnlocked, open } from "./actions.js";
 import { byId, element, facts, pill } from "./dom.js";
 import { ago, registerText, span, timeText, valueText } from "./format.js";
 import { plot } from "./plots.js";
-import { isMade, loadRecent, state, when } from "./state.js";
+import { isMade, loadRecent, nowMs, state, when } from "./state.js";
 
-let opened = null; // {number, live}: the point whose dialog is open
+let opened = null; // {name, number, live}: the point whose dialog is open
 
 export function begin() {
   when("values", (changed) => opened && changed.includes(opened.number) && showLive());
   when("status", () => opened && showLive());
+  when("points", () => opened && followPoint());
   byId("dialog").addEventListener("close", () => {
     opened = null;
   });
@@ -19,7 +20,7 @@ export function begin() {
 export async function openPoint(number) {
   const point = state.points[number];
   const live = element("div", { className: "card" });
-  opened = { number, live };
+  opened = { name: point.name, number, live };
   open([
     element("div", { className: "head" }, element("h2", { id: "dialog-title" }, point.name), closeButton()),
     element("p", { className: "soft" }, point.description ?? ""),
@@ -41,6 +42,14 @@ export async function openPoint(number) {
   showLive();
 }
 
+// Other tables are in force, or the gateway was away: the point may have another number, or none.
+async function followPoint() {
+  opened.number = state.points.findIndex((point) => point.name === opened.name);
+  showLive();
+  await loadRecent([opened.name]).catch(() => {});
+  showLive();
+}
+
 const closeButton = () => element("button", { type: "button", className: "quiet", onclick: () => byId("dialog").close() }, "Close");
 
 function placeText(register) {
@@ -50,8 +59,12 @@ function placeText(register) {
 }
 
 function showLive() {
-  if (opened === null || state.points[opened.number] === undefined) return;
+  if (opened === null) return;
   const point = state.points[opened.number];
+  if (point === undefined) {
+    opened.live.replaceChildren(element("p", { className: "nothing" }, "The point tables have no such point any more."));
+    return;
+  }
   const shown = state.shown[opened.number];
   const forced = state.status?.mapping.forced[point.name];
   if (!shown) {
@@ -64,7 +77,7 @@ function showLive() {
     element("div", { className: "head" }, element("h3", {}, "Now"), pill(shown.quality)),
     facts([
       ["Value", `${valueText(shown.value)}${unit}`],
-      ["Measured", `${timeText(shown.timeMs)} (${ago(shown.timeMs, Date.now())})`],
+      ["Measured", `${timeText(shown.timeMs)} (${ago(shown.timeMs, nowMs())})`],
       ["Event", shown.event && element("code", {}, shown.event)],
       ["Forced until", forced && timeText(forced.until_ms)],
     ]),

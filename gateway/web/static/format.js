@@ -1,10 +1,7 @@
 // Numbers and times as people read them.
 
-export function valueText(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(7)));
-  return String(value);
-}
+// A value with all its digits, as receivers get it: a meter's counter has more of them than one expects.
+export const valueText = (value) => (value === null || value === undefined ? "–" : String(value));
 
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));

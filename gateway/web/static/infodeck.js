@@ -2,7 +2,7 @@
 
 import { byId, element, facts, pill, table } from "./dom.js";
 import { ago } from "./format.js";
-import { state, when } from "./state.js";
+import { nowMs, state, when } from "./state.js";
 
 export function begin() {
   when("status", () => byId("view-infodeck").hidden || show());
@@ -11,7 +11,7 @@ export function begin() {
 export function show() {
   if (!state.status) return;
   const { reconcile, inventory, refill, tables } = state.status;
-  const now = Date.now();
+  const now = nowMs();
   const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
   const kinds = { ok: "good", off: "stale", starting: "starting", failing: "failing" };
   byId("view-infodeck").replaceChildren(

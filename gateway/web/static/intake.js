@@ -3,7 +3,7 @@
 import { byId, element, facts, pill, table } from "./dom.js";
 import { ago, sizeText, span } from "./format.js";
 import { plot } from "./plots.js";
-import { ask, rates, state, when } from "./state.js";
+import { ask, nowMs, rates, state, when } from "./state.js";
 
 const ANSWERS = { 200: "accepted", 400: "no event", 401: "signature", 403: "not a trusted proxy", 404: "other path", 405: "other method", 413: "too large", 500: "our fault", 503: "come again" };
 const MOST_SHOWN = 30;
@@ -40,7 +40,7 @@ function showCounts() {
   const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
   cards.counts.replaceChildren(
     card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
-      facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, Date.now()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
+      facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, nowMs()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
     card("Signing secrets", facts(intake.secrets.map((secret) => [secret.source, secretText(secret)])),
       intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} former ones are accepted until unused for a day.`) : ""),
     card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
@@ -56,7 +56,7 @@ function showCounts() {
 const DUE_AFTER_S = 90 * 86400; // Infodeck's guide
 
 function secretText(secret) {
-  const now = Date.now();
+  const now = nowMs();
   const age = secret.changed_ms === null ? null : (now - secret.changed_ms) / 1000;
   const used = secret.last_used_ms ? `used ${ago(secret.last_used_ms, now)}` : "not used since the start";
   const text = [used, age === null ? null : `${span(age)} old`].filter(Boolean).join(", ");
@@ -66,7 +66,7 @@ function secretText(secret) {
 const orNone = (pairs, text) => (pairs.length ? facts(pairs) : element("p", { className: "nothing" }, text));
 
 function eventTable() {
-  const now = Date.now();
+  const now = nowMs();
   const rows = events.slice(0, MOST_SHOWN).map((event) => [
     ago(event.received_ms, now),
     element("span", {}, event.tags.join(", ") || event.asset || "–", event.source === "reconcile" ? " (from the API)" : ""),
@@ -78,6 +78,7 @@ function eventTable() {
 
 // Each step that it went: on disk, mapped, written by each sink.
 function way(event) {
+  if (!event.readable) return element("span", {}, pill("on disk", "good"), " ", pill("unreadable", "bad"));
   const steps = [pill("on disk", "good"), " ", event.mapped ? pill("mapped", "good") : pill("in no table", "stale")];
   for (const [name, isDone] of Object.entries(event.sinks)) steps.push(" ", isDone ? pill(name, "good") : pill(`${name} waits`, "stale"));
   return element("span", {}, ...steps);

@@ -35,7 +35,7 @@ export async function show() {
     element(
       "article",
       { className: "card" },
-      element("div", { className: "head" }, element("h2", {}, `${found.total.toLocaleString()} dead letters`), buttons(found.letters)),
+      element("div", { className: "head" }, element("h2", {}, found.total === 1 ? "1 dead letter" : `${found.total.toLocaleString()} dead letters`), buttons(found.letters)),
       element("p", { className: "soft" }, `A receiver refused these values for good, or an event could not be read. Remove the cause, then deliver again.${more}`),
       said,
       table(["", "At", "Sink", "Point", "Reason", "Event"], found.letters.map(row), "Nothing was refused."),

@@ -10,7 +10,7 @@ import * as intake from "./intake.js";
 import * as letters from "./letters.js";
 import * as points from "./points.js";
 import * as sinks from "./sinks.js";
-import { connect, state, when } from "./state.js";
+import { connect, nowMs, state, when } from "./state.js";
 
 const views = { points, sinks, intake, infodeck, letters, alarms };
 
@@ -27,20 +27,22 @@ function choose() {
 }
 
 function showState() {
-  const { status, isConnected } = state;
+  const { status, isConnected, reason } = state;
   const pill = byId("state");
   const banner = byId("banner");
+  byId("content").classList.toggle("old", !isConnected && status !== null);
   if (!isConnected || !status) {
-    setText(pill, status ? "not reachable" : "connecting …");
-    pill.className = `pill ${status ? "bad" : ""}`;
-    banner.hidden = !status;
-    setText(banner, "The gateway does not answer: what is shown here is old. It is tried again by itself.");
+    setText(pill, reason ? "not reachable" : "connecting …");
+    pill.className = `pill ${reason ? "bad" : ""}`;
+    banner.hidden = !reason;
+    setText(banner, `${reason}${status ? ": what is shown here is old" : ""}. It is tried again by itself.`);
+    if (reason && status) document.title = `not reachable: ${status.name}`;
     return;
   }
   document.title = `${status.name}: gateway`;
   setText(byId("name"), status.name);
   const isTaking = status.ready && status.journal.state === "ok";
-  setText(pill, isTaking ? `takes events, runs for ${span((Date.now() - status.started_ms) / 1000)}` : "takes no events");
+  setText(pill, isTaking ? `takes events, runs for ${span((nowMs() - status.started_ms) / 1000)}` : "takes no events");
   pill.className = `pill ${isTaking ? "good" : "bad"}`;
   const reasons = [
     ...(status.journal.state === "ok" ? [] : [status.journal.state]),

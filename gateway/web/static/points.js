@@ -4,9 +4,10 @@ import { openPoint } from "./detail.js";
 import { byId, element, pill, setText } from "./dom.js";
 import { registerText, span, valueText } from "./format.js";
 import { trend } from "./plots.js";
-import { isMade, loadRecent, state, when } from "./state.js";
+import { isMade, loadRecent, nowMs, state, when } from "./state.js";
 
 const QUALITIES = ["good", "held", "stale", "bad", "forced", "offline", "waiting"];
+const WORST_FIRST = ["bad", "offline", "stale", "held", "forced", "waiting", "good"];
 const SPARE_ROWS = 6;
 const ORDERS = { table: "as in the tables", oldest: "oldest first", worst: "worst first" };
 
@@ -91,7 +92,7 @@ function search() {
     if (words.every((word) => textOf(point).includes(word))) found.push(number);
   });
   if (parts.order.value === "oldest") found.sort((one, other) => (state.shown[one]?.timeMs ?? Infinity) - (state.shown[other]?.timeMs ?? Infinity));
-  if (parts.order.value === "worst") found.sort((one, other) => QUALITIES.indexOf(qualityOf(other)) % 6 - QUALITIES.indexOf(qualityOf(one)) % 6);
+  if (parts.order.value === "worst") found.sort((one, other) => WORST_FIRST.indexOf(qualityOf(one)) - WORST_FIRST.indexOf(qualityOf(other)));
   const all = state.points.length;
   setText(parts.count, found.length === all ? `${all.toLocaleString()} points` : `${found.length.toLocaleString()} of ${all.toLocaleString()} points`);
   parts.nothing.hidden = found.length > 0;
@@ -171,7 +172,7 @@ function makeRow(number) {
 function update(number, isNew) {
   const row = rows.get(number);
   const shown = state.shown[number];
-  setText(row.age, shown ? span((Date.now() - shown.timeMs) / 1000) : "");
+  setText(row.age, shown ? span((nowMs() - shown.timeMs) / 1000) : "");
   if (row.shown === shown) return;
   row.shown = shown;
   row.value.replaceChildren(shown ? valueText(shown.value) : "–", " ", element("small", {}, row.point.unit ?? ""));

@@ -3,7 +3,7 @@
 import { byId, element, facts, pill } from "./dom.js";
 import { ago, span } from "./format.js";
 import { plot } from "./plots.js";
-import { rates, state, when } from "./state.js";
+import { nowMs, rates, state, when } from "./state.js";
 
 export function begin() {
   when("status", () => byId("view-sinks").hidden || show());
@@ -17,7 +17,7 @@ export function show() {
 }
 
 function card([name, sink]) {
-  const now = Date.now();
+  const now = nowMs();
   const rate = rates((sample) => sample.sinks[name]);
   return element(
     "article",

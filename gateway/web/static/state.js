@@ -2,6 +2,9 @@
 
 const MOST_REMEMBERED = 48;
 const MOST_SAMPLES = 120; // of the status, one a second
+const SILENT_AFTER_MS = 10_000; // a status comes every second
+const ANSWER_WITHIN_MS = 60_000;
+const NO_ANSWER = "The gateway does not answer";
 
 export const state = {
   points: [], // as /api/points describes them; a point's number is its place
@@ -9,9 +12,13 @@ export const state = {
   recent: new Map(), // by point's name: times and values in turns
   status: null,
   samples: [], // of counters, for rates: {atMs, answers, sinks}
-  generation: 0,
   isConnected: false,
+  reason: null, // why it is not connected; null until that is known
+  aheadMs: 0, // by how much the gateway's clock is ahead of the browser's
 };
+
+// The time by the gateway's clock, as of which readings are dated: a browser's clock may be wrong.
+export const nowMs = () => Date.now() + state.aheadMs;
 
 const listeners = new Map();
 
@@ -27,46 +34,99 @@ function tell(name, detail) {
 export const isMade = (point) => point.from.startsWith("$") && !point.from.startsWith("$.");
 
 export async function ask(path, options) {
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS), ...options });
   const document = await answer.json();
   if (!answer.ok) throw new Error(document.error ?? `${answer.status}`);
   return document;
 }
 
+let stream = null;
+let heardMs = 0; // when the gateway said something last, by the browser's clock
+let waiting = []; // values that came before the points they are of; null: those are here
+let loads = 0;
+
+// Listen, and begin anew whenever nothing was heard for some time: a connection may be dead without an error,
+// and a browser does not try again by itself where it was refused.
 export function connect() {
-  const stream = new EventSource("/api/stream");
-  let waiting = []; // values that came before the points they are of
-  let loads = 0;
-  stream.addEventListener("open", () => setConnected(true));
-  stream.addEventListener("error", () => setConnected(false));
-  stream.addEventListener("tables", (event) => {
-    const load = ++loads;
-    waiting = [];
-    ask("/api/points").then((described) => {
-      if (load !== loads) return; // other tables came into force meanwhile
-      takePoints(described, Number(event.data));
-      const late = waiting;
-      waiting = null;
-      late.forEach(takeValues);
-    }, () => setConnected(false));
-  });
-  stream.addEventListener("values", (event) => {
-    const rows = JSON.parse(event.data);
-    if (waiting === null) takeValues(rows);
-    else waiting.push(rows);
-  });
-  stream.addEventListener("status", (event) => takeStatus(JSON.parse(event.data)));
+  listen();
+  setInterval(() => {
+    if (Math.abs(Date.now() - heardMs) < SILENT_AFTER_MS) return;
+    lose(state.reason ?? NO_ANSWER);
+    listen();
+  }, 1000);
 }
 
-function setConnected(isConnected) {
+function listen() {
+  heardMs = Date.now();
+  const opened = new EventSource("/api/stream");
+  stream = opened;
+  const hear = (name, take) => opened.addEventListener(name, (event) => {
+    if (opened !== stream) return;
+    heardMs = Date.now();
+    take(JSON.parse(event.data));
+  });
+  hear("tables", loadPoints);
+  hear("values", (rows) => (waiting === null ? takeValues(rows) : waiting.push(rows)));
+  hear("status", takeStatus);
+  hear("alive", () => {});
+  opened.addEventListener("error", () => {
+    if (opened !== stream) return;
+    setConnected(false, NO_ANSWER);
+    if (opened.readyState === EventSource.CLOSED) askWhy();
+  });
+}
+
+function lose(reason) {
+  stream.close();
+  loads += 1; // what is being loaded comes too late
+  setConnected(false, reason);
+}
+
+// Ask for what the browser does not tell: why it was refused.
+async function askWhy() {
+  const enough = new AbortController();
+  const refused = stream;
+  try {
+    const answer = await fetch("/api/stream", { signal: enough.signal });
+    const reason = answer.ok ? NO_ANSWER : (await answer.json()).error;
+    if (refused === stream) setConnected(false, reason);
+  } catch {
+    // it is gone altogether, and that is said already
+  } finally {
+    enough.abort();
+  }
+}
+
+async function loadPoints(generation) {
+  loads += 1;
+  const load = loads;
+  waiting = [];
+  let described;
+  try {
+    described = await ask("/api/points");
+  } catch (error) {
+    if (load === loads) lose(`The points can't be loaded: ${error.message}`);
+    return;
+  }
+  // Where other tables came into force meanwhile, that is told next: numbers mean other points in them.
+  if (load !== loads || described.generation !== generation) return;
+  takePoints(described.points);
+  const late = waiting;
+  waiting = null;
+  late.forEach(takeValues);
+  setConnected(true, null);
+}
+
+function setConnected(isConnected, reason) {
   state.isConnected = isConnected;
+  state.reason = reason;
   tell("connection");
 }
 
-function takePoints(described, generation) {
-  state.generation = generation;
-  state.points = described.points;
-  state.shown = new Array(described.points.length).fill(null);
+function takePoints(points) {
+  state.points = points;
+  state.shown = new Array(points.length).fill(null);
+  state.recent.clear(); // what came while nobody listened is missing in it
   tell("points");
 }
 
@@ -89,9 +149,10 @@ function takeValues(rows) {
 
 function takeStatus(status) {
   state.status = status;
+  state.aheadMs = status.now_ms - Date.now();
   const answers = Object.values(status.intake.answers).reduce((sum, count) => sum + count, 0);
   const sinks = Object.fromEntries(Object.entries(status.sinks).map(([name, sink]) => [name, sink.written]));
-  state.samples.push({ atMs: Date.now(), answers, sinks });
+  state.samples.push({ atMs: status.now_ms, answers, sinks });
   state.samples.splice(0, Math.max(0, state.samples.length - MOST_SAMPLES));
   tell("status");
 }
