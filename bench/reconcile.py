@@ -239,7 +239,7 @@ def bench(arguments: argparse.Namespace, config: Path, api_port: int) -> None:
             api.send("count")
             asked, took_s = api.recv()
             lists = ", ".join(f"{count} {path}" for path, count in asked.items())
-            held = f", {HELD_S:.0f} of them held back by the API" if look == 0 else ""
+            held = f", {HELD_S:.0f} s of them held back by the API" if look == 0 else ""
             print(
                 f"look {look + 1}: {asked.total()} requests ({lists}) within {took_s:.1f} s{held},"
                 f" {status['reconcile']['assets']} assets, {status['refill']['readings']} readings refilled;"
