@@ -99,49 +99,12 @@ class App:
             status=self.status.mapping,
             clock_ms=now_ms,
         )
-        self._cloud = Cloud(
-            settings=settings.infodeck,
-            secrets=secrets,
-            journal=self._journal,
-            head=self._head,
-            status=self.status,
-            alarms=self.alarms,
-            clock_skew_s=settings.intake.tolerance,
-            clock_ms=now_ms,
-            on_assets_changed=self._compile_again,
-        )
-        self._signing = SigningSecrets(
-            configured=secrets.signing_secrets,
-            read=partial(read_signing_secrets, settings),
-            file=settings.previous_secrets,
-            tolerance_s=settings.intake.tolerance,
-            status=self.status.intake,
-            clock_ms=now_ms,
-            ticks_ms=ticks_ms,
-            alarms=self.alarms,
-        )
-        self._intake = Intake(
-            path=settings.intake.path,
-            max_body_bytes=settings.intake.max_body,
-            organization=settings.infodeck.organization,
-            verifier=self._signing,
-            journal=self._journal,
-            status=self.status.intake,
-            clock_ms=now_ms,
-            trusted_proxies=settings.intake.trusted_proxies if settings.intake.tls is None else None,
-            on_assets_changed=self._cloud.reconcile_soon,
-        )
+        self._cloud = self._make_cloud(secrets)
+        self._signing = self._make_signing(secrets)
+        self._intake = self._make_intake()
         tls = settings.intake.tls
         self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
-        self._dashboard = Dashboard(
-            image=lambda: self.image,
-            status=self.status,
-            refresh=self._refresh_status,
-            topics=settings.mqtt_topics,
-            letters=partial(read_letters, settings.journal.path),
-            token=secrets.admin_token,
-            actions=self._building_controls(),
-        )
+        self._dashboard = self._make_dashboard(secrets)
         self._loops: list[SinkLoop] = []
         self._status_line = StatusLine()
         self._reloader = self._make_reloader(files) if files is not None else None
@@ -150,6 +113,56 @@ class App:
     def image(self) -> PointImage:
         """Every point's newest value. It knows the point table in force; after a reload it is another one."""
         return self._head.image
+
+    def _make_cloud(self, secrets: Secrets) -> Cloud:
+        return Cloud(
+            settings=self._settings.infodeck,
+            secrets=secrets,
+            journal=self._journal,
+            head=self._head,
+            status=self.status,
+            alarms=self.alarms,
+            clock_skew_s=self._settings.intake.tolerance,
+            clock_ms=now_ms,
+            on_assets_changed=self._compile_again,
+        )
+
+    def _make_signing(self, secrets: Secrets) -> SigningSecrets:
+        return SigningSecrets(
+            configured=secrets.signing_secrets,
+            read=partial(read_signing_secrets, self._settings),
+            file=self._settings.previous_secrets,
+            tolerance_s=self._settings.intake.tolerance,
+            status=self.status.intake,
+            clock_ms=now_ms,
+            ticks_ms=ticks_ms,
+            alarms=self.alarms,
+        )
+
+    def _make_intake(self) -> Intake:
+        intake = self._settings.intake
+        return Intake(
+            path=intake.path,
+            max_body_bytes=intake.max_body,
+            organization=self._settings.infodeck.organization,
+            verifier=self._signing,
+            journal=self._journal,
+            status=self.status.intake,
+            clock_ms=now_ms,
+            trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
+            on_assets_changed=self._cloud.reconcile_soon,
+        )
+
+    def _make_dashboard(self, secrets: Secrets) -> Dashboard:
+        return Dashboard(
+            image=lambda: self.image,
+            status=self.status,
+            refresh=self._refresh_status,
+            topics=self._settings.mqtt_topics,
+            letters=partial(read_letters, self._settings.journal.path),
+            token=secrets.admin_token,
+            actions=self._building_controls(),
+        )
 
     def _make_reloader(self, files: TableFiles) -> Reloader:
         return Reloader(

@@ -54,7 +54,7 @@ class Dashboard:
     ) -> None:
         """`image` is the one in force; `refresh` brings `status` up to date; `letters` reads all, blocking.
 
-        `actions` are what may be done with the token; None: nothing can be changed from here.
+        `actions` are what may be done with the `token`; without one, nothing can be changed from here.
         """
         self._status = status
         self._refresh = refresh
