@@ -63,8 +63,9 @@ def simulated(assets: int, port: int) -> SimulatedApi:
             "connectionStatus": True,
             "shadows": {
                 "DeviceUplink": {
-                    "state": {"reported": {f"k{key}": 20 + key for key in range(READINGS)}},
-                    "timestamp": now_s,
+                    "state": {
+                        "reported": {f"k{key}": 20 + key for key in range(READINGS)} | {"timestamp": now_s}
+                    }
                 }
             },
             "createdAt": now_s,

@@ -215,14 +215,14 @@ def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]
     """Yield key, value and time in Unix ms (None: it has none) of each reading in one device shadow.
 
     The time is the nearest one: the reading's own, else what AWS keeps of the key in `metadata`, else that
-    of all that was reported, else the shadow's, which AWS sets anew each time that it tells it.
+    of all that was reported. The shadow's own `timestamp` is none: AWS sets it to the time of each answer.
     """
-    readings, times, shadow_ms = _shadow_parts(shadow)
+    readings, times, reported_ms = _shadow_parts(shadow)
     for key, value, own in _map_items(readings, None):
         time_ms = parse_time(own)
         if time_ms is None and times:
             time_ms = _kept_ms(times, (key,)) or _kept_ms(times, key.split("."))
-        yield key, value, time_ms or shadow_ms
+        yield key, value, time_ms or reported_ms
 
 
 def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
@@ -230,25 +230,24 @@ def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | 
 
     It is found as for `shadow_items`.
     """
-    readings, times, shadow_ms = _shadow_parts(shadow)
+    readings, times, reported_ms = _shadow_parts(shadow)
     if readings is not shadow:
         if steps[:2] != ["state", "reported"]:
-            return shadow_ms
+            return None
         steps = steps[2:]
     own_ms = None
     here: Any = readings
     for step in steps:
         here = _entry(here, step)
         own_ms = _timestamp(here) or own_ms
-    return own_ms or _kept_ms(times, steps) or shadow_ms
+    return own_ms or _kept_ms(times, steps) or reported_ms
 
 
 def _shadow_parts(shadow: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
     """Return the readings in a device shadow, the times that are kept of them, and the time of all."""
     reported, metadata = _reported(shadow), shadow.get("metadata")
-    readings = shadow if reported is None else reported
     times = metadata.get("reported") if isinstance(metadata, dict) else None
-    return readings, times, parse_time(readings.get("timestamp")) or parse_time(shadow.get("timestamp"))
+    return shadow if reported is None else reported, times, _timestamp(reported)
 
 
 def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -264,12 +263,14 @@ def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[st
 def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
     """Yield the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
 
-    A key that is in several of them has its newest reading; one with a time wins over one without.
+    A key that is in several of them has its newest reading; one with a time wins over one without. An event
+    is made once, so that the shadow's own `timestamp` is a time here.
     """
     places: list[str] = []
     newest: dict[str, tuple[str, Any, int | None]] = {}
     for shadow_name, shadow in named_shadows(shadows):
-        items = [*shadow_items(shadow)]
+        told_ms = _timestamp(shadow)
+        items = [(key, value, time_ms or told_ms) for key, value, time_ms in shadow_items(shadow)]
         if items:
             place = name if shadow_name is None else f"{name}.{shadow_name}"
             places.append(place + ("" if _reported(shadow) is None else ".state.reported"))

@@ -73,12 +73,14 @@ class CloudState:
     def note_report(self, item: Item, telemetry: Mapping[str, Scalar], *, at_s: float) -> None:
         """Take what an asset's device reported at a Unix time into its shadow and into the metrics' history.
 
-        The time of a shadow, in seconds beside its state, is as AWS IoT has it, which Infodeck's words
-        remind of; Infodeck's documents do not say.
+        The time of each reading, in seconds in the shadow's metadata, is as AWS IoT has it, which Infodeck's
+        words remind of; Infodeck's documents do not say.
         """
         shadow = item.setdefault("shadows", {}).setdefault(SHADOW, {})
         shadow.setdefault("state", {}).setdefault("reported", {}).update(telemetry)
-        shadow["timestamp"] = item["updatedAt"] = int(at_s)
+        times = shadow.setdefault("metadata", {}).setdefault("reported", {})
+        times.update({key: {"timestamp": int(at_s)} for key in telemetry})
+        item["updatedAt"] = int(at_s)
         for key, value in telemetry.items():
             history = self.metrics.setdefault((item["id"], key), [])
             history.append({"timestamp": int(at_s * 1000), "value": value})

@@ -146,9 +146,15 @@ def test_the_same_again_has_the_same_id() -> None:
 def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap) -> None:
     """Each with its own time; nothing else of the shadow is in the event: it tells no other point a thing."""
     shadow = {
-        "state": {"reported": {"deep": {"x": 7, "w": 1}, "list": [0, 1, {"y": 8, "v": 2}], "t": 1}},
+        "state": {
+            "reported": {
+                "deep": {"x": 7, "w": 1},
+                "list": [0, 1, {"y": 8, "v": 2}],
+                "t": 1,
+                "timestamp": NOW_MS - 3000,
+            }
+        },
         "metadata": {"reported": {"deep": {"x": {"timestamp": NOW_MS - 7000}}}},
-        "timestamp": NOW_MS - 3000,
     }
     event = made(points, {"id": "a", "shadows": {"Up": shadow}}, t=1)
     up = "$.data.object.shadows.Up.state.reported"

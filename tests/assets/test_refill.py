@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -17,10 +18,27 @@ from support.point_tables import load_good_tables
 from support.refill_parts import MINUTE_MS, item, refilling
 from support.waiting import until
 
+from gateway.assets.both_sides import BothSides
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.refill_parts import RefillRig
+
     from gateway.mapping.plan import PointMap
+
+
+def newest_in_api(run: RefillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Return what the alarms about webhooks see of an asset that the API lists."""
+    sides = BothSides(
+        image=lambda: run.rig.image,
+        snapshot=lambda: None,
+        clock_ms=run.rig.clock,
+        item_time=None,
+        keep_alive_unit=None,
+    )
+    return sides.newest_in_api([listed])
+
 
 TABLE = """\
 schema: gateway.points/1
@@ -47,6 +65,26 @@ async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, p
         assert run.receiver.values("R/T") == [1, 2]
         assert run.receiver.values("R/H") == [40]
         assert (run.status.events, run.status.readings, run.status.last_ms) == (1, 1, run.rig.clock.now_ms)
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
+    *, file: Path, points: PointMap, has_state: bool
+) -> None:
+    """A shadow's own `timestamp` is that of the answer: what stands in it may be months old."""
+    readings = {"t": 1, "h": 40}
+    async with refilling(file, points) as run:
+        await run.webhook(1, at_ms=NOON - 3000, t=1)
+        for _ in range(4):
+            run.rig.clock.now_ms += 30 * MINUTE_MS
+            shadow = {"state": {"reported": readings}} if has_state else readings
+            moved = {**shadow, "timestamp": run.rig.clock.now_ms}
+            await run.reconcile({"id": "a", "shadows": {"Up": moved}})
+            assert run.shown("R/T") == (1, NOON - 3000)
+            assert run.newest("R/H") is None
+            assert run.status.without_time == 2
+        assert await run.refills() == []
+        assert [*newest_in_api(run, {"id": "a", "shadows": {"Up": moved}})] == []
 
 
 async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: PointMap) -> None:
@@ -247,7 +285,7 @@ async def test_nonsense_in_the_list_is_passed_over(file: Path, points: PointMap)
         {"id": "a", "shadows": {"Up": None, "Down": {"state": 7, "timestamp": {}}}},
         {
             "id": "a",
-            "shadows": {"state": {"reported": {"t": [1, {}], "h": {"value": {}}}}, "timestamp": NOON},
+            "shadows": {"state": {"reported": {"t": [1, {}], "h": {"value": {}}, "timestamp": NOON}}},
         },
     ]
     async with refilling(file, points) as run:

@@ -150,15 +150,15 @@ class World:
         """Return the asset as the API lists it."""
         position = max(0, len(self.measured) - (2 if how == "older" else 1))
         at_ms = self.clock.now_ms + HOUR_MS if how == "ahead" else self.measured[position]
-        shadow: dict[str, Any] = {"state": {"reported": {"t": position, "m": position}}}
+        reported: dict[str, Any] = {"t": position, "m": position}
         if how != "untimed":
-            shadow["timestamp"] = at_ms
+            reported["timestamp"] = at_ms
         if how in {"right", "older", "twofold"}:
             self.told.add(position)
-        shadows = {"Up": shadow}
+        shadows = {"Up": {"state": {"reported": reported}}}
         if how == "twofold":
-            old = {"state": {"reported": {"t": 0}}, "timestamp": self.measured[0]}
-            shadows = {"Old": old, "Up": shadow}
+            old = {"t": 0, "timestamp": self.measured[0]}
+            shadows = {"Old": {"state": {"reported": old}}, **shadows}
         return {"id": "a", "shadows": shadows}
 
 

@@ -45,7 +45,7 @@ def file(tmp_path: Path) -> Path:
 
 def listed(*values: Any, at_ms: int) -> dict[str, Any]:
     """Return an asset whose shadow has a list."""
-    return {"id": "a", "shadows": {"Up": {"state": {"reported": {"list": [*values]}}, "timestamp": at_ms}}}
+    return {"id": "a", "shadows": {"Up": {"state": {"reported": {"list": [*values], "timestamp": at_ms}}}}}
 
 
 async def test_no_path_finds_another_points_reading(file: Path, points: PointMap) -> None:

@@ -49,16 +49,16 @@ def aws(reported: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_each_reading_has_the_time_that_is_nearest_to_it(points: PointMap) -> None:
-    """Its own, else its key's in the metadata, else the shadow's; no point, no reading."""
+    """Its own, else its key's in the metadata, else that of all that was reported; no point, no reading."""
     shadows = aws(
         {
             "temperature": {"value": 21.5, "unit": "°C", "timestamp": NOW_S - 30},
             "humidity": 48,
             "deep": {"x": "on"},
             "other": 1,
+            "timestamp": NOW_S - 10,
         },
         metadata={"reported": {"humidity": {"timestamp": NOW_S - 20}}},
-        timestamp=NOW_S - 10,
     )
     assert found(points, shadows).readings == {
         "temperature": Reading("temperature", 21.5, NOW_MS - 30_000),
@@ -84,16 +84,29 @@ def test_without_any_time_a_value_is_not_used(points: PointMap) -> None:
     assert found(points, **item, time="$.nowhere").without_time == 2
 
 
+def test_the_time_of_the_answer_is_used_where_the_settings_say_so(points: PointMap) -> None:
+    """A shadow's own `timestamp` is set anew with each answer, unless somebody knows that it is not."""
+    shadows = aws({"temperature": 21.5, "path": 1}, timestamp=NOW_S - 10)
+    assert (found(points, shadows).readings, found(points, shadows).without_time) == ({}, 2)
+    named = found(points, shadows, time="$.shadows.DeviceUplink.timestamp")
+    assert {key: reading.time_ms for key, reading in named.readings.items()} == {
+        "temperature": NOW_MS - 10_000,
+        PATH: NOW_MS - 10_000,
+    }
+
+
 def test_a_time_in_the_future_is_not_used(points: PointMap) -> None:
     """It would be newer than every reading for ever; five minutes are a clock that is a little ahead."""
-    shadows = aws({"temperature": 21.5}, timestamp=NOW_S + 301)
+    shadows = aws({"temperature": 21.5, "timestamp": NOW_S + 301})
     assert (found(points, shadows).readings, found(points, shadows).clock_ahead) == ({}, 1)
-    assert found(points, aws({"temperature": 21.5}, timestamp=NOW_S + 300)).clock_ahead == 0
+    assert found(points, aws({"temperature": 21.5, "timestamp": NOW_S + 300})).clock_ahead == 0
 
 
 def test_of_several_shadows_the_newest_reading_counts(points: PointMap) -> None:
     """Whatever their order; a shadow without a time takes nothing away."""
-    newer, older = ({"temperature": value, "timestamp": NOW_S - ago} for value, ago in ((2, 10), (1, 20)))
+    newer, older = (
+        {"temperature": {"value": value, "timestamp": NOW_S - ago}} for value, ago in ((2, 10), (1, 20))
+    )
     for shadows in ({"A": newer, "B": older}, {"B": older, "A": newer, "C": {"temperature": 3}}):
         seen = found(points, shadows)
         assert seen.readings == {"temperature": Reading("temperature", 2, NOW_MS - 10_000)}
@@ -116,8 +129,8 @@ def test_a_path_into_the_shadows_is_read_with_its_time(points: PointMap) -> None
     }
 
 
-def test_the_time_of_a_shadow_is_the_farthest(points: PointMap) -> None:
-    """AWS sets it anew whenever it tells the shadow, so whatever stands nearer to a reading wins."""
+def test_the_time_of_all_that_was_reported_is_the_farthest(points: PointMap) -> None:
+    """Whatever stands nearer to a reading wins; the shadow's own is the time of the answer, and no time."""
     shadows = aws(
         {
             "temperature": {"value": 21.5, "unit": "°C"},

@@ -34,10 +34,9 @@ MINUTE_MS = 60_000
 
 def item(asset: str = "a", /, *, at_ms: int | None, **reported: Any) -> dict[str, Any]:
     """Return an asset as the API lists it, whose shadow was reported `at_ms` (None: it does not say)."""
-    shadow: dict[str, Any] = {"state": {"reported": reported}}
     if at_ms is not None:
-        shadow["timestamp"] = at_ms
-    return {"id": asset, "shadows": {"DeviceUplink": shadow}}
+        reported["timestamp"] = at_ms
+    return {"id": asset, "shadows": {"DeviceUplink": {"state": {"reported": reported}}}}
 
 
 @dataclass

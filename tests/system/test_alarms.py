@@ -49,8 +49,8 @@ def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 def item(number: int, *, age_s: float = 0.0) -> dict[str, Any]:
     """Return an asset whose shadow is of some time ago."""
-    reported = {"temperature": 20 + number}
-    shadow = {"state": {"reported": reported}, "timestamp": round(1000 * (time.time() - age_s))}
+    reported = {"temperature": 20 + number, "timestamp": round(1000 * (time.time() - age_s))}
+    shadow = {"state": {"reported": reported}}
     return {"id": f"ast-{number}", "name": f"Room {number}", "shadows": {"DeviceUplink": shadow}}
 
 

@@ -67,7 +67,7 @@ def use_api(daemon: Daemon, url: str, *, refill: str) -> None:
 
 def show(api: SimulatedApi, asset: str, at_ms: int, **reported: Any) -> None:
     """Have the API show what a device reported last."""
-    shadow = {"state": {"reported": reported}, "timestamp": at_ms // 1000}
+    shadow = {"state": {"reported": {**reported, "timestamp": at_ms // 1000}}}
     others = [item for item in api.items if item["id"] != asset]
     api.items = [*others, {"id": asset, "name": asset, "shadows": {"DeviceUplink": shadow}}]
 

@@ -36,8 +36,8 @@ _SLICE = 10  # assets that are looked at before the event loop gets its turn
 
 _NO_TIME = (
     "values in Infodeck's list of assets that have no time ({count}) are not used: an old one would look"
-    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt,"
-    " but only if no edit of the asset moves it"
+    " fresh. Where an item has their time elsewhere, name it in infodeck.refill.time, such as $.updatedAt or"
+    " $.shadows.DeviceUplink.timestamp, but only if neither an edit of the asset nor asking for it moves it"
 )
 
 
