@@ -38,6 +38,16 @@ class BrokerClient(Client):
     """
 
     stream: socket.socket | None = None
+    fault = ""
+    """What was wrong with what the broker sent, where that has ended the connection."""
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Read what came; end the connection where that cannot be read, or answers what was never asked."""
+        try:
+            return super().loop_read(max_packets)
+        except Exception as error:  # noqa: BLE001 - paho raises all kinds, and would read the same packet again
+            self.fault = f" ({type(error).__name__}: {error})"
+            return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
 
     def _create_socket(self) -> SocketLike:
         try:

@@ -38,6 +38,8 @@ _FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
 _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
 _PACKET_TOO_LARGE = 0x95
+_UNSPECIFIED = 0x80
+_PROTOCOL_ERROR = 0x82
 _WITH_WILL = 0x04  # reason code of a DISCONNECT
 
 _ADVICE = {
@@ -288,10 +290,15 @@ class Connection:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        # Paho calls a broken connection an "Unspecified error".
-        is_told = flags.is_disconnect_packet_from_server or str(reason) != "Unspecified error"
-        words = f"the broker ended the connection: {_in_words(reason)}"
-        self._end(words if is_told else "the connection broke")
+        if flags.is_disconnect_packet_from_server:
+            words = f"the broker ended the connection: {_in_words(reason)}"
+        elif reason.value == _PROTOCOL_ERROR:
+            words = f"the broker does not keep to MQTT{self._client.fault}"
+        elif reason.value == _UNSPECIFIED:  # as paho calls a broken connection
+            words = "the connection broke"
+        else:
+            words = f"the connection ended: {_in_words(reason)}"
+        self._end(words)
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties

@@ -1,0 +1,114 @@
+"""A broker of our own that is odd: it refuses, hangs up, or answers what nobody asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    Take = Callable[[str, bytes], int]
+    """Gets topic and payload of each PUBLISH, gives the reason of its PUBACK, or raises `HangUp`."""
+
+_CONNECT, _PUBLISH, _SUBSCRIBE, _UNSUBSCRIBE, _PING, _DISCONNECT = 1, 3, 8, 10, 12, 14
+_MQTT_5 = 5
+_LIMIT_BYTES = 1 << 16
+
+
+class HangUp(Exception):  # noqa: N818 - no error but what the broker does
+    """Close the connection: with MQTT 5's DISCONNECT and this reason, or without a word."""
+
+    def __init__(self, reason: int | None = None) -> None:
+        self.reason = reason
+
+
+@dataclass
+class OddBroker:
+    """Takes publishes as `take` says. `received` has topic and payload of each one, in order.
+
+    `wrong_ids`: SUBACK and UNSUBACK are for packets that nobody sent. `garbage` follows CONNACK.
+    """
+
+    take: Take
+    wrong_ids: bool = False
+    garbage: bytes = b""
+    port: int = 0
+    connections: int = 0
+    received: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """Where sinks connect."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def payloads(self, topic: str) -> list[bytes]:
+        """Return what came on one topic."""
+        return [payload for each, payload in self.received if each == topic]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client."""
+        self.connections += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            try:
+                await self._serve(reader, writer)
+            except HangUp as hang_up:
+                if hang_up.reason is not None:
+                    writer.write(bytes([_DISCONNECT << 4, 1, hang_up.reason]))
+        writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        no_properties = b""
+        while True:
+            kind, body = await _packet(reader)
+            if kind == _CONNECT:
+                no_properties = b"\0" if body[6] == _MQTT_5 else b""
+                writer.write(bytes([0x20, 2 + len(no_properties), 0, 0]) + no_properties + self.garbage)
+            elif kind == _PUBLISH:
+                end = 2 + int.from_bytes(body[:2], "big")
+                skipped = 1 + body[end + 2] if no_properties else 0
+                topic, payload = body[2:end].decode(), body[end + 2 + skipped :]
+                self.received.append((topic, payload))
+                reason = self.take(topic, payload)
+                told = bytes([reason]) if reason else b""
+                writer.write(bytes([0x40, 2 + len(told)]) + body[end : end + 2] + told)
+            elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
+                identifier = b"\xff\xf0" if self.wrong_ids else body[:2]
+                answer = identifier + no_properties + b"\0"
+                writer.write(bytes([kind + 1 << 4, len(answer)]) + answer)
+            elif kind == _PING:
+                writer.write(b"\xd0\0")
+
+
+@asynccontextmanager
+async def odd_broker(
+    take: Take = lambda _topic, _payload: 0,
+    *,
+    wrong_ids: bool = False,
+    garbage: bytes = b"",
+    sip_bytes: int = _LIMIT_BYTES,
+) -> AsyncIterator[OddBroker]:
+    """Run it on a free loopback port; its network takes `sip_bytes` at a time."""
+    broker = OddBroker(take, wrong_ids=wrong_ids, garbage=garbage)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sip_bytes)
+        broker.port = listening.getsockname()[1]
+        server = await asyncio.start_server(broker.serve, sock=listening, limit=sip_bytes)
+        async with server:
+            yield broker
+
+
+async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Read one packet: its kind, and what follows its length."""
+    kind = (await reader.readexactly(1))[0] >> 4
+    length = shift = 0
+    while True:
+        byte = (await reader.readexactly(1))[0]
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if not byte & 0x80:
+            return kind, await reader.readexactly(length)
