@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TABLE = """
-CREATE TABLE IF NOT EXISTS assets(
+CREATE TABLE assets(
   id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL, known TEXT NOT NULL) STRICT;
 """
 # Updated in place: SQLite then writes only those pages that differ.

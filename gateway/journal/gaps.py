@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 TABLE = """
-CREATE TABLE IF NOT EXISTS gaps(
+CREATE TABLE gaps(
   asset TEXT NOT NULL, key TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER,
   known_s TEXT NOT NULL, PRIMARY KEY(asset, key, since_ms)) STRICT, WITHOUT ROWID;
 """

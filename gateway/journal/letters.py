@@ -25,12 +25,6 @@ CREATE TABLE dead_letters(
   id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
   event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
 """
-NUMBER_OLDER = f"""
-ALTER TABLE dead_letters RENAME TO older_letters;
-{TABLE}
-INSERT INTO dead_letters SELECT id, at_ms, sink, seq, event_id, point, reason, body FROM older_letters;
-DROP TABLE older_letters;
-"""  # noqa: S608 - constants only
 _INSERT = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body) VALUES (
   :at_ms, :sink, :seq, :event_id, :point, :reason,
   CASE WHEN :has_room THEN coalesce((SELECT body FROM events WHERE seq = :seq), :body) END)"""

@@ -7,15 +7,16 @@ ends with what to do, behind a semicolon.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import orjson
 
-from gateway.errors import GatewayError
+from gateway.errors import EventError, GatewayError
 from gateway.journal import assets, letters
 from gateway.journal.layout import check_layout
+from gateway.journal.rows import event_of, id_hash
 from gateway.model import Event, Record, UnmappedAsset
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot, DeadLetter, StoredLetter
 
 # Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
-_EVENT = """SELECT seq, event_id, received_ms, coalesce(body,
+_EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
-  FROM events WHERE event_id = ?"""
+  FROM events WHERE id_hash = ?"""
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 _UNMAPPED = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
-_NEWEST = "SELECT event_id, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
+_NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _RIGHTS = "the command needs the rights of the gateway's user"
@@ -64,12 +65,17 @@ def read_event(path: Path, event_id: str) -> Record | None:
     Its type and body are empty where a full journal gave them up after delivery.
     """
     with _look(path) as database:
-        row = database and database.execute(_EVENT, (event_id,)).fetchone()
+        row = database and database.execute(_EVENT, (id_hash(event_id),)).fetchone()
         if not row:
             return None
-        seq, found_id, received_ms, body = row
-        document = orjson.loads(body) if body else {}
-        return Record(seq, Event(found_id, document.get("type", ""), body or b"", document, received_ms))
+        seq, received_ms, body = row
+        try:
+            event = event_of(id_hash(event_id), received_ms, body) if body else None
+        except EventError as error:
+            raise GatewayError(
+                f"{event_id}: its event in the journal is damaged: {error}; nothing can be read of it"
+            ) from error
+        return Record(seq, event or Event(event_id, "", b"", {}, received_ms))
 
 
 def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
@@ -93,9 +99,7 @@ def read_cursors(path: Path) -> dict[str, int]:
 def read_snapshot(path: Path) -> AssetSnapshot | None:
     """Return what Infodeck's API last said of the assets, or None where it was never asked."""
     with _look(path) as database:
-        if not database or not _has_table(database, "assets"):
-            return None
-        return assets.read(database)
+        return assets.read(database) if database else None
 
 
 def read_unmapped(path: Path) -> list[UnmappedAsset]:
@@ -111,9 +115,9 @@ def read_unmapped(path: Path) -> list[UnmappedAsset]:
 def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
     """Yield the last `limit` events that still have their bodies, the newest first."""
     with _look(path) as database:
-        for event_id, received_ms, body in database.execute(_NEWEST, (limit,)) if database else ():
-            document = orjson.loads(body)
-            yield Event(event_id, document.get("type", ""), body, document, received_ms)
+        for row in database.execute(_NEWEST, (limit,)) if database else ():
+            with suppress(EventError):  # damaged; the gateway makes a dead letter of it
+                yield event_of(*row)
 
 
 @contextmanager
@@ -124,8 +128,9 @@ def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
             yield None
             return
         with closing(sqlite3.connect(_address(path), uri=True)) as database:
-            check_layout(path, database.execute("PRAGMA user_version").fetchone()[0])
-            yield database if _has_table(database, "events") else None
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            check_layout(path, version)
+            yield database if version else None
     except (sqlite3.Error, OSError) as error:
         raise GatewayError(f"{path}: the journal can't be read: {_reason(path, error)}") from error
 
@@ -156,9 +161,3 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
-
-
-def _has_table(database: sqlite3.Connection, name: str) -> bool:
-    """Say whether there is such a table; an earlier gateway's file may lack some."""
-    query = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
-    return database.execute(query, (name,)).fetchone() is not None

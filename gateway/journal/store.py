@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import orjson
-
 from gateway.errors import JournalError
 from gateway.journal import assets, gaps, layout, letters
 from gateway.journal.letters import Kept
@@ -21,13 +19,14 @@ from gateway.journal.notes import (
     write_cursors,
     write_notes,
 )
-from gateway.model import Event, Record
+from gateway.journal.rows import event_of, id_hash
+from gateway.model import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
+    from gateway.model import AssetSnapshot, Event, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -40,7 +39,7 @@ _LAST_TO_FREE = """SELECT max(seq) FROM (
 # Taken out and put in again: rows that only shrink where they are leave their pages half empty.
 _FREE = (
     """CREATE TEMP TABLE slim AS
-      SELECT seq, event_id, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
+      SELECT seq, id_hash, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
     "DELETE FROM events WHERE seq > :after AND seq <= :last",
     "INSERT INTO events SELECT * FROM slim",
     "DROP TABLE slim",
@@ -94,7 +93,8 @@ class Store:
             raise sqlite3.DatabaseError(found)
         version = self._number("PRAGMA user_version")
         layout.check_layout(self._path, version)
-        layout.bring_up(self._database, version)
+        if not version:
+            layout.create(self._database)
         self._page_bytes = self._number("PRAGMA page_size")
         execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
@@ -167,13 +167,12 @@ class Store:
         records: list[Record] = []
         size = 0
         rows = self._database.execute(
-            "SELECT seq, event_id, received_ms, body FROM events"
+            "SELECT seq, id_hash, received_ms, body FROM events"
             " WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
             (after, limit),
         )
-        for seq, event_id, received_ms, body in rows:
-            document = orjson.loads(body)
-            records.append(Record(seq, Event(event_id, document["type"], body, document, received_ms)))
+        for seq, stored_hash, received_ms, body in rows:
+            records.append(Record(seq, event_of(stored_hash, received_ms, body)))
             size += len(body)
             if size > _READ_BYTES:
                 break
@@ -257,7 +256,8 @@ class Store:
                     statement,
                     tuple(
                         chain.from_iterable(
-                            (seq, event.event_id, event.received_ms, event.body) for seq, event in chunk
+                            (seq, id_hash(event.event_id), event.received_ms, event.body)
+                            for seq, event in chunk
                         )
                     ),
                 )

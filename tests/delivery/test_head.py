@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -176,40 +174,6 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
     assert rows(crashed, "SELECT asset, events FROM unmapped") == [("x", 2)]
     assert rows(crashed, "SELECT event_id FROM dead_letters") == [("evt_bad",)]
     assert rows(crashed, "SELECT raw FROM kept WHERE point = 'R/T'") == [("2",)]
-
-
-OLDER_LAYOUT = """
-DROP TABLE kept; DROP TABLE forced; DROP TABLE online; DROP TABLE retained;
-CREATE TABLE kept(
-  point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
-  time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
-INSERT INTO kept VALUES ('R/T', '21', '21', 0, 0, 1, NULL);
-"""
-
-
-@pytest.mark.parametrize("layout", ["DROP TABLE assets; PRAGMA user_version=1;", "PRAGMA user_version=2;"])
-async def test_a_journal_of_an_older_layout_is_taken_over(file: Path, points: PointMap, layout: str) -> None:
-    """Values, which it kept without saying from which readings, come from its events; letters stay single."""
-    away = Receiver(away=1_000_000)
-    async with delivering(file, points, {"bms": away}) as rig:
-        await rig.send(1, t=21, h=40)
-        await rig.send_thing(2, {"assetId": "a"})
-        await rig.send(3, h="nonsense")
-        rig.head.tick()
-        await rig.journal.flush()
-    with closing(sqlite3.connect(file)) as database:
-        database.executescript(OLDER_LAYOUT + layout)
-    receiver = Receiver()
-    async with delivering(file, points, {"bms": receiver}) as rig:
-        assert shown(rig, points, "R/T") == (21, Quality.GOOD)
-        assert shown(rig, points, "R/H") == ("nonsense", Quality.GOOD)
-        await rig.delivered()
-    assert receiver.values("R/T") == [21]
-    assert rows(file, "SELECT event_id FROM dead_letters") == [("evt_2",)]
-    assert rows(file, "SELECT point, source, raw FROM kept") == [
-        ("R/H", "h", '"nonsense"'),
-        ("R/T", "t", "21"),
-    ]
 
 
 async def test_a_restart_does_not_bring_old_values_back(file: Path, points: PointMap) -> None:

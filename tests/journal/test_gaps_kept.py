@@ -1,9 +1,7 @@
-"""Gaps in histories beside the events: in files of older gateways, and where there is no room."""
+"""Gaps in histories beside the events: where there is no room, and how many."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
@@ -15,19 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GAP = Gap("ast-1", "co2", START_MS)
-
-
-async def test_a_file_of_layout_5_is_taken_over(tmp_path: Path) -> None:
-    """Events stay, and gaps can be kept."""
-    async with sqlite_journal(tmp_path) as journal:
-        await journal.append(make_event(1))
-    with closing(sqlite3.connect(tmp_path / "journal.db")) as database:
-        database.executescript("DROP TABLE gaps; PRAGMA user_version=5;")
-    async with sqlite_journal(tmp_path) as journal:
-        assert ids(await read_all(journal)) == ["evt_1"]
-        journal.note(Notes(gaps={GAP.place: GAP}))
-    async with sqlite_journal(tmp_path) as journal:
-        assert journal.gaps() == [GAP]
 
 
 async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
-from gateway.journal.lookup import read_event, read_snapshot
+from gateway.journal.lookup import read_snapshot
 from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, Notes
 
 if TYPE_CHECKING:
@@ -32,23 +32,6 @@ SNAPSHOT = AssetSnapshot(
     {"at-iaq": AssetType("at-iaq", "IAQ", (AssetProperty("co2", "CO2", "integer", "ppm"),))},
     {"loc-3": Location("loc-3", "Level 3", "loc-0"), "loc-0": Location("loc-0", "HQ")},
 )
-
-# As the first release wrote it; never to be changed.
-FIRST_LAYOUT = """
-CREATE TABLE events(
-  seq INTEGER PRIMARY KEY, event_id TEXT NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
-CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE kept(
-  point TEXT PRIMARY KEY, value TEXT NOT NULL, last_good TEXT NOT NULL, quality INTEGER NOT NULL,
-  time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT) STRICT, WITHOUT ROWID;
-CREATE TABLE unmapped(
-  asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
-  keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE dead_letters(
-  id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, sink TEXT NOT NULL, seq INTEGER NOT NULL,
-  event_id TEXT NOT NULL, point TEXT NOT NULL, reason TEXT NOT NULL, body BLOB) STRICT;
-PRAGMA user_version=1;
-"""
 
 
 async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -81,21 +64,6 @@ async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) 
         assert journal.snapshot() == SNAPSHOT
         assert journal.cursor("bms") == 1
         assert ids(await read_all(journal)) == ["evt_1"]
-
-
-async def test_a_file_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
-    """An upgrade loses no event, and commands can look before it and after it."""
-    path, event = tmp_path / "journal.db", make_event(1)
-    with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(FIRST_LAYOUT)
-        row = (1, event.event_id, event.received_ms, event.body)
-        database.execute("INSERT INTO events VALUES (?,?,?,?)", row)
-    assert read_snapshot(path) is None
-    assert read_event(path, "evt_1") is not None
-    async with sqlite_journal(tmp_path) as journal:
-        assert ids(await read_all(journal)) == ["evt_1"]
-        journal.note(Notes(snapshot=SNAPSHOT))
-    assert read_snapshot(path) == SNAPSHOT
 
 
 @pytest.mark.parametrize(

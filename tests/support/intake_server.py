@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
 from gateway.delivery.head import Head
+from gateway.journal.lookup import newest_events
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
@@ -158,8 +158,8 @@ class RunningIntake:
 
     def stored(self) -> dict[str, bytes]:
         """Return the durable events' bodies by id, read from the file by a second connection."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True)) as database:
-            return dict(database.execute("SELECT event_id, body FROM events ORDER BY seq").fetchall())
+        newest_first = list(newest_events(self.file, limit=10_000))
+        return {event.event_id: event.body for event in reversed(newest_first)}
 
 
 @contextlib.asynccontextmanager

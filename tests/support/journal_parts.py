@@ -6,8 +6,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
-from gateway.model import Event
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from gateway.model import Record
+    from gateway.model import Event, Record
     from gateway.ports import Journal
 
 START_MS = 1_800_000_000_000
@@ -63,8 +63,9 @@ JOURNALS: dict[str, OpenJournal] = {"sqlite": sqlite_journal}
 
 def make_event(number: int, *, received_ms: int = START_MS, padding: int = 0) -> Event:
     """Make the event `evt_<number>`, with a body that is `padding` bytes longer than need be."""
-    document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "padding": "x" * padding}
-    return Event(f"evt_{number}", document["type"], json.dumps(document).encode(), document, received_ms)
+    document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": {}}}
+    document["padding"] = "x" * padding
+    return parse_event(json.dumps(document).encode(), received_ms=received_ms)
 
 
 def ids(records: Sequence[Record]) -> list[str]:

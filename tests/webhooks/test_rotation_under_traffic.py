@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -79,7 +80,7 @@ def refused(infodeck: Cloud) -> int:
 def journaled(daemon: Daemon) -> set[str]:
     """Return the ids of the events that are on disk."""
     with closing(sqlite3.connect(f"file:{daemon.folder}/journal.db?mode=ro", uri=True)) as database:
-        return {event_id for (event_id,) in database.execute("SELECT event_id FROM events")}
+        return {json.loads(body)["id"] for (body,) in database.execute("SELECT body FROM events")}
 
 
 async def more(infodeck: Cloud) -> None:
