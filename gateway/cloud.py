@@ -15,18 +15,19 @@ from gateway.assets.refilling import Refilling
 from gateway.assets.surveys.inventory import Inventory
 from gateway.assets.watch.pace import Pace
 from gateway.assets.watching import Watching
+from gateway.events import STATUS_CHANGED, read_online
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
 from gateway.memory import settle_news
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from gateway.alarms import Alarms
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
-    from gateway.model import AssetSnapshot
+    from gateway.model import AssetSnapshot, Record
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
     from gateway.status import ReconcileStatus, RefillStatus, Status
@@ -67,6 +68,7 @@ class Cloud:
         self._journal = journal
         self._head = head
         self._clock_ms = clock_ms
+        self._clock_skew_ms = round(clock_skew_s * 1000)
         self._on_assets_changed = on_assets_changed
         self._item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
         self._journal_status = status.journal
@@ -90,6 +92,8 @@ class Cloud:
         self.snapshot = self._journal.snapshot()
         self.take_stock()
         self._watching.start()
+        if self.is_asked:
+            self._journal.subscribe(self._compare_connections)
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
@@ -221,4 +225,24 @@ class Cloud:
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)
             if known.online is not None:
-                self._head.set_online(known.id, known.online, at_ms=snapshot.at_ms)
+                self._head.set_online(known.id, known.online, at_ms=_second_of(snapshot))
+
+    def _compare_connections(self, records: Sequence[Record]) -> None:
+        """Ask the API again where a webhook says something else of a device than the list did at its time.
+
+        Clocks differ, and the list may be behind the events: nothing else says which one is newer.
+        """
+        for record in records:
+            if record.event.type != STATUS_CHANGED or self.snapshot is None:
+                continue
+            state = read_online(record.event)
+            known = self.snapshot.assets.get(state.asset) if state is not None else None
+            if state is None or known is None or known.online is None or known.online is state.online:
+                continue
+            if 0 < _second_of(self.snapshot) - state.at_ms <= self._clock_skew_ms:
+                self.reconcile_soon()
+
+
+def _second_of(snapshot: AssetSnapshot) -> int:
+    """Return the second in which the API was asked: Infodeck tells of an event no more than that."""
+    return snapshot.at_ms // 1000 * 1000

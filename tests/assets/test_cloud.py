@@ -20,10 +20,11 @@ from gateway.alarms import Alarms
 from gateway.cloud import Cloud
 from gateway.config.secrets import Secret
 from gateway.delivery.head import Head
+from gateway.events import STATUS_CHANGED
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.model import AssetSnapshot, Event, KnownAsset
 from gateway.settings import Infodeck, Secrets
 from gateway.settings.infodeck import Refill
 from gateway.status import JournalStatus, Status
@@ -136,6 +137,38 @@ async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
             assets = {"a": KnownAsset(id="a", name=ours), "b": KnownAsset(id="b", name=other)}
             await cloud._take_snapshot(AssetSnapshot(START_MS, assets))
     assert asked == ["first", *compiled]
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "is_online", "asked"),
+    [
+        (0, False, 0),  # in the second of the question, of which Infodeck tells no part
+        (1000, False, 0),
+        (-1000, True, 1),  # its clock may be behind ours, or its list behind its events
+        (-299_000, True, 1),
+        (-301_000, True, 0),  # a delivery that is repeated
+    ],
+)
+async def test_an_offline_beside_the_list_that_says_online(
+    *, tmp_path: Path, after_ms: int, is_online: bool, asked: int
+) -> None:
+    """It counts from the second of the question on; one that seems a little older has the API asked again."""
+    points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
+    second_ms = START_MS // 1000 * 1000
+    async with sqlite_journal(tmp_path) as journal:
+        cloud = make_cloud(journal, Status(name="box", started_ms=START_MS), points, refills=False)
+        cloud.start()
+        head = cloud._head
+        await head.start([])
+        known = KnownAsset(id="a", online=True)
+        await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        assert head.image.is_online("a") is True
+        thing = {"id": "a", "status": "Offline"}
+        created = (second_ms + after_ms) // 1000
+        document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
+        await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
+    assert head.image.is_online("a") is is_online
+    assert cloud.asked == asked
 
 
 class Piece:
