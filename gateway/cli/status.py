@@ -12,7 +12,7 @@ import orjson
 
 from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
-from gateway.config.scalars import size_text
+from gateway.config.scalars import rounded_size_text, size_text
 from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.doctor.daemon_answers import ask_daemon, number, text
 from gateway.doctor.findings import counted, span
@@ -73,7 +73,7 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
         yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
     letters = counted(int(number(journal, "dead_letters")), "dead letter")
-    yield "journal", f"{used / (1 << 20):.0f} MiB of {size_text(limit)}, {letters}"
+    yield "journal", f"{rounded_size_text(used)} of {size_text(limit)}, {letters}"
     yield "tables", _tables(daemon)
     yield (
         "points",

@@ -46,6 +46,13 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes // _BYTES[unit]}{unit}"
 
 
+def rounded_size_text(size_bytes: int) -> str:
+    """Write about so many bytes in the same way: 412KiB, 3.4MiB, 17MiB."""
+    unit = next((unit for unit in ("GiB", "MiB") if size_bytes >= _BYTES[unit]), "KiB")
+    size = size_bytes / _BYTES[unit]
+    return f"{size:.1f}{unit}" if unit != "KiB" and size < 10 else f"{size:.0f}{unit}"  # noqa: PLR2004 - two digits
+
+
 @dataclass(frozen=True, slots=True)
 class HostPort:
     """Where to listen or connect; an IPv6 address is written in brackets, `[::1]:8080`."""

@@ -42,6 +42,13 @@ class Running:
         """Say whether the running gateway has this sink's receiver."""
         return self.sink(sink).get("connected") is True
 
+    @property
+    def furthest_behind(self) -> str | None:
+        """The sink for which most events are kept, None where nothing waits."""
+        lags = {name: number(self.sink(name), "lag") for name in self.section("sinks")}
+        name = max(lags, key=lambda each: lags[each], default=None)
+        return name if name is not None and lags[name] else None
+
 
 async def ask_daemon(admin: HostPort) -> Running:
     """Ask the gateway that listens here."""

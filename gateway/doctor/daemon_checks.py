@@ -73,7 +73,8 @@ async def check_daemon(setup: Setup) -> list[Finding]:
             )
         )
     since = second_text(int(number(daemon.status, "started_ms")))
-    return findings or [ok(f"{name} runs since {since} and takes events")]
+    takes = " and takes events" if text(daemon.section("journal"), "state") == "ok" else ""
+    return findings or [ok(f"{name} runs since {since}{takes}")]
 
 
 async def check_alarms(setup: Setup) -> list[Finding]:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config.scalars import size_text
+from gateway.config.scalars import rounded_size_text, size_text
 from gateway.doctor.findings import Finding, ok, problem, warning
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
     used_bytes = sum(_size(journal.with_name(journal.name + end)) for end in ("", "-wal"))
     findings += _room(folder, free_bytes=free_bytes, used_bytes=used_bytes, max_bytes=max_bytes)
     return findings or [
-        ok(f"{folder}: {_shown(free_bytes)} free, journal {_shown(used_bytes)} of {size_text(max_bytes)}")
+        ok(f"{folder}: {rounded_size_text(free_bytes)} free, journal {rounded_size_text(used_bytes)} of {size_text(max_bytes)}")
     ]
 
 
@@ -65,14 +65,14 @@ def _room(folder: Path, *, free_bytes: int, used_bytes: int, max_bytes: int) -> 
     if free_bytes < _LEAST_BYTES:
         return [
             problem(
-                f"{folder} is nearly full, {_shown(free_bytes)} are free: events will be refused with 503",
+                f"{folder} is nearly full, {rounded_size_text(free_bytes)} are free: events will be refused with 503",
                 "make room; Infodeck tries again for 24 h",
             )
         ]
     if free_bytes + used_bytes < max_bytes:
         return [
             warning(
-                f"{folder} has {_shown(free_bytes)} free, but the journal may grow to {size_text(max_bytes)}"
+                f"{folder} has {rounded_size_text(free_bytes)} free, but the journal may grow to {size_text(max_bytes)}"
                 " (journal.max_size)",
                 "make room, or lower journal.max_size, so that the journal is full before the disk is",
             )
@@ -101,9 +101,3 @@ def _size(file: Path) -> int:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def _shown(size_bytes: int) -> str:
-    return (
-        f"{size_bytes / (1 << 30):.1f} GiB" if size_bytes >= 1 << 30 else f"{size_bytes / (1 << 20):.0f} MiB"
-    )

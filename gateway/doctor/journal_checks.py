@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from gateway.config.scalars import size_text
+from gateway.config.scalars import rounded_size_text, size_text
 from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.journal.lookup import ailment
@@ -14,6 +14,7 @@ from gateway.journal.lookup import ailment
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.doctor.daemon_answers import Running
     from gateway.doctor.setup import Setup
 
 _NEARLY_FULL = 0.8
@@ -27,19 +28,19 @@ async def check_journal(setup: Setup) -> list[Finding]:
     if not runs:
         return findings
     journal, most = daemon.section("journal"), setup.settings.journal.max_size
+    used = int(number(journal, "bytes_used"))
     if (state := text(journal, "state")) != "ok":
         findings.append(
             problem(
                 f"it takes no events: {state}",
-                "see the check of the disk here; Infodeck tries again for 24 h",
+                f"{_make_room(daemon, size_text(most))}; Infodeck tries again for 24 h",
             )
         )
-    used = int(number(journal, "bytes_used"))
-    if used > most * _NEARLY_FULL:
+    elif used > most * _NEARLY_FULL:
         findings.append(
             warning(
                 f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
-                "see which sink is behind, or give it more with journal.max_size",
+                _make_room(daemon, size_text(most)),
             )
         )
     if letters := int(number(journal, "dead_letters")):
@@ -49,7 +50,17 @@ async def check_journal(setup: Setup) -> list[Finding]:
                 "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
             )
         )
-    return findings or [ok(f"{used / (1 << 20):.0f} MiB of {size_text(most)}, no dead letters")]
+    return findings or [ok(f"{rounded_size_text(used)} of {size_text(most)}, no dead letters")]
+
+
+def _make_room(daemon: Running, most: str) -> str:
+    """Say what takes the room: events that a sink has yet to get are kept whatever they take."""
+    more = f"give the journal more room, journal.max_size is {most}"
+    if (name := daemon.furthest_behind) is None:
+        return f"see the check of the disk here; where that has room, {more}"
+    sink = daemon.sink(name)
+    behind = f"{counted(int(number(sink, 'lag')), 'event')} behind, which are kept for it"
+    return f"{name} is {text(sink, 'state')} and {behind}: see the check of sinks here; or {more}"
 
 
 def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,37 @@ async def test_receivers_that_are_away_are_told_by_the_daemon_too(patient: Docto
     assert diagnosis.of("controllers").level == "problem"
 
 
+async def test_a_full_journal_names_the_sink_that_fills_it(patient: Doctored) -> None:
+    """It takes no events, and no line says that it does; the remedy is at the sink, or more room."""
+    assert patient.broker is not None
+    patient.change("journal.max_size", "16MiB")
+    await asyncio.to_thread(patient.start)
+    await until(patient.is_settled)
+    patient.broker.kill()
+    codes = await asyncio.to_thread(_fill, patient)
+    assert codes == {200, 503}
+    diagnosis = await patient.diagnose()
+    assert not [one for one in diagnosis.findings if "takes events" in one.found], diagnosis.printed
+    seen = diagnosis.of("journal")
+    assert (seen.level, seen.found[:21]) == ("problem", "it takes no events: t")
+    assert re.match(
+        r"bms is away and \d+ events behind, which are kept for it: see the check of sinks here; or give the"
+        r" journal more room, journal\.max_size is 16MiB",
+        seen.remedy or "",
+    ), seen
+
+
+def _fill(patient: Doctored) -> set[int]:
+    """Post large events until one is refused; return the answers."""
+    codes: set[int] = set()
+    for number in range(400):
+        body = telemetry(f"evt_{number}", "ast-0", {"temperature": number, "padding": "x" * 200_000})
+        codes.add(patient.post(body)[0])
+        if 503 in codes:
+            break
+    return codes
+
+
 async def test_settings_that_the_daemon_does_not_run_with(patient: Doctored) -> None:
     """Another name, another sink: it was not restarted."""
     await asyncio.to_thread(patient.start)
@@ -180,7 +212,7 @@ def _status(**sections: Any) -> str:
         (
             {"journal": {"state": "ok", "bytes_used": 60 << 20}},
             ("journal", "warning", "93 % of journal.max_size (64MiB) are used"),
-            "see which sink is behind",
+            "see the check of the disk here; where that has room, give the journal more room",
         ),
         (
             {"journal": {"state": "ok", "dead_letters": 3}},
