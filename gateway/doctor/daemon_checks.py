@@ -10,7 +10,7 @@ from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import About, Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
-from gateway.journal.lookup import newest_events
+from gateway.journal.lookup import newest_events, newest_kept_ms
 from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
@@ -130,21 +130,25 @@ async def check_intake(setup: Setup) -> list[Finding]:
 
 def _last_event(setup: Setup) -> Finding | None:
     """Say when the last event came by webhook, None where the journal may not be looked into."""
+    journal, known = setup.settings.journal.path, ""
     try:
-        newest = newest_events(setup.settings.journal.path, limit=_MOST_EVENTS)
-        last = next((event for event in newest if not event.is_refilled), None)
+        newest = newest_events(journal, limit=_MOST_EVENTS)
+        last_ms = next((event.received_ms for event in newest if not event.is_refilled), None)
+        if last_ms is None and (last_ms := newest_kept_ms(journal)) is not None:
+            known = ", as kept values tell"  # events themselves are kept for journal.retention
     except GatewayError:
         return None
-    if last is None:
+    if last_ms is None:
         return warning(
             "no event has arrived yet",
             "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send one"
             " (which is not kept), `gateway send` sends one from here",
         )
-    age_s = (setup.clock_ms() - last.received_ms) / 1000
+    age_s = (setup.clock_ms() - last_ms) / 1000
     if age_s > setup.settings.infodeck.silence:
         return warning(
-            f"the last event arrived {span(age_s)} ago", "see the checks of webhook and deliveries here"
+            f"the last event arrived {span(age_s)} ago{known}",
+            "see the checks of webhook and deliveries here",
         )
     return ok(f"the last one {span(age_s)} ago")
 

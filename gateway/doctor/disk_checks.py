@@ -57,22 +57,26 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
     used_bytes = sum(_size(journal.with_name(journal.name + end)) for end in ("", "-wal"))
     findings += _room(folder, free_bytes=free_bytes, used_bytes=used_bytes, max_bytes=max_bytes)
     return findings or [
-        ok(f"{folder}: {rounded_size_text(free_bytes)} free, journal {rounded_size_text(used_bytes)} of {size_text(max_bytes)}")
+        ok(
+            f"{folder}: {rounded_size_text(free_bytes)} free,"
+            f" journal {rounded_size_text(used_bytes)} of {size_text(max_bytes)}"
+        )
     ]
 
 
 def _room(folder: Path, *, free_bytes: int, used_bytes: int, max_bytes: int) -> list[Finding]:
+    free = rounded_size_text(free_bytes)
     if free_bytes < _LEAST_BYTES:
         return [
             problem(
-                f"{folder} is nearly full, {rounded_size_text(free_bytes)} are free: events will be refused with 503",
+                f"{folder} is nearly full, {free} are free: events will be refused with 503",
                 "make room; Infodeck tries again for 24 h",
             )
         ]
     if free_bytes + used_bytes < max_bytes:
         return [
             warning(
-                f"{folder} has {rounded_size_text(free_bytes)} free, but the journal may grow to {size_text(max_bytes)}"
+                f"{folder} has {free} free, but the journal may grow to {size_text(max_bytes)}"
                 " (journal.max_size)",
                 "make room, or lower journal.max_size, so that the journal is full before the disk is",
             )

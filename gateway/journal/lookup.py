@@ -17,7 +17,7 @@ from gateway.errors import EventError, GatewayError
 from gateway.journal import assets, letters
 from gateway.journal.layout import check_layout
 from gateway.journal.rows import event_of, id_hash
-from gateway.model import Event, Record, UnmappedAsset
+from gateway.model import REFILLED, Event, Record, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ _EVENT = """SELECT seq, received_ms, coalesce(body,
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 _UNMAPPED = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
+
+_NEWEST_KEPT = "SELECT max(time_ms) FROM kept WHERE instr(coalesce(event_id, ''), ?) != 1"
 
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _RIGHTS = "the command needs the rights of the gateway's user"
@@ -118,6 +120,13 @@ def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
         for row in database.execute(_NEWEST, (limit,)) if database else ():
             with suppress(EventError):  # damaged; the gateway makes a dead letter of it
                 yield event_of(*row)
+
+
+def newest_kept_ms(path: Path) -> int | None:
+    """Return the time of the newest reading by webhook that a point has kept, None where there is none."""
+    with _look(path) as database:
+        newest = database.execute(_NEWEST_KEPT, (REFILLED,)).fetchone() if database else (None,)
+        return None if newest[0] is None else int(newest[0])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from support.odd_server import answering
 from support.waiting import until
 
 from gateway.events import TELEMETRY
-from gateway.model import Event
+from gateway.model import Event, KeptValue, Notes
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
@@ -97,6 +97,29 @@ async def test_what_the_api_supplies_is_no_event_that_came(patient: Doctored) ->
     await asyncio.to_thread(patient.start)
     seen = (await patient.diagnose()).of("intake")
     assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+
+
+async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient: Doctored) -> None:
+    """After `journal.retention` the values remember it, but for those that the API supplied."""
+    two_days_ago_ms = round(time.time() * 1000) - 50 * 3_600_000
+    async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
+        journal.note(
+            Notes(
+                kept={
+                    name: KeptValue(name, "ast-0", "temperature", 21, 21, at_ms, 1, event_id)
+                    for name, at_ms, event_id in (
+                        ("R-0/ZN-T", two_days_ago_ms, "evt_1"),
+                        ("R-0/X", two_days_ago_ms + 3_600_000, "reconcile_1"),
+                    )
+                },
+                kept_through=1,
+            )
+        )
+        await journal.flush()
+    patient.api.items = []
+    await asyncio.to_thread(patient.start)
+    seen = (await patient.diagnose()).of("intake")
+    assert (seen.level, seen.found) == ("warning", "the last event arrived 2 days ago, as kept values tell")
 
 
 async def test_duplicates_are_normal(patient: Doctored) -> None:
