@@ -34,6 +34,7 @@ COMMANDS = (
     "force",
     "release",
     "deadletters",
+    "alarms",
     "webhooks",
     "schema",
 )

@@ -1,12 +1,13 @@
-"""What is wrong with the gateway's surroundings and needs a person: raised once, cleared by itself.
+"""What needs a person: raised once, cleared by itself, or latched until somebody acknowledges it.
 
-An alarm is a state, not an event: it has a name, a reason and a time since when it holds. The log hears
-of it once when it begins and once when it ends; status and sinks show it in between. One that comes and goes
-is one alarm, which holds until it has stayed away.
+An alarm is a state, not an event: it has a name, a reason and a time since when it holds. The log has a line
+when it begins and one when it ends; status and sinks show it in between. One that comes and goes is one
+alarm, which holds until it has stayed away.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from gateway.model import Alarm
 from gateway.plain import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 log = structlog.get_logger()
 
@@ -26,28 +27,58 @@ SIGNATURE = "signature-failing"
 FORMER_USED = "former-secret-used"
 JOURNAL = "journal-unavailable"
 RECONCILE = "reconcile-failing"
-NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE)
+TABLES = "tables-refused"
+NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES)
 """Every alarm that there can be."""
 
 _LONGEST_REASON = 2000
+_MOST_PAST = 500
 _STEADY_MS = 3 * 3_600_000  # what begins again within it comes and goes, until it stays away so long
 _AWAY = " (It comes and goes, and is away just now.)"
 
 
 class Alarms:
-    """Every alarm that holds now, by name. Belongs to the event loop."""
+    """Every alarm that holds, by name, and the newest of those that are over. Belongs to the event loop."""
 
     def __init__(self, *, clock_ms: Callable[[], int]) -> None:
-        """Begin without any."""
+        """Begin without any; alarms may be raised at once, and are kept on disk from `start` on."""
         self._clock_ms = clock_ms
         self._current: dict[str, Alarm] = {}
+        self._past: deque[Alarm] = deque(maxlen=_MOST_PAST)  # the newest last
         self._ended_ms: dict[str, int] = {}
         self._away_ms: dict[str, int] = {}  # of those that come and go and hold: since when they are away
         self._listeners: list[Callable[[], None]] = []
+        self._keep: Callable[[Alarm], None] = lambda _: None
+
+    def start(self, known: Iterable[Alarm], keep: Callable[[Alarm], None]) -> None:
+        """Take over the alarms of former runs; have `keep` called with each one that changes.
+
+        Those that are latched still hold. The others are over: if their cause is still there, they are raised
+        again.
+        """
+        raised = tuple(self._current.values())
+        self._current.clear()
+        self._keep = keep
+        for alarm in known:
+            if alarm.cleared_ms is not None:
+                self._past.append(alarm)
+            elif alarm.latched:
+                self._current[alarm.name] = alarm
+            else:
+                self._end(alarm)
+        for alarm in raised:
+            before = self._current.get(alarm.name)
+            since_ms = alarm.since_ms if before is None else before.since_ms
+            self._hold(replace(alarm, since_ms=since_ms))
+        self._tell()
 
     def current(self) -> tuple[Alarm, ...]:
         """Return the alarms that hold, the oldest first."""
         return tuple(self._current.values())
+
+    def past(self) -> tuple[Alarm, ...]:
+        """Return those that are over, the newest first; at most 500."""
+        return tuple(reversed(self._past))
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Have `listener` called whenever an alarm begins, ends or changes its reason."""
@@ -65,21 +96,60 @@ class Alarms:
         before = self._current.get(name)
         if reason is not None:
             self._away_ms.pop(name, None)
-            changed = self._begin(name, _shown(reason), before)
+            changed = self._begin(Alarm(name, _shown(reason), self._clock_ms()), before)
         else:
-            changed = before is not None and self._leave(before)
+            changed = before is not None and not before.latched and self._leave(before)
         if changed:
-            for listener in self._listeners:
-                listener()
+            self._tell()
 
-    def _begin(self, name: str, reason: str, before: Alarm | None) -> bool:
-        if before is not None and before.reason == reason:
+    def hold(self, name: str, reason: str) -> None:
+        """Have the alarm `name` hold for `reason` until somebody acknowledges it, over restarts, too.
+
+        With another reason for one that holds already, the newer reason is shown.
+        """
+        raised = Alarm(name, _shown(reason), self._clock_ms(), latched=True)
+        if self._begin(raised, self._current.get(name)):
+            self._tell()
+
+    def acknowledge(self, name: str, *, by: str) -> bool:
+        """Note that `by` has seen the alarm, which ends a latched one; say whether it holds at all."""
+        alarm = self._current.get(name)
+        if alarm is None:
             return False
-        since_ms = self._clock_ms() if before is None else before.since_ms
-        self._current[name] = Alarm(name, reason, since_ms)
-        if before is None:
-            log.error("alarm.raised", alarm=name, reason=reason)
+        log.info("alarm.acknowledged", alarm=name, by=by)
+        seen = replace(alarm, acknowledged_ms=self._clock_ms(), acknowledged_by=by)
+        if alarm.latched:
+            self._end(seen)
+        else:
+            self._hold(seen)
+        self._tell()
         return True
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    def _begin(self, raised: Alarm, before: Alarm | None) -> bool:
+        """Raise the alarm, or take over its reason where it holds already; say whether anything changed."""
+        if before is None:
+            self._hold(raised)
+            log.error("alarm.raised", alarm=raised.name, reason=raised.reason)
+            return True
+        if before.reason == raised.reason:
+            return False
+        self._hold(replace(before, reason=raised.reason))
+        return True
+
+    def _hold(self, alarm: Alarm) -> None:
+        self._current[alarm.name] = alarm
+        self._keep(alarm)
+
+    def _end(self, alarm: Alarm) -> None:
+        self._current.pop(alarm.name, None)
+        ended = replace(alarm, cleared_ms=self._clock_ms())
+        self._past.append(ended)
+        self._keep(ended)
+        log.info("alarm.cleared", alarm=alarm.name, seconds=self._seconds_since(alarm))
 
     def _leave(self, alarm: Alarm) -> bool:
         """End it, or have it hold for a while where it has come and gone; say whether anything changed."""
@@ -88,14 +158,13 @@ class Alarms:
             away_ms = self._away_ms.get(name)
             if away_ms is None:
                 self._away_ms[name] = now_ms
-                self._current[name] = replace(alarm, reason=alarm.reason + _AWAY)
+                self._hold(replace(alarm, reason=alarm.reason + _AWAY))
                 return True
             if 0 <= now_ms - away_ms < _STEADY_MS:
                 return False
-        del self._current[name]
+        self._end(alarm)
         self._away_ms.pop(name, None)
         self._ended_ms[name] = now_ms
-        log.info("alarm.cleared", alarm=name, seconds=self._seconds_since(alarm))
         return True
 
     def _comes_and_goes(self, alarm: Alarm) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from gateway.alarms import Alarms
+from gateway.alarms import TABLES, Alarms
 from gateway.clock import now_ms, ticks_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
@@ -24,11 +24,13 @@ from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.memory import settle
+from gateway.model import Alarm, Notes
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.status import SinkStatus, Status
 from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
+from gateway.web.control_alarms import AlarmControl
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
@@ -82,6 +84,7 @@ class App:
         self.status = Status(name=settings.name, started_ms=now_ms())
         self.alarms = Alarms(clock_ms=now_ms)
         self.alarms.subscribe(self._show_alarms)
+        self._alarm_control = AlarmControl(self.alarms)
         note_tables(
             self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
         )
@@ -160,6 +163,7 @@ class App:
             refresh=self._refresh_status,
             topics=self._settings.mqtt_topics,
             letters=partial(read_letters, self._settings.journal.path),
+            show_alarms=self._alarm_control.show,
             token=secrets.admin_token,
             actions=self._building_controls(),
         )
@@ -199,6 +203,7 @@ class App:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         notify(STATUS="checking the journal")
         async with self._journal:
+            self.alarms.start(self._journal.alarms(), keep=self._keep_alarm)
             self._cloud.start()
             self._signing.start()
             self._dashboard.start(self._journal)
@@ -226,6 +231,9 @@ class App:
 
     def _show_alarms(self) -> None:
         self.status.alarms = self.alarms.current()
+
+    def _keep_alarm(self, alarm: Alarm) -> None:
+        self._journal.note(Notes(alarms={(alarm.name, alarm.since_ms): alarm}))
 
     def _compile_again(self) -> None:
         if self._reloader is not None:
@@ -306,7 +314,7 @@ class App:
         return control_application([*self._building_controls(), *SecretControl(self._signing).routes()])
 
     def _building_controls(self) -> list[web.RouteDef]:
-        """Return what may be done with points and dead letters: by commands, and on the dashboard."""
+        """Return what may be done with points, dead letters and alarms: by commands, and on the dashboard."""
         overrides = OverrideControl(
             overrides=self._head,
             image=lambda: self.image,
@@ -315,7 +323,7 @@ class App:
             clock_ms=now_ms,
         )
         letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
-        return [*overrides.routes(), *letters.routes()]
+        return [*overrides.routes(), *letters.routes(), *self._alarm_control.routes()]
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -351,7 +359,13 @@ class App:
                 await asyncio.sleep(0)  # in a large building each takes a while
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
+            self._judge()
             self._status_line.follow(self._in_one_line, at_s=time.monotonic())
+
+    def _judge(self) -> None:
+        """Raise and clear the alarms that the status alone says."""
+        problems = self.status.tables.problems
+        self.alarms.set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -440,11 +440,19 @@ class AssetSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that needs a person, and since when."""
+    """Something that needs a person, and since when.
+
+    One that is `latched` holds until somebody acknowledges it, whatever becomes of its cause. `cleared_ms`
+    None: it holds.
+    """
 
     name: str
     reason: str
     since_ms: int
+    latched: bool = False
+    cleared_ms: int | None = None
+    acknowledged_ms: int | None = None
+    acknowledged_by: str | None = None
 
 
 @dataclass(slots=True)
@@ -490,7 +498,7 @@ class Notes:
     `forced` is by point name, None to forget it; `online` by asset. `retained` is by sink and topic: whether
     a value stands there or not (what describes one does, or it was cleared), None: nothing of ours can any
     more. `settled` are the numbers of dead letters that are to be forgotten. `gaps` are those in histories,
-    None: filled or of no interest; what is known of one adds up.
+    None: filled or of no interest; what is known of one adds up. `alarms` are by name and `since_ms`.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -504,6 +512,7 @@ class Notes:
     snapshot: AssetSnapshot | None = None
     settled: list[int] = field(default_factory=list)
     gaps: dict[GapPlace, Gap | None] = field(default_factory=dict)
+    alarms: dict[tuple[str, int], Alarm] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(
@@ -518,6 +527,7 @@ class Notes:
             or self.snapshot is not None
             or self.settled
             or self.gaps
+            or self.alarms
         )
 
     def add(self, later: Notes) -> None:
@@ -531,6 +541,7 @@ class Notes:
         self.retained.update(later.retained)
         self.snapshot = later.snapshot or self.snapshot
         self.settled.extend(later.settled)
+        self.alarms.update(later.alarms)
         for place, gap in later.gaps.items():
             before = self.gaps.get(place)
             if gap is not None and before is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.model import (
+        Alarm,
         AssetSnapshot,
         Event,
         Forced,
@@ -102,6 +103,9 @@ class Journal(Protocol):
 
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
+
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms known at start: those that held, and the last 500 of those that were over."""
 
     def gaps(self) -> list[Gap]:
         """Return the gaps in histories known at start, without `known_s`; `Notes.gaps` adds and forgets."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot, WriteLimits
 
 
+DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """Everything as far as it could be read. `point_map` is None while the tables have problems."""
@@ -31,15 +34,15 @@ class Loaded:
     warnings: list[Problem]
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
+def add_config_argument(parser: argparse.ArgumentParser, default: object = DEFAULT_CONFIG) -> None:
     """Add `-c FILE`, which `arguments.config` then holds as a Path."""
     parser.add_argument(
         "-c",
         "--config",
         type=Path,
-        default=Path("config/gateway.yaml"),
+        default=default,
         metavar="FILE",
-        help="the gateway's settings (default: %(default)s)",
+        help=f"the gateway's settings (default: {DEFAULT_CONFIG})",
     )
 
 

@@ -157,7 +157,8 @@ def _alarms(alarms: object) -> Iterator[Row]:
     found = _mappings(alarms)
     for alarm in found:
         since = second_text(int(number(alarm, "since_ms")))
-        yield "ALARM", f"{alarm.get('name')} since {since}: {alarm.get('reason')}"
+        seen = ", acknowledged" if alarm.get("acknowledged_ms") else ""
+        yield "ALARM", f"{alarm.get('name')} since {since}{seen}: {alarm.get('reason')}"
     if not found:
         yield "alarms", "none"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.journal import assets, gaps, letters
+from gateway.journal import alarms, assets, gaps, letters
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +35,7 @@ CREATE TABLE retained(
 CREATE TABLE unmapped(
   asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
   keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
-{letters.TABLE}{assets.TABLE}{gaps.TABLE}"""
+{letters.TABLE}{assets.TABLE}{gaps.TABLE}{alarms.TABLE}"""
 
 
 def create(database: sqlite3.Connection) -> None:

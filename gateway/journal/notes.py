@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.journal import alarms
 from gateway.journal.layout import KEPT_THROUGH
 from gateway.model import Forced, KeptValue, OnlineState
 
@@ -70,6 +71,8 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
             for seen in notes.unmapped.values()
         ],
     )
+    if notes.alarms:
+        alarms.write(database, notes.alarms.values())
     write_cursors(database, cursors)
 
 

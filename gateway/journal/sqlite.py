@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import AssetSnapshot, Event, Forced, Gap, KeptValue, OnlineState, Record, StoredLetter
+    from gateway.model import (
+        Alarm,
+        AssetSnapshot,
+        Event,
+        Forced,
+        Gap,
+        KeptValue,
+        OnlineState,
+        Record,
+        StoredLetter,
+    )
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -172,6 +182,10 @@ class SqliteJournal:
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets known at the last stop."""
         return self._snapshot
+
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms known at the last stop."""
+        return self._alarms
 
     def gaps(self) -> list[Gap]:
         """Return the gaps in histories known at the last stop."""
@@ -336,6 +350,7 @@ class SqliteJournal:
             self._retained = self._store.retained()
             self._snapshot = self._store.snapshot()
             self._gaps = self._store.gaps()
+            self._alarms = self._store.alarms()
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 

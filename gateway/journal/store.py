@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.errors import JournalError
-from gateway.journal import assets, gaps, layout, letters
+from gateway.journal import alarms, assets, gaps, layout, letters
 from gateway.journal.letters import Kept
 from gateway.journal.notes import (
     read_forced,
@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, Event, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
+    from gateway.model import (
+        Alarm,
+        AssetSnapshot,
+        Event,
+        Forced,
+        Gap,
+        KeptValue,
+        Notes,
+        OnlineState,
+        StoredLetter,
+    )
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -216,6 +226,10 @@ class Store:
     def snapshot(self) -> AssetSnapshot | None:
         """Return the assets that are kept, None where there never were any."""
         return assets.read(self._database)
+
+    def alarms(self) -> list[Alarm]:
+        """Return the alarms that are kept, see `gateway.journal.alarms`."""
+        return alarms.read(self._database)
 
     def gaps(self) -> list[Gap]:
         """Return the gaps in histories that are kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import socket
 import struct
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,17 @@ def uid_of(request: web.Request) -> int | None:
         return None
     uid: int = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
     return uid
+
+
+def person_of(request: web.Request) -> str:
+    """Return who asks, for a record of it: a user of this machine, or whoever has the dashboard's token."""
+    uid = uid_of(request)
+    if uid is None:
+        return f"dashboard from {request.remote}"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user has no name
+        return f"user id {uid}"
 
 
 def answer(document: object, *, code: int = 200) -> web.Response:

@@ -53,12 +53,11 @@ class AlarmBoard:
 
 def alarms_json(alarms: Iterable[Alarm]) -> bytes:
     """Return the message; times are UTC, to the second."""
-    told = [
-        {
-            "alarm": alarm.name,
-            "since": second_text(alarm.since_ms),
-            "reason": alarm.reason,
-        }
-        for alarm in alarms
-    ]
-    return orjson.dumps({"alarms": told})
+    return orjson.dumps({"alarms": [_document(alarm) for alarm in alarms]})
+
+
+def _document(alarm: Alarm) -> dict[str, str]:
+    document = {"alarm": alarm.name, "since": second_text(alarm.since_ms), "reason": alarm.reason}
+    if alarm.acknowledged_ms is not None:
+        document["acknowledged"] = second_text(alarm.acknowledged_ms)
+    return document

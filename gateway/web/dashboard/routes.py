@@ -49,6 +49,7 @@ class Dashboard:
         refresh: Callable[[], None],
         topics: Mapping[str, TopicScheme],
         letters: Callable[[], Mapping[int, DeadLetter]],
+        show_alarms: Handler,
         token: Secret | None,
         actions: Iterable[web.RouteDef],
     ) -> None:
@@ -60,6 +61,7 @@ class Dashboard:
         self._refresh = refresh
         self._topics = topics
         self._letters = letters
+        self._show_alarms = show_alarms
         self._token = None if token is None else token.reveal()
         self._actions = tuple(actions)
         self._board = Board(image, status=self._refreshed)
@@ -82,6 +84,7 @@ class Dashboard:
                 web.get("/api/recent", self._show_recent),
                 web.get("/api/events", self._show_events),
                 web.get("/api/deadletters", self._show_letters),
+                web.get("/api/alarms", self._show_alarms),
                 web.get("/api/stream", self._stream),
             ]
         )
