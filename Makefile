@@ -30,9 +30,12 @@ help: ## list the targets
 demo: .venv/.demo ## set up .venv and run the main job on embedded parts; needs no root (ARGS="--for 30s")
 	@exec .venv/bin/gateway demo $(ARGS)
 
+# The tests wait more than they work: three at a time suit two cores. Tests of one file stay together.
+in_parallel := --numprocesses 3 --dist loadfile --max-worker-restart 0
+
 .PHONY: test
 test: .venv/.dev packages ## set up .venv and Debian's mosquitto, mbpoll and the like, then run all tests (ARGS="-k modbus")
-	@exec $(python) -m pytest $(ARGS)
+	@exec $(python) -m pytest $(or $(ARGS),$(in_parallel))
 
 .PHONY: lint
 lint: .venv/.dev ## check style, types and the direction of imports

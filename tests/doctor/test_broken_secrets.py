@@ -124,6 +124,7 @@ async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) 
         (API_KEY.encode(), "problem", "is an API key, which Infodeck refuses for webhooks"),
         (TOKEN[:10], "problem", "is no JWT"),
     ],
+    ids=["expired", "expires soon", "an API key", "no JWT"],
 )
 async def test_a_bearer_token_that_is_of_no_use(
     patient: Doctored, token: bytes, level: str, found: str
