@@ -1,7 +1,15 @@
-"""`gateway lock`: gives registers to every asset without a base, and keeps them in registers.lock."""
+"""`gateway lock`: gives registers to every asset without a base, and keeps them in registers.lock.
+
+A new sensor in the place of an old one: write its id into the table in place of the old one's, then
+
+    gateway lock -c FILE --replace OLD=NEW
+
+hands it the registers of the old one, and of an automatic asset the tag.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -13,11 +21,13 @@ from gateway.cli.loading import add_config_argument, locate_tables, refusal
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
 from gateway.mapping.allocation import assign_slots
-from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots
+from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots, with_successors
+from gateway.mapping.slots.needs import few
+from gateway.mapping.wording import aligned
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Mapping
 
     from gateway.mapping.allocation import Assignment
     from gateway.mapping.slots.lock_file import Slot
@@ -29,10 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_config_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="show what would be assigned, write nothing")
+    parser.add_argument(
+        "--replace",
+        action="append",
+        type=_successor,
+        metavar="OLD=NEW",
+        default=[],
+        help="ids of assets: the new one has the slot of the old one from now on; may be repeated",
+    )
+
+
+def _successor(text: str) -> tuple[str, str]:
+    old, _, new = text.partition("=")
+    if not old or not new or old == new:
+        raise argparse.ArgumentTypeError(f"{text}: OLD=NEW is expected, the ids of two assets")
+    return old, new
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Assign and print slots; raise CommandError, and write nothing, where the files have problems."""
+    successors = dict(arguments.replace)
     document = load_settings(arguments.config)
     found = locate_tables(document)
     if found is None:
@@ -43,38 +69,54 @@ def run(arguments: argparse.Namespace) -> int:
         topics=found.topics,
         snapshot=found.snapshot,
         limits=found.limits,
+        successors=successors,
     )
     for warning in [*found.warnings, *assignment.warnings]:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:
         raise refusal([*document.problems, *assignment.problems], document.file)
     file = found.folder / LOCK_NAME
-    if assignment.added and not arguments.dry_run:
-        _write(file, assignment)
-    _print(assignment, file=file, is_dry_run=arguments.dry_run)
+    changed = [
+        *assignment.added,
+        *(slot for slot, _ in assignment.slots if slot.asset in successors.values()),
+    ]
+    if changed and not arguments.dry_run:
+        _write(file, assignment, successors)
+    _print_slots(changed, assignment.tags)
+    count = f"{len(changed)} slot{'' if len(changed) == 1 else 's'}"
+    done, to_do, where = ("handed over", "hand over", "in") if successors else ("added", "add", "to")
+    if not changed:
+        print(f"nothing to add to {file}: every asset with registers has a base or a slot")
+    elif arguments.dry_run:
+        print(f"would {to_do} {count} {where} {file}; nothing was written")
+    else:
+        print(f"{done} {count} {where} {file}; commit it together with the tables")
+    _warn_of_left(assignment)
     return 0
 
 
-def _print(assignment: Assignment, *, file: Path, is_dry_run: bool) -> None:
-    added = assignment.added
-    if not added:
-        print(f"nothing to add to {file}: every asset with registers has a base or a slot")
-        return
+def _print_slots(slots: list[Slot], tags: Mapping[str, str]) -> None:
     rows = [
-        (slot.asset, assignment.tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}")
-        for slot in added
+        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in slots
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]))
-    count = f"{len(added)} slot{'' if len(added) == 1 else 's'}"
-    if is_dry_run:
-        print(f"would add {count} to {file}; nothing was written")
-    else:
-        print(f"added {count} to {file}; commit it together with the tables")
+    print(aligned(rows, indent=""), end="")
 
 
-def _write(file: Path, assignment: Assignment) -> None:
+def _warn_of_left(assignment: Assignment) -> None:
+    """Say which slots belong to nobody any more where new ones were added: they may be meant."""
+    templates = {slot.template for slot in assignment.added}
+    left = [
+        f"{slot.asset} ({slot.base}-{slot.last})" for slot in assignment.left if slot.template in templates
+    ]
+    if left:
+        print(
+            f"note: the slots of {few(left)} belong to assets that no table reads any more; if a new one"
+            " takes such a place, delete the line added for it here and run this with --replace OLD=NEW",
+            file=sys.stderr,
+        )
+
+
+def _write(file: Path, assignment: Assignment, successors: Mapping[str, str]) -> None:
     """Replace the file as a whole, once what would stand there was read and found right."""
     target = file.resolve()  # a link stays a link
     try:
@@ -84,7 +126,10 @@ def _write(file: Path, assignment: Assignment) -> None:
         aside = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(with_slots(text, assignment.slots, assignment.added))
+                if successors:
+                    stream.write(with_successors(text or "", assignment.slots, successors.values()))
+                else:
+                    stream.write(with_slots(text, assignment.slots, assignment.added))
                 stream.flush()
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())

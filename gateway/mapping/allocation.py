@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.errors import CommandError
 from gateway.mapping.compiler import Compiler
 from gateway.mapping.compiling.footprint import Area, area_text
 from gateway.mapping.registers import HIGHEST_ADDRESS
@@ -12,6 +13,7 @@ from gateway.mapping.slots.kept import Range, reserves, slot_ranges
 from gateway.mapping.slots.lock_file import LOCK_NAME, Slot, Slots
 from gateway.mapping.slots.needs import few
 from gateway.mapping.sources import read_sources
+from gateway.mapping.wording import closest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 class Assignment:
     """What registers.lock lacks: `added` in the order of assignment; none while there are problems.
 
-    `slots` are those it has; `tags` gives the tag of each asset in `added`.
+    `slots` are those it has, `left` those of assets that are gone; `tags` gives the tag of each asset.
     """
 
     slots: Slots
     added: list[Slot]
+    left: list[Slot]
     tags: Mapping[str, str]
     problems: list[Problem]
     warnings: list[Problem]
@@ -44,18 +47,60 @@ def assign_slots(
     topics: Mapping[str, TopicScheme],
     snapshot: AssetSnapshot | None,
     limits: Mapping[str, WriteLimits] | None = None,
+    successors: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Find registers for every asset that has neither base nor slot: listed ones in their order, then others.
 
     Parameters as of `load_point_map`. Nothing is written. The same files and assets give the same slots.
+    `successors`: new assets by the old ones that they replace, whose slots they have; then nothing is added.
+    Raises CommandError where a slot can't be handed over.
     """
     sources = read_sources(folder)
+    for old, new in (successors or {}).items():
+        _hand_over(sources.slots, old, new)
     compiler = Compiler(sources, sinks, topics, snapshot, limits or {})
     point_map = compiler.compile()
-    added = [] if sources.findings()[0] else _assign(compiler)
+    added = [] if sources.findings()[0] or successors else _assign(compiler)
     problems, warnings = sources.findings()
+    for old, new in () if problems else (successors or {}).items():
+        _check_successor(compiler, old, new)
     tags = {point.asset: point.tag for point in point_map.points}
-    return Assignment(sources.slots, [] if problems else added, tags, problems, warnings)
+    return Assignment(
+        sources.slots, [] if problems else added, compiler.left_slots(), tags, problems, warnings
+    )
+
+
+def _hand_over(slots: Slots, old: str, new: str) -> None:
+    if slots.of(old) is None and slots.is_readable:
+        close = closest(old, [slot.asset for slot, _ in slots])
+        meant = (
+            f"did you mean {close}?"
+            if close
+            else "an asset with a `base`, or without registers, needs the new id in its table alone"
+        )
+        raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {meant}")
+    if (kept := slots.of(new)) is not None:
+        raise CommandError(
+            f"--replace: {new} has a slot already at {kept.place}, {kept.slot.base}-{kept.slot.last}: delete"
+            " that line if no BMS reads these registers, then run this again"
+        )
+    slots.hand_over(old, new)
+
+
+def _check_successor(compiler: Compiler, old: str, new: str) -> None:
+    """Refuse to hand a slot to an asset that would not use it."""
+    if old in compiler.listed:
+        where = compiler.listed[old].text("id")
+        raise CommandError(f"--replace: {where} still names {old}: write {new} there, then run this again")
+    if new in compiler.listed and new not in compiler.in_slots:
+        place = compiler.listed[new]
+        reason = "has a base of its own" if place.has("base") else "has no registers that need a slot"
+        raise CommandError(f"--replace: {new} {reason} at {place}: it would not use the slot of {old}")
+    if new not in compiler.in_slots:
+        raise CommandError(
+            f"--replace: {new} is in no table, nor an asset that a template with `auto` takes: write it into"
+            f" a table in place of {old}, then run this again"
+        )
 
 
 def _assign(compiler: Compiler) -> list[Slot]:

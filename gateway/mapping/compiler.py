@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.plan import Case
     from gateway.mapping.slots.automatic import Automatic
+    from gateway.mapping.slots.lock_file import Slot
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import AssetSnapshot, Point, WriteLimits
 
@@ -69,7 +70,7 @@ def load_point_map(
     sources = read_sources(folder)
     compiler = Compiler(sources, sinks, topics or {}, snapshot, limits or {})
     point_map = compiler.compile()
-    report_needs(compiler.needs, compiler.templates, sources.slots)
+    compiler.report_needs()
     problems, warnings = sources.findings()
     used: list[object] = [sources, compiler]
     del sources, compiler
@@ -107,12 +108,12 @@ class Compiler:
         self._snapshot = snapshot
         self._sinks = sinks
         self._limits = limits
-        self._ids: dict[str, Place] = {}
+        self.listed: dict[str, Place] = {}  # the first place of each asset that uses a template
+        self.in_slots: set[str] = set()  # assets that have the registers of their slots
         self._tags: dict[str, Place] = {}
         self._singles: dict[str, Place] = {}
         self._uses: dict[str, str] = {}
         self._read: list[tuple[str, Mapping[str, Draft]]] = []  # what is read of each asset
-        self._in_slots: set[str] = set()
         self._placed: set[str] = set()
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
@@ -146,6 +147,22 @@ class Compiler:
             has_automatic=any(used.template.auto for used in self.templates.values()),
         )
 
+    def report_needs(self) -> None:
+        """Report assets without registers, once all is compiled: what `gateway lock` gives them."""
+        report_needs(self.needs, self.templates, self.slots, left=self.left_slots())
+
+    def left_slots(self) -> list[Slot]:
+        """Return the slots of assets that no table reads any more, once all is compiled.
+
+        Those of automatic assets are not among them while nobody knows which assets there are.
+        """
+        read = {asset for asset, _ in self._read}
+        return [
+            slot
+            for slot, _ in self.slots
+            if slot.asset not in read and (slot.tag is None or self._snapshot is not None)
+        ]
+
     def _cases(self) -> tuple[Case, ...]:
         """Compile the cases of all tables; they are about what stands there, not about automatic assets."""
         if self._gaps.points or not any(table.cases for _, table in self.tables):
@@ -161,7 +178,7 @@ class Compiler:
     def _check_kept_registers(self) -> None:
         slots, kept = slot_ranges(self.slots, self.templates), reserves(self.templates.values())
         check_ranges(slots, kept)
-        check_claims([*slots, *kept], self.assembly.claims, uses=self._uses, in_slots=self._in_slots)
+        check_claims([*slots, *kept], self.assembly.claims, uses=self._uses, in_slots=self.in_slots)
         for slot, place in self.slots if self._all_are_readable else ():
             if slot.template not in self.templates:
                 place.warn(
@@ -181,10 +198,10 @@ class Compiler:
 
     def _take_automatic(self, snapshot: AssetSnapshot) -> None:
         """Take what Infodeck knows beyond the tables. From here on there are only warnings."""
-        warn_of_strangers(self._ids, self._singles, snapshot)
-        warn_of_misfits(self.templates, snapshot, ids=self._ids, uses=self._uses)
+        warn_of_strangers(self.listed, self._singles, snapshot)
+        warn_of_misfits(self.templates, snapshot, ids=self.listed, uses=self._uses)
         tags = {*self._tags, *(point.tag for point in self.assembly.points)}
-        named = {*self._ids, *self._singles}
+        named = {*self.listed, *self._singles}
         unplaced: dict[str, dict[str, Draft]] = {}
         for one in find_automatic(
             self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
@@ -219,7 +236,9 @@ class Compiler:
         if problem:
             key, message = problem
             kept.place.warn(f"{message}. Until then it is on MQTT only", key)
-        return None if problem else kept.slot.base
+            return None
+        self.in_slots.add(asset)
+        return kept.slot.base
 
     def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
         to = defaults.modbus.to
@@ -286,7 +305,9 @@ class Compiler:
                 key, message = problem
                 kept.place.report(message, key)
                 return None
-            self._in_slots.add(entry.id)
+            self.in_slots.add(entry.id)
+            if kept.slot.tag not in {None, entry.tag}:
+                kept.place.warn(f"is not used, for the table calls this asset {entry.tag}", "tag")
             return kept.slot.base
         if used.template.stride is None:
             place.report(
@@ -298,7 +319,7 @@ class Compiler:
         return None
 
     def _is_repeated(self, entry: AssetEntry, place: Place) -> bool:
-        first_id = self._ids.setdefault(entry.id, place)
+        first_id = self.listed.setdefault(entry.id, place)
         if first_id is not place:
             place.report(f"this asset is already at {first_id}", "id")
         first_tag = self._tags.setdefault(entry.tag, place)

@@ -13,7 +13,6 @@ from gateway.mapping.allocation import Room
 from gateway.mapping.compiler import Compiler
 from gateway.mapping.slots.automatic import Fit
 from gateway.mapping.slots.lock_file import Slots
-from gateway.mapping.slots.needs import report_needs
 from gateway.mapping.sources import NO_TABLE, Sources, read_sources
 from gateway.mapping.table import PARTS, Table, may_be_null
 from gateway.model import ByteOrder, RegisterTable
@@ -48,7 +47,7 @@ class Surroundings:
         """Compile files that were read; return everything that is wrong with them, too."""
         compiler = Compiler(sources, self.sinks, self.topics, self.snapshot, self.limits)
         point_map = compiler.compile()
-        report_needs(compiler.needs, compiler.templates, sources.slots)
+        compiler.report_needs()
         return compiler, point_map, sources.findings()[0]
 
     def read(self) -> Sources:

@@ -106,7 +106,19 @@ def check_claims(
                 if culprit not in seen:
                     seen.add(culprit)
                     if not _belongs(kept, owner, uses, in_slots):
-                        claims.report_intrusion(owner, block, into=str(kept), of=kept.asset)
+                        into = f"{kept}{_successor(kept, owner, uses)}"
+                        claims.report_intrusion(owner, block, into=into, of=kept.asset)
+
+
+def _successor(kept: Range, owner: Owner, uses: Mapping[str, str]) -> str:
+    """Return what to do where an asset was put by its `base` where one was that is gone."""
+    asset = owner.point.asset
+    if not kept.asset or kept.asset in uses or uses.get(asset) != kept.template:
+        return ""
+    return (
+        f"; if it takes the place of {kept.asset}, leave `base` out and run"
+        f" `gateway lock -c … --replace {kept.asset}={asset}`"
+    )
 
 
 def _belongs(kept: Range, owner: Owner, uses: Mapping[str, str], in_slots: Collection[str]) -> bool:

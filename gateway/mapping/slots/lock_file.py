@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from os.path import lexists
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -15,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, Document, FieldError, read_document
 from gateway.config.problems import key_text
+from gateway.config.salvage import ANY, Parts
 from gateway.mapping.compiling.places import Place
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table_types import Address, Level, Stride, Text
@@ -37,6 +39,7 @@ slots:
 """
 _KEYS = re.compile(r"[A-Za-z_][\w-]*")
 _REMOVE = "delete this line when no BMS reads its registers any more and run `gateway lock -c …`"
+_WRITTEN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s]+""")  # a text of YAML on one line
 _INDENT = re.compile(" *(?=- )")
 _NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}  # in YAML 1.1 or 1.2
 
@@ -78,6 +81,9 @@ class LockFile:
     slots: tuple[Slot, ...] | None = None  # None: nothing stands after `slots:`
 
 
+_PARTS = Parts(droppable=(("slots", ANY),), essential=("schema",))
+
+
 class Kept(NamedTuple):
     """A slot and where it is written."""
 
@@ -86,16 +92,16 @@ class Kept(NamedTuple):
 
 
 class Slots:
-    """All slots of a folder's registers.lock; none where there is no such file or it must be mended."""
+    """All slots of a folder's registers.lock; where it must be mended, those that can be read."""
 
     def __init__(self, document: Document[LockFile] | None) -> None:
         """Take the file as read; None: there is none."""
         self.document = document
-        value = None if document is None else document.value
-        self.is_readable = document is None or value is not None
+        self.is_readable = document is None or document.value is not None
         self._by_asset: dict[str, Kept] = {}
-        if document is not None and value is not None:
-            for index, slot in enumerate(value.slots or ()):
+        if document is not None and document.remains.value is not None:
+            slots = document.remains.value.slots or ()
+            for index, slot in zip(document.remains.positions("slots"), slots, strict=True):
                 self._take(Kept(slot, Place(document, ("slots", index))))
 
     def __iter__(self) -> Iterator[Kept]:
@@ -104,6 +110,15 @@ class Slots:
     def of(self, asset: str) -> Kept | None:
         """Return an asset's slot."""
         return self._by_asset.get(asset)
+
+    def hand_over(self, old: str, new: str) -> None:
+        """Give the slot of one asset to another one that has none; it stays where it is written."""
+        self._by_asset = {
+            (new if asset == old else asset): (
+                kept._replace(slot=replace(kept.slot, asset=new)) if asset == old else kept
+            )
+            for asset, kept in self._by_asset.items()
+        }
 
     def _take(self, kept: Kept) -> None:
         slot, place = kept
@@ -117,7 +132,9 @@ class Slots:
 def read_slots(folder: Path) -> Slots:
     """Read a folder's registers.lock. Never raises for what it contains: see `Slots.document`."""
     file = folder / LOCK_NAME
-    return Slots(read_document(file, LockFile) if lexists(file) else None)  # a dead link is a problem
+    return Slots(
+        read_document(file, LockFile, parts=_PARTS) if lexists(file) else None
+    )  # a dead link is a problem
 
 
 def misfit(slot: Slot, *, template: str, footprint: Footprint) -> tuple[str, str] | None:
@@ -148,6 +165,22 @@ def with_slots(text: str | None, slots: Slots, added: Iterable[Slot]) -> str:
     pieces.sort(key=lambda piece: piece[0].base)
     lines = [*head, *(line for _, own in pieces for line in own), *tail]
     return "\n".join(lines) + "\n"
+
+
+def with_successors(text: str, slots: Slots, assets: Iterable[str]) -> str:
+    """Return the text of registers.lock with the ids of these assets in their slots, and no other change.
+
+    `slots`: those of the file, handed over to the assets.
+    """
+    lines = text.split("\n")
+    for asset in assets:
+        kept = slots.of(asset)
+        assert kept is not None  # noqa: S101 - it was handed over
+        at = kept.place.document.location((*kept.place.path, "asset"))
+        before, after = lines[at.line - 1][: at.column - 1], lines[at.line - 1][at.column - 1 :]
+        written = _WRITTEN.match(after)
+        lines[at.line - 1] = before + _scalar(asset) + after[written.end() if written else 0 :]
+    return "\n".join(lines)
 
 
 def _pieces(text: str, slots: Slots) -> tuple[list[str], list[tuple[Slot, list[str]]], list[str]]:

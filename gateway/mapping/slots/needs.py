@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.footprint import Area
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.compiling.templates import CompiledTemplate
-    from gateway.mapping.slots.lock_file import Slots
+    from gateway.mapping.slots.lock_file import Slot, Slots
 
 _MOST_NAMED = 5
 
@@ -31,36 +31,59 @@ class Need(NamedTuple):
     tag: str | None
 
 
-def report_needs(needs: Iterable[Need], templates: Mapping[str, CompiledTemplate], slots: Slots) -> None:
+def report_needs(
+    needs: Iterable[Need], templates: Mapping[str, CompiledTemplate], slots: Slots, *, left: Iterable[Slot]
+) -> None:
     """Report listed assets without registers, and warn of automatic ones: they go on without.
 
-    One `gateway lock` mends all of a template, so that is one message, at the first of them.
+    One `gateway lock` mends all of a template, so that is one message, at the first of them. `left` are the
+    slots of assets that are gone: a new asset may be in the place of one of them.
     """
     if not slots.is_readable:  # the slots may be there, once the file is mended
         return
-    automatic: dict[str, list[str]] = {}
+    gone: dict[str, list[str]] = {}
+    for slot in left:
+        gone.setdefault(slot.template, []).append(slot.asset)
+    automatic: dict[str, list[Need]] = {}
     listed: dict[str, list[Need]] = {}
     for need in needs:
         if need.place is None:
-            automatic.setdefault(need.template, []).append(need.asset)
+            automatic.setdefault(need.template, []).append(need)
         else:
             listed.setdefault(need.template, []).append(need)
-    for first, *others in listed.values():
+    for template, (first, *others) in listed.items():
         too = f", nor {'has' if len(others) == 1 else 'have'} {few([need.asset for need in others])}"
         assert first.place is not None  # noqa: S101 - only such are listed
         first.place.report(
             f"has no `base` and no slot in {LOCK_NAME}{too if others else ''}: run `gateway lock -c …`, or"
-            " write a base"
+            f" write a base{_successor(gone.get(template), [first, *others])}"
         )
-    for template, assets in automatic.items():
+    for template, needed in automatic.items():
+        assets = [need.asset for need in needed]
         has, is_on = ("has", "it is") if len(assets) == 1 else ("have", "they are")
         templates[template].place.warn(
-            f"{few(assets)} {has} no slot in {LOCK_NAME}, so {is_on} on MQTT only: run `gateway lock -c …`",
+            f"{few(assets)} {has} no slot in {LOCK_NAME}, so {is_on} on MQTT only: run `gateway lock -c …`"
+            f"{_successor(gone.get(template), needed)}",
             "auto",
         )
 
 
-def few(assets: list[str]) -> str:
-    """Return a few ids as messages name them: `ast-1, ast-2 and 3 more`."""
+def _successor(gone: list[str] | None, needs: list[Need]) -> str:
+    """Return what to do where a new asset is in the place of one that is gone."""
+    if not gone:
+        return ""
+    old, new = gone[0] if len(gone) == 1 else "OLD", needs[0].asset if len(needs) == 1 else "NEW"
+    return (
+        f"; if {'it' if len(needs) == 1 else 'one of them'} takes the place of {few(gone, last='or')},"
+        f" `gateway lock -c … --replace {old}={new}` keeps the registers"
+    )
+
+
+def few(assets: list[str], *, last: str | None = None) -> str:
+    """Return a few ids as messages name them: `ast-1, ast-2 and 3 more`. `last`: the word before the last."""
     rest = len(assets) - _MOST_NAMED
-    return ", ".join(assets[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    if rest > 0:
+        return f"{', '.join(assets[:_MOST_NAMED])} {last or 'and'} {rest} more"
+    if last is not None and len(assets) > 1:
+        return f"{', '.join(assets[:-1])} {last} {assets[-1]}"
+    return ", ".join(assets)

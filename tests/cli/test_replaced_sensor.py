@@ -1,0 +1,172 @@
+"""A sensor that was replaced by another one, with an id of its own: that one gets its registers and tag."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.journal_parts import START_MS, sqlite_journal
+from support.processes import run_gateway
+
+from gateway.model import AssetSnapshot, KnownAsset, Notes
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+TABLE = """schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+templates:
+  iaq:
+    match: {asset_type: at-iaq}
+    auto: true
+    stride: 4
+    points:
+      T: {from: t, modbus: {register: 0, type: float32}}
+assets:
+  - {id: ast-new, tag: X1, use: iaq}
+"""
+LOCK = """# Ours.
+schema: gateway.registers/1
+slots:
+  - {asset: ast-b, template: iaq, base: 96, stride: 4, tag: Hall}
+  # the corridor
+  - {asset: "ast-old", template: iaq, base: 100, stride: 4}   # since 2024
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return settings with one table and its lock file beside them."""
+    (tmp_path / "mappings").mkdir()
+    (tmp_path / "mappings" / "a.yaml").write_text(TABLE)
+    (tmp_path / "mappings" / "registers.lock").write_text(LOCK)
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        "infodeck: {organization: o-1}\n"
+        "intake: {signing_secrets: [{env: S}]}\n"
+        f'journal: {{url: "sqlite:///{tmp_path}/journal.db"}}\n'
+        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
+        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
+        "mappings: mappings\n"
+    )
+    return file
+
+
+def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these settings."""
+    return run_gateway(command, "-c", config, *arguments)
+
+
+def write_table(config: Path, change: str, by: str) -> None:
+    """Write the table with a change."""
+    assert change in TABLE
+    (config.parent / "mappings" / "a.yaml").write_text(TABLE.replace(change, by))
+
+
+def lock_text(config: Path) -> str:
+    """Return what registers.lock holds."""
+    return (config.parent / "mappings" / "registers.lock").read_text()
+
+
+async def remember(config: Path, *assets: KnownAsset) -> None:
+    """Let the journal know assets, as the running gateway does."""
+    async with sqlite_journal(config.parent) as journal:
+        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
+
+
+def test_check_names_the_command_that_hands_the_place_over(config: Path) -> None:
+    """Where a slot belongs to no asset any more, the new asset may be in its place."""
+    checked = gateway(config, "check")
+    assert "no slot in registers.lock: run `gateway lock -c …`, or write a base" in checked.stderr
+    advice = (
+        "if it takes the place of ast-old, `gateway lock -c … --replace ast-old=ast-new` keeps the registers"
+    )
+    assert advice in checked.stderr
+
+
+def test_the_successor_has_the_registers_and_everything_else_stays(config: Path) -> None:
+    """One word of the lock file changes; comments and lines stay, and `check` is content."""
+    done = gateway(config, "lock", "--replace", "ast-old=ast-new")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ast-new  X1  iaq  100-103" in done.stdout
+    assert lock_text(config) == LOCK.replace('"ast-old"', "ast-new")
+    checked = gateway(config, "check")
+    assert (checked.stdout, checked.stderr) == ("ok: 1 assets, 1 points, 1 with a register\n", "")
+    assert "100" in gateway(config, "points").stdout
+
+
+def test_a_dry_run_only_shows_it(config: Path) -> None:
+    """Nothing is written."""
+    done = gateway(config, "lock", "--dry-run", "--replace", "ast-old=ast-new")
+    assert (done.returncode, done.stderr, lock_text(config)) == (0, "", LOCK)
+    assert "nothing was written" in done.stdout
+
+
+def test_the_base_of_the_old_sensor_is_no_dead_end(config: Path) -> None:
+    """Who writes the old base hears what to do instead; that works at once, without another refusal."""
+    write_table(config, "use: iaq}", "use: iaq, base: 100}")
+    checked = gateway(config, "check")
+    assert "is inside the slot of ast-old" in checked.stderr
+    advice = "leave `base` out and run `gateway lock -c … --replace ast-old=ast-new`"
+    assert advice in checked.stderr
+    write_table(config, "ast-new", "ast-new")
+    assert gateway(config, "lock", "--replace", "ast-old=ast-new").returncode == 0
+    assert gateway(config, "check").returncode == 0
+
+
+async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
+    """Its topics are those of the sensor before, whatever Infodeck calls it."""
+    write_table(config, "assets:\n  - {id: ast-new, tag: X1, use: iaq}\n", "")
+    await remember(config, KnownAsset(id="ast-c", name="Corridor", asset_type="at-iaq"))
+    done = gateway(config, "lock", "--replace", "ast-b=ast-c")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ast-c  Hall  iaq  96-99" in done.stdout
+    assert "Hall/T" in gateway(config, "points").stdout
+
+
+def test_lock_says_that_a_slot_is_free_to_be_handed_over(config: Path) -> None:
+    """A slot that it adds instead is not what the BMS reads."""
+    done = gateway(config, "lock", "--dry-run")
+    assert "ast-new  X1  iaq  0-3" in done.stdout
+    assert "--replace OLD=NEW" in done.stderr
+    assert "note: the slots of ast-old (100-103) belong to" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "replace", "reason"),
+    [
+        (("id: ast-new", "id: ast-old"), "ast-old=ast-new", "a.yaml:12:10: assets[0].id still names ast-old"),
+        (("", ""), "ast-oldd=ast-new", "ast-oldd has no slot in registers.lock; did you mean ast-old?"),
+        (("", ""), "ast-old=ast-knew", "ast-knew is in no table"),
+        (("", ""), "ast-old=ast-b", "ast-b has a slot already at"),
+        (("", ""), "ast-old", "ast-old: OLD=NEW is expected"),
+        (("use: iaq}", "use: iaq, base: 40}"), "ast-old=ast-new", "ast-new has a base of its own"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_refused_with_the_reason(
+    config: Path, change: tuple[str, str], replace: str, reason: str
+) -> None:
+    """Nothing is written then."""
+    if change[0]:
+        write_table(config, *change)
+    done = gateway(config, "lock", "--replace", replace)
+    assert (done.returncode, done.stdout, lock_text(config)) in {(1, "", LOCK), (2, "", LOCK)}
+    assert reason in done.stderr
+
+
+def test_a_lock_file_edited_by_hand_is_checked_at_once(config: Path) -> None:
+    """One broken line hides no other mistake, of this file or of others."""
+    write_table(config, "assets:", "points: [{tag: P, point: Q, asset: p, from: q, unitt: K}]\nassets:")
+    (config.parent / "mappings" / "registers.lock").write_text(
+        LOCK
+        + "  - {asset: ast-c, template: iaq, base: x, stride: 4}\n"
+        + "  - {asset: ast-d, template: iaq, base: 98, stride: 4}\n"
+        + "  - {asset: ast-new, template: iaq, base: 200, stride: 4, tag: Y1}\n"
+    )
+    told = gateway(config, "check").stderr
+    assert "points[0].unitt: unknown key" in told
+    assert "slots[2].base: a whole number is expected" in told
+    assert "slots[3].base: 98-101 of the input registers" in told
+    assert "slots[4].tag: is not used, for the table calls this asset X1" in told
