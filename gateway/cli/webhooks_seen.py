@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.assets.webhooks.delivery_log import newest_deliveries
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import attempts_of
+from gateway.assets.webhooks.subscriptions import attempts_of, twins_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
 from gateway.events import TELEMETRY
 from gateway.mapping.wording import aligned, second_text, time_text
@@ -64,13 +65,8 @@ def print_deliveries(arguments: argparse.Namespace) -> int:
 
 
 async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
-    """Return the attempts of the log's first pages, newest first."""
-    items: list[dict[str, Any]] = []
-    async for page in api.deliveries(webhook_id):
-        items += page
-        if len(items) >= _MOST_READ:
-            break
-    return attempts_of(items[:_MOST_READ])
+    """Return the newest attempts of the log, newest first."""
+    return attempts_of(await newest_deliveries(api, webhook_id, enough=_MOST_READ))[:_MOST_READ]
 
 
 def advice_on(attempts: Sequence[Attempt]) -> list[str]:
@@ -112,8 +108,11 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
         for webhook in here
         if not webhook.is_told_of(TELEMETRY)
     ]
-    if len(here) > 1:
-        remarks.append(f"{len(here)} of them lead here, so each event comes as often: remove all but one")
+    if twins := twins_of(here[0], webhooks):
+        remarks.append(
+            f"{1 + len(twins)} of them have the URL of the one that leads here, so each event comes as often:"
+            " remove all but one"
+        )
     return remarks
 
 

@@ -74,7 +74,9 @@ async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait
             return _arrived(before, now, took_s=time.monotonic() - began_s)
         await asyncio.sleep(_LOOK_EVERY_S)
     print(f"The gateway has not seen it within {wait_s:g} s.")
-    for line in [*_refused(before, now), *await _logged(api, webhook_id, since_ms=began_ms)]:
+    refused = "\n".join(_refused(before, now))
+    logged = await _logged(api, webhook_id, since_ms=began_ms)
+    for line in filter(None, (refused, *(each for each in logged if each not in refused))):
         print(line)
     return 1
 

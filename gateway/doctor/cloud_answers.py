@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.assets.connection import connect
+from gateway.assets.webhooks.delivery_log import newest_deliveries
 from gateway.config.scalars import duration_text
 from gateway.doctor.findings import Finding, problem
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.assets.http.pages import Item
 
 ASK_WITHIN_S = 6.0
+MOST_ATTEMPTS = 20
 _UNAUTHORIZED = 401
 _MOST_PAGES = 20  # of 100 assets; larger organizations are known from the daemon's own reconciliation
 
@@ -37,7 +39,7 @@ async def list_assets(access: ApiAccess, *, share: float) -> Listed:
     """Return the assets of the organization, 2,000 at most."""
     listed = Listed()
     async with _asking(access, share=share, noting_in=listed) as api:
-        await _collect(listed, api.assets(), most_pages=_MOST_PAGES)
+        await _collect(listed, api.assets())
     return listed
 
 
@@ -51,10 +53,10 @@ async def list_webhooks(access: ApiAccess, *, share: float) -> Listed:
 
 
 async def list_deliveries(access: ApiAccess, webhook: str, *, share: float) -> Listed:
-    """Return the latest attempts to deliver to a webhook, as Infodeck lists them."""
+    """Return the latest attempts to deliver to a webhook."""
     listed = Listed()
     async with _asking(access, share=share, noting_in=listed) as api:
-        await _collect(listed, api.deliveries(webhook), most_pages=1)
+        listed.items = await newest_deliveries(api, webhook, enough=MOST_ATTEMPTS)
     return listed
 
 
@@ -99,11 +101,11 @@ async def _asking(access: ApiAccess, *, share: float, noting_in: Listed) -> Asyn
         noting_in.error = error
 
 
-async def _collect(listed: Listed, pages: AsyncIterator[list[Item]], *, most_pages: int) -> None:
+async def _collect(listed: Listed, pages: AsyncIterator[list[Item]]) -> None:
     number = 0
     async for page in pages:
         listed.items += page
         number += 1
-        if number == most_pages:
+        if number == _MOST_PAGES:
             return
     listed.is_whole = True

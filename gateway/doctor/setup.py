@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.assets.http.access import ApiAccess
-from gateway.assets.webhooks.subscriptions import leads_to, webhook_of
+from gateway.assets.webhooks.subscriptions import leading_here, webhook_of
 from gateway.config.secrets import Secret
 from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
@@ -106,9 +106,7 @@ class Setup:
             return None
         listed = await self.webhooks()
         webhooks = [webhook_of(item) for item in listed.items]
-        return next(
-            (one for one in webhooks if leads_to(one, url=settings.url, webhook_id=settings.id)), None
-        )
+        return leading_here(webhooks, url=settings.url, webhook_id=settings.id)
 
     def without_secrets(self, shown: str) -> str:
         """Return a text with `***` in the place of every secret that is in it."""

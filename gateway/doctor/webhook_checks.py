@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.assets.webhooks.failures import advice_for, failures_of
-from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, webhook_of
-from gateway.doctor.cloud_answers import is_about_secret, is_odd, list_deliveries, refused
+from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, twins_of, webhook_of
+from gateway.doctor.cloud_answers import MOST_ATTEMPTS, is_about_secret, is_odd, list_deliveries, refused
 from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.probe import Failure
 from gateway.errors import ApiRefusalError
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
     from gateway.errors import GatewayError
 
-_MOST_ATTEMPTS = 20
 _MOST_NAMED = 5
+_IN_THE_WEB_PAGE = "see the log in Infodeck's web page"
 _OF_THE_SECRET = frozenset({401, 403})  # what the token may not, says nothing of the key
 
 
@@ -41,12 +41,11 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
     listed = await setup.webhooks()
     if listed.error is not None:
         return await _refused(setup, listed.error)
+    every = [webhook_of(one) for one in listed.items]
     ours = await setup.our_webhook()
     if ours is None:
-        return _missing(
-            infodeck.webhook.id or infodeck.webhook.url, [webhook_of(one) for one in listed.items]
-        )
-    return _looked_at(ours, path=setup.settings.intake.path)
+        return _missing(infodeck.webhook.id or infodeck.webhook.url, every)
+    return _looked_at(ours, twins_of(ours, every), path=setup.settings.intake.path)
 
 
 async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]:
@@ -72,8 +71,17 @@ def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
     )
 
 
-def _looked_at(webhook: Webhook, *, path: str) -> list[Finding]:
+def _looked_at(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> list[Finding]:
     findings = []
+    if twins:
+        ids = ", ".join(one.id or "?" for one in twins)
+        findings.append(
+            warning(
+                f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and {ids}",
+                "remove all but one in Infodeck: each event comes as often, and each webhook has a signing"
+                " secret of its own",
+            )
+        )
     if not webhook.is_told_of(TELEMETRY):
         findings.append(
             problem(
@@ -127,8 +135,10 @@ async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
     listed = await list_deliveries(setup.access, webhook.id, share=setup.settings.infodeck.request_share)
     if listed.error is not None:
         why = refused(listed.error)
-        return replace(why, level=Level.WARNING, found=f"the delivery log cannot be read: {why.found}")
-    attempts = attempts_of(listed.items)[:_MOST_ATTEMPTS]
+        remedy = _IN_THE_WEB_PAGE if is_odd(listed.error) else why.remedy
+        found = f"the delivery log cannot be read: {why.found}"
+        return replace(why, level=Level.WARNING, found=found, remedy=remedy)
+    attempts = attempts_of(listed.items)[:MOST_ATTEMPTS]
     if not attempts:
         return warning(
             "Infodeck has not delivered anything yet", "`gateway webhooks test` has it send a test event"

@@ -62,6 +62,16 @@ def attempt(**fields: Any) -> dict[str, Any]:
     return {"id": "dlv-1", "createdAt": 1_771_911_526, **fields}
 
 
+async def test_a_log_that_is_listed_oldest_first() -> None:
+    """What became of the last attempts is on the last page."""
+    log = [
+        attempt(createdAt=1_771_911_526 + each, statusCode=200 if each < 140 else 502) for each in range(150)
+    ]
+    assert "of its last 5 deliveries (the last one at 2026-02-24T05:41:15Z): 5x 502" in await told(
+        WEBHOOK, log=log
+    )
+
+
 async def test_no_webhook_leads_here() -> None:
     """It was deleted, or leads to another gateway."""
     other = {**WEBHOOK, "url": "https://other.example.com/"}

@@ -67,6 +67,23 @@ async def test_the_status_of_the_webhook(patient: Doctored, word: str, level: st
     assert (seen.level, seen.found) == (level, f"Infodeck says that {WEBHOOK} is {word}")
 
 
+@pytest.mark.parametrize("with_id", [False, True])
+async def test_two_webhooks_with_one_url(*, patient: Doctored, with_id: bool) -> None:
+    """Each event comes twice, mostly with two secrets; what is judged is the one that is well."""
+    former = {**patient.api.webhooks[0], "id": "wh-0", "status": "Disabled"}
+    patient.api.webhooks.insert(0, former)
+    if with_id:
+        patient.change("infodeck.webhook.id", WEBHOOK)
+    diagnosis = await patient.diagnose()
+    seen = diagnosis.of("webhook")
+    assert (seen.level, seen.found) == (
+        "warning",
+        f"2 webhooks have the URL {patient.public_url}: {WEBHOOK} and wh-0",
+    )
+    assert "each event comes as often" in (seen.remedy or "")
+    assert diagnosis.of("deliveries").level == "ok"
+
+
 async def test_the_url_and_the_path_of_the_intake_differ(patient: Doctored) -> None:
     """A proxy may turn one into the other, so it is a warning."""
     patient.change("intake.path", "/other")
@@ -90,6 +107,26 @@ async def test_deliveries_that_have_failed(patient: Doctored) -> None:
     assert seen.level == "warning"
     assert seen.found == "of the last 2 deliveries 1 failed: 1 x time-out; the last one arrived"
     assert "firewall" in (seen.remedy or "")
+
+
+async def test_a_log_that_is_listed_oldest_first(patient: Doctored) -> None:
+    """Infodeck's documents name no order: what counts is when, on whichever page."""
+    patient.api.deliveries[WEBHOOK] = [delivery(age_s=9000 - each) for each in range(150)]
+    patient.api.deliveries[WEBHOOK] += [delivery(502, age_s=200 - each) for each in range(20)]
+    seen = (await patient.diagnose()).of("deliveries")
+    assert (seen.level, seen.found) == (
+        "problem",
+        "of the last 20 deliveries 20 failed: 20 x 502; the last one did, too",
+    )
+
+
+async def test_a_log_oldest_first_that_is_too_long(patient: Doctored) -> None:
+    """It is not read for ever, and nothing is said of attempts that are long past."""
+    patient.api.deliveries[WEBHOOK] = [delivery(502, age_s=9000 - each) for each in range(6000)]
+    seen = (await patient.diagnose()).of("deliveries")
+    assert seen.level == "warning"
+    assert "oldest first" in seen.found
+    assert "Infodeck's web page" in (seen.remedy or "")
 
 
 async def test_no_delivery_at_all(patient: Doctored) -> None:

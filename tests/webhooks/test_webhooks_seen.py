@@ -54,6 +54,14 @@ async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
     assert "gateway webhooks register -c" in done.stdout
 
 
+async def test_list_names_a_second_one_with_its_url(daemon: Daemon) -> None:
+    """Though the settings say by its id which one is meant."""
+    async with cloud(daemon) as infodeck:
+        infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
+        done = await infodeck.run("list")
+    assert done.stdout.splitlines()[-1].startswith("2 of them have the URL of the one that leads here")
+
+
 async def test_found_by_its_url_where_no_id_is_set(daemon: Daemon) -> None:
     """The public address is enough; two webhooks for it are too many for what concerns one."""
     async with cloud(daemon) as infodeck:
@@ -113,13 +121,17 @@ async def test_deliveries_with_advice(daemon: Daemon) -> None:
 
 
 async def test_log_without_an_end_is_read_as_far_as_is_of_use(daemon: Daemon) -> None:
-    """Of a busy webhook's log, the first thousand attempts are read, ten requests."""
+    """Of a busy webhook's log, the newest thousand attempts: all is read where the oldest come first."""
     async with cloud(daemon) as infodeck:
-        infodeck.api.deliveries[infodeck.webhook["id"]] = [attempt(n, statusCode=200) for n in range(1500)]
-        done = await infodeck.run("deliveries", "--limit", "1")
-        asked = [one for one in infodeck.api.asked if "/deliveries" in one]
-    assert "the newest 1000 attempts, 0 of them failed" in done.stdout
-    assert len(asked) == 10
+        log = [attempt(n, statusCode=200) for n in range(1500)]
+        for order, requests in ((log[::-1], 10), (log, 15)):
+            infodeck.api.deliveries[infodeck.webhook["id"]] = order
+            infodeck.api.asked.clear()
+            done = await infodeck.run("deliveries", "--limit", "1")
+            asked = [one for one in infodeck.api.asked if "/deliveries" in one]
+            assert "the newest 1000 attempts, 0 of them failed" in done.stdout
+            assert "evt_1499 " in done.stdout
+            assert len(asked) == requests
 
 
 async def test_test_event_arrives(daemon: Daemon) -> None:
@@ -143,6 +155,7 @@ async def test_test_event_that_is_refused_is_explained(daemon: Daemon) -> None:
     assert "has not seen it within 1 s" in done.stdout
     assert "with 401 meanwhile (mismatch): the signature does not fit" in done.stdout
     assert "Infodeck's log says: 401 HTTP 401." in done.stdout
+    assert done.stdout.count("the signature does not fit") == 1
 
 
 async def test_test_event_that_goes_elsewhere(daemon: Daemon) -> None:
@@ -192,7 +205,10 @@ async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemo
     ("status", "message"),
     [
         (401, "check infodeck.bearer_token: a JWT of a user who may manage webhooks, and not an expired one"),
-        (403, "may not manage webhooks of o-test"),
+        (
+            403,
+            "may not manage webhooks of o-test: that takes a role that may, and the organization Infodeck's",
+        ),
         (404, "check infodeck.organization"),
     ],
 )

@@ -41,7 +41,10 @@ _BEARER_ADVICE: dict[int, str] = {
         "check infodeck.bearer_token: a JWT of a user who may manage webhooks, and not an expired one; an"
         " API key is refused here"
     ),
-    HTTPStatus.FORBIDDEN: "the user of infodeck.bearer_token may not manage webhooks of {organization}",
+    HTTPStatus.FORBIDDEN: (
+        "the user of infodeck.bearer_token may not manage webhooks of {organization}: that takes a role that"
+        " may, and the organization Infodeck's Professional plan; ask whoever manages it"
+    ),
     HTTPStatus.UNPROCESSABLE_ENTITY: (
         "something in the request is wrong, see Infodeck's words for what: the URL, an event type, or"
         " infodeck.organization ({organization})"

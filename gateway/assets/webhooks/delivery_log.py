@@ -6,7 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import attempts_of, leads_to, webhook_of
+from gateway.assets.webhooks.subscriptions import attempt_of, attempts_of, leading_here, leads_to, webhook_of
+from gateway.errors import GatewayError
 from gateway.events import TELEMETRY
 from gateway.mapping.wording import second_text
 
@@ -18,28 +19,46 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
 
 _LAST = 5  # attempts that are spoken of
-_MOST_READ = 1000  # a page has a hundred; the event loop must not wait for one that has a million
+_MOST_READ = 5000  # a page has a hundred; the event loop must not wait for one that has a million
 _LONGEST_REASON = 120
 
 
 async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
     """Return what Infodeck says of the webhook that leads here; raise `GatewayError` where it does not."""
     webhooks = [webhook_of(item) for item in await api.webhooks()]
-    ours = [one for one in webhooks if leads_to(one, url=url, webhook_id=webhook_id)]
-    if not ours:
+    found = leading_here(webhooks, url=url, webhook_id=webhook_id)
+    if found is None:
         which = f"the id {webhook_id}" if webhook_id is not None else f"the address {_without_query(url)}"
         return (
             f"none of Infodeck's webhooks ({len(webhooks)}) has {which}: see infodeck.webhook, and"
             " `gateway webhooks register`"
         )
-    well = (one for one in ours if one.is_well)  # a former one of the same address may be there still
-    found = next(well, ours[0])
-    items: list[Item] = []
-    if found.id is not None:
-        async for page in api.deliveries(found.id):
-            items = page[:_MOST_READ]
-            break  # the newest come first, as far as is known; older pages say nothing of now
+    items = [] if found.id is None else await newest_deliveries(api, found.id, enough=_LAST)
     return "; ".join(filter(None, (_of_webhook(found, url=url), of_attempts(attempts_of(items)))))
+
+
+async def newest_deliveries(api: InfodeckApi, webhook: str, *, enough: int) -> list[Item]:
+    """Return the newest items of a delivery log, `enough` of them where there are as many.
+
+    Infodeck's documents name no order: a log that is listed oldest first is read to its end. Raise
+    `GatewayError` where that is too far.
+    """
+    items: list[Item] = []
+    async for page in api.deliveries(webhook):
+        items += page
+        if len(items) >= enough and not _is_oldest_first(items):
+            break
+        if len(items) >= _MOST_READ:
+            raise GatewayError(
+                f"Infodeck lists it oldest first, and more than {_MOST_READ} attempts, of which the last ones"
+                " are not reached"
+            )
+    return items
+
+
+def _is_oldest_first(items: Sequence[Item]) -> bool:
+    times_ms = [at_ms for one in (items[0], items[-1]) if (at_ms := attempt_of(one).at_ms) is not None]
+    return times_ms[:1] < times_ms[1:]
 
 
 def _of_webhook(webhook: Webhook, *, url: str) -> str:

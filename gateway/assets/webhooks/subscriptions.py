@@ -17,7 +17,7 @@ from gateway.events import parse_time
 from gateway.plain import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.assets.http.pages import Item
 
@@ -106,6 +106,22 @@ def leads_to(webhook: Webhook, *, url: str | None, webhook_id: str | None) -> bo
     if webhook_id is not None:
         return webhook.id == webhook_id
     return url is not None and webhook.url is not None and _same_address(webhook.url) == _same_address(url)
+
+
+def leading_here(webhooks: Sequence[Webhook], *, url: str, webhook_id: str | None) -> Webhook | None:
+    """Return the webhook of the settings, None where there is none.
+
+    Of several with its address, one that is well: a former one may be there still.
+    """
+    ours = [one for one in webhooks if leads_to(one, url=url, webhook_id=webhook_id)]
+    return next((one for one in ours if one.is_well), ours[0] if ours else None)
+
+
+def twins_of(webhook: Webhook, webhooks: Iterable[Webhook]) -> list[Webhook]:
+    """Return the other webhooks with the address of this one, by which each event comes once more."""
+    return [
+        one for one in webhooks if one.id != webhook.id and leads_to(one, url=webhook.url, webhook_id=None)
+    ]
 
 
 def attempt_of(item: Item) -> Attempt:
