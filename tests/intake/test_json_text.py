@@ -1,4 +1,4 @@
-"""JSON with half a character in it, as JavaScript writes it, is read; nothing else is read otherwise."""
+"""JSON with half a character or a number too large in it is read; nothing else is read otherwise."""
 
 from __future__ import annotations
 
@@ -61,3 +61,31 @@ def test_an_event_with_half_a_character_keeps_its_value() -> None:
     assert telemetry is not None
     assert [(reading.key, reading.value) for reading in telemetry.readings] == [("temperature", 21.5)]
     assert orjson.loads(event.body) == event.document
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E+400", "9" * 400, f"-{'9' * 310}.5"])
+def test_a_number_beyond_all_floats_is_no_value_and_spoils_no_other(number: str) -> None:
+    """It reads as null, while the same digits inside a text stay what they are."""
+    body = (
+        '{"id": "evt_1", "type": "asset.telemetry.updated", "note": "\\"1e400\\\\", "data": {"object":'
+        f' {{"assetId": "1e400", "telemetry": {{"flow": {number}, "t 1e400": 21.5,'
+        f' "n": [{number}, "\\ud83d"]}}}}}}}}'
+    ).encode()
+    event = parse_event(body, received_ms=1_790_000_000_000)
+    telemetry = read_telemetry(event)
+    assert telemetry is not None
+    assert telemetry.asset == "1e400"
+    assert [(each.key, each.value) for each in telemetry.readings] == [
+        ("flow", None),
+        ("t 1e400", 21.5),
+        ("n", None),
+    ]
+    assert event.document["note"] == '"1e400\\'
+    assert orjson.loads(event.body) == event.document
+
+
+@pytest.mark.parametrize("text", [b"[1e400", b"[1e400e]", b'["1e400', b"[01e400]", b"[-]", b"1e400" * 3])
+def test_a_broken_document_with_such_a_number_stays_broken(text: bytes) -> None:
+    """Only numbers are replaced."""
+    with pytest.raises(orjson.JSONDecodeError):
+        load_json(text)
