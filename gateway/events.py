@@ -195,12 +195,26 @@ def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
 
 
 def _map_items(mapping: dict[str, Any], timestamp: Any, prefix: str = "", depth: int = 0) -> Iterator[_Item]:
+    """Yield what stands at the keys of a map; those of objects in it are joined by dots."""
     for key, value in mapping.items():
-        if isinstance(value, dict) and "value" not in value:
-            if depth < _DEEPEST_NESTING:
-                yield from _map_items(value, value.get("timestamp", timestamp), f"{prefix}{key}.", depth + 1)
+        if isinstance(value, dict):
+            yield from _object_items(prefix + key, value, timestamp, depth)
         elif key != "timestamp":
-            yield prefix + key, *_unwrap(value, timestamp)
+            yield prefix + key, _scalar(value), timestamp
+
+
+def _object_items(key: str, found: dict[str, Any], timestamp: Any, depth: int = 0) -> Iterator[_Item]:
+    """Yield the reading that `{value, unit, timestamp}` is, or those of any other object."""
+    if depth == _DEEPEST_NESTING:
+        return
+    timestamp = found.get("timestamp", timestamp)
+    value = found.get("value")
+    if isinstance(value, dict):
+        yield from _object_items(key, value, timestamp, depth + 1)
+    elif "value" in found:
+        yield key, _scalar(value), timestamp
+    else:
+        yield from _map_items(found, timestamp, f"{key}.", depth + 1)
 
 
 def _list_items(items: list[Any]) -> Iterator[_Item]:
@@ -208,7 +222,12 @@ def _list_items(items: list[Any]) -> Iterator[_Item]:
         if isinstance(item, dict) and "value" in item:
             key = next((item[name] for name in _KEY_NAMES if isinstance(item.get(name), str)), None)
             if key:
-                yield key, *_unwrap(item["value"], item.get("timestamp"))
+                yield from _object_items(key, item, None)
+
+
+def _scalar(value: Any) -> Scalar:
+    """Return what a reading can hold; a list is no value."""
+    return value if isinstance(value, str | int | float | bool) else None
 
 
 def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]]:
@@ -308,11 +327,3 @@ def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
     state = shadow.get("state")
     reported = state.get("reported") if isinstance(state, dict) else None
     return reported if isinstance(reported, dict) else None
-
-
-def _unwrap(value: Any, timestamp: Any) -> tuple[Scalar, Any]:
-    """Return value and time of `{value, unit, timestamp}` or of a bare value; a list is no value."""
-    if isinstance(value, dict):
-        timestamp = value.get("timestamp", timestamp)
-        value = value["value"]
-    return (value if isinstance(value, str | int | float | bool) else None), timestamp

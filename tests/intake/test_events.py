@@ -89,6 +89,38 @@ def test_nested_values() -> None:
     assert times(thing)["air.co2"] == CREATED * 1000
 
 
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"telemetry": {"position": {"x": 1, "y": {"value": 2}}, "t": 21.5}},
+        {"telemetry": {"position": {"value": {"x": 1, "y": 2}}, "t": {"value": {"value": 21.5}}}},
+        {
+            "readings": [
+                {"key": "position", "value": {"x": 1, "y": {"value": 2}}},
+                {"key": "t", "value": 21.5},
+            ]
+        },
+        {
+            "readings": [
+                {"key": "t", "value": {"value": 21.5}},
+                {"key": "position", "value": {"x": 1, "y": 2}},
+            ]
+        },
+    ],
+)
+def test_a_value_that_is_an_object_gives_its_own_values(thing: dict[str, Any]) -> None:
+    """In a map as in a list: keys are joined by dots, and nothing beside it is lost."""
+    assert read(thing) == {"position.x": 1, "position.y": 2, "t": 21.5}
+
+
+def test_one_reading_may_be_an_object() -> None:
+    """A lone reading is read like one in a list; an empty object holds nothing."""
+    lone = {"key": "position", "value": {"x": 1, "y": 2, "timestamp": CREATED - 5}, "timestamp": CREATED - 9}
+    assert read(lone) == {"position.x": 1, "position.y": 2}
+    assert set(times(lone).values()) == {(CREATED - 5) * 1000}
+    assert read({"key": "position", "value": {}}) == {}
+
+
 def test_static_properties_are_no_readings() -> None:
     """A list that describes properties, without values, does not hide the shadow beside it."""
     thing = {
