@@ -28,8 +28,12 @@ FORMER_USED = "former-secret-used"
 JOURNAL = "journal-unavailable"
 RECONCILE = "reconcile-failing"
 TABLES = "tables-refused"
-NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES)
-"""Every alarm that there can be."""
+JOURNAL_FILLING = "journal-filling"
+NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES, JOURNAL_FILLING)
+"""Every alarm that there is once."""
+SINK_AWAY = "sink-away"
+CERTIFICATE_ENDS = "certificate-ends"
+"""Those of which there may be one for each sink or setting: the alarm's name is `sink-away:bms`."""
 
 _LONGEST_REASON = 2000
 _MOST_PAST = 500

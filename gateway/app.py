@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
-from gateway.alarms import TABLES, Alarms
+from gateway.alarms import Alarms
 from gateway.clock import now_ms, ticks_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
@@ -26,7 +26,9 @@ from gateway.mapping.live.image import PointImage
 from gateway.memory import settle
 from gateway.model import Alarm, Notes
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
+from gateway.oversight import Oversight
 from gateway.settings import SINK_TYPES, read_signing_secrets
+from gateway.settings.certificates import certificates_in
 from gateway.status import SinkStatus, Status
 from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
@@ -108,6 +110,13 @@ class App:
         tls = settings.intake.tls
         self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
         self._dashboard = self._make_dashboard(secrets)
+        self._oversight = Oversight(
+            status=self.status,
+            alarms=self.alarms,
+            certificates={pair.setting: pair.certificate for pair in certificates_in(settings)},
+            clock_ms=now_ms,
+            ticks_ms=ticks_ms,
+        )
         self._loops: list[SinkLoop] = []
         self._status_line = StatusLine()
         self._reloader = self._make_reloader(files) if files is not None else None
@@ -213,6 +222,7 @@ class App:
                 running.append(tasks.create_task(self._tick(), name="clock"))
                 running.append(tasks.create_task(self._cloud.run(), name="cloud"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
+                running.append(tasks.create_task(self._oversight.watch_certificates(), name="certificates"))
                 if self._certificate is not None:
                     keep_current = self._certificate.keep_current()
                     running.append(tasks.create_task(keep_current, name="certificate"))
@@ -359,13 +369,9 @@ class App:
                 await asyncio.sleep(0)  # in a large building each takes a while
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
-            self._judge()
+            self._refresh_lags()
+            self._oversight.tick()
             self._status_line.follow(self._in_one_line, at_s=time.monotonic())
-
-    def _judge(self) -> None:
-        """Raise and clear the alarms that the status alone says."""
-        problems = self.status.tables.problems
-        self.alarms.set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

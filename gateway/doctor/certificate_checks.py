@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.doctor.certificates import age_finding, read_pem
+from gateway.certificates import read_pem
+from gateway.doctor.certificates import age_finding
 from gateway.doctor.findings import Finding, problem, warning
 from gateway.errors import GatewayError
-from gateway.sinks.modbus_server import ModbusServerConfig
-from gateway.sinks.mqtt_shared.config import BrokerConfig
+from gateway.settings.certificates import certificates_in
 from gateway.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from gateway.doctor.setup import Setup
-    from gateway.settings import Settings
+    from gateway.settings.certificates import Pair
 
 _INTAKE = "intake.tls"
 
 
-class Pair(NamedTuple):
-    """Certificate and key of one setting."""
-
-    setting: str
-    certificate: Path
-    key: Path
-
-
 async def check_certificates(setup: Setup) -> list[Finding]:
     """Look at each certificate: can it be used with its key, how long, and for which names."""
-    pairs = list(_pairs(setup.settings))
+    pairs = list(certificates_in(setup.settings))
     return [finding for pair in pairs for finding in await asyncio.to_thread(_looked_at, setup, pair)]
-
-
-def _pairs(settings: Settings) -> Iterator[Pair]:
-    if settings.intake.tls is not None:
-        yield Pair(_INTAKE, settings.intake.tls.certificate, settings.intake.tls.key)
-    for name, sink in settings.sinks.items():
-        if isinstance(sink, ModbusServerConfig) and sink.tls is not None:
-            yield Pair(f"sinks.{name}.tls", sink.tls.certificate, sink.tls.key)
-        if isinstance(sink, BrokerConfig) and sink.certificate is not None and sink.key is not None:
-            yield Pair(f"sinks.{name}", sink.certificate, sink.key)
 
 
 def _looked_at(setup: Setup, pair: Pair) -> list[Finding]:

@@ -30,6 +30,10 @@ _ALARM_REMEDIES = {
     "journal-unavailable": "see the checks of journal and disk here",
     "reconcile-failing": "see the checks of API, API key and organization here",
     "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
+    "sink-away": "see the check of this sink here",
+    "certificate-ends": "see the check of certificates here",
+    "tables-refused": "correct them, `gateway check` shows all problems",
+    "journal-filling": "see the checks of journal, disk and that sink here",
     "former-secret-used": "`gateway webhooks rotate --forget-old` has Infodeck and the gateway agree",
 }
 
@@ -89,9 +93,8 @@ async def check_alarms(setup: Setup) -> list[Finding]:
 def _alarm(alarm: Mapping[str, Any]) -> Finding:
     name = str(alarm.get("name"))
     since = second_text(int(alarm.get("since_ms") or 0))
-    return problem(
-        f"{name} since {since}: {alarm.get('reason')}", _ALARM_REMEDIES.get(name, "see what it says")
-    )
+    remedy = _ALARM_REMEDIES.get(name.partition(":")[0], "see what it says")
+    return problem(f"{name} since {since}: {alarm.get('reason')}", remedy)
 
 
 async def check_intake(setup: Setup) -> list[Finding]:

@@ -7,7 +7,8 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.doctor.certificates import age_finding, read_der
+from gateway.certificates import read_der
+from gateway.doctor.certificates import age_finding
 from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage, failure_of, get
 from gateway.tls import client_context

@@ -239,8 +239,9 @@ def _infodeck(status: Status) -> Iterator[Metric]:
 
 
 def _alarms(raised: set[str]) -> Metric:
+    names = sorted({*NAMES, *raised})
     return _gauges(
-        "gateway_alarm", "1 while an alarm holds.", "alarm", [(name, name in raised) for name in NAMES]
+        "gateway_alarm", "1 while an alarm holds.", "alarm", [(name, name in raised) for name in names]
     )
 
 

@@ -1,0 +1,112 @@
+"""Raises the alarms that follow from the gateway's own state: what its counters and its certificates say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, TABLES
+from gateway.certificates import read_pem
+from gateway.mapping.wording import second_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from gateway.alarms import Alarms
+    from gateway.certificates import Validity
+    from gateway.status import SinkStatus, Status
+
+_AWAY_MS = 5 * 60_000
+_STEADY_MS = 60_000  # a receiver that is there for less has not come back
+_FILLING = 0.8
+_WAITING_S = 5 * 60.0
+_CERTIFICATES_EVERY_S = 3600.0
+_DAYS_LEFT_S = 14 * 86_400.0
+_SHARE_LEFT = 0.2  # of a certificate's life: some are made for a week
+
+
+class Oversight:
+    """Belongs to the event loop; `tick` is called once a second."""
+
+    def __init__(
+        self,
+        *,
+        status: Status,
+        alarms: Alarms,
+        certificates: Mapping[str, Path],
+        clock_ms: Callable[[], int],
+        ticks_ms: Callable[[], int],
+    ) -> None:
+        """`certificates` are PEM files by the setting that names them."""
+        self._status = status
+        self._alarms = alarms
+        self._certificates = certificates
+        self._clock_ms = clock_ms
+        self._ticks_ms = ticks_ms
+        self._away_since_ms: dict[str, int] = {}
+        self._up_since_ms: dict[str, int] = {}
+
+    def tick(self) -> None:
+        """Judge the status; its lags must be up to date."""
+        status = self._status
+        for name, sink in status.sinks.items():
+            is_away = self._is_long_away(name, sink)
+            self._alarms.set(f"{SINK_AWAY}:{name}", _away_reason(sink) if is_away else None)
+        problems = status.tables.problems
+        self._alarms.set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
+        self._alarms.set(JOURNAL_FILLING, self._filling_reason())
+
+    def _is_long_away(self, name: str, sink: SinkStatus) -> bool:
+        """Say whether the sink has been away for minutes; moments in which it is up are no return."""
+        now_ms = self._ticks_ms()
+        if not sink.connected:
+            self._up_since_ms.pop(name, None)
+            return now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS
+        if now_ms - self._up_since_ms.setdefault(name, now_ms) >= _STEADY_MS:
+            self._away_since_ms.pop(name, None)
+        return False
+
+    def _filling_reason(self) -> str | None:
+        """Say why the journal fills up; what every sink has, it frees by itself."""
+        journal, sinks = self._status.journal, self._status.sinks
+        name, sink = max(sinks.items(), key=lambda item: item[1].lag_s, default=("", None))
+        if sink is None or sink.lag_s < _WAITING_S or journal.bytes_used < _FILLING * journal.bytes_limit:
+            return None
+        return (
+            f"more than {_FILLING:.0%} of journal.max_size is in use, because {name} is behind; once it is"
+            " full, Infodeck's deliveries are answered with 503: have its receiver take values, or raise"
+            " journal.max_size"
+        )
+
+    async def watch_certificates(self) -> None:
+        """Look at the certificates every hour until cancelled."""
+        while True:
+            for setting, file in self._certificates.items():
+                reason = await asyncio.to_thread(self._ending_reason, setting, file)
+                self._alarms.set(f"{CERTIFICATE_ENDS}:{setting}", reason)
+            await asyncio.sleep(_CERTIFICATES_EVERY_S)
+
+    def _ending_reason(self, setting: str, file: Path) -> str | None:
+        try:
+            validity = read_pem(file.read_bytes())
+        except (OSError, ValueError):
+            return None  # the one in force goes on, and whoever reads the files reports it
+        if not ends_soon(validity, now_s=self._clock_ms() / 1000):
+            return None
+        until = second_text(int(validity.until_s * 1000))
+        return (
+            f"{setting}: {file} is valid until {until}; renew it, and see why that did not happen by itself"
+        )
+
+
+def ends_soon(validity: Validity, *, now_s: float) -> bool:
+    """Say whether a certificate should have been renewed by now."""
+    life_s = validity.until_s - validity.from_s
+    return validity.until_s - now_s < min(_DAYS_LEFT_S, _SHARE_LEFT * life_s)
+
+
+def _away_reason(sink: SinkStatus) -> str:
+    error = f": {sink.last_error}" if sink.last_error else ""
+    minutes = _AWAY_MS // 60_000
+    return f"it is {sink.state} for more than {minutes} minutes{error}; its values wait in the journal"

@@ -1,0 +1,33 @@
+"""Which settings name a certificate of the gateway's own, and where it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.sinks.modbus_server import ModbusServerConfig
+from gateway.sinks.mqtt_shared.config import BrokerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.settings.shape import Settings
+
+
+class Pair(NamedTuple):
+    """Certificate and key of one setting."""
+
+    setting: str
+    certificate: Path
+    key: Path
+
+
+def certificates_in(settings: Settings) -> Iterator[Pair]:
+    """Yield the certificates that the gateway serves with, and shows to brokers."""
+    if settings.intake.tls is not None:
+        yield Pair("intake.tls", settings.intake.tls.certificate, settings.intake.tls.key)
+    for name, sink in settings.sinks.items():
+        if isinstance(sink, ModbusServerConfig) and sink.tls is not None:
+            yield Pair(f"sinks.{name}.tls", sink.tls.certificate, sink.tls.key)
+        if isinstance(sink, BrokerConfig) and sink.certificate is not None and sink.key is not None:
+            yield Pair(f"sinks.{name}", sink.certificate, sink.key)

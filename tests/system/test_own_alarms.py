@@ -1,0 +1,127 @@
+"""The alarms that follow from the gateway's own state: receivers, certificates, tables, journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.certificates import make_authority
+from support.daemon import Daemon
+from support.dated_certificates import issue_dated
+from support.journal_parts import START_MS
+from support.ports import free_port
+from support.waiting import until
+
+from gateway.alarms import Alarms
+from gateway.certificates import Validity
+from gateway.oversight import Oversight, ends_soon
+from gateway.status import SinkStatus, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MINUTE_S = 60
+DAY_S = 86_400
+
+
+class Watched:
+    """A gateway's status, judged once a second by a clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+        self.status = Status(name="gw", started_ms=START_MS)
+        self.alarms = Alarms(clock_ms=lambda: self.now_ms)
+        self.sink = self.status.sinks["bms"] = SinkStatus(type="mqtt", state="up")
+        self.status.journal.bytes_limit = 1000
+        self._oversight = Oversight(
+            status=self.status,
+            alarms=self.alarms,
+            certificates={},
+            clock_ms=lambda: self.now_ms,
+            ticks_ms=lambda: self.now_ms,
+        )
+
+    def for_(self, seconds: int) -> dict[str, str]:
+        """Let it be so for a while; return the alarms that hold at the end, with their reasons."""
+        for _ in range(seconds):
+            self.now_ms += 1000
+            self._oversight.tick()
+        return {alarm.name: alarm.reason for alarm in self.alarms.current()}
+
+
+def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
+    """With the last error; none for a restart of the broker, and cleared once it is back."""
+    watched = Watched()
+    assert watched.for_(10 * MINUTE_S) == {}
+    watched.sink.state = "away"
+    watched.sink.note_error("connection refused", at_ms=START_MS)
+    assert watched.for_(4 * MINUTE_S) == {}
+    assert watched.for_(2 * MINUTE_S) == {
+        "sink-away:bms": "it is away for more than 5 minutes: connection refused;"
+        " its values wait in the journal"
+    }
+    watched.sink.state = "up"
+    assert watched.for_(1) == {}
+
+
+def test_a_receiver_that_is_there_for_moments_is_away() -> None:
+    """Who takes a connection every 30 s and drops it has not come back."""
+    watched = Watched()
+    for _ in range(11):
+        watched.sink.state = "failed"
+        watched.for_(29)
+        watched.sink.state = "up"
+        watched.for_(1)
+    watched.sink.state = "failed"
+    assert list(watched.for_(1)) == ["sink-away:bms"]
+
+
+def test_a_journal_that_fills_up_behind_a_sink_is_an_alarm() -> None:
+    """With what every sink has in it, it is no matter: room is made when it is needed."""
+    watched = Watched()
+    watched.status.journal.bytes_used = 950
+    assert watched.for_(10 * MINUTE_S) == {}
+    watched.sink.lag, watched.sink.lag_s = 100, 3600.0
+    (reason,) = watched.for_(1).values()
+    assert "because bms is behind" in reason
+    watched.status.journal.bytes_used = 500
+    assert watched.for_(1) == {}
+
+
+@pytest.mark.parametrize(
+    ("life_days", "left_days", "is_soon"),
+    [
+        (365, 15, False),
+        (365, 13, True),
+        (90, 29, False),
+        (45, 10, False),
+        (45, 8, True),
+        (6, 2, False),
+        (6, 1, True),
+    ],
+)
+def test_a_certificate_ends_soon_by_its_own_life(life_days: int, left_days: int, is_soon: bool) -> None:  # noqa: FBT001 - a case
+    """Two weeks before its end, or a fifth of its life where that is shorter."""
+    now_s = START_MS / 1000
+    validity = Validity(now_s + (left_days - life_days) * DAY_S, now_s + left_days * DAY_S, (), False)  # noqa: FBT003
+    assert ends_soon(validity, now_s=now_s) == is_soon
+
+
+async def test_a_certificate_that_ends_soon_is_an_alarm_of_the_daemon(tmp_path: Path) -> None:
+    """From the start on, with the file and its end."""
+    make_authority(tmp_path)
+    certificate, key = issue_dated(tmp_path, days=3)
+    key.chmod(0o600)
+    daemon = Daemon(tmp_path, free_port())
+    text = daemon.config.read_text()
+    tls = f"tls: {{certificate: {certificate}, key: {key}}}"
+    daemon.config.write_text(text.replace("intake: {", f"intake: {{{tls}, "))
+    daemon.start()
+    try:
+        await until(lambda: bool(daemon.status()["alarms"]), within_s=60)
+        (alarm,) = daemon.status()["alarms"]
+        assert alarm["name"] == "certificate-ends:intake.tls"
+        assert f"{certificate} is valid until 20" in alarm["reason"]
+        assert "renew it" in alarm["reason"]
+    finally:
+        daemon.kill()
