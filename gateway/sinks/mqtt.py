@@ -17,6 +17,7 @@ from gateway.sinks.mqtt_topics.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt_topics.config import MqttConfig
 from gateway.sinks.mqtt_topics.describing import describer
 from gateway.sinks.mqtt_topics.desk import Desk
+from gateway.sinks.mqtt_topics.insistence import Insistence
 from gateway.sinks.mqtt_topics.layout import Change, Layout
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class MqttSink(ConnectingSink):
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
+        self._insistence = Insistence(self._present_status)
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
 
     async def write(self, updates: Sequence[Update]) -> None:
@@ -85,7 +87,8 @@ class MqttSink(ConnectingSink):
         connection = await self._link.connected()
         refusals: list[Refusal] = []
         async with self._publishing:
-            rejections = await connection.publish(self._desk.messages(updates, refusals))
+            messages = self._desk.messages(updates, refusals)
+            rejections = await self._insistence.publish(connection, messages)
         refusals += self._desk.judge(rejections)
         if refusals:
             raise RefusedError(refusals)
@@ -112,16 +115,14 @@ class MqttSink(ConnectingSink):
 
     async def _session(self) -> str:
         """Hold one connection until it is lost, and return why it was."""
-        connection = await connect(self._dial)
+        connection = await connect(self._dial, self._link.hang_ups)
         try:
             await self._restore(connection)
             self._link.come_up(connection)
             return await self._announcing(connection)
         finally:
             self._link.go_down()
-            await connection.close(
-                Message(self._status_topic, b"offline", retain=True), timeout_s=_FAREWELL_S
-            )
+            await connection.close(self._status(is_online=False), timeout_s=_FAREWELL_S)
 
     async def _announcing(self, connection: Connection) -> str:
         """Tell what the points are, and the alarms, now and at every change, until the connection is lost."""
@@ -148,9 +149,16 @@ class MqttSink(ConnectingSink):
     async def _restore(self, connection: Connection) -> None:
         """Say `online` and publish all retained state again: the broker may have lost it."""
         desk, layout = self._desk, None
-        rejections = await connection.publish([Message(self._status_topic, b"online", retain=True)])
+        self._insistence.begin()
+        rejections = await connection.publish([self._status(is_online=True)])
         while layout is not desk.layout:  # once more where the point table is swapped meanwhile
             layout = desk.layout
-            rejections += await connection.publish(desk.all_state())
+            rejections += await self._insistence.publish(connection, desk.all_state())
         desk.judge(rejections)
         log_rejected(rejections, sink=self._name)
+
+    def _present_status(self) -> Message:
+        return self._status(is_online=self._link.connection is not None)
+
+    def _status(self, *, is_online: bool) -> Message:
+        return Message(self._status_topic, b"online" if is_online else b"offline", retain=True)

@@ -1,15 +1,22 @@
-"""Brokers that do not keep to MQTT end a connection, and nothing else."""
+"""Brokers that break MQTT's rules, refuse one topic, or hang up at it: nothing else is lost or held up."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import itertools
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
-from support.mqtt_parts import MqttRig, make_point
-from support.odd_broker import odd_broker
+from support.mqtt_parts import MqttRig, make_point, make_update
+from support.odd_broker import HangUp, odd_broker
 from support.sparkplug_parts import SparkplugRig
-from support.waiting import until
+from support.waiting import until, until_taken
+
+from gateway.errors import RefusedError, TransientError
+
+if TYPE_CHECKING:
+    from gateway.model import Point, Update
 
 _GARBAGE = {
     "SUBACK of nothing": b"\x90\x00",
@@ -51,3 +58,154 @@ async def test_what_is_no_mqtt_ends_the_connection(garbage: bytes) -> None:
             await until(lambda: broker.connections >= 2)
             assert "does not keep to MQTT" in str(rig.status.last_error)
     assert not unhandled
+
+
+def rooms(*names: str) -> list[Point]:
+    """Return points on topics of their own."""
+    return [make_point(f"T/{name}") for name in names]
+
+
+async def refused_points(rig: MqttRig, *updates: Update) -> list[str]:
+    """Deliver as the delivery loop does; return the points whose updates became dead letters."""
+    rig.latest.take(updates)
+    found: list[str] = []
+
+    async def write() -> None:
+        try:
+            await rig.sink.write(updates)
+        except RefusedError as error:
+            found.extend(refusal.update.point.point for refusal in error.refusals)
+
+    await until_taken(write, within_s=30)
+    return found
+
+
+async def test_a_topic_that_is_refused_for_now_for_ever_holds_up_no_other() -> None:
+    """It alone is published again, and becomes a dead letter at last; all others are written once."""
+    points = rooms("A", "ODD", "B")
+
+    def take(topic: str, _: bytes) -> int:
+        return 0x97 if topic.endswith("T/ODD") else 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, points)
+        async with rig.sink:
+            await rig.until("up")
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["ODD"]
+            assert len(broker.payloads("gw/v1/hq/T/A")) == 1
+            assert len(broker.payloads("gw/v1/hq/T/B")) == 1
+            tried = len(broker.payloads("gw/v1/hq/T/ODD"))
+            assert tried > 2
+            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["ODD"]
+            assert len(broker.payloads("gw/v1/hq/T/ODD")) == tried + 1  # once is enough from then on
+    assert rig.status.reconnects == 0
+
+
+async def test_a_broker_over_its_quota_gets_everything_as_it_can() -> None:
+    """A quota that lets some messages through makes no dead letter, and what was taken is not repeated."""
+    points = rooms(*(f"P{number}" for number in range(60)))
+    taken: list[str] = []
+    asked = itertools.count()
+
+    def take(topic: str, _: bytes) -> int:
+        if "$" in topic:
+            return 0
+        if next(asked) % 3:
+            return 0x97
+        taken.append(topic)
+        return 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, points)
+        async with rig.sink:
+            await rig.until("up")
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
+    assert sorted(taken) == sorted(f"gw/v1/hq/{point.name}" for point in points)
+
+
+async def test_a_broker_that_takes_nothing_for_a_while_gets_all_of_it_later() -> None:
+    """Where it refuses every message for now, no topic is at fault: the batch comes again."""
+    points = rooms("A", "B")
+    busy = [True]
+
+    def take(_: str, __: bytes) -> int:
+        return 0x97 if busy[0] else 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, points)
+        busy[0] = False
+        async with rig.sink:
+            await rig.until("up")
+            busy[0] = True
+            with pytest.raises(TransientError, match="Quota exceeded"):
+                await rig.deliver(*(make_update(point, 1) for point in points))
+            busy[0] = False
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
+
+
+_HANGING_UP = [("5", 0x87), ("5", None), ("3.1.1", None)]
+
+
+@pytest.mark.parametrize(("protocol", "reason"), _HANGING_UP)
+async def test_a_topic_at_which_the_broker_hangs_up_is_found_and_skipped(
+    protocol: str, reason: int | None
+) -> None:
+    """Its readings become dead letters, all others arrive, and it stays so when state is restored."""
+    points = rooms(*(f"P{number}" for number in range(50)), "ODD")
+
+    def take(topic: str, _: bytes) -> int:
+        if topic.endswith("T/ODD"):
+            raise HangUp(reason)
+        return 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, points, protocol=protocol)
+        async with rig.sink:
+            await rig.until("up")
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["ODD"]
+            connections = broker.connections
+            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["ODD"]
+            assert broker.connections == connections
+            broker.drop()
+            await until(lambda: broker.connections == connections + 1 and rig.status.state == "up")
+            assert await refused_points(rig, *(make_update(point, 3, seq=3) for point in points)) == ["ODD"]
+            assert broker.connections == connections + 1
+        for point in points[:-1]:
+            values = [orjson.loads(payload)["value"] for payload in broker.payloads(f"gw/v1/hq/{point.name}")]
+            assert values[-1] == 3
+
+
+async def test_a_history_at_which_the_broker_hangs_up_costs_nothing_else() -> None:
+    """Late readings of a point alone are dead letters; its live topic goes on."""
+    point = make_point("T/P")
+
+    def take(topic: str, _: bytes) -> int:
+        if topic.endswith("$history"):
+            raise HangUp
+        return 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, [point])
+        async with rig.sink:
+            await rig.until("up")
+            await rig.deliver(make_update(point, 2, time_ms=2_000))
+            assert await refused_points(rig, make_update(point, 1, time_ms=1_000)) == ["P"]
+            assert await refused_points(rig, make_update(point, 3, time_ms=3_000)) == []
+    assert orjson.loads(broker.payloads("gw/v1/hq/T/P")[-1])["value"] == 3
+
+
+async def test_a_description_at_which_the_broker_hangs_up_costs_no_value() -> None:
+    """A topic that no write waits for is found and skipped as well."""
+    points = rooms("A", "ODD", "B")
+
+    def take(topic: str, _: bytes) -> int:
+        if topic.endswith("T/ODD/$meta"):
+            raise HangUp
+        return 0
+
+    async with odd_broker(take) as broker:
+        rig = MqttRig(broker.url, points)
+        async with rig.sink:
+            await until(lambda: bool(broker.payloads("gw/v1/hq/T/B/$meta")), within_s=30)
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
+            assert rig.status.state == "up"

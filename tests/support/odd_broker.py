@@ -40,6 +40,7 @@ class OddBroker:
     port: int = 0
     connections: int = 0
     received: list[tuple[str, bytes]] = field(default_factory=list)
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -50,9 +51,15 @@ class OddBroker:
         """Return what came on one topic."""
         return [payload for each, payload in self.received if each == topic]
 
+    def drop(self) -> None:
+        """Close every connection."""
+        for writer in self._writers:
+            writer.close()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
         self.connections += 1
+        self._writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             try:
                 await self._serve(reader, writer)

@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
 from gateway.sinks.mqtt_shared.dial import dial_broker
+from gateway.sinks.mqtt_shared.hang_ups import HangUps
 from gateway.sinks.mqtt_shared.message import Message, Rejection, too_large_text
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ _PACKET_TOO_LARGE = 0x95
 _UNSPECIFIED = 0x80
 _PROTOCOL_ERROR = 0x82
 _WITH_WILL = 0x04  # reason code of a DISCONNECT
+_NOT_AUTHORIZED = 0x87
+# Reasons for a DISCONNECT that may be about one message; others are about the client or the broker.
+_ABOUT_A_MESSAGE = frozenset({_UNSPECIFIED, 0x81, _PROTOCOL_ERROR, 0x83, _NOT_AUTHORIZED, 0x90, 0x95, 0x99})
 
 _ADVICE = {
     0x84: 'set `protocol: "3.1.1"`',
@@ -53,13 +57,16 @@ _ADVICE = {
 }
 
 
-async def connect(dial: Dial) -> Connection:
-    """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise."""
+async def connect(dial: Dial, hang_ups: HangUps | None = None) -> Connection:
+    """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise.
+
+    `hang_ups`: what is known of the broker from former connections.
+    """
     try:
         client = await asyncio.to_thread(dial_broker, dial)  # names, TCP and TLS: all of them may block
     except (OSError, ValueError) as error:
         raise TransientError(f"cannot connect: {error}") from error
-    connection = Connection(client, dial)
+    connection = Connection(client, dial, hang_ups or HangUps())
     try:
         await connection.accepted()
     except BaseException:
@@ -71,13 +78,15 @@ async def connect(dial: Dial) -> Connection:
 class Connection:
     """One connection. Publishing is for one caller at a time."""
 
-    def __init__(self, client: BrokerClient, dial: Dial) -> None:
+    def __init__(self, client: BrokerClient, dial: Dial, hang_ups: HangUps) -> None:
         """Take the client over from the thread that dialled."""
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window = dial.window
         self._largest_bytes = _LARGEST_PACKET_BYTES
         self._stall_s = 2.0 * dial.keepalive_s
+        self._hang_ups = hang_ups
+        self._has_taken_any = False
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
         self._receive: Receive | None = None
@@ -133,10 +142,13 @@ class Connection:
         Raises `TransientError` when the connection ends, or nothing is acknowledged for too long.
         """
         rejections: list[Rejection] = []
-        self._rejections = rejections
+        self._rejections, hang_ups = rejections, self._hang_ups
         for count, message in enumerate(messages, 1):
             if message.size_bytes > self._largest_bytes:  # the broker would disconnect, again and again
                 rejections.append(Rejection(message, _PACKET_TOO_LARGE, too_large_text(self._largest_bytes)))
+                continue
+            if message.topic in hang_ups.watched:
+                await self._publish_alone(message)
                 continue
             if len(self._unacknowledged) >= self._window:
                 # Half the window keeps the broker busy, and one waking serves the other half.
@@ -147,6 +159,16 @@ class Connection:
         await self._acknowledged(down_to=0)
         return rejections
 
+    async def _publish_alone(self, message: Message) -> None:
+        """Publish with nothing else on its way, for the broker may hang up; nothing where it always does."""
+        if self._hang_ups.skips(message.topic):
+            self._rejections.append(Rejection(message, _NOT_AUTHORIZED, "it hangs up each time"))
+            return
+        await self._acknowledged(down_to=0)
+        self._send(message)
+        await self._acknowledged(down_to=0)
+        self._hang_ups.acquit(message.topic)
+
     async def subscribe(self, topics: Sequence[str], receive: Receive) -> None:
         """Have `receive` called with topic and payload of whatever comes there; it must not raise.
 
@@ -156,8 +178,11 @@ class Connection:
         self._rejections = rejections = list[Rejection]()
         self._await_answer(self._client.subscribe([(topic, 1) for topic in topics])[1], ", ".join(topics))
         await self._acknowledged(down_to=0)
-        for message, _, reason in rejections:
-            raise TransientError(f"the broker refuses a subscription to {message.topic}: {reason}")
+        if rejections:
+            refused = rejections[0]
+            raise TransientError(
+                f"the broker refuses a subscription to {refused.message.topic}: {refused.reason}"
+            )
 
     async def settle(self, topic: str) -> None:
         """Return once the broker has taken in all that was sent before, whatever its QoS.
@@ -298,12 +323,16 @@ class Connection:
             words = "the connection broke"
         else:
             words = f"the connection ended: {_in_words(reason)}"
+        if not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
+            under_way = [message.topic for message in self._unacknowledged.values()]
+            self._hang_ups.note(under_way, has_taken_others=self._has_taken_any)
         self._end(words)
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
     ) -> None:
         message = self._unacknowledged.pop(mid)
+        self._has_taken_any = True
         if reason.value >= _FIRST_FAILURE:
             self._rejections.append(Rejection(message, reason.value, str(reason)))
         self._note_progress()

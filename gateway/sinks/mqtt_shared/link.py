@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, TransientError
 from gateway.sinks.contact import PATIENCE_S, Contact
+from gateway.sinks.mqtt_shared.hang_ups import HangUps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -42,6 +43,7 @@ class Link:
         self._session = session
         self._up = asyncio.Event()
         self.connection: Connection | None = None  # None unless it is up
+        self.hang_ups = HangUps()
 
     async def connected(self) -> Connection:
         """Return the connection; raise `TransientError` where there is none even after a while."""
@@ -65,13 +67,13 @@ class Link:
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         while True:
-            began_s = loop.time()
+            began_s, found = loop.time(), self.hang_ups.found
             try:
                 reason = await self._session()
             except GatewayError as error:
                 reason = str(error)
             self.note_away(reason)
-            if loop.time() - began_s > _SETTLED_S:
+            if loop.time() - began_s > _SETTLED_S or self.hang_ups.found > found:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
 

@@ -46,11 +46,15 @@ class Message(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A message that the broker acknowledged with a failure (MQTT 5 only), and which."""
+    """A message that the broker acknowledged with a failure (MQTT 5 only), and which.
+
+    Not `is_final`: it takes nothing else either, but may later.
+    """
 
     message: Message
     code: int
     reason: str
+    is_final: bool = True
 
 
 def too_large_text(largest_bytes: int) -> str:

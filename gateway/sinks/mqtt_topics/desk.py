@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Change, Layout
     from gateway.sinks.mqtt_topics.outlet import Outlet
 
-# PUBACK failures that say "not now": packet identifier in use, quota exceeded. All others are about
-# this message ("does not accept the publish", "not willing to accept it", in the standard's words):
-# sent again they would fail again, and hold up every other point.
-_NOT_NOW = frozenset({0x91, 0x97})
-
 
 class Desk:
     """Makes the messages of one sink, by the layout and the values in force when each is sent."""
@@ -107,15 +102,15 @@ class Desk:
         """Return what was refused for good; raise `TransientError` where the broker may take it later."""
         refusals: list[Refusal] = []
         not_now: str | None = None
-        for message, code, reason in rejections:
+        for message, _, reason, is_final in rejections:
             outlet = self.layout.by_topic.get(message.topic)  # perhaps by another table meanwhile
             if outlet is not None:
                 outlet.forget()  # or its repetition would fall into the deadband
             words = f"the broker refuses {message.topic}: {reason}"
-            if code in _NOT_NOW:  # also of the restored state, which nobody would send again
-                not_now = words
-            else:
+            if is_final:
                 refusals += [Refusal(update, words) for update in message.updates]
+            else:  # also of the restored state, which nobody would send again
+                not_now = words
         if not_now is not None:
             raise TransientError(not_now)
         return refusals

@@ -1,0 +1,56 @@
+"""What is concluded from brokers that hang up."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.sinks.mqtt_shared.hang_ups import HangUps
+
+_TOPICS = st.frozensets(st.sampled_from("abcdef"))
+
+
+@given(st.lists(st.tuples(_TOPICS, st.booleans())))
+def test_a_network_that_breaks_all_the_time_has_no_topic_skipped(
+    losses: list[tuple[frozenset[str], bool]],
+) -> None:
+    """Whatever is on its way each time: as long as every suspect gets through in the end, none is skipped."""
+    hang_ups = HangUps()
+    for under_way, has_taken_others in losses:
+        hang_ups.note(under_way, has_taken_others=has_taken_others)
+        for topic in hang_ups.suspects:
+            hang_ups.acquit(topic)
+        assert not any(hang_ups.skips(topic) for topic in "abcdef")
+        assert not hang_ups.watched
+
+
+def test_a_topic_is_skipped_for_an_hour_and_then_tried_alone() -> None:
+    """One more hang-up, and it is skipped for another hour; taken, it is like any other."""
+    now_s = 0.0
+    hang_ups = HangUps(clock_s=lambda: now_s)
+    for under_way in ("abc", "bcd"):
+        hang_ups.note(under_way, has_taken_others=True)
+    assert hang_ups.suspects == {"b", "c"}
+    hang_ups.acquit("c")
+    hang_ups.note("b", has_taken_others=True)
+    assert not hang_ups.skips("b")
+    hang_ups.note("b", has_taken_others=True)
+    assert hang_ups.skips("b")
+    assert hang_ups.found == 1
+    now_s = 3600.0
+    assert not hang_ups.skips("b")
+    assert hang_ups.suspects == {"b"}
+    hang_ups.note("b", has_taken_others=True)
+    assert hang_ups.skips("b")
+    now_s = 7200.0
+    assert not hang_ups.skips("b")
+    hang_ups.acquit("b")
+    assert not hang_ups.watched
+
+
+def test_a_broker_that_takes_nothing_at_all_has_no_topic_skipped() -> None:
+    """Where nothing was acknowledged, the message says nothing about its topic."""
+    hang_ups = HangUps()
+    for _ in range(9):
+        hang_ups.note("a", has_taken_others=False)
+    assert not hang_ups.skips("a")
