@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.doctor.findings import span
+from gateway.doctor.findings import counted, span
 
 API_KEY_PREFIX = b"idt_live_"
 API_KEY_CHARACTERS = 32
@@ -20,6 +20,12 @@ API_KEY_CHARACTERS = 32
 ANOTHER_TOKEN = "put a JWT there of a user who may manage webhooks"  # noqa: S105 - a remedy, no password
 """How the remedies of a Bearer token begin."""
 
+THE_REAL_ONE = "put the signing secret there, which Infodeck showed when the webhook was created"
+
+_SHORTEST = 12  # characters
+_FEW = 2  # different ones
+_ASSIGNMENT = re.compile(rb"(export\s+)?[A-Za-z_]\w*=[^=]")  # base64 has `=` at its end alone
+_PLACEHOLDER = re.compile(rb"change[-_ ]?(me|it|this)|placeholder|your[-_ ]|<.*>", re.IGNORECASE)
 _QUOTES = (b'"', b"'", b"`")
 _JWT = re.compile(rb"[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]*={0,2}")
 
@@ -78,11 +84,21 @@ def _characters_flaw(key: bytes) -> Flaw | None:
 def signing_secret_flaw(secret: bytes) -> Flaw | None:
     """Return what is wrong with a signing secret, as far as an opaque text can tell."""
     if secret.strip().startswith(API_KEY_PREFIX):
-        return Flaw(
-            "is an API key",
-            "put the signing secret there, which Infodeck showed when the webhook was created",
-        )
-    return wrapping_flaw(secret)
+        return Flaw("is an API key", THE_REAL_ONE)
+    if _ASSIGNMENT.match(secret):
+        return Flaw("has a name and `=` before it", "write what stands behind the `=` alone")
+    if _PLACEHOLDER.search(secret):
+        return Flaw("is a text that stands for a secret, not one", THE_REAL_ONE)
+    return wrapping_flaw(secret) or _guessable_flaw(secret)
+
+
+def _guessable_flaw(secret: bytes) -> Flaw | None:
+    """Return why anybody could sign as Infodeck. Infodeck's documents do not say how long its secrets are."""
+    if len(secret) < _SHORTEST:
+        return Flaw(f"has {counted(len(secret), 'character')}, so that it can be guessed", THE_REAL_ONE)
+    if len(set(secret)) <= _FEW:
+        return Flaw("has hardly two different characters, so that it can be guessed", THE_REAL_ONE)
+    return None
 
 
 def bearer_token_flaw(token: bytes, *, now_s: float) -> Flaw | None:

@@ -55,9 +55,34 @@ def test_a_wrong_signing_secret_is_recognised(secret: bytes, found: str) -> None
     assert flaw.found == found
 
 
-def test_an_opaque_signing_secret_is_well() -> None:
-    """Nothing is known of its form, so nothing is said of it."""
-    assert signing_secret_flaw(b"whsec_x/y+z=") is None
+@pytest.mark.parametrize(
+    ("secret", "found"),
+    [
+        (b"x", "has 1 character, so that it can be guessed"),
+        (b"0123456789a", "has 11 characters, so that it can be guessed"),
+        (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "has hardly two different characters, so that it can be guessed"),
+        (b"changeme", "is a text that stands for a secret, not one"),
+        (b"please-Change_Me-before-production", "is a text that stands for a secret, not one"),
+        (b"<your signing secret>", "is a text that stands for a secret, not one"),
+        (b"your-signing-secret", "is a text that stands for a secret, not one"),
+        (b"INFODECK_SIGNING_SECRET=whsec_0123456789abcdef", "has a name and `=` before it"),
+        (b"export SECRET=whsec_0123456789abcdef", "has a name and `=` before it"),
+    ],
+)
+def test_a_signing_secret_that_is_none_is_recognised(secret: bytes, found: str) -> None:
+    """Whoever guesses it can have the building show any value; none of it is repeated."""
+    flaw = signing_secret_flaw(secret)
+    assert flaw is not None
+    assert flaw.found == found
+    assert len(secret) < 2 or secret.decode() not in flaw.found + flaw.remedy
+
+
+@pytest.mark.parametrize(
+    "secret", [b"whsec_x/y+z=", b"dGhpcyBpcyBubyBzZWNyZXQ=", b"0123456789abcdef0123456789abcdef"]
+)
+def test_an_opaque_signing_secret_is_well(secret: bytes) -> None:
+    """Little is known of its form, so little is said of it."""
+    assert signing_secret_flaw(secret) is None
 
 
 def test_the_expiry_of_a_jwt_is_read_without_verifying_it() -> None:
