@@ -24,7 +24,10 @@ class PreviousSecrets:
 
 @dataclass(slots=True)
 class SecretStatus:
-    """One signing secret in force: where it is, when it was written there, and when it was last needed."""
+    """One signing secret in force: where it is, how old it is, and when it was last needed.
+
+    `changed_ms` is when it was written there, or, where its source does not tell, first seen by the gateway.
+    """
 
     source: str
     changed_ms: int | None = None

@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.scalars import rounded_size_text, size_text
 from gateway.config.secrets import ROTATE_AFTER_S
-from gateway.doctor.daemon_answers import ask_daemon, number, text
+from gateway.doctor.daemon_answers import ask_daemon, mappings, number, text
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
 from gateway.mapping.wording import aligned, second_text
@@ -69,7 +69,7 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     journal = daemon.section("journal")
     yield str(status.get("name")), _readiness(daemon, at_ms)
     yield "intake", _intake(daemon, at_ms)
-    for secret in _mappings(daemon.section("intake").get("secrets")):
+    for secret in mappings(daemon.section("intake").get("secrets")):
         yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
     letters = counted(int(number(journal, "dead_letters")), "dead letter")
@@ -111,9 +111,10 @@ def _secret(secret: dict[str, Any], at_ms: int) -> str:
     used_ms, changed_ms = int(number(secret, "last_used_ms")), int(number(secret, "changed_ms"))
     used = f"used {span((at_ms - used_ms) / 1000)} ago" if used_ms else "not used since the start"
     age_s = (at_ms - changed_ms) / 1000
-    old = f", {span(age_s)} old" if changed_ms else ""
+    is_written = text(secret, "source").startswith("{file")
+    old = f", {span(age_s)} old" if is_written else f", known here for {span(age_s)}"
     due = ": renew it, `gateway webhooks rotate`" if changed_ms and age_s > ROTATE_AFTER_S else ""
-    return f"{text(secret, 'source')}, {used}{old}{due}"
+    return f"{text(secret, 'source')}, {used}{old if changed_ms else ''}{due}"
 
 
 def _tables(daemon: Running) -> str:
@@ -154,15 +155,10 @@ def _infodeck(daemon: Running, at_ms: int) -> str:
 
 
 def _alarms(alarms: object) -> Iterator[Row]:
-    found = _mappings(alarms)
+    found = mappings(alarms)
     for alarm in found:
         since = second_text(int(number(alarm, "since_ms")))
         seen = ", acknowledged" if alarm.get("acknowledged_ms") else ""
         yield "ALARM", f"{alarm.get('name')} since {since}{seen}: {alarm.get('reason')}"
     if not found:
         yield "alarms", "none"
-
-
-def _mappings(listed: object) -> list[dict[str, Any]]:
-    """Return what is listed, as far as it is what this version knows: the daemon may be of another one."""
-    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []

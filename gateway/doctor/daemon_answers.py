@@ -81,5 +81,10 @@ def text(section: dict[str, Any], key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def mappings(listed: object) -> list[dict[str, Any]]:
+    """Return what is listed, as far as it is what this version knows: the daemon may be of another one."""
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.problems import path_text
 from gateway.config.secrets import ROTATE_AFTER_S
-from gateway.doctor.daemon_answers import number
+from gateway.doctor.daemon_answers import mappings, number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
 from gateway.doctor.secret_shapes import ANOTHER_TOKEN, jwt_expiry_s, signing_secret_flaw
 
@@ -104,28 +104,38 @@ def _kept_badly(
 
 async def check_signing_secrets(setup: Setup) -> list[Finding]:
     """Look at each signing secret: its form, and its age."""
-    sources = setup.settings.intake.signing_secrets
-    findings = [_signing_secret(setup, source) for source in sources]
-    previous = (await setup.daemon()).section("intake").get("previous_secrets")
+    intake = (await setup.daemon()).section("intake")
+    known_ms = {
+        text(each, "source"): int(number(each, "changed_ms")) for each in mappings(intake.get("secrets"))
+    }
+    findings = [
+        _signing_secret(setup, source, known_ms=known_ms.get(str(source)) or None)
+        for source in setup.settings.intake.signing_secrets
+    ]
+    previous = intake.get("previous_secrets")
     count = int(number(previous, "number")) if isinstance(previous, dict) else 0
     if count:
         findings.append(ok(f"{counted(count, 'former one')} accepted until unused for a day"))
     return [finding for finding in findings if finding is not None]
 
 
-def _signing_secret(setup: Setup, source: SecretSource) -> Finding | None:
+def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None) -> Finding | None:
+    """Look at one; `known_ms` is since when the running gateway knows it, if it is running."""
     secret = setup.secret(source)
-    if secret is None:
-        return None  # told by the check of all secrets
-    if (flaw := signing_secret_flaw(secret.reveal())) is not None:
+    if secret is not None and (flaw := signing_secret_flaw(secret.reveal())) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
-    if secret.changed_ms is None:
+    written_ms = None if secret is None else secret.changed_ms
+    since_ms = written_ms or known_ms
+    if since_ms is None:
+        if secret is None:
+            return None  # told by the check of all secrets
         return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
-    age_s = (setup.clock_ms() - secret.changed_ms) / 1000
-    days = int(age_s // _DAY_S)
+    age_s = (setup.clock_ms() - since_ms) / 1000
+    days = counted(int(age_s // _DAY_S), "day")
+    found = f"{source} is known here for {days}" if written_ms is None else f"{source} is {days} old"
     if age_s > ROTATE_AFTER_S:
-        return warning(f"{source} is {days} days old", "renew it: `gateway webhooks rotate`, every 90 days")
-    return ok(f"{source} is {counted(days, 'day')} old")
+        return warning(found, "renew it: `gateway webhooks rotate`, every 90 days")
+    return ok(found)
 
 
 async def check_api_key(setup: Setup) -> Finding | list[Finding]:

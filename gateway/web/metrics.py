@@ -112,7 +112,10 @@ def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
         "gateway_signing_secret_last_used_seconds", "When it was needed last, Unix time.", "source", used
     )
     yield _gauges(
-        "gateway_signing_secret_changed_seconds", "When its file was written, Unix time.", "source", changed
+        "gateway_signing_secret_changed_seconds",
+        "When it was written or first seen, Unix time.",
+        "source",
+        changed,
     )
 
 

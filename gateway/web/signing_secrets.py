@@ -27,10 +27,11 @@ from gateway.errors import GatewayError
 from gateway.signature import Verifier
 from gateway.status import SecretStatus
 from gateway.web.former_secrets import forget_former, read_former, write_former
+from gateway.web.secret_ages import first_seen_ms
 from gateway.web.secrets_in_force import UNUSED_FOR_MS, SecretsInForce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.alarms import Alarms
@@ -66,6 +67,7 @@ class SigningSecrets:
         """
         self._read = read
         self._file = file
+        self._ages = file.with_suffix(".known")
         self._tolerance_s = tolerance_s
         self._shown = status
         self._status = status.previous_secrets
@@ -85,6 +87,7 @@ class SigningSecrets:
     def start(self) -> None:
         """Accept what was accepted before the start; a file that can't be used is told, and left."""
         now_ms = self._clock_ms()
+        self._note_ages(self._described)
         try:
             kept = read_former(self._file, now_ms=now_ms)
         except GatewayError as error:
@@ -132,6 +135,7 @@ class SigningSecrets:
         The one before stays accepted until it was not used for a day, or is refused at once: `keep`.
         """
         self._take(self._secrets.announced(secret, now_ms=self._clock_ms(), keep=keep))
+        await asyncio.to_thread(self._note_ages, dict(self._described))
         problem = await self._keep()
         if problem is not None and not keep:
             return await self._forget(problem)
@@ -181,6 +185,7 @@ class SigningSecrets:
             await self._keep()
         else:
             self._show_current()
+        await asyncio.to_thread(self._note_ages, dict(self._described))
 
     async def _forget_unused(self) -> None:
         ahead_ms = self._follow_clock()
@@ -247,6 +252,17 @@ class SigningSecrets:
             used_ms = known.last_used_ms if known is not None else None
             self._described[secret.reveal()] = SecretStatus(secret.source, secret.changed_ms, used_ms)
         return tuple(dict.fromkeys(secret.reveal() for secret in secrets))
+
+    def _note_ages(self, described: Mapping[bytes, SecretStatus]) -> None:
+        """Remember since when secrets are known; that is the age of one whose source does not tell it."""
+        try:
+            with self._writing:
+                seen = first_seen_ms(self._ages, described, now_ms=self._clock_ms())
+        except OSError as error:
+            log.warning("signing_secrets.age_not_kept", reason=f"{self._ages}: {error.strerror or error}")
+            return
+        for secret, since_ms in seen.items():
+            described[secret].changed_ms = described[secret].changed_ms or since_ms
 
     def _take(self, secrets: SecretsInForce) -> None:
         """Put these in force, from the next delivery on."""

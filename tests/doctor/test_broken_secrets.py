@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 from support.asset_lists import API_KEY
 from support.daemon import SECRET
 from support.doctored import DAY_S, TOKEN
+from support.odd_server import answering
 from support.tokens import json_web_token
 
 if TYPE_CHECKING:
@@ -96,6 +98,20 @@ async def test_the_age_of_a_secret_from_the_environment_is_unknown(
     seen = (await patient.diagnose()).of("signing secret")
     assert seen.level == "ok"
     assert "how old it is is not known here" in seen.found
+
+
+@pytest.mark.parametrize(("days", "level"), [(89, "ok"), (100, "warning")])
+async def test_the_age_of_a_credential_as_the_gateway_knows_it(
+    *, patient: Doctored, days: int, level: str
+) -> None:
+    """The service alone is given it, so it is the service that remembers since when."""
+    patient.change("intake.signing_secrets", [{"credential": "signing"}])
+    known_ms = round((time.time() - days * DAY_S - 60) * 1000)
+    secrets = [{"source": "{credential: signing}", "changed_ms": known_ms, "last_used_ms": None}]
+    body = json.dumps({"name": "test-box", "ready": True, "intake": {"secrets": secrets}})
+    async with answering(body=body, port=patient.admin_port):
+        seen = (await patient.diagnose("--offline")).of("signing secret")
+    assert (seen.level, seen.found) == (level, f"{{credential: signing}} is known here for {days} days")
 
 
 async def test_a_signing_secret_of_100_days(patient: Doctored) -> None:
