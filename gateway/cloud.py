@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,15 +20,16 @@ from gateway.events import STATUS_CHANGED, read_online
 from gateway.mapping.live.difference import describe_the_same
 from gateway.mapping.paths import compile_path
 from gateway.memory import settle_news
+from gateway.model import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from gateway.alarms import Alarms
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
-    from gateway.model import AssetSnapshot, Record
+    from gateway.model import AssetSnapshot, MadeTag, Record
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
     from gateway.status import ReconcileStatus, RefillStatus, Status
@@ -120,8 +122,19 @@ class Cloud:
 
     def take_stock(self) -> None:
         """Compare the tables in force with what Infodeck knows, if it was ever asked."""
+        self._keep_tags()
         if self.snapshot is not None and self.is_asked:
             self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
+
+    def _keep_tags(self) -> None:
+        """Have automatic assets keep their tags: neither a new name nor a namesake moves a topic."""
+        made = self._head.image.points.made_tags
+        if self.snapshot is not None and not made.items() <= self.snapshot.tags.items():
+            self.snapshot = replace(self.snapshot, tags={**self.snapshot.tags, **made})
+            self._journal.note(Notes(snapshot=self.snapshot))
+
+    def _tags(self) -> Mapping[str, MadeTag]:
+        return {} if self.snapshot is None else self.snapshot.tags
 
     async def run(self) -> None:
         """Ask and watch until cancelled. A part that fails begins again, and nothing else suffers."""
@@ -147,6 +160,7 @@ class Cloud:
             status=status,
             clock_ms=self._clock_ms,
             on_snapshot=self._take_snapshot,
+            tags=self._tags,
             on_items=self._take_items,
             shadows=settings.refill.shadows,
         )

@@ -429,13 +429,25 @@ class OnlineState:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeTag:
+    """The tag of an automatic asset, and the pattern by which it was made."""
+
+    pattern: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
 class AssetSnapshot:
-    """Every asset of the organization, as of `at_ms`, the types in use and all locations, each by its id."""
+    """Every asset of the organization, as of `at_ms`, the types in use and all locations, each by its id.
+
+    `tags` are those that automatic assets were published with, also of assets that are gone.
+    """
 
     at_ms: int
     assets: Mapping[str, KnownAsset]
     types: Mapping[str, AssetType] = field(default_factory=dict)
     locations: Mapping[str, Location] = field(default_factory=dict)
+    tags: Mapping[str, MadeTag] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

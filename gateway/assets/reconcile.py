@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,12 @@ from gateway.logs import unforeseen
 from gateway.model import AssetSnapshot, Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.assets.surveys.survey import Survey
+    from gateway.model import MadeTag
     from gateway.ports import Journal
     from gateway.status import ReconcileStatus
 
@@ -58,12 +60,14 @@ class Reconciler:
         on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
         on_items: Callable[[list[Item]], None] | None = None,
         shadows: Sequence[str] = (),
+        tags: Callable[[], Mapping[str, MadeTag]] = dict,
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
         """Prepare; nothing is asked before `run`. `apart_s` lies at least between two looks at all assets.
 
-        `shadows` are the names of those that `on_items` is to see, if not the usual one.
+        `shadows` are the names of those that `on_items` is to see, if not the usual one; `tags` returns what
+        is to be kept with the snapshot.
         """
         self._surveyor = Surveyor(
             organization=organization, clock_ms=clock_ms, on_items=on_items, shadows=shadows
@@ -72,6 +76,7 @@ class Reconciler:
         self._journal = journal
         self._status = status
         self._on_snapshot = on_snapshot
+        self._tags = tags
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
         self._absences = Absences()
@@ -123,6 +128,7 @@ class Reconciler:
 
     async def _take(self, survey: Survey) -> None:
         snapshot, unsure = self._absences.bridge(survey.snapshot, self._snapshot)
+        snapshot = replace(snapshot, tags=self._tags())
         self._ask_again_about(unsure)
         self._journal.note(Notes(snapshot=snapshot))
         await self._on_snapshot(snapshot)

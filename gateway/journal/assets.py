@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import structlog
 
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location
+from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, MadeTag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _UPSERT = """INSERT INTO assets VALUES (1, ?, ?)
   ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, known = excluded.known"""
 _AT_ONCE = 500  # are encoded in one go: other threads do nothing meanwhile
 
-_Kind = TypeVar("_Kind", KnownAsset, AssetType, AssetProperty, Location)
+_Kind = TypeVar("_Kind", KnownAsset, AssetType, AssetProperty, Location, MadeTag)
 
 
 def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
@@ -39,7 +39,9 @@ def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: i
     more, and the API tells the same again soon.
     """
     parts = ("assets", snapshot.assets), ("types", snapshot.types), ("locations", snapshot.locations)
-    known = b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), _encode(part)) for name, part in parts)
+    texts = {name: _encode(part) for name, part in parts}
+    texts["tags"] = orjson.dumps(snapshot.tags, option=orjson.OPT_SORT_KEYS)
+    known = b"{%b}" % b",".join(b'"%b":%b' % (name.encode(), text) for name, text in texts.items())
     try:
         if len(known) > room_bytes:
             raise sqlite3.OperationalError("the journal is full")
@@ -78,11 +80,13 @@ def _decode(at_ms: int, known: Any) -> AssetSnapshot:
     ]
     types = [_made(AssetType, one | {"properties": _properties(one)}) for one in parts.get("types", ())]
     locations = [_made(Location, one) for one in parts.get("locations", ())]
+    tags: dict[str, Any] = {} if isinstance(known, list) else known.get("tags", {})
     return AssetSnapshot(
         at_ms,
         {asset.id: asset for asset in assets},
         {one.id: one for one in types},
         {one.id: one for one in locations},
+        {asset: _made(MadeTag, made) for asset, made in tags.items()},
     )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.mapping.slots.automatic import Automatic
     from gateway.mapping.slots.lock_file import Slot
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
-    from gateway.model import AssetSnapshot, Point, WriteLimits
+    from gateway.model import AssetSnapshot, MadeTag, Point, WriteLimits
 
 _UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
@@ -115,6 +115,7 @@ class Compiler:
         self._uses: dict[str, str] = {}
         self._read: list[tuple[str, Mapping[str, Draft]]] = []  # what is read of each asset
         self._placed: set[str] = set()
+        self._made_tags: dict[str, MadeTag] = {}
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
 
@@ -145,6 +146,7 @@ class Compiler:
             heartbeat=self._heartbeat,
             cases=cases,
             has_automatic=any(used.template.auto for used in self.templates.values()),
+            made_tags=self._made_tags,
         )
 
     def report_needs(self) -> None:
@@ -212,14 +214,16 @@ class Compiler:
             if base is None and used.name not in unplaced:
                 rest = without_relative(used.drafts)
                 unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt is not None}
-            self.assembly.add_automatic(
+            is_added = self.assembly.add_automatic(
                 used.drafts if base is not None else unplaced[used.name],
                 Place(used.place.document, used.place.path),
                 site=used.site,
-                tag=one.tag,
+                tag=one.made.tag,
                 asset=one.known.id,
                 base=base or 0,
             )
+            if is_added:
+                self._made_tags[one.known.id] = one.made
         warn_of_types(self._read, snapshot)
 
     def _automatic_base(self, one: Automatic) -> int | None:
@@ -230,7 +234,7 @@ class Compiler:
         kept = self.slots.of(asset)
         if kept is None:
             stride = used.template.stride or used.footprint.size
-            self.needs.append(Need(asset, used.name, stride, used.footprint.areas, None, one.tag))
+            self.needs.append(Need(asset, used.name, stride, used.footprint.areas, None, one.made.tag))
             return None
         problem = misfit(kept.slot, template=used.name, footprint=used.footprint)
         if problem:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.mapping.convert import Convert
-    from gateway.model import Point, Quality, Scalar
+    from gateway.model import MadeTag, Point, Quality, Scalar
 
 
 class _Missing(Enum):
@@ -74,7 +74,7 @@ class Case:
 class PointMap:
     """All point tables together. `heartbeat`: its period in ms and its point; `points` has it too.
 
-    `has_automatic`: whether a template may take assets that no table names.
+    `has_automatic`: whether a template may take assets that no table names; `made_tags`: of those that are.
     """
 
     points: tuple[Point, ...]
@@ -82,6 +82,7 @@ class PointMap:
     heartbeat: tuple[int, Point] | None = None
     cases: tuple[Case, ...] = ()
     has_automatic: bool = True
+    made_tags: Mapping[str, MadeTag] = field(default_factory=dict)
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,8 @@
 """Tags of automatic assets: made from what Infodeck knows of them, so that each is one level of a topic.
 
-A tag names an asset's topics and points, so it must not move. One that is kept in registers.lock stays
-as it is. Of assets that would have the same tag *every one* gets the end of its id appended: which of
-them is which then depends on no order, and no topic ever passes from one device to another.
+A tag names an asset's topics and points, so it must not move. One that is kept in registers.lock, or that was
+published, stays as it is. Of new assets that would have the same tag *every one* gets the end of its id
+appended: which of them is which then depends on no order, and no topic passes from one device to another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENDS_OF_IDS = (4, 8)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The tag that an asset would have if it were alone. `kept`: the one that registers.lock keeps for it."""
+    """The tag that an asset would have if it were alone. `kept`: the one it had before."""
 
     asset: str
     tag: str

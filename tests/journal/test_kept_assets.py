@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
 from gateway.journal.lookup import read_snapshot
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, Notes
+from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, MadeTag, Notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ SNAPSHOT = AssetSnapshot(
     {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")},
     {"at-iaq": AssetType("at-iaq", "IAQ", (AssetProperty("co2", "CO2", "integer", "ppm"),))},
     {"loc-3": Location("loc-3", "Level 3", "loc-0"), "loc-0": Location("loc-0", "HQ")},
+    {"ast-1": MadeTag("{name}", "Room 1")},
 )
 
 

@@ -157,6 +157,46 @@ async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosqui
     assert "Hall" not in {name for name, _ in told("R4")}
 
 
+def tags(daemon: Daemon) -> set[str]:
+    """Return the tags that commands show, which have no more than the journal."""
+    listed = run_gateway("points", "-c", daemon.config, "--format", "json")
+    assert listed.returncode == 0, listed.stderr
+    return {row["tag"] for row in json.loads(listed.stdout)}
+
+
+async def test_what_was_published_once_keeps_its_tag(stopped: Daemon, broker: Mosquitto) -> None:
+    """A namesake, a new name and a restart move no topic of an automatic asset; only its pattern does."""
+    stopped.tables = stopped.folder / "tables"
+    stopped.tables.mkdir()
+    table = stopped.tables / "rooms.yaml"
+    table.write_text(AUTOMATIC.replace("{name}-{location}", "{name}").replace('"room ?"', '"*"'))
+    stopped.write_settings()
+
+    def online(tag: str) -> list[str]:
+        return seen.payloads(f"gw/v1/hq/{tag}/ON")
+
+    async with simulated_api(2) as api, subscribe(broker.port) as seen:
+        await asyncio.to_thread(use_api, stopped, api.url)
+        settings = stopped.config.read_text()
+        stopped.config.write_text(settings.replace("api_key:", "reconcile: {every: 1s}, api_key:"))
+        await asyncio.to_thread(stopped.start)
+        await seen.wait_for(lambda: bool(online("Room 0") and online("Room 1")), timeout_s=20)
+        api.items.append(items(9)[8] | {"name": "Room 1"})
+        await seen.wait_for(lambda: bool(online("Room 1-st-8")), timeout_s=20)
+        api.items[1] = api.items[1] | {"name": "Hall"}
+        api.items.append(items(8)[7] | {"name": "Last"})
+        await seen.wait_for(lambda: bool(online("Last")), timeout_s=20)
+        assert await asyncio.to_thread(tags, stopped) == {"Room 0", "Room 1", "Room 1-st-8", "Last"}
+        await asyncio.to_thread(stopped.kill)
+        await asyncio.to_thread(stopped.start)
+        api.items.append(items(7)[6] | {"name": "After"})
+        await seen.wait_for(lambda: bool(online("After")), timeout_s=20)
+        assert "" not in {*online("Room 0"), *online("Room 1"), *online("Room 1-st-8")}
+        await asyncio.to_thread(table.write_text, table.read_text().replace("{name}", "{name}_"))
+        await seen.wait_for(lambda: bool(online("Hall_") and online("Room 1_")), timeout_s=20)
+    assert "" in online("Room 1")
+
+
 def about_asset(event_id: str, of_type: str, asset: str) -> bytes:
     """Return the body of an event that says that an asset came, went or was edited."""
     event = {

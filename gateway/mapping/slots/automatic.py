@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.mapping.slots.needs import few
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
 from gateway.mapping.wording import closest
+from gateway.model import MadeTag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -34,7 +35,7 @@ class Automatic:
 
     known: KnownAsset
     used: CompiledTemplate
-    tag: str
+    made: MadeTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +103,39 @@ def find_automatic(
     An asset that two templates would take is left out with a warning.
     """
     found = _matching(templates, snapshot, named=named)
-    wishes = _wishes(found, slots)
+    wishes = _wishes(found, slots, snapshot.tags)
     chosen = choose_tags(wishes, taken=tags)
     for wish in wishes:
         kept = slots.of(wish.asset)
-        if kept is not None and wish.kept not in {None, chosen.get(wish.asset)}:
+        if kept is not None and kept.slot.tag not in {None, chosen.get(wish.asset)}:
             message = f"another asset has this tag, so {wish.asset} is called {chosen.get(wish.asset)} now"
             kept.place.warn(message, "tag")
-    return [Automatic(known, used, chosen[known.id]) for known, used in found if known.id in chosen]
+    return [
+        Automatic(known, used, MadeTag(_pattern(used), chosen[known.id]))
+        for known, used in found
+        if known.id in chosen
+    ]
 
 
-def _wishes(found: Iterable[tuple[KnownAsset, CompiledTemplate]], slots: Slots) -> list[Wish]:
-    """Return what tag each asset would have by itself, those with a slot first, in their order."""
+def _pattern(used: CompiledTemplate) -> str:
+    return used.template.tag or _DEFAULT_TAG
+
+
+def _wishes(
+    found: Iterable[tuple[KnownAsset, CompiledTemplate]], slots: Slots, published: Mapping[str, MadeTag]
+) -> list[Wish]:
+    """Return what tag each asset would have by itself, those with a slot first, in their order.
+
+    One that was `published` stays until the template makes others: its pattern is for the user to change.
+    """
     order = {slot.asset: number for number, (slot, _) in enumerate(slots)}
     wishes = []
     for known, used in sorted(found, key=lambda pair: order.get(pair[0].id, len(order))):
-        kept = slots.of(known.id)
-        tag = wished_tag(used.template.tag or _DEFAULT_TAG, known)
-        wishes.append(Wish(known.id, tag, None if kept is None else kept.slot.tag))
+        kept, made = slots.of(known.id), published.get(known.id)
+        tag = None if kept is None else kept.slot.tag
+        if tag is None and made is not None and made.pattern == _pattern(used):
+            tag = made.tag
+        wishes.append(Wish(known.id, wished_tag(_pattern(used), known), tag))
     return wishes
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import HEAD
 from support.registers_lock import assign, known, load, lock_up, write_tables
 
-from gateway.model import KnownAsset
+from gateway.model import KnownAsset, MadeTag
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +83,27 @@ def test_a_kept_tag_survives_a_new_name(tmp_path: Path) -> None:
     namesake = KnownAsset(id="ast-0000", name="Room 1", asset_type="at-iaq")
     assert load(tmp_path, snapshot=known(renamed, namesake)).tags() == {
         "ast-0001": "Room 1",
+        "ast-0000": "Room 1-0000",
+    }
+
+
+def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
+    """Whatever the asset or others are called now; what a table or registers.lock says is stronger."""
+    write_tables(tmp_path, TEMPLATE)
+    renamed = KnownAsset(id=ROOM.id, name="Lobby", asset_type="at-iaq")
+    namesake = KnownAsset(id="ast-0000", name="Room 1", asset_type="at-iaq")
+    snapshot = replace(known(renamed, namesake), tags={ROOM.id: MadeTag("{name}", "Room 1")})
+    kept = {"ast-0001": "Room 1", "ast-0000": "Room 1-0000"}
+    assert load(tmp_path, snapshot=snapshot).tags() == kept
+    lock_up(tmp_path, snapshot=snapshot)
+    (tmp_path / "a.yaml").write_text(TEMPLATE.replace("auto: true", 'auto: true\n    tag: "{id}"'))
+    assert load(tmp_path, snapshot=snapshot).tags() == kept
+    (tmp_path / "registers.lock").unlink()
+    assert load(tmp_path, snapshot=snapshot).tags() == {"ast-0001": "ast-0001", "ast-0000": "ast-0000"}
+    listed = "assets:\n  - {id: z, tag: Room 1, use: iaq, base: 0}\n"
+    assert load(tmp_path, TEMPLATE + listed, snapshot=snapshot).tags() == {
+        "z": "Room 1",
+        "ast-0001": "Lobby",
         "ast-0000": "Room 1-0000",
     }
 
