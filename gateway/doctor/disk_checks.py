@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from gateway.config.scalars import rounded_size_text, size_text
 from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.journal.store import disk_reserve
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
+    from gateway.journal.store import DiskUsage
 
-_LEAST_BYTES = 64 << 20
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")  # blanks in /proc/self/mountinfo
 
@@ -29,7 +30,7 @@ async def check_disk(setup: Setup) -> list[Finding]:
 def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
     folder = journal.parent
     try:
-        free_bytes = shutil.disk_usage(folder).free
+        disk = shutil.disk_usage(folder)
     except OSError as error:
         return [
             problem(
@@ -55,22 +56,24 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
             )
         )
     used_bytes = sum(_size(journal.with_name(journal.name + end)) for end in ("", "-wal"))
-    findings += _room(folder, free_bytes=free_bytes, used_bytes=used_bytes, max_bytes=max_bytes)
+    findings += _room(folder, disk, used_bytes=used_bytes, max_bytes=max_bytes)
     return findings or [
         ok(
-            f"{folder}: {rounded_size_text(free_bytes)} free,"
+            f"{folder}: {rounded_size_text(disk.free)} free,"
             f" journal {rounded_size_text(used_bytes)} of {size_text(max_bytes)}"
         )
     ]
 
 
-def _room(folder: Path, *, free_bytes: int, used_bytes: int, max_bytes: int) -> list[Finding]:
+def _room(folder: Path, disk: DiskUsage, *, used_bytes: int, max_bytes: int) -> list[Finding]:
+    free_bytes, reserve_bytes = disk.free, disk_reserve(disk.total)
     free = rounded_size_text(free_bytes)
-    if free_bytes < _LEAST_BYTES:
+    if free_bytes < reserve_bytes:
         return [
             problem(
-                f"{folder} is nearly full, {free} are free: events will be refused with 503",
-                "make room; Infodeck tries again for 24 h",
+                f"{folder} has {free} free, and {rounded_size_text(reserve_bytes)} are reserved for cursors"
+                " and values: new events have only the room of delivered ones, and then get 503",
+                "make room, or lower journal.max_size; Infodeck tries again for 24 h",
             )
         ]
     if free_bytes + used_bytes < max_bytes:

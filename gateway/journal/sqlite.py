@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import shutil
 import sqlite3
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from gateway.errors import GatewayError, JournalError
-from gateway.journal.store import Outcome, Store
+from gateway.journal.store import COMMIT_RETRY_AFTER_S, DiskUsage, Outcome, Store
 from gateway.logs import unforeseen
 from gateway.model import Notes
 
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_COMMIT_RETRY_AFTER_S = 10
 _NOTES_WAIT_S = 0.1  # notes ride along with events; where none come, they wait this long for company
 _GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
 _COMPANY = 4  # events in one commit that mean load; a lone sender never waits
@@ -74,6 +74,7 @@ class SqliteJournal:
         max_bytes: int,
         clock_ms: Callable[[], int],
         status: JournalStatus,
+        disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
     ) -> None:
         """Name the sinks whose cursors hold events back; nothing is opened before entering."""
         self._path = path
@@ -81,6 +82,7 @@ class SqliteJournal:
         self._retention_ms = int(retention_s * 1000)
         self._max_bytes = max_bytes
         self._clock_ms = clock_ms
+        self._disk_usage = disk_usage
         self._status = status
         status.bytes_limit = max_bytes
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
@@ -234,7 +236,7 @@ class SqliteJournal:
             written = True
         except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
             outcome = Outcome(
-                (), JournalError(f"the journal can't commit: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
+                (), JournalError(f"the journal can't commit: {error}", retry_after_s=COMMIT_RETRY_AFTER_S)
             )
             written = False
         took_s = time.perf_counter() - began_s
@@ -256,6 +258,7 @@ class SqliteJournal:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
         self._status.dead_letters = self._store.dead_letters
+        self._status.bytes_used = self._store.used_bytes
         if outcome.error is None:
             self._status.accepted += len(outcome.records)
             self._status.duplicates += len(batch.events) - len(outcome.records)
@@ -326,22 +329,22 @@ class SqliteJournal:
             before_ms = self._clock_ms() - self._retention_ms
             delivered_through = self._delivered_through()
             self._jobs.put(partial(self._prune, before_ms=before_ms, delivered_through=delivered_through))
+            self._gathering.wanted = True  # so that it is reported whether there is room again
+            self._begin()
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _prune(self, *, before_ms: int, delivered_through: int) -> None:
-        with suppress(sqlite3.Error):  # a file that can't be written is reported by the next commit
+        with suppress(sqlite3.Error, OSError):  # a file that can't be written is reported by the next commit
             if self._store.prune(before_ms=before_ms, delivered_through=delivered_through):
                 again = partial(self._prune, before_ms=before_ms, delivered_through=delivered_through)
                 self._jobs.put(again)  # behind the commit that waits meanwhile
-            self._status.bytes_used = self._store.used_bytes()
-            self._status.dead_letters = self._store.dead_letters
 
     def _open(self) -> None:
         """Open the file twice, to write and to read at the same time, and take over what it holds."""
         try:
             self._store = self._open_store()
             # The file was checked a line above; on a large one a second check would double the start.
-            self._reader = Store(self._path, max_bytes=self._max_bytes)
+            self._reader = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
             self._files.callback(self._reader.close)
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
@@ -356,7 +359,7 @@ class SqliteJournal:
 
     def _open_store(self) -> Store:
         """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
-        store = Store(self._path, max_bytes=self._max_bytes)
+        store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
         self._files.callback(store.close)
         try:
             store.prepare()
@@ -373,14 +376,14 @@ class SqliteJournal:
                 lost="undelivered events and the ids of recent ones; `sqlite3 FILE .recover` may save them",
             )
             store.close()
-            store = Store(self._path, max_bytes=self._max_bytes)
+            store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
             self._files.callback(store.close)
             store.prepare()
         return store
 
 
 def _unreadable(error: sqlite3.Error) -> JournalError:
-    return JournalError(f"the journal can't be read: {error}", retry_after_s=_COMMIT_RETRY_AFTER_S)
+    return JournalError(f"the journal can't be read: {error}", retry_after_s=COMMIT_RETRY_AFTER_S)
 
 
 def _take_lock(path: Path) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import JournalError
 from gateway.journal import alarms, assets, gaps, layout, letters
@@ -20,10 +21,10 @@ from gateway.journal.notes import (
     write_notes,
 )
 from gateway.journal.rows import event_of, id_hash
-from gateway.model import Record
+from gateway.model import Notes, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import (
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         Forced,
         Gap,
         KeptValue,
-        Notes,
         OnlineState,
         StoredLetter,
     )
@@ -44,8 +44,12 @@ _CHUNKS = tuple(
     (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
     for size in (64, 32, 16, 8, 4, 2, 1)
 )
+_FIRST_BODY = "SELECT seq FROM events WHERE body IS NOT NULL ORDER BY seq LIMIT 1"
 _LAST_TO_FREE = """SELECT max(seq) FROM (
   SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
+_FORGET = """DELETE FROM events WHERE seq IN (SELECT seq FROM (
+  SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)"""
+_EVER_MS = 1 << 62
 # Taken out and put in again: rows that only shrink where they are leave their pages half empty.
 _FREE = (
     """CREATE TEMP TABLE slim AS
@@ -56,15 +60,38 @@ _FREE = (
 )
 
 _PAGE_BYTES = 2048
-_RESERVE_BYTES = 2 << 20  # room left for cursors and values when no event fits any more
+_MOST_LOG_BYTES = 4 << 20  # of the write-ahead log, once it is folded in
 _CHECK_EVERY_BYTES = 64 << 10
 _ROW_OVERHEAD_BYTES = 150
+_ID_BYTES = 80  # of an event without its body
+_IDS_SHARE = 4  # ids of freed events have at most a fourth of the room, where events need it
 _MOST_UNMAPPED = 10_000
-_PRUNE_ROWS = 5_000
+_STEP_ROWS = 1_000  # each changes a page of the ids' index, which the disk's reserve must have room for
 _LETTERS_SHARE = 4  # bodies of dead letters are at most a fourth of the journal
 _MOST_LETTERS = letters.MOST_KEPT + 1_000  # that there are between two prunings
+_NOTES_BYTES = 4 << 20  # made room for before dead letters or gaps are written
 _READ_BYTES = 4 << 20
+_RESERVE_BYTES = 16 << 20
+_RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
 FULL_RETRY_AFTER_S = 60
+COMMIT_RETRY_AFTER_S = 10
+
+
+class DiskUsage(Protocol):
+    """What `shutil.disk_usage` returns, in bytes."""
+
+    @property
+    def total(self) -> int:
+        """The size of the file system, 0 where it does not say."""
+
+    @property
+    def free(self) -> int:
+        """What this process may still write."""
+
+
+def disk_reserve(total_bytes: int) -> int:
+    """Return how much of a disk stays free of events, so that cursors and values can be written always."""
+    return min(_RESERVE_BYTES, total_bytes // _RESERVE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +105,23 @@ class Outcome:
 class Store:
     """One open journal file."""
 
-    def __init__(self, path: Path, *, max_bytes: int) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage
+    ) -> None:
         """Open the file or prepare to create it; nothing is read before `prepare`."""
         self._path = path
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._max_bytes = max_bytes
-        self._unchecked_bytes = _CHECK_EVERY_BYTES
-        self._full = False
+        self._disk_usage = disk_usage
+        self._granted_bytes = 0  # of events that may be written before room is measured again
+        self._refused_bytes = 0  # of the events that found no room
+        self._failure: JournalError | None = None
         self._freed_through = 0
+        self._kept_through = 0
         self._letters = Kept(0, 0)
+        self._room_bytes = 0  # for events
+        self._full = ""  # what is full where there is none
+        self.used_bytes = 0  # in the file, free pages left out; as last measured
 
     def prepare(self) -> None:
         """Check the file, or create it; raise sqlite3.DatabaseError where it is corrupt."""
@@ -95,6 +130,7 @@ class Store:
         # logged whole. Pages of half the usual size make commits cheaper, and spare flash.
         execute(f"PRAGMA page_size={_PAGE_BYTES}")
         execute("PRAGMA journal_mode=WAL")
+        execute(f"PRAGMA journal_size_limit={_MOST_LOG_BYTES}")
         execute("PRAGMA synchronous=FULL")
         execute("PRAGMA mmap_size=0")
         execute("PRAGMA temp_store=MEMORY")
@@ -106,10 +142,12 @@ class Store:
         if not version:
             layout.create(self._database)
         self._page_bytes = self._number("PRAGMA page_size")
-        execute(f"PRAGMA max_page_count={(self._max_bytes + _RESERVE_BYTES) // self._page_bytes}")
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
+        self._freed_through = (self._number(_FIRST_BODY) or newest + 1) - 1
+        self._kept_through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
         self._letters = letters.count(self._database)
+        self._measure_room()
 
     @property
     def dead_letters(self) -> int:
@@ -123,27 +161,29 @@ class Store:
     def commit(self, events: Sequence[Event], notes: Notes, *, delivered_through: int) -> Outcome:
         """Write events and notes with one fsync. Events that are there already are left out.
 
-        Where the file is full, bodies of events that every sink has are given up first; if that
-        is not enough, the events are turned away and only the notes written. Raise sqlite3.Error
-        where nothing could be written.
+        Where there is no room, bodies of events that every sink has and the kept values include are freed
+        first; if that is not enough, the events are turned away and only the notes written, which have
+        room of their own. Raise sqlite3.Error where nothing could be written.
         """
-        error, more = None, Kept(0, 0)
-        if (events or self._full) and self._is_full(delivered_through):
-            error = JournalError("the journal is full", retry_after_s=FULL_RETRY_AFTER_S)
-            events = ()
-        with self._transaction():
-            records = self._insert(events) if events else ()
-            if notes:
-                write_notes(self._database, notes)
-                more = self._write_letters(notes)
-                if notes.gaps:
-                    gaps.write(self._database, notes.gaps, room_bytes=self._max_bytes - self.used_bytes())
-        kept = self._letters
-        self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
-        self._bound_letters()
-        if notes.snapshot is not None:
-            assets.keep(self._database, notes.snapshot, room_bytes=self._max_bytes - self.used_bytes())
-        return Outcome(records, error)
+        error = self._find_room(events, freeable_through=delivered_through)
+        if error is not None and notes:
+            self._write((), notes)  # which may be what room waits for
+            notes = Notes()
+            error = self._find_room(events, freeable_through=delivered_through)
+        self._make_notes_room(notes, freeable_through=delivered_through)
+        if events and error is None:
+            try:
+                records = self._write(events, notes)
+            except sqlite3.Error as failure:  # the notes alone are less
+                self._failure = JournalError(
+                    f"the journal can't commit: {failure}", retry_after_s=COMMIT_RETRY_AFTER_S
+                )
+            else:
+                self._failure = None
+                return Outcome(records)
+        if notes:
+            self._write((), notes)
+        return Outcome((), error or self._failure)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
         """Forget events that are both delivered everywhere and older than the retention.
@@ -153,24 +193,13 @@ class Store:
 
         Return whether there may be more of them: a limit keeps commits from waiting long.
         """
-        kept_through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
-        with self._transaction():
-            pruned = self._database.execute(
-                "DELETE FROM events WHERE seq IN (SELECT seq FROM (SELECT seq, received_ms FROM events"
-                " WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)",
-                (min(delivered_through, kept_through or delivered_through), _PRUNE_ROWS, before_ms),
-            ).rowcount
-            if pruned:
-                write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
-            kept = letters.prune(self._database, body_bytes=self._max_bytes // _LETTERS_SHARE)
-            self._database.execute("DELETE FROM forced WHERE until_ms < ?", (before_ms,))
-            self._database.execute(
-                "DELETE FROM unmapped WHERE asset NOT IN"
-                " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
-                (_MOST_UNMAPPED,),
-            )
-        self._letters = kept
-        return pruned == _PRUNE_ROWS
+        through = min(delivered_through, self._kept_through)
+        has_more = self._forget(through, limit=_STEP_ROWS, before_ms=before_ms) == _STEP_ROWS
+        if not has_more:
+            self._prune_notes(before_ms)
+            self._measure_room()
+            self._failure = None
+        return has_more
 
     def read(self, after: int, limit: int) -> list[Record]:
         """Return the next events after `after`, bounded by number and by bytes."""
@@ -239,10 +268,6 @@ class Store:
         """Return the Unix seconds in which a reading inside a gap is known already."""
         return gaps.known_seconds(self._database, gap)
 
-    def used_bytes(self) -> int:
-        """Return the bytes in use in the file, free pages left out."""
-        return (self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")) * self._page_bytes
-
     def _number(self, query: str, *parameters: str | int) -> int:
         row = self._database.execute(query, parameters).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
@@ -257,6 +282,23 @@ class Store:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             raise
+
+    def _write(self, events: Sequence[Event], notes: Notes) -> tuple[Record, ...]:
+        """Write both with one fsync; return the events that were new."""
+        more = Kept(0, 0)
+        with self._transaction():
+            records = self._insert(events)
+            if notes:
+                write_notes(self._database, notes)
+                more = self._write_letters(notes)
+                gaps.write(self._database, notes.gaps, room_bytes=self._room_bytes)
+        self._kept_through = max(self._kept_through, notes.kept_through)
+        kept = self._letters
+        self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
+        self._bound_letters()
+        if notes.snapshot is not None:
+            assets.keep(self._database, notes.snapshot, room_bytes=self._room_bytes)
+        return records
 
     def _insert(self, events: Sequence[Event]) -> tuple[Record, ...]:
         first = self.next_seq
@@ -276,7 +318,6 @@ class Store:
                     ),
                 )
                 done += size
-        self._unchecked_bytes += sum(len(event.body) + _ROW_OVERHEAD_BYTES for event in events)
         records = enumerate(events, first)
         if self._database.total_changes - before == len(events):
             return tuple(Record(seq, event) for seq, event in records)
@@ -285,8 +326,7 @@ class Store:
 
     def _write_letters(self, notes: Notes) -> Kept:
         """Write letters, with bodies as far as the journal has room; return by how much there is more."""
-        most_bytes = self._max_bytes // _LETTERS_SHARE
-        room_bytes = max(0, min(most_bytes, self._max_bytes - self.used_bytes())) if notes.dead_letters else 0
+        room_bytes = max(0, min(self._max_bytes // _LETTERS_SHARE, self._room_bytes))
         return letters.update(
             self._database, new=notes.dead_letters, settled=notes.settled, room_bytes=room_bytes
         )
@@ -299,18 +339,57 @@ class Store:
         with suppress(sqlite3.Error), self._transaction():  # what was to be committed is; pruning comes again
             self._letters = letters.prune(self._database, body_bytes=most_bytes - most_bytes // 8)
 
-    def _is_full(self, delivered_through: int) -> bool:
-        """Say whether events must be turned away; measured again only after some bytes were written."""
-        if self._full or self._unchecked_bytes >= _CHECK_EVERY_BYTES:
-            self._unchecked_bytes = 0
-            self._full = self.used_bytes() >= self._max_bytes
-            if self._full and self._free_delivered(delivered_through):
-                self._full = self.used_bytes() >= self._max_bytes
-        return self._full
+    def _find_room(self, events: Sequence[Event], *, freeable_through: int) -> JournalError | None:
+        """Return why events must be turned away, None where there is room for them.
 
-    def _free_delivered(self, through: int) -> bool:
-        """Give up bodies of delivered events, oldest first; their ids stay, to recognise duplicates."""
-        last = self._number(_LAST_TO_FREE, self._freed_through, through, _PRUNE_ROWS)
+        Room is measured again only after some bytes were written, or while events are turned away.
+        """
+        size_bytes = sum(len(event.body) + _ROW_OVERHEAD_BYTES for event in events)
+        self._granted_bytes -= size_bytes
+        if self._granted_bytes >= 0 and not self._refused_bytes:
+            return None
+        least_bytes = min(_CHECK_EVERY_BYTES, self._max_bytes // 16)
+        needed_bytes = max(size_bytes or self._refused_bytes, least_bytes)
+        self._make_room(needed_bytes, freeable_through=freeable_through)
+        if needed_bytes <= self._room_bytes:
+            self._granted_bytes = least_bytes - size_bytes
+            self._refused_bytes = 0
+            return None
+        self._refused_bytes = needed_bytes
+        return JournalError(f"the {self._full} is full", retry_after_s=FULL_RETRY_AFTER_S)
+
+    def _make_notes_room(self, notes: Notes, *, freeable_through: int) -> None:
+        """Make room for what may be large; all other notes have room of their own."""
+        if notes.dead_letters or notes.gaps or notes.snapshot is not None:
+            needed_bytes = min(_NOTES_BYTES, self._max_bytes // _LETTERS_SHARE)
+            self._make_room(needed_bytes, freeable_through=freeable_through)
+
+    def _make_room(self, needed_bytes: int, *, freeable_through: int) -> None:
+        """Measure the room, and free what every sink has and the kept values include until it is enough."""
+        through = min(freeable_through, self._kept_through)
+        self._measure_room()
+        while self._room_bytes < needed_bytes and (self._free_bodies(through) or self._forget_ids()):
+            self._measure_room()
+
+    def _measure_room(self) -> None:
+        """Find how many bytes of events there is room for: within `max_bytes`, and on the disk.
+
+        Free pages are in the file already. On the disk, whatever is written goes into the write-ahead log
+        first and into the file later, as what is in the log alone still has to; and a reserve stays free.
+        """
+        pages, free_pages = self._number("PRAGMA page_count"), self._number("PRAGMA freelist_count")
+        self.used_bytes = (pages - free_pages) * self._page_bytes
+        self._room_bytes, self._full = self._max_bytes - self.used_bytes, "journal"
+        disk = self._disk_usage(self._path.parent)
+        if disk.total:
+            to_come_bytes = max(0, pages * self._page_bytes - self._path.stat().st_size)
+            free_bytes = disk.free - disk_reserve(disk.total) - to_come_bytes + free_pages * self._page_bytes
+            if free_bytes // 2 < self._room_bytes:
+                self._room_bytes, self._full = free_bytes // 2, "disk of the journal"
+
+    def _free_bodies(self, through: int) -> bool:
+        """Free bodies of events up to `through`, oldest first; their ids stay, to recognise duplicates."""
+        last = self._number(_LAST_TO_FREE, self._freed_through, through, _STEP_ROWS)
         if not last:
             return False
         with self._transaction():
@@ -318,3 +397,29 @@ class Store:
                 self._database.execute(statement, {"after": self._freed_through, "last": last})
         self._freed_through = last
         return True
+
+    def _forget_ids(self) -> bool:
+        """Forget the oldest ids of freed events, where they have more than their share of the room."""
+        ids = 1 + self._freed_through - self._number("SELECT min(seq) FROM events")
+        most = (self.used_bytes + self._room_bytes) // (_IDS_SHARE * _ID_BYTES)
+        return ids > most and bool(self._forget(self._freed_through, limit=min(_STEP_ROWS, ids - most)))
+
+    def _forget(self, through: int, *, limit: int, before_ms: int = _EVER_MS) -> int:
+        """Forget events up to `through`, ids and all, the oldest first; return how many."""
+        with self._transaction():
+            forgotten = self._database.execute(_FORGET, (through, limit, before_ms)).rowcount
+            if forgotten:
+                write_cursors(self._database, {layout.NUMBERED: self.next_seq - 1})
+        return forgotten
+
+    def _prune_notes(self, before_ms: int) -> None:
+        """Forget dead letters, overrides and unmapped assets that are old or too many."""
+        with self._transaction():
+            kept = letters.prune(self._database, body_bytes=self._max_bytes // _LETTERS_SHARE)
+            self._database.execute("DELETE FROM forced WHERE until_ms < ?", (before_ms,))
+            self._database.execute(
+                "DELETE FROM unmapped WHERE asset NOT IN"
+                " (SELECT asset FROM unmapped ORDER BY last_ms DESC LIMIT ?)",
+                (_MOST_UNMAPPED,),
+            )
+        self._letters = kept

@@ -78,6 +78,7 @@ async def test_numbers_are_never_used_again(open_journal: Open) -> None:
         for number in range(3):
             await journal.append(make_event(number))
         head = journal.head
+        journal.note(Notes(kept_through=head))
     async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:  # held back by nobody
         await until_pruned(journal)
         assert journal.head == head
@@ -279,7 +280,7 @@ async def test_a_full_journal_turns_events_away_until_others_are_delivered(open_
             await journal.append(make_event(accepted))
         expected = [f"evt_{number}" for number in range(accepted)]
         assert ids(await read_all(journal)) == expected
-        journal.note(Notes(cursors={"bms": journal.head}))
+        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
         await journal.append(make_event(accepted))
         assert ids(await read_all(journal))[-1] == f"evt_{accepted}"
 
@@ -375,7 +376,7 @@ async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) 
     event, letter = make_event(1), dead_letter("A", seq=1)
     async with open_journal(sinks=()) as journal:
         await journal.append(event)
-        journal.note(Notes(dead_letters=[letter]))
+        journal.note(Notes(dead_letters=[letter], kept_through=1))
     async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
         (before,) = await journal.letters(range(1, 100))

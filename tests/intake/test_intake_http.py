@@ -209,7 +209,8 @@ async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
         assert orjson.loads(answer.body) == {"error": "the journal is full"}
         assert set(intake.stored()) == before
         assert intake.kept.accepted == len(before)
-        intake.journal.note(Notes(cursors={SINK: intake.journal.head}))
+        head = intake.journal.head
+        intake.journal.note(Notes(cursors={SINK: head}, kept_through=head))
         await connection.send(request(event(f"evt_{number}")))
         assert (await connection.answer()).code == 200
         assert f"evt_{number}" in intake.stored()

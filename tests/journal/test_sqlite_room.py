@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,7 @@ from support.journal_parts import (
 
 from gateway.errors import JournalError
 from gateway.journal.lookup import read_letters
-from gateway.model import DeadLetter, Notes
+from gateway.model import DeadLetter, KeptValue, Notes
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -34,12 +35,33 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 
+@dataclass
+class SmallDisk:
+    """A disk with nothing on it but the files of one folder, and what others have written there."""
+
+    total: int
+    others_bytes: int = 0
+    free: int = 0
+
+    def __call__(self, folder: Path) -> SmallDisk:
+        """Return what is free as of now."""
+        used_bytes = sum(file.stat().st_size for file in folder.iterdir()) + self.others_bytes
+        return replace(self, free=max(0, self.total - used_bytes))
+
+
+async def takes(journal: SqliteJournal, number: int, *, padding: int = 20_000) -> bool:
+    """Append an event; return whether it was taken."""
+    try:
+        await journal.append(make_event(number, padding=padding))
+    except JournalError:
+        return False
+    return True
+
+
 async def append_until_refused(journal: SqliteJournal, *, first: int, padding: int = 20_000) -> int:
     """Append events one by one; return the number of the one that is turned away."""
     for number in range(first, first + 1000):
-        try:
-            await journal.append(make_event(number, padding=padding))
-        except JournalError:
+        if not await takes(journal, number, padding=padding):
             return number
     raise AssertionError("the journal took 1000 events")
 
@@ -60,7 +82,7 @@ async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
     async with sqlite_journal(tmp_path, sinks=("bms", "regs"), max_bytes=MIB) as journal:
         first_refused = await append_until_refused(journal, first=0)
         assert (tmp_path / "journal.db").stat().st_size < 2 * MIB
-        journal.note(Notes(cursors={"bms": journal.head}))
+        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
         assert await append_until_refused(journal, first=first_refused) == first_refused
         journal.note(Notes(cursors={"regs": 10}))
         refused = await append_until_refused(journal, first=first_refused)
@@ -95,7 +117,7 @@ async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
         assert all(f'"evt_{each.letter.seq}"'.encode() in (each.body or b"") for each in stored)
         for number in range(11, 100):
             await journal.append(make_event(number, padding=20_000))
-            journal.note(Notes(cursors={"bms": number}))
+            journal.note(Notes(cursors={"bms": number}, kept_through=number))
     async with sqlite_journal(tmp_path, max_bytes=MIB, clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
         has_body = [each.body is not None for number in numbers for each in await journal.letters([number])]
@@ -121,12 +143,12 @@ async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path)
             for first in range(start, start + 5000, 500):
                 events = [make_event(number, padding=500) for number in range(first, first + 500)]
                 await asyncio.gather(*{journal.append(event) for event in events})
-                journal.note(Notes(cursors={"bms": journal.head}))
+                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
     async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
         assert journal.head == 10_000
         for number in range(10_000, 10_100):
             await journal.append(make_event(number, padding=20_000))
-            journal.note(Notes(cursors={"bms": journal.head}))
+            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
 
 
 async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path: Path) -> None:
@@ -169,6 +191,103 @@ async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
         assert len(await read_all(journal)) == refused + 1
 
 
+async def test_bodies_stay_until_the_kept_values_include_them(tmp_path: Path) -> None:
+    """However full it is: after a kill, nothing else knows the last readings that every sink has."""
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        journal.note(Notes(kept_through=3))
+        number = 0
+        while number < 1000 and await takes(journal, number):
+            number += 1
+            journal.note(Notes(cursors={"bms": journal.head}))
+        assert ids(await read_all(journal))[-number + 3 :] == [f"evt_{each}" for each in range(3, number)]
+        journal.note(Notes(kept_through=journal.head))
+        assert await takes(journal, number)
+
+
+async def test_values_and_cursors_have_room_of_their_own(tmp_path: Path) -> None:
+    """A journal full of events takes the values of a large building, and stays full for events meanwhile."""
+    values = [KeptValue(f"R{n}/T", f"ast-{n}", "t", n, n, 1, n, "evt_" + "x" * 190) for n in range(20_000)]
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        refused = await append_until_refused(journal, first=0)
+        journal.note(Notes(kept={each.point: each for each in values}, kept_through=2, cursors={"bms": 1}))
+        await journal.flush()
+        assert not await takes(journal, refused)
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        assert len(journal.kept()[0]) == len(values)
+        assert (journal.cursor("bms"), journal.kept()[1]) == (1, 2)
+
+
+async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
+    """Whatever is delivered makes room: first the bodies, then the oldest ids; the newest are known longest.
+
+    Three fourths at least are left for events that a sink has not got.
+    """
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
+        for first in range(0, 40_000, 500):
+            await asyncio.gather(
+                *{journal.append(make_event(number)) for number in range(first, first + 500)}
+            )
+            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+            await journal.flush()
+        delivered = journal.head
+        for number in (39_999, 39_000, 38_000):
+            await journal.append(make_event(number))
+        assert status.duplicates == 3
+        await append_until_refused(journal, first=40_000)
+        assert sum(len(record.event.body) for record in await read_all(journal)) > MIB * 6 // 10
+        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        assert await takes(journal, 50_000)
+    async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
+        assert journal.head > delivered
+        assert await takes(journal, 50_001)
+
+
+async def test_a_disk_smaller_than_the_journal(tmp_path: Path) -> None:
+    """Events are refused while there is room for cursors, values and whatever frees what is delivered.
+
+    It ends by itself once that is done, again and again, also after a restart in the midst of it.
+    """
+    disk, number = SmallDisk(24 * MIB), 0
+    for _ in range(3):
+        async with sqlite_journal(tmp_path, disk_usage=disk) as journal:
+            for _ in range(2):
+                first, number = number, await append_until_refused(journal, first=number)
+                assert number > first + 100
+                assert disk(tmp_path).free > 3 * MIB
+                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+                await journal.flush()
+                assert await takes(journal, number)
+                number += 1
+            number = await append_until_refused(journal, first=number)
+        async with sqlite_journal(tmp_path, disk_usage=disk) as journal:
+            number = await append_until_refused(journal, first=number)
+            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+
+
+async def test_a_disk_that_others_fill(tmp_path: Path) -> None:
+    """It is said what is full, and ends once there is room, whether an event comes or not."""
+    disk, status = SmallDisk(256 * MIB), JournalStatus()
+    async with sqlite_journal(tmp_path, disk_usage=disk, status=status) as journal:
+        assert await takes(journal, 0)
+        disk.others_bytes = 250 * MIB
+        refused = await append_until_refused(journal, first=1)
+        assert status.state == "the disk of the journal is full"
+        disk.others_bytes = 0
+        journal.note(Notes(cursors={"bms": 1}))
+        await journal.flush()
+        assert status.state == "ok"
+        assert await takes(journal, refused)
+
+
+async def test_what_is_used_is_known_at_once(tmp_path: Path) -> None:
+    """The status of a full journal says so, and not what it was a minute ago."""
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
+        await append_until_refused(journal, first=0)
+        assert status.bytes_used > MIB - (64 << 10)
+
+
 async def test_events_too_large_to_fit_together_are_all_turned_away(tmp_path: Path) -> None:
     """Nothing of a commit that went beyond the file's limit stays, and the next small one is taken."""
     async with sqlite_journal(tmp_path, max_bytes=64 << 10) as journal:
@@ -186,7 +305,7 @@ async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -
     async with sqlite_journal(tmp_path) as journal:
         for number, age_h in ages_h.items():
             await journal.append(make_event(number, received_ms=START_MS - age_h * HOUR_MS))
-        journal.note(Notes(cursors={"bms": 3}))
+        journal.note(Notes(cursors={"bms": 3}, kept_through=5))
     async with sqlite_journal(tmp_path) as journal, asyncio.timeout(5):
         while ids(await journal.read(0, 1)) != ["evt_2"]:  # noqa: ASYNC110 - pruning has no event
             await asyncio.sleep(0.01)
@@ -200,6 +319,7 @@ async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
     """However many there are: otherwise a busy building would grow the file for ever."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await asyncio.gather(*{journal.append(make_event(number)) for number in range(11_000)})
+        journal.note(Notes(kept_through=journal.head))
     status = JournalStatus()
     async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS, status=status) as journal:
         await until_pruned(journal)

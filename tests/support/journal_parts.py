@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.events import parse_event
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from gateway.journal.store import DiskUsage
     from gateway.model import Event, Record
     from gateway.ports import Journal
 
@@ -46,6 +48,7 @@ def sqlite_journal(
     max_bytes: int = 1 << 30,
     clock_ms: Callable[[], int] = lambda: START_MS,
     status: JournalStatus | None = None,
+    disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
 ) -> SqliteJournal:
     """Make a SQLite journal, `journal.db` in `folder`."""
     return SqliteJournal(
@@ -55,6 +58,7 @@ def sqlite_journal(
         max_bytes=max_bytes,
         clock_ms=clock_ms,
         status=JournalStatus() if status is None else status,
+        disk_usage=disk_usage,
     )
 
 
