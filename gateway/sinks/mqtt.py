@@ -147,14 +147,20 @@ class MqttSink(ConnectingSink):
         return reason
 
     async def _restore(self, connection: Connection) -> None:
-        """Say `online` and publish all retained state again: the broker may have lost it."""
+        """Publish all retained state again, which the broker may have lost, and say `online` last.
+
+        Until then, `offline` says that what stands there may be of yesterday.
+        """
         desk, layout = self._desk, None
         self._insistence.begin()
-        rejections = await connection.publish([self._status(is_online=True)])
+        rejections: list[Rejection] = []
+        if self._link.hang_ups.suspects:  # that it takes this shows that it hangs up at another for itself
+            rejections += await connection.publish([self._status(is_online=False)])
         while layout is not desk.layout:  # once more where the point table is swapped meanwhile
             layout = desk.layout
             rejections += await self._insistence.publish(connection, desk.all_state())
         desk.judge(rejections)
+        rejections += await connection.publish([self._status(is_online=True)])
         log_rejected(rejections, sink=self._name)
 
     def _present_status(self) -> Message:

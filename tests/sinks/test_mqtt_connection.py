@@ -7,9 +7,10 @@ import contextlib
 import os
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 import support
@@ -20,6 +21,7 @@ from support.ports import free_port
 from support.waiting import until, until_taken
 
 from gateway.errors import RefusedError, TransientError
+from gateway.model import Quality
 
 if TYPE_CHECKING:
     from gateway.model import Update
@@ -55,6 +57,24 @@ async def test_online_while_it_runs_and_offline_after_a_clean_end(broker: Mosqui
         await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC) == ["online", "offline"])
     assert all(message.retained and message.qos == 1 for message in subscriber.seen)
     await until(lambda: "Received DISCONNECT from gateway-edge-1-bms" in broker.log)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_online_is_said_last(broker: Mosquitto, protocol: Literal["5", "3.1.1"]) -> None:
+    """Who waits for `online` finds nothing of yesterday: what went stale meanwhile is corrected before it."""
+    former = updates_of_many_points(300)
+    points = [update.point for update in former]
+    async with MqttRig(broker.url, points, protocol=protocol).sink as sink:
+        await sink.write(former)
+    rig = MqttRig(broker.url, points, protocol=protocol)
+    rig.latest.take([replace(update, quality=Quality.STALE) for update in former])
+    async with subscribe(broker.port) as subscriber:
+        before = len(subscriber.seen)
+        async with rig.sink:
+            await subscriber.wait_for(lambda: subscriber.payloads(STATUS_TOPIC)[-1] == "online")
+            *corrected, last = subscriber.seen[before:]
+    assert (last.topic, last.payload) == (STATUS_TOPIC, "online")
+    assert [one.json["quality"] for one in corrected] == ["stale"] * len(former)
 
 
 async def test_the_broker_says_offline_for_a_gateway_that_was_killed(broker: Mosquitto) -> None:
