@@ -45,7 +45,7 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
         "readings found in data.object.telemetry",
         'L03-RM312/ZN-T from temperature reading "21.5" as a number 21.5 value 21.5 degC good',
         'gw/v1/hq-tower/L03-RM312/ZN-T {"value":21.5,"unit":"degC","quality":"good",',
-        '"ts":"2026-05-28T20:26:40Z","event":"evt_file"}',
+        '"ts":"2026-05-28T20:26:40.000Z","event":"evt_file"}',
         "modbus regs unit 1 input 1000-1001 31001 float32 ABCD 41AC 0000 = 21.5",
         "read as ABCD (configured) 21.5 CDAB",
         "not used by any point: lux 300",
@@ -76,7 +76,7 @@ def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -
     file = tmp_path / "event.json"
     file.write_text(event())
     printed = " ".join(gateway("explain", "-c", config, file).stdout.split())
-    part = '{… "ZN-T":{"value":21.5,"unit":"degC","quality":"good","ts":"2026-05-28T20:26:40Z"} …}'
+    part = '{… "ZN-T":{"value":21.5,"unit":"degC","quality":"good","ts":"2026-05-28T20:26:40.000Z"} …}'
     assert f"mqtt bms gw/v1/hq-tower/L03-RM312 {part}" in printed
     assert "hq-tower/L03-RM312/ZN-T {" not in printed
 

@@ -38,11 +38,16 @@ async def test_one_message_has_the_whole_state(broker: Mosquitto) -> None:
         first, second = on(subscriber, ROOM)
         assert values(first) == {"ZN-RH": 40}
         assert json.loads(second.payload) == {
-            "ts": "2026-11-24T08:00:00Z",
+            "ts": "2026-11-24T08:00:00.000Z",
             "event": "evt_2",
             "points": {
-                "ZN-T": {"value": 21.5, "unit": "degC", "quality": "good", "ts": "2026-11-24T08:00:00Z"},
-                "ZN-RH": {"value": 40, "unit": "percent", "quality": "good", "ts": "2026-11-24T07:59:00Z"},
+                "ZN-T": {"value": 21.5, "unit": "degC", "quality": "good", "ts": "2026-11-24T08:00:00.000Z"},
+                "ZN-RH": {
+                    "value": 40,
+                    "unit": "percent",
+                    "quality": "good",
+                    "ts": "2026-11-24T07:59:00.000Z",
+                },
                 "QUAL": {"value": 0, "unit": None, "quality": "good", "ts": "2026-11-24T08:00:00.007Z"},
             },
         }

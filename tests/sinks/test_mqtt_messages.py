@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 
 from gateway.errors import RefusedError
 from gateway.model import Cov, Mqtt, Quality, Update
+from gateway.sinks.mqtt_topics.payload import time_json
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
@@ -28,7 +31,7 @@ async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosqui
     async with subscribe(broker.port) as subscriber:
         message = subscriber.last(TOPIC)
     assert message.payload == (
-        '{"value":21.5,"unit":"degC","quality":"good","ts":"2026-11-24T08:00:00Z","event":"evt_1"}'
+        '{"value":21.5,"unit":"degC","quality":"good","ts":"2026-11-24T08:00:00.000Z","event":"evt_1"}'
     )
     assert message.retained
     assert message.user_properties == {"event": "evt_1", "asset": "ast-a1b2c3d4"}
@@ -51,8 +54,16 @@ async def test_an_id_that_mqtt_has_no_text_for_does_not_cost_the_connection(
     assert rig.status.reconnects == 0
 
 
-async def test_milliseconds_show_only_where_there_are_any(broker: Mosquitto) -> None:
-    """A time with a fraction keeps it; nulls stay null."""
+@given(st.lists(st.integers(0, 253_402_300_799_999)))
+def test_times_sort_as_text(times_ms: list[int]) -> None:
+    """Whole seconds have milliseconds, too, so that all times are of one width."""
+    texts = [time_json(make_update(make_point(), 1, time_ms=time_ms)) for time_ms in sorted(times_ms)]
+    assert texts == sorted(texts)
+    assert {len(text) for text in texts} <= {len(b'2026-11-24T08:00:00.000Z"')}
+
+
+async def test_a_time_keeps_its_milliseconds(broker: Mosquitto) -> None:
+    """Nulls stay null."""
     point = make_point()
     rig = MqttRig(broker.url, [point])
     async with rig.sink, subscribe(broker.port) as subscriber:

@@ -97,7 +97,7 @@ def of_topic(seen: Subscriber, topic: str) -> list[tuple[Any, str]]:
 
 def utc(time_ms: int) -> str:
     """Return a time as MQTT messages have it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ms // 1000))
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time_ms // 1000))
 
 
 async def until(look: Callable[[], Any], expected: Any) -> None:

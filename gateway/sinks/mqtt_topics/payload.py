@@ -61,9 +61,9 @@ def reading_json(update: Update, middle: tuple[bytes, ...]) -> bytes:
 
 
 def time_json(update: Update) -> bytes:
-    """Return the time as JSON without the opening quote, with milliseconds only where there are any."""
+    """Return the time as JSON without the opening quote, always to the millisecond: so it sorts as text."""
     second, millisecond = divmod(update.time_ms, 1000)
-    return _iso(second) + (b'.%03dZ"' % millisecond if millisecond else b'Z"')
+    return b'%b.%03dZ"' % (_iso(second), millisecond)
 
 
 def bare(value: Scalar) -> bytes:
