@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser
 
-TOKEN = "made-up-admin-token"
+TOKEN = "made-up-admin-token-1"
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROOM = "ast-a1b2c3d4"
-TOKEN = "made-up-admin-token"
+TOKEN = "made-up-admin-token-1"
 POINT = "L03-RM312/ZN-T"
 
 

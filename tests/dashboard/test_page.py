@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from support.browser import DESK, PHONE, opened
 from support.daemon import Daemon, telemetry
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOM = "ast-a1b2c3d4"
 POINT = "L03-RM312/ZN-T"
-TOKEN = "made-up-admin-token"
+TOKEN = "made-up-admin-token-1"
 PARTS = ("points", "sinks", "intake", "infodeck", "letters", "alarms")
 MANY = 1250  # assets of eight points each
 
@@ -84,7 +86,7 @@ def test_a_point_is_forced_by_keyboard_alone(daemon: Daemon, browser: Browser) -
         page.keyboard.press("Enter")
         page.keyboard.type("wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("dialog")).to_contain_text("the admin token is missing or wrong")
+        expect(page.locator("#question")).to_contain_text("the admin token is missing or wrong")
         page.locator("#token").fill(TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#unlock")).to_have_text("Lock")
@@ -92,7 +94,7 @@ def test_a_point_is_forced_by_keyboard_alone(daemon: Daemon, browser: Browser) -
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowUp")
         page.keyboard.press("Enter")
-        dialog = page.locator("dialog")
+        dialog = page.locator("#dialog")
         expect(dialog).to_contain_text(POINT)
         dialog.get_by_label("Force to").fill("30")
         page.keyboard.press("Enter")
@@ -106,6 +108,92 @@ def test_a_point_is_forced_by_keyboard_alone(daemon: Daemon, browser: Browser) -
         assert watched.complaints == [
             "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
         ]
+
+
+def test_what_was_typed_outlives_the_question_for_the_token(daemon: Daemon, browser: Browser) -> None:
+    """The point stays open beneath it, with value and duration, and can be forced then."""
+    with opened(browser, url(daemon)) as watched:
+        page = watched.page
+        row(page, POINT).click()
+        dialog = page.locator("#dialog")
+        dialog.get_by_label("Force to").fill("31.5")
+        dialog.locator("select").select_option("1 hour")
+        dialog.get_by_role("button", name="Force", exact=True).click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#question")).to_be_hidden()
+        expect(dialog.get_by_label("Force to")).to_have_value("31.5")
+        expect(dialog.locator("select")).to_have_value("3600")
+        dialog.get_by_role("button", name="Force", exact=True).click()
+        expect(dialog).to_contain_text("Forced to 31.5 until")
+        dialog.get_by_role("button", name="Release").click()
+        expect(dialog).to_contain_text("Released")
+        assert watched.complaints == []
+
+
+def test_the_alarms_tab_lists_what_the_banner_says(
+    browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
+) -> None:
+    """Refused tables are an alarm; acknowledged, it leaves the banner; over, it is history."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    good = "schema: gateway.points/1\nsite: hq\npoints:\n  - {tag: A, point: T, asset: a, from: t}\n"
+    (tables / "a.yaml").write_text(good)
+    with run_daemon(tmp_path, tables) as daemon, opened(browser, url(daemon)) as watched:
+        page = watched.page
+        alarms = go(page, "alarms")
+        expect(alarms).to_contain_text("No alarm holds.")
+        expect(alarms).to_contain_text("There was none.")
+        expect(page.locator("#banner")).to_be_hidden()
+        (tables / "a.yaml").write_text(good.replace("points:", "pionts:"))
+        expect(page.locator("#banner")).to_contain_text("tables-refused: changed point tables are refused")
+        expect(alarms).to_contain_text("pionts")
+        expect(page.locator("#alarm-count")).to_have_text("1")
+        alarms.get_by_role("button", name="Acknowledge").click()
+        page.locator("#token").fill(TOKEN)
+        page.keyboard.press("Enter")
+        alarms.get_by_role("button", name="Acknowledge").click()
+        expect(alarms).to_contain_text("by dashboard from 127.0.0.1")
+        expect(page.locator("#banner")).to_be_hidden()
+        (tables / "a.yaml").write_text(good)
+        expect(alarms).to_contain_text("No alarm holds.")
+        expect(alarms.locator("tr", has_text="tables-refused")).to_contain_text("by dashboard from 127.0.0.1")
+        assert watched.complaints == []
+
+
+def test_a_sink_that_has_just_gone_is_in_banner_and_tab(
+    browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
+) -> None:
+    """It is no alarm yet, and there is nothing to acknowledge; still both say the same."""
+    with run_daemon(tmp_path) as daemon:
+        settings = daemon.config.read_text()
+        daemon.stop()
+        daemon.config.write_text(settings.replace(f':{daemon.broker_port}"', f':{free_port()}"'))
+        daemon.start()
+        with opened(browser, url(daemon)) as watched:
+            expect(watched.page.locator("#banner")).to_contain_text("bms: it is away")
+            alarms = go(watched.page, "alarms")
+            expect(alarms).to_contain_text("it is away")
+            expect(alarms).not_to_contain_text("No alarm holds.")
+            expect(alarms.get_by_role("button")).to_have_count(0)
+
+
+def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser) -> None:
+    """One request between two states that are milliseconds apart is not hundreds a second."""
+    status = daemon.status()
+    before = status["intake"]["answers"].get("200", 0)
+    states = []
+    for after_ms, requests in ((0, 0), (5, 1), (1005, 1), (2005, 3)):
+        status["intake"]["answers"] = {"200": before + requests}
+        states.append(f"event: status\ndata: {json.dumps({'now_ms': after_ms, **status})}\n\n")
+    with opened(browser, "about:blank") as watched:
+        page = watched.page
+        page.route(
+            "**/api/stream",
+            lambda route: route.fulfill(body="".join(states), content_type="text/event-stream"),
+        )
+        page.goto(f"{url(daemon)}#intake")
+        expect(page.locator("#view-intake .axis").first).to_contain_text(re.compile(r"to [12]\.\d/s"))
 
 
 def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> None:
@@ -129,7 +217,7 @@ def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> No
 
 
 def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -> None:
-    """The reason stands there; without the token the page asks for it."""
+    """The reason stands there; without the token the page asks for it, and it asks before it forgets."""
     assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon)) as watched:
         page = watched.page
@@ -140,6 +228,12 @@ def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -
         page.locator("#token").fill(TOKEN)
         page.keyboard.press("Enter")
         letters.get_by_role("button", name="Forget").click()
+        question = page.locator("#question")
+        expect(question).to_contain_text("Forget 1 dead letter?")
+        question.get_by_role("button", name="Cancel").click()
+        expect(letters.locator("tr", has_text="evt_odd")).to_have_count(1)
+        letters.get_by_role("button", name="Forget").click()
+        question.get_by_role("button", name="Forget for good").click()
         expect(letters).to_contain_text("1 forgotten.")
         expect(letters.locator("tr", has_text="evt_odd")).to_have_count(0)
         assert watched.complaints == []
@@ -271,6 +365,6 @@ def test_nothing_is_cut_off_anywhere(
             assert (part, watched.overflow(), watched.clipped(), watched.squeezed()) == (part, 0, [], [])
         go(page, "points")
         row(page, POINT).click()
-        expect(page.locator("dialog")).to_contain_text("Measured")
+        expect(page.locator("#dialog")).to_contain_text("Measured")
         assert (watched.overflow(), watched.clipped()) == (0, [])
         assert watched.complaints == []

@@ -56,6 +56,25 @@ def test_a_gateway_that_stalls_is_not_taken_for_a_quiet_one(daemon: Daemon, brow
         expect_alive(watched.page)
 
 
+def test_an_open_point_does_not_stay_good_when_the_gateway_is_gone(
+    run_daemon: Callable[..., AbstractContextManager[Daemon]], browser: Browser, tmp_path: Path
+) -> None:
+    """Its dialog is in front of the banner: it says by itself that its value is old, as long as it is."""
+    with run_daemon(tmp_path) as daemon, opened(browser, url(daemon)) as watched:
+        page = watched.page
+        assert daemon.post(telemetry("evt_open", ROOM, {"temperature": 21.5}))[0] == 200
+        row(page, "L03-RM312/ZN-T").click()
+        dialog = page.locator("#dialog")
+        expect(dialog.locator(".pill")).to_have_text("good")
+        daemon.kill()
+        expect(dialog.locator(".pill")).to_have_text("old", timeout=LONG_MS)
+        expect(dialog.locator(".pill.good")).to_have_count(0)
+        expect(dialog).to_contain_text(OLD)
+        daemon.start()
+        expect(dialog.locator(".pill")).to_have_text("good", timeout=LONG_MS)
+        expect(dialog).not_to_contain_text(OLD)
+
+
 def test_a_page_too_many_says_so_and_goes_on_when_there_is_room(daemon: Daemon, browser: Browser) -> None:
     """A browser gives up where it is refused; the page does not."""
     with ExitStack() as others:
@@ -142,7 +161,7 @@ def test_an_open_point_stays_the_same_when_other_tables_come_into_force(
     with opened(browser, url(daemon)) as watched:
         page = watched.page
         row(page, "A/U").click()
-        dialog = page.locator("dialog")
+        dialog = page.locator("#dialog")
         expect(dialog).to_contain_text("77")
         file.write_text(table("U", "T", "V"))
         expect(page.locator(".filters")).to_contain_text("3 points")

@@ -28,11 +28,24 @@ function show() {
   for (const listener of listeners) listener();
 }
 
-export function open(dialogContent) {
-  const dialog = byId("dialog");
-  dialog.replaceChildren(...dialogContent);
+export function open(content, dialog = byId("dialog")) {
+  dialog.replaceChildren(...content);
   if (!dialog.open) dialog.showModal();
-  return dialog;
+}
+
+const cancelButton = () => element("button", { type: "button", className: "quiet", onclick: () => byId("question").close() }, "Cancel");
+
+// Have a person confirm what can't be undone; above the dialog of a point, which stays as it is.
+export function confirm(title, text, verb, go) {
+  const agree = () => {
+    byId("question").close();
+    go();
+  };
+  open([
+    element("h2", { id: "question-title" }, title),
+    element("p", { className: "soft" }, text),
+    element("form", { onsubmit: (event) => { event.preventDefault(); agree(); } }, element("button", { type: "submit", className: "danger" }, verb), cancelButton()),
+  ], byId("question"));
 }
 
 export function askForToken() {
@@ -46,7 +59,7 @@ export function askForToken() {
         sessionStorage.setItem(KEY, input.value.trim());
         try {
           await act("/token");
-          byId("dialog").close();
+          byId("question").close();
         } catch (error) {
           sessionStorage.removeItem(KEY);
           said.textContent = error.message;
@@ -57,20 +70,20 @@ export function askForToken() {
     },
     element("label", {}, "Admin token", input),
     element("button", { type: "submit" }, "Unlock"),
-    element("button", { type: "button", className: "quiet", onclick: () => byId("dialog").close() }, "Cancel"),
+    cancelButton(),
   );
   open([
-    element("h2", { id: "dialog-title" }, "Unlock actions"),
-    element("p", { className: "soft" }, "Forcing points and handling dead letters needs the token of admin.token in gateway.yaml. It is kept until this tab is closed."),
+    element("h2", { id: "question-title" }, "Unlock actions"),
+    element("p", { className: "soft" }, "What changes something needs the token of admin.token in gateway.yaml. It is kept until this tab is closed."),
     form,
     said,
-  ]);
+  ], byId("question"));
 }
 
 export function begin() {
   byId("unlock").addEventListener("click", () => (isUnlocked() ? lock() : askForToken()));
-  byId("dialog").addEventListener("click", (event) => {
-    if (event.target === byId("dialog")) byId("dialog").close();
-  });
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  }
   show();
 }

@@ -1,29 +1,81 @@
-// What needs a person.
+// What needs a person now, and what did.
 
-import { byId, element } from "./dom.js";
-import { ago, timeText } from "./format.js";
-import { nowMs, state, when } from "./state.js";
+import { act, askForToken, isUnlocked } from "./actions.js";
+import { byId, element, table } from "./dom.js";
+import { timeText } from "./format.js";
+import { ask, state, when } from "./state.js";
+
+let drawn = null; // what the tab was made of: it is made anew only then, or a button would lose the keyboard's focus
+
+// All that is wrong now, for the banner and for this tab. A receiver that has just gone is no alarm yet.
+export function troubles(status) {
+  const alarms = new Set(status.alarms.map((alarm) => alarm.name));
+  const sinks = Object.entries(status.sinks).filter(([name, sink]) => !sink.connected && !alarms.has(`sink-away:${name}`));
+  return [
+    ...(status.journal.state === "ok" || alarms.has("journal-unavailable") ? [] : [{ name: "journal", reason: status.journal.state }]),
+    ...sinks.map(([name, sink]) => ({ name, reason: `it is ${sink.state}${sink.last_error ? `: ${sink.last_error}` : ""}` })),
+    ...status.alarms,
+  ];
+}
 
 export function begin() {
   when("status", () => {
-    const count = state.status.alarms.length;
+    const count = troubles(state.status).length;
     byId("alarm-count").textContent = count ? String(count) : "";
-    if (!byId("view-alarms").hidden) show();
+    if (!byId("view-alarms").hidden) draw();
   });
 }
 
 export function show() {
-  const alarms = state.status?.alarms ?? [];
+  drawn = null;
+  if (state.status) draw();
+}
+
+async function draw() {
+  const now = troubles(state.status);
+  const wanted = JSON.stringify(now);
+  if (wanted === drawn) return;
+  drawn = wanted;
+  const { past } = await ask("/api/alarms").catch(() => ({ past: [] })); // the page says already that the gateway is away
+  if (wanted !== drawn) return;
   byId("view-alarms").replaceChildren(
-    ...(alarms.length ? alarms.map(card) : [element("article", { className: "card" }, element("p", { className: "nothing" }, "No alarm holds."))]),
+    ...(now.length ? now.map(card) : [element("article", { className: "card" }, element("p", { className: "nothing" }, "No alarm holds."))]),
+    element(
+      "article",
+      { className: "card" },
+      element("div", { className: "head" }, element("h2", {}, "Those that are over")),
+      table(["Alarm", "Since", "Until", "Acknowledged", "Reason"], past.map(row), "There was none."),
+    ),
   );
 }
 
-function card(alarm) {
+function card(trouble) {
+  const said = element("p", { className: "said", role: "status" });
+  const isAlarm = "since_ms" in trouble;
   return element(
     "article",
     { className: "card" },
-    element("div", { className: "head" }, element("h2", { className: "error" }, alarm.name), element("span", { className: "soft" }, `since ${timeText(alarm.since_ms)}, ${ago(alarm.since_ms, nowMs())}`)),
-    element("p", {}, alarm.reason),
+    element("div", { className: "head" }, element("h2", { className: "error" }, trouble.name), isAlarm ? element("span", { className: "soft" }, `since ${timeText(trouble.since_ms)}`) : ""),
+    element("p", {}, trouble.reason),
+    trouble.acknowledged_ms ? element("p", { className: "soft" }, `Acknowledged ${seenText(trouble)}.`) : "",
+    isAlarm && !trouble.acknowledged_ms ? element("p", {}, element("button", { type: "button", className: "quiet", onclick: () => acknowledge(trouble.name, said) }, "Acknowledge"), trouble.latched ? " It holds until then." : "") : "",
+    said,
   );
+}
+
+const seenText = (alarm) => `${timeText(alarm.acknowledged_ms)} by ${alarm.acknowledged_by}`;
+const row = (alarm) => [alarm.name, timeText(alarm.since_ms), timeText(alarm.cleared_ms), alarm.acknowledged_ms ? seenText(alarm) : "–", alarm.reason];
+
+async function acknowledge(name, said) {
+  if (!isUnlocked()) {
+    askForToken();
+    return;
+  }
+  try {
+    await act("/alarms/acknowledge", { name });
+    byId("content").focus(); // the button goes
+  } catch (error) {
+    said.className = "said error";
+    said.textContent = error.message;
+  }
 }

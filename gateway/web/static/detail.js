@@ -11,6 +11,7 @@ let opened = null; // {name, number, live}: the point whose dialog is open
 export function begin() {
   when("values", (changed) => opened && changed.includes(opened.number) && showLive());
   when("status", () => opened && showLive());
+  when("connection", () => opened && showLive());
   when("points", () => opened && followPoint());
   byId("dialog").addEventListener("close", () => {
     opened = null;
@@ -73,8 +74,10 @@ function showLive() {
   }
   const numbers = state.recent.get(point.name) ?? [];
   const unit = point.unit ? ` ${point.unit}` : "";
+  const isOld = !state.isConnected;
   opened.live.replaceChildren(
-    element("div", { className: "head" }, element("h3", {}, "Now"), pill(shown.quality)),
+    element("div", { className: "head" }, element("h3", {}, isOld ? "Last seen" : "Now"), isOld ? pill("old", "bad") : pill(shown.quality)),
+    isOld ? element("p", { className: "error" }, `${state.reason ?? "The gateway does not answer"}: what is shown here is old.`) : "",
     facts([
       ["Value", `${valueText(shown.value)}${unit}`],
       ["Measured", `${timeText(shown.timeMs)} (${ago(shown.timeMs, nowMs())})`],

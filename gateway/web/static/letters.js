@@ -1,6 +1,6 @@
 // What could not be delivered, why, and again.
 
-import { act, askForToken, isUnlocked, whenUnlocked } from "./actions.js";
+import { act, askForToken, confirm, isUnlocked, whenUnlocked } from "./actions.js";
 import { byId, element, table } from "./dom.js";
 import { timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
@@ -38,7 +38,7 @@ export async function show() {
       element("div", { className: "head" }, element("h2", {}, found.total === 1 ? "1 dead letter" : `${found.total.toLocaleString()} dead letters`), buttons(found.letters)),
       element("p", { className: "soft" }, `A receiver refused these values for good, or an event could not be read. Remove the cause, then deliver again.${more}`),
       said,
-      table(["", "At", "Sink", "Point", "Reason", "Event"], found.letters.map(row), "Nothing was refused."),
+      table(["Selected", "At", "Sink", "Point", "Reason", "Event"], found.letters.map(row), "Nothing was refused."),
     ),
   );
 }
@@ -60,13 +60,13 @@ function buttons(letters) {
     {},
     element("button", { type: "button", className: "quiet", onclick: all }, "All or none"),
     " ",
-    element("button", { type: "button", onclick: () => ask_for("retry") }, "Deliver again"),
+    element("button", { type: "button", onclick: () => askFor("retry") }, "Deliver again"),
     " ",
-    element("button", { type: "button", className: "danger", onclick: () => ask_for("drop") }, "Forget"),
+    element("button", { type: "button", className: "danger", onclick: () => askFor("drop") }, "Forget"),
   );
 }
 
-async function ask_for(what) {
+function askFor(what) {
   if (!isUnlocked()) {
     askForToken();
     return;
@@ -75,6 +75,15 @@ async function ask_for(what) {
     said.textContent = "Choose some first.";
     return;
   }
+  if (what === "retry") {
+    send(what);
+    return;
+  }
+  const number = chosen.size === 1 ? "1 dead letter" : `${chosen.size.toLocaleString()} dead letters`;
+  confirm(`Forget ${number}?`, "What they hold is delivered nowhere, and cannot be had back.", "Forget for good", () => send(what));
+}
+
+async function send(what) {
   try {
     const answer = await act(`/deadletters/${what}`, { numbers: [...chosen].slice(0, 1000) });
     said.className = "said";

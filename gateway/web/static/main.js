@@ -44,19 +44,18 @@ function showState() {
   const isTaking = status.ready && status.journal.state === "ok";
   setText(pill, isTaking ? `takes events, runs for ${span((nowMs() - status.started_ms) / 1000)}` : "takes no events");
   pill.className = `pill ${isTaking ? "good" : "bad"}`;
-  const reasons = [
-    ...(status.journal.state === "ok" ? [] : [status.journal.state]),
-    ...status.alarms.map((alarm) => `${alarm.name}: ${alarm.reason}`),
-    ...Object.entries(status.sinks).filter(([, sink]) => !sink.connected).map(([name, sink]) => `${name} is ${sink.state}${sink.last_error ? `: ${sink.last_error}` : ""}`),
-    ...(status.tables.problems.length ? [`changed point tables are refused: ${status.tables.problems[0]}`] : []),
-  ];
-  banner.hidden = reasons.length === 0;
-  setText(banner, reasons.join(" · "));
+  const unseen = alarms.troubles(status).filter((trouble) => !trouble.acknowledged_ms);
+  banner.hidden = unseen.length === 0;
+  setText(banner, unseen.map((trouble) => `${trouble.name}: ${trouble.reason}`).join(" · "));
 }
 
 for (const part of [actions, detail, ...Object.values(views)]) part.begin();
 when("status", showState);
 when("connection", showState);
 addEventListener("hashchange", choose);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says which tab is open
+  byId("content").focus();
+});
 choose();
 connect();

@@ -2,6 +2,7 @@
 
 const MOST_REMEMBERED = 48;
 const MOST_SAMPLES = 120; // of the status, one a second
+const LEAST_APART_MS = 500; // of samples: one event between two that are closer would look like many a second
 const SILENT_AFTER_MS = 10_000; // a status comes every second
 const ANSWER_WITHIN_MS = 60_000;
 const NO_ANSWER = "The gateway does not answer";
@@ -152,7 +153,9 @@ function takeStatus(status) {
   state.aheadMs = status.now_ms - Date.now();
   const answers = Object.values(status.intake.answers).reduce((sum, count) => sum + count, 0);
   const sinks = Object.fromEntries(Object.entries(status.sinks).map(([name, sink]) => [name, sink.written]));
-  state.samples.push({ atMs: status.now_ms, answers, sinks });
+  const sinceMs = status.now_ms - (state.samples.at(-1)?.atMs ?? -Infinity);
+  if (sinceMs < 0) state.samples = []; // the clock was set back
+  if (sinceMs < 0 || sinceMs >= LEAST_APART_MS) state.samples.push({ atMs: status.now_ms, answers, sinks });
   state.samples.splice(0, Math.max(0, state.samples.length - MOST_SAMPLES));
   tell("status");
 }
@@ -164,7 +167,7 @@ export function rates(count) {
     const [before, after] = [state.samples[index - 1], state.samples[index]];
     const seconds = (after.atMs - before.atMs) / 1000;
     const more = (count(after) ?? 0) - (count(before) ?? 0);
-    if (seconds > 0) numbers.push(after.atMs / 1000, Math.max(0, more) / seconds);
+    numbers.push(after.atMs / 1000, Math.max(0, more) / seconds);
   }
   return numbers;
 }
