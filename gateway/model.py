@@ -29,7 +29,7 @@ class Quality(IntEnum):
     GOOD = 0
     HELD = 1  # no longer fresh, the last value is kept (`on_stale: hold`)
     STALE = 2  # no longer fresh, replaced by the sentinel or the configured value
-    BAD = 3  # out of range, not convertible, or null
+    BAD = 3  # out of range, more than its registers can show, not convertible, or null
     FORCED = 4  # a commissioning override
     OFFLINE = 5  # Infodeck says that the device is not connected
 

@@ -106,6 +106,7 @@ class MappingStatus:
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
     forced: dict[str, Forced] = field(default_factory=dict)  # what is forced now, by point
+    unshown: dict[str, str] = field(default_factory=dict)  # why newest readings can't be shown, by point
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.doctor.daemon_answers import Running
 
 Row = tuple[str, str]
+_MOST_UNSHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +80,7 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
         "points",
         ", ".join(f"{count} {name}" for name, count in daemon.section("qualities").items() if count),
     )
+    yield from _unshown(daemon.section("mapping").get("unshown"))
     for name in daemon.section("sinks"):
         yield f"sink {name}", _sink(daemon.sink(name))
     yield "Infodeck", _infodeck(daemon, at_ms)
@@ -125,6 +127,15 @@ def _tables(daemon: Running) -> str:
     if isinstance(problems, list) and problems:
         return f"{what}; those on disk are refused: {problems[0]}"
     return f"{what}, since {second_text(int(number(tables, 'loaded_ms')))}"
+
+
+def _unshown(reasons: object) -> Iterator[Row]:
+    """Yield the points whose newest reading cannot be shown, some of many."""
+    found = reasons if isinstance(reasons, dict) else {}
+    for name, reason in list(found.items())[:_MOST_UNSHOWN]:
+        yield "bad", f"{name}: {reason}"
+    if len(found) > _MOST_UNSHOWN:
+        yield "bad", f"{counted(len(found) - _MOST_UNSHOWN, 'more point')}, see /api/status"
 
 
 def _sink(sink: dict[str, Any]) -> str:

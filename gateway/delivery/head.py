@@ -12,6 +12,7 @@ from gateway.delivery.feed import Feed
 from gateway.delivery.meaning import map_event, map_letter, plan_of
 from gateway.delivery.overrides import log_dropped, log_expired, log_restored
 from gateway.delivery.replay import Replay
+from gateway.delivery.unshown import Unshown
 from gateway.errors import GatewayError
 from gateway.events import STATUS_CHANGED, asset_of, read_online, read_telemetry
 from gateway.model import DeadLetter, Notes, UnmappedAsset
@@ -57,6 +58,7 @@ class Head:
         self._dead_letters: list[DeadLetter] = []
         self._retries: dict[int, Retry] = {}
         self._age_sinks = _age_sinks(image.points)
+        self._unshown = Unshown(status.unshown)
 
     @property
     def image(self) -> PointImage:
@@ -67,6 +69,7 @@ class Head:
         """Go on with the image of another point table, which has taken over from the present one."""
         before, self._image = self._image, image
         self._drop_forced(before.forced())
+        self._unshown.look_again(image)
         self._age_sinks = _age_sinks(image.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
@@ -88,6 +91,7 @@ class Head:
         self._feeds = {
             sink: self._make_feed(sink, at_ms) for sink, at_ms in zip(sinks, since_ms, strict=True)
         }
+        self._unshown.note(self._image.all_measured(), image=self._image)
         self._journal.subscribe(self.accept)
         self._drop_forced(self._journal.forced())
         log_restored(self._image.forced())
@@ -253,6 +257,7 @@ class Head:
         asset = updates[0].point.asset
         was_offline = self._image.is_online(asset) is False
         out = self._image.accept(plan, updates, now_ms=self._clock_ms())
+        self._unshown.note(updates, image=self._image)
         if was_offline and self._image.is_online(asset):
             # The asset's other points show earlier events' values again: a sink that is behind, and reads
             # this event from the journal, would not be told of them.

@@ -6,10 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
-from gateway.errors import EncodingError
 from gateway.mapping.compiling.claims import register_text
 from gateway.mapping.plan import Case, Expectation
-from gateway.mapping.registers import encoder
+from gateway.mapping.registers import misfits
 from gateway.mapping.table import Expected
 from gateway.mapping.wording import unknown
 from gateway.model import Quality
@@ -83,22 +82,22 @@ def _compare(expectation: Expectation, result: _Result | None) -> list[str]:
     wanted = expectation.quality
     if wanted is None:
         wanted = Quality.BAD if expectation.value is None else Quality.GOOD
-    if _is_same(value, expectation.value) and quality is wanted:
-        return _unshown(expectation, result)
+    if _is_same(value, expectation.value):
+        if quality is wanted:
+            return []
+        if wanted is Quality.GOOD and (unshown := _unshown(expectation, result)):
+            return unshown
     expected = f"{_shown(expectation.value)} ({wanted.name.lower()})"
     return [f"{expectation.place}: expected {expected}, got {_shown(value)} ({quality.name.lower()})"]
 
 
 def _unshown(expectation: Expectation, result: _Result) -> list[str]:
-    """Return what registers cannot show of a good value: the BMS would be shown no value."""
-    lines = []
-    for register in result.point.registers if result.quality is Quality.GOOD else ():
-        try:
-            encoder(register)(result.value)
-        except EncodingError as error:
-            place = f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
-            lines.append(f"{place} cannot show it: {error}")
-    return lines
+    """Return which registers cannot show a value, and make it bad thereby."""
+    return [
+        f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
+        f" cannot show it: {error}"
+        for register, error in misfits(result.point, result.value)
+    ]
 
 
 def _is_same(value: Scalar, expected: Scalar) -> bool:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from gateway.mapping.registers import round_half_away
+from gateway.mapping.registers import room, round_half_away
 from gateway.model import Quality, Scalar, Take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.model import Conversion
+    from gateway.model import Conversion, Register
 
 Convert = Callable[[Scalar], tuple[Scalar, Quality]]
 """Takes a reading's value, gives the point's value and its quality; (None, BAD) where there is no value."""
@@ -26,15 +26,18 @@ _SMALLEST, _LARGEST = (
 )  # no register and no JSON of ours holds more
 
 
-def compile_conversion(conversion: Conversion) -> Convert:
-    """Return the conversion as one function, with only the steps that it needs."""
+def compile_conversion(conversion: Conversion, registers: Sequence[Register] = ()) -> Convert:
+    """Return the conversion as one function, with only the steps that it needs.
+
+    A value that one of `registers` cannot show is bad. What a map gives is known to fit.
+    """
     if conversion.map is not None:
         take = _mapped(conversion.map)
     else:
         take = {Take.ANY: _anything, Take.NUMBER: _number, Take.SWITCH: _switch}[conversion.take]
-    if not conversion.calculates:
-        return _taken(take)
-    return _calculated(take, conversion)
+    if conversion.calculates:
+        return _calculated(take, conversion, registers)
+    return _taken(take) if conversion.map is not None or not registers else _taken_if_shown(take, registers)
 
 
 def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
@@ -47,13 +50,30 @@ def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
     return convert
 
 
-def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Convert:
-    (gain, offset), clamp = conversion.linear, conversion.clamp
+def _taken_if_shown(take: Callable[[Scalar], Scalar], registers: Sequence[Register]) -> Convert:
+    lowest, highest, holds = room(registers)
+    are_numeric = lowest <= highest  # so is what is taken
+    good, bad = Quality.GOOD, Quality.BAD
+
+    def convert(value: Scalar) -> tuple[Scalar, Quality]:
+        taken = take(value)
+        if taken is None:
+            return _UNUSABLE
+        if are_numeric and lowest <= taken <= highest:  # type: ignore[operator]  # a number
+            return taken, good
+        return taken, good if holds(taken) else bad
+
+    return convert
+
+
+def _calculated(
+    take: Callable[[Scalar], Scalar], conversion: Conversion, registers: Sequence[Register]
+) -> Convert:
+    (gain, offset), factor = conversion.linear, _factor(conversion)
     is_linear = gain != 1 or offset != 0
     cancels_below, places = abs(offset), _places(offset)
-    low, high = conversion.range or (-math.inf, math.inf)
-    factor = None if conversion.decimals is None else 10**conversion.decimals
-    good, bad = Quality.GOOD, Quality.BAD
+    lowest, highest, judge = _limits(conversion, registers)
+    good = Quality.GOOD
 
     def convert(value: Scalar) -> tuple[Scalar, Quality]:
         number = cast("float | None", take(value))
@@ -67,19 +87,40 @@ def _calculated(take: Callable[[Scalar], Scalar], conversion: Conversion) -> Con
                 number = round(number, places) + 0  # never -0.0
             else:
                 number = _without_noise(number)
-        quality = good
-        if not low <= number <= high:
-            if clamp:
-                number = low if number < low else high
-            else:
-                quality = bad
+        if not lowest <= number <= highest:
+            return judge(number)
+        return (number if factor is None else _rounded(number, factor)), good
+
+    return convert
+
+
+def _factor(conversion: Conversion) -> int | None:
+    """Return what a number is multiplied by to be rounded; None: it is not rounded."""
+    return None if conversion.decimals is None else 10**conversion.decimals
+
+
+def _limits(
+    conversion: Conversion, registers: Sequence[Register]
+) -> tuple[float, float, Callable[[float], tuple[float, Quality]]]:
+    """Return between which numbers nothing can be amiss, and what judges all others and rounds them."""
+    low, high = conversion.range or (-math.inf, math.inf)
+    clamp, factor = conversion.clamp, _factor(conversion)
+    lowest, highest, holds = room(registers)
+    step = 0 if factor is None else 1 / factor  # so much may rounding add
+    good, bad = Quality.GOOD, Quality.BAD
+
+    def judge(number: float) -> tuple[float, Quality]:
+        is_outside = not low <= number <= high
+        if is_outside and clamp:
+            number = low if number < low else high
         if factor is not None:
             number = _rounded(number, factor)
             if clamp and not low <= number <= high:  # 0.25 is 0.3 with one decimal
                 number = low if number < low else high
-        return number, quality
+        is_bad = (is_outside and not clamp) or not holds(number)
+        return number, bad if is_bad else good
 
-    return convert
+    return max(low, lowest) + step, min(high, highest) - step, judge
 
 
 def _without_noise(number: float) -> float:

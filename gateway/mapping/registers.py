@@ -20,9 +20,9 @@ from gateway.errors import EncodingError
 from gateway.model import ByteOrder, RegisterTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.model import Register, Scalar
+    from gateway.model import Point, Register, Scalar
 
 HIGHEST_ADDRESS = 65535
 HIGHEST_BIT = 15
@@ -43,6 +43,7 @@ PLAIN_TYPES = (*_CODES, "bit")
 _MOST_FORMS = 1_000  # of registers, each of which has an encoder
 _EXACT_TO = 2.0**52  # integers beyond it have no room for a fraction in a float
 _MOST_NOISE = 0.1
+_SURELY = 1 - 1e-12  # of a bound, whatever binary arithmetic does to it
 _EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
@@ -90,6 +91,59 @@ def _encoder(register: Register) -> Callable[[Scalar], bytes]:
     if register.type.startswith("float"):
         return _float_encoder(register)
     return _integer_encoder(register)
+
+
+def misfits(point: Point, value: Scalar) -> Iterator[tuple[Register, EncodingError]]:
+    """Yield the registers of a point that cannot show a value which it has measured, each with the reason.
+
+    None of them where the value is bad by itself: no value, or outside of the point's range.
+    """
+    limits = point.conversion.range
+    is_outside = limits is not None and isinstance(value, float | int) and not limits[0] <= value <= limits[1]
+    for register in () if value is None or is_outside else point.registers:
+        try:
+            encoder(register)(value)
+        except EncodingError as error:
+            yield register, error
+
+
+def room(registers: Sequence[Register]) -> tuple[float, float, Callable[[Scalar], bool]]:
+    """Return between which numbers all of the registers can show any, and what says so of other values.
+
+    Where one of them holds no numbers, there are none: the lowest is above the highest.
+    """
+    if not all(is_scalable(register.type) for register in registers):
+        return math.inf, -math.inf, _any_holds(registers)
+    bounds = [_bounds(register) for register in registers]
+    lowest = max((low for low, _ in bounds), default=-math.inf)
+    return lowest, min((high for _, high in bounds), default=math.inf), _any_holds(registers)
+
+
+def _any_holds(registers: Sequence[Register]) -> Callable[[Scalar], bool]:
+    if registers and all(register.type == "bit" for register in registers):
+        return frozenset({0, 1}).__contains__  # True and 1.0 are equal to 1
+    encoders = [encoder(register) for register in registers]
+
+    def holds(value: Scalar) -> bool:
+        try:
+            for encode in encoders:
+                encode(value)
+        except EncodingError:
+            return False
+        return True
+
+    return holds
+
+
+def _bounds(register: Register) -> tuple[float, float]:
+    """Return the lowest and highest number that a numeric register surely holds."""
+    if register.type.startswith("float"):
+        highest = 3.4e38 if register.type == "float32" else 1.7e308
+        lowest = -highest
+    else:
+        lowest, highest, _ = integer_limits(register.type)
+    ends = lowest / register.scale * _SURELY, highest / register.scale * _SURELY
+    return min(ends), max(ends)
 
 
 def decoder(register: Register) -> Callable[[bytes], Scalar]:

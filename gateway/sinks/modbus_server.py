@@ -174,7 +174,7 @@ class ModbusServerSink:
     async def write(self, updates: Sequence[Update]) -> None:
         """Show the updates that are their point's newest, all of them between two polls.
 
-        A value that its register cannot hold shows as the sentinel there and is refused.
+        A measured value that its register cannot hold is refused; what `on_stale` says stands there.
         """
         is_newest = self._latest.is_newest
         refusals = self._image.write(update for update in updates if is_newest(update))

@@ -208,6 +208,20 @@ async def test_a_value_that_its_register_cannot_hold_is_refused(controller: Libm
     assert controller.floats(4) == [70000]
 
 
+async def test_what_is_bad_because_of_a_register_is_refused(controller: LibmodbusController) -> None:
+    """What `on_stale` says is written in all registers of the point, and the reason names the one."""
+    point = held_point("A", holding(0), holding(4, "float32"))
+    rig = ClientRig(controller.port, point)
+    bad = replace(make_update(point, 70000), plain=7, quality=Quality.BAD)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.deliver(bad)
+    (refusal,) = refused.value.refusals
+    assert refusal.update is bad
+    assert refusal.reason.startswith("unit 1, holding 0: 70000 is beyond uint16")
+    assert (controller.registers(0), controller.floats(4)) == ([7], [7])
+
+
 async def test_requests_are_paced(controller: LibmodbusController) -> None:
     """`min_interval` lies between each answer and the next request."""
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(6)]

@@ -111,7 +111,8 @@ def draft_point(
         layers.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
     blocks = read_blocks(keys.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative)
-    conversion = _conversion(keys, tuple(block.register for block in blocks), layers)
+    registers = tuple(block.register for block in blocks)
+    conversion = _conversion(keys, registers, layers)
     draft = Draft(
         source=source,
         unit_of_measure=keys.unit,
@@ -123,7 +124,7 @@ def draft_point(
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
         blocks=blocks,
         conversion=conversion,
-        convert=compile_conversion(conversion),
+        convert=compile_conversion(conversion, registers),
         get=compile_path(source) if source.startswith(("$.", "$[")) else None,
         layers=layers,
         refill_history=_refill_history(keys, layers, default=defaults.refill),
@@ -249,11 +250,12 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
     for key, same in same_readings(conversion.map or {}):
         kind = "" if same.lower() in {"true", "false"} else " number"
         layers.report(f"means the same{kind} as {same}, which gives another value", "map", key)
+    convert = compile_conversion(conversion)
     for key, output in (conversion.map or {}).items():
         if isinstance(output, str) and needs_numbers:
             layers.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)
             continue
-        value, quality = draft.convert(key)
+        value, quality = convert(key)
         if quality is Quality.GOOD:
             check_fit(draft.blocks, layers, value, "map", key)
 

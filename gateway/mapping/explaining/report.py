@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.config.problems import show
 from gateway.mapping.explaining.explanation import view_register
 from gateway.mapping.modicon import modicon
+from gateway.mapping.registers import misfits
 from gateway.mapping.wording import aligned, duration, form_text, place_text, time_text
 from gateway.model import Quality, StalePolicy
 
@@ -86,8 +87,11 @@ def _output_rows(output: Output, messages: Messages, *, is_derived: bool) -> Ite
     for sink, *rest in messages(output):
         yield [f"mqtt {sink}", "  ".join(rest)]
     if output.is_newest:
+        refused = dict(misfits(point, update.value)) if update.quality is Quality.BAD else {}
         for register in point.registers:
             yield from _register_rows(register, view_register(register, update.plain))
+            if register in refused:
+                yield ["", f"shows {_stand_in(point)}, and becomes a dead letter: {refused[register]}"]
 
 
 def _why_derived(update: Update) -> str:
@@ -107,9 +111,7 @@ def _register_rows(register: Register, view: RegisterView) -> Iterator[list[str]
     place = f"unit {register.unit}  {place_text(register)}  {number}  {form_text(register)}"
     shows = _number_text(register, view.number)
     yield [f"modbus {register.sink}", f"{place}  {_hex_words(view.raw)} = {shows}"]
-    if view.refusal is not None:
-        yield ["", f"shows the sentinel, and becomes a dead letter: {view.refusal}"]
-    elif len(set(view.as_order.values())) > 1:
+    if len(set(view.as_order.values())) > 1:
         orders = (
             f"{order}{' (configured)' if order is register.order else ''} {_number_text(register, number)}"
             for order, number in view.as_order.items()

@@ -76,6 +76,10 @@ class PointImage:
         """Return the point's newest reading, whatever is shown in its place."""
         return self._known.measured.get(point)
 
+    def all_measured(self) -> Iterable[Update]:
+        """Return every point's newest reading, whatever is shown in its place."""
+        return self._known.measured.values()
+
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer is known. A reading that something stands in for is not the newest.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from pymodbus.constants import ExcCodes
 
 from gateway.errors import EncodingError
-from gateway.mapping.registers import encoder, sentinel
-from gateway.model import Refusal, RegisterTable
+from gateway.mapping.registers import encoder, misfits, sentinel
+from gateway.model import Quality, Refusal, RegisterTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -117,10 +117,20 @@ class RegisterImage:
             self._tables.setdefault(unit, device)
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
-        """Write the updates' plain values; return those that a register cannot hold, by register."""
+        """Write the updates' plain values; return those that a register cannot hold, by register.
+
+        What was measured may be one of these, too, and is bad then: something else is shown in its place.
+        """
         refusals = []
         for update in updates:
-            for cell in self._cells.get(update.point, ()):
+            cells = self._cells.get(update.point, ())
+            if cells and update.quality is Quality.BAD:
+                refusals += [
+                    Refusal(update, f"{_place(register)}: {error}")
+                    for register, error in misfits(update.point, update.value)
+                    if any(cell.register is register for cell in cells)
+                ]
+            for cell in cells:
                 try:
                     raw = cell.encode(update.plain)
                 except EncodingError as error:

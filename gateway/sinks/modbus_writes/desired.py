@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import EncodingError
-from gateway.mapping.registers import encoder, sentinel
-from gateway.model import Refusal, RegisterTable
-from gateway.sinks.modbus_writes.blocks import Span, can_write
+from gateway.mapping.registers import encoder, misfits, sentinel
+from gateway.model import Quality, Refusal, RegisterTable
+from gateway.sinks.modbus_writes.blocks import Span, can_write, place_text
 from gateway.sinks.modbus_writes.unit import Unit
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Desired:
             for point in points
             if (registers := [each for each in point.registers if _is_written(each, sink, limits)])
         }
+        self._owned = owned
         spans: dict[int, dict[Span, None]] = {}
         for registers in owned.values():
             for register in registers:
@@ -99,11 +100,22 @@ class Desired:
                 continue
             taken.append(update)
             problem = put(update.plain)
+            if update.quality is Quality.BAD and problem is None:
+                problem = self._misfit(update)
             if problem is not None:
                 reasons[point] = problem
             elif reasons:
                 reasons.pop(point, None)
         return taken, reasons
+
+    def _misfit(self, update: Update) -> str | None:
+        """Return why what was measured cannot be written: it is bad then, and something else is wanted."""
+        found = [
+            f"{place_text(register.unit, register.table, register.address, register.words)}: {error}"
+            for register, error in misfits(update.point, update.value)
+            if register in self._owned[update.point]
+        ]
+        return "; ".join(found) or None
 
     def is_awaited(self, taken: Iterable[Update]) -> bool:
         """Say whether something of `taken` is owed to a unit that gets along."""

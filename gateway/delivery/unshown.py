@@ -1,0 +1,72 @@
+"""Points whose newest reading cannot be shown: kept for the status, logged when that begins and ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.config.problems import show
+from gateway.mapping.registers import misfits
+from gateway.mapping.wording import place_text
+from gateway.model import Quality
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.mapping.live.image import PointImage
+    from gateway.model import Update
+
+log = structlog.get_logger()
+
+_MOST = 1_000  # points; whoever has more of them has mixed up something larger
+
+
+class Unshown:
+    """Keeps `reasons` by point. Costs nothing per reading but a look at its quality."""
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        """`reasons` is the status's own."""
+        self._reasons = reasons
+
+    def note(self, updates: Iterable[Update], *, image: PointImage) -> None:
+        """Take in what was measured, as far as it is the newest of its point."""
+        for update in updates:
+            is_concerned = update.quality is Quality.BAD or (
+                self._reasons and update.point.name in self._reasons
+            )
+            if is_concerned and image.measured(update.point) is update:
+                self._set(update)
+
+    def look_again(self, image: PointImage) -> None:
+        """Judge by the tables of another image what is kept."""
+        for name in list(self._reasons):
+            point = image.points.by_name.get(name)
+            measured = image.measured(point) if point is not None else None
+            if measured is None:
+                del self._reasons[name]
+            else:
+                self._set(measured)
+
+    def _set(self, update: Update) -> None:
+        name, reason = update.point.name, _reason(update)
+        if reason is None:
+            if self._reasons.pop(name, None) is not None:
+                log.info("point.shown", point=name)
+        elif name in self._reasons or len(self._reasons) < _MOST:
+            if name not in self._reasons:
+                log.warning("point.unshown", point=name, reason=reason, event_id=update.event_id)
+            self._reasons[name] = reason
+
+
+def _reason(update: Update) -> str | None:
+    """Return why a reading of bad quality cannot be shown; None where it can, or is no value at all."""
+    if update.quality is not Quality.BAD or update.raw is None:
+        return None
+    if update.value is None and update.point.conversion.map is not None:
+        return f"{show(update.raw)} is not in its map"
+    found = [
+        f"{register.sink}, unit {register.unit}, {place_text(register)}: {error}"
+        for register, error in misfits(update.point, update.value)
+    ]
+    return "; ".join(found) or None

@@ -1,0 +1,102 @@
+"""A value is good only where every register of its point can show it: decided when it is mapped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gateway.errors import EncodingError
+from gateway.mapping.convert import compile_conversion
+from gateway.mapping.registers import PLAIN_TYPES, encoder, parse_type
+from gateway.model import Conversion, Quality, Register, RegisterTable, Take
+
+if TYPE_CHECKING:
+    from gateway.model import Scalar
+
+
+def register(kind: str, scale: float) -> Register:
+    """Return a register of this type."""
+    kind, words = parse_type(kind)
+    bit = 0 if kind == "bit" else None
+    return Register("regs", 1, RegisterTable.INPUT, 0, kind, words, scale=scale, bit=bit)
+
+
+REGISTERS = st.builds(
+    register,
+    st.sampled_from([kind for kind in PLAIN_TYPES if kind != "bit"]),
+    st.sampled_from([1, 10, 0.1, 100, 0.001, -1, 4, 3, 0.3]),
+)
+EDGES = st.sampled_from(
+    [2.0**power + add for power in (15, 16, 31, 32, 63, 64) for add in (-2, -1, -0.5, 0, 1)] + [3.4028235e38]
+)
+NUMBERS = (
+    st.integers(-(2**65), 2**65) | st.integers(-70_000, 70_000) | st.floats(allow_nan=False) | EDGES
+).flatmap(lambda number: st.sampled_from([number, -number, number / 10, number / 4, number / 3]))
+CONVERSIONS = st.builds(
+    Conversion,
+    take=st.just(Take.NUMBER),
+    gain=st.sampled_from([1, 0.1, 2]),
+    offset=st.sampled_from([0, -0.4, 273.15]),
+    range=st.none() | st.sampled_from([(0.0, 100.0), (-4e4, 4e4), (0.0, 0.25)]),
+    decimals=st.none() | st.sampled_from([0, 1, 3]),
+)
+
+
+def can_show(registers: list[Register], value: Scalar) -> bool:
+    """Ask the encoders themselves."""
+    try:
+        for each in registers:
+            encoder(each)(value)
+    except EncodingError:
+        return False
+    return True
+
+
+@given(conversion=CONVERSIONS, registers=st.lists(REGISTERS, max_size=3), number=NUMBERS)
+def test_registers_change_the_quality_and_nothing_else(
+    conversion: Conversion, registers: list[Register], number: float
+) -> None:
+    """The value is as without registers; it is good where it was and every one of them can show it."""
+    value, quality = compile_conversion(conversion)(number)
+    shown = can_show(registers, value)
+    expected = quality if shown else Quality.BAD
+    assert compile_conversion(conversion, registers)(number) == (value, expected)
+
+
+@given(number=NUMBERS | st.booleans() | st.sampled_from(["1", "2", "on", "", None, "true"]))
+def test_a_bit_shows_0_and_1_and_no_other_number(number: Scalar) -> None:
+    """Also as true and false; a leak detector's 2, a fault, is not dry."""
+    conversion = Conversion(take=Take.SWITCH)
+    value, quality = compile_conversion(conversion)(number)
+    found = compile_conversion(conversion, [register("bit", 1)])(number)
+    assert found == (value, quality if value in {0, 1} else Quality.BAD)
+
+
+@given(text=st.text(max_size=10) | st.integers() | st.none())
+def test_a_string_is_never_cut(text: Scalar) -> None:
+    """What is longer than its register is bad."""
+    value, quality = compile_conversion(Conversion())(text)
+    assume(value is not None)
+    found = compile_conversion(Conversion(), [register("string(6)", 1)])(text)
+    assert found == (value, quality if len(str(value)) <= 6 else Quality.BAD)
+
+
+@given(
+    conversion=CONVERSIONS.filter(lambda each: each.range is not None),
+    number=NUMBERS,
+    decimals=st.none() | st.integers(0, 2),
+)
+def test_what_is_clamped_stays_within_its_range(
+    conversion: Conversion, number: float, decimals: int | None
+) -> None:
+    """Rounding does not lead out of it again, with registers or without."""
+    clamped = replace(conversion, clamp=True, decimals=decimals, gain=1, offset=0)
+    value, quality = compile_conversion(clamped)(number)
+    assert clamped.range is not None
+    assert isinstance(value, int | float)
+    assert clamped.range[0] <= value <= clamped.range[1]
+    assert quality is Quality.GOOD
+    assert compile_conversion(clamped, [register("float64", 1)])(number) == (value, quality)
