@@ -60,6 +60,7 @@ class Cloud:
         `clock_skew_s` is how far Infodeck's clock may be off ours.
         """
         self.snapshot: AssetSnapshot | None = None  # what Infodeck's API knows of assets
+        self._api: InfodeckApi | None = None  # once it runs
         self._settings = settings
         self._access = ApiAccess(
             api=settings.api,
@@ -78,6 +79,7 @@ class Cloud:
         self._tables_status = status.tables
         self._reloads = 0
         self._refill_status = status.refill
+        self._reconcile_status = status.reconcile
         self._settled = 0
         self._inventory = Inventory(status=status.inventory)
         self._reconciler = self._make_reconciler(status.reconcile)
@@ -104,9 +106,10 @@ class Cloud:
     def tick(self) -> None:
         """Ask the API soon after the journal could take no events: Infodeck may have given some up.
 
-        To be called once a second, as for what the refill leaves in memory.
+        To be called once a second, as for what the refill leaves in memory and for what requests wait for.
         """
         self._settle_readings()
+        self._reconcile_status.trouble = None if self._api is None else self._api.trouble
         is_ok = self._journal_status.state == "ok"
         if is_ok and not self._journal_was_ok:
             self.reconcile_soon()
@@ -140,6 +143,7 @@ class Cloud:
         """Ask and watch until cancelled. A part that fails begins again, and nothing else suffers."""
         share = self._settings.request_share
         async with connect(self._access, share=share) as api, asyncio.TaskGroup() as tasks:
+            self._api = api
             for name, work in self._parts():
                 tasks.create_task(lasting(name, partial(work, api)), name=name)
 

@@ -177,6 +177,7 @@ class ReconcileStatus:
     assets: int = 0
     last_success_ms: int | None = None
     last_error: str | None = None
+    trouble: str | None = None  # of a request that waits: it has not failed for good
     types: int = 0  # of assets, those that are known
     locations: int = 0
     missing: dict[str, str] = field(default_factory=dict)

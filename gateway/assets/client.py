@@ -33,6 +33,11 @@ class InfodeckApi:
         self._transport = transport
         self._most_pages = most_pages
 
+    @property
+    def trouble(self) -> str | None:
+        """What is in the way of a request that has not failed for good; None where nothing is."""
+        return self._transport.trouble
+
     def assets(self, *, shadows: Sequence[str] = ()) -> AsyncIterator[list[Item]]:
         """Yield every asset, a page at a time. `shadows`: the names of those wanted, if not the usual one."""
         return self._pages("/assets", [("shadowNames[]", name) for name in shadows])

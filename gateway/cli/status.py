@@ -155,14 +155,16 @@ def _infodeck(daemon: Running, at_ms: int) -> str:
     if state == "off":
         return "not asked: there is no infodeck.api_key"
     last_ms = int(number(reconcile, "last_success_ms"))
+    trouble = text(reconcile, "trouble")
     if not last_ms:
-        return f"not heard of yet ({state}) {text(reconcile, 'last_error')}".rstrip()
+        parts = [f"not heard of yet ({state}) {text(reconcile, 'last_error')}".rstrip(), trouble]
+        return "; ".join(filter(None, parts))
     known = counted(int(number(reconcile, "assets")), "asset")
     parts = [f"{known}, as of {span((at_ms - last_ms) / 1000)} ago"]
     parts.append(f"{int(number(inventory, 'unmapped'))} in no table, {int(number(inventory, 'gone'))} gone")
     if state != "ok":
         parts.append(text(reconcile, "last_error"))
-    return "; ".join(parts)
+    return "; ".join(filter(None, (*parts, trouble)))
 
 
 def _alarms(alarms: object) -> Iterator[Row]:

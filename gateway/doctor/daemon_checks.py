@@ -206,6 +206,8 @@ async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
             f"the gateway cannot ask Infodeck: {text(reconcile, 'last_error')}",
             "see the checks of API and API key here; what it last knew of assets stays",
         )
+    if trouble := text(reconcile, "trouble"):
+        return warning(trouble, "see the checks of API and API key here; what it last knew of assets stays")
     last_ms = int(number(reconcile, "last_success_ms"))
     every_s = setup.settings.infodeck.reconcile.every
     if not last_ms:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from support.daemon import Daemon, telemetry
 from support.mosquitto import subscribe
 from support.processes import run_gateway
 
+from gateway.demo.api import Answer
 from gateway.journal.lookup import read_snapshot
 
 if TYPE_CHECKING:
@@ -45,12 +47,12 @@ def use_api(daemon: Daemon, url: str) -> None:
     daemon.config.write_text(settings.replace(before, after))
 
 
-async def until(daemon: Daemon, state: str) -> dict[str, Any]:
-    """Return the status of reconciliation once it has this state."""
-    async with asyncio.timeout(20):
+async def until(daemon: Daemon, state: str, *, is_troubled: bool = False) -> dict[str, Any]:
+    """Return the status of reconciliation once it has this state, and a request that waits or none."""
+    async with asyncio.timeout(30):
         while True:
             status = dict((await asyncio.to_thread(daemon.status))["reconcile"])
-            if status["state"] == state:
+            if status["state"] == state and (status["trouble"] is not None) is is_troubled:
                 return status
             await asyncio.sleep(0.02)
 
@@ -80,6 +82,36 @@ async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) 
     assert (again["types"], again["locations"]) == (1, 1)
     assert "can't be reached" in again["last_error"]
     assert API_KEY not in stopped.log
+
+
+@pytest.mark.parametrize(
+    ("fault", "trouble"),
+    [
+        (Answer(delay_s=60), r"127\.0\.0\.1 has not answered for \d+ s"),
+        (
+            Answer(status=429, body=b'{"message":"Too many requests"}', headers={"Retry-After": "50"}),
+            r"the API answered 429 \(Too many requests\); asked again in \d+ s",
+        ),
+        (Answer(status=500), r"the API answered 500"),
+    ],
+    ids=["hangs", "429", "500"],
+)
+async def test_a_request_that_waits_is_told_meanwhile(stopped: Daemon, fault: Answer, trouble: str) -> None:
+    """Minutes pass before it has failed for good; status and doctor say what is in the way until then."""
+    async with simulated_api(3, faults=[fault] * 3) as api:
+        await asyncio.to_thread(use_api, stopped, api.url)
+        await asyncio.to_thread(stopped.start)
+        found = await until(stopped, "starting", is_troubled=True)
+        assert re.fullmatch(trouble, found["trouble"]), found
+        if fault.status == 500:  # it is over within seconds
+            await until(stopped, "ok")
+            return
+        shown = await asyncio.to_thread(run_gateway, "status", "-c", stopped.config)
+        assert re.search(rf"^Infodeck +not heard of yet \(starting\); {trouble}$", shown.stdout, re.MULTILINE)
+        examined = await asyncio.to_thread(run_gateway, "doctor", "--offline", "-c", stopped.config)
+        assert re.search(rf"^warning +reconciliation +{trouble}$", examined.stdout, re.MULTILINE), (
+            examined.stdout
+        )
 
 
 def test_without_a_key_it_is_off_and_says_so(stopped: Daemon) -> None:

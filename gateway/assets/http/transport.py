@@ -33,6 +33,7 @@ _MINUTE_S = 62.0  # as it is counted here: requests do not all take the same tim
 _LARGEST_ANSWER_BYTES = 4 << 20  # read in one go: the event loop must not wait long for it
 _LARGEST_REFUSAL_BYTES = 64 << 10
 _ANSWER_WITHIN_S = 30.0
+_SLOW_S = 5.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _LONGEST_PATIENCE_S = 60.0  # who is asked to wait longer gives up for now
@@ -48,7 +49,7 @@ def request_limiter(
     return AsyncLimiter(burst, burst / per_second)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Request:
     """What is asked: `path` below the organization, encoded; `bearer`: with the token, not the key."""
 
@@ -87,6 +88,18 @@ class Transport:
         self._pause = wait_random_exponential(multiplier=first_pause_s, max=_LONGEST_PAUSE_S)
         self._answer_within_s = answer_within_s
         self._paused_until_s = 0.0  # by the event loop's clock: the API has asked for it
+        self._sent_s: dict[_Request, float] = {}  # likewise: requests without an answer yet
+        self._failed: str | None = None  # the last attempt, which is repeated
+
+    @property
+    def trouble(self) -> str | None:
+        """What is in the way of a request that has not failed for good; None where nothing is."""
+        now_s = asyncio.get_running_loop().time()
+        if self._sent_s and (silent_s := now_s - min(self._sent_s.values())) > _SLOW_S:
+            return f"{URL(self._access.api).host} has not answered for {silent_s:.0f} s"
+        if self._failed is not None and self._paused_until_s > now_s:
+            return f"{self._failed}; asked again in {self._paused_until_s - now_s:.0f} s"
+        return self._failed
 
     async def get(self, path: str, query: Sequence[tuple[str, str]] = (), *, bearer: bool = False) -> Any:
         """Return the JSON at `path` below the organization; tried again where that may help."""
@@ -106,17 +119,23 @@ class Transport:
         try:
             return await attempts(self._once, request)
         finally:
+            self._failed = None
             attempts.iter_state.reset()  # a circle of objects that only a search for garbage would free
 
     def _wait_s(self, state: RetryCallState) -> float:
         """Add to what the API asks for, too: it asks all boxes for the same."""
+        self._failed = str(state.outcome.exception()) if state.outcome is not None else None
         return _asked_for_s(state) + self._pause(state)
 
     async def _once(self, request: _Request) -> Any:
         headers = self._access.headers(bearer=request.bearer)
         async with self._limiter:
             await self._keep_pause()  # it may have been asked for while this waited for its turn
-            status, answer_headers, body = await self._exchange(request, headers)
+            self._sent_s[request] = asyncio.get_running_loop().time()
+            try:
+                status, answer_headers, body = await self._exchange(request, headers)
+            finally:
+                del self._sent_s[request]
         if status // 100 != 2:  # noqa: PLR2004 - 200, 201 and the like
             refused = refusal(status, answer_headers, body, access=self._access, bearer=request.bearer)
             self._note_pause(refused)

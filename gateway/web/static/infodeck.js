@@ -29,6 +29,7 @@ export function show() {
           ["Looks", `${reconcile.succeeded} ok, ${reconcile.failed} failed`],
         ].map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString() : value])),
         reconcile.last_error && reconcile.state !== "ok" ? element("p", { className: "error" }, reconcile.last_error) : "",
+        reconcile.trouble ? element("p", { className: "error" }, reconcile.trouble) : "",
         ...Object.entries(reconcile.missing).map(([part, reason]) => element("p", { className: "error" }, `${part}: ${reason}`)),
       ),
       card("Refill", facts([
