@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LOOK_EVERY_S = 2.0
+# Of TLS 1.2, suites with ephemeral keys and authenticated encryption; TLS 1.3 has no others. OpenSSL would
+# also take RSA key exchange, where a key that gets out opens whatever was recorded, and CBC, broken often.
+_SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _State = tuple[int, int, int, int] | None  # of a file: device, inode, size, time of change; None: not there
 
@@ -70,7 +73,9 @@ class ServerCertificate:
 def server_context(
     setting: str, certificate: Path, key: Path, *, client_authority: Path | None = None
 ) -> ssl.SSLContext:
-    """Return a server's context: TLS 1.2 or newer; with an authority, clients need a certificate of it.
+    """Return a server's context: TLS 1.2 or newer, forward-secret suites only.
+
+    With an authority, clients need a certificate of it.
 
     Raises GatewayError, which names the setting, the files and the reason, where the files can't be used.
     """
@@ -78,6 +83,7 @@ def server_context(
         _check_readable(setting, file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_SUITES)
     _load_pair(context, setting, certificate, key)
     if client_authority is not None:
         _require_clients_of(context, setting, client_authority)
@@ -87,7 +93,7 @@ def server_context(
 def client_context(
     setting: str, *, authority: Path | None, certificate: Path | None, key: Path | None
 ) -> ssl.SSLContext:
-    """Return a client's context, which trusts the authority alone, without one the system's.
+    """Return a client's context, as strict; it trusts the authority alone, without one the system's.
 
     Raises GatewayError as `server_context` does.
     """
@@ -98,6 +104,7 @@ def client_context(
     except ssl.SSLError as error:
         raise GatewayError(f"{setting}: {authority} can't be used: {_reason(error)}") from error
     _accept_private_authorities(context)
+    context.set_ciphers(_SUITES)
     if certificate is not None and key is not None:
         _load_pair(context, setting, certificate, key)
     return context

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.authority import Authority
 from support.building import eventually
+from support.cipher_suites import FORWARD_SECRET, spoken_at
 from support.daemon import REPOSITORY, Daemon, sign, telemetry
 from support.mosquitto import Mosquitto
 from support.ports import free_port
@@ -69,7 +70,7 @@ def exchanged(text: str, **by: str) -> str:
 
 def nginx(folder: Path, proxied: Proxied) -> list[str]:
     """Return the command; only addresses and files differ from the example."""
-    certificate, key = proxied.authority.issue("proxy")
+    certificate, key = proxied.authority.issue("proxy", kind="RSA")
     site = exchanged(
         NGINX.read_text(),
         **{
@@ -93,7 +94,7 @@ def nginx(folder: Path, proxied: Proxied) -> list[str]:
 
 def caddy(folder: Path, proxied: Proxied) -> list[str]:
     """Return the command; only addresses differ from the example, and its certificate is given."""
-    certificate, key = proxied.authority.issue("proxy")
+    certificate, key = proxied.authority.issue("proxy", kind="RSA")
     site = exchanged(
         CADDY.read_text(),
         **{
@@ -173,6 +174,11 @@ def test_old_tls_is_refused(proxied: Proxied) -> None:
         pytest.raises(ssl.SSLError),
     ):
         old.wrap_socket(connection, server_hostname="127.0.0.1")
+
+
+def test_forward_secret_suites_only(proxied: Proxied) -> None:
+    """Of all suites of TLS 1.2, those with ephemeral keys and authenticated encryption."""
+    assert spoken_at(proxied.port) == FORWARD_SECRET["RSA"]
 
 
 def test_the_examples_are_valid_as_they_are(tmp_path: Path) -> None:

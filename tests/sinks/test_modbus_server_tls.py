@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pymodbus.client import AsyncModbusTlsClient
 from structlog.testing import capture_logs
 from support.authority import ROLE, Authority
+from support.cipher_suites import FORWARD_SECRET, spoken_at
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until, update
 
 from gateway.errors import GatewayError
@@ -95,6 +96,15 @@ async def test_a_client_that_is_not_ours(
             answer: Any = await client.read_input_registers(0, count=125)
             assert answer.registers == [4711] * 125
             assert (await client.read_holding_registers(0, count=1)).exception_code == 2
+
+
+@pytest.mark.parametrize("kind", FORWARD_SECRET)
+async def test_forward_secret_suites_only(authority: Authority, controller: Certificate, kind: str) -> None:
+    """Of all suites of TLS 1.2, those with ephemeral keys and authenticated encryption."""
+    certificate, key = authority.issue(f"gateway-{kind}", kind=kind)
+    settings = ModbusTls(certificate=certificate, key=key, client_ca=authority.certificate)
+    async with make_sink(TARGET, tls=settings) as sink:
+        assert await asyncio.to_thread(spoken_at, sink.port, controller) == FORWARD_SECRET[kind]
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+_NEW_RSA_KEY = ("-newkey", "rsa:2048", "-nodes")
 ROLE = "1.3.6.1.4.1.50316.802.1"  # Modbus/TCP Security
 
 
@@ -27,13 +28,17 @@ class Authority:
         """The authority's own certificate."""
         return self._folder / f"{self._name}.pem"
 
-    def issue(self, holder: str, *extensions: str) -> tuple[Path, Path]:
-        """Return certificate and key of a holder at 127.0.0.1, with extensions as in openssl's files."""
+    def issue(self, holder: str, *extensions: str, kind: str = "ECDSA") -> tuple[Path, Path]:
+        """Return certificate and key of a holder at 127.0.0.1, with extensions as in openssl's files.
+
+        `kind` is that of the key: ECDSA or RSA.
+        """
+        new_key = _NEW_KEY if kind == "ECDSA" else _NEW_RSA_KEY
         name = f"{self._name}-{holder}"
         certificate, key, request = (self._folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
         wanted = self._folder / f"{name}.ext"
         wanted.write_text("\n".join(("subjectAltName = IP:127.0.0.1", *extensions, "")))
-        self._openssl("req", *_NEW_KEY, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={holder}")
+        self._openssl("req", *new_key, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={holder}")
         self._openssl(
             *("x509", "-req", "-in", str(request), "-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key"),
             *("-CAcreateserial", "-days", "2", "-extfile", str(wanted), "-out", str(certificate)),

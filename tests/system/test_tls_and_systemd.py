@@ -15,6 +15,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from support.authority import Authority
+from support.cipher_suites import FORWARD_SECRET, spoken_at
 from support.daemon import REPOSITORY, Daemon, sign, telemetry
 from support.notified import notification_socket
 
@@ -87,6 +89,20 @@ def test_intake_over_tls(encrypted: Daemon) -> None:
     ):
         old.wrap_socket(connection)
     assert "Traceback" not in encrypted.log
+
+
+@pytest.mark.parametrize("kind", FORWARD_SECRET)
+def test_the_intake_speaks_forward_secret_suites_only(tmp_path: Path, broker: Mosquitto, kind: str) -> None:
+    """Of all suites of TLS 1.2, those with ephemeral keys and authenticated encryption."""
+    certificate, key = Authority(tmp_path).issue("gateway.test", kind=kind)
+    daemon = Daemon(tmp_path, broker.port)
+    tls = f"intake: {{tls: {{certificate: {certificate}, key: {key}}}, "
+    daemon.config.write_text(daemon.config.read_text().replace("intake: {", tls))
+    daemon.start()
+    try:
+        assert spoken_at(daemon.intake_port) == FORWARD_SECRET[kind]
+    finally:
+        daemon.kill()
 
 
 def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
