@@ -27,6 +27,9 @@ STATUS_CHANGED = "asset.status.changed"
 JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
 """The types that may concern the building; all others are only counted."""
 
+ABOUT_ASSETS = "asset."
+"""How the types begin that say that something about an asset has changed: then the API is asked."""
+
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
 _SHADOWS = ("shadow", "shadows")

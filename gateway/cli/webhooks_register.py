@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhooks.subscriptions import leads_to, signing_secret_of, webhook_of
+from gateway.assets.webhooks.subscriptions import (
+    ALL_DOCUMENTED_EVENTS,
+    leads_to,
+    signing_secret_of,
+    webhook_of,
+)
 from gateway.cli.webhooks_access import manage, webhooks_of
 from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
 from gateway.config.secret_drafts import secret_draft
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
+from gateway.events import ABOUT_ASSETS, TELEMETRY
 from gateway.settings import load_settings
 from gateway.settings.infodeck import check_webhook_url
 
@@ -50,7 +57,25 @@ def register(arguments: argparse.Namespace) -> int:
     print(f"Its signing secret is in {path}, for its owner alone ({_owner(path)}).")
     for line in _next_steps(path, url, settings, config=arguments.config):
         print(line)
+    for line in _of_no_use(arguments.events):
+        print(line)
     return 0
+
+
+def _of_no_use(events: Sequence[str]) -> list[str]:
+    """Say what of the subscription will not come, or come in vain; new types appear, so none is refused."""
+    lines = []
+    for name in events:
+        if name not in ALL_DOCUMENTED_EVENTS:
+            close = get_close_matches(name, sorted(ALL_DOCUMENTED_EVENTS), n=1)
+            hint = f": did you mean {close[0]}?" if close else "."
+            lines.append(f"Infodeck's documents do not name {name}{hint}")
+    dropped = [name for name in events if name in ALL_DOCUMENTED_EVENTS and not name.startswith(ABOUT_ASSETS)]
+    if dropped:
+        lines.append(f"The gateway acknowledges {', '.join(dropped)} and has no use for them.")
+    if TELEMETRY not in events:
+        lines.append(f"Without {TELEMETRY} no reading arrives.")
+    return lines
 
 
 def _url(written: str | None, settings: Settings) -> str:

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
-from gateway.events import JOURNALED, is_test, keep_apart, parse_event
+from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
 from gateway.plain import one_line
 from gateway.signature import HEADER
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
-_ABOUT_ASSETS = "asset."  # asset.created, asset.deleted, and whatever else may be told of them
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
 _LONGEST_REQUEST_ID = 100
@@ -226,7 +225,7 @@ class Intake:
         elif event.type not in JOURNALED:
             known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
             status.ignored_types[event.type if known else "other"] += 1
-            if event.type.startswith(_ABOUT_ASSETS):
+            if event.type.startswith(ABOUT_ASSETS):
                 self._on_assets_changed()
         elif self._stopping:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)

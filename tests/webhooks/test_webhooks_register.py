@@ -75,6 +75,26 @@ async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
     assert len(made(infodeck)) == 1
 
 
+async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
+    """A type that is misspelt, one that is dropped, and no telemetry: each is said; the webhook is made."""
+    async with cloud(daemon) as infodeck:
+        done = await infodeck.run(
+            "register",
+            "--url",
+            OTHER_URL,
+            "--secret-file",
+            str(daemon.folder / "second"),
+            "--events",
+            "asset.telemetry.update,workorder.created,visitor.checked_in,asset.created",
+        )
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-3:] == [
+        "Infodeck's documents do not name asset.telemetry.update: did you mean asset.telemetry.updated?",
+        "The gateway acknowledges workorder.created, visitor.checked_in and has no use for them.",
+        "Without asset.telemetry.updated no reading arrives.",
+    ]
+
+
 async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
     """Refused before anything is asked: a file in use, a variable, a folder that is not there."""
     async with cloud(daemon) as infodeck:

@@ -29,6 +29,17 @@ DOCUMENTED_EVENTS = (
 )
 """The documented event types that this gateway has a use for."""
 
+ALL_DOCUMENTED_EVENTS = frozenset(DOCUMENTED_EVENTS) | {
+    f"{thing}.{what}"
+    for thing, happenings in {
+        "workorder": ("created", "updated", "status.changed", "completed"),
+        "booking": ("created", "updated", "cancelled", "checked_in", "no_show"),
+        "visitor": ("registered", "checked_in", "checked_out"),
+    }.items()
+    for what in happenings
+}
+"""All documented event types that can be subscribed to."""
+
 _LONGEST_TEXT = 500
 _OK = 200  # Infodeck's guide: whatever else is answered counts as failed
 _CODES = range(100, 600)
