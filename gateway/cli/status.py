@@ -14,10 +14,12 @@ from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.scalars import rounded_size_text, size_text
 from gateway.config.secrets import ROTATE_AFTER_S
-from gateway.doctor.daemon_answers import ask_daemon, mappings, number, text
+from gateway.doctor.daemon_answers import as_mapping, ask_daemon, mappings, number, text
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
+from gateway.events import ABOUT_ASSETS
 from gateway.mapping.wording import aligned, second_text
+from gateway.plain import one_line
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.doctor.daemon_answers import Running
 
 Row = tuple[str, str]
+_LONGEST_TYPE = 40
 _MOST_UNSHOWN = 5
 
 
@@ -70,6 +73,8 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     journal = daemon.section("journal")
     yield str(status.get("name")), _readiness(daemon, at_ms)
     yield "intake", _intake(daemon, at_ms)
+    if nowhere := _nowhere(daemon):
+        yield "went nowhere", nowhere
     for secret in mappings(daemon.section("intake").get("secrets")):
         yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
@@ -107,6 +112,23 @@ def _intake(daemon: Running, at_ms: int) -> str:
     if isinstance(refused, dict) and refused:
         parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
     return "; ".join(parts)
+
+
+def _nowhere(daemon: Running) -> str:
+    """Say which events were acknowledged and reached no point; not `asset.…`, on which the API is asked."""
+    intake, mapping = daemon.section("intake"), daemon.section("mapping")
+    types = as_mapping(intake.get("ignored_types"))
+    counts = {
+        "of another organization": number(intake, "other_organization"),
+        "for a test": number(intake, "test_events"),
+        **{
+            one_line(kind, longest=_LONGEST_TYPE): number(types, kind)
+            for kind in sorted(types)
+            if not kind.startswith(ABOUT_ASSETS)
+        },
+        "of assets in no table": number(mapping, "unmapped"),
+    }
+    return ", ".join(f"{count:.0f} {what}" for what, count in counts.items() if count)
 
 
 def _secret(secret: dict[str, Any], at_ms: int) -> str:

@@ -32,11 +32,11 @@ class Running:
 
     def section(self, name: str) -> dict[str, Any]:
         """Return a part of the status, empty where there is none: the daemon may be of another version."""
-        return _mapping((self.status or {}).get(name))
+        return as_mapping((self.status or {}).get(name))
 
     def sink(self, name: str) -> dict[str, Any]:
         """Return what it says of one sink."""
-        return _mapping(self.section("sinks").get(name))
+        return as_mapping(self.section("sinks").get(name))
 
     def is_connected(self, sink: str) -> bool:
         """Say whether the running gateway has this sink's receiver."""
@@ -86,5 +86,6 @@ def mappings(listed: object) -> list[dict[str, Any]]:
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Return a part of the status, empty where it is none: the daemon may be of another version."""
     return value if isinstance(value, dict) else {}

@@ -61,6 +61,29 @@ def test_a_gateway_at_work_is_shown_and_counts_as_well(daemon: Daemon) -> None:
     assert shown["alarms"] == "none"
 
 
+def test_what_was_acknowledged_and_went_nowhere_is_counted(daemon: Daemon) -> None:
+    """By its reason; of a gateway where there is nothing of it, no line speaks."""
+    eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
+    assert "went nowhere" not in rows(gateway("status", "-c", daemon.config).stdout)
+    event = json.loads(telemetry("evt_1", ROOM, {"temperature": 21.5}))
+    for number, change in enumerate(
+        (
+            {"organizationId": "o-others"},
+            {"type": "workorder.created"},
+            {"type": "workorder.created"},
+            {"type": "asset.created"},
+            {"livemode": False},
+            {"data": {"object": {"assetId": "ast-unknown", "telemetry": {"t": 1}}}},
+        )
+    ):
+        body = json.dumps(event | change | {"id": f"evt_{number}"}).encode()
+        assert daemon.post(body)[0] == 200
+    eventually(
+        lambda: rows(gateway("status", "-c", daemon.config).stdout).get("went nowhere"),
+        "1 of another organization, 1 for a test, 2 workorder.created, 1 of assets in no table",
+    )
+
+
 def test_a_broker_that_is_away_is_named_with_the_reason(daemon: Daemon, broker: Mosquitto) -> None:
     """The exit code is 1, and what waits is counted."""
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
