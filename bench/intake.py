@@ -23,13 +23,16 @@ import uvloop
 from _load import PATH, SECRET, load, make_requests
 from aiohttp import web
 
+from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
 from gateway.signature import Verifier
-from gateway.status import IntakeStatus, JournalStatus, MappingStatus
+from gateway.status import ConnectionsStatus, IntakeStatus, JournalStatus, MappingStatus
 from gateway.web.intake import Intake
+from gateway.web.listening import listen
+from gateway.web.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -53,19 +56,19 @@ async def bare(request: web.Request) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def bare_server() -> AsyncIterator[web.Server]:
+async def bare_server() -> AsyncIterator[asyncio.Server]:
     """Serve an aiohttp Application with one POST handler."""
     application = web.Application()
     application.router.add_post(PATH, bare)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     assert runner.server is not None
-    yield runner.server
+    yield await asyncio.get_running_loop().create_server(runner.server, "127.0.0.1", 0)
     await runner.cleanup()
 
 
 @contextlib.asynccontextmanager
-async def durable_server() -> AsyncIterator[web.Server]:
+async def durable_server() -> AsyncIterator[asyncio.Server]:
     """Serve the real intake over a real journal on disk, with the real head of the delivery behind it."""
     points = PointMap(points=(), by_asset={})
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
@@ -90,15 +93,16 @@ async def durable_server() -> AsyncIterator[web.Server]:
                 status=IntakeStatus(),
                 clock_ms=now_ms,
             )
-            yield intake.server()
+            places = Places("bench", 512, status=ConnectionsStatus())
+            async with listen("bench", HostPort("127.0.0.1", 0), intake.server(), places=places) as server:
+                yield server
 
 
 def serve(kind: str, loop: str, pipe: Connection) -> None:
     """Run one server until told to stop; then say how much CPU it used."""
 
     async def run() -> None:
-        async with (bare_server if kind == "bare" else durable_server)() as server:
-            listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
+        async with (bare_server if kind == "bare" else durable_server)() as listener:
             pipe.send(listener.sockets[0].getsockname()[1])
             await asyncio.to_thread(pipe.recv)
             usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -29,7 +29,7 @@ from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, wa
 from gateway.oversight import Oversight
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.settings.certificates import certificates_in
-from gateway.status import SinkStatus, Status
+from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
 from gateway.web.control_alarms import AlarmControl
@@ -41,6 +41,7 @@ from gateway.web.control_socket import control_socket
 from gateway.web.dashboard.routes import Dashboard
 from gateway.web.intake import Intake
 from gateway.web.listening import answers, listen
+from gateway.web.places import Places, places_of
 from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ _CLOSE_WITHIN_S = 5.0
 _CLOSE_ADMIN_WITHIN_S = 2.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
+_INTAKE_CONNECTIONS = 512
+_ADMIN_CONNECTIONS = 128
+_ASK_WITHIN_S = 10.0
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -309,15 +313,25 @@ class App:
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
-            await stack.enter_async_context(listen("admin.listen", settings.admin.listen, admin.server))
+            places = Places("admin.listen", places_of(_ADMIN_CONNECTIONS), status=ConnectionsStatus())
+            await stack.enter_async_context(
+                listen("admin.listen", settings.admin.listen, admin.server, places=places)
+            )
             await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
             context = self._certificate.lasting if self._certificate is not None else None
-            await stack.enter_async_context(
-                listen("intake.listen", settings.intake.listen, server, tls=context)
+            status = self.status.intake.connections
+            listening = listen(
+                "intake.listen",
+                settings.intake.listen,
+                server,
+                places=Places("intake.listen", places_of(_INTAKE_CONNECTIONS), status=status),
+                tls=context,
+                ask_within_s=_ASK_WITHIN_S,
             )
+            await stack.enter_async_context(listening)
             yield
 
     def _control(self) -> web.Application:

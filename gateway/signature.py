@@ -62,6 +62,11 @@ class Verifier:
         return signed_by
 
 
+def check_header(header: str | None) -> None:
+    """Raise SignatureError where no body can fit this header."""
+    _parse(header)
+
+
 def _parse(header: str | None) -> tuple[str, list[bytes]]:
     """Return `t` as written and the `v1` digests; other schemes are ignored, order does not matter."""
     if header is None:

@@ -35,6 +35,14 @@ class SecretStatus:
 
 
 @dataclass(slots=True)
+class ConnectionsStatus:
+    """The connections of a port. `dropped` counts those that gave way when all places were taken."""
+
+    open: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
 class IntakeStatus:
     """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
 
@@ -50,6 +58,7 @@ class IntakeStatus:
     ignored_types: Counter[str] = field(default_factory=Counter)
     secrets: list[SecretStatus] = field(default_factory=list)  # those of the settings, the first one first
     previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
+    connections: ConnectionsStatus = field(default_factory=ConnectionsStatus)
 
     def note_refusal(self, reason: str, *, age_s: float | None) -> None:
         """Count a 401, and remember what the last one says of our clock."""

@@ -21,7 +21,9 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
 from gateway.plain import one_line
-from gateway.signature import HEADER
+from gateway.signature import HEADER, check_header
+from gateway.web.bodies import Bodies, NoRoomError, TooManyChunksError
+from gateway.web.listening import Door
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +43,8 @@ log = structlog.get_logger()
 _LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
+_NO_ROOM_RETRY_AFTER_S = 10
+_READ_BYTES = 1 << 16  # what of one request's body is parsed before anything looks at it
 _LONGEST_REQUEST_ID = 100
 
 _RECEIVED_BODY = b'{"received":true}'
@@ -49,6 +53,8 @@ _NOT_FOUND = b'{"error":"no such path"}'
 _NOT_ALLOWED = b'{"error":"only POST"}'
 _FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
 _TOO_LARGE = b'{"error":"the body is too large"}'
+_TOO_MANY = b'{"error":"too many requests have large bodies just now"}'
+_TOO_MANY_CHUNKS = b'{"error":"the chunks of the body are too small"}'
 _INCOMPLETE = b'{"error":"the body is incomplete"}'
 _FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
 
@@ -124,12 +130,14 @@ class Intake:
         clock_ms: Callable[[], int],
         trusted_proxies: Sequence[Network] | None = None,
         body_within_s: float = 20.0,
+        bodies_bytes: int = 32 << 20,
         on_assets_changed: Callable[[], None] = lambda: None,
     ) -> None:
         """Take everything that is decided at load time; nothing is looked up per request.
 
         `on_assets_changed` is called when an event says that assets came, went or were edited.
         Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
+        A body may take `body_within_s`, and all that are under way `bodies_bytes` of memory.
         """
         self._path = path
         self._max_body_bytes = max_body_bytes
@@ -140,7 +148,7 @@ class Intake:
         self._clock_ms = clock_ms
         self._stopping = False
         self._trusted_proxies = trusted_proxies
-        self._body_within_s = body_within_s
+        self._bodies = Bodies(most_bytes=bodies_bytes, within_s=body_within_s)
         self._on_assets_changed = on_assets_changed
         self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
 
@@ -154,6 +162,7 @@ class Intake:
             logger=_ConnectionLog(self._status),
             keepalive_timeout=75,
             lingering_time=_LINGER_S,
+            read_bufsize=_READ_BYTES,
         )
 
     def stop(self) -> None:
@@ -189,7 +198,7 @@ class Intake:
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         response: web.StreamResponse
         try:
-            event = self._verified(await self._read(request), request)
+            event = await self._verified(request)
             await self._accept(event)
             plain = request.keep_alive and request.version >= HttpVersion11
             response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
@@ -200,17 +209,26 @@ class Intake:
             response = _json(400, _error(error))
         except JournalError as error:
             response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
+        except NoRoomError:
+            response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_ROOM_RETRY_AFTER_S)}))
         except web.HTTPRequestEntityTooLarge:
             response = _closing(_json(413, _TOO_LARGE))
+        except TooManyChunksError:
+            response = await _ended(_closing(_json(400, _TOO_MANY_CHUNKS)), request)
         except (TimeoutError, RequestPayloadError, ConnectionError):
             response = _closing(_json(400, _INCOMPLETE))
         return response
 
-    def _verified(self, raw: bytes, request: web.BaseRequest) -> Event:
-        received_ms = self._clock_ms()
+    async def _verified(self, request: web.BaseRequest) -> Event:
         headers = request.headers.getall(HEADER, None)
         # A header that came twice is judged as one text, and refused for its second `t`.
-        self._verifier.verify(raw, ",".join(headers) if headers else None, now_s=received_ms / 1000)
+        signature = ",".join(headers) if headers else None
+        raw = await self._read(request, signature)
+        received_ms = self._clock_ms()
+        self._verifier.verify(raw, signature, now_s=received_ms / 1000)
+        door = _door(request.transport)
+        if door is not None:
+            door.trust()
         return parse_event(raw, received_ms=received_ms)
 
     async def _accept(self, event: Event) -> None:
@@ -233,17 +251,20 @@ class Intake:
             keep_apart(event)
             await self._journal.append(event)
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
-        """Return the whole body; refuse one that says it is too large before reading it."""
-        length = request.content_length
-        if length is not None and length > self._max_body_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, length)
+    async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
+        """Return the whole body; what is refused in any case is refused before it is read.
+
+        The request itself keeps nothing of it: it lasts until the next one comes on its connection.
+        """
+        content, length, longest = request.content, request.content_length, self._max_body_bytes
+        if length is not None and length > longest:
+            raise web.HTTPRequestEntityTooLarge(longest, length)
+        if content.is_eof() and (length is not None or not content.total_bytes):  # all here, not in chunks
+            return content.read_nowait()
+        check_header(signature)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if request.content.is_eof():
-            return await request.read()
-        async with asyncio.timeout(self._body_within_s):
-            return await request.read()
+        return await self._bodies.read(content, longest=longest)
 
     def _make_request(
         self,
@@ -253,10 +274,17 @@ class Intake:
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        """Make the request as aiohttp's own factory does, with our limit for bodies without a length."""
-        loop = asyncio.get_running_loop()
-        limit = self._max_body_bytes
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+        """Make the request as aiohttp's own factory does: its head is complete."""
+        door = _door(protocol.transport)
+        if door is not None:
+            door.note_request()
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _door(transport: asyncio.BaseTransport | None) -> Door | None:
+    """Return through which door a request came, None where its sender has gone."""
+    protocol = transport.get_protocol() if transport is not None else None
+    return protocol if isinstance(protocol, Door) else None
 
 
 def _request_id(request: web.BaseRequest) -> str | None:
@@ -276,4 +304,12 @@ def _error(error: GatewayError) -> bytes:
 def _closing(response: web.Response) -> web.Response:
     """End the connection after this answer: what is left of the body was not read."""
     response.force_close()
+    return response
+
+
+async def _ended(response: web.Response, request: web.BaseRequest) -> web.Response:
+    """Answer and end the connection at once: what is left of the body would cost too much to read."""
+    await response.prepare(request)
+    await response.write_eof()
+    request.protocol.force_close()
     return response

@@ -93,6 +93,13 @@ def _intake(intake: IntakeStatus) -> Iterator[Metric]:
         "reason",
         intake.refused.items(),
     )
+    connections = intake.connections
+    yield _gauge("gateway_intake_connections", "Connections of the intake that are open.", connections.open)
+    yield _counter(
+        "gateway_intake_dropped_connections",
+        "Connections that gave way to others when all places were taken.",
+        connections.dropped,
+    )
     yield _counter("gateway_intake_test_events", "Test events, which reach no sink.", intake.test_events)
     yield _counter(
         "gateway_intake_other_organization", "Events of another organization.", intake.other_organization

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
+from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
 from gateway.journal.lookup import newest_events
 from gateway.journal.sqlite import SqliteJournal
@@ -17,8 +18,11 @@ from gateway.mapping.plan import PointMap
 from gateway.signature import HEADER, Verifier, sign
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 from gateway.web.intake import Intake
+from gateway.web.listening import listen
+from gateway.web.places import Places
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
@@ -169,6 +173,10 @@ async def running_intake(
     max_journal_bytes: int = 64 << 20,
     clock_ms: Callable[[], int] = now_ms,
     body_within_s: float = 20.0,
+    bodies_bytes: int = 32 << 20,
+    most_connections: int = 512,
+    ask_within_s: float = 10.0,
+    tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningIntake]:
     """Serve within the context; one sink is configured, which has delivered nothing yet."""
@@ -195,12 +203,20 @@ async def running_intake(
             status=status,
             clock_ms=clock_ms,
             body_within_s=body_within_s,
+            bodies_bytes=bodies_bytes,
             on_assets_changed=on_assets_changed,
         )
         server = intake.server()
-        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0, backlog=512)
-        try:
-            yield RunningIntake(listener.sockets[0].getsockname()[1], intake, journal, status, kept, file)
-        finally:
-            listener.close()
-            await server.shutdown(1.0)
+        listening = listen(
+            "intake.listen",
+            HostPort("127.0.0.1", 0),
+            server,
+            places=Places("intake.listen", most_connections, status=status.connections),
+            tls=tls,
+            ask_within_s=ask_within_s,
+        )
+        async with listening as listener:
+            try:
+                yield RunningIntake(listener.sockets[0].getsockname()[1], intake, journal, status, kept, file)
+            finally:
+                await server.shutdown(1.0)

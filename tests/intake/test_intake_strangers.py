@@ -1,0 +1,175 @@
+"""Strangers at the intake: how long they last, who gives way, and what of their bodies is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from support.intake_server import (
+    PATH,
+    RunningIntake,
+    chunked,
+    event,
+    request,
+    running_intake,
+    signature,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+BODY = event()
+PLACES = 8
+STRANGERS = 5 * PLACES
+FALSE_SIGNATURE = f"x-infodeck-signature: t=1771911526,v1={'0' * 64}"
+LARGE = 100_000
+ROOM_BYTES = 4 * LARGE
+
+
+@pytest.fixture
+async def intake(tmp_path: Path) -> AsyncIterator[RunningIntake]:
+    """Serve an intake with few places and little room for bodies."""
+    async with running_intake(tmp_path, most_connections=PLACES, bodies_bytes=ROOM_BYTES) as running:
+        yield running
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Make a certificate, and its key beside it."""
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=x"
+    files = ["-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run([*command.split(), *files], cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path / "certificate.pem"
+
+
+async def silent(stack: AsyncExitStack, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a connection from another host than a sender's, on which nothing was said yet."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+    stack.callback(writer.close)
+    return reader, writer
+
+
+async def test_a_newcomer_gets_the_place_of_the_first_stranger(intake: RunningIntake) -> None:
+    """However many say nothing, each delivery gets in; the ones that came first are dropped for it."""
+    async with AsyncExitStack() as stack:
+        strangers = [await silent(stack, intake.port) for _ in range(STRANGERS)]
+        async with asyncio.timeout(10):
+            assert await strangers[0][0].read() == b""
+        for number in range(3):
+            assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
+        assert intake.status.connections.open <= PLACES
+        assert intake.status.connections.dropped >= STRANGERS - PLACES
+
+
+async def test_whoever_has_delivered_keeps_its_place(intake: RunningIntake) -> None:
+    """A sender's kept connections outlast any number of strangers, also ones that ask something."""
+    async with AsyncExitStack() as stack, intake.connect() as sender, intake.connect() as other:
+        for number, connection in enumerate((sender, other)):
+            await connection.send(request(event(f"evt_{number}")))
+            assert (await connection.answer()).code == 200
+        for _ in range(STRANGERS):
+            _, writer = await silent(stack, intake.port)
+            writer.write(request(BODY, signed=False))
+            assert intake.status.connections.open <= PLACES
+        for number, connection in enumerate((sender, other)):
+            await connection.send(request(event(f"evt_again_{number}")))
+            assert (await connection.answer()).code == 200
+
+
+async def test_silence_before_tls_gives_way(tmp_path: Path, certificate: Path) -> None:
+    """Connections on which no handshake begins hold places as others do, and none longer."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, tmp_path / "key.pem")
+    trusting = ssl.create_default_context(cafile=certificate)
+    trusting.check_hostname = False
+    async with (
+        running_intake(tmp_path, most_connections=PLACES, tls=tls) as intake,
+        AsyncExitStack() as stack,
+    ):
+        for number in range(STRANGERS):
+            _, writer = await silent(stack, intake.port)
+            writer.write(b"" if number % 2 else b"no TLS at all")
+            if number % PLACES:
+                continue
+            reader, sender = await asyncio.open_connection("127.0.0.1", intake.port, ssl=trusting)
+            stack.callback(sender.close)
+            sender.write(request(event(f"evt_{number}")))
+            async with asyncio.timeout(10):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+        assert intake.status.connections.dropped > 0
+        assert intake.status.connections.open <= PLACES
+    assert intake.status.connections.open == 0
+
+
+async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
+    """Silence, or half a head, ends the connection; one that has asked something goes on."""
+    async with (
+        running_intake(tmp_path, ask_within_s=0.3) as intake,
+        intake.connect() as asking,
+        intake.connect() as silent,
+        intake.connect() as half,
+    ):
+        await asking.send(request(BODY))
+        assert (await asking.answer()).code == 200
+        await half.send(request(BODY)[:40])
+        assert await silent.is_closed()
+        assert await half.is_closed()
+        await asking.send(request(event("evt_2")))
+        assert (await asking.answer()).code == 200
+
+
+async def test_the_body_under_way_for_longest_gives_way(intake: RunningIntake) -> None:
+    """When bodies take more memory than they may, the oldest is answered 503 and a delivery gets in."""
+    head = request(bytes(LARGE), FALSE_SIGNATURE, signed=False)[:-1]
+    async with AsyncExitStack() as stack:
+        strangers = [await stack.enter_async_context(intake.connect()) for _ in range(PLACES - 1)]
+        for stranger in strangers:
+            await stranger.send(head)
+        answer = await strangers[0].answer()
+        assert (answer.code, answer.headers["retry-after"], answer.headers["connection"]) == (
+            503,
+            "10",
+            "close",
+        )
+        assert list(orjson.loads(answer.body)) == ["error"]
+        async with intake.connect() as sender:
+            body = event(pad="x" * LARGE)
+            for at in range(0, len(data := request(body)), 20_000):
+                await sender.send(data[at : at + 20_000])
+                await asyncio.sleep(0.01)
+            assert (await sender.answer()).code == 200
+    assert list(intake.stored()) == ["evt_1"]
+
+
+@pytest.mark.parametrize("headers", [(), ("x-infodeck-signature: t=1,v1=0",)], ids=["missing", "malformed"])
+async def test_what_no_body_can_fit_is_refused_before_the_body(
+    intake: RunningIntake, headers: tuple[str, ...]
+) -> None:
+    """A request without a signature gets its 401 from its head alone, and its body is not asked for."""
+    head = request(BODY, *headers, "Expect: 100-continue", signed=False).removesuffix(BODY)
+    assert (await intake.ask(head)).code == 401
+    assert intake.status.refused == {"malformed" if headers else "missing": 1}
+
+
+async def test_chunks_must_be_worth_reading(intake: RunningIntake) -> None:
+    """A large body in chunks of a few bytes is refused long before its end; a small one is read."""
+    for number, (length, size, code) in enumerate(
+        [(500, 1, 200), (LARGE, 1, 400), (LARGE, 32, 400), (LARGE, 100, 200)]
+    ):
+        body = event(f"evt_{number}", pad="x" * length)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{signature(body)}\r\n\r\n"
+        async with intake.connect() as connection:
+            await connection.send(head.encode())
+            sending = asyncio.create_task(connection.send(chunked(body, size)))
+            answer = await connection.answer()
+            assert (answer.code, answer.headers.get("connection")) == (code, "close" if code == 400 else None)
+            if code == 400:
+                assert await connection.is_closed()
+            await sending
+    assert list(intake.stored()) == ["evt_0", "evt_3"]
