@@ -110,6 +110,11 @@ def client_context(
     return context
 
 
+def alert_in(error: ssl.SSLError) -> str:
+    """Return what the other side's alert says, such as "unknown ca"; "" where it sent none."""
+    return _reason(error).partition(" alert ")[2]
+
+
 def _load_pair(context: ssl.SSLContext, setting: str, certificate: Path, key: Path) -> None:
     try:
         # Without a password, OpenSSL asks for an encrypted key's on the terminal.

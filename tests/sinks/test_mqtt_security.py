@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.authority import Authority
 from support.certificates import make_authority
 from support.mosquitto import Mosquitto, subscribe, write_password_file
 from support.mqtt_parts import MqttRig, make_point, make_update
@@ -117,13 +118,21 @@ async def test_tls_with_a_client_certificate(encrypted: Mosquitto, authority: Pa
             {"ca": "ca.pem", "certificate": "client.pem", "key": "broker.key"},
             "cannot connect: {0}/client.pem and {0}/broker.key can't be used: key values mismatch",
         ),
-        ({"ca": "ca.pem"}, "connection broke"),
+        (
+            {"ca": "ca.pem"},
+            "the broker ended TLS: certificate required; check `certificate` and `key`",
+        ),
+        (
+            {"ca": "ca.pem", "certificate": "strange-client.pem", "key": "strange-client.key"},
+            "the broker ended TLS: unknown ca; check `certificate` and `key`",
+        ),
     ],
 )
 async def test_tls_that_does_not_fit_keeps_the_sink_away(
     encrypted: Mosquitto, authority: Path, settings: dict[str, Any], words: str
 ) -> None:
-    """An unknown authority, a file that cannot be used, a missing client certificate: the reason is said."""
+    """An unknown authority, a file of no use, a client certificate that is missing or strange: it is said."""
+    Authority(authority, "strange").issue("client")
     files = {key: authority / name for key, name in settings.items()}
     rig = MqttRig(f"mqtts://127.0.0.1:{encrypted.port}", [], **files)
     async with rig.sink:

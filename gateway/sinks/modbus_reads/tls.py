@@ -19,7 +19,7 @@ from gateway.config.decode import STRICT, RelativePath
 from gateway.sinks.modbus_reads.answers import NothingAllowed
 from gateway.sinks.modbus_reads.connection import Connection
 from gateway.sinks.modbus_reads.roles import role_in
-from gateway.tls import ServerCertificate
+from gateway.tls import ServerCertificate, alert_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,6 +168,5 @@ def _reason(error: ssl.SSLError) -> str:
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLZeroReturnError):
         return _GAVE_UP
-    reason = (error.reason or str(error)).replace("_", " ").lower()
-    _, is_theirs, alert = reason.partition(" alert ")
-    return f"{_GAVE_UP}: {alert}" if is_theirs else reason
+    alert = alert_in(error)
+    return f"{_GAVE_UP}: {alert}" if alert else (error.reason or str(error)).replace("_", " ").lower()

@@ -20,6 +20,7 @@ from gateway.errors import TransientError
 from gateway.sinks.mqtt_shared.dial import dial_broker
 from gateway.sinks.mqtt_shared.hang_ups import HangUps
 from gateway.sinks.mqtt_shared.message import Message, Rejection, too_large_text
+from gateway.tls import alert_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,7 +66,8 @@ async def connect(dial: Dial, hang_ups: HangUps | None = None) -> Connection:
     try:
         client = await asyncio.to_thread(dial_broker, dial)  # names, TCP and TLS: all of them may block
     except (OSError, ValueError) as error:
-        raise TransientError(f"cannot connect: {error}") from error
+        alert = alert_in(error) if isinstance(error, ssl.SSLError) else ""
+        raise TransientError(f"cannot connect: {_tls_refusal(alert) if alert else error}") from error
     connection = Connection(client, dial, hang_ups or HangUps())
     try:
         await connection.accepted()
@@ -111,7 +113,7 @@ class Connection:
         client.on_socket_unregister_write = self._on_socket_unregister_write
         sock = client.socket()
         if sock is None:
-            self._end("the connection broke before CONNECT was sent")
+            self._end(self._how_it_broke())
             return
         self._loop.add_reader(sock.fileno(), self._readable)
         client.loop_write()  # what the thread may not have been able to send
@@ -320,13 +322,17 @@ class Connection:
         elif reason.value == _PROTOCOL_ERROR:
             words = f"the broker does not keep to MQTT{self._client.fault}"
         elif reason.value == _UNSPECIFIED:  # as paho calls a broken connection
-            words = "the connection broke"
+            words = self._how_it_broke()
         else:
             words = f"the connection ended: {_in_words(reason)}"
         if not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
             under_way = [message.topic for message in self._unacknowledged.values()]
             self._hang_ups.note(under_way, has_taken_others=self._has_taken_any)
         self._end(words)
+
+    def _how_it_broke(self) -> str:
+        alert = getattr(self._client.stream, "alert", "")
+        return _tls_refusal(alert) if alert else "the connection broke"
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
@@ -361,6 +367,10 @@ class Connection:
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if self._receive is not None:
             self._receive(message.topic, bytes(message.payload))
+
+
+def _tls_refusal(alert: str) -> str:
+    return f"the broker ended TLS: {alert}; check `certificate` and `key`"
 
 
 def _in_words(reason: ReasonCode) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from gateway.sinks.mqtt_shared.client import BrokerClient
-from gateway.tls import client_context
+from gateway.tls import alert_in, client_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,28 @@ def dial_broker(dial: Dial) -> BrokerClient:
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """Closes itself where no TLS comes about; paho would leave it open."""
+    """Closes itself where no TLS comes about; paho would leave it open.
+
+    And it keeps the broker's alert, of which paho says nothing: with TLS 1.3, a client certificate is refused
+    when all else is done.
+    """
+
+    alert = ""
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError as error:
+            self.alert = alert_in(error)
+            raise
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        try:
+            return super().send(data, flags)
+        except ConnectionError:
+            with suppress(OSError):
+                self.recv(1)  # the alert may be what is left of the connection
+            raise
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
         try:
