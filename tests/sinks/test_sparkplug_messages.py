@@ -265,6 +265,27 @@ async def test_what_is_larger_than_the_broker_takes_is_refused_without_a_gap(
             assert "HALL" not in host.tags
 
 
+async def test_history_comes_in_messages_as_small_as_the_broker_wants(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """What does not fit into one message comes in several, in order; what alone is too large is refused."""
+    folder = tmp_path_factory.mktemp("broker")
+    text = any_kind(f"{ROOM}/X", conversion=Conversion(map={"1": "x"}))
+    with Mosquitto(folder, "allow_anonymous true", "max_packet_size 3000") as broker:
+        rig = SparkplugRig(broker.url, [TEMPERATURE, text])
+        async with rig.watched() as host:
+            await rig.deliver(make_update(TEMPERATURE, 0, time_ms=1_000_000))
+            await rig.deliver(make_update(text, "x", time_ms=1_000_000))
+            late = [make_update(TEMPERATURE, number, time_ms=number) for number in range(300)]
+            late.insert(150, make_update(text, "x" * 3000, time_ms=150))
+            with pytest.raises(RefusedError, match="at most 3000 bytes") as refused:
+                await rig.deliver(*late)
+            await host.catch_up()
+            told = [metric.value for _, metric in host.history]
+    assert [refusal.update.value for refusal in refused.value.refusals] == ["x" * 3000]
+    assert told == list(range(300))
+
+
 async def test_a_single_change_is_with_the_broker_at_once(broker: Mosquitto) -> None:
     """The round trip that proves it does not wait until TCP has the data before it acknowledged, 40 ms."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])

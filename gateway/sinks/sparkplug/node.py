@@ -231,16 +231,25 @@ class EdgeNode:
         """Yield NDATA or DDATA, as many messages as are needed."""
         rest = self._samples(tellings, refusals)
         while some := list(islice(rest, _MOST_SAMPLES)):
-            message = None
-            if device not in self._too_large:
-                samples = [sample for sample, _ in some]
-                message = self._message("DATA", device.id, samples, self._clock())
-            if message is not None:
-                yield message
-                continue
-            for _, telling in some:
-                telling.metric.tell(None)  # or its repetition would be nothing new
-                refusals.append(Refusal(telling.update, too_large_text(self._largest_bytes)))
+            yield from self._fitting(device, some, refusals)
+
+    def _fitting(
+        self, device: Device, some: list[tuple[Sample, _Telling]], refusals: list[Refusal]
+    ) -> Iterator[Message]:
+        """Yield one message, or halves of it where it is more than the broker takes; refuse what has none."""
+        message = None
+        if device not in self._too_large:
+            message = self._message("DATA", device.id, [sample for sample, _ in some], self._clock())
+        if message is not None:
+            yield message
+        elif len(some) > 1:
+            half = len(some) // 2
+            yield from self._fitting(device, some[:half], refusals)
+            yield from self._fitting(device, some[half:], refusals)
+        else:
+            ((_, telling),) = some
+            telling.metric.tell(None)  # or its repetition would be nothing new
+            refusals.append(Refusal(telling.update, too_large_text(self._largest_bytes)))
 
     def _samples(
         self, tellings: Iterable[_Telling], refusals: list[Refusal]
