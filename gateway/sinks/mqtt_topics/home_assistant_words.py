@@ -74,6 +74,8 @@ _BY_UNIT = {
         ("m³/h", "m³/min", "m³/s", "L/h", "L/min", "L/s", "ft³/min", "gal/min"),
         _measured("volume_flow_rate"),
     ),
+    # Of what it is a share, a content or a temperature, no unit says; but none of them adds up.
+    **dict.fromkeys(("%", "ppm", "ppb", "μg/m³", "mg/m³", "g/m³", "K"), Kind(state_class="measurement")),
 }
 _DIFFERENCE = _measured("temperature_delta")
 _DIFFERENCES = frozenset({"delta_degC", "delta_degF"})
@@ -107,7 +109,7 @@ def kind_of(unit_of_measure: str | None, tags: Mapping[str, Any] | None) -> Kind
     found = _found(unit_of_measure, tags)
     device_class = _text(tags.get("device_class"))
     if device_class is not None and device_class != found.device_class:
-        found = Kind(device_class)
+        found = Kind(device_class, found.state_class if found.device_class is None else None)
     return Kind(found.device_class, _text(tags.get("state_class")) or found.state_class)
 
 
