@@ -75,8 +75,12 @@ class SqliteJournal:
         clock_ms: Callable[[], int],
         status: JournalStatus,
         disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
+        commit_within_s: float = 8.0,
     ) -> None:
-        """Name the sinks whose cursors hold events back; nothing is opened before entering."""
+        """Name the sinks whose cursors hold events back; nothing is opened before entering.
+
+        Events are refused while a commit takes longer than `commit_within_s`: the disk hangs.
+        """
         self._path = path
         self._sinks = tuple(sinks)
         self._retention_ms = int(retention_s * 1000)
@@ -89,6 +93,9 @@ class SqliteJournal:
         self._listener_failure: str | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._writing = False
+        self._commit_within_s = commit_within_s
+        self._watch: asyncio.TimerHandle | None = None  # over the commit that is under way
+        self._hanging: JournalError | None = None  # that commit takes too long
         self._timer: asyncio.TimerHandle | None = None
         self._reading = asyncio.Lock()
         self._cursors: dict[str, int] = {}
@@ -135,6 +142,8 @@ class SqliteJournal:
 
     def append(self, event: Event) -> asyncio.Future[None]:
         """Return what to await until `event` is durable; shared by its whole batch."""
+        if self._hanging is not None:
+            return self._refused(self._hanging)
         batch = self._gathering
         batch.events.append(event)
         if not self._writing:
@@ -210,6 +219,8 @@ class SqliteJournal:
 
     async def flush(self) -> None:
         """Return once all that was noted or appended so far is durable; raise JournalError if it isn't."""
+        if self._hanging is not None:
+            raise self._hanging
         batch = self._gathering
         batch.wanted = True
         self._begin()
@@ -226,6 +237,7 @@ class SqliteJournal:
             self._timer = None
         batch = self._gathering
         self._gathering = _Batch(self._loop.create_future())
+        self._watch = self._loop.call_later(self._commit_within_s, self._note_hanging, batch)
         self._jobs.put(partial(self._commit, batch, self._delivered_through()))
 
     def _commit(self, batch: _Batch, delivered_through: int) -> None:
@@ -244,6 +256,9 @@ class SqliteJournal:
 
     def _committed(self, batch: _Batch, outcome: Outcome, written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
         self._status.commits.note(took_s)
+        if self._watch is not None:
+            self._watch.cancel()
+        self._hanging = None
         if not written:
             batch.notes.add(self._gathering.notes)
             self._gathering.notes = batch.notes
@@ -268,6 +283,26 @@ class SqliteJournal:
             self._status.last_event_ms = outcome.records[-1].event.received_ms
             # After the answers are on their way: senders wait, sinks can.
             self._loop.call_soon(self._tell, outcome.records)
+
+    def _note_hanging(self, batch: _Batch) -> None:
+        """Refuse what waits for a disk that does not answer, in time for senders to hear of it.
+
+        What was handed over may become durable all the same; senders repeat it, and each event counts once.
+        """
+        waiting, self._gathering = self._gathering, _Batch(self._loop.create_future())
+        self._gathering.notes.add(waiting.notes)
+        self._hanging = JournalError(
+            f"the disk has not answered for {self._commit_within_s:g} s", retry_after_s=COMMIT_RETRY_AFTER_S
+        )
+        self._report(self._hanging)
+        self._answer(batch, self._hanging)
+        self._answer(waiting, self._hanging)
+
+    def _refused(self, error: JournalError) -> asyncio.Future[None]:
+        refused: asyncio.Future[None] = self._loop.create_future()
+        refused.set_exception(error)
+        refused.exception()  # nobody may wait for it
+        return refused
 
     def _answer(self, batch: _Batch, error: JournalError | None) -> None:
         if batch.done.done():

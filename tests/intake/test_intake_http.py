@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import logging
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,6 +26,7 @@ from support.intake_server import (
     running_intake,
     signature,
 )
+from support.waiting import until
 
 from gateway.model import Notes
 from gateway.signature import HEADER, sign
@@ -229,6 +232,24 @@ async def test_journal_that_cannot_commit_is_503(intake: RunningIntake) -> None:
     rename("away", "events")
     assert (await intake.ask(request(BODY))).code == 200
     assert intake.stored() == {"evt_1": BODY}
+
+
+async def test_a_disk_that_hangs_is_503(tmp_path: Path) -> None:
+    """A commit that takes too long gets all who wait for it their 503; when the disk answers, it goes on."""
+    async with running_intake(tmp_path, commit_within_s=0.2) as intake:
+        with contextlib.closing(sqlite3.connect(intake.file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # for the writer, it is as if the disk did not answer
+            began_s = time.monotonic()
+            answers = await asyncio.gather(*(intake.ask(request(event(f"evt_{n}"))) for n in range(5)))
+            answers.append(await intake.ask(request(event("evt_late"))))
+            assert {(answer.code, answer.headers["retry-after"]) for answer in answers} == {(503, "10")}
+            assert time.monotonic() - began_s < 3
+            assert intake.kept.state == "the disk has not answered for 0.2 s"
+            other.execute("ROLLBACK")
+        await until(lambda: intake.kept.state == "ok")
+        for number in range(5):
+            assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
+        assert sorted(intake.stored()) == [f"evt_{number}" for number in range(5)]
 
 
 async def test_stopping_is_503(intake: RunningIntake) -> None:

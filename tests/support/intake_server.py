@@ -175,6 +175,7 @@ async def running_intake(
     body_within_s: float = 20.0,
     bodies_bytes: int = 32 << 20,
     most_connections: int = 512,
+    commit_within_s: float = 8.0,
     ask_within_s: float = 10.0,
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
@@ -184,7 +185,13 @@ async def running_intake(
     status, kept = IntakeStatus(), JournalStatus()
     points = PointMap(points=(), by_asset={})
     journal = SqliteJournal(
-        file, sinks=[SINK], retention_s=3600, max_bytes=max_journal_bytes, clock_ms=now_ms, status=kept
+        file,
+        sinks=[SINK],
+        retention_s=3600,
+        max_bytes=max_journal_bytes,
+        clock_ms=now_ms,
+        status=kept,
+        commit_within_s=commit_within_s,
     )
     async with journal:
         head = Head(
