@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, read
+from gateway.doctor.findings import counted
 from gateway.errors import ConfigError
 from gateway.settings import resolve_secrets
 
@@ -38,9 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems or loaded.point_map is None:
-        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}")
+        print(counted(len(problems), "problem"))
         return 1
     points = loaded.point_map.points
     registers = sum(len(point.registers) for point in points)
-    print(f"ok: {len(loaded.point_map.by_asset)} assets, {len(points)} points, {registers} with a register")
+    assets = counted(len(loaded.point_map.by_asset), "asset")
+    print(f"ok: {assets}, {counted(len(points), 'point')}, {registers} with a register")
     return 0

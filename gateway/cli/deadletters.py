@@ -22,6 +22,7 @@ _SINK_HELP = "those of this sink; mapping: those of events that could not be map
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
+    add_config_argument(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _acting(actions.add_parser("list", help="the newest ones, the newest last"), print_list)
     listing.add_argument("--sink", metavar="NAME", help=_SINK_HELP)
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _acting(
     action: argparse.ArgumentParser, act: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
-    add_config_argument(action)
+    add_config_argument(action, default=argparse.SUPPRESS)
     action.set_defaults(act=act)
     return action
 

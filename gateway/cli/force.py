@@ -19,6 +19,8 @@ from gateway.mapping.live.forcing import LONGEST_FORCE_S
 if TYPE_CHECKING:
     import argparse
 
+    from gateway.model import Scalar
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("say which point and what value: gateway force POINT VALUE --for 10m, or --list")
     document = {
         "point": arguments.point,
-        "value": parse_value(arguments.value),
+        "value": _value(arguments.value),
         "for_s": _seconds(arguments.duration),
     }
     answer = ask(arguments.config, "/force", document)
@@ -53,6 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"  {line}")
     print(f"End it earlier: gateway release -c {arguments.config} {answer['point']}")
     return 0
+
+
+def _value(text: str) -> Scalar:
+    try:
+        return parse_value(text)
+    except ValueError as error:
+        raise CommandError(f"{text}: {error}") from error
 
 
 def _seconds(duration: str | None) -> float:

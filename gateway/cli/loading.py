@@ -62,8 +62,17 @@ def read(config: Path, *, folder: Path | None = None) -> Loaded:
         snapshot=found.snapshot,
         limits=found.limits,
     )
-    problems, warnings = [*document.problems, *tables.problems], [*found.warnings, *tables.warnings]
+    named = tables.problems if folder is not None else _at_mappings(tables.problems, document, found.folder)
+    problems, warnings = [*document.problems, *named], [*found.warnings, *tables.warnings]
     return Loaded(document, tables.point_map, problems, warnings)
+
+
+def _at_mappings(problems: list[Problem], document: Document[Settings], folder: Path) -> list[Problem]:
+    """Return the problems, those of the folder itself where the settings name it."""
+    return [
+        document.problem(("mappings",), str(problem)) if problem.location.file == str(folder) else problem
+        for problem in problems
+    ]
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:

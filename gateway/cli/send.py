@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import aiohttp
 import orjson
 
+from gateway.assets.http.unreachable import failure_of
 from gateway.cli.loading import add_config_argument, load_with_secrets
 from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.errors import CommandError
+from gateway.mapping.wording import closest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.mapping.plan import AssetPlan
     from gateway.model import Scalar
 
 _OK = 200
+_DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,11 +51,19 @@ def parse_reading(text: str) -> tuple[str, Scalar]:
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise argparse.ArgumentTypeError(f"{text!r}: a reading is key=value, such as temperature=21.5")
-    return key, parse_value(value)
+    try:
+        return key, parse_value(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
 
 
 def parse_value(text: str) -> Scalar:
-    """Return what is meant: numbers, true, false and null as such, all else is text."""
+    """Return what is meant: numbers, true, false and null as such, all else is text.
+
+    Raises ValueError for a number with a decimal comma, which would be text.
+    """
+    if _DECIMAL_COMMA.fullmatch(text):
+        raise ValueError(f"write {text.replace(',', '.')}, or '\"{text}\"' if it is to be text")
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -72,7 +87,19 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{event['id']}: {code} {answer}")
     if arguments.asset not in points.by_asset:
         print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
+    else:
+        for note in _unread(points.by_asset[arguments.asset], dict(arguments.readings)):
+            print(f"note: {note}")
     return 0 if code == _OK else 1
+
+
+def _unread(plan: AssetPlan, readings: Iterable[str]) -> Iterator[str]:
+    """Yield a note for each reading that no point of the asset takes."""
+    paths = [rule.point.source for rule in plan.by_path]
+    for key in readings:
+        if key not in plan.by_key and not any(key in path for path in paths):
+            close = closest(key, plan.by_key)
+            yield f"no point reads `{key}`" + (f", did you mean `{close}`?" if close else "")
 
 
 async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:
@@ -85,4 +112,5 @@ async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:
         ):
             return response.status, await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommandError(f"{url}: no answer ({error}); is the gateway running?") from error
+        reason = failure_of(error, within_s=ANSWER_WITHIN_S).reason
+        raise CommandError(f"{url} {reason}; is the gateway running?") from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
+from gateway.assets.http.unreachable import failure_of
 from gateway.cli.own_intake import ANSWER_WITHIN_S, own_tls, signed_headers
 
 if TYPE_CHECKING:
@@ -120,10 +121,8 @@ class Traffic:
             async with session.post(self._url, data=body, headers=headers) as response:
                 answer = await response.read()
             reason = None if response.status == _OK else f"{response.status} {_said(answer)}".strip()
-        except TimeoutError:
-            reason = f"no answer within {ANSWER_WITHIN_S:g} s"
-        except aiohttp.ClientError as error:
-            reason = f"no answer: {str(error) or type(error).__name__}"[:_LONGEST_REASON]
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = failure_of(error, within_s=ANSWER_WITHIN_S).reason[:_LONGEST_REASON]
         finally:
             self._connections.release()
         self.tally.note(reason, took_s=time.perf_counter() - began_s)

@@ -72,13 +72,14 @@ Exit code 0: file and gateway have the new secret; 1: not so, and what is the ca
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
+    add_config_argument(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     def action(
         name: str, act: Callable[[argparse.Namespace], int], *, summary: str, description: str
     ) -> argparse.ArgumentParser:
         added = actions.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
-        add_config_argument(added)
+        add_config_argument(added, default=argparse.SUPPRESS)
         added.set_defaults(act=act)
         return added
 

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     import yaml
 
 NO_TAGS = "tags are not supported; put quotes around text that starts with !"
+NO_BREAK_SPACE = "a no-break space, or the like, stands here; write an ordinary space in its place"
+ODD_SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_ODD_SPACE = re.compile(f"(?:^ *|[:,{{\\[-] *)([{ODD_SPACES}])")  # where YAML needs a space, not within text
+_NO_SPACE = re.compile(r"[\w$.-]+:[^\s:]")
+_LONE_KEY = re.compile(r"[^\s:#{}\[\],]+$")
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |\r?$)", re.MULTILINE)
 _UNFINISHED_MERGE = (
     "a conflict of a git merge is left here; keep what is right of it, and remove the lines <<<<<<<, ======="
@@ -24,29 +29,69 @@ def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, st
     if conflict := _CONFLICT.search(text):
         return text.count("\n", 0, conflict.start()) + 1, 1, f"not valid YAML: {_UNFINISHED_MERGE}"
     lines = text.splitlines()
+    if space := _odd_space(lines, error.context_mark or mark, mark):
+        return *space, f"not valid YAML: {NO_BREAK_SPACE}"
+    if "expected ':'" in problem and error.context_mark:
+        line, column = error.context_mark.line + 1, error.context_mark.column + 1
+    elif re.search("mapping values|expected key", problem) and (above := _lone_key_above(lines, line)):
+        return *above, "not valid YAML: the colon behind this key is missing"
+    return line, column, f"not valid YAML: {_cause(error, problem, lines, line, column)}"
+
+
+def _cause(error: yaml.MarkedYAMLError, problem: str, lines: list[str], line: int, column: int) -> str:
+    """Return what is wrong at a place, where the parser says `problem`."""
     rest = lines[line - 1][column - 1 :] if line <= len(lines) else ""
     if rest.startswith("\t"):
         problem = "a tab cannot indent; use spaces"
     elif rest[:1] in {"@", "`", "%"}:
         problem = f"put quotes around text that starts with {rest[0]}"
     elif "expected ','" in problem and error.context_mark:
-        problem = _unclosed(error.context_mark, rest, text)
+        problem = _unclosed(error.context_mark, line, rest, lines)
     elif "tag" in problem:
         problem = NO_TAGS
+    elif "expected ':'" in problem:
+        problem = _no_colon(rest)
     elif "mapping values" in problem:
         problem = "a second `: ` on this line, or wrong indentation; put quotes around text with a colon"
     elif "character" in problem:
         problem = "a character that cannot stand here"
     elif error.context:
         problem = f"{error.context}, {problem}"
-    return line, column, f"not valid YAML: {problem}"
+    return problem
 
 
-def _unclosed(opening: yaml.Mark, rest: str, text: str) -> str:
+def _odd_space(lines: list[str], first: yaml.Mark | None, last: yaml.Mark | None) -> tuple[int, int] | None:
+    """Return line and column of what only looks like a space in lines that the parser did not understand."""
+    if first is None or last is None:
+        return None
+    for number in range(first.line, min(last.line + 1, len(lines))):
+        if found := _ODD_SPACE.search(lines[number]):
+            return number + 1, found.start(1) + 1
+    return None
+
+
+def _no_colon(rest: str) -> str:
+    """Say what is wrong with a key that seems to have no colon behind it."""
+    if _NO_SPACE.match(rest):
+        return "a space is missing behind the colon: `key: value`"
+    return "a colon is missing here, behind the key: `key: value`"
+
+
+def _lone_key_above(lines: list[str], line: int) -> tuple[int, int] | None:
+    """Return line and column of a key without a colon that makes one text with the `line` below it."""
+    for number in range(line - 1, 0, -1):
+        above = lines[number - 1].strip()
+        if above and not above.startswith("#"):
+            is_key = _LONE_KEY.fullmatch(above.removeprefix("- "))
+            return (number, lines[number - 1].index(above) + 1) if is_key else None
+    return None
+
+
+def _unclosed(opening: yaml.Mark, line_number: int, rest: str, lines: list[str]) -> str:
     """Say what is wrong inside brackets that begin at `opening`, where `rest` of a line is not understood."""
-    if rest[:1] in {"[", "{"}:
+    if rest[:1] in {"[", "{"} and line_number == opening.line + 1:
         return "put quotes around text with [, ], { or } inside braces or brackets"
-    line = text.splitlines()[opening.line]
+    line = lines[opening.line]
     bracket = line[opening.column : opening.column + 1]
     closing = {"{": "}", "[": "]"}.get(bracket, "bracket")
     place = f"line {opening.line + 1}, column {opening.column + 1}"

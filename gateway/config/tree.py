@@ -14,7 +14,7 @@ import yaml
 
 from gateway.config.core_schema import resolve
 from gateway.config.problems import Location, Problem, path_text
-from gateway.config.syntax import NO_TAGS, syntax_problem
+from gateway.config.syntax import NO_BREAK_SPACE, NO_TAGS, ODD_SPACES, syntax_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _DEEPEST = 60
 _MOST_FROM_ALIASES = 1_000_000
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u201a\u201b"  # without U+2019, which may be an apostrophe
+_LOOKALIKE = re.compile(f"[{ODD_SPACES}{_QUOTES}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about ten times as fast
@@ -103,6 +105,16 @@ class _StopError(Exception):
 
 
 @dataclass(slots=True)
+class _Whole:
+    """A whole number that ends at `end` of the text, and its key: behind a comma, a fraction may follow."""
+
+    key: str
+    line: int
+    column: int
+    end: int
+
+
+@dataclass(slots=True)
 class _Open:
     """A list or mapping that is still being read."""
 
@@ -113,6 +125,8 @@ class _Open:
     key: str | None = None  # of the value that comes next; None: a key comes next
     drop: bool = False  # that value has no place, for its key was refused
     height: int = 1  # levels of nesting from here down
+    whole: _Whole | None = None  # the value before, where it is a whole number
+    fraction_of: _Whole | None = None  # what the present key may be the fraction of
 
 
 @dataclass(slots=True)
@@ -148,8 +162,9 @@ class _Composer:
         except _StopError:
             return False
         except yaml.MarkedYAMLError as error:
-            line, column, message = syntax_problem(error, text)
-            self.problems.append(Problem(Location(self._file, line, column), "", message))
+            if not any(problem.message == NO_BREAK_SPACE for problem in self.problems):  # that is the cause
+                line, column, message = syntax_problem(error, text)
+                self.problems.append(Problem(Location(self._file, line, column), "", message))
             return False
         finally:
             loader.dispose()
@@ -181,8 +196,13 @@ class _Composer:
             self._note(line, column, "half of a surrogate pair is no character")
             event.value = ""
         plain = event.implicit[0]
+        if plain and not event.value.isascii():
+            self._refuse_lookalikes(event)
         if self._key_is_next():
-            self._take_key(event.value, line, column, plain=plain)
+            self._take_key(event, line, column, plain=plain)
+            return
+        if plain and event.value == "" and self._open and self._open[-1].fraction_of is not None:
+            self._refuse_comma(self._open[-1], self._open[-1].fraction_of)
             return
         node = Node(event.value, line, column)
         if plain:
@@ -195,13 +215,37 @@ class _Composer:
                 self._note(line, column, str(error))
         if event.anchor is not None:
             self._anchored[event.anchor] = _Anchored(node, 1, 0)
+        parent = self._open[-1] if self._open else None
+        key = parent.key if parent is not None and plain and type(node.value) is int else None
         self._finish(node)
+        if parent is not None:
+            parent.whole = None if key is None else _Whole(key, line, column, event.end_mark.index)
+
+    def _refuse_lookalikes(self, event: Any) -> None:
+        """Refuse text in typographic quotes or odd spaces, and go on with what is meant."""
+        first, last = _LOOKALIKE.match(event.value), _LOOKALIKE.search(event.value[-1:])
+        if first or (last and last[0].isspace()):
+            is_space = (first or last or "")[0].isspace()
+            quotes = "typographic quotes are a part of the text; write straight ones"
+            self._note(*_place(event), NO_BREAK_SPACE if is_space else quotes)
+            event.value = event.value.strip().strip(f"{_QUOTES}\u2019")
+
+    def _refuse_comma(self, parent: _Open, number: _Whole) -> None:
+        """Refuse a number with a decimal comma, which makes its fraction a key: {gain: 0,1}."""
+        if isinstance(parent.node, Mapping) and parent.key is not None:
+            parent.node.keys.pop(parent.key, None)
+        parent.key, parent.fraction_of = number.key, None
+        self._note(number.line, number.column, "a number has a decimal point, not a comma")
+        parent.key = None
 
     def _key_is_next(self) -> bool:
         return bool(self._open) and type(self._open[-1].node) is Mapping and self._open[-1].key is None
 
-    def _take_key(self, key: str, line: int, column: int, *, plain: bool) -> None:
-        parent = self._open[-1]
+    def _take_key(self, event: Any, line: int, column: int, *, plain: bool) -> None:
+        parent, key = self._open[-1], event.value
+        whole, parent.whole = parent.whole, None
+        follows = whole is not None and plain and event.start_mark.index == whole.end + 1
+        parent.fraction_of = whole if follows and key.isdecimal() else None
         parent.key = key
         places = parent.node.keys if isinstance(parent.node, Mapping) else {}
         parent.drop = key in places or (plain and key == "<<")

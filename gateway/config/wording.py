@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
 from gateway.config.shapes import known_keys
-from gateway.config.tree import Node, child, place_of
+from gateway.config.tree import Node, Sequence, child, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections import abc
+    from collections.abc import Iterable, Iterator
 
     from pydantic import ValidationError
 
 _KEY = "[key]"  # pydantic's last step where the key of a mapping is meant, not its value
 _UNKNOWN_KEY = "unexpected_keyword_argument"
+_COMMA = re.compile(r"[-+]?\d+,\d+")
 _REQUIRED = frozenset({"missing", "union_tag_not_found"})
 _CHOICES = frozenset({"literal_error", "enum", "union_tag_invalid"})
 _KINDS = {
@@ -162,7 +165,7 @@ def _is_wrong_kind(finding: _Finding) -> bool:
     return unread or finding.type in _KINDS or finding.type in _CHOICES
 
 
-def _expectation(findings: Sequence[_Finding]) -> str:
+def _expectation(findings: abc.Sequence[_Finding]) -> str:
     """Return one sentence about everything that would have been right."""
     nouns: dict[str, None] = {}  # a set that keeps its order
     sentences: dict[str, None] = {}
@@ -200,13 +203,36 @@ def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Proble
         if finding.type == _UNKNOWN_KEY
         else _message(finding)
     )
+    if _has_decimal_comma(finding, root):
+        message += "; a number has a decimal point, not a comma"
     if finding.type == "dataclass_type" and finding.path and value is not None:
         message += f"; known there: {', '.join(known_keys(schema, (*finding.loc, '')))}"
     line, column = place_of(root, finding.path, key=is_key)
     return Problem(Location(file, line, column), path_text(finding.path), message, value, finding.path)
 
 
+def _has_decimal_comma(finding: _Finding, root: Node) -> bool:
+    """Say whether "0,5" stands where a number is expected, or [0,5, 30] where two are."""
+    if isinstance(finding.value, str):
+        return finding.type != "value_error" and _COMMA.fullmatch(finding.value) is not None
+    node: Node | None = root
+    for step in finding.path:
+        node = child(node, step)
+    return (
+        finding.type == "too_long"
+        and isinstance(node, Sequence)
+        and any(
+            type(one.value) is int and two.column == one.column + len(str(one.value)) + 1
+            for one, two in pairwise(node.children)
+        )
+    )
+
+
 def _unknown_key(key: str, known: list[str]) -> str:
+    word, _, rest = re.sub("[: ]", " ", key).partition(" ")
+    if rest and word in known:
+        missing = "space is missing behind the colon" if ":" in key else f"colon is missing behind `{word}`"
+        return f"unknown key: a {missing}"
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         return f"unknown key, did you mean `{close[0]}`?"

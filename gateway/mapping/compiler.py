@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.model import AssetSnapshot, MadeTag, Point, WriteLimits
 
 _UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
+_LIKE_MODICON = {30_001, 40_001}  # a base that counts as Modicon numbers do
 _SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
 
 
@@ -299,6 +300,11 @@ class Compiler:
                     "is not used, for the asset has a base of its own; delete this line when no BMS reads"
                 )
                 kept.place.warn(f"{message} its registers any more", "asset")
+            if entry.base in _LIKE_MODICON:
+                place.warn(
+                    "a 0-based PDU address: what a BMS calls 30001, or 40001, is 0 in its table",
+                    "base",
+                )
             return entry.base
         needed = used.footprint if drafts is used.drafts else footprint(drafts)
         if not needed.areas:

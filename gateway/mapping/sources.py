@@ -43,12 +43,12 @@ def read_sources(folder: Path) -> Sources:
 
 def _table_files(folder: Path) -> tuple[list[Path], list[Problem]]:
     """Return the tables, and what there is to say about the folder."""
-    start = Location(str(folder), 1, 1)
+    start = Location(str(folder), 0, 0)
     try:
         # What editors and file servers leave beside a table, such as the lock .#a.yaml, is hidden.
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
-        return [], [Problem(start, "", f"cannot be read: {error.strerror}")]
+        return [], [Problem(start, "", f"cannot be read as a folder: {error.strerror}")]
     files = [file for file in entries if file.suffix == ".yaml"]
     problems = [
         Problem(Location(str(file), 1, 1), "", "would not be read: a point table's name ends in .yaml")

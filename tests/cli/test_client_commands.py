@@ -42,7 +42,7 @@ def test_a_table_for_controllers_is_good(config: Path) -> None:
     checked = gateway("check", "-c", config)
     assert (checked.returncode, checked.stdout, checked.stderr) == (
         0,
-        "ok: 1 assets, 2 points, 2 with a register\n",
+        "ok: 1 asset, 2 points, 2 with a register\n",
         "",
     )
 

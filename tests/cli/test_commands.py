@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from support.commands import gateway
 from support.daemon import REPOSITORY
 from support.ports import free_port
 from support.processes import run_gateway
@@ -98,8 +99,37 @@ def test_send_without_a_gateway_says_so(tmp_path: Path) -> None:
     command = ("send", "-c", str(settings), "--asset", "ast-1", "a=1")
     done = run_gateway(*command, INFODECK_SIGNING_SECRET="x", INFODECK_API_KEY="y")
     assert done.returncode == 1
-    assert "is the gateway running?" in done.stderr
+    assert "can't be reached: Connection refused; is the gateway running?" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "SSL" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("send", "--asset", "ast-1"), ("force", "--for", "1m", "A/T")])
+def test_a_decimal_comma_is_no_text_by_accident(command: tuple[str, ...]) -> None:
+    """Both commands that take a value say how the number is written, and how the text is."""
+    value = "21,5" if command[0] == "force" else "temperature=21,5"
+    done = gateway(*command, value)
+    assert done.returncode in {1, 2}
+    assert "write 21.5, or '\"21,5\"' if it is to be text" in done.stderr
+
+
+def test_a_folder_of_tables_that_is_not_there_is_a_mistake_of_the_settings(thai: Path) -> None:
+    """The place is where the folder is named; a folder without tables is there, too."""
+    thai.write_text(thai.read_text().replace("mappings: mappings", "mappings: tables"))
+    told = run_gateway("check", "-c", thai).stderr
+    folder = thai.parent / "tables"
+    assert told == f"{thai}:4:11: mappings: {folder}: cannot be read as a folder: No such file or directory\n"
+    folder.mkdir()
+    told = run_gateway("check", "-c", thai).stderr
+    assert told == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml\n"
+
+
+@pytest.mark.parametrize("command", ["deadletters", "webhooks"])
+def test_the_settings_may_stand_before_the_action(command: str, tmp_path: Path) -> None:
+    """`-c FILE` is understood on both sides of it, and the one behind it counts."""
+    nowhere, other = tmp_path / "nowhere.yaml", tmp_path / "other.yaml"
+    assert f"{nowhere}:1:1: cannot be read" in gateway(command, "-c", nowhere, "list").stderr
+    assert f"{other}:1:1: cannot be read" in gateway(command, "-c", nowhere, "list", "-c", other).stderr
 
 
 @pytest.fixture

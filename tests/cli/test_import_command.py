@@ -44,7 +44,7 @@ def test_a_sheet_becomes_a_table_that_is_listed_as_the_same_sheet(folder: Path) 
     assert (made.returncode, made.stdout) == (0, "mappings/a.yaml: 1 point\n")
     assert [*(folder / "mappings").iterdir()] == [folder / "mappings" / "a.yaml"]
     checked = gateway(folder, "check", "-c", "gateway.yaml")
-    assert checked.stdout == "ok: 1 assets, 1 points, 1 with a register\n"
+    assert checked.stdout == "ok: 1 asset, 1 point, 1 with a register\n"
     listed = gateway(folder, "points", "-c", "gateway.yaml", "--format", "csv", "--excel", "comma").stdout
     assert ";plc;1;input;4;5;30005;" in listed
     (folder / "sheet.csv").write_text(listed, encoding="utf-8")

@@ -93,7 +93,7 @@ def test_the_successor_has_the_registers_and_everything_else_stays(config: Path)
     assert "ast-new  X1  iaq  100-103" in done.stdout
     assert lock_text(config) == LOCK.replace('"ast-old"', "ast-new")
     checked = gateway(config, "check")
-    assert (checked.stdout, checked.stderr) == ("ok: 1 assets, 1 points, 1 with a register\n", "")
+    assert (checked.stdout, checked.stderr) == ("ok: 1 asset, 1 point, 1 with a register\n", "")
     assert "100" in gateway(config, "points").stdout
 
 

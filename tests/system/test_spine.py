@@ -82,6 +82,10 @@ def test_send_check_points_and_test(daemon: Daemon) -> None:
     assert sent.stdout.endswith('200 {"received":true}\n')
     eventually_polled(daemon, 1000, "3:float", "22.25")
     eventually_polled(daemon, 1004, "3", "1")
+    slip = gateway(daemon, "send", "--asset", ROOM, "temprature=22.25", "occupancy=occupied").stdout
+    assert slip.endswith(
+        '200 {"received":true}\nnote: no point reads `temprature`, did you mean `temperature`?\n'
+    )
     tested = gateway(daemon, "send", "--test", "--asset", ROOM, "temperature=99")
     assert tested.stdout.endswith('200 {"received":true}\n')
     assert gateway(daemon, "check", "--secrets").returncode == 0

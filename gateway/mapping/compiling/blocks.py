@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.places import Layers, Steps
     from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
 
+_MODICON_TABLES = {3, 4}  # first digits of input and holding registers
 BIT_TABLES = frozenset({RegisterTable.COIL, RegisterTable.DISCRETE})
 
 
@@ -127,6 +128,8 @@ class _Reader:
             self._report("`register` (a 0-based PDU address) or `modicon` (such as 30001) is required")
         if table is None:
             self._report("`table` is required, here or under defaults: input, holding, coil or discrete")
+        if self.keys.register is not None and (meant := meant_modicon(self.keys.register)):
+            self.layers.warn(meant, *self.steps, "register")
         return None if table is None or self.keys.register is None else (table, self.keys.register)
 
     def _modicon_place(self) -> tuple[RegisterTable, int] | None:
@@ -176,6 +179,16 @@ class _Reader:
         if self.keys.scale is not None and not is_scalable(kind):
             self._report(f"{kind} has no scale, only numbers have one", "scale")
         return self.keys.scale or 1.0
+
+
+def meant_modicon(address: int) -> str | None:
+    """Return what to say of a PDU address that looks like a number such as 40001."""
+    if address // 10_000 not in _MODICON_TABLES or address % 10_000 == 0:
+        return None
+    return (
+        f"a 0-based PDU address, so this is number {address + 1} of its table; did you mean"
+        f" `modicon: {address}`, which is PDU address {address % 10_000 - 1}?"
+    )
 
 
 def sink_problem(name: str, sinks: Mapping[str, str], *, kind: str) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiling.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.compiling.fit import check_decimals, check_fit, check_highest, check_reach
-from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_conversion
+from gateway.mapping.compiling.units_of_measure import UnitProblem, meant_unit, unit_conversion
 from gateway.mapping.convert import Convert, compile_conversion, same_readings
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
@@ -168,6 +168,10 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], layers: Layers
 def _unit_conversion(keys: PointKeys, layers: Layers) -> tuple[float, float]:
     """Return gain and offset from `source_unit` to `unit`; those that change nothing where there is none."""
     unchanged = (1, 0)
+    if keys.source_unit is None and keys.unit is not None and (meant := meant_unit(keys.unit)):
+        layers.warn(
+            f"no unit that is known here; did you mean `{meant}`? It is published as it stands", "unit"
+        )
     if keys.source_unit is None or keys.source in PSEUDO_SOURCES:
         return unchanged
     if keys.map is not None:
@@ -246,7 +250,7 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
         check_fit(draft.blocks, layers, draft.on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
         (check_fit if conversion.clamp else check_reach)(draft.blocks, layers, bound, "range", index)
-    check_decimals(draft.blocks, layers, conversion.decimals or 0)
+    check_decimals(draft.blocks, layers, conversion.decimals)
     for key, same in same_readings(conversion.map or {}):
         kind = "" if same.lower() in {"true", "false"} else " number"
         layers.report(f"means the same{kind} as {same}, which gives another value", "map", key)

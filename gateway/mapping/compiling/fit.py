@@ -34,12 +34,22 @@ def check_highest(blocks: Iterable[Block], layers: Layers, highest: int, what: s
         layers.report(f"{what} {highest}: {error}", *block.steps)
 
 
-def check_decimals(blocks: Iterable[Block], layers: Layers, decimals: int) -> None:
-    """Warn of a register that cannot show the decimals which the point has elsewhere."""
-    for register in (block.register for block in blocks):
-        if "int" in register.type and abs(register.scale) < 10**decimals:
-            message = f"{register.type} at scale {register.scale:g} cannot show them; {10**decimals} could"
+def check_decimals(blocks: Iterable[Block], layers: Layers, decimals: int | None) -> None:
+    """Warn of a register that cannot show the decimals which the point has elsewhere.
+
+    Nor whole numbers, where `decimals` is None: none are written.
+    """
+    for block in blocks:
+        register, least = block.register, 10 ** (decimals or 0)
+        if "int" not in register.type or abs(register.scale) >= least:
+            continue
+        if decimals is not None:
+            message = f"{register.type} at scale {register.scale:g} cannot show them; {least} could"
             layers.warn(message, "decimals")
+        else:
+            step = f"{1 / register.scale:g}"
+            message = f"the register holds the value times this, in steps of {step}; did you mean {step}?"
+            layers.warn(message, *block.steps, "scale")
 
 
 def _misfits(blocks: Iterable[Block], value: Scalar) -> Iterator[tuple[Block, EncodingError]]:

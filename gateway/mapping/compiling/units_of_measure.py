@@ -31,6 +31,8 @@ _SPELLINGS = {  # how buildings write what the library calls otherwise, or would
     **dict.fromkeys(("BTUH", "BTUh", "Btuh"), "british_thermal_unit/hour"),
     **dict.fromkeys(("MBH", "kBTUh"), "kilobritish_thermal_unit/hour"),
     **dict.fromkeys(("TR", "RT"), "refrigeration_ton"),
+    **{f"{prefix}varh": f"{prefix}var*hour" for prefix in ("", "k", "M")},
+    **{f"{prefix}VAh": f"{prefix}VA*hour" for prefix in ("", "k", "M")},
     "fc": "lumen/foot**2",
 }
 _DEFINITIONS = (
@@ -81,6 +83,7 @@ _COMMON = (  # for "did you mean", beside the spellings above
 )
 _MISTAKEN = {"C": "degC", "F": "degF", "c": "degC", "f": "degF", "ton": "TR", "pa": "Pa"}
 _LONGEST = 40
+_SLIP = 0.75  # two letters of four changed places
 _TERM = re.compile(r"(°?[^\W\d_](?:\w*[^\W\d])?|%)(?:(?:\^|\*\*)?(-?[2-4]))?")
 
 
@@ -117,6 +120,13 @@ def is_same_unit(told: str, written: str) -> bool | None:
     if isinstance(found, UnitProblem):
         return None if _parse(told) is None or _parse(written) is None else False
     return found == (1, 0)
+
+
+@lru_cache(maxsize=4096)
+def meant_unit(text: str) -> str | None:
+    """Return the unit that is meant where this one is not known and looks like a slip, such as dgeC."""
+    close = None if text in _SPELLINGS or text in _COMMON else _close(text, cutoff=_SLIP)
+    return None if close is None or _parse(text) is not None else close
 
 
 @cache
@@ -193,12 +203,13 @@ def _incompatible(source: str, target: str) -> UnitProblem:
 
 
 def _unknown(text: str) -> str:
-    names = [*_COMMON, *_SPELLINGS]
-    by_lower = {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(text.lower(), by_lower, n=1)
-    hint = (
-        f"did you mean `{by_lower[close[0]]}`?"
-        if close
-        else "known are degC, kWh, m3/h, ug/m3, inWC and the like"
-    )
+    close = _close(text)
+    hint = f"did you mean `{close}`?" if close else "known are degC, kWh, m3/h, ug/m3, inWC and the like"
     return f"an unknown unit, so nothing can be converted; {hint}"
+
+
+def _close(text: str, *, cutoff: float = 0.6) -> str | None:
+    """Return the known spelling that is most like this one, 1 being the same but for capitals."""
+    by_lower = {name.lower(): name for name in reversed([*_COMMON, *_SPELLINGS])}
+    close = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[close[0]] if close else None
