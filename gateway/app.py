@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
-from aiohttp import web
 
 from gateway.alarms import Alarms
 from gateway.clock import now_ms, ticks_ms
@@ -32,6 +31,7 @@ from gateway.settings.certificates import certificates_in
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
+from gateway.web.connection_log import quiet_runner
 from gateway.web.control_alarms import AlarmControl
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
@@ -46,6 +46,8 @@ from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiohttp import web
 
     from gateway.delivery.reload import TableFiles
     from gateway.mapping.plan import PointMap
@@ -299,15 +301,16 @@ class App:
     async def _listening(self) -> AsyncIterator[None]:
         """Serve webhooks and the admin pages; connections under way are finished on leaving."""
         settings = self._settings
-        admin = web.AppRunner(
+        admin = quiet_runner(
             admin_application(
                 status=self.status,
                 dashboard=self._dashboard,
                 refresh=self._refresh_status,
                 problems=self._stuck_loops,
             ),
-            access_log=None,
-            shutdown_timeout=_CLOSE_ADMIN_WITHIN_S,
+            "admin",
+            no_http=self.status.no_http,
+            close_within_s=_CLOSE_ADMIN_WITHIN_S,
         )
         async with AsyncExitStack() as stack:
             await admin.setup()
@@ -317,7 +320,9 @@ class App:
             await stack.enter_async_context(
                 listen("admin.listen", settings.admin.listen, admin.server, places=places)
             )
-            await stack.enter_async_context(control_socket(settings.control_socket, self._control()))
+            await stack.enter_async_context(
+                control_socket(settings.control_socket, self._control(), no_http=self.status.no_http)
+            )
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once

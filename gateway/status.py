@@ -239,6 +239,7 @@ class Status:
     inventory: InventoryStatus = field(default_factory=InventoryStatus)
     refill: RefillStatus = field(default_factory=RefillStatus)
     alarms: tuple[Alarm, ...] = ()  # those that hold now
+    no_http: Counter[str] = field(default_factory=Counter)  # what came that is none, by listener
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
@@ -246,6 +247,7 @@ class Status:
         for name in ("answers", "refused", "ignored_types"):  # `asdict` would count a counter's items
             counter: Counter[Any] = getattr(self.intake, name)
             copy["intake"][name] = {str(key): count for key, count in counter.items()}
+        copy["no_http"] = dict(self.no_http)
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from gateway.errors import CommandError, GatewayError, JournalError
 
@@ -50,6 +51,8 @@ async def document_of(request: web.Request) -> dict[str, Any]:
         document = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
         raise CommandError("the body is not JSON") from error
+    except (RequestPayloadError, ConnectionError) as error:
+        raise CommandError("the body is incomplete") from error
     if not isinstance(document, dict):
         raise CommandError("the body is not a JSON object")
     return document

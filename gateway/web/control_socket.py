@@ -10,28 +10,33 @@ import asyncio
 import os
 import socket
 import stat
+from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from gateway.errors import GatewayError
+from gateway.web.connection_log import quiet_runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from aiohttp import web
+
 _CLOSE_WITHIN_S = 2.0
 
 
 @asynccontextmanager
-async def control_socket(path: Path, application: web.Application) -> AsyncIterator[None]:
+async def control_socket(
+    path: Path, application: web.Application, *, no_http: Counter[str] | None = None
+) -> AsyncIterator[None]:
     """Serve the application on a Unix socket at `path`, which is removed on leaving.
 
     The socket of a gateway that was killed is replaced, that of a running one is not. Raises GatewayError
     where there can be no socket.
     """
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=_CLOSE_WITHIN_S)
+    counts = Counter() if no_http is None else no_http
+    runner = quiet_runner(application, "control", no_http=counts, close_within_s=_CLOSE_WITHIN_S)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - set up in the line above
     try:

@@ -15,7 +15,6 @@ import orjson
 import structlog
 from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
@@ -23,6 +22,7 @@ from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_e
 from gateway.plain import one_line
 from gateway.signature import HEADER, check_header
 from gateway.web.bodies import Bodies, NoRoomError, TooManyChunksError
+from gateway.web.connection_log import ConnectionLog
 from gateway.web.listening import Door
 
 if TYPE_CHECKING:
@@ -95,26 +95,6 @@ class _Received(web.StreamResponse):
 _RECEIVED = _Received()
 
 
-class _ConnectionLog:
-    """The logger that aiohttp is given: it answers by itself what is no HTTP, and tells only its logger.
-
-    Anyone may send garbage, so that is counted and worth no more than a debug line, which quotes none of it.
-    """
-
-    def __init__(self, status: IntakeStatus) -> None:
-        self._status = status
-
-    def debug(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
-        """Take note of a connection that began with garbage, or of a bug."""
-        if isinstance(exc_info, HttpProcessingError):
-            self._status.answers[400] += 1
-            log.debug("intake.no_http", reason=type(exc_info).__name__)
-        else:
-            log.error("intake.failed", reason=message % arguments, exc_info=exc_info)
-
-    exception = debug
-
-
 class Intake:
     """Handles one request at a time per connection; any number of connections share the journal's commits."""
 
@@ -159,7 +139,7 @@ class Intake:
             request_factory=self._make_request,
             auto_decompress=False,
             access_log=None,
-            logger=_ConnectionLog(self._status),
+            logger=ConnectionLog("intake", on_garbage=self._note_garbage),
             keepalive_timeout=75,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
@@ -168,6 +148,9 @@ class Intake:
     def stop(self) -> None:
         """Answer 503 from now on; requests under way are finished."""
         self._stopping = True
+
+    def _note_garbage(self) -> None:
+        self._status.answers[400] += 1
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and count the answer; a bug ends this request and nothing else."""

@@ -80,6 +80,12 @@ class _StatusCollector(Collector):
         yield _gauge("gateway_points_forced", "Points that somebody overrides.", len(status.mapping.forced))
         yield from _sinks(status.sinks)
         yield from _infodeck(status)
+        yield _counters(
+            "gateway_no_http",
+            "Requests that were no HTTP, at the admin port and the control socket.",
+            "listener",
+            status.no_http.items(),
+        )
         yield _alarms({alarm.name for alarm in status.alarms})
 
 
