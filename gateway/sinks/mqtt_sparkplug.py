@@ -24,6 +24,7 @@ from gateway.sinks.mqtt_shared.connection import connect
 from gateway.sinks.mqtt_shared.dial import Dial, Will
 from gateway.sinks.mqtt_shared.link import Link
 from gateway.sinks.mqtt_shared.message import Message
+from gateway.sinks.sparkplug.bd_seq import BdSeq
 from gateway.sinks.sparkplug.host import PrimaryHost
 from gateway.sinks.sparkplug.layout import Layout
 from gateway.sinks.sparkplug.node import EdgeNode, NodeName, node_death, state_topic
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MqttSparkplugConfig", "MqttSparkplugSink"]
 
-_BD_SEQ_WRAPS_AT = 256
 _FAREWELL_S = 2.0
 _REBIRTH_PAUSE_S = 5.0  # between one answer to a demand for births and the next
 _LARGEST_COMMAND_BYTES = 1 << 16
@@ -73,6 +73,8 @@ class MqttSparkplugConfig(BrokerConfig):
     """sparkplug: 192, 500 and 0, as specified; ignition: what Ignition shows as good, stale and bad."""
     history: bool = True
     """Whether readings that are not the newest are sent, marked as historical."""
+    types_in_data: bool = False
+    """Whether data tells the types of its values again, for hosts that do not remember those of births."""
 
     @property
     def codes(self) -> QualityCodes:
@@ -99,12 +101,12 @@ class MqttSparkplugSink(ConnectingSink):
         points: PointSource,
         latest: LatestValues,
         status: SinkStatus,
-        retained: dict[str, bool] | None = None,  # noqa: ARG002 - what all sinks are given; nothing is retained
+        retained: dict[str, bool] | None = None,
         alarms: Alarms | None = None,  # noqa: ARG002 - what all sinks are given; Sparkplug has no place for them
         clock: Callable[[], int] = now_ms,
         rebirth_pause_s: float = _REBIRTH_PAUSE_S,
     ) -> None:
-        """Sort the points by device. `clock` gives Unix milliseconds."""
+        """Sort the points by device. `clock` gives Unix milliseconds. `retained`: see `BdSeq`."""
         self._sink_name = name
         self._config = config
         self._client_id = f"gateway-{gateway}-{name}"
@@ -118,11 +120,12 @@ class MqttSparkplugSink(ConnectingSink):
             latest=latest,
             codes=config.codes,
             history=config.history,
+            types_in_data=config.types_in_data,
             clock=clock,
         )
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
-        self._bd_seq = _BD_SEQ_WRAPS_AT - 1  # of the last CONNECT; the first one has 0
+        self._bd_seq = BdSeq({} if retained is None else retained, will_topic=self._name.topic("NDEATH"))
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
         self._host: PrimaryHost | None = None
         self._is_rebirth_demanded = False
@@ -152,13 +155,13 @@ class MqttSparkplugSink(ConnectingSink):
 
     async def _session(self) -> str:
         """Hold one connection until it is lost or the primary host leaves; return which it was."""
-        self._bd_seq = (self._bd_seq + 1) % _BD_SEQ_WRAPS_AT
+        self._bd_seq.advance()
         connection = await connect(self._dial())
         try:
             await self._listen(connection)
             async with self._publishing:
                 self._is_rebirth_demanded = False
-                self._node.begin(bd_seq=self._bd_seq, largest_bytes=connection.largest_bytes)
+                self._node.begin(bd_seq=self._bd_seq.number, largest_bytes=connection.largest_bytes)
                 await self._tell(connection, self._node.announcements())
             self._link.come_up(connection)
             reason = await self._attending(connection)
@@ -235,7 +238,7 @@ class MqttSparkplugSink(ConnectingSink):
         return Dial.to(self._config, client_id=self._client_id, will=will)
 
     def _death(self) -> bytes:
-        return node_death(bd_seq=self._bd_seq, time_ms=self._clock())
+        return node_death(bd_seq=self._bd_seq.number, time_ms=self._clock())
 
 
 async def _first_of(*waits: Callable[[], Awaitable[str]]) -> str:

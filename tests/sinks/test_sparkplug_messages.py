@@ -286,6 +286,20 @@ async def test_history_comes_in_messages_as_small_as_the_broker_wants(
     assert told == list(range(300))
 
 
+@pytest.mark.parametrize("types_in_data", [False, True])
+async def test_data_tells_types_where_hosts_cannot_do_without(
+    broker: Mosquitto, *, types_in_data: bool
+) -> None:
+    """A library that remembers no births reads the value only with its type."""
+    rig = SparkplugRig(broker.url, [TEMPERATURE], types_in_data=types_in_data)
+    async with rig.watched() as host:
+        await rig.deliver(make_update(TEMPERATURE, 21.5))
+        await host.catch_up()
+        data = host.seen[-1]
+    assert (data.verb, data.payload["ZN-T"].value) == ("DDATA", 21.5)
+    assert data.payload["ZN-T"].type == ("DOUBLE" if types_in_data else "UNKNOWN")
+
+
 async def test_a_single_change_is_with_the_broker_at_once(broker: Mosquitto) -> None:
     """The round trip that proves it does not wait until TCP has the data before it acknowledged, 40 ms."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])

@@ -73,6 +73,17 @@ async def test_a_lost_connection_is_a_death_and_the_next_one_a_birth_with_the_ne
     assert rig.status.reconnects == 3
 
 
+async def test_the_number_goes_on_after_a_restart(broker: Mosquitto) -> None:
+    """So the will of a killed gateway, which the broker may publish late, is no death of the next one."""
+    retained: dict[str, bool] = {}
+    for number in (0, 1, 2):
+        rig = SparkplugRig(broker.url, [POINT], retained=dict(retained))
+        async with rig.watched() as host:
+            assert host.bd_seq == number
+        retained = rig.retained
+    assert len(retained) == 1
+
+
 async def test_a_gateway_that_was_killed_is_dead_to_hosts(broker: Mosquitto) -> None:
     """After kill -9, the broker publishes the death that belongs to the birth."""
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])

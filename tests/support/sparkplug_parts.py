@@ -29,8 +29,10 @@ class SparkplugRig:
         *,
         rebirth_pause_s: float = 5.0,
         latest: DictLatestValues | None = None,
+        retained: dict[str, bool] | None = None,
         **settings: Any,
     ) -> None:
+        self.retained = {} if retained is None else retained
         self.port = int(url.rpartition(":")[2])
         self.latest = latest or DictLatestValues()
         self.status = SinkStatus(type="mqtt_sparkplug")
@@ -46,6 +48,7 @@ class SparkplugRig:
             points=PointTable(tuple(points)),
             latest=self.latest,
             status=self.status,
+            retained=self.retained,
             rebirth_pause_s=rebirth_pause_s,
         )
 

@@ -73,15 +73,17 @@ class EdgeNode:
         latest: LatestValues,
         codes: QualityCodes,
         history: bool,
+        types_in_data: bool = False,
         clock: Callable[[], int],
     ) -> None:
-        """`history`: whether readings are told that are not the newest."""
+        """`history`: whether readings are told that are not the newest; `types_in_data`: see `encode`."""
         self._sink = sink
         self._name = name
         self._layout = layout
         self._latest = latest
         self._codes = codes
         self._history = history
+        self._types_in_data = types_in_data
         self._clock = clock
         self._bd_seq = 0
         self._seq = 0
@@ -276,7 +278,8 @@ class EdgeNode:
         all births, so a number is used only for what is sent.
         """
         topic = self._name.topic(_verb(verb, device), device)
-        payload = encode(samples, time_ms=now_ms, seq=self._seq, with_types=verb == "BIRTH")
+        with_types = self._types_in_data or verb == "BIRTH"
+        payload = encode(samples, time_ms=now_ms, seq=self._seq, with_types=with_types)
         message = Message(topic, payload, retain=False, qos=0)
         if message.size_bytes > self._largest_bytes:
             return None
