@@ -74,6 +74,10 @@ class _Building:
         """Say yes."""
         return of is not None
 
+    def age_ms(self, _: Update) -> int:
+        """Return nothing worth mentioning."""
+        return 0
+
 
 async def _ours(port: int) -> None:
     """Run the sink, while 100 batches a second change its registers."""

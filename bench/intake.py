@@ -82,6 +82,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 image=PointImage(points),
                 status=MappingStatus(),
                 clock_ms=now_ms,
+                steady_ms=now_ms,
             )
             await head.start([])
             intake = Intake(

@@ -51,6 +51,10 @@ class Image:
         """Say whether it is the one."""
         return self.current.get(update.point) is update
 
+    def age_ms(self, update: Update) -> int:
+        """Return how old it is."""
+        return time.time_ns() // 1_000_000 - update.time_ms
+
 
 def make_points(kind: str) -> tuple[Point, ...]:
     """Return points that fill the blocks."""

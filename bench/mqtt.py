@@ -67,6 +67,10 @@ class Table:
         """Say yes."""
         return True
 
+    def age_ms(self, update: Update) -> int:
+        """Return how old it is."""
+        return time.time_ns() // 1_000_000 - update.time_ms
+
 
 def make_updates(points: Sequence[Point], count: int) -> list[Update]:
     """Return updates of all points in turn, as readings bring them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.alarms import Alarms
-from gateway.clock import now_ms, ticks_ms
+from gateway.clock import now_ms, steady_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
@@ -109,6 +109,7 @@ class App:
             image=PointImage(points),
             status=self.status.mapping,
             clock_ms=now_ms,
+            steady_ms=steady_ms,
         )
         self._cloud = self._make_cloud(secrets)
         self._signing = self._make_signing(secrets)
@@ -121,7 +122,7 @@ class App:
             alarms=self.alarms,
             certificates={pair.setting: pair.certificate for pair in certificates_in(settings)},
             clock_ms=now_ms,
-            ticks_ms=ticks_ms,
+            ticks_ms=steady_ms,
         )
         self._loops: list[SinkLoop] = []
         self._status_line = StatusLine()
@@ -153,7 +154,7 @@ class App:
             tolerance_s=self._settings.intake.tolerance,
             status=self.status.intake,
             clock_ms=now_ms,
-            ticks_ms=ticks_ms,
+            ticks_ms=steady_ms,
             alarms=self.alarms,
         )
 
@@ -272,6 +273,7 @@ class App:
                     journal=self._journal,
                     status=status,
                     clock_ms=now_ms,
+                    steady_ms=steady_ms,
                 )
             )
 
@@ -409,8 +411,8 @@ class App:
             loop.refresh()
 
     def _stuck_loops(self) -> list[str]:
-        latest_ms = now_ms() - _STUCK_AFTER_S * 1000
-        return [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_ms < latest_ms]
+        latest_s = time.monotonic() - _STUCK_AFTER_S
+        return [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_s < latest_s]
 
     async def _intake_answers(self) -> bool:
         """Ask the intake something over its own socket, as a sender would."""

@@ -411,12 +411,16 @@ class KeptValue:
 
 @dataclass(frozen=True, slots=True)
 class Forced:
-    """A commissioning override: the point shows `value` until `until_ms`, whatever is measured."""
+    """A commissioning override: the point shows `value` until `until_ms`, whatever is measured.
+
+    `ends_ms` is the same by the steady clock, which counts; None: of an earlier run.
+    """
 
     point: str
     value: Scalar
     since_ms: int
     until_ms: int
+    ends_ms: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

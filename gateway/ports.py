@@ -46,6 +46,9 @@ class LatestValues(Protocol):
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer than `update` is known for its point (equal counts as new)."""
 
+    def age_ms(self, update: Update) -> int:
+        """Return how old `update`, its point's newest, is, wherever the clock was set meanwhile."""
+
 
 class Journal(Protocol):
     """The durable log: events in order of acceptance, one cursor per sink, the newest values.

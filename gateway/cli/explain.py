@@ -220,7 +220,11 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
         topics, is_plain = config.topics(settings.name), config.payload == "value"
         if (topic := topics.of_point(update.point, own=mqtt.topic)) is not None:
             outlet = Outlet.of(update.point, topic, plain=is_plain)
-            message = outlet.live(update, now_ms=received_ms) if output.is_newest else outlet.history(update)
+            message = (
+                outlet.live(update, age_ms=received_ms - update.time_ms)
+                if output.is_newest
+                else outlet.history(update)
+            )
             yield name, message.topic, message.payload.decode(errors="replace")
         if (topic := topics.of_asset(update.point)) is not None:
             part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")

@@ -45,12 +45,14 @@ class Head:
         image: PointImage,
         status: MappingStatus,
         clock_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
     ) -> None:
-        """Have no feeds yet; `start` makes them."""
+        """Have no feeds yet; `start` makes them. `clock_ms` dates, `steady_ms` measures what passes."""
         self._journal = journal
         self._image = image
         self._status = status
         self._clock_ms = clock_ms
+        self._steady_ms = steady_ms
         self._feeds: dict[str, Feed] = {}
         self._seen = 0
         self._kept_through = 0
@@ -75,16 +77,16 @@ class Head:
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
         kept, kept_through = self._journal.kept()
-        self._image.restore(
-            kept, now_ms=self._clock_ms(), forced=self._journal.forced(), online=self._journal.online()
-        )
+        self._image.steps.earlier_run_through = self._seen = self._journal.head
+        now_ms = self._now_ms()
+        self._image.restore(kept, now_ms=now_ms, forced=self._journal.forced(), online=self._journal.online())
         self._seen = self._kept_through = kept_through
         while self._seen < self._journal.head:
             records = await self._journal.read(self._seen, _READ_EVENTS)
             if not records:
                 break
             for record in records:
-                self._image_of(record)
+                self._image_of(record, now_ms)
             self._seen = records[-1].seq
         since_ms = [await self._received_ms(self._journal.cursor(sink)) for sink in sinks]
         self._seen = self._journal.head
@@ -100,10 +102,11 @@ class Head:
 
     def accept(self, records: Sequence[Record]) -> None:
         """Map new events and feed every sink; called right after they became durable."""
+        now_ms = self._now_ms()
         for record in records:
-            updates = self._image_of(record)
+            updates = self._image_of(record, now_ms)
             for feed in self._feeds.values():
-                feed.push(record.seq, updates, received_ms=record.event.received_ms)
+                feed.push(record.seq, updates, received_ms=self._image.received_ms(record))
         self._seen = records[-1].seq
 
     def tick(self) -> None:
@@ -111,9 +114,10 @@ class Head:
 
         Of many changes, only some are kept: call `keep_some` until there are no more.
         """
-        now_ms = self._clock_ms()
-        log_expired(self._image.forced(), now_ms=now_ms)
+        now_ms = self._now_ms()
+        forced = self._image.forced()
         changes = self._image.tick(now_ms)
+        log_expired(filter(self._image.is_over, forced))
         ages = self._image.ages(now_ms)
         self._push(changes)
         for name, feed in self._feeds.items():
@@ -129,19 +133,19 @@ class Head:
         Noted at once; durable once the journal is flushed. Raise `GatewayError` where the point or the
         value cannot be forced, or the time has passed.
         """
-        self._push(self._image.force(point, value, until_ms=until_ms, now_ms=self._clock_ms()))
+        self._push(self._image.force(point, value, until_ms=until_ms, now_ms=self._now_ms()))
         self.keep()
 
     def release(self, point: Point) -> bool:
         """End forcing a point: show what is measured again. Return whether it was forced."""
-        changes = self._image.release(point, now_ms=self._clock_ms())
+        changes = self._image.release(point, now_ms=self._now_ms())
         self._push(changes)
         self.keep()
         return bool(changes)
 
     def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
         """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
-        self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._clock_ms()))
+        self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._now_ms()))
 
     def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
         """Try to deliver dead letters once more, by the tables in force; each is settled when it is written.
@@ -189,10 +193,16 @@ class Head:
             self._unmapped, self._dead_letters = {}, []
         return False
 
+    def _now_ms(self) -> int:
+        """Return the time by the steady clock, and note how far the wall clock is ahead of it."""
+        now_ms = self._steady_ms()
+        self._image.steps.follow(self._clock_ms() - now_ms, after=self._seen)
+        return now_ms
+
     async def _received_ms(self, after: int) -> int | None:
         """Return when the first event after `after` was received, None where there is none."""
         records = await self._journal.read(after, 1)
-        return records[0].event.received_ms if records else None
+        return self._image.received_ms(records[0]) if records else None
 
     def _make_feed(self, sink: str, since_ms: int | None) -> Feed:
         """Make a sink's feed, which begins where the last run has left off."""
@@ -201,15 +211,14 @@ class Head:
             image=lambda: self._image,
             seen=lambda: self._seen,
             tell_others=partial(self._tell_others, but=sink),
-            clock_ms=self._clock_ms,
+            now_ms=self._now_ms,
         )
         return Feed(cursor=self._journal.cursor(sink), head=self._seen, source=source, since_ms=since_ms)
 
     def _drop_forced(self, before: Sequence[Forced]) -> None:
         """Forget overrides that these tables do not allow: they must not come back with other ones."""
-        now_ms = self._clock_ms()
         there = {forced.point for forced in self._image.forced()}
-        dropped = [forced for forced in before if forced.until_ms > now_ms and forced.point not in there]
+        dropped = [each for each in before if each.point not in there and not self._image.is_over(each)]
         ended = self._image.ended()
         self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
         log_dropped(dropped, points=self._image.points)
@@ -219,17 +228,17 @@ class Head:
         for feed in self._feeds.values():
             feed.push_changes(changes)
 
-    def _image_of(self, record: Record) -> Sequence[Update]:
+    def _image_of(self, record: Record, now_ms: int) -> Sequence[Update]:
         """Return the updates that the event brings; one that can't be mapped takes no other with it."""
         try:
-            return self._mapped(record)
+            return self._mapped(record, now_ms)
         except Exception as error:  # noqa: BLE001 - a fault of ours: keep the event, and go on
             reason = f"internal error while mapping: {type(error).__name__}: {error}"
             log.error("head.failed", event_id=record.event.event_id, reason=reason)  # noqa: TRY400 - no traceback
             self._bury(record.event, record.seq, reason=reason)
             return ()
 
-    def _mapped(self, record: Record) -> Sequence[Update]:
+    def _mapped(self, record: Record, now_ms: int) -> Sequence[Update]:
         """Map the event into the image, and count what became of it."""
         event = record.event
         if event.type == STATUS_CHANGED:
@@ -249,14 +258,14 @@ class Head:
             return ()
         if not event.is_refilled:
             self._status.from_webhooks += 1
-        return self._take(plan, updates)
+        return self._take(plan, updates, now_ms)
 
-    def _take(self, plan: AssetPlan, updates: list[Update]) -> Sequence[Update]:
+    def _take(self, plan: AssetPlan, updates: list[Update], now_ms: int) -> Sequence[Update]:
         """Take an event's updates into the image; return what it brings the sinks."""
         self._status.mapped += 1
         asset = updates[0].point.asset
         was_offline = self._image.is_online(asset) is False
-        out = self._image.accept(plan, updates, now_ms=self._clock_ms())
+        out = self._image.accept(plan, updates, now_ms=now_ms)
         self._unshown.note(updates, image=self._image)
         if was_offline and self._image.is_online(asset):
             # The asset's other points show earlier events' values again: a sink that is behind, and reads
@@ -285,7 +294,7 @@ class Head:
             feed.check_room()
         if not sink:
             plan, updates = map_letter(self._image, stored)
-            self._take(plan, updates)
+            self._take(plan, updates, self._now_ms())
         for feed in feeds.values():
             feed.check_letter(stored)
         retry = self._retries[stored.number] = Retry(stored, set(feeds))

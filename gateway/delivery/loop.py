@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -48,22 +49,27 @@ class SinkLoop:
         journal: Journal,
         status: SinkStatus,
         clock_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
         backoff: Backoff | None = None,
     ) -> None:
-        """`make_sink` is called again whenever the sink must be restarted, for the point table in force."""
+        """`make_sink` is called again whenever the sink must be restarted, for the point table in force.
+
+        `clock_ms` dates; `steady_ms` is what the feed's times are by.
+        """
         self.name = name
         self._make_sink = make_sink
         self._feed = feed
         self._journal = journal
         self._status = status
         self._clock_ms = clock_ms
+        self._steady_ms = steady_ms
         self._sink: Sink | None = None  # None while it waits to be restarted
         self._batch: Batch | None = None  # taken from the feed and not yet written
         self._backoff = backoff or Backoff()
         self._failure: str | None = None  # the reason that was told, until a write succeeds
         self._refused: set[Point] = set()  # points that were told of
         self._is_settled = False
-        self.turned_ms = clock_ms()
+        self.turned_s = time.monotonic()
 
     @property
     def idle(self) -> bool:
@@ -125,12 +131,12 @@ class SinkLoop:
         status, batch = self._status, self._batch
         since_ms = (batch.since_ms if batch is not None else None) or self._feed.since_ms
         status.lag = max(0, self._feed.due - status.cursor)
-        age_ms = self._clock_ms() - since_ms if status.lag and since_ms is not None else 0
+        age_ms = self._steady_ms() - since_ms if status.lag and since_ms is not None else 0
         status.lag_s = max(0, age_ms) / 1000
 
     async def _serve(self, sink: Sink) -> None:
         while True:
-            self.turned_ms = self._clock_ms()
+            self.turned_s = time.monotonic()
             if self._batch is None:
                 self._batch = await self._feed.next()
             batch = self._batch
@@ -237,4 +243,4 @@ class SinkLoop:
         ends_s = loop.time() + self._backoff.next_s()
         while self._status.state != "up" and (left_s := ends_s - loop.time()) > 0:  # noqa: ASYNC110 - plain state
             await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
-        self.turned_ms = self._clock_ms()
+        self.turned_s = time.monotonic()

@@ -29,17 +29,16 @@ def log_restored(forced: Iterable[Forced]) -> None:
         )
 
 
-def log_expired(forced: Iterable[Forced], *, now_ms: int) -> None:
-    """Tell which of these are over now."""
+def log_expired(forced: Iterable[Forced]) -> None:
+    """Tell that these are over now."""
     for each in forced:
-        if each.until_ms <= now_ms:
-            log.info(
-                "point.released",
-                point=each.point,
-                value=each.value,
-                until=second_text(each.until_ms),
-                reason="expired",
-            )
+        log.info(
+            "point.released",
+            point=each.point,
+            value=each.value,
+            until=second_text(each.until_ms),
+            reason="expired",
+        )
 
 
 def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:

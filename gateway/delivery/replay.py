@@ -32,17 +32,17 @@ class Replay:
         image: Callable[[], PointImage],
         seen: Callable[[], int],
         tell_others: Callable[[Sequence[Update]], None],
-        clock_ms: Callable[[], int],
+        now_ms: Callable[[], int],
     ) -> None:
         """`image` is the one in force, `seen` the last event that it has taken in.
 
-        `tell_others` feeds changes to the other sinks.
+        `tell_others` feeds changes to the other sinks; `now_ms` is the steady clock.
         """
         self._journal = journal
         self._image = image
         self._seen = seen
         self._tell_others = tell_others
-        self._clock_ms = clock_ms
+        self._now_ms = now_ms
 
     async def read(self, after: int) -> Loaded:
         """Return the next events after `after` from the journal, mapped again.
@@ -65,10 +65,10 @@ class Replay:
         for number, plan in last_of.values():
             mapped[number] += self._image().beside(plan)
         events = [
-            Mapped(record.seq, record.event.received_ms, updates)
+            Mapped(record.seq, self._image().received_ms(record), updates)
             for record, updates in zip(records, mapped, strict=True)
         ]
-        return Loaded(events, records[-1].seq, records[-1].event.received_ms)
+        return Loaded(events, records[-1].seq, self._image().received_ms(records[-1]))
 
     def show(self, name: str) -> Update | None:
         """Return what the point of a name shows; None where there is no such point, or nothing to show."""
@@ -113,7 +113,7 @@ class Replay:
         missed = [update for update in mapped if image.has_missed(update)]
         if not missed:
             return
-        changed = {each.point for each in image.accept(plan, missed, now_ms=self._clock_ms())}
+        changed = {each.point for each in image.accept(plan, missed, now_ms=self._now_ms())}
         self._tell_others([update for point in changed if (update := image.latest(point)) is not None])
 
     def _as_shown(self, update: Update) -> Update:

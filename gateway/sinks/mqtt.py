@@ -74,9 +74,7 @@ class MqttSink(ConnectingSink):
             if alarms is not None
             else None
         )
-        self._desk = Desk(
-            self._lay_out(points), latest, has_history=config.history, retained=retained, clock=clock
-        )
+        self._desk = Desk(self._lay_out(points), latest, has_history=config.history, retained=retained)
         self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
         self._insistence = Insistence(self._present_status)

@@ -28,7 +28,7 @@ def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
         image=lambda: rig.image,
         seen=seen,
         tell_others=lambda _: None,
-        clock_ms=rig.clock,
+        now_ms=rig.clock,
     )
 
 

@@ -135,12 +135,11 @@ async def test_changes_that_no_event_caused_are_no_lag(file: Path, points: Point
 
 async def test_a_sink_that_is_away_for_hours_is_seen_to_turn(file: Path, points: PointMap) -> None:
     """The watchdog must not restart a gateway because a broker is away."""
-    receiver, clock = Receiver(away=1_000_000), Clock()
-    async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
+    async with delivering(file, points, {"bms": Receiver(away=1_000_000)}) as rig:
         await rig.send(1, t=1)
         for _ in range(5):
-            clock.now_ms += 3_600_000
-            await rig.until(lambda: rig.loops["bms"].turned_ms == clock.now_ms)
+            before_s = rig.loops["bms"].turned_s
+            await rig.until(lambda: rig.loops["bms"].turned_s > before_s)  # noqa: B023 - called before the next turn
 
 
 def test_the_snapshot_says_whether_a_sink_is_connected() -> None:

@@ -50,7 +50,7 @@ def told(point: Point, discovery: Discovery = DISCOVERY, *, in_asset: bool = Fal
 def live(point: Point, value: Scalar, quality: Quality = Quality.GOOD, *, plain: bool = False) -> bytes:
     """Return the payload of the point's own topic."""
     outlet = Outlet.of(point, TOPIC, plain=plain)
-    return outlet.live(Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1"), now_ms=0).payload
+    return outlet.live(Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1"), age_ms=0).payload
 
 
 def test_a_temperature_says_all_that_is_certain() -> None:

@@ -76,7 +76,6 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
         latest,
         has_history=True,
         retained={},
-        clock=lambda: BASE_MS,
     )
     made = updates_of(batches_of_events)
     live: dict[tuple[bool, str], list[tuple[int, str]]] = defaultdict(list)
@@ -117,7 +116,7 @@ def test_a_reading_that_a_later_event_told_again_is_no_history(tmp_path: Path, l
     points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
     image, (point,) = PointImage(points), points.points
     made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
-    desk = Desk(made, image, has_history=True, retained={}, clock=lambda: BASE_MS)
+    desk = Desk(made, image, has_history=True, retained={})
     updates = [
         make_update(point, value, time_ms=BASE_MS + later_ms, seq=seq)
         for seq, (value, later_ms) in enumerate([(1, 0), (2, 1000), (3, 1000), (2, 1000)], start=1)
@@ -139,15 +138,50 @@ def test_a_value_within_its_deadband_never_expires_while_it_is_fresh(
     cov = "{delta: 5, every: 1h}"
     table = f"points:\n  - {{tag: R1, point: A, asset: a, from: t, stale_after: 10m, cov: {cov}}}\n"
     (point,) = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}").points
-    latest, now_ms = DictLatestValues(), BASE_MS
+    latest = DictLatestValues()
     made = Layout.of([point], sink="bms", topics=SCHEMES[layout], plain=False)
-    desk = Desk(made, latest, has_history=True, retained={}, clock=lambda: now_ms)
+    desk = Desk(made, latest, has_history=True, retained={})
     expires_ms = 0
     for number in range(50):
         now_ms = BASE_MS + number * every_s * 1000
         assert number == 0 or now_ms < expires_ms
         update = make_update(point, 20 + number / 100, time_ms=now_ms)
         latest.take([update])
+        latest.now_ms = now_ms
         for message in desk.messages([update], []):
             assert message.properties is not None
             expires_ms = now_ms + 1000 * int.from_bytes(message.properties.pack()[2:6], "big")
+
+
+@pytest.mark.parametrize("layout", ["point", "asset"])
+def test_a_message_expires_in_time_though_the_clock_is_set_back(tmp_path: Path, layout: str) -> None:
+    """By the date it would be fresh for a day: a broker would keep it for as long as the gateway is away."""
+    table = "points: [{tag: R1, point: A, asset: a, from: t, stale_after: 10m}]"
+    points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
+    image, (point,) = PointImage(points), points.points
+    made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
+    desk = Desk(made, image, has_history=True, retained={})
+    image.accept(points.by_asset["a"], [make_update(point, 20, time_ms=BASE_MS, seq=1)], now_ms=BASE_MS)
+    image.steps.follow(-86_400_000, after=1)
+    image.tick(BASE_MS + 60_000)
+    (message,) = desk.all_state()
+    assert message.properties is not None
+    assert int.from_bytes(message.properties.pack()[2:6], "big") == 540
+
+
+def test_what_the_gateway_makes_is_sent_again_though_the_clock_is_set_back(tmp_path: Path) -> None:
+    """A deadband's `every` counts from a message that is dated later now: that must not take a day."""
+    table = "points: [{tag: R1, point: A, asset: a, from: $quality, cov: {delta: 1, every: 5m}}]"
+    (point,) = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n").points
+    latest = DictLatestValues()
+    desk = Desk(
+        Layout.of([point], sink="bms", topics=SCHEMES["point"], plain=False),
+        latest,
+        has_history=True,
+        retained={},
+    )
+    sent = [
+        len(list(desk.messages([make_update(point, 0, time_ms=BASE_MS + after_ms)], [])))
+        for after_ms in (0, 60_000, -86_400_000)
+    ]
+    assert sent == [1, 0, 1]

@@ -14,9 +14,12 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 REPOSITORY = Path(__file__).parents[2]
 SECRET = "made-up-signing-secret"
@@ -57,6 +60,7 @@ class Daemon:
     intake_port: int = field(default_factory=free_port)
     modbus_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
+    program: Sequence[str] = ("-m", "gateway")
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -105,7 +109,7 @@ admin: {{listen: "127.0.0.1:{self.admin_port}"}}
         """Start it."""
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "run", "-c", str(self.config)],
+                [sys.executable, *self.program, "run", "-c", str(self.config)],
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=log,

@@ -147,7 +147,7 @@ async def delivering(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = PointImage(points), MappingStatus()
-    head = Head(journal=journal, image=image, status=mapping, clock_ms=clock)
+    head = Head(journal=journal, image=image, status=mapping, clock_ms=clock, steady_ms=clock)
     rig = Rig(file, journal, head, image, clock, mapping)
     async with journal:
         feeds = await head.start(list(receivers))
@@ -160,6 +160,7 @@ async def delivering(
                     journal=journal,
                     status=receiver.status,
                     clock_ms=clock,
+                    steady_ms=clock,
                     backoff=Backoff(first_s=pause_s, longest_s=5 * pause_s),
                 )
                 rig.tasks[name] = tasks.create_task(loop.run(), name=f"sink {name}")

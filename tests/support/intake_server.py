@@ -199,6 +199,7 @@ async def running_intake(
             image=PointImage(points),
             status=MappingStatus(),
             clock_ms=now_ms,
+            steady_ms=now_ms,
         )
         await head.start([SINK])
         intake = Intake(

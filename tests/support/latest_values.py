@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.clock import now_ms
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -11,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class DictLatestValues:
-    """The newest update of every point that was told to `take`."""
+    """The newest update of every point that was told to `take`. `now_ms`: None is the present time."""
 
     def __init__(self) -> None:
+        self.now_ms: int | None = None
         self._updates: dict[str, Update] = {}
 
     def take(self, updates: Iterable[Update]) -> None:
@@ -34,3 +37,7 @@ class DictLatestValues:
         """Say whether `update` is at least as new as what is known."""
         known = self._updates.get(update.point.name)
         return known is None or update.time_ms >= known.time_ms
+
+    def age_ms(self, update: Update) -> int:
+        """Return how old `update` is."""
+        return (now_ms() if self.now_ms is None else self.now_ms) - update.time_ms

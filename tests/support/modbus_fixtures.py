@@ -100,6 +100,10 @@ class Latest:
         known = self.updates.get(of.point)
         return known is None or known.time_ms <= of.time_ms
 
+    def age_ms(self, _: Update) -> int:
+        """Return nothing worth mentioning."""
+        return 0
+
 
 def make_sink(
     *points: Point,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: i
             continue
         there = table.by_name.get(point.name)
         if there is not None and there.unit_of_measure != point.unit_of_measure:
-            forced = replace(forced, until_ms=min(forced.until_ms, now_ms))
+            forced = known.ended_now(forced, now_ms)
         yield forced
 
 

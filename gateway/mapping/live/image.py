@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
+from gateway.mapping.live.clock_steps import ClockSteps
 from gateway.mapping.live.forcing import can_show, check_forcing
 from gateway.mapping.live.handover import Handover, Noted, kept_values
-from gateway.mapping.live.known import NO_EVENT, Known, is_fresh
+from gateway.mapping.live.known import NO_EVENT, Known
 from gateway.mapping.live.made import Made
 from gateway.mapping.live.readings import update_of
 from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
@@ -24,23 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import KeptValue, Point, Scalar
+    from gateway.model import KeptValue, Point, Record, Scalar
 
 _MOST_GONE = 10_000  # readings of points that are in no table any more
 
 
 class PointImage:
-    """Implements `gateway.ports.LatestValues`. All times are Unix milliseconds."""
+    """Implements `gateway.ports.LatestValues`. All times are Unix milliseconds.
 
-    def __init__(self, points: PointMap) -> None:
+    `now_ms` is by the steady clock, whatever the wall clock, which dates readings, is set to: see `steps`.
+    """
+
+    def __init__(self, points: PointMap, *, steps: ClockSteps | None = None) -> None:
         """Begin without any value; `restore` brings those of the last run."""
         plans = points.by_asset.values()
         self._points = points
-        self._known = Known()
+        self.steps = steps or ClockSteps()
+        self._steps_seen = self.steps.count
+        self._known = Known(self.steps)
         self._current: dict[Point, Update] = {}
-        # One entry per point that can age; its true deadline may be later.
+        # One entry per point that can age counts, the planned one; its true deadline may be later.
         self._deadlines: list[tuple[int, int, Point]] = []
-        self._watched: set[Point] = set()
+        self._planned_ms: dict[Point, int] = {}
         self._made = Made(points, known=self._known, shown=self._current)
         self._unkept = Noted()
         self._noted: Noted | None = None  # for the hand-over under way
@@ -49,6 +55,7 @@ class PointImage:
             self._converts[rule.point] = rule.convert
         self._gone: dict[tuple[str, str, str], KeptValue] = {}
         self.late = 0  # measured updates that were not the newest when they came
+        self._now_ms = 0
         self.aged_ms = 0  # until when time has passed here: what ages later is yet to be told, by `tick`
 
     @property
@@ -79,6 +86,18 @@ class PointImage:
     def all_measured(self) -> Iterable[Update]:
         """Return every point's newest reading, whatever is shown in its place."""
         return self._known.measured.values()
+
+    def age_ms(self, update: Update) -> int:
+        """Return how old what a point shows is, as of the last event or tick."""
+        return self._known.age_ms(update, self._now_ms)
+
+    def received_ms(self, record: Record) -> int:
+        """Return when an event was received, by the steady clock."""
+        return self.steps.steady_ms(record.event.received_ms, record.seq)
+
+    def is_over(self, forced: Forced) -> bool:
+        """Say whether an override has ended, as of the last event or tick."""
+        return self._known.is_over(forced, self._now_ms)
 
     def is_newest(self, update: Update) -> bool:
         """Say whether nothing newer is known. A reading that something stands in for is not the newest.
@@ -114,8 +133,9 @@ class PointImage:
         """
         if not updates:
             return updates
+        self._now_ms = now_ms
         out = updates
-        taken = [update for update in updates if self._take(update)]
+        taken = [update for update in updates if self._take(update, now_ms)]
         back = self._known.offline and self._known.has_come_back(updates[0].point.asset)
         for update in taken:
             if update.point not in self._known.forced:
@@ -129,29 +149,43 @@ class PointImage:
 
     def tick(self, now_ms: int) -> list[Update]:
         """Return the changes that time alone brings: what aged, overrides that ended, their `$quality`."""
-        self.aged_ms = now_ms
-        points = [point for point, forced in self._known.forced.items() if forced.until_ms <= now_ms]
+        self._now_ms = self.aged_ms = now_ms
+        known = self._known
+        points = [point for point, forced in known.forced.items() if known.is_over(forced, now_ms)]
         for point in points:
             self._end_forcing(point, now_ms)
+        due = self._dated() if self._steps_seen != self.steps.count else []
         while self._deadlines and self._deadlines[0][0] < now_ms:
-            _, _, point = heapq.heappop(self._deadlines)
-            self._watched.discard(point)
-            measured = self._known.measured[point]
-            if is_fresh(measured, now_ms):
-                self._watch(measured)
-            else:
+            deadline_ms, _, point = heapq.heappop(self._deadlines)
+            if self._planned_ms.get(point) == deadline_ms:
+                del self._planned_ms[point]
+                due.append(point)
+        for point in due:
+            measured = known.measured[point]
+            is_fresh = known.is_fresh(measured, now_ms)
+            if is_fresh:
+                self._watch(measured, now_ms)
+            if not is_fresh or self._current.get(point) is not measured:
                 points.append(point)
         return self._with_pseudo(self._shown_anew(points, now_ms), now_ms)
 
+    def _dated(self) -> list[Point]:
+        """Return the points with readings of an earlier run, whose age only the wall clock knows."""
+        self._steps_seen = self.steps.count
+        through = self.steps.earlier_run_through
+        return [point for point, measured in self._known.measured.items() if measured.seq <= through]
+
     def force(self, point: Point, value: Scalar, *, until_ms: int, now_ms: int) -> list[Update]:
-        """Show `value` until `until_ms`, whatever is measured; return the changes.
+        """Show `value` until the wall clock's `until_ms`, whatever is measured; return the changes.
 
         Raise `GatewayError` where the point or the value cannot be forced.
         """
         check_forcing(self._points, point, value)
-        if until_ms <= now_ms:
+        since_ms = now_ms + self.steps.ahead_ms
+        if until_ms <= since_ms:
             raise GatewayError(f"{point.name}: cannot be forced until a time that has passed")
-        self._known.forced[point] = Forced(point.name, value, now_ms, until_ms)
+        ends_ms = now_ms + until_ms - since_ms
+        self._known.forced[point] = Forced(point.name, value, since_ms, until_ms, ends_ms)
         self._note_forcing(point)
         return self._with_pseudo(self._shown_anew([point], now_ms), now_ms)
 
@@ -222,14 +256,14 @@ class PointImage:
         Readings go to points of the same name, asset and source, by their present conversion; overrides
         to points of the same name that can show them, unless their time is over; connections to all devices.
         """
-        self.aged_ms = now_ms
+        self._now_ms = self.aged_ms = now_ms
         by_asset = self._points.by_asset
         points: list[Point] = []
         assets: set[str] = set()
         for value in kept:
             if value.asset in by_asset:
                 assets.add(value.asset)
-            if (point := self._bring_back(value)) is not None:
+            if (point := self._bring_back(value, now_ms)) is not None:
                 points.append(point)
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
@@ -286,7 +320,9 @@ class PointImage:
     def hand_over(self) -> Handover:
         """Begin to hand over to the image of another table, and note what changes from now on."""
         self._noted = Noted()
-        return Handover(known=self._known, noted=self._noted, image=self, make_image=PointImage)
+        return Handover(
+            known=self._known, noted=self._noted, image=self, make_image=partial(PointImage, steps=self.steps)
+        )
 
     def take_over_unkept(self, image: PointImage, *, revived: Iterable[Point]) -> None:
         """Keep what `image` would have kept next, and count on from it.
@@ -297,12 +333,12 @@ class PointImage:
         self._unkept.measured.update(revived)
         self.late += image.late
 
-    def _bring_back(self, value: KeptValue) -> Point | None:
+    def _bring_back(self, value: KeptValue, now_ms: int) -> Point | None:
         """Take up a kept reading; return its point, None where that is no longer the same.
 
         Then it is remembered: should the point come back, it must not go back in time.
         """
-        self._known.note_report(value.asset, value.time_ms)  # of a device that reports nothing else, too
+        self._known.note_report(value.asset, value)  # of a device that reports nothing else, too
         point = self._points.by_name.get(value.point)
         convert = self._converts.get(point) if point is not None else None
         if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
@@ -314,7 +350,7 @@ class PointImage:
         good = update_of(point, convert, value.last_good, *at)
         if good.quality is Quality.GOOD:
             self._known.last_good[point] = good
-        self._take(update_of(point, convert, value.raw, *at))
+        self._take(update_of(point, convert, value.raw, *at), now_ms)
         return point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
@@ -322,17 +358,18 @@ class PointImage:
         point = self._points.by_name.get(forced.point)
         if point is None or point not in self._converts:
             return None
-        if forced.until_ms > now_ms and can_show(self._points, point, forced.value):
-            self._known.forced[point] = forced
+        known = self._known
+        if not known.is_over(forced, now_ms) and can_show(self._points, point, forced.value):
+            known.forced[point] = forced
         else:
-            self._known.forced.pop(point, None)
-            self._known.ended[point] = replace(forced, until_ms=min(forced.until_ms, now_ms))
+            known.forced.pop(point, None)
+            known.ended[point] = known.ended_now(forced, now_ms)
         return point
 
     def _end_forcing(self, point: Point, now_ms: int) -> None:
         forced = self._known.forced.pop(point)
         if point not in self._known.measured:
-            self._known.ended[point] = replace(forced, until_ms=min(forced.until_ms, now_ms))
+            self._known.ended[point] = self._known.ended_now(forced, now_ms)
         self._note_forcing(point)
 
     def _note_forcing(self, point: Point) -> None:
@@ -342,25 +379,32 @@ class PointImage:
     def _noting(self) -> tuple[Noted, ...]:
         return (self._unkept,) if self._noted is None else (self._unkept, self._noted)
 
-    def _take(self, update: Update) -> bool:
+    def _take(self, update: Update, now_ms: int) -> bool:
         """Take a measured update if it is the newest of its point."""
-        if not self._known.take(update):
+        if not self._known.take(update, now_ms):
             self.late += 1
             return False
         point = update.point
         self._unkept.measured.add(point)
         if self._noted is not None:
             self._noted.measured.add(point)
-        if point not in self._watched:
-            self._watch(update)
+        if point not in self._planned_ms or self.steps.count:
+            self._watch(update, now_ms)
         return True
 
-    def _watch(self, update: Update) -> None:
-        """Look at the point again when this update ages; at most one look is planned per point."""
-        if update.point.stale_after_ms is not None:
-            self._watched.add(update.point)
-            deadline_ms = update.time_ms + update.point.stale_after_ms
-            heapq.heappush(self._deadlines, (deadline_ms, id(update.point), update.point))
+    def _watch(self, update: Update, now_ms: int) -> None:
+        """Look at the point again when this update ages, unless a look is planned that comes first.
+
+        A newer reading ages later, but not where the clock was set forward in between.
+        """
+        point = update.point
+        if point.stale_after_ms is None:
+            return
+        deadline_ms = now_ms + point.stale_after_ms - self._known.age_ms(update, now_ms)
+        planned_ms = self._planned_ms.get(point)
+        if planned_ms is None or deadline_ms < planned_ms:
+            self._planned_ms[point] = deadline_ms
+            heapq.heappush(self._deadlines, (deadline_ms, id(point), point))
 
     def _shown_anew(self, points: Iterable[Point], now_ms: int) -> list[Update]:
         """Decide again what points show; return those that show something else now."""

@@ -31,7 +31,7 @@ class Made:
         out = []
         for point in plan.pseudo:
             if point.source == "$age":
-                if point.asset in self._known.asset_times:
+                if point.asset in self._known.reports:
                     out.append(self._age(point, now_ms))
                 continue
             value = (
@@ -48,8 +48,8 @@ class Made:
 
     def ages(self, now_ms: int) -> list[Update]:
         """Return the present value of every `$age` point whose asset has reported, and the heartbeat's."""
-        times = self._known.asset_times
-        out = [self._age(point, now_ms) for point in self._ages if point.asset in times]
+        reports = self._known.reports
+        out = [self._age(point, now_ms) for point in self._ages if point.asset in reports]
         return [*out, *self.beat(now_ms)]
 
     def beat(self, now_ms: int) -> list[Update]:
@@ -77,10 +77,12 @@ class Made:
         return None if online is None else int(online)
 
     def _age(self, point: Point, now_ms: int) -> Update:
-        age_ms = max(0, now_ms - self._known.asset_times[point.asset])
-        return self._show(point, age_ms // 1000, now_ms)
+        newest = self._known.reports[point.asset]
+        age_ms = self._known.steps.age_ms(newest.time_ms, newest.seq, now_ms)
+        return self._show(point, max(0, age_ms) // 1000, now_ms)
 
     def _show(self, point: Point, value: int | None, now_ms: int) -> Update:
         quality = Quality.GOOD if value is not None else Quality.BAD
-        update = self._shown[point] = Update(point, value, value, quality, now_ms, NO_EVENT, None)
+        dated_ms = now_ms + self._known.steps.ahead_ms
+        update = self._shown[point] = Update(point, value, value, quality, dated_ms, NO_EVENT, None)
         return update

@@ -22,7 +22,7 @@ def is_small_change(cov: Cov | None, told: Update | Told, update: Update) -> boo
     """Say whether `update` differs too little from what was told last, and comes too early, to be told."""
     if cov is None or update.quality is not told.quality:
         return False
-    if update.time_ms - told.time_ms >= cov.every_ms:
+    if abs(update.time_ms - told.time_ms) >= cov.every_ms:  # the clock may have been set back
         return False
     if update.quality is Quality.GOOD and _is_number(update.value) and _is_number(told.value):
         # A millionth less than `delta`: in binary, 21.7 - 21.6 does not reach a deadband of 0.1.

@@ -95,7 +95,7 @@ class AssetOutlet:
         for member in self.members.values():
             member.published = None
 
-    def live(self, latest: LatestValues, *, now_ms: int, updates: tuple[Update, ...] = ()) -> Message | None:
+    def live(self, latest: LatestValues, *, updates: tuple[Update, ...] = ()) -> Message | None:
         """Return the retained message with what every point shows now, None where no point has a value.
 
         It expires when the first of its good values is no longer fresh. `updates`: those that call for it.
@@ -111,7 +111,8 @@ class AssetOutlet:
         if not shown:
             return None
         current = [member.published for member in shown if member.published is not None]
-        left_s = [left for update in current if (left := fresh_s(update, now_ms=now_ms)) is not None]
+        lefts_s = (fresh_s(update, age_ms=latest.age_ms(update)) for update in current)
+        left_s = [left for left in lefts_s if left is not None]
         return self._message(
             self.topic,
             [member.part for member in shown],

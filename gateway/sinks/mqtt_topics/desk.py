@@ -12,7 +12,7 @@ from gateway.sinks.mqtt_topics.asset import AssetOutlet, by_event
 from gateway.sinks.mqtt_topics.payload import NOT_IN_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.model import Update
     from gateway.ports import LatestValues
@@ -31,14 +31,12 @@ class Desk:
         *,
         has_history: bool,
         retained: dict[str, bool],
-        clock: Callable[[], int],
     ) -> None:
-        """`retained`: see `Announcer`; topics that are given a value are noted there. `clock`: Unix ms."""
+        """`retained`: see `Announcer`; topics that are given a value are noted there."""
         self.layout = layout
         self._latest = latest
         self._has_history = has_history
         self._retained = retained
-        self._clock = clock
 
     def adopt(self, change: Change, latest: LatestValues) -> None:
         """Go on with another layout and its values."""
@@ -122,7 +120,7 @@ class Desk:
             return None
         if not self._retained.get(outlet.topic):
             self._retained[outlet.topic] = True
-        message = outlet.live(update, now_ms=self._clock())
+        message = outlet.live(update, age_ms=self._latest.age_ms(update))
         outlet.published = update
         return message
 
@@ -164,7 +162,7 @@ class Desk:
         return newest, past
 
     def _asset_state(self, asset: AssetOutlet, calls: tuple[Update, ...] = ()) -> Iterator[Message]:
-        message = asset.live(self._latest, now_ms=self._clock(), updates=calls)
+        message = asset.live(self._latest, updates=calls)
         if message is not None:
             if not self._retained.get(asset.topic):
                 self._retained[asset.topic] = True

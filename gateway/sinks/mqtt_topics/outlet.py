@@ -61,9 +61,9 @@ class Outlet:
         """Take it that the broker has nothing: whatever comes next is worth a message."""
         self.published = None
 
-    def live(self, update: Update, *, now_ms: int) -> Message:
+    def live(self, update: Update, *, age_ms: int) -> Message:
         """Return the retained message; it expires when the value is no longer fresh."""
-        return self._message(self.topic, update, retain=True, expires=expiry(fresh_s(update, now_ms=now_ms)))
+        return self._message(self.topic, update, retain=True, expires=expiry(fresh_s(update, age_ms=age_ms)))
 
     def history(self, update: Update) -> Message:
         """Return the message for a reading that is not the newest: beside the live topic, not retained."""

@@ -71,7 +71,7 @@ def bare(value: Scalar) -> bytes:
     return (value.encode() if isinstance(value, str) else orjson.dumps(value)) or b"null"
 
 
-def fresh_s(update: Update, *, now_ms: int) -> int | None:
+def fresh_s(update: Update, *, age_ms: int) -> int | None:
     """Return for how many seconds the value stays fresh, at least 1; None where it does not expire.
 
     A value that is already shown as held, stale or bad does not expire: its flag stays to be seen.
@@ -79,7 +79,7 @@ def fresh_s(update: Update, *, now_ms: int) -> int | None:
     stale_after_ms = update.point.stale_after_ms
     if update.quality is not Quality.GOOD or stale_after_ms is None:
         return None
-    return min(max(1, (stale_after_ms - (now_ms - update.time_ms)) // 1000), _LONGEST_EXPIRY_S)
+    return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
 
 
 def expiry(seconds: int | None) -> bytes:

@@ -1,0 +1,165 @@
+"""A clock that is set, while the gateway runs or while it does not: what controllers and monitors see."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+from support import gateway_with_clock
+from support.commands import gateway
+from support.daemon import Daemon
+from support.edited_tables import post, until
+from support.modbus_fixtures import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.modbus_fixtures import Client
+    from support.mosquitto import Mosquitto
+
+DAY_S = 24 * 3600
+TABLE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: STALE_AFTER, modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: T, asset: a, from: t, modbus: {register: 0, type: uint16}}
+  - {tag: R, point: QUAL, asset: a, from: $quality, modbus: {register: 1, type: uint16}}
+  - {tag: R, point: AGE, asset: a, from: $age, modbus: {register: 2, type: uint32}}
+system: {heartbeat: {every: 1s, modbus: {to: regs, register: 4, type: uint16}}}
+"""
+FRESH = 21
+EMPTY = 0xFFFF
+GOOD, STALE, FORCED = 0, 2, 4
+
+
+class ClockedDaemon(Daemon):
+    """A daemon whose wall clock is set by `set_clock`."""
+
+    def set_clock(self, *, ahead_s: int) -> None:
+        """Let the wall clock be so far ahead of the true time; negative: behind."""
+        file = self.folder / "clock"
+        file.touch()
+        with file.open("r+b") as opened:
+            opened.write(struct.pack("<q", ahead_s * 1000))
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, broker: Mosquitto, request: pytest.FixtureRequest) -> Iterator[ClockedDaemon]:
+    """Run a gateway whose readings are stale after what the test says, and whose clock is right at first."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "a.yaml").write_text(TABLE.replace("STALE_AFTER", request.param))
+    program = (gateway_with_clock.__file__, str(tmp_path / "clock"))
+    gateway = ClockedDaemon(tmp_path, broker.port, tables=tables, program=program)
+    gateway.set_clock(ahead_s=0)
+    gateway.start()
+    yield gateway
+    gateway.kill()
+
+
+async def words(client: Client) -> tuple[int, ...]:
+    """Return what value, quality and age show."""
+    return struct.unpack(">HHI", (await client.read(4, 0, 4))[-8:])
+
+
+async def shows(client: Client, value: int, quality: int, *, within_s: float = 20) -> None:
+    """Wait until value and quality show this."""
+    async with asyncio.timeout(within_s):
+        while (await words(client))[:2] != (value, quality):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+
+
+async def seconds_pass(client: Client, count: int) -> None:
+    """Wait until so many ticks have come, by the heartbeat."""
+    for _ in range(count):
+        before = await client.read(4, 4, 1)
+        async with asyncio.timeout(20):
+            while await client.read(4, 4, 1) == before:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+
+
+def healthz(daemon: Daemon) -> int:
+    """Return the status of `/healthz`."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/healthz", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("daemon", ["5s"], indirect=True)
+async def test_a_value_goes_stale_in_its_time_though_the_clock_is_set_back(daemon: ClockedDaemon) -> None:
+    """A day back is a day more to look fresh, by the wall clock: but five seconds are five seconds."""
+    async with connect(daemon.modbus_port) as client:
+        await post(daemon, "evt_1", t=FRESH)
+        await shows(client, FRESH, GOOD)
+        daemon.set_clock(ahead_s=-DAY_S)
+        await shows(client, EMPTY, STALE)
+        await seconds_pass(client, 2)
+        *_, age = await words(client)
+        assert age >= 5
+
+
+@pytest.mark.parametrize("daemon", ["30m"], indirect=True)
+async def test_a_value_stays_fresh_though_the_clock_is_set_forward(daemon: ClockedDaemon) -> None:
+    """What was received a moment ago is a moment old, whatever the date is now."""
+    async with connect(daemon.modbus_port) as client:
+        await post(daemon, "evt_1", t=FRESH)
+        await shows(client, FRESH, GOOD)
+        daemon.set_clock(ahead_s=DAY_S)
+        await seconds_pass(client, 3)
+        value, quality, age = await words(client)
+        assert (value, quality) == (FRESH, GOOD)
+        assert age < 1800
+
+
+@pytest.mark.parametrize("daemon", ["30m"], indirect=True)
+async def test_no_loop_is_stuck_because_the_clock_is_set(daemon: ClockedDaemon, broker: Mosquitto) -> None:
+    """Not even one that waits for its broker: `/healthz` and the watchdog ask for progress, not the date."""
+    broker.stop()
+    await post(daemon, "evt_1", t=FRESH)
+    await until(lambda: daemon.status()["sinks"]["bms"]["retries"] >= 4)
+    daemon.set_clock(ahead_s=DAY_S)
+    answers = [await asyncio.to_thread(healthz, daemon) for _ in range(20)]
+    assert answers == [200] * 20
+    assert daemon.status()["sinks"]["bms"]["lag_s"] < 3600
+
+
+@pytest.mark.parametrize("daemon", ["30m"], indirect=True)
+async def test_an_override_lasts_as_long_as_asked(daemon: ClockedDaemon) -> None:
+    """Neither does a clock that is set forward end it, nor one that is set back prolong it."""
+    async with connect(daemon.modbus_port) as client:
+        await post(daemon, "evt_1", t=FRESH)
+        done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "8s")
+        assert done.returncode == 0, done.stderr
+        await shows(client, 40, FORCED)
+        daemon.set_clock(ahead_s=DAY_S)
+        await seconds_pass(client, 2)
+        assert (await words(client))[:2] == (40, FORCED)
+        daemon.set_clock(ahead_s=-DAY_S)
+        await shows(client, FRESH, GOOD)
+
+
+@pytest.mark.parametrize("daemon", ["30m"], indirect=True)
+async def test_after_a_restart_with_the_clock_behind_no_value_passes_for_fresh(
+    daemon: ClockedDaemon,
+) -> None:
+    """A box without a battery comes up in the past: how old its values are shows once the clock is right."""
+    async with connect(daemon.modbus_port) as client:
+        await post(daemon, "evt_1", t=FRESH)
+        await shows(client, FRESH, GOOD)
+    await asyncio.to_thread(daemon.stop)
+    daemon.set_clock(ahead_s=-DAY_S)
+    await asyncio.to_thread(daemon.start)
+    async with connect(daemon.modbus_port) as client:
+        assert (await words(client))[:2] == (EMPTY, STALE)
+        daemon.set_clock(ahead_s=0)
+        await shows(client, FRESH, GOOD)
+        daemon.set_clock(ahead_s=3600)
+        await shows(client, EMPTY, STALE)
