@@ -65,6 +65,7 @@ class Cloud:
         self._access = ApiAccess(
             api=settings.api,
             organization=settings.organization,
+            proxy=settings.proxy,
             api_key=secrets.api_key,
             bearer_token=secrets.bearer_token,
         )

@@ -98,7 +98,10 @@ def _ask(settings: Infodeck, memory: _Memory) -> Survey | None:
         return None
     try:
         access = ApiAccess(
-            api=settings.api, organization=settings.organization, api_key=settings.api_key.resolve()
+            api=settings.api,
+            organization=settings.organization,
+            proxy=settings.proxy,
+            api_key=settings.api_key.resolve(),
         )
         return asyncio.run(_survey(access, settings, memory))
     except GatewayError as error:

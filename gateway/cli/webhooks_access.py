@@ -26,6 +26,7 @@ def manage(settings: Settings, act: Callable[[InfodeckApi], Awaitable[Result]]) 
     access = ApiAccess(
         api=settings.infodeck.api,
         organization=settings.infodeck.organization,
+        proxy=settings.infodeck.proxy,
         bearer_token=_bearer_token(settings),
     )
 

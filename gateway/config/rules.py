@@ -52,6 +52,21 @@ def _check_api(text: str) -> str:
     return text.rstrip("/")
 
 
+def _check_proxy(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_address = is_host(url.hostname or "") and url.port != 0 and not (url.path.strip("/") or url.query)
+    except ValueError:
+        is_address = False
+    if "@" in text:
+        raise FieldError(
+            "no user or password here: give them with HTTPS_PROXY in the environment", secret=True
+        )
+    if not is_address or url.scheme not in {"http", "https"}:
+        raise ValueError("the address of an http proxy is expected, such as http://proxy.example.com:3128")
+    return text.rstrip("/")
+
+
 def _check_url_path(path: str) -> str:
     if not re.fullmatch(r"/[\w./~-]*", path, re.ASCII):
         raise ValueError("a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow")
@@ -124,6 +139,9 @@ SinkName = Annotated[str, AfterValidator(_check_sink_name), _pattern("^[a-z0-9_-
 
 Organization = Annotated[str, AfterValidator(_check_organization), _pattern("^[A-Za-z0-9_-]+$")]
 """Infodeck's id of an organization; it becomes part of URLs."""
+
+ProxyUrl = Annotated[str, AfterValidator(_check_proxy), _pattern("^https?://[^/@?#]+/?$")]
+"""The address of an HTTP proxy."""
 
 ApiUrl = Annotated[str, AfterValidator(_check_api), _pattern("^https?://[^/@?#]+[^@?#]*$")]
 """Infodeck's API, without a slash at the end; https, or http on this machine."""

@@ -41,7 +41,9 @@ async def check_api(setup: Setup) -> Finding:
         is_needed = setup.access.api_key is not None or setup.access.bearer_token is not None
         level = problem if is_needed else warning  # without them, nothing but this examination asks it
         return level(f"{host} {answer.reason}", _REMEDIES[answer.stage].format(host=host, port=port))
-    took = f"{answer.took_s * 1000:.0f} ms"
+    proxy = setup.access.proxy_url()
+    through = "" if proxy is None else f" through the proxy {proxy.host}:{proxy.port}"
+    took = f"{answer.took_s * 1000:.0f} ms{through}"
     if answer.took_s > _SLOW_S:
         return warning(f"{host} takes {took} to answer", "see how this machine gets to the internet")
     return ok(f"{host} answers in {took}")

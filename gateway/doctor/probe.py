@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
+    from yarl import URL
+
 __all__ = ["Failure", "Response", "Stage", "failure_of", "get"]
 
 _MOST_BODY_BYTES = 1 << 20
@@ -35,17 +37,19 @@ class Response:
         return self.answered_s - self.asked_s
 
 
-async def get(url: str, *, within_s: float, tls: ssl.SSLContext | bool = True) -> Response | Failure:
+async def get(
+    url: str, *, within_s: float, tls: ssl.SSLContext | bool = True, proxy: URL | None = None
+) -> Response | Failure:
     """Ask without credentials; redirects are not followed. `tls` False: certificates are not verified."""
     timeout = aiohttp.ClientTimeout(total=within_s)
     asked_s = time.time()
     try:
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
-            session.get(url, allow_redirects=False, ssl=tls) as response,
+            session.get(url, allow_redirects=False, ssl=tls, proxy=proxy) as response,
         ):
             answered_s = time.time()
             body = await response.content.read(_MOST_BODY_BYTES)
             return Response(response.status, response.headers, body, asked_s, answered_s)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        return failure_of(error, within_s=within_s)
+        return failure_of(error, within_s=within_s, proxy=proxy)

@@ -11,9 +11,9 @@ from gateway.config.secrets import Secret
 from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
 from gateway.doctor.once import Once
-from gateway.doctor.probe import Failure, Response, get
+from gateway.doctor.probe import Failure, Response, Stage, get
 from gateway.doctor.secret_shapes import api_key_flaw, bearer_token_flaw
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GatewayError
 from gateway.settings.secret_values import secret_sources
 
 if TYPE_CHECKING:
@@ -62,12 +62,13 @@ class Setup:
         self.access = ApiAccess(
             api=infodeck.api,
             organization=infodeck.organization,
+            proxy=infodeck.proxy,
             api_key=self.secret(infodeck.api_key),
             bearer_token=self.secret(infodeck.bearer_token),
         )
         share = infodeck.request_share
         self.daemon: Once[Running] = Once(partial(ask_daemon, settings.admin.listen))
-        self.api_host: Once[Response | Failure] = Once(partial(get, infodeck.api, within_s=_ASK_WITHIN_S))
+        self.api_host: Once[Response | Failure] = Once(self._ask_api_host)
         self.assets: Once[Listed] = Once(partial(list_assets, self.access, share=share))
         self.webhooks: Once[Listed] = Once(partial(list_webhooks, self.access, share=share))
 
@@ -98,6 +99,14 @@ class Setup:
         """What is to be seen of the token that makes it useless; None where there is none, too."""
         token = self.access.bearer_token
         return None if token is None else bearer_token_flaw(token.reveal(), now_s=self.clock_ms() / 1000)
+
+    async def _ask_api_host(self) -> Response | Failure:
+        """Ask for anything of the API, without a secret."""
+        try:
+            proxy = self.access.proxy_url()
+        except GatewayError as error:
+            return Failure(Stage.PROXY, f"is not asked: {error}")
+        return await get(self.settings.infodeck.api, within_s=_ASK_WITHIN_S, proxy=proxy)
 
     async def our_webhook(self) -> Webhook | None:
         """Return the webhook that leads here, None where there is none or it cannot be known."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.rules import ApiUrl, Organization, Period
+from gateway.config.rules import ApiUrl, Organization, Period, ProxyUrl
 from gateway.config.scalars import HostPort, is_host
 from gateway.config.secrets import SecretReference
 from gateway.mapping.paths import compile_path
@@ -108,6 +108,8 @@ class Infodeck:
     """Where Infodeck's API is."""
     api_key: SecretReference | None = None
     """Where the API key is; without it there is no reconciliation."""
+    proxy: ProxyUrl | None = None
+    """The HTTP proxy through which the API is asked; if not written, what HTTPS_PROXY and NO_PROXY say."""
     bearer_token: SecretReference | None = None
     """Where the JWT is that manages webhooks; without it the delivery log cannot be read."""
     request_share: Annotated[float, Field(ge=0.01, le=1)] = 0.5

@@ -140,6 +140,14 @@ async def nobody_there(connected: Connected) -> str:
     return next(line for line in printed.splitlines() if line.startswith("problem  API"))
 
 
+@brings_about("… is asked through the proxy …, which can't be reached: Connection refused")
+async def no_proxy_there(connected: Connected) -> str:
+    """Have a proxy on whose port nobody listens."""
+    connected.box.change(proxy=f"http://127.0.0.1:{free_port()}")
+    printed = await connected.run("doctor")
+    return next(line for line in printed.splitlines() if line.startswith("problem  API"))
+
+
 @brings_about("bearer token … expired … ago")
 async def old_token(connected: Connected) -> str:
     """Let the token expire."""

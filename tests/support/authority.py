@@ -20,7 +20,8 @@ class Authority:
         self._folder = folder
         self._name = name
         self._openssl(
-            "req", "-x509", *_NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}"
+            *("req", "-x509", *_NEW_KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem"),
+            *("-subj", f"/CN={name}", "-addext", "keyUsage = critical, keyCertSign, cRLSign"),
         )
 
     @property

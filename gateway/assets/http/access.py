@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.request import getproxies, proxy_bypass
+
+from yarl import URL
 
 from gateway import __version__
+from gateway.config.scalars import HostPort
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -14,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAccess:
-    """`api` is the base URL, without a slash at its end. The key reads; the Bearer token manages webhooks."""
+    """`api` is the base URL, without a slash at its end. The key reads; the Bearer token manages webhooks.
+
+    `proxy` is the URL of the proxy to ask through; None: the environment says, as for other programs.
+    """
 
     api: str
     organization: str
+    proxy: str | None = None
     api_key: Secret | None = None
     bearer_token: Secret | None = None
 
@@ -28,6 +36,23 @@ class ApiAccess:
         else:
             secret = {"X-Api-Key": _header(self.api_key, "infodeck.api_key")}
         return {"Accept": "application/json", "User-Agent": f"building-gateway/{__version__}", **secret}
+
+    def proxy_url(self) -> URL | None:
+        """Return what to ask through, None where the API is asked directly; raise GatewayError.
+
+        This machine itself is not asked through a proxy that the environment names.
+        """
+        if self.proxy is not None:
+            return URL(self.proxy)
+        url = URL(self.api)
+        host, variable = url.host or "", f"{url.scheme}_proxy"
+        named = getproxies().get(url.scheme)
+        if not named or HostPort(host, 0).is_loopback or proxy_bypass(host):
+            return None
+        proxy = URL(named if "://" in named else f"http://{named}")
+        if proxy.scheme not in {"http", "https"} or not proxy.host:
+            raise GatewayError(f"{variable.upper()} ({proxy.with_user(None)}) is no http or https proxy")
+        return proxy
 
     def secret_texts(self) -> list[str]:
         """Return every secret as it would stand in a text, to be taken out of it."""

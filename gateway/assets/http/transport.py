@@ -164,7 +164,7 @@ class Transport:
         self, request: _Request, headers: Mapping[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Return status, headers and body. Redirects are not followed: the secret is for this address."""
-        url = self._url(request)
+        url, proxy = self._url(request), self._access.proxy_url()
         try:
             async with self._session.request(
                 request.method,
@@ -173,12 +173,13 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
                 middlewares=(self._sent_once,),
+                proxy=proxy,
                 timeout=aiohttp.ClientTimeout(total=self._answer_within_s),
             ) as response:
                 limit = _LARGEST_ANSWER_BYTES if response.ok else _LARGEST_REFUSAL_BYTES
                 return response.status, response.headers, await _read(response, limit)
         except (aiohttp.ClientError, OSError) as error:
-            raise unreachable(url, error, within_s=self._answer_within_s) from error
+            raise unreachable(url, error, within_s=self._answer_within_s, proxy=proxy) from error
 
     async def _sent_once(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
@@ -187,7 +188,8 @@ class Transport:
         try:
             return await send(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            raise unreachable(request.url, error, within_s=self._answer_within_s) from error
+            within_s = self._answer_within_s
+            raise unreachable(request.url, error, within_s=within_s, proxy=request.proxy) from error
 
     def _url(self, request: _Request) -> URL:
         """Return the address, encoded here: a `+` or `/` in a cursor must not arrive as something else."""

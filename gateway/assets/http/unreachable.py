@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.errors import GatewayError, TransientError, system_reason
+from gateway.plain import one_line
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -29,6 +30,7 @@ class Stage(Enum):
     CERTIFICATE_ISSUER = auto()
     BROKEN_OFF = auto()
     HTTP = auto()
+    PROXY = auto()
 
     @property
     def is_certificate(self) -> bool:
@@ -37,6 +39,7 @@ class Stage(Enum):
 
 
 _CERTIFICATE_STAGES = frozenset({Stage.CERTIFICATE_DATES, Stage.CERTIFICATE_NAME, Stage.CERTIFICATE_ISSUER})
+_OF_THE_PROXY = frozenset({Stage.NAME, Stage.CONNECTION, Stage.PROXY})  # where there is one
 _LASTING = _CERTIFICATE_STAGES | {Stage.PLAIN}  # until somebody mends it
 _CERTIFICATES = {  # by what OpenSSL says of one, X509_V_ERR_…
     9: (Stage.CERTIFICATE_DATES, "that is not valid yet"),
@@ -61,6 +64,7 @@ API_ADVICE = {
         " machine, or it must let this host through as it is"
     ),
     Stage.HTTP: "check infodeck.api",
+    Stage.PROXY: "see infodeck.proxy, or HTTPS_PROXY and NO_PROXY where the gateway runs",
 }
 """What to do where it was Infodeck's API that was asked, and where that can be said in a word."""
 
@@ -73,19 +77,30 @@ class Failure:
     reason: str
 
 
-def unreachable(url: URL, error: aiohttp.ClientError | OSError, *, within_s: float) -> GatewayError:
+def unreachable(
+    url: URL, error: aiohttp.ClientError | OSError, *, within_s: float, proxy: URL | None = None
+) -> GatewayError:
     """Return the error that a request to the API without an answer stands for, with what to do.
 
     It is a `TransientError` unless somebody has to do something first.
     """
-    failure = failure_of(error, within_s=within_s)
+    failure = failure_of(error, within_s=within_s, proxy=proxy)
     advice = API_ADVICE.get(failure.stage)
     text = f"{url.host} {failure.reason}" + ("" if advice is None else f": {advice}")
     return GatewayError(text) if failure.stage in _LASTING else TransientError(text)
 
 
-def failure_of(error: BaseException, *, within_s: float) -> Failure:
-    """Say how far a request got that failed with `error`. Some of these errors are kinds of others."""
+def failure_of(error: BaseException, *, within_s: float, proxy: URL | None = None) -> Failure:
+    """Say how far a request got that failed with `error`, or that it is the proxy that is in its way."""
+    failure = _failure_of(error, within_s=within_s)
+    if proxy is None or failure.stage not in _OF_THE_PROXY:
+        return failure
+    way = f"is asked through the proxy {proxy.host}:{proxy.port}"
+    return Failure(Stage.PROXY, f"{way}, which {failure.reason}")
+
+
+def _failure_of(error: BaseException, *, within_s: float) -> Failure:
+    """Say how far a request got, to the API or its proxy. Some of these errors are kinds of others."""
     match error:
         case TimeoutError():
             failure = Failure(Stage.TIME, f"did not answer within {within_s:g} s")
@@ -101,6 +116,8 @@ def failure_of(error: BaseException, *, within_s: float) -> Failure:
             failure = Failure(Stage.BROKEN_OFF, "can't be reached: it hung up without an answer")
         case aiohttp.ClientConnectionError():
             failure = Failure(Stage.BROKEN_OFF, f"can't be reached: {error}")
+        case aiohttp.ClientHttpProxyError():
+            failure = Failure(Stage.PROXY, f"answers {error.status} ({one_line(error.message, longest=100)})")
         case aiohttp.ClientPayloadError():
             failure = Failure(Stage.BROKEN_OFF, "broke off in the middle of an answer")
         case _:

@@ -1,0 +1,131 @@
+"""Infodeck's API through a company's proxy: by the setting, by HTTPS_PROXY, and what goes wrong there."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from support.authority import Authority
+from support.config_files import write
+from support.daemon import REPOSITORY
+from support.forward_proxy import forward_proxy
+from support.ports import free_port
+from support.raw_server import http, raw_server
+from support.webhook_commands import command
+
+from gateway.tls import server_context
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "infodeck.example"
+TOKEN = "eyJ.made.up"
+PASSWORD = "of-the-proxy"
+EMPTY = http("200 OK", b'{"data":[]}')
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Make one for this test."""
+    return Authority(tmp_path)
+
+
+async def list_webhooks(
+    folder: Path, *settings: str, api: str = f"https://{HOST}/api/v2", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks the API, in a process with these variables."""
+    (folder / "token").touch(mode=0o600)
+    (folder / "token").write_text(TOKEN)
+    lines = ["organization: o-test", f'api: "{api}"', "bearer_token: {file: token}", *settings]
+    config = write(
+        folder,
+        f"infodeck: {{{', '.join(lines)}}}\nintake: {{signing_secrets: [{{env: S}}]}}\n",
+        "gateway.yaml",
+    )
+    variables = {"S": "x", **os.environ, **environment}
+    done = await asyncio.to_thread(
+        subprocess.run,
+        command(config, "list"),
+        cwd=REPOSITORY,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert PASSWORD not in done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.parametrize("by", ["setting", "HTTPS_PROXY", "https_proxy"])
+async def test_the_api_is_asked_through_the_proxy(tmp_path: Path, authority: Authority, by: str) -> None:
+    """TLS goes through it from end to end: it sees the host's name, and neither token nor path."""
+    pair = authority.issue("api", f"subjectAltName = DNS:{HOST}")
+    trust = {"SSL_CERT_FILE": str(authority.certificate)}
+    async with (
+        raw_server([], default=EMPTY, tls=server_context("x", *pair)) as api,
+        forward_proxy(api.port) as proxy,
+    ):
+        if by == "setting":
+            elsewhere = f"http://127.0.0.1:{free_port()}"
+            done = await list_webhooks(
+                tmp_path, f'proxy: "http://127.0.0.1:{proxy.port}"', HTTPS_PROXY=elsewhere, **trust
+            )
+        else:
+            url = f"http://user:{PASSWORD}@127.0.0.1:{proxy.port}"
+            done = await list_webhooks(tmp_path, **{by: url}, **trust)
+    assert (done.returncode, done.stdout.splitlines()[:1]) == (0, ["There are no webhooks."]), done.stderr
+    assert [head.splitlines()[0] for head in proxy.heads] == [f"CONNECT {HOST}:443 HTTP/1.1"]
+    assert TOKEN not in proxy.heads[0]
+    assert f"Bearer {TOKEN}" in api.heads[0]
+    credentials = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    assert (f"Proxy-Authorization: Basic {credentials}" in proxy.heads[0]) is (by != "setting")
+
+
+async def test_what_no_proxy_names_is_asked_directly(tmp_path: Path) -> None:
+    """And this machine itself, where nothing but a simulation of Infodeck can be."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    async with raw_server([], default=EMPTY) as api:
+        done = await list_webhooks(tmp_path, api=f"http://127.0.0.1:{api.port}/api", http_proxy=nobody)
+        assert done.returncode == 0, done.stderr
+    named = await list_webhooks(
+        tmp_path, api="https://no-such-host.invalid/api", HTTPS_PROXY=nobody, NO_PROXY="*"
+    )
+    assert "no-such-host.invalid can't be reached: its name is not found" in named.stderr
+
+
+@pytest.mark.parametrize(
+    ("refusal", "found"),
+    [
+        ("407 Proxy Authentication Required", "answers 407 (Proxy Authentication Required)"),
+        ("503 Service Unavailable", "answers 503 (Service Unavailable)"),
+        (None, "can't be reached: Connection refused"),
+    ],
+)
+async def test_a_proxy_that_does_not_let_it_through_is_named(
+    tmp_path: Path, refusal: str | None, found: str
+) -> None:
+    """It is the proxy that is in the way, not Infodeck; its password is not shown."""
+    async with forward_proxy(free_port()) as proxy:
+        proxy.refusal = refusal
+        port = free_port() if refusal is None else proxy.port
+        url = f"http://user:{PASSWORD}@127.0.0.1:{port}"
+        done = await list_webhooks(tmp_path, HTTPS_PROXY=url)
+    assert done.returncode == 1
+    assert f"{HOST} is asked through the proxy 127.0.0.1:{port}, which {found}" in done.stderr
+    assert "infodeck.proxy, or HTTPS_PROXY and NO_PROXY" in done.stderr
+
+
+async def test_a_proxy_of_another_kind_is_refused(tmp_path: Path) -> None:
+    """SOCKS is not spoken; a password does not belong into gateway.yaml."""
+    done = await list_webhooks(tmp_path, HTTPS_PROXY="socks5://127.0.0.1:1080")
+    assert "HTTPS_PROXY (socks5://127.0.0.1:1080) is no http or https proxy" in done.stderr
+    done = await list_webhooks(tmp_path, f'proxy: "http://user:{PASSWORD}@127.0.0.1:3128"')
+    assert "infodeck.proxy: no user or password here" in done.stderr
+    for wrong in ("127.0.0.1:3128", "socks5://127.0.0.1:1080", "http://p/x", "http://p:99999"):
+        done = await list_webhooks(tmp_path, f'proxy: "{wrong}"')
+        assert "infodeck.proxy: the address of an http proxy is expected" in done.stderr, wrong
