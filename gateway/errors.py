@@ -77,7 +77,9 @@ class JournalError(GatewayError):
 
 
 class SignatureError(GatewayError):
-    """A delivery is not signed as it must be: missing, malformed, mismatch or outside tolerance.
+    """A delivery is not signed as it must be: missing, malformed, mismatch, foreign or outside tolerance.
+
+    `foreign` is a mismatch of a body that does not name our organization, as Infodeck's do.
 
     `age_s` is known of a right signature outside the tolerance; negative: by our clock it is yet to come.
     """

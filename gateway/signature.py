@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HEADER = "x-infodeck-signature"
+MISMATCH = "mismatch"
+FOREIGN = "foreign"  # a mismatch, of a body that does not look like one of Infodeck's to us
 
 _LONGEST_HEADER = 4096  # far above any honest header, and bounds the work a hostile one can cause
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -55,7 +57,7 @@ class Verifier:
                 if hmac.compare_digest(digest, candidate) and signed_by < 0:
                     signed_by = index
         if signed_by < 0:
-            raise SignatureError("mismatch")
+            raise SignatureError(MISMATCH)
         age_s = now_s - int(timestamp)
         if abs(age_s) > self._tolerance_s:
             raise SignatureError("outside tolerance", age_s=age_s)

@@ -117,6 +117,8 @@ def _refused(before: _Intake, now: _Intake) -> list[str]:
         "mismatch": advice_for("401"),
         "missing": "something without a signature was posted: a proxy that drops headers, or somebody else",
         "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
+        "foreign": "the signature does not fit, nor does the body name the organization: somebody else, or"
+        " a proxy that changes or compresses bodies",
         "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
     }.items():
         count = now.refused[reason] - before.refused[reason]

@@ -173,6 +173,13 @@ def _refusals(
                 " new one first: `gateway webhooks rotate`",
             )
         )
+    if not accepted and (count := refused.get("foreign")):
+        findings.append(
+            warning(
+                f"{_deliveries(count)} neither signed with our secret nor of our organization",
+                "nothing, if somebody else posts here; else see whether a proxy changes or compresses bodies",
+            )
+        )
     if count := refused.get("outside tolerance"):
         tolerance = duration_text(setup.settings.intake.tolerance)
         findings.append(

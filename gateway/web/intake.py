@@ -20,7 +20,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
 from gateway.plain import one_line
-from gateway.signature import HEADER, check_header
+from gateway.signature import FOREIGN, HEADER, MISMATCH, check_header
 from gateway.web.bodies import Bodies, NoRoomError, TooManyChunksError
 from gateway.web.connection_log import ConnectionLog
 from gateway.web.listening import Door
@@ -122,6 +122,7 @@ class Intake:
         self._path = path
         self._max_body_bytes = max_body_bytes
         self._organization = organization
+        self._organization_named = f'"{organization}"'.encode()
         self._verifier = verifier
         self._journal = journal
         self._status = status
@@ -208,7 +209,12 @@ class Intake:
         signature = ",".join(headers) if headers else None
         raw = await self._read(request, signature)
         received_ms = self._clock_ms()
-        self._verifier.verify(raw, signature, now_s=received_ms / 1000)
+        try:
+            self._verifier.verify(raw, signature, now_s=received_ms / 1000)
+        except SignatureError as error:
+            if str(error) == MISMATCH and self._organization_named not in raw:
+                raise SignatureError(FOREIGN) from None
+            raise
         door = _door(request.transport)
         if door is not None:
             door.trust()

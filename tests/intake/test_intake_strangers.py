@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from support.intake_server import (
+    NOW_S,
     PATH,
     RunningIntake,
     chunked,
@@ -19,6 +20,8 @@ from support.intake_server import (
     running_intake,
     signature,
 )
+
+from gateway.assets.watch.refused_deliveries import RefusedDeliveries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -155,6 +158,18 @@ async def test_what_no_body_can_fit_is_refused_before_the_body(
     head = request(BODY, *headers, "Expect: 100-continue", signed=False).removesuffix(BODY)
     assert (await intake.ask(head)).code == 401
     assert intake.status.refused == {"malformed" if headers else "missing": 1}
+
+
+async def test_strangers_raise_no_alarm_of_signatures(intake: RunningIntake) -> None:
+    """What is signed by nobody and does not name the organization is not Infodeck's; what does may be."""
+    refused = RefusedDeliveries(intake.status)
+    for _ in range(5):
+        assert (await intake.ask(request(b'{"id":"evt_1"}', FALSE_SIGNATURE, signed=False))).code == 401
+    assert refused.judge(NOW_S * 1000) is None
+    for _ in range(3):
+        assert (await intake.ask(request(BODY, signature(BODY, secret=b"former"), signed=False))).code == 401
+    assert "none of intake.signing_secrets is this webhook's" in (refused.judge(NOW_S * 1000) or "")
+    assert intake.status.refused == {"foreign": 5, "mismatch": 3}
 
 
 async def test_chunks_must_be_worth_reading(intake: RunningIntake) -> None:
