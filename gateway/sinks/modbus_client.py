@@ -5,7 +5,8 @@ What a BMS engineer needs to know:
 - Holding registers and coils are written, and none but those that a point table names. Neighbours are
   joined into one request (function 16 up to 123 registers, function 15 up to 1968 coils).
 - A value of several registers is always written by a single request, so it is never seen torn.
-- Only what changes is written. After every connection, everything is: the controller may have lost it.
+- Only what changes is written. After every connection, and once per `refresh`, everything is: the
+  controller may have lost it.
 - A point is left alone until its first reading. Without a usable value it is given its sentinel (NaN,
   0x8000…, 0xFFFF…); a bit or coil is 0. A value outside of the point's `range` is never written.
 - A word with bits belongs to the gateway as a whole: bits of it without a point are written as 0.
@@ -78,6 +79,7 @@ class ModbusClientSink(ConnectingSink):
         self._is_connected = False
         self._mute: str | None = None  # why the last connection ended without a single answer
         self._is_line_alive = False  # a serial one that was closed only because one of its units said nothing
+        self._refresh_s: float | None = None  # when everything is written again, by the event loop's clock
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
         self._turned = asyncio.Event()  # the task has done what there was to do, or cannot
@@ -186,6 +188,7 @@ class ModbusClientSink(ConnectingSink):
         writer = Writer(link, verify=self._config.verify)
         loop = asyncio.get_running_loop()
         self._begin(loop.time())
+        self._refresh_s = self._next_refresh_s()
         is_first = True
         while True:
             desired = self._desired
@@ -206,7 +209,11 @@ class ModbusClientSink(ConnectingSink):
                     self._tell_refused(desired)
                 is_first = False
                 self._note_turn(desired)
-                await self._idle(desired)
+                if self._refresh_s is None or loop.time() < self._refresh_s:
+                    await self._idle(desired)
+                else:
+                    desired.forget()
+                    self._refresh_s = self._next_refresh_s()
 
     def _begin(self, now_s: float) -> None:
         """Owe everything: the controller may have lost it. Where no unit answered, all are asked again.
@@ -228,6 +235,11 @@ class ModbusClientSink(ConnectingSink):
         self._is_connected = True
         self._turned.set()
 
+    def _next_refresh_s(self) -> float | None:
+        """Return when everything is to be written again, by the event loop's clock; None: never."""
+        refresh = self._config.refresh
+        return None if refresh == "never" else asyncio.get_running_loop().time() + refresh
+
     def _due(self, desired: Desired, now_s: float) -> list[Unit]:
         """Return the units to write to: those that get along first, then the one that was left alone longest.
 
@@ -238,10 +250,11 @@ class ModbusClientSink(ConnectingSink):
         return well or sorted(due, key=lambda unit: unit.tried_s)[:1]
 
     async def _idle(self, desired: Desired) -> None:
-        """Wait for something to do: wanted values, a lost connection, or a unit whose pause is over."""
-        pauses = [unit.due_s for unit in desired.units.values() if 1 in unit.owed and unit.due_s is not None]
+        """Wait for something to do: wanted values, a lost connection, the end of a pause, `refresh`."""
+        pauses = [unit.due_s for unit in desired.units.values() if 1 in unit.owed]
+        ends_s = [moment_s for moment_s in (*pauses, self._refresh_s) if moment_s is not None]
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(min(pauses) if pauses else None):
+            async with asyncio.timeout_at(min(ends_s, default=None)):
                 await self._wake.wait()
 
     def _silence(self, desired: Desired) -> str | None:

@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist, values_of
 from support.ports import free_port
+from support.sockets import tcp_timer
 
-from gateway.errors import TransientError
+from gateway.errors import RefusedError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,3 +272,49 @@ async def test_a_name_that_nobody_knows() -> None:
     async with rig.sink:
         with pytest.raises(TransientError, match=r"^controller\.invalid:502 is away: .*(known|resolution)"):
             await rig.show(1.5, 1, 1, 1)
+
+
+async def test_a_controller_that_vanishes_is_found_out() -> None:
+    """The system probes a connection on which nothing is written: one that loses power says no goodbye."""
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *POINTS)
+        async with rig.sink:
+            await rig.show(21.5, 7, 8, 1)
+            timer, due_s = tcp_timer(remote_port=controller.port)
+            assert timer == "keepalive"
+            assert 25 < due_s <= 30
+
+
+async def test_what_a_controller_has_lost_unnoticed_is_written_again() -> None:
+    """It came back empty on the same connection, as on a serial line: no later than after `refresh`."""
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *POINTS, refresh="300ms")
+        async with rig.sink:
+            await rig.show(21.5, 7, 8, 1)
+            controller.fill(10, 0)
+            controller.fill(0, 0, unit=2)
+            await rig.until(lambda: shown(controller) == [21.5, 7, 8, 1])
+            assert rig.status.reconnects == 0
+
+
+async def test_a_register_that_was_refused_is_tried_again_with_the_rest() -> None:
+    """Its controller may have been set up by now, and a value that does not change comes by no other way."""
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *POINTS, refresh="300ms")
+        controller.rule(addresses=[10, 10], exception=2)
+        async with rig.sink:
+            with pytest.raises(RefusedError):
+                await rig.show(21.5, 7, 8, 1)
+            controller.no_rules()
+            await rig.until(lambda: shown(controller) == [21.5, 7, 8, 1])
+
+
+async def test_without_refresh_only_what_changes_is_written() -> None:
+    """`never` spares memories that wear out."""
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *POINTS, refresh="never")
+        async with rig.sink:
+            await rig.show(21.5, 7, 8, 1)
+            controller.requests()
+            await rig.show(21.5, 9, 8, 1)
+            assert [request[1:] for request in controller.requests()] == [(16, 10, 1)]

@@ -7,13 +7,13 @@ import socket
 import struct
 from contextlib import AsyncExitStack
 from ipaddress import ip_network
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 import uvloop
 from structlog.testing import capture_logs
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until
+from support.sockets import tcp_timer
 
 from gateway.config.scalars import HostPort
 from gateway.errors import GatewayError
@@ -114,13 +114,9 @@ async def test_dead_peers_are_found_out() -> None:
     async with make_sink(TARGET) as sink, connect(sink) as client:
         await client.read(4, 0, 1)
         ours, theirs = sink.port, client.writer.get_extra_info("sockname")[1]
-        shown = await asyncio.to_thread(Path("/proc/net/tcp").read_text)
-        (line,) = (
-            line.split() for line in shown.splitlines() if f":{ours:04X} 0100007F:{theirs:04X} " in line
-        )
-        timer, _, due = line[5].partition(":")
-        assert timer == "02"  # keepalive
-        assert 25 < int(due, 16) / 100 <= 30
+        timer, due_s = await asyncio.to_thread(tcp_timer, local_port=ours, remote_port=theirs)
+        assert timer == "keepalive"
+        assert 25 < due_s <= 30
 
 
 async def test_idle_connections_are_closed() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gateway.sinks.silent_peers import probe_while_idle
 
 if TYPE_CHECKING:
     from gateway.sinks.modbus_reads.clients import Clients
@@ -12,13 +13,6 @@ if TYPE_CHECKING:
 
 _BUFFER_BYTES = 4096  # what one client can have answered before the others get their turn
 _UNSENT_BYTES = 65536  # a client with more answers than this waiting for it is not listened to
-_SOCKET_OPTIONS: Final = (  # a peer that vanished without a word is found out within a minute
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
-)
 
 
 class Answering(Protocol):
@@ -53,8 +47,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._host = peer[0]
-        for option in _SOCKET_OPTIONS:
-            transport.get_extra_info("socket").setsockopt(*option)
+        probe_while_idle(transport)
         self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         self._timer = self._loop.call_later(self._patience_s, self._close_if_quiet)
 

@@ -56,7 +56,7 @@ class Serial:
 class ModbusClientConfig:
     """`type: modbus_client`. One connection: to one controller, or to all units of a serial line.
 
-    `timeout` and `min_interval` are in seconds.
+    `timeout`, `min_interval` and `refresh` are in seconds.
     """
 
     type: Literal["modbus_client"]
@@ -77,6 +77,8 @@ class ModbusClientConfig:
     """Function codes that the controller understands; with 5 or 6, single coils or registers go by these."""
     verify: bool = False
     """Read back what was written, and compare."""
+    refresh: Literal["never"] | Period = 900.0
+    """How often everything is written again, changed or not: a controller may have lost it unnoticed."""
     units: Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=1)] | None = None
     """The only unit ids that point tables may write to; any if not written."""
     allow: Annotated[tuple[Network, ...], Field(min_length=1)] | None = None

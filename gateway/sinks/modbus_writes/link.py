@@ -20,6 +20,7 @@ from pymodbus.pdu import DecodePDU
 
 from gateway.config.scalars import duration_text
 from gateway.errors import TransientError, system_reason
+from gateway.sinks.silent_peers import probe_while_idle
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -175,6 +176,7 @@ async def _open_tcp(link: Link, config: ModbusClientConfig) -> None:
             if address == allowed[-1]:
                 raise
         else:
+            probe_while_idle(client.ctx.transport)
             return
 
 
