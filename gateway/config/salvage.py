@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
 Steps = tuple[str | int, ...]
@@ -14,14 +14,15 @@ Steps = tuple[str | int, ...]
 ANY = None
 """In a pattern: whatever key or index stands there."""
 
-_MOST_ROUNDS = 4  # a part that is dropped may leave a mapping empty that must not be, and so on
+_MOST_ROUNDS = 6  # a part that is dropped may leave a mapping empty that must not be, and so on
 
 
 @dataclass(frozen=True)
 class Parts:
     """Which parts of a file can be left out.
 
-    `droppable` are patterns of paths; the longest one that leads to a problem says what is dropped.
+    `droppable` are patterns of paths; the longest one that leads to a problem says what is dropped, and where
+    that was not enough, the next shorter one.
     `stand_ins` take the place of refused values that nothing can be checked without. Where there is a
     problem in one of the `essential` keys, or an unknown key may be meant for an absent one, nothing is
     worth checking.
@@ -31,9 +32,18 @@ class Parts:
     stand_ins: Mapping[str, Any] = field(default_factory=dict)
     essential: tuple[str, ...] = ()
 
-    def part_of(self, path: Steps, *, written: Mapping[str, Any]) -> Steps | None:
-        """Return the path of what to drop for a problem at `path`, None where nothing would be left."""
-        leading = [pattern for pattern in self.droppable if _leads_to(pattern, path)]
+    def part_of(
+        self, path: Steps, *, written: Mapping[str, Any], dropped: Collection[Steps] = ()
+    ) -> Steps | None:
+        """Return the path of what to drop for a problem at `path`, None where nothing would be left.
+
+        `dropped` are the parts that are left out already.
+        """
+        leading = [
+            pattern
+            for pattern in self.droppable
+            if _leads_to(pattern, path) and path[: len(pattern)] not in dropped
+        ]
         pattern = max(leading, key=len, default=())
         is_unknown = pattern[:1] == (ANY,)
         if not pattern or (
@@ -53,6 +63,10 @@ class Remains(Generic[T]):
     value: T | None
     dropped: frozenset[Steps] = frozenset()
     written: Any = None
+
+    def is_whole(self, path: Steps) -> bool:
+        """Say whether nothing was dropped of what stands at a path."""
+        return not any(part[: len(path)] == path for part in self.dropped)
 
     def positions(self, key: str) -> Sequence[int]:
         """Return where in the file the remaining entries of a top-level list are."""
@@ -78,7 +92,7 @@ def salvage(
     for _ in range(_MOST_ROUNDS):
         replaced = {path for path in paths if path and path[0] in parts.stand_ins}
         stand_ins |= {str(path[0]): parts.stand_ins[str(path[0])] for path in replaced}
-        refused = [parts.part_of(path, written=written) for path in paths - replaced]
+        refused = [parts.part_of(path, written=written, dropped=dropped) for path in paths - replaced]
         if None in refused:
             break
         dropped |= {part for part in refused if part is not None}

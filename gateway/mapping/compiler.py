@@ -106,6 +106,7 @@ class Compiler:
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
         self._all_are_readable = not any(one.problems for one in sources.tables)
         self._gaps = Gaps.of(sources.tables)
+        self._is_incomplete = self._gaps.points  # points or assets are missing because of a problem elsewhere
         self._snapshot = snapshot
         self._sinks = sinks
         self._limits = limits
@@ -159,7 +160,7 @@ class Compiler:
 
         Those of automatic assets are not among them while nobody knows which assets there are.
         """
-        read = {asset for asset, _ in self._read}
+        read = {*self.listed, *(asset for asset, _ in self._read)}
         return [
             slot
             for slot, _ in self.slots
@@ -168,7 +169,7 @@ class Compiler:
 
     def _cases(self) -> tuple[Case, ...]:
         """Compile the cases of all tables; they are about what stands there, not about automatic assets."""
-        if self._gaps.points or not any(table.cases for _, table in self.tables):
+        if self._is_incomplete or not any(table.cases for _, table in self.tables):
             return ()
         by_name = {point.name: point for point in self.assembly.points}
         by_asset = self.assembly.plans()
@@ -269,10 +270,10 @@ class Compiler:
                 compiled.place.warn("no asset uses this template, so its points are nowhere")
 
     def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
-        if self._is_repeated(entry, place):
-            return
+        is_repeated = self._is_repeated(entry, place)
         used = self.templates.get(entry.use)
         if used is None:
+            self._is_incomplete = True
             if not self._gaps.may_have(entry.use):  # otherwise it is there once something else is mended
                 place.report(unknown("template", entry.use, self.templates), "use")
             return
@@ -280,6 +281,9 @@ class Compiler:
         for name in entry.points:
             if name in drafts:
                 self._check_writable(drafts[name])
+        if is_repeated or not place.is_whole:  # nobody knows which one is right, or where its points are
+            self._is_incomplete = True
+            return
         self._uses[entry.id] = entry.use
         self._read.append((entry.id, drafts))
         base = self._base(entry, place, used, drafts)

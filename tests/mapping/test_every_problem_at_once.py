@@ -104,6 +104,49 @@ def test_one_mistake_is_one_message(tmp_path: Path, written: str, wrong: str, pr
     assert problem in problems[0]
 
 
+def test_a_mistake_hides_no_other_one_of_the_same_thing(tmp_path: Path) -> None:
+    """What was written twice, or is not there, shows in the same run as a wrong key beside it."""
+    table = f"""{HEAD}
+templates:
+  t:
+    stride: 2
+    points:
+      A: {{from: a, gian: 2, source_unit: K, modbus: {{register: 0, type: int16}}}}
+      B: {{from: b, decimals: x, modbus: {{register: 0, type: int16}}}}
+      C: {{from: c, unit: 5, clamp: true, modbus: {{register: 2, type: int16}}}}
+assets:
+  - {{id: one, tag: X1, use: t, base: 0}}
+  - {{id: one, tag: X1, use: t, base: 99999}}
+  - {{id: two, tag: X2, use: tt, auto: yes}}
+  - {{id: three, tag: X2, use: t, base: 10, points: {{A: {{gain: 0}}, D: {{gain: 2}}}}}}
+points:
+  - {{tag: X1, point: A, asset: one, from: c, zz: 1}}
+cases:
+  - {{given: {{asset: one, telemetry: {{a: 1}}}}, expect: {{X1/A: 2}}}}
+"""
+    _, problems = load_tables(tmp_path, table)
+    assert [problem.partition(": ")[2].partition(" (")[0].split(";")[0] for problem in problems] == [
+        "templates.t.points.A.gian: unknown key, did you mean `gain`?",
+        "templates.t.points.B.decimals: a whole number is expected",
+        (
+            "templates.t.points.B.modbus: input register 0 of unit 1 on regs for X1/B overlaps X1/A at"
+            " a.yaml:9:10"
+        ),
+        "templates.t.points.C.unit: text is expected",
+        "templates.t.points.C.modbus.register: ends at register 2, beyond the template's stride of 2",
+        "assets[1].id: this asset is already at a.yaml:13:5",
+        "assets[1].tag: this tag is already at a.yaml:13:5",
+        "assets[1].base: must be at most 65535",
+        "assets[2].use: there is no template of this name, did you mean `t`?",
+        "assets[2].auto: unknown key",
+        "assets[3].tag: this tag is already at a.yaml:15:5",
+        "assets[3].points.A.gain: must not be 0, it would make every value 0",
+        "assets[3].points.D: there is no point of this name",
+        "points[0].point: a point named X1/A is already at a.yaml:13:5",
+        "points[0].zz: unknown key",
+    ]
+
+
 def test_nothing_is_a_value_where_it_means_no_value(tmp_path: Path) -> None:
     """What a map gives, what stands for a stale value, what a case sends and expects may be null."""
     table = TABLE.replace("from: c, ", "from: c, map: {x: null}, on_stale: {value: null}, ").replace(

@@ -106,6 +106,7 @@ def draft_point(
     keys: PointKeys, layers: Layers, *, defaults: Defaults, sinks: Mapping[str, str], is_relative: bool
 ) -> Draft:
     """Compile a point's keys; whatever is wrong with them is reported and left out of the draft."""
+    written, layers = layers, layers.for_drafting
     source = keys.source or ""
     if not source:
         layers.report("this key is required: a telemetry key, or $.data.object…", "from")
@@ -126,7 +127,7 @@ def draft_point(
         conversion=conversion,
         convert=compile_conversion(conversion, registers),
         get=compile_path(source) if source.startswith(("$.", "$[")) else None,
-        layers=layers,
+        layers=written,
         refill_history=_refill_history(keys, layers, default=defaults.refill),
     )
     if is_pseudo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.decode import MISSING
@@ -37,6 +37,11 @@ class Place:
         value = self.document.written(path)
         return self.document.problem(path, message, MISSING if isinstance(value, dict | list) else value)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is written here is checked: nothing of it is left out for a problem of its own."""
+        return self.document.remains.is_whole(self.path)
+
     def text(self, *steps: str | int) -> str:
         """Return `file:line:col: path` of what stands at `steps` below this place."""
         path = (*self.path, *steps)
@@ -56,6 +61,12 @@ class Layers:
     """The places whose keys make up one point: what an asset overrides, if anything, then the point."""
 
     places: tuple[Place, ...]
+    is_silent: bool = False
+
+    @property
+    def for_drafting(self) -> Layers:
+        """Return what reports nothing where a key was left out: others may only seem wrong without it."""
+        return self if all(place.is_whole for place in self.places) else replace(self, is_silent=True)
 
     @property
     def bottom(self) -> Place:
@@ -68,8 +79,12 @@ class Layers:
 
     def report(self, message: str, *steps: str | int) -> None:
         """Note a problem with the key at `steps` where it is written."""
+        if self.is_silent:
+            return
         self.place_of(*steps).report(message, *steps)
 
     def warn(self, message: str, *steps: str | int) -> None:
         """Note what is suspicious about the key at `steps` where it is written."""
+        if self.is_silent:
+            return
         self.place_of(*steps).warn(message, *steps)
