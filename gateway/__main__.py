@@ -35,6 +35,7 @@ COMMANDS = (
     "release",
     "deadletters",
     "alarms",
+    "retained",
     "webhooks",
     "schema",
 )

@@ -36,6 +36,7 @@ from gateway.web.control_alarms import AlarmControl
 from gateway.web.control_letters import LetterControl
 from gateway.web.control_overrides import OverrideControl
 from gateway.web.control_requests import control_application
+from gateway.web.control_retained import RetainedControl
 from gateway.web.control_secrets import SecretControl
 from gateway.web.control_socket import control_socket
 from gateway.web.dashboard.routes import Dashboard
@@ -342,7 +343,9 @@ class App:
             yield
 
     def _control(self) -> web.Application:
-        return control_application([*self._building_controls(), *SecretControl(self._signing).routes()])
+        secrets = SecretControl(self._signing)
+        retained = RetainedControl(journal=self._journal, sinks=self.status.sinks)
+        return control_application([*self._building_controls(), *secrets.routes(), *retained.routes()])
 
     def _building_controls(self) -> list[web.RouteDef]:
         """Return what may be done with points, dead letters and alarms: by commands, and on the dashboard."""

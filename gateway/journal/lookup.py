@@ -14,7 +14,7 @@ from urllib.parse import quote
 import orjson
 
 from gateway.errors import EventError, GatewayError
-from gateway.journal import assets, letters
+from gateway.journal import assets, letters, notes
 from gateway.journal.layout import check_layout
 from gateway.journal.rows import event_of, id_hash
 from gateway.model import REFILLED, Event, Record, UnmappedAsset
@@ -96,6 +96,12 @@ def read_cursors(path: Path) -> dict[str, int]:
     """Return the number of the last event that each sink is done with; the last moments may be missing."""
     with _look(path) as database:
         return dict(database.execute(_CURSORS)) if database else {}
+
+
+def read_retained(path: Path) -> dict[str, dict[str, bool]]:
+    """Return by sink the topics that it may have left something on, and whether that is a value."""
+    with _look(path) as database:
+        return notes.read_retained(database) if database else {}
 
 
 def read_snapshot(path: Path) -> AssetSnapshot | None:

@@ -67,8 +67,8 @@ class MqttSink(ConnectingSink):
         )
         self._topics = config.topics(gateway)
         self._describe = describer(config, topics=self._topics, status_topic=self._status_topic)
-        retained = {} if retained is None else retained
-        self._announcer = Announcer(sink=name, retained=retained, beside=alarms_topic)
+        self._retained = retained = {} if retained is None else retained
+        self._announcer = Announcer(sink=name, retained=retained, beside=(self._status_topic, alarms_topic))
         self._board = (
             AlarmBoard(alarms, sink=name, topic=alarms_topic, retained=retained)
             if alarms is not None
@@ -150,6 +150,8 @@ class MqttSink(ConnectingSink):
         Until then, `offline` says that what stands there may be of yesterday.
         """
         desk, layout = self._desk, None
+        if self._status_topic not in self._retained:
+            self._retained[self._status_topic] = False  # to be cleared one day
         self._insistence.begin()
         rejections: list[Rejection] = []
         if self._link.hang_ups.suspects:  # that it takes this shows that it hangs up at another for itself

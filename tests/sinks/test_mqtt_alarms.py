@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from support.mosquitto import Mosquitto, subscribe
-from support.mqtt_parts import MqttRig, make_point, make_update
+from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
 
 from gateway.alarms import Alarms
 
@@ -72,21 +72,24 @@ async def test_a_broker_that_was_away_is_told_all(tmp_path: Path) -> None:
 
 
 async def test_another_prefix_takes_the_topic_along(broker: Mosquitto) -> None:
-    """What stood at the old place is cleared, and what stands at the new one stays."""
+    """What stood at the old place is cleared, the status too, and what stands at the new one stays."""
     alarms = make_alarms()
     retained: dict[str, bool] = {}
     alarms.set("webhook-silent", "nothing has come")
     async with MqttRig(broker.url, [], alarms=alarms, retained=retained).sink, subscribe(broker.port) as seen:
         await until_told(seen, SILENT)
-    assert retained == {ALARMS_TOPIC: False}
+    assert retained == {STATUS_TOPIC: False, ALARMS_TOPIC: False}
     point = make_point()
     rig = MqttRig(broker.url, [point], alarms=alarms, retained=retained, prefix="other")
     topic = "other/$gateway/edge-1/alarms"
     async with subscribe(broker.port) as seen, rig.sink:
         await rig.deliver(make_update(point, 21.5))
-        await seen.wait_for(lambda: seen.payloads(ALARMS_TOPIC)[-1:] == [""] and bool(seen.payloads(topic)))
+        for gone in (ALARMS_TOPIC, STATUS_TOPIC):
+            await seen.wait_for(lambda gone=gone: seen.payloads(gone)[-1:] == [""])  # type: ignore[misc]
+        await seen.wait_for(lambda: bool(seen.payloads(topic)))
     async with subscribe(broker.port) as later:
-        assert later.payloads(ALARMS_TOPIC) == []
+        assert later.payloads(ALARMS_TOPIC) == later.payloads(STATUS_TOPIC) == []
+        assert later.payloads("other/$gateway/edge-1/status") == ["offline"]
         assert later.last(topic).json == {"alarms": [SILENT]}
 
 

@@ -13,7 +13,7 @@ from gateway.errors import TransientError
 from gateway.sinks.mqtt_shared.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
     from gateway.sinks.mqtt_shared.message import Rejection
     from gateway.sinks.mqtt_topics.layout import AnyOutlet, Layout
@@ -46,12 +46,12 @@ class Announcer:
         *,
         sink: str,
         retained: dict[str, bool],
-        beside: str | None = None,
+        beside: Collection[str] = (),
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`retained`: topics that the broker may hold something of ours on, and whether that is a value.
 
-        `beside` is one that belongs to no point, and is left alone. `clock_s` only moves forward.
+        `beside` are some that belong to no point, and are left alone. `clock_s` only moves forward.
         """
         self._sink = sink
         self._beside = beside
@@ -68,7 +68,7 @@ class Announcer:
 
     def note_all(self, layout: Layout) -> None:
         """Have everything announced, and cleared what is there beyond it: the broker may have lost it all."""
-        gone = [topic for topic in self._retained if topic != self._beside and not layout.has(topic)]
+        gone = [topic for topic in self._retained if topic not in self._beside and not layout.has(topic)]
         self.note((*layout.by_topic, *gone))
 
     async def run(

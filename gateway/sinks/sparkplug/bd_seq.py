@@ -6,6 +6,11 @@ _MARK = "/bdSeq/"  # nothing is ever published there
 _WRAPS_AT = 256
 
 
+def is_number(entry: str) -> bool:
+    """Say whether an entry in what outlives the gateway is such a number, and not where something stands."""
+    return _MARK in entry
+
+
 class BdSeq:
     """Counts sessions, 0 to 255 and again, and goes on after a restart where the last run ended.
 
@@ -17,13 +22,13 @@ class BdSeq:
         """`retained`: what outlives the gateway. The number of the last will is noted there, as a topic."""
         self._retained = retained
         self._will_topic = will_topic
-        numbers = [key.partition(_MARK)[2] for key in retained if _MARK in key]
+        numbers = [key.partition(_MARK)[2] for key in retained if is_number(key)]
         self.number = int(numbers[-1]) if numbers else _WRAPS_AT - 1
         """That of the last session."""
 
     def advance(self) -> None:
         """Take the next number, for the CONNECT that follows."""
         self.number = (self.number + 1) % _WRAPS_AT
-        for former in [key for key in self._retained if _MARK in key]:
+        for former in [key for key in self._retained if is_number(key)]:
             del self._retained[former]
         self._retained[f"{self._will_topic}{_MARK}{self.number}"] = False

@@ -1,0 +1,105 @@
+"""`gateway retained`: what a retired sink has left on a broker is listed, and cleared."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from support.building import eventually
+from support.commands import gateway
+from support.daemon import Daemon, telemetry
+from support.mosquitto import Mosquitto
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OLD = '  old: {type: mqtt, url: "mqtt://127.0.0.1:%d", prefix: old/v1, home_assistant: {}}\n'
+TOPIC = "hq-tower/L03-RM312/ZN-T"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Run a broker."""
+    with Mosquitto(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Run a gateway that had a sink `old` until a restart a moment ago."""
+    daemon = Daemon(tmp_path, broker.port)
+    now = daemon.config.read_text()
+    daemon.config.write_text(now.replace("sinks:\n", "sinks:\n" + OLD % broker.port))
+    daemon.start()
+    try:
+        assert daemon.post(telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5}))[0] == 200
+        eventually(lambda: f"old/v1/{TOPIC}" in retained(broker), expected=True)
+        eventually(lambda: f"gw/v1/{TOPIC}/$meta" in retained(broker), expected=True)
+        daemon.stop()
+        daemon.config.write_text(now)
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.kill()
+
+
+def retained(broker: Mosquitto) -> set[str]:
+    """Return the topics on which the broker has something, but for whether gateways run."""
+    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "#", "-t", "+/+/$gateway/#", "-W", "1", "-v"]
+    done = subprocess.run([*command, "--retained-only"], capture_output=True, text=True, check=False)
+    return {line.partition(" ")[0] for line in done.stdout.splitlines()}
+
+
+def is_old(topic: str) -> bool:
+    """Say whether a topic belonged to the sink that is gone."""
+    return topic.startswith(("old/v1/", "homeassistant/"))
+
+
+def test_what_a_retired_sink_has_left_is_cleared(daemon: Daemon, broker: Mosquitto) -> None:
+    """Values, descriptions, alarms, status, Home Assistant's entities: listed first, cleared with --yes."""
+    before = retained(broker)
+    left = {topic for topic in before if is_old(topic)}
+    assert {f"old/v1/{TOPIC}", "old/v1/$gateway/test-box/status"} < left
+    listed = gateway("retained", "list", "-c", daemon.config, "old").stdout.splitlines()
+    assert set(listed) >= left
+    asked = gateway("retained", "clear", "-c", daemon.config, "old", "--via", "bms")
+    assert (asked.returncode, asked.stdout.splitlines()) == (1, listed)
+    assert asked.stderr == f"{len(listed)} topics to be cleared at {broker.url}: add --yes\n"
+    assert retained(broker) >= before
+    done = gateway("retained", "clear", "-c", daemon.config, "old", "--via", "bms", "--yes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"{len(listed)} topics of old cleared at {broker.url}\n")
+    after = retained(broker)
+    assert after >= before - left
+    assert not any(map(is_old, after))
+    names = [line.split()[0] for line in gateway("retained", "list", "-c", daemon.config).stdout.splitlines()]
+    assert names == ["sink", "bms"]
+
+
+def test_topics_that_another_sink_has_taken_over_stay(daemon: Daemon, broker: Mosquitto) -> None:
+    """A sink that was renamed has left only what its successor does not use."""
+    daemon.stop()
+    daemon.config.write_text(daemon.config.read_text().replace("  bms:", "  main:"))
+    daemon.start()
+    eventually(lambda: "main" in gateway("retained", "list", "-c", daemon.config).stdout, expected=True)
+    before = retained(broker)
+    done = gateway("retained", "clear", "-c", daemon.config, "bms", "--via", "main", "--yes")
+    assert done.returncode == 0
+    assert f"gw/v1/{TOPIC}" in before
+    assert retained(broker) >= before
+
+
+def test_what_cannot_be_is_explained(daemon: Daemon) -> None:
+    """A sink that is there, one that never was, a broker that no sink has."""
+    clear = ("retained", "clear", "-c", daemon.config)
+    assert "bms is in the settings: it clears by itself" in gateway(*clear, "bms", "--via", "bms").stderr
+    assert "did you mean `old`?" in gateway(*clear, "olt", "--via", "bms").stderr
+    assert "--via regs: the name of an MQTT sink" in gateway(*clear, "old", "--via", "regs").stderr
+    with_old = daemon.config.read_text()
+    daemon.stop()
+    daemon.config.write_text(with_old.replace("sinks:\n", "sinks:\n" + OLD % daemon.broker_port))
+    daemon.start()
+    daemon.config.write_text(with_old)
+    assert "the gateway still runs with old" in gateway(*clear, "old", "--via", "bms", "--yes").stderr
