@@ -20,7 +20,6 @@ from gateway.model import Event, OnlineState, Reading, Telemetry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.model import Scalar
 
 TELEMETRY = "asset.telemetry.updated"
 STATUS_CHANGED = "asset.status.changed"
@@ -35,6 +34,7 @@ _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
 _SHADOWS = ("shadow", "shadows")
 _KEY_NAMES = ("key", "metric", "name")
 _DEEPEST_NESTING = 4
+_LONGEST_UNIT = 64  # of measure; longer than any that is known
 
 # Below, the sensor has no clock (1970); above each bound, the number counts a finer unit.
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01
@@ -46,7 +46,8 @@ _CLOCK_LEAD_MS = 300_000  # a reading further ahead of us than this has a wrong 
 
 _ONLINE = {"online": True, "offline": False}
 
-_Item = tuple[str, Any, Any]
+_Item = tuple[str, Any, Any, "str | None"]
+_ShadowItem = tuple[str, Any, "int | None", "str | None"]
 
 
 def parse_event(body: bytes, *, received_ms: int) -> Event:
@@ -121,12 +122,12 @@ def read_telemetry(event: Event) -> Telemetry | None:
     for container, items in _candidates(thing):
         readings: list[Reading] = []
         clock_ahead = 0
-        for key, value, timestamp in items:
+        for key, value, timestamp, unit in items:
             time_ms = default_ms if timestamp is None else (parse_time(timestamp) or default_ms)
             if time_ms > latest_ms:
                 time_ms = event.received_ms
                 clock_ahead += 1
-            readings.append(Reading(key, value, time_ms))
+            readings.append(Reading(key, value, time_ms, unit))
         if readings:
             return Telemetry(asset, container, tuple(readings), clock_ahead)
     return None
@@ -182,7 +183,7 @@ def _object(document: dict[str, Any]) -> Any:
 
 
 def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
-    """Yield each container found, with its items (key, value, own timestamp or None)."""
+    """Yield each container found, with its items: key, value, own timestamp, unit of measure."""
     for name in _CONTAINERS:
         container = thing.get(name)
         if isinstance(container, dict):
@@ -197,27 +198,41 @@ def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
         yield "value", _list_items([thing])
 
 
-def _map_items(mapping: dict[str, Any], timestamp: Any, prefix: str = "", depth: int = 0) -> Iterator[_Item]:
-    """Yield what stands at the keys of a map; those of objects in it are joined by dots."""
+def _map_items(
+    mapping: dict[str, Any],
+    timestamp: Any,
+    unit: str | None = None,
+    *,
+    prefix: str = "",
+    depth: int = 0,
+) -> Iterator[_Item]:
+    """Yield what stands at the keys of a map; those of objects in it are joined by dots.
+
+    Of what JSON has, only a list is no value then.
+    """
     for key, value in mapping.items():
         if isinstance(value, dict):
-            yield from _object_items(prefix + key, value, timestamp, depth)
+            yield from _object_items(prefix + key, value, timestamp, unit, depth=depth)
         elif key != "timestamp":
-            yield prefix + key, _scalar(value), timestamp
+            yield prefix + key, None if isinstance(value, list) else value, timestamp, unit
 
 
-def _object_items(key: str, found: dict[str, Any], timestamp: Any, depth: int = 0) -> Iterator[_Item]:
+def _object_items(
+    key: str, found: dict[str, Any], timestamp: Any, unit: str | None = None, *, depth: int = 0
+) -> Iterator[_Item]:
     """Yield the reading that `{value, unit, timestamp}` is, or those of any other object."""
     if depth == _DEEPEST_NESTING:
         return
     timestamp = found.get("timestamp", timestamp)
-    value = found.get("value")
+    if "value" not in found:
+        yield from _map_items(found, timestamp, unit, prefix=f"{key}.", depth=depth + 1)
+        return
+    value, stated = found["value"], found.get("unit")
+    unit = stated[:_LONGEST_UNIT] if isinstance(stated, str) else unit
     if isinstance(value, dict):
-        yield from _object_items(key, value, timestamp, depth + 1)
-    elif "value" in found:
-        yield key, _scalar(value), timestamp
+        yield from _object_items(key, value, timestamp, unit, depth=depth + 1)
     else:
-        yield from _map_items(found, timestamp, f"{key}.", depth + 1)
+        yield key, None if isinstance(value, list) else value, timestamp, unit
 
 
 def _list_items(items: list[Any]) -> Iterator[_Item]:
@@ -228,23 +243,18 @@ def _list_items(items: list[Any]) -> Iterator[_Item]:
                 yield from _object_items(key, item, None)
 
 
-def _scalar(value: Any) -> Scalar:
-    """Return what a reading can hold; a list is no value."""
-    return value if isinstance(value, str | int | float | bool) else None
-
-
-def shadow_items(shadow: dict[str, Any]) -> Iterator[tuple[str, Any, int | None]]:
-    """Yield key, value and time in Unix ms (None: it has none) of each reading in one device shadow.
+def shadow_items(shadow: dict[str, Any]) -> Iterator[_ShadowItem]:
+    """Yield key, value, time in Unix ms (None: it has none) and unit of each reading in one device shadow.
 
     The time is the nearest one: the reading's own, else what AWS keeps of the key in `metadata`, else that
     of all that was reported. The shadow's own `timestamp` is none: AWS sets it to the time of each answer.
     """
     readings, times, reported_ms = _shadow_parts(shadow)
-    for key, value, own in _map_items(readings, None):
+    for key, value, own, unit in _map_items(readings, None):
         time_ms = parse_time(own)
         if time_ms is None and times:
             time_ms = _kept_ms(times, (key,)) or _kept_ms(times, key.split("."))
-        yield key, value, time_ms or reported_ms
+        yield key, value, time_ms or reported_ms, unit
 
 
 def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
@@ -289,10 +299,10 @@ def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str
     is made once, so that the shadow's own `timestamp` is a time here.
     """
     places: list[str] = []
-    newest: dict[str, tuple[str, Any, int | None]] = {}
+    newest: dict[str, _ShadowItem] = {}
     for shadow_name, shadow in named_shadows(shadows):
         told_ms = _timestamp(shadow)
-        items = [(key, value, time_ms or told_ms) for key, value, time_ms in shadow_items(shadow)]
+        items = [(key, value, own_ms or told_ms, unit) for key, value, own_ms, unit in shadow_items(shadow)]
         if items:
             place = name if shadow_name is None else f"{name}.{shadow_name}"
             places.append(place + ("" if _reported(shadow) is None else ".state.reported"))

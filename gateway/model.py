@@ -74,11 +74,15 @@ class Record:
 
 @dataclass(slots=True)
 class Reading:
-    """One telemetry key of one asset at one time. Not frozen: made by the thousand per second."""
+    """One telemetry key of one asset at one time. Not frozen: made by the thousand per second.
+
+    `unit_of_measure` is as the event states it, None where it states none.
+    """
 
     key: str
     value: Scalar
     time_ms: int
+    unit_of_measure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +332,8 @@ class Update:
     `value` is what was measured (or what the stale policy puts in its place) and goes together
     with `quality`. `plain` is for receivers that see no quality, such as registers: the value
     while good, otherwise what `on_stale` says, None for the sentinel.
-    `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came.
+    `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came,
+    `raw_unit` the unit of measure that the event states for it.
     """
 
     point: Point
@@ -339,6 +344,7 @@ class Update:
     seq: int
     event_id: str | None
     raw: Scalar = None
+    raw_unit: str | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -350,7 +356,7 @@ class Update:
         return (
             later is not None
             and later.seq > self.seq
-            and (later.time_ms, later.raw) == (self.time_ms, self.raw)
+            and (later.time_ms, later.raw, later.raw_unit) == (self.time_ms, self.raw, self.raw_unit)
         )
 
 
@@ -395,7 +401,8 @@ class KeptValue:
     """What is kept on disk of a point's newest reading, so that a restart knows it.
 
     `raw` is the newest reading as it came, `last_good` the last one whose value was good, None where there
-    was none: what they mean is for the point's present conversion to say. `asset` and `source` are the
+    was none, each with the unit of measure that its event states: what they mean is for the point's present
+    conversion to say. `asset` and `source` are the
     point's own, for a point of the same name may be another one by now.
     """
 
@@ -407,6 +414,8 @@ class KeptValue:
     time_ms: int
     seq: int
     event_id: str | None
+    raw_unit: str | None = None
+    last_good_unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

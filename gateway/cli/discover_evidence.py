@@ -85,7 +85,7 @@ class _Memory:
             asset, shadows = item.get("id"), item.get("shadows")
             if isinstance(asset, str) and isinstance(shadows, dict):
                 for _, shadow in named_shadows(shadows):
-                    for key, value, _ in shadow_items(shadow):
+                    for key, value, _, _ in shadow_items(shadow):
                         self.sightings.add(asset, key, value)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config.problems import show
+from gateway.mapping.compiling.stated_units import as_stated
+from gateway.mapping.compiling.units_of_measure import UnitProblem
 from gateway.mapping.registers import misfits
 from gateway.mapping.wording import place_text
 from gateway.model import Quality
@@ -63,6 +65,9 @@ def _reason(update: Update) -> str | None:
     """Return why a reading of bad quality cannot be shown; None where it can, or is no value at all."""
     if update.quality is not Quality.BAD or update.raw is None:
         return None
+    problem = _unit_problem(update)
+    if problem is not None:
+        return f"its reading is in {show(update.raw_unit)}: {problem.message}"
     if update.value is None and update.point.conversion.map is not None:
         return f"{show(update.raw)} is not in its map"
     found = [
@@ -70,3 +75,12 @@ def _reason(update: Update) -> str | None:
         for register, error in misfits(update.point, update.value)
     ]
     return "; ".join(found) or None
+
+
+def _unit_problem(update: Update) -> UnitProblem | None:
+    """Return why a reading cannot be converted from the unit that its event states."""
+    point = update.point
+    if update.raw_unit is None:
+        return None
+    found = as_stated(point.conversion, point.unit_of_measure, update.raw_unit)
+    return found if isinstance(found, UnitProblem) else None

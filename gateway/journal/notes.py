@@ -24,7 +24,7 @@ def _columns(count: int) -> str:
 
 # Many rows at a time come as one JSON text: each run of a statement gives up the interpreter lock and must
 # win it back from busy threads, so a thousand runs could hold up a commit for a second.
-_UPSERT_KEPT = f"INSERT OR REPLACE INTO kept SELECT {_columns(8)} FROM json_each(?)"  # noqa: S608 - constants only
+_UPSERT_KEPT = f"INSERT OR REPLACE INTO kept SELECT {_columns(10)} FROM json_each(?)"  # noqa: S608 - constants only
 _UPSERT_RETAINED = f"INSERT OR REPLACE INTO retained SELECT {_columns(3)} FROM json_each(?)"  # noqa: S608 - constants only
 _DELETE_RETAINED = f"DELETE FROM retained WHERE (sink, topic) IN (SELECT {_columns(2)} FROM json_each(?))"  # noqa: S608 - likewise
 _UPSERT_FORCED = "INSERT OR REPLACE INTO forced VALUES (?,?,?,?)"
@@ -90,10 +90,8 @@ def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> N
 def read_kept(database: sqlite3.Connection) -> list[KeptValue]:
     """Return the kept values."""
     return [
-        KeptValue(point, asset, source, json.loads(raw), json.loads(last_good), time_ms, seq, event_id)
-        for point, asset, source, raw, last_good, time_ms, seq, event_id in database.execute(
-            "SELECT * FROM kept"
-        )
+        KeptValue(point, asset, source, json.loads(raw), json.loads(last_good), *rest)
+        for point, asset, source, raw, last_good, *rest in database.execute("SELECT * FROM kept")
     ]
 
 
@@ -131,4 +129,6 @@ def _kept_row(kept: KeptValue) -> tuple[str | int | None, ...]:
         kept.time_ms,
         kept.seq,
         kept.event_id,
+        kept.raw_unit,
+        kept.last_good_unit,
     )

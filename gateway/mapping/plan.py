@@ -17,6 +17,7 @@ class _Missing(Enum):
     MISSING = "missing"
 
 
+_LONGEST_UNIT = 64
 MISSING: Final = _Missing.MISSING
 """What an explicit path finds where the event does not have it."""
 
@@ -25,19 +26,30 @@ Missing = Literal[_Missing.MISSING]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one telemetry key becomes one point's value; `convert` never raises."""
+    """How one telemetry key becomes one point's value; `convert` never raises.
+
+    `by_unit` has the same for readings whose event states their unit of measure, for any unit.
+    """
 
     point: Point
     convert: Convert
+    by_unit: Mapping[str, Convert]
 
 
 @dataclass(frozen=True, slots=True)
-class PathRule:
-    """Like Rule, for a reading at an explicit path; `get` takes the parsed body."""
+class PathRule(Rule):
+    """Like Rule, for a reading at an explicit path; `get` takes the parsed body.
 
-    point: Point
+    `get_unit` finds what stands beside a path to a `value`, None for other paths.
+    """
+
     get: Callable[[dict[str, Any]], Scalar | Missing]
-    convert: Convert
+    get_unit: Callable[[dict[str, Any]], Scalar | Missing] | None
+
+    def stated_unit(self, body: dict[str, Any]) -> str | None:
+        """Return the unit of measure that the event states for the reading."""
+        stated = self.get_unit(body) if self.get_unit is not None else None
+        return stated[:_LONGEST_UNIT] if isinstance(stated, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,9 +78,9 @@ class PointKeys:
     source: Source | None = Field(default=None, alias="from")
     """A telemetry key of the asset, a path such as $.data.object.x, or $age, $quality and the like."""
     unit: Text | None = None
-    """Unit of measure that is published. Any text, unless `source_unit` is converted to it."""
+    """Unit of measure that is published: any text. Readings that state another known unit are converted."""
     source_unit: Text | None = None
-    """The sensor's unit of measure where it is another one, such as degF; it is converted to `unit`."""
+    """The sensor's unit of measure, such as degF, whatever its readings state; it is converted to `unit`."""
     gain: Factor | None = None
     """The value is multiplied by this."""
     offset: Number | None = None

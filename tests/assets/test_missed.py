@@ -123,6 +123,15 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
     assert telemetry.readings == (Reading("h", 3, NOW_MS - 4000), Reading("t", 2, NOW_MS - 5000))
 
 
+def test_a_stated_unit_goes_along() -> None:
+    """A webhook's 70 °F must not come again as 70 of the point's own unit."""
+    reading = Reading("t", 70, NOW_MS, "°F")
+    event = refill_event("a", [reading], told_to="x", organization="o-1", now_ms=NOW_MS)
+    telemetry = read_telemetry(parse_event(event.body, received_ms=NOW_MS))
+    assert telemetry is not None
+    assert telemetry.readings == (reading,)
+
+
 def test_the_same_again_has_the_same_id() -> None:
     """Whenever it is found; another value, time, key or asset makes another id, and so do other tables."""
     readings = [Reading("t", 1, NOW_MS), Reading("h", 2, NOW_MS)]

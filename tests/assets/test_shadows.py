@@ -61,7 +61,7 @@ def test_each_reading_has_the_time_that_is_nearest_to_it(points: PointMap) -> No
         metadata={"reported": {"humidity": {"timestamp": NOW_S - 20}}},
     )
     assert found(points, shadows).readings == {
-        "temperature": Reading("temperature", 21.5, NOW_MS - 30_000),
+        "temperature": Reading("temperature", 21.5, NOW_MS - 30_000, "°C"),
         "humidity": Reading("humidity", 48, NOW_MS - 20_000),
         "deep.x": Reading("deep.x", "on", NOW_MS - 10_000),
     }

@@ -14,8 +14,11 @@ from support.daemon import REPOSITORY, Daemon
 from support.mosquitto import Mosquitto
 from support.processes import run_script
 
+from gateway.events import parse_event, read_telemetry
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiling.units_of_measure import _COMMON, _SPELLINGS
+from gateway.mapping.discovering.spelling import is_known, spelled
 from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:
@@ -50,6 +53,27 @@ def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
     assert [str(problem) for problem in tables.problems] == []
     assert tables.point_map is not None
     assert run_cases(tables.point_map) == []
+
+
+def test_every_shape_of_a_reading_is_read() -> None:
+    """All lines of the example are the reading `temperature`."""
+    lines = next(text for kind, name, text in BLOCKS if kind == "json" and not name).splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        document = {"id": "evt_1", "type": "asset.telemetry.updated", "data": {"object": json.loads(line)}}
+        telemetry = read_telemetry(parse_event(json.dumps(document).encode(), received_ms=1_795_507_200_000))
+        assert telemetry is not None
+        assert [(reading.key, reading.value) for reading in telemetry.readings] == [("temperature", 21.5)]
+
+
+def test_every_known_spelling_of_a_unit_is_listed() -> None:
+    """And no other: each one in the list is known."""
+    section = PAGE[PAGE.index("| of | spellings |") : PAGE.index("In events, more is understood")]
+    listed = set(re.findall(r"`([^`]+)`", section)) - {"of"}
+    assert listed == {*_COMMON, *_SPELLINGS}
+    assert all(is_known(unit) for unit in listed)
+    understood = re.findall(r"`([^`]+)`", PAGE[PAGE.index("In events, more is understood") :].splitlines()[0])
+    assert all(is_known(spelled(unit)) for unit in understood)
 
 
 def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:

@@ -53,8 +53,8 @@ def read_shadows(
         return found
     item_ms = None if item_time is None else parse_time(item_time(item))
     untimed: set[str] = set()
-    for key, value, own_ms in _asked_for(shadows, plan):
-        _take(found, untimed, Reading(key, value, own_ms or item_ms or 0), now_ms=now_ms)
+    for key, value, own_ms, unit in _asked_for(shadows, plan):
+        _take(found, untimed, Reading(key, value, own_ms or item_ms or 0, unit), now_ms=now_ms)
     found.without_time = len(untimed - found.readings.keys())
     return found
 
@@ -69,19 +69,22 @@ def _take(found: Found, untimed: set[str], reading: Reading, *, now_ms: int) -> 
         found.readings[reading.key] = reading
 
 
-def _asked_for(shadows: dict[str, Any], plan: AssetPlan) -> Iterator[tuple[str, Scalar, int | None]]:
-    """Yield what stands at the keys and paths that points read, with its time (None: it has none)."""
+def _asked_for(
+    shadows: dict[str, Any], plan: AssetPlan
+) -> Iterator[tuple[str, Scalar, int | None, str | None]]:
+    """Yield what stands at the keys and paths that points read, with its time and unit, None for neither."""
     for _, shadow in named_shadows(shadows):
-        for key, value, time_ms in islice(shadow_items(shadow), _MOST_KEYS):
+        for key, value, time_ms, unit in islice(shadow_items(shadow), _MOST_KEYS):
             if key in plan.by_key:
-                yield key, value, time_ms
-    for source, get in {rule.point.source: rule.get for rule in plan.by_path}.items():
+                yield key, value, time_ms, unit
+    body = {"data": {"object": {"shadows": shadows}}}
+    for source, rule in {rule.point.source: rule for rule in plan.by_path}.items():
         steps = split_path(source)
         if steps[:3] != _SHADOWS_PATH:  # of what other paths lead to, a shadow tells nothing
             continue
-        value = get({"data": {"object": {"shadows": shadows}}})
+        value = rule.get(body)
         if value is not MISSING:
-            yield source, value, _path_time_ms(shadows, steps[3:])
+            yield source, value, _path_time_ms(shadows, steps[3:]), rule.stated_unit(body)
 
 
 def _path_time_ms(shadows: dict[str, Any], steps: Sequence[str | int]) -> int | None:

@@ -61,7 +61,8 @@ def is_history(event: Event) -> bool:
 
 
 def _written(reading: Reading) -> Thing:
-    return {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
+    written = {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
+    return written if reading.unit_of_measure is None else written | {"unit": reading.unit_of_measure}
 
 
 def _event(asset: str, thing: Thing, *, source: str, told_to: str, organization: str, now_ms: int) -> Event:

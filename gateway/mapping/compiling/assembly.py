@@ -31,9 +31,9 @@ class _Plan:
             return
         self.measured.append(point)
         if draft.get is not None:
-            self.by_path.append(PathRule(point, draft.get, draft.convert))
+            self.by_path.append(PathRule(point, draft.convert, draft.by_unit, draft.get, draft.get_unit))
         else:
-            rule = Rule(point, draft.convert)
+            rule = Rule(point, draft.convert, draft.by_unit)
             self.by_key[draft.source] = (*self.by_key.get(draft.source, ()), rule)
 
     def finish(self) -> AssetPlan:

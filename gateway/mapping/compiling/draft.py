@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiling.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.compiling.fit import check_decimals, check_fit, check_highest, check_reach
+from gateway.mapping.compiling.stated_units import ByStatedUnit
 from gateway.mapping.compiling.units_of_measure import UnitProblem, meant_unit, unit_conversion
 from gateway.mapping.convert import Convert, compile_conversion, same_readings
 from gateway.mapping.paths import compile_path
@@ -55,7 +57,8 @@ _HIGHEST_BEAT = 32_767
 class Draft:
     """What a template's point, or a free-standing one, is before it has a tag and a base.
 
-    `get` takes an event's body to the reading of a `$.…` source, None for other sources.
+    `get` takes an event's body to the reading of a `$.…` source, None for other sources; `get_unit` to the
+    unit beside it.
     """
 
     source: str
@@ -69,7 +72,9 @@ class Draft:
     blocks: tuple[Block, ...]
     conversion: Conversion
     convert: Convert
+    by_unit: Mapping[str, Convert]
     get: Callable[[Any], Any] | None
+    get_unit: Callable[[Any], Any] | None
     layers: Layers
     refill_history: bool = False
 
@@ -114,6 +119,8 @@ def draft_point(
     blocks = read_blocks(keys.modbus, layers, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative)
     registers = tuple(block.register for block in blocks)
     conversion = _conversion(keys, registers, layers)
+    convert = compile_conversion(conversion, registers)
+    is_path, unit_beside = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
     draft = Draft(
         source=source,
         unit_of_measure=keys.unit,
@@ -125,8 +132,10 @@ def draft_point(
         mqtt=_mqtt(keys, layers, defaults=defaults, sinks=sinks),
         blocks=blocks,
         conversion=conversion,
-        convert=compile_conversion(conversion, registers),
-        get=compile_path(source) if source.startswith(("$.", "$[")) else None,
+        convert=convert,
+        by_unit=ByStatedUnit(conversion, keys.unit, registers, convert),
+        get=compile_path(source) if is_path else None,
+        get_unit=compile_path(unit_beside) if is_path and unit_beside != source else None,
         layers=written,
         refill_history=_refill_history(keys, layers, default=defaults.refill),
     )
@@ -181,6 +190,8 @@ def _unit_conversion(keys: PointKeys, layers: Layers) -> tuple[float, float]:
     if keys.unit is None:
         layers.report("needs `unit` beside it: what is published", "source_unit")
         return unchanged
+    if keys.source_unit == keys.unit:
+        return unchanged  # free text, too: it says that no reading's own unit counts
     found = unit_conversion(keys.source_unit, keys.unit)
     if isinstance(found, UnitProblem):
         layers.report(found.message, found.key)
@@ -282,7 +293,9 @@ def draft_heartbeat(
         blocks=blocks,
         conversion=Conversion(),
         convert=compile_conversion(Conversion()),
+        by_unit={},
         get=None,
+        get_unit=None,
         layers=layers,
     )
     check_highest(blocks, layers, _HIGHEST_BEAT, "the heartbeat counts up to")

@@ -82,8 +82,24 @@ _COMMON = (  # for "did you mean", beside the spellings above
     ),
 )
 _MISTAKEN = {"C": "degC", "F": "degF", "c": "degC", "f": "degF", "ton": "TR", "pa": "Pa"}
+_SPOKEN = {  # how people and platforms write units, in lower case and without blanks
+    **dict.fromkeys(
+        ("celsius", "degreecelsius", "degreescelsius", "degreec", "degreesc", "centigrade"), "degC"
+    ),
+    **dict.fromkeys(("fahrenheit", "degreefahrenheit", "degreesfahrenheit", "degreef", "degreesf"), "degF"),
+    **dict.fromkeys(("percentage", "rh", "rh%", "%relativehumidity", "relativehumidity"), "percent"),
+    **dict.fromkeys(("partspermillion", "ppmv"), "ppm"),
+    **dict.fromkeys(("partsperbillion", "ppbv"), "ppb"),
+    **dict.fromkeys(("mcg/m3", "ug/m^3", "ug/m**3"), "ug/m3"),
+    **dict.fromkeys(("db", "dba", "db(a)"), "dB"),
+    **dict.fromkeys(("watt", "watts"), "W"),
+    "lux": "lx",
+    "°": "degree",
+}
+_NO_UNITS = frozenset({"", "-", "--", "none", "n/a", "1", "unitless"})
 _LONGEST = 40
 _SLIP = 0.75  # two letters of four changed places
+_MICRO = "\N{GREEK SMALL LETTER MU}"
 _TERM = re.compile(r"(°?[^\W\d_](?:\w*[^\W\d])?|%)(?:(?:\^|\*\*)?(-?[2-4]))?")
 
 
@@ -127,6 +143,51 @@ def meant_unit(text: str) -> str | None:
     """Return the unit that is meant where this one is not known and looks like a slip, such as dgeC."""
     close = None if text in _SPELLINGS or text in _COMMON else _close(text, cutoff=_SLIP)
     return None if close is None or _parse(text) is not None else close
+
+
+@lru_cache(maxsize=4096)
+def stated_conversion(stated: str, written: str) -> tuple[float, float] | UnitProblem:
+    """Return gain and offset from the unit that a reading states to the one written in a table.
+
+    Both may be sloppy; what is the same by its spelling needs no library. Text that is no unit converts
+    nothing where it is the table's own, for that is free, and is a problem where a reading states it.
+    """
+    ours, theirs = _meanings(written), _meanings(stated)
+    if not theirs or not {*theirs}.isdisjoint(ours):
+        return 1, 0
+    is_difference = written.startswith("delta_")
+    theirs = (*theirs, f"delta_{theirs[-1]}" if is_difference else stated.casefold())  # Volt is volt
+    known = [one for one in ours if _parse(one) is not None]
+    found = [unit_conversion(their, our) for our in known for their in theirs]
+    if not found:
+        return 1, 0
+    return next((each for each in found if not isinstance(each, UnitProblem)), found[0])
+
+
+def spelled(written: str) -> str:
+    """Return a unit as the library spells it: `degC` for Celsius; other text as it is."""
+    return (_meanings(written) or (written,))[-1]
+
+
+def _meanings(text: str) -> tuple[str, ...]:
+    """Return what a unit may be meant to be: as it is written, then as sloppy writers mean it."""
+    plain = " ".join(unicodedata.normalize("NFKC", text).replace(_MICRO, "u").split())
+    folded = plain.casefold().replace(" ", "")
+    if folded in _NO_UNITS:
+        return ()
+    exact = _SPELLINGS.get(plain, plain)
+    meant = _MISTAKEN.get(plain) or _folded().get(folded) or exact
+    return (exact,) if meant == exact else (exact, meant)
+
+
+@cache
+def _folded() -> dict[str, str]:
+    """Return all known spellings by their lower case without blanks, as far as one only is meant."""
+    names = {name: _SPELLINGS.get(name, name) for name in (*_COMMON, *_SPELLINGS)} | _SPOKEN
+    meant: dict[str, set[str]] = {}
+    for name, unit in names.items():
+        meant.setdefault(name.casefold().replace(" ", ""), set()).add(unit)
+    return {folded: next(iter(units)) for folded, units in meant.items() if len(units) == 1}
 
 
 @cache

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gateway.config.problems import show
 from gateway.errors import EncodingError
+from gateway.mapping.compiling.stated_units import as_stated
+from gateway.mapping.compiling.units_of_measure import UnitProblem
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.live.image import PointImage
 from gateway.mapping.live.readings import at_paths, map_readings, update_of
@@ -125,10 +128,22 @@ def _arrivals(
     by_key = replace(plan, by_path=())
     for reading in readings:
         for update in map_readings(by_key, (reading,), event=event, time_ms=time_ms, seq=seq):
-            yield Arrival(reading, steps_of(update.point.conversion, reading.value), update)
+            yield Arrival(reading, _steps(update), update)
     for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms):
-        update = update_of(rule.point, rule.convert, reading.value, reading.time_ms, seq, event.event_id)
-        yield Arrival(reading, steps_of(rule.point.conversion, reading.value), update)
+        unit = reading.unit_of_measure
+        update = update_of(rule, reading.value, unit, reading.time_ms, seq, event.event_id)
+        yield Arrival(reading, _steps(update), update)
+
+
+def _steps(update: Update) -> tuple[Step, ...]:
+    """Return the parts of the conversion that the reading's own unit calls for."""
+    conversion, stated = update.point.conversion, update.raw_unit
+    if stated is not None:
+        found = as_stated(conversion, update.point.unit_of_measure, stated)
+        if isinstance(found, UnitProblem):
+            return (Step(f"is in {show(stated)}: {found.message}", None, Quality.BAD),)
+        conversion = found
+    return steps_of(conversion, update.raw)
 
 
 def steps_of(conversion: Conversion, raw: Scalar) -> tuple[Step, ...]:

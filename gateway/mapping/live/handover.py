@@ -126,4 +126,6 @@ def kept_values(known: Known, points: Iterable[Point]) -> Iterator[KeptValue]:
                 time_ms=measured.time_ms,
                 seq=measured.seq,
                 event_id=measured.event_id,
+                raw_unit=measured.raw_unit,
+                last_good_unit=good.raw_unit if good is not None else None,
             )

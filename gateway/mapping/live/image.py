@@ -24,7 +24,7 @@ from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.mapping.plan import AssetPlan, PointMap, Rule
     from gateway.model import KeptValue, Point, Record, Scalar
 
 _MOST_GONE = 10_000  # readings of points that are in no table any more
@@ -50,9 +50,9 @@ class PointImage:
         self._made = Made(points, known=self._known, shown=self._current)
         self._unkept = Noted()
         self._noted: Noted | None = None  # for the hand-over under way
-        self._converts = {rule.point: rule.convert for plan in plans for rule in plan.by_path}
+        self._rules: dict[Point, Rule] = {rule.point: rule for plan in plans for rule in plan.by_path}
         for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
-            self._converts[rule.point] = rule.convert
+            self._rules[rule.point] = rule
         self._gone: dict[tuple[str, str, str], KeptValue] = {}
         self.late = 0  # measured updates that were not the newest when they came
         self._now_ms = 0
@@ -340,23 +340,23 @@ class PointImage:
         """
         self._known.note_report(value.asset, value)  # of a device that reports nothing else, too
         point = self._points.by_name.get(value.point)
-        convert = self._converts.get(point) if point is not None else None
-        if point is None or convert is None or (point.asset, point.source) != (value.asset, value.source):
+        rule = self._rules.get(point) if point is not None else None
+        if point is None or rule is None or (point.asset, point.source) != (value.asset, value.source):
             place = value.point, value.asset, value.source
             self._gone.pop(place, None)
             self._gone[place] = value
             return None
         at = value.time_ms, value.seq, value.event_id
-        good = update_of(point, convert, value.last_good, *at)
+        good = update_of(rule, value.last_good, value.last_good_unit, *at)
         if good.quality is Quality.GOOD:
             self._known.last_good[point] = good
-        self._take(update_of(point, convert, value.raw, *at), now_ms)
+        self._take(update_of(rule, value.raw, value.raw_unit, *at), now_ms)
         return point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
         """Take up an override; return its point, None where the table has no such point."""
         point = self._points.by_name.get(forced.point)
-        if point is None or point not in self._converts:
+        if point is None or point not in self._rules:
             return None
         known = self._known
         if not known.is_over(forced, now_ms) and can_show(self._points, point, forced.value):

@@ -129,9 +129,7 @@ class Known:
             value = self._held(point)
             held = point.on_stale.policy is StalePolicy.HOLD and value is not None
             quality = Quality.HELD if held else Quality.STALE
-        return Update(
-            point, value, value, quality, measured.time_ms, measured.seq, measured.event_id, measured.raw
-        )
+        return replace(measured, value=value, plain=value, quality=quality)
 
     def is_fresh(self, measured: Update, now_ms: int) -> bool:
         """Say whether a reading is not older than its point allows, as far as that is known."""

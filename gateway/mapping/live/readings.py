@@ -10,9 +10,8 @@ from gateway.model import Quality, Reading, Update
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.mapping.convert import Convert
-    from gateway.mapping.plan import AssetPlan, PathRule
-    from gateway.model import Event, Point, Scalar
+    from gateway.mapping.plan import AssetPlan, PathRule, Rule
+    from gateway.model import Event, Scalar
 
 
 def map_readings(
@@ -25,13 +24,13 @@ def map_readings(
     event_id = event.event_id
     by_key = plan.by_key
     updates = [
-        update_of(rule.point, rule.convert, reading.value, reading.time_ms, seq, event_id)
+        update_of(rule, reading.value, reading.unit_of_measure, reading.time_ms, seq, event_id)
         for reading in readings
         for rule in by_key.get(reading.key, ())
     ]
     if plan.by_path:
         updates += [
-            update_of(rule.point, rule.convert, reading.value, reading.time_ms, seq, event_id)
+            update_of(rule, reading.value, reading.unit_of_measure, reading.time_ms, seq, event_id)
             for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms)
         ]
     return updates
@@ -50,13 +49,14 @@ def at_paths(
         if event.is_refilled:
             yield from ((rule, reading) for reading in readings if reading.key == source)
         elif (found := rule.get(event.document)) is not MISSING:
-            yield rule, Reading(source, found, time_ms)
+            yield rule, Reading(source, found, time_ms, rule.stated_unit(event.document))
 
 
 def update_of(  # noqa: PLR0917 - called per reading
-    point: Point, convert: Convert, raw: Scalar, time_ms: int, seq: int, event_id: str | None
+    rule: Rule, raw: Scalar, raw_unit: str | None, time_ms: int, seq: int, event_id: str | None
 ) -> Update:
-    """Return what one reading means for a point."""
-    value, quality = convert(raw)
+    """Return what one reading means for a point; `raw_unit` is the unit of measure that its event states."""
+    point = rule.point
+    value, quality = (rule.convert if raw_unit is None else rule.by_unit[raw_unit])(raw)
     plain = value if quality is Quality.GOOD else point.on_stale.value
-    return Update(point, value, plain, quality, time_ms, seq, event_id, raw)
+    return Update(point, value, plain, quality, time_ms, seq, event_id, raw, raw_unit)
