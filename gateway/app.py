@@ -31,6 +31,7 @@ from gateway.settings.certificates import certificates_in
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
 from gateway.web.admin import admin_application
+from gateway.web.admission import Admission
 from gateway.web.connection_log import quiet_runner
 from gateway.web.control_alarms import AlarmControl
 from gateway.web.control_letters import LetterControl
@@ -46,6 +47,7 @@ from gateway.web.places import Places, places_of
 from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
     from aiohttp import web
@@ -115,9 +117,16 @@ class App:
         self._cloud = self._make_cloud(secrets)
         self._signing = self._make_signing(secrets)
         self._intake = self._make_intake()
-        tls = settings.intake.tls
-        self._certificate = ServerCertificate("intake.tls", tls.certificate, tls.key) if tls else None
-        self._dashboard = self._make_dashboard(secrets)
+        self._certificates = {
+            setting: ServerCertificate(setting, tls.certificate, tls.key)
+            for setting, tls in (("intake.tls", settings.intake.tls), ("admin.tls", settings.admin.tls))
+            if tls is not None
+        }
+        admin = settings.admin
+        self._admission = Admission(
+            secrets.admin_token, trusted_proxies=admin.trusted_proxies if admin.tls is None else None
+        )
+        self._dashboard = self._make_dashboard()
         self._oversight = Oversight(
             status=self.status,
             alarms=self.alarms,
@@ -173,7 +182,7 @@ class App:
             on_assets_changed=self._cloud.reconcile_soon,
         )
 
-    def _make_dashboard(self, secrets: Secrets) -> Dashboard:
+    def _make_dashboard(self) -> Dashboard:
         return Dashboard(
             image=lambda: self.image,
             status=self.status,
@@ -181,7 +190,7 @@ class App:
             topics=self._settings.mqtt_topics,
             letters=partial(read_letters, self._settings.journal.path),
             show_alarms=self._alarm_control.show,
-            token=secrets.admin_token,
+            admission=self._admission,
             actions=self._building_controls(),
         )
 
@@ -231,9 +240,8 @@ class App:
                 running.append(tasks.create_task(self._cloud.run(), name="cloud"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
                 running.append(tasks.create_task(self._oversight.watch_certificates(), name="certificates"))
-                if self._certificate is not None:
-                    keep_current = self._certificate.keep_current()
-                    running.append(tasks.create_task(keep_current, name="certificate"))
+                for setting, certificate in self._certificates.items():
+                    running.append(tasks.create_task(certificate.keep_current(), name=setting))
                 async with self._listening():
                     running += self._watch_tables(tasks)
                     running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
@@ -307,6 +315,7 @@ class App:
         admin = quiet_runner(
             admin_application(
                 status=self.status,
+                admission=self._admission,
                 dashboard=self._dashboard,
                 refresh=self._refresh_status,
                 problems=self._stuck_loops,
@@ -321,7 +330,13 @@ class App:
             assert admin.server is not None  # noqa: S101 - set up in the line above
             places = Places("admin.listen", places_of(_ADMIN_CONNECTIONS), status=ConnectionsStatus())
             await stack.enter_async_context(
-                listen("admin.listen", settings.admin.listen, admin.server, places=places)
+                listen(
+                    "admin.listen",
+                    settings.admin.listen,
+                    admin.server,
+                    places=places,
+                    tls=self._context("admin.tls"),
+                )
             )
             await stack.enter_async_context(
                 control_socket(settings.control_socket, self._control(), no_http=self.status.no_http)
@@ -329,18 +344,21 @@ class App:
             server = self._intake.server()
             stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
             stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
-            context = self._certificate.lasting if self._certificate is not None else None
             status = self.status.intake.connections
             listening = listen(
                 "intake.listen",
                 settings.intake.listen,
                 server,
                 places=Places("intake.listen", places_of(_INTAKE_CONNECTIONS), status=status),
-                tls=context,
+                tls=self._context("intake.tls"),
                 ask_within_s=_ASK_WITHIN_S,
             )
             await stack.enter_async_context(listening)
             yield
+
+    def _context(self, setting: str) -> ssl.SSLContext | None:
+        certificate = self._certificates.get(setting)
+        return None if certificate is None else certificate.lasting
 
     def _control(self) -> web.Application:
         secrets = SecretControl(self._signing)

@@ -12,7 +12,7 @@ import orjson
 
 ORGANIZATION = "o-demo"
 API_KEY = "idt_live_demo0000000000000000000000000000"  # no secret either
-ADMIN_TOKEN = "demo-admin"  # noqa: S105 - no secret either: the dashboard of the demo asks for it
+ADMIN_TOKEN = "demo-admin-demo-admin"  # noqa: S105 - no secret either: the dashboard of the demo asks for it
 SECRET = "demo-secret"  # noqa: S105 - no secret: the demo is on loopback only, and README.md signs with it
 
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}

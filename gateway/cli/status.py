@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     remains = load_settings(arguments.config).remains.value
     if remains is None:
         raise CommandError(f"{arguments.config}: `gateway check` says what is wrong in it")
-    daemon = asyncio.run(ask_daemon(remains.admin.listen))
+    daemon = asyncio.run(ask_daemon(remains.admin))
     if daemon.status is None:
         advice = "" if daemon.is_other else "; `systemctl status gateway` says more"
         raise CommandError(f"the gateway is not running: {daemon.reason}{advice}")

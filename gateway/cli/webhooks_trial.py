@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import argparse
 
     from gateway.assets.client import InfodeckApi
-    from gateway.config.scalars import HostPort
     from gateway.settings import Settings
 
 _ANSWER_WITHIN_S = 5.0
@@ -62,14 +61,14 @@ def try_webhook(arguments: argparse.Namespace) -> int:
 
 
 async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait_s: float) -> int:
-    before = now = await _intake(settings.admin.listen.reachable)
+    before = now = await _intake(settings.admin.url)
     webhook, webhook_id = await find_webhook(api, settings, wanted=wanted)
     began_ms = time.time() * 1000
     await api.test_webhook(webhook_id)
     print(f"Infodeck was asked to send a webhook.test to {webhook.url or webhook_id}.")
     began_s = time.monotonic()
     while time.monotonic() < began_s + wait_s:
-        now = await _intake(settings.admin.listen.reachable)
+        now = await _intake(settings.admin.url)
         if now.test_events > before.test_events:
             return _arrived(before, now, took_s=time.monotonic() - began_s)
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -90,13 +89,13 @@ def _arrived(before: _Intake, now: _Intake, *, took_s: float) -> int:
     return 1
 
 
-async def _intake(address: HostPort) -> _Intake:
+async def _intake(admin: str) -> _Intake:
     """Return what the running gateway says of its intake; raise CommandError where it says nothing."""
-    url = f"http://{address}/api/status"
+    url = f"{admin}/api/status"
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_WITHIN_S)) as session,
-            session.get(url) as response,
+            session.get(url, ssl=False) as response,
         ):
             intake = orjson.loads(await response.read())["intake"]
             former_used_ms = intake["previous_secrets"]["last_used_ms"]

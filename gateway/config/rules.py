@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, WithJsonSchema
 
 from gateway.config.problems import FieldError
-from gateway.config.scalars import Address, Duration, HostPort, Size, is_host
+from gateway.config.scalars import Duration, HostPort, Size, is_host
 
 _SHORTEST_RETENTION_S = 25 * 3600.0
 _SMALLEST_JOURNAL_BYTES = 16 << 20
@@ -106,14 +106,6 @@ def _check_body_size(size_bytes: int) -> int:
     return size_bytes
 
 
-def _check_loopback(address: HostPort) -> HostPort:
-    if not address.is_loopback:
-        raise ValueError(
-            "must be a loopback address, such as 127.0.0.1:9680, for nobody is asked for a password"
-        )
-    return address
-
-
 def _check_host(text: str) -> str:
     if re.fullmatch(r"[\w.-]+", text, re.ASCII) and not re.fullmatch(r"[\d.]+", text) and is_host(text):
         return text
@@ -163,9 +155,6 @@ Period = Annotated[Duration, AfterValidator(_check_period)]
 
 BodySize = Annotated[Size, AfterValidator(_check_body_size)]
 """Bytes, more than 0."""
-
-LoopbackAddress = Annotated[Address, AfterValidator(_check_loopback)]
-"""`host:port` that only this machine reaches."""
 
 Host = Annotated[
     str,

@@ -67,7 +67,7 @@ class Screen:
             f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
             "    (zone temperature of room 101)\n"
             f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)\n"
-            f"look:       {dashboard_url}    (in a browser; the admin token is demo-admin)\n"
+            f"look:       {dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)\n"
             f"commands:   gateway check -c {config}, and all others that take -c"
         )
         self._live = Live(console=self._console, auto_refresh=False, transient=False)

@@ -10,7 +10,7 @@ import orjson
 from gateway.doctor.probe import Failure, Stage, get
 
 if TYPE_CHECKING:
-    from gateway.config.scalars import HostPort
+    from gateway.settings import Admin
 
 _ANSWER_WITHIN_S = 4.0
 _OK = 200
@@ -50,9 +50,10 @@ class Running:
         return name if name is not None and lags[name] else None
 
 
-async def ask_daemon(admin: HostPort) -> Running:
-    """Ask the gateway that listens here."""
-    answer = await get(f"http://{admin.reachable}/api/status", within_s=_ANSWER_WITHIN_S)
+async def ask_daemon(settings: Admin) -> Running:
+    """Ask the gateway that listens here, on this machine: its certificate names another host."""
+    admin = settings.listen
+    answer = await get(f"{settings.url}/api/status", within_s=_ANSWER_WITHIN_S, tls=False)
     if isinstance(answer, Failure):
         return Running(
             None,

@@ -67,7 +67,7 @@ class Setup:
             bearer_token=self.secret(infodeck.bearer_token),
         )
         share = infodeck.request_share
-        self.daemon: Once[Running] = Once(partial(ask_daemon, settings.admin.listen))
+        self.daemon: Once[Running] = Once(partial(ask_daemon, settings.admin))
         self.api_host: Once[Response | Failure] = Once(self._ask_api_host)
         self.assets: Once[Listed] = Once(partial(list_assets, self.access, share=share))
         self.webhooks: Once[Listed] = Once(partial(list_webhooks, self.access, share=share))

@@ -24,8 +24,9 @@ class Pair(NamedTuple):
 
 def certificates_in(settings: Settings) -> Iterator[Pair]:
     """Yield the certificates that the gateway serves with, and shows to brokers."""
-    if settings.intake.tls is not None:
-        yield Pair("intake.tls", settings.intake.tls.certificate, settings.intake.tls.key)
+    for setting, tls in (("intake.tls", settings.intake.tls), ("admin.tls", settings.admin.tls)):
+        if tls is not None:
+            yield Pair(setting, tls.certificate, tls.key)
     for name, sink in settings.sinks.items():
         if isinstance(sink, ModbusServerConfig) and sink.tls is not None:
             yield Pair(f"sinks.{name}.tls", sink.tls.certificate, sink.tls.key)

@@ -31,6 +31,7 @@ def load_settings(file: Path) -> Document[Settings]:
     document = read_document(file, Settings, parts=PARTS, may_be_null=lambda _: False)
     document.problems += [
         *_clear_text_problems(document),
+        *_token_problems(document),
         *_port_problems(document),
         *_socket_problems(document),
         *_broker_problems(document),
@@ -42,14 +43,26 @@ def load_settings(file: Path) -> Document[Settings]:
 
 
 def _clear_text_problems(document: Document[Settings]) -> Iterator[Problem]:
-    """Yield a problem where events would travel unprotected."""
-    listen = _listeners(document).get(("intake", "listen"))
-    protected = document.written(["intake", "tls"]) or document.written(["intake", "trusted_proxies"])
-    if listen and not listen.is_loopback and not protected:
+    """Yield a problem where events or the admin token would travel unprotected."""
+    for section, what in (("intake", "events"), ("admin", "the token")):
+        listen = _listeners(document).get((section, "listen"))
+        protected = document.written([section, "tls"]) or document.written([section, "trusted_proxies"])
+        if listen and not listen.is_loopback and not protected:
+            yield document.problem(
+                [section, "listen"],
+                f"{what} would travel in the clear beyond this machine: set `tls`, or set `trusted_proxies`"
+                " to the networks of the proxies that end TLS, or listen on 127.0.0.1",
+                str(listen),
+            )
+
+
+def _token_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where anybody could look at the admin pages."""
+    listen = _listeners(document).get(("admin", "listen"))
+    if listen and not listen.is_loopback and not document.written(["admin", "token"]):
         yield document.problem(
-            ["intake", "listen"],
-            "events would travel in the clear beyond this machine: set `tls`, or set `trusted_proxies` to"
-            " the networks of the proxies that end TLS, or listen on 127.0.0.1",
+            ["admin", "listen"],
+            "other machines could look at everything: set `token`, or listen on 127.0.0.1",
             str(listen),
         )
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gateway.settings.shape import Settings
 
 
+_SHORTEST_TOKEN = 20
+_TOO_SHORT = f"a token has {_SHORTEST_TOKEN} characters or more: `openssl rand -hex 16` makes one"
+
+
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """What the gateway itself needs; sinks read their own. None: there is none."""
@@ -35,6 +39,9 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
             secrets[source] = source.resolve()
         except ConfigError as error:
             problems.append(document.problem(path, str(error)))
+    token = settings.admin.token
+    if token in secrets and len(secrets[token].reveal()) < _SHORTEST_TOKEN:
+        problems.append(document.problem(("admin", "token"), _TOO_SHORT))
     if problems:
         raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
     infodeck = settings.infodeck

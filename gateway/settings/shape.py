@@ -17,7 +17,6 @@ from gateway.config.rules import (
     BodySize,
     JournalSize,
     JournalUrl,
-    LoopbackAddress,
     Name,
     Period,
     Retention,
@@ -91,12 +90,21 @@ class Journal:
 class Admin:
     """Where dashboard, health and metrics are, and the Unix socket of what changes something."""
 
-    listen: LoopbackAddress = DEFAULT_ADMIN
-    """Where dashboard, health and metrics are; loopback only."""
+    listen: Address = DEFAULT_ADMIN
+    """Where dashboard, health and metrics are; beyond loopback with `token`, and TLS as at the intake."""
+    tls: Tls | None = None
+    """Certificate and key of the admin server's own HTTPS."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies that end TLS in front of it."""
     token: SecretReference | None = None
-    """Where the token is that the dashboard asks for to change something; without it, it only shows."""
+    """Where the token is, of 20 characters or more: for whoever changes something, or asks from elsewhere."""
     socket: RelativePath | None = None
     """The Unix socket of `gateway force`, `deadletters retry` and others; default: beside the journal."""
+
+    @property
+    def url(self) -> str:
+        """Where this machine reaches it."""
+        return f"{'http' if self.tls is None else 'https'}://{self.listen.reachable}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

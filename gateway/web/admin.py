@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.web.control_requests import answer
-from gateway.web.dashboard.pages import only_by_its_own_name
 from gateway.web.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.status import Status
+    from gateway.web.admission import Admission
     from gateway.web.dashboard.routes import Dashboard
 
 
 def admin_application(
     *,
     status: Status,
+    admission: Admission,
     dashboard: Dashboard,
     refresh: Callable[[], None],
     problems: Callable[[], list[str]],
@@ -47,7 +48,7 @@ def admin_application(
         text, content_type = metrics.exposition(request.headers.get("Accept", ""))
         return web.Response(body=text, headers={"Content-Type": content_type})
 
-    application = web.Application(middlewares=[only_by_its_own_name])
+    application = web.Application(middlewares=[admission.admit])
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
     application.router.add_get("/metrics", show_metrics)

@@ -146,11 +146,11 @@ def test_broken_file() -> None:
     document = load_settings(BROKEN / "gateway.yaml")
     told = (BROKEN / "problems.txt").read_text()
     assert "".join(f"{line}\n" for line in complaints(document)) == told
-    assert len(document.problems) == 29
+    assert len(document.problems) == 30
     assert "hunter2" not in told
     with pytest.raises(ConfigError) as refused:
         resolve_secrets(document)
-    assert len(refused.value.problems) == 29
+    assert len(refused.value.problems) == 30
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,10 @@ def test_broken_file() -> None:
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
         (f"sinks: {{a: {HOME}, home_assistant: true}}}}",
          "1:56: sinks.a.home_assistant: a mapping is expected; known there: discovery_prefix (true)"),
-        ("admin: {listen: 192.0.2.1:9680}", "1:17: admin.listen: must be a loopback address"),
+        ("admin: {listen: 192.0.2.1:9680, token: {env: T}}",
+         "1:17: admin.listen: the token would travel in the clear beyond this machine: set `tls`, or"),
+        ("admin: {listen: 192.0.2.1:9680, trusted_proxies: [192.0.2.7/32]}",
+         "1:17: admin.listen: other machines could look at everything: set `token`, or listen on"),
         ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
          '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),

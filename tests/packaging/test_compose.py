@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.certificates import make_authority
+from support.daemon import Daemon
 from support.ports import free_port
 from support.processes import run_gateway
 
@@ -66,18 +69,46 @@ def test_the_gateway_is_the_image_that_is_built_here() -> None:
     assert "\nVOLUME /var/lib/gateway\n" in dockerfile
 
 
+def test_the_health_check_asks_as_the_admin_port_answers(tmp_path: Path) -> None:
+    """It succeeds at a gateway with an admin port over TLS, and fails where none is."""
+    folder = make_authority(tmp_path)
+    (folder / "broker.key").chmod(0o600)
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text("made-up-admin-token-1")
+    daemon = Daemon(folder, free_port())
+    text = daemon.config.read_text()
+    tls = "tls: {certificate: broker.pem, key: broker.key}, token: {file: token}"
+    daemon.config.write_text(text.replace("admin: {", f"admin: {{{tls}, "))
+    _, python, option, script = SERVICES["gateway"]["healthcheck"]["test"]
+    assert (python, option) == ("python", "-c")
+    command = [sys.executable, "-c", script.replace("9680", str(daemon.admin_port))]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    daemon.launch()
+    try:
+        deadline = time.monotonic() + 60
+        while subprocess.run(command, capture_output=True, check=False).returncode != 0:
+            assert time.monotonic() < deadline, daemon.log
+    finally:
+        daemon.kill()
+
+
 def test_ports_and_secrets_are_those_of_the_settings() -> None:
     """`gateway check` accepts the settings; what they listen on is published, what they need is handed in."""
     checked = run_gateway("check", "-c", SETTINGS)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     settings = yaml.safe_load(SETTINGS.read_text())
-    listening = [settings["intake"]["listen"], settings["sinks"]["regs"]["listen"]]
+    listening = [
+        part["listen"] for part in (settings["intake"], settings["admin"], settings["sinks"]["regs"])
+    ]
     published = [port.rpartition(":")[2] for port in SERVICES["gateway"]["ports"]]
     assert published == [address.rpartition(":")[2] for address in listening]
     assert settings["sinks"]["bms"]["url"] == "mqtt://broker:1883"
-    needed = [secret["env"] for secret in settings["intake"]["signing_secrets"]]
+    needed = [
+        secret["env"] for secret in (*settings["intake"]["signing_secrets"], settings["admin"]["token"])
+    ]
     assert list(SERVICES["gateway"]["environment"]) == needed
-    assert "admin" not in settings  # on the container's loopback, where the health check asks
+    assert settings["admin"]["listen"] == "0.0.0.0:9680"  # the health check asks on the container's loopback
 
 
 def test_the_broker_is_published_for_this_machine_alone() -> None:

@@ -6,7 +6,6 @@ Everybody on this machine may look. What changes something needs the admin token
 from __future__ import annotations
 
 import asyncio
-import hmac
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from gateway.config.secrets import Secret
     from gateway.mapping.live.image import PointImage
     from gateway.mapping.topics import TopicScheme
     from gateway.model import DeadLetter
     from gateway.ports import Journal
     from gateway.status import Status
+    from gateway.web.admission import Admission
 
 _MOST_RECENT = 200
 _MOST_LETTERS = 500
@@ -50,19 +49,19 @@ class Dashboard:
         topics: Mapping[str, TopicScheme],
         letters: Callable[[], Mapping[int, DeadLetter]],
         show_alarms: Handler,
-        token: Secret | None,
+        admission: Admission,
         actions: Iterable[web.RouteDef],
     ) -> None:
         """`image` is the one in force; `refresh` brings `status` up to date; `letters` reads all, blocking.
 
-        `actions` are what may be done with the `token`; without one, nothing can be changed from here.
+        `actions` are what may be done with the token; without one, nothing can be changed from here.
         """
         self._status = status
         self._refresh = refresh
         self._topics = topics
         self._letters = letters
         self._show_alarms = show_alarms
-        self._token = None if token is None else token.reveal()
+        self._admission = admission
         self._actions = tuple(actions)
         self._board = Board(image, status=self._refreshed)
         self._events = LastEvents(points=lambda: image().points, sinks=status.sinks)
@@ -171,11 +170,9 @@ class Dashboard:
 
     @web.middleware
     async def _with_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if self._token is None:
+        if not self._admission.is_possible:
             return answer({"error": _NO_TOKEN}, code=403)
-        as_sent = given.encode(errors="surrogateescape")  # what is no UTF-8 is no token, but may be sent
-        if scheme != "Bearer" or not hmac.compare_digest(as_sent, self._token):
+        if not self._admission.has_token(request):
             return answer({"error": _WRONG_TOKEN}, code=401)
         return await handler(request)
 
