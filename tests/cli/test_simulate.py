@@ -228,7 +228,7 @@ async def test_ten_thousand_assets(tmp_path: Path) -> None:
     assert len(receiver.requests) == len(
         {event["data"]["object"]["assetId"] for event, _, _ in receiver.requests}
     )
-    assert 250 < len(receiver.requests) <= 334
+    assert 50 < len(receiver.requests) <= 334
 
 
 def test_the_building_sees_the_values(tmp_path: Path) -> None:

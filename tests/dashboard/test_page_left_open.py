@@ -75,9 +75,11 @@ def test_an_open_point_does_not_stay_good_when_the_gateway_is_gone(
         expect(dialog).not_to_contain_text(OLD)
 
 
-def test_a_page_too_many_says_so_and_goes_on_when_there_is_room(daemon: Daemon, browser: Browser) -> None:
+def test_a_page_too_many_says_so_and_goes_on_when_there_is_room(
+    run_daemon: Callable[..., AbstractContextManager[Daemon]], browser: Browser, tmp_path: Path
+) -> None:
     """A browser gives up where it is refused; the page does not."""
-    with ExitStack() as others:
+    with run_daemon(tmp_path) as daemon, ExitStack() as others:
         while watch(daemon, others):
             pass
         with opened(browser, url(daemon)) as watched:

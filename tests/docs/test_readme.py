@@ -41,7 +41,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             stderr=subprocess.STDOUT,
             env=environment,
         )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while "L03-RM301/ZN-T" not in (printed := path.read_text()):
         assert demo.poll() is None, printed
         assert time.monotonic() < deadline, printed
@@ -53,7 +53,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     }
     yield {usual: re.findall(pattern, printed)[0] for usual, pattern in found.items()}
     demo.terminate()
-    assert demo.wait(timeout=20) == 0
+    assert demo.wait(timeout=60) == 0
     assert "Traceback" not in path.read_text()
 
 
@@ -103,10 +103,10 @@ def test_demo_ends_by_itself() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert 7 <= time.monotonic() - began < 20
+    assert 7 <= time.monotonic() - began < 60
     row = next(line for line in done.stdout.splitlines() if line.startswith("AHU-1/SA-T"))
     assert "good" in row
     assert "assets: 6 known" in done.stdout

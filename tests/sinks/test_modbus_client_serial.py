@@ -97,7 +97,7 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
 async def test_a_request_that_is_lost_on_the_line_is_no_outage(tmp_path: Path) -> None:
     """It is sent once more, by the same connection: nothing is told, nothing else is written again."""
     with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
-        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="100ms")
+        rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), timeout="1s")
         async with rig.sink:
             await persist(rig, 21.5, 7, 1)
             controller.requests()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from support.daemon import Daemon
 
-_WITHIN_S = 10.0
+_WITHIN_S = 60.0
 
 
 def retained(port: int, topic: str) -> dict[str, Any]:

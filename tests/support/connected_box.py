@@ -80,7 +80,7 @@ class ConnectedBox(Daemon):
 
     def status_text(self) -> str:
         """Return `/api/status` as it is shown."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/api/status", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/api/status", timeout=30) as answer:
             return str(answer.read().decode())
 
 

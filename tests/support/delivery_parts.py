@@ -91,7 +91,7 @@ class Rig:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that has no event of its own."""
-        await until(condition, within_s=20, look_every_s=0.002)
+        await until(condition, within_s=60, look_every_s=0.002)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read the journal's file from outside."""

@@ -52,7 +52,7 @@ def put(daemon: Daemon, text: str) -> None:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that has no event of its own."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)
 

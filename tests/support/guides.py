@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 _FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _SETTINGS, _TABLES = "config/gateway.yaml", "mappings/"
-_SHOWN_WITHIN_S = 20.0
-_FIRST_WITHIN_S = 20
+_SHOWN_WITHIN_S = 60.0
+_FIRST_WITHIN_S = 60
 _GOES_ON_S = 1  # what a reader would end with Ctrl-C
-_COMMAND_WITHIN_S = 60
+_COMMAND_WITHIN_S = 120
 _TIME = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?"
 _HEAD = """\
 infodeck: {organization: o-1}

@@ -88,6 +88,6 @@ async def read_all(journal: Journal, *, limit: int = 1000) -> list[Record]:
 
 async def until_pruned(journal: Journal) -> None:
     """Wait until nothing can be read any more: what begins with entering has happened."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await journal.read(0, 1):  # noqa: ASYNC110 - pruning has no event
             await asyncio.sleep(0.01)

@@ -72,7 +72,7 @@ class ClientRig:
         self.latest.take(replace(update, point=of) for of, update in known if update is not None)
         self.sink.prepare(Points(points), self.latest)(news)
 
-    async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
         """Wait until something holds."""
         await until(holds, within_s=within_s)
 

@@ -182,7 +182,7 @@ async def connect(sink: ModbusServerSink | int, *, source: str = "127.0.0.1") ->
         writer.transport.abort()
 
 
-async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 5.0) -> None:
+async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 60.0) -> None:
     """Look until it is as expected, while the loop runs on."""
     deadline_s = asyncio.get_running_loop().time() + within_s
     while (seen := look()) != expected:

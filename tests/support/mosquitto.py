@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
 _ALWAYS = (
     "max_queued_messages 100000",  # a subscriber gets all retained messages, not the first 1,000
     "user root",  # reads the tests' files where root starts it; without meaning elsewhere
@@ -151,7 +151,7 @@ class Subscriber:
         """Return the last message of one topic."""
         return next(message for message in reversed(self.seen) if message.topic == topic)
 
-    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         """Return once `condition` holds; it is looked at after every message."""
         async with asyncio.timeout(timeout_s), self._more:
             await self._more.wait_for(condition)

@@ -101,6 +101,6 @@ class MqttRig:
         """Take over another point table whose values are told to `latest`, as a reload does."""
         self.sink.prepare(PointTable(points), self.latest)(news)
 
-    async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
+    async def until(self, state: str, *, timeout_s: float = 60.0) -> None:
         """Wait for the sink's state."""
         await until(lambda: self.status.state == state, within_s=timeout_s)

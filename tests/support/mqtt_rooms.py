@@ -39,7 +39,7 @@ async def retained(broker: Mosquitto) -> dict[str, Seen]:
 
 async def until_retained(broker: Mosquitto, *expected: str) -> dict[str, Seen]:
     """Wait until exactly these topics are retained."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while set(found := await retained(broker)) != set(expected):
             pass
         return found

@@ -93,7 +93,7 @@ class SparkplugHost:
         )
         await process.communicate(payload)
 
-    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         """Return once `condition` holds; it is looked at after every message."""
         async with asyncio.timeout(timeout_s), self._more:
             await self._more.wait_for(condition)

@@ -48,7 +48,7 @@ class Receiver:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the requests so far satisfy `condition`."""
-        async with asyncio.timeout(10), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(condition)
 
     def _judge(self, body: bytes, header: str) -> int:

@@ -115,6 +115,7 @@ async def test_no_event_is_lost_over_reloads(daemon: Daemon, broker: Mosquitto) 
         for number in range(1, 7):
             put(daemon, TABLE.replace("from: t,", f"from: t, gain: {number + 1},"))
             await reloaded(daemon, number)
+            await until(lambda: len(posted) > 40 * number)  # noqa: B023 - at once
         stop.set()
         await loading
         expected = set(posted)

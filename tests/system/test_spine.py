@@ -21,21 +21,21 @@ TOPIC = "gw/v1/hq-tower/L03-RM312"
 
 def subscribe(port: int, topic: str) -> str:
     """Return the first message on `topic`."""
-    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-C", "1", "-W", "5"]
+    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-C", "1", "-W", "60"]
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
 def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
     """Return what mbpoll prints for input registers from 0-based `address`."""
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
-    command += ["-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]
+    command += ["-o", "10", "-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     return [line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("[")]
 
 
 def eventually_polled(daemon: Daemon, address: int, kind: str, expected: str) -> None:
     """Poll until the value is there: it comes within moments after the 200."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (value := poll(daemon.modbus_port, address, kind)) != [expected]:
         assert time.monotonic() < deadline, value
         time.sleep(0.05)
@@ -145,7 +145,7 @@ def test_hostile_input_leaves_no_trace(daemon: Daemon) -> None:
 def test_unknown_asset_is_acknowledged_and_remembered(daemon: Daemon) -> None:
     """An event that no table maps is counted, not dead-lettered."""
     assert daemon.post(telemetry("evt_1", "ast-nobody", {"temperature": 20}))[0] == 200
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while daemon.status()["mapping"]["unmapped"] != 1:
         assert time.monotonic() < deadline
         time.sleep(0.05)
