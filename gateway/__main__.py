@@ -9,12 +9,15 @@ import sys
 from contextlib import nullcontext
 from importlib import import_module
 from keyword import iskeyword
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from gateway import __version__
 from gateway.cli.help_format import HelpFormatter
-from gateway.cli.terminal import harmless_output
+from gateway.cli.terminal import harmless_output, print_failure, problems_of
 from gateway.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = (
     "demo",
@@ -42,6 +45,8 @@ COMMANDS = (
 
 _DRAW = frozenset({"demo", "run", "simulate"})  # a screen, a log in colours, a line that is written over
 
+_DAEMON = "run"  # whose messages are its log's
+
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
@@ -56,9 +61,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _make_room_for_all_characters(stream)
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
-    arguments = parser(*named).parse_args()
-    with nullcontext() if arguments.draws else harmless_output():
-        code = _code_of(arguments)
+    try:
+        arguments = parser(*named).parse_args()  # which imports the command, and takes a while
+        with nullcontext() if arguments.draws else harmless_output():
+            code = _code_of(arguments)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
     sys.exit(code)
 
 
@@ -68,23 +76,31 @@ def _code_of(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
         print(end="", flush=True)  # to nowhere, where a shell has closed the output
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        _report(str(error), arguments, problems=problems_of(error))
         return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _OUTPUT_CUT
     except Exception as error:
         if os.environ.get("GATEWAY_DEBUG"):
             raise
-        print(
-            f"gateway: internal error: {type(error).__name__}: {error}\n"
+        _report(
+            f"internal error: {type(error).__name__}: {error}\n"
             "This is a fault of the gateway, please report it; GATEWAY_DEBUG=1 shows where it happened.",
-            file=sys.stderr,
+            arguments,
         )
         return _INTERNAL_ERROR
     return code
+
+
+def _report(reason: str, arguments: argparse.Namespace, *, problems: Sequence[str] = ()) -> None:
+    """Say why a command has failed: to whoever typed it, or in the log of a daemon without a terminal."""
+    if arguments.logs and not sys.stderr.isatty():
+        from gateway.logs import log_failure  # noqa: PLC0415 - other commands do without
+
+        log_failure(reason, problems)
+    else:
+        print_failure(reason, problems)
 
 
 def _make_room_for_all_characters(stream: TextIO) -> None:
@@ -111,7 +127,7 @@ def parser(*names: str) -> argparse.ArgumentParser:
             name, help=summary, description=module.__doc__, formatter_class=HelpFormatter
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run, draws=name in _DRAW)
+        command.set_defaults(run=module.run, draws=name in _DRAW, logs=name == _DAEMON)
     return top
 
 

@@ -99,7 +99,15 @@ class EncodingError(GatewayError, ValueError):
 
 
 class CommandError(GatewayError):
-    """A command cannot do what it was asked; the text says why and what to do."""
+    """A command cannot do what it was asked; the text says why and what to do.
+
+    `problems` are complete lines that are shown first, each with its place in a file.
+    """
+
+    def __init__(self, reason: str, *, problems: Sequence[str] = ()) -> None:
+        """Keep the lines in the order in which a user should read them."""
+        super().__init__(reason)
+        self.problems = tuple(problems)
 
 
 def system_reason(error: OSError) -> str:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.plain import harmless
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INFORMATIONAL = 6  # as syslog numbers them
+_PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": _INFORMATIONAL, "debug": 7}
 
 
 def configure_logging(*, level: str, form: str | None) -> None:
@@ -31,6 +39,8 @@ def configure_logging(*, level: str, form: str | None) -> None:
         if form == "console"
         else structlog.processors.JSONRenderer()
     )
+    if _goes_to_journald():
+        renderer = _with_priority(renderer)
     tail = [structlog.processors.format_exc_info if form == "json" else _harmless_values, renderer]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -47,6 +57,32 @@ def configure_logging(*, level: str, form: str | None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def log_failure(reason: str, problems: Sequence[str]) -> None:
+    """Log why the daemon ends; `problems` are those of its files, each with its place."""
+    details = {"problems": problems} if problems else {}
+    structlog.get_logger().critical("gateway.failed", reason=reason, **details)
+
+
+def _goes_to_journald() -> bool:
+    """Say whether systemd's journal reads standard error, by the mark that systemd gives its services."""
+    mark = os.environ.get("JOURNAL_STREAM")
+    if mark is None:
+        return False
+    status = os.fstat(sys.stderr.fileno())
+    return mark == f"{status.st_dev}:{status.st_ino}"
+
+
+def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
+    """Begin each line with its level, as journald takes it from there: for `journalctl -p err`."""
+
+    def render(logger: structlog.typing.WrappedLogger, name: str, entry: structlog.typing.EventDict) -> str:
+        priority = _PRIORITIES.get(entry["level"], _INFORMATIONAL)
+        lines = str(renderer(logger, name, entry)).splitlines()
+        return "\n".join(f"<{priority}>{line}" for line in lines)
+
+    return render
 
 
 def _harmless_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -6,12 +6,12 @@ be used.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
+from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
 from gateway.mapping.changes.comparison import compare
 from gateway.mapping.changes.handed_out import inventory_in
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         old, new = _inventories(arguments.old, arguments.new, config=arguments.config)
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)
+        print_failure(str(error), problems_of(error))
         return _UNUSABLE
     changes = compare(old, new)
     print(render_changes(changes, form=arguments.format), end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +75,7 @@ def _at_mappings(problems: list[Problem], document: Document[Settings], folder: 
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
-    """Return usable settings and tables; otherwise print every problem and raise CommandError.
+    """Return usable settings and tables; otherwise raise CommandError with every problem.
 
     `folder`: tables to read in place of those that the settings name.
     """
@@ -116,11 +115,11 @@ def _usable(loaded: Loaded, *, folder: Path | None = None) -> tuple[Settings, Po
 
 
 def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None) -> CommandError:
-    """Print every problem, and return the error that counts them. `folder`: as of `load`."""
-    print(*problems, sep="\n", file=sys.stderr)
+    """Return the error that has every problem, and counts them. `folder`: as of `load`."""
     count = len(problems)
     tables = "its point tables" if folder is None else f"the point tables of {folder}"
-    return CommandError(f"{count} problem{'' if count == 1 else 's'} in {config} and {tables}")
+    summary = f"{count} problem{'' if count == 1 else 's'} in {config} and {tables}"
+    return CommandError(summary, problems=[str(problem) for problem in problems])
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; return 0 after an orderly stop."""
+    configure_logging(level="info", form=None)  # until the settings are read
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN
     )  # until it is served: changes since `began_ns` are found then

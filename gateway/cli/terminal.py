@@ -10,10 +10,23 @@ import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, TextIO, cast
 
+from gateway.errors import CommandError
 from gateway.plain import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from gateway.errors import GatewayError
+
+
+def print_failure(reason: str, problems: Sequence[str] = ()) -> None:
+    """Say why a command has failed, below the problems of files, each with its place."""
+    print(*problems, f"gateway: {reason}", sep="\n", file=sys.stderr)
+
+
+def problems_of(error: GatewayError) -> Sequence[str]:
+    """Return the problems that are shown above what an error says."""
+    return error.problems if isinstance(error, CommandError) else ()
 
 
 class _HarmlessStream:

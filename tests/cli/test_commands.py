@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -207,3 +209,29 @@ def test_demo_refuses_a_bad_duration() -> None:
     done = run_gateway("demo", "--for", "soon")
     assert done.returncode == 1
     assert "90s, 15m or 2h" in done.stderr
+
+
+def test_a_daemon_that_does_not_start_logs_why(tmp_path: Path) -> None:
+    """Where nobody sits at a terminal, the reason is a line of its log like any other."""
+    done = gateway("run", "-c", str(tmp_path / "gateway.yaml"))
+    assert (done.returncode, done.stdout) == (1, "")
+    line = json.loads(done.stderr)
+    assert (line["event"], line["level"]) == ("gateway.failed", "critical")
+    assert line["problems"] == [
+        f"{tmp_path}/gateway.yaml:1:1: cannot be read: No such file or directory",
+    ]
+    assert "1 problem" in line["reason"]
+
+
+def test_an_interrupted_start_shows_no_traceback() -> None:
+    """Ctrl-C while the command is still being loaded ends it as a shell expects."""
+    command = [sys.executable, "-X", "importtime", "-m", "gateway", "run", "-c", "config/gateway.yaml"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.endswith("| asyncio\n"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert "Traceback" not in rest
+    assert process.returncode == 130

@@ -76,3 +76,41 @@ structlog.get_logger().info("told", name="a")
         os.close(theirs)
     assert "told" in shown
     assert not shown.startswith("{")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_the_journal_of_the_system_gets_priorities(form: str) -> None:
+    """Where systemd's mark says that journald reads, each line begins with its level; elsewhere none does."""
+    program = """
+import logging, sys, structlog
+from gateway.logs import configure_logging
+configure_logging(level="info", form=sys.argv[1])
+log = structlog.get_logger()
+log.info("calm")
+log.warning("odd")
+log.error("bad")
+try:
+    raise RuntimeError("a bug")
+except RuntimeError:
+    log.exception("worse")
+log.critical("worst")
+logging.getLogger("library").error("theirs")
+"""
+    readable, writable = os.pipe()
+    status = os.fstat(writable)
+    with os.fdopen(readable) as reader:
+        for mark in (f"{status.st_dev}:{status.st_ino}", "1:2"):
+            subprocess.run(
+                [sys.executable, "-c", program, form],
+                stderr=writable,
+                env={**os.environ, "JOURNAL_STREAM": mark},
+                check=True,
+                timeout=30,
+            )
+        os.close(writable)
+        lines = reader.read().splitlines()
+    marked = [line for line in lines if line.startswith("<")]
+    assert len(marked) == len(lines) / 2
+    for word, priority in {"calm": 6, "odd": 4, "bad": 3, "worse": 3, "worst": 2, "theirs": 3}.items():
+        assert any(line.startswith(f"<{priority}>") and word in line for line in marked)
+    assert all(line[:3] in ("<2>", "<3>", "<4>", "<6>") for line in marked)
