@@ -257,6 +257,11 @@ class KnownAsset:
     keep_alive: float | None = None
     online: bool | None = None
 
+    @property
+    def place(self) -> str | None:
+        """Return where it is, as people read it: `HQ / Tower A / Level 3`."""
+        return " / ".join(self.location_path) or self.location
+
 
 @dataclass(frozen=True, slots=True)
 class AssetProperty:

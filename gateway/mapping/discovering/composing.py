@@ -117,7 +117,7 @@ class Composition:
         keys: dict[str, Any] = {"id": one.id, "tag": self._tags[one.id], "use": template}
         if base is not None:
             keys["base"] = base
-        where = " / ".join(one.location_path) or one.location or ""
+        where = one.place or ""
         name = "" if one.name is None or one.name.strip() == keys["tag"] else one.name
         self.assets.append(ProposedAsset(keys, one_line(", ".join(filter(None, (name, where))))))
 

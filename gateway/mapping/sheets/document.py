@@ -59,6 +59,8 @@ _REGISTER_HEADINGS = (
 _TOPIC_HEADINGS = ("topic", "in", "without value", "meaning")
 _METRIC_HEADINGS = ("device", "metric", "in", "without value", "meaning")
 _MESSAGE_HEADINGS = ("topic", "point", *_TOPIC_HEADINGS[1:])
+_ASSET_KEYS = ("tag", "asset", "asset_name", "location")
+_ASSET_HEADINGS = ("tag", "asset", "name", "where")
 _PSEUDO_MEANINGS = {
     "$age": "Seconds since the last reading of the asset",
     "$quality": "Quality of the asset's values, the worst of them",
@@ -98,7 +100,7 @@ class Origin:
 
 def handover(rows: Sequence[Row], origin: Origin) -> str:
     """Return the whole document."""
-    sections = [_title(rows, origin), _how_to_read(rows)]
+    sections = [_title(rows, origin), _how_to_read(rows), _assets(rows)]
     for sink in origin.sinks:
         if sink.type.startswith("modbus"):
             sections.append(_modbus(rows, sink))
@@ -136,6 +138,13 @@ def _how_to_read(rows: Sequence[Row]) -> str:
         "Quality, as a number in registers made from `$quality` and as a word in MQTT:\n\n"
         f"| number | word | meaning |\n| --- | --- | --- |\n{codes}"
     )
+
+
+def _assets(rows: Sequence[Row]) -> str:
+    """Return what Infodeck calls the assets, and where they are; "" where it was never asked."""
+    told = [row for row in rows if row["asset_name"] or row["location"]]
+    lines = dict.fromkeys(tuple(row[key] for key in _ASSET_KEYS) for row in told)
+    return f"## Assets in Infodeck\n\n{_table(_ASSET_HEADINGS, lines)}" if lines else ""
 
 
 def _register_notes(mapped: Sequence[Row]) -> Iterator[str]:

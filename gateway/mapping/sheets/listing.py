@@ -32,6 +32,8 @@ COLUMNS = (
     "description",
     "unit_of_measure",
     "asset",
+    "asset_name",  # this and the next as Infodeck has them
+    "location",
     "from",
     "topic",  # the whole topic; separated by spaces where several MQTT sinks have it
     "sink",
@@ -116,6 +118,8 @@ def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> Row:
         "description": point.description,
         "unit_of_measure": point.unit_of_measure,
         "asset": point.asset or None,
+        "asset_name": None if point.known is None else point.known.name,
+        "location": None if point.known is None else point.known.place,
         "from": point.source,
         "site": point.site,
         "mqtt": False if mqtt is None else None if mqtt.sinks is None else sorted(mqtt.sinks),

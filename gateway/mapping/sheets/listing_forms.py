@@ -31,6 +31,8 @@ _SCREEN = {  # what fits a screen, and its headings; topics are last, where a na
     "sentinel": "empty",
     "topic": "topic",
     "asset_topic": "topic of the asset",
+    "asset_name": "in Infodeck",
+    "location": "where",
 }
 _FORMULA = re.compile(r"'*[=+@\t\r\n＝＋－＠-]")  # noqa: RUF001 - the wide forms work as formulas, too
 _GUARDED = re.compile(f"'{_FORMULA.pattern}")

@@ -93,8 +93,7 @@ def device_of(point: Point) -> dict[str, Any]:
     known = point.known
     if known is None:
         return {"asset": point.asset}
-    path = " / ".join(known.location_path)
-    return {"asset": point.asset, "name": known.name, "location": path or known.location}
+    return {"asset": point.asset, "name": known.name, "location": known.place}
 
 
 def described(point: Point) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _location(known: KnownAsset | None) -> str | None:
     """Return where an asset is, from the outermost location to its own."""
     if known is None:
         return None
-    return " / ".join(known.location_path) or known.location
+    return known.place
 
 
 def _place(register: Register) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.sheets.document import Origin, SinkPlace, handover
+from gateway.mapping.sheets.importing import import_points
 from gateway.mapping.sheets.listing import COLUMNS, Row, list_points
 from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
 from gateway.mapping.topics import TopicScheme
+from gateway.model import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +109,27 @@ def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
     assert len(table) == 6
     assert "int32 ABCD x2" in table[3]
     assert "bit 4" in table[4]
+
+
+def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
+    """As `$meta` has them; import takes no notice of them, and where nobody asked they are not there."""
+    (tmp_path / "a.yaml").write_text(TABLE)
+    room = KnownAsset(id="a", name="Room | 1", location="Level 3", location_path=("HQ", "Level 3"))
+    hall = KnownAsset(id="b", location="loc-9")
+    snapshot = AssetSnapshot(0, {"a": room, "b": hall})
+    point_map = load_point_map(tmp_path, SINKS, topics=TOPICS, snapshot=snapshot).point_map
+    assert point_map is not None
+    rows = list_points(point_map, topics=TOPICS)
+    assert [(row["asset_name"], row["location"]) for row in rows[1:3]] == [
+        ("Room | 1", "HQ / Level 3"), (None, "loc-9"),
+    ]  # fmt: skip
+    assert screen_table(rows).splitlines()[1].endswith("Room | 1     HQ / Level 3")
+    lines = "| tag | asset | name | where |\n| --- | --- | --- | --- |\n"
+    lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
+    assert f"## Assets in Infodeck\n\n{lines}" in handover(rows, ORIGIN)
+    assert "## Assets" not in handover(rows_of(tmp_path), ORIGIN)
+    bare = import_points(csv_rows(rows_of(tmp_path)).encode(), name="points.csv").text
+    assert import_points(csv_rows(rows).encode(), name="points.csv").text == bare
 
 
 def test_the_table_fits_a_screen() -> None:
