@@ -198,6 +198,7 @@ class ModbusClientSink(ConnectingSink):
             for unit in due:
                 if unit.due_s is not None:  # it was left alone for a while
                     desired.refresh(self._latest)
+                desired.beat(self._latest)
                 reason = await writer.write_owed(unit, goes_on=lambda: desired is self._desired)  # noqa: B023 - called before the next turn
                 if link.has_answered:
                     self._mute = None

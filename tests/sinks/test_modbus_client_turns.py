@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,3 +82,19 @@ async def test_what_changes_while_the_whole_state_is_written_comes_in_between(
             assert turns()[0] == number
             assert turns()[1] - before <= 4 + 2 * len(units)
         await rig.until(lambda: turns()[0] == 4 and len({(each.unit, each.address) for each in asked}) == 81)
+
+
+async def test_the_heartbeat_beats_while_much_is_written(controller: LibmodbusController) -> None:
+    """The delivery loop waits for a batch that takes long; no program may call the gateway dead for it."""
+    beat = replace(held_point("BEAT", holding(0)), source="$heartbeat")
+    rest = [held_point(f"P{n}", holding(10 + 2 * n)) for n in range(200)]
+    controller.rule(delay_s=0.03)
+    rig = ClientRig(controller.port, beat, *rest)
+    async with rig.sink:
+        await rig.deliver(*values_of([beat], [1]))
+        writing = asyncio.create_task(rig.deliver(*values_of(rest, range(200))))
+        for number in (2, 3, 4):
+            rig.latest.take(values_of([beat], [number]))  # as the image has it; nobody else can write it now
+            await rig.until(lambda: controller.registers(0) == [number], within_s=3)  # noqa: B023 - called in this turn
+        assert not writing.done()
+        await writing

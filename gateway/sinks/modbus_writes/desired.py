@@ -54,6 +54,7 @@ class Desired:
             if (registers := [each for each in point.registers if _is_written(each, sink, limits)])
         }
         self._owned = owned
+        self._heartbeats = [point for point in owned if point.source == "$heartbeat"]
         spans: dict[int, dict[Span, None]] = {}
         for registers in owned.values():
             for register in registers:
@@ -152,6 +153,10 @@ class Desired:
     def refresh(self, latest: LatestValues) -> None:
         """Want the newest values of all points."""
         self.take(update for point in self._cells if (update := latest.latest(point)) is not None)
+
+    def beat(self, latest: LatestValues) -> None:
+        """Want the present heartbeat, which waits for no batch."""
+        self.take(update for point in self._heartbeats if (update := latest.latest(point)) is not None)
 
     def forget(self) -> None:
         """Take nothing for held: the controller may have lost it. All that is wanted is owed."""
