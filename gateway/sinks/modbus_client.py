@@ -193,8 +193,11 @@ class ModbusClientSink(ConnectingSink):
         while True:
             desired = self._desired
             self._wake.clear()
-            link.check()
             due = self._due(desired, loop.time())
+            if link.is_lost and link.has_answered and not due:
+                self._is_line_alive = False
+                return  # closed while nothing was asked, as many controllers do: connected again, and no news
+            link.check()
             for unit in due:
                 if unit.due_s is not None:  # it was left alone for a while
                     desired.refresh(self._latest)

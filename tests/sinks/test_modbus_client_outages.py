@@ -318,3 +318,19 @@ async def test_without_refresh_only_what_changes_is_written() -> None:
             controller.requests()
             await rig.show(21.5, 9, 8, 1)
             assert [request[1:] for request in controller.requests()] == [(16, 10, 1)]
+
+
+async def test_a_connection_that_is_closed_while_idle_is_no_outage() -> None:
+    """Many controllers close one on which nothing happens: another one is opened, and nobody is told."""
+    with LibmodbusController() as controller, capture_logs() as logs:
+        rig = ClientRig(controller.port, *POINTS)
+        async with rig.sink:
+            await rig.show(21.5, 7, 8, 1)
+            for number in (1, 2, 3):
+                controller.hang_up()
+                await rig.until(lambda: controller.connections() == (1, number + 1))  # noqa: B023 - called in this turn
+                assert rig.status.state == "up"
+            controller.fill(10, 0)
+            await rig.show(21.5, 9, 8, 1)
+            assert shown(controller) == [21.5, 9, 8, 1]
+    assert [line["event"] for line in logs] == ["sink.up"]

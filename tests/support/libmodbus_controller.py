@@ -107,6 +107,10 @@ class LibmodbusController:
         """Return what `requests` does, each with the seconds of a clock that only moves forward."""
         return [(Request(*request[:4]), request[4]) for request in self._ask("requests")]
 
+    def hang_up(self) -> None:
+        """Close all connections, as many controllers do when nothing was asked for a while."""
+        self._ask("hang up")
+
     def connections(self) -> tuple[int, int]:
         """Return how many connections are open, and how many there ever were."""
         is_open, accepted = self._ask("connections")

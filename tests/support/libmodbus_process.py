@@ -46,6 +46,7 @@ class Controller:
         self.rules: list[dict[str, Any]] = []
         self.requests: list[list[float]] = []
         self.open = self.accepted = 0  # connections
+        self.hangs_up = False
         self.query = (ctypes.c_uint8 * 260)()
         self.header = LIBRARY.modbus_get_header_length(context)
 
@@ -122,6 +123,8 @@ class Controller:
             case "requests":
                 requests, self.requests = self.requests, []
                 return requests
+            case "hang up":
+                self.hangs_up = True
             case "connections":
                 return [self.open, self.accepted]
         return None
@@ -154,6 +157,11 @@ def serve(controller: Controller, *, listener: int | None, line: int | None) -> 
                 if not controller.receive() and line is None:
                     clients.discard(ready)
                     os.close(ready)
+        if controller.hangs_up:
+            for client in clients:
+                os.close(client)
+            clients.clear()
+            controller.hangs_up = False
         controller.open = len(clients)
 
 

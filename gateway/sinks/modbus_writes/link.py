@@ -65,7 +65,7 @@ class Link:
         self._client: ModbusBaseClient | None = None
         self._answer: asyncio.Future[bytes] | None = None
         self._quiet_until_s = 0.0
-        self._is_lost = False
+        self.is_lost = False
         self.has_answered = False  # said by whoever understands answers; be it an exception
 
     async def ask(self, request: bytes, block: Block) -> bytes:
@@ -102,7 +102,7 @@ class Link:
 
     def check(self) -> None:
         """Raise `TransientError` where the link is lost."""
-        if self._is_lost:
+        if self.is_lost:
             raise TransientError(self._lost_text)
 
     async def open(self, client: ModbusBaseClient) -> None:
@@ -122,7 +122,7 @@ class Link:
         """End the request under way as soon as the connection is lost."""
         if connected:
             return
-        self._is_lost = True
+        self.is_lost = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(TransientError(self._lost_text))
         self._on_end()
