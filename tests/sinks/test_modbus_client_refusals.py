@@ -195,3 +195,49 @@ async def test_verify_of_what_cannot_be_read(controller: LibmodbusController) ->
     assert refusal.update.point is points[1]
     assert refusal.reason == "exception 2 (illegal data address) when reading back unit 1, holding 1"
     assert controller.registers(0, 3) == [7, 8, 9]
+
+
+@pytest.mark.parametrize("most", [100, 50, 16, 3])
+async def test_a_controller_that_takes_fewer_registers_at_once(
+    controller: LibmodbusController, most: int
+) -> None:
+    """How many it takes is found out and kept: no register is written by itself for the others' sake."""
+    controller.rule(from_count=most + 1, exception=3)
+    points = [held_point(f"P{n}", holding(n)) for n in range(120)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        await rig.show(*range(1, 121))
+        assert controller.registers(0, 120) == list(range(1, 121))
+        controller.requests()
+        await rig.show(*range(201, 321))
+        assert controller.registers(0, 120) == list(range(201, 321))
+        asked = [request for request in controller.requests() if request.size <= most]
+    assert len(asked) <= 2 * -(-120 // most)
+
+
+async def test_a_refused_register_is_found_among_many_in_few_requests(
+    controller: LibmodbusController,
+) -> None:
+    """By halves, where each one by itself took a second request for every register."""
+    controller.rule(addresses=[77, 77], exception=2)
+    points = [held_point(f"P{n}", holding(n)) for n in range(120)]
+    rig = ClientRig(controller.port, *points)
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(*range(1, 121))
+        assert [refusal.update.point for refusal in refused.value.refusals] == [points[77]]
+        assert len(controller.requests()) < 20
+
+
+async def test_a_controller_without_function_16_is_told_apart(controller: LibmodbusController) -> None:
+    """The reason says which setting helps: many simple ones take single registers only."""
+    controller.rule(functions=[16], exception=1)
+    rig = ClientRig(controller.port, held_point("P", holding(4)))
+    async with rig.sink:
+        with pytest.raises(RefusedError) as refused:
+            await rig.show(1)
+    (refusal,) = refused.value.refusals
+    assert refusal.reason == (
+        "exception 1 (illegal function) for unit 1, holding 4; perhaps it has no function 16: set"
+        " `functions: [5, 6]`"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 from support.libmodbus_controller import LibmodbusController
 from support.modbus_client_parts import ClientRig, held_point, holding, values_of
 
-from gateway.errors import TransientError
+from gateway.errors import RefusedError, TransientError
 
 POINTS = tuple(held_point(f"U{unit}", holding(5, unit=unit)) for unit in (1, 2, 3))
 
@@ -144,3 +145,22 @@ async def test_a_write_that_takes_very_long_goes_on_by_itself(monkeypatch: pytes
             async with asyncio.timeout(0.9):
                 await rig.deliver(*values_of(points, range(1, 21)))
             await rig.until(lambda: controller.registers(0, 39)[::2] == list(range(1, 21)))
+
+
+async def test_pauses_grow_for_a_busy_unit_that_refuses_a_register(controller: LibmodbusController) -> None:
+    """A refusal is an answer, but nothing that got through: the unit is left alone for longer each time."""
+    controller.rule(addresses=[0, 0], exception=6)
+    controller.rule(addresses=[5, 5], exception=2)
+    busy, refused = held_point("BUSY", holding(0)), held_point("REFUSED", holding(5))
+    rig = ClientRig(controller.port, busy, refused)
+    tries: list[float] = []
+    async with rig.sink, asyncio.timeout(20):
+        ends_s = asyncio.get_running_loop().time() + 7
+        number = 0
+        while asyncio.get_running_loop().time() < ends_s:
+            number += 1
+            with suppress(RefusedError, TransientError):
+                await rig.deliver(*values_of([busy, refused], [number, number]))
+            await asyncio.sleep(0.05)
+            tries += [moment_s for request, moment_s in controller.timed_requests() if request.address == 0]
+    assert len(tries) <= 8

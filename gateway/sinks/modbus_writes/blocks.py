@@ -59,6 +59,7 @@ class Layout:
         """Join neighbours as far as `functions`, those that the controller understands, allow."""
         self.spans = sorted(spans, key=lambda span: span.place)
         self.alone: set[int] = set()
+        self.most = dict(MOST)
         self._unit = unit
         self._functions = functions
         self._ends = [span.place + span.size for span in self.spans]
@@ -69,6 +70,10 @@ class Layout:
         """Have these spans written by themselves from now on."""
         self.alone.update(indexes)
         self._find_runs()
+
+    def limit(self, table: RegisterTable, most: int) -> None:
+        """Write no more registers or coils than these at once from now on."""
+        self.most[table] = most
 
     def next_block(self, owed: bytes | bytearray, *, start: int) -> Block | None:
         """Return the first request from `start` on, or else of all, that writes spans with a 1 in `owed`.
@@ -82,7 +87,7 @@ class Layout:
             return None
         span = self.spans[first]
         stop = owed.find(0, first)
-        fits = bisect_right(self._ends, span.place + MOST[span.table])
+        fits = max(first + 1, bisect_right(self._ends, span.place + self.most[span.table]))
         end = min(stop if stop >= 0 else len(owed), self._run_ends[first], fits)
         return self.block(first, end)
 

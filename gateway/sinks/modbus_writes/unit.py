@@ -65,12 +65,13 @@ class Unit:
         """Say whether it is owed something and gets along, as far as is known."""
         return self.due_s is None and 1 in self.owed
 
-    def answered(self) -> None:
-        """Note that a request got through to it."""
+    def answered(self, *, is_taken: bool) -> None:
+        """Note that a request got through to it. Pauses begin anew only where it took what was written."""
         self.answers += 1
         self.silent = None
         self.due_s = None
-        self._backoff.reset()
+        if is_taken:
+            self._backoff.reset()
 
     def wait(self, reason: str, *, now_s: float, is_silent: bool) -> None:
         """Leave it alone for a while."""
@@ -163,6 +164,7 @@ class Unit:
         known = {span: index for index, span in enumerate(before.layout.spans)}
         pairs = [(index, known.get(span)) for index, span in enumerate(self.layout.spans)]
         self.layout.isolate(index for index, former in pairs if former in before.layout.alone)
+        self.layout.most = before.layout.most
         for index, former in pairs:
             if former is not None:
                 self.held[index] = before.held[former]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import TransientError
+from gateway.sinks.modbus_writes.blocks import WRITE_ONE
 from gateway.sinks.modbus_writes.link import NoAnswerError
 from gateway.sinks.modbus_writes.pdu import (
     confirms,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.sinks.modbus_writes.link import Link
     from gateway.sinks.modbus_writes.unit import Unit
 
+_ILLEGAL_FUNCTION: Final = 1
 _PERMANENT: Final = frozenset({1, 2, 3})
 _OF_ONE_REGISTER: Final = _PERMANENT | {4}  # some controllers answer 4 for a single register, and for good
 _OF_A_SILENT_UNIT: Final = frozenset({10, 11})  # said by a gateway before it
@@ -89,28 +91,43 @@ class Writer:
         if failure is None:
             return
         if block.is_joined and failure.code in _OF_ONE_REGISTER:
-            await self._write_each(unit, block)
+            await self._take_apart(unit, failure)
         else:
             self._give_up(unit, failure)
 
-    async def _write_each(self, unit: Unit, block: Block) -> None:
+    async def _take_apart(self, unit: Unit, refusal: _Failure) -> None:
         """Find out which values spoil a block, and write the others.
 
-        From then on these are written by themselves; all of them where it was the joining that spoilt it.
-        None where every one is refused: then the table, the unit or the moment is wrong, not a register.
+        From then on these are written by themselves. Where none does, it is too long for the unit, whose
+        requests are shorter from then on. Nothing is learnt where every value is refused: then the table,
+        the unit or the moment is wrong, not a register.
         """
-        failures: dict[int, _Failure] = {}
-        indexes = range(block.first, block.end)
-        for index in indexes:
-            failure = await self._attempt(unit, unit.layout.block(index, index + 1))
-            if failure is not None and failure.code not in _OF_ONE_REGISTER:
-                self._give_up(unit, failure)
-            elif failure is not None:
-                failures[index] = failure
-        if len(failures) < len(indexes):
-            unit.layout.isolate(failures or indexes)
-        for failure in sorted(failures.values(), key=lambda failure: not failure.is_permanent):
+        block, failures = refusal.block, list[_Failure]()
+        most = await self._write_halves(unit, block, failures)
+        if not failures and refusal.is_permanent:
+            unit.layout.limit(block.table, most)
+        elif len(failures) < block.end - block.first:
+            unit.layout.isolate(failure.block.first for failure in failures)
+        for failure in sorted(failures, key=lambda failure: not failure.is_permanent):
             self._give_up(unit, failure)
+
+    async def _write_halves(self, unit: Unit, block: Block, failures: list[_Failure]) -> int:
+        """Write both halves of a block, and halves of these where they are refused.
+
+        Return how many registers or coils were taken at once; add single values that are not.
+        """
+        most, middle = 0, (block.first + block.end) // 2
+        for part in (unit.layout.block(block.first, middle), unit.layout.block(middle, block.end)):
+            failure = await self._attempt(unit, part)
+            if failure is None:
+                most = max(most, part.size)
+            elif failure.code not in _OF_ONE_REGISTER:
+                self._give_up(unit, failure)
+            elif part.is_joined:
+                most = max(most, await self._write_halves(unit, part, failures))
+            else:
+                failures.append(failure)
+        return most
 
     def _give_up(self, unit: Unit, failure: _Failure) -> None:
         """Take a refusal for what it is, or have the unit wait and other values go first next time."""
@@ -130,9 +147,9 @@ class Writer:
             raise _stray(block)
         self._link.has_answered = True
         if not code or code in _PERMANENT:
-            unit.answered()
+            unit.answered(is_taken=not code)
         if code:
-            return _Failure(block, sent, code, f"{exception_text(code)} for {block}")
+            return _Failure(block, sent, code, f"{exception_text(code)} for {block}{_advice(code, block)}")
         if self._verify:
             return await self._read_back(unit, block, sent, is_again=is_again)
         unit.hold(block, sent)
@@ -178,6 +195,13 @@ class Writer:
             elif (failure := await self._attempt(unit, one, is_again=True)) is not None:
                 self._give_up(unit, failure)
         return None
+
+
+def _advice(code: int, block: Block) -> str:
+    """Return what helps where a single register or coil is refused by a function for several."""
+    if code != _ILLEGAL_FUNCTION or block.size > 1 or block.function == WRITE_ONE[block.table]:
+        return ""
+    return f"; perhaps it has no function {block.function}: set `functions: [5, 6]`"
 
 
 def _stray(block: Block) -> NoAnswerError:
