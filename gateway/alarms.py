@@ -29,7 +29,8 @@ JOURNAL = "journal-unavailable"
 RECONCILE = "reconcile-failing"
 TABLES = "tables-refused"
 JOURNAL_FILLING = "journal-filling"
-NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES, JOURNAL_FILLING)
+JOURNAL_DAMAGED = "journal-damaged"
+NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES, JOURNAL_FILLING, JOURNAL_DAMAGED)
 """Every alarm that there is once."""
 SINK_AWAY = "sink-away"
 CERTIFICATE_ENDS = "certificate-ends"

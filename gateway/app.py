@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.alarms import Alarms
+from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
 from gateway.cloud import Cloud
 from gateway.delivery.head import Head
@@ -18,7 +18,7 @@ from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
-from gateway.errors import JournalError
+from gateway.errors import GatewayError, JournalError
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.live.image import PointImage
@@ -106,6 +106,8 @@ class App:
             max_bytes=settings.journal.max_size,
             clock_ms=now_ms,
             status=self.status.journal,
+            on_damage=partial(self.alarms.hold, JOURNAL_DAMAGED),
+            on_corrupt=self.stop,
         )
         self._head = Head(
             journal=self._journal,
@@ -254,6 +256,11 @@ class App:
             await self._signing.close()
         log.info("gateway.stopped")
         notify(STATUS="stopped")  # systemd goes on showing the last one
+        if self._journal.corrupt is not None:
+            raise GatewayError(
+                f"{self._settings.journal.path}: the journal is corrupt ({self._journal.corrupt}); start the"
+                " gateway again, which takes over what can be read"
+            )
 
     def _show_alarms(self) -> None:
         self.status.alarms = self.alarms.current()

@@ -529,6 +529,7 @@ class Notes:
     a value stands there or not (what describes one does, or it was cleared), None: nothing of ours can any
     more. `settled` are the numbers of dead letters that are to be forgotten. `gaps` are those in histories,
     None: filled or of no interest; what is known of one adds up. `alarms` are by name and `since_ms`.
+    `damaged` are numbers of events that can't be read: their bodies are freed, as the letters have them.
     """
 
     cursors: dict[str, int] = field(default_factory=dict)
@@ -543,6 +544,7 @@ class Notes:
     settled: list[int] = field(default_factory=list)
     gaps: dict[GapPlace, Gap | None] = field(default_factory=dict)
     alarms: dict[tuple[str, int], Alarm] = field(default_factory=dict)
+    damaged: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -572,6 +574,7 @@ class Notes:
         self.snapshot = later.snapshot or self.snapshot
         self.settled.extend(later.settled)
         self.alarms.update(later.alarms)
+        self.damaged.extend(later.damaged)
         for place, gap in later.gaps.items():
             before = self.gaps.get(place)
             if gap is not None and before is not None:

@@ -87,7 +87,7 @@ class CommitTimes:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as of the last pruning.
+    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as last measured.
 
     `dead_letters` are those that are kept now; a sink's own number counts its letters since the start.
     """
@@ -99,6 +99,8 @@ class JournalStatus:
     bytes_used: int = 0
     bytes_limit: int = 0  # from which on events are refused
     dead_letters: int = 0
+    damaged_events: int = 0  # since the start; dead letters now
+    corrupt_files: list[str] = field(default_factory=list)  # that were moved aside, as of the start
     commits: CommitTimes = field(default_factory=CommitTimes)
 
 

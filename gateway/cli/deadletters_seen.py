@@ -65,11 +65,16 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.body:
         if stored.body is None:
             raise CommandError(f"{arguments.number}: {_without_body(stored.letter)}")
-        print(stored.body.decode())
+        print(stored.body.decode(errors="replace"))
         return 0
     print(_described(stored, settings), end="")
     if stored.body is not None:
-        print(orjson.dumps(orjson.loads(stored.body), option=orjson.OPT_INDENT_2).decode())
+        document = _parsed(stored.body)
+        print(
+            one_line(stored.body.decode(errors="replace"))
+            if document is None
+            else orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
+        )
     print()
     print(_what_next(stored, settings, arguments.config), end="")
     return 0
@@ -123,24 +128,34 @@ def _described(stored: StoredLetter, settings: Settings) -> str:
         ["point", letter.point or "none"],
         ["reason", one_line(letter.reason)],
     ]
-    if not letter.event_id:
+    if not letter.seq:
         rows.append(["event", "none: the gateway made the value itself, such as an age or a heartbeat"])
         return aligned(rows, indent="")
-    rows.append(["event", f"{one_line(letter.event_id)}  (number {letter.seq} of the journal)"])
+    event_id = one_line(letter.event_id) or "its id cannot be read"
+    rows.append(["event", f"{event_id}  (number {letter.seq} of the journal)"])
     record = read_event(settings.journal.path, letter.event_id)
     if record is not None:
         rows.append(["received", time_text(record.event.received_ms)])
     if stored.body is None:
         rows.append(["body", _without_body(letter)])
     else:
-        created_ms = parse_time(orjson.loads(stored.body).get("created"))
+        document = _parsed(stored.body)
+        created_ms = parse_time(document.get("created")) if isinstance(document, dict) else None
         rows.append(["created", time_text(created_ms) if created_ms is not None else "does not say"])
         rows.append(["body", f"{len(stored.body)} bytes, kept with the letter:"])
     return aligned(rows, indent="")
 
 
+def _parsed(body: bytes) -> Any:
+    """Return what the body says, None where it was damaged in the journal."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return None
+
+
 def _without_body(letter: DeadLetter) -> str:
-    if not letter.event_id:
+    if not letter.seq:
         return "it has no body: no event caused it"
     return "its event's body is gone: the journal was full (journal.max_size)"
 
@@ -148,13 +163,15 @@ def _without_body(letter: DeadLetter) -> str:
 def _what_next(stored: StoredLetter, settings: Settings, config: Path) -> str:
     """Return the commands that go on from here; `explain` by the event's id only while that is known."""
     number, event_id = stored.number, stored.letter.event_id
-    rows = []
-    if stored.body is not None and read_event(settings.journal.path, event_id) is not None:
+    rows: list[list[str]] = []
+    if stored.body is not None and _parsed(stored.body) is None:
+        pass  # nothing can be made of it
+    elif stored.body is not None and read_event(settings.journal.path, event_id) is not None:
         rows.append(["its way:", f"gateway explain -c {config} {event_id}"])
     elif stored.body is not None:
         body = f"gateway deadletters show -c {config} {number} --body"
         rows.append(["its way:", f"{body} | gateway explain -c {config} -"])
-    if stored.body is not None or not event_id:
+    if rows or not stored.letter.seq:
         rows.append(["deliver it again:", f"gateway deadletters retry -c {config} {number}"])
     rows.append(["forget it:", f"gateway deadletters drop -c {config} {number}"])
     return aligned(rows, indent="")

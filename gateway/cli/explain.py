@@ -117,8 +117,9 @@ def _from_journal(event_id: str, settings: Settings) -> Record:
         )
     if not record.event.body:
         raise CommandError(
-            f"{event_id}: received {time_text(record.event.received_ms)} and delivered; its body was given up"
-            " early because the journal was full (journal.max_size)"
+            f"{event_id}: received {time_text(record.event.received_ms)}; its body is gone: it was freed"
+            " after delivery because the journal was full (journal.max_size), or it was damaged, see `gateway"
+            " deadletters list`"
         )
     return record
 

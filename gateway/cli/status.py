@@ -80,6 +80,8 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
     letters = counted(int(number(journal, "dead_letters")), "dead letter")
     yield "journal", f"{rounded_size_text(used)} of {size_text(limit)}, {letters}"
+    if corrupt := journal.get("corrupt_files"):
+        yield "", f"a corrupt one was moved aside: {corrupt[-1]}"
     yield "tables", _tables(daemon)
     yield (
         "points",

@@ -28,6 +28,7 @@ _ALARM_REMEDIES = {
     "webhook-silent": "see the checks of webhook, deliveries and public address here",
     "webhook-missed": "see the checks of webhook and deliveries here; its event filters may be too narrow",
     "journal-unavailable": "see the checks of journal and disk here",
+    "journal-damaged": "check the disk, then `gateway alarms ack journal-damaged`",
     "reconcile-failing": "see the checks of API, API key and organization here",
     "signature-failing": "compare the signing secret with the webhook's, `gateway webhooks rotate` renews it",
     "sink-away": "see the check of this sink here",

@@ -10,6 +10,7 @@ from gateway.config.scalars import rounded_size_text, size_text
 from gateway.doctor.daemon_answers import number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.journal.lookup import ailment
+from gateway.journal.opening import corrupt_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,9 +65,16 @@ def _make_room(daemon: Running, most: str) -> str:
 
 
 def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:
-    """Say what keeps the file from being read; another user's rights do not matter to the gateway."""
-    found = ailment(journal)
-    if found is None:
-        return []
-    level = problem if os.access(journal, os.R_OK) and not runs else warning
-    return [level(*found)]
+    """Return what keeps the file from being read; another user's rights do not matter to the gateway."""
+    findings = []
+    if (found := ailment(journal)) is not None:
+        level = problem if os.access(journal, os.R_OK) and not runs else warning
+        findings.append(level(*found))
+    if corrupt := corrupt_files(journal):
+        findings.append(
+            warning(
+                f"a corrupt journal was moved aside: {corrupt[-1]}",
+                "check the disk; see `A damaged journal` in docs/operations.md, then remove that file",
+            )
+        )
+    return findings

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
 from gateway.journal import alarms, assets, gaps, letters
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
 SCHEMA_VERSION = 7
@@ -42,6 +43,17 @@ CREATE TABLE unmapped(
 def create(database: sqlite3.Connection) -> None:
     """Create the layout in an empty file, whole or not at all."""
     database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+
+
+def check_schema(database: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError where the description of the tables is damaged."""
+    with closing(sqlite3.connect(":memory:")) as new:
+        create(new)
+        query = (
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        )
+        if database.execute(query).fetchall() != new.execute(query).fetchall():
+            raise sqlite3.DatabaseError("the description of the tables is damaged")
 
 
 def check_layout(path: Path, version: int) -> None:

@@ -11,26 +11,23 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import orjson
-
 from gateway.errors import EventError, GatewayError
 from gateway.journal import assets, letters, notes
 from gateway.journal.layout import check_layout
-from gateway.journal.rows import event_of, id_hash
+from gateway.journal.rows import as_text, event_of, id_hash
 from gateway.model import REFILLED, Event, Record, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, DeadLetter, StoredLetter
+    from gateway.model import AssetSnapshot, DeadLetter, StoredLetter, UnmappedAsset
 
 # Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE id_hash = ?"""
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
-_UNMAPPED = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 
 _NEWEST_KEPT = "SELECT max(time_ms) FROM kept WHERE instr(coalesce(event_id, ''), ?) != 1"
@@ -38,8 +35,8 @@ _NEWEST_KEPT = "SELECT max(time_ms) FROM kept WHERE instr(coalesce(event_id, '')
 _PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _RIGHTS = "the command needs the rights of the gateway's user"
 _DAMAGED = (
-    "copy the file before the gateway starts, which moves it aside and begins a new one: `sqlite3 FILE"
-    " .recover` may save what was not delivered"
+    "start the gateway, which moves the file aside and takes over what can be read (`A damaged journal` in"
+    " docs/operations.md)"
 )
 _LOCKED = "end the program that keeps it locked, `fuser -v FILE` names it"
 _REMEDIES = {
@@ -64,20 +61,17 @@ def ailment(path: Path) -> tuple[str, str] | None:
 def read_event(path: Path, event_id: str) -> Record | None:
     """Return the event as it was received, or None where it is not, or no longer, in the journal.
 
-    Its type and body are empty where a full journal gave them up after delivery.
+    Its type and body are empty where a full journal freed them after delivery, or where they are damaged.
     """
     with _look(path) as database:
         row = database and database.execute(_EVENT, (id_hash(event_id),)).fetchone()
         if not row:
             return None
         seq, received_ms, body = row
-        try:
-            event = event_of(id_hash(event_id), received_ms, body) if body else None
-        except EventError as error:
-            raise GatewayError(
-                f"{event_id}: its event in the journal is damaged: {error}; nothing can be read of it"
-            ) from error
-        return Record(seq, event or Event(event_id, "", b"", {}, received_ms))
+        event = Event(event_id, "", b"", {}, received_ms)
+        with suppress(EventError):
+            event = event_of(id_hash(event_id), received_ms, body or b"")
+        return Record(seq, event)
 
 
 def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
@@ -113,11 +107,7 @@ def read_snapshot(path: Path) -> AssetSnapshot | None:
 def read_unmapped(path: Path) -> list[UnmappedAsset]:
     """Return the assets that have reported while no point table named them, by id."""
     with _look(path) as database:
-        rows = database.execute(_UNMAPPED) if database else ()
-        return [
-            UnmappedAsset(asset, events, first_ms, last_ms, tuple(orjson.loads(keys)))
-            for asset, events, first_ms, last_ms, keys in rows
-        ]
+        return notes.read_unmapped(database) if database else []
 
 
 def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
@@ -143,6 +133,7 @@ def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
             yield None
             return
         with closing(sqlite3.connect(_address(path), uri=True)) as database:
+            database.text_factory = as_text
             version = database.execute("PRAGMA user_version").fetchone()[0]
             check_layout(path, version)
             yield database if version else None

@@ -9,13 +9,14 @@ import orjson
 
 from gateway.journal import alarms
 from gateway.journal.layout import KEPT_THROUGH
-from gateway.model import Forced, KeptValue, OnlineState
+from gateway.journal.rows import readable
+from gateway.model import Forced, KeptValue, OnlineState, UnmappedAsset
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from gateway.model import Notes
+    from gateway.model import Notes, Scalar
 
 
 def _columns(count: int) -> str:
@@ -87,20 +88,14 @@ def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> N
     database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
 
 
-def read_kept(database: sqlite3.Connection) -> list[KeptValue]:
-    """Return the kept values."""
-    return [
-        KeptValue(point, asset, source, json.loads(raw), json.loads(last_good), *rest)
-        for point, asset, source, raw, last_good, *rest in database.execute("SELECT * FROM kept")
-    ]
+def read_kept(database: sqlite3.Connection) -> tuple[list[KeptValue], int]:
+    """Return the kept values, and how many are damaged."""
+    return readable(database.execute("SELECT * FROM kept"), _kept_value)
 
 
-def read_forced(database: sqlite3.Connection) -> list[Forced]:
-    """Return the forced values, also those whose time is over by now."""
-    return [
-        Forced(point, json.loads(value), since_ms, until_ms)
-        for point, value, since_ms, until_ms in database.execute("SELECT * FROM forced")
-    ]
+def read_forced(database: sqlite3.Connection) -> tuple[list[Forced], int]:
+    """Return the forced values, also those whose time is over by now, and how many are damaged."""
+    return readable(database.execute("SELECT * FROM forced"), _forced_value)
 
 
 def read_online(database: sqlite3.Connection) -> list[OnlineState]:
@@ -111,12 +106,37 @@ def read_online(database: sqlite3.Connection) -> list[OnlineState]:
     ]
 
 
+def read_unmapped(database: sqlite3.Connection) -> list[UnmappedAsset]:
+    """Return the assets that have reported while no point table named them, by id."""
+    query = "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset"
+    return readable(database.execute(query), _unmapped_asset)[0]
+
+
 def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
     """Return by sink which topics it has left with its receiver, and whether a value stands there."""
     found: dict[str, dict[str, bool]] = {}
     for sink, topic, has_value in database.execute("SELECT * FROM retained"):
         found.setdefault(sink, {})[topic] = bool(has_value)
     return found
+
+
+def _kept_value(point: str, asset: str, source: str, raw: str, last_good: str, *rest: Any) -> KeptValue:
+    return KeptValue(point, asset, source, _scalar(raw), _scalar(last_good), *rest)
+
+
+def _forced_value(point: str, value: str, since_ms: int, until_ms: int) -> Forced:
+    return Forced(point, _scalar(value), since_ms, until_ms)
+
+
+def _unmapped_asset(asset: str, events: int, first_ms: int, last_ms: int, keys: str) -> UnmappedAsset:
+    return UnmappedAsset(asset, events, first_ms, last_ms, tuple(orjson.loads(keys)))
+
+
+def _scalar(stored: str) -> Scalar:
+    value: Scalar = json.loads(stored)
+    if not isinstance(value, float | int | str | None):
+        raise TypeError("a value is no object and no list")
+    return value
 
 
 def _kept_row(kept: KeptValue) -> tuple[str | int | None, ...]:

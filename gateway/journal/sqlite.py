@@ -7,33 +7,34 @@ event loop is never blocked: the writer thread owns one connection, readers anot
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import shutil
 import sqlite3
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from gateway.errors import GatewayError, JournalError
+from gateway.journal.opening import DAMAGED_ADVICE, corrupt_files, marker, open_store, take_lock
+from gateway.journal.rows import is_corrupt
 from gateway.journal.store import COMMIT_RETRY_AFTER_S, DiskUsage, Outcome, Store
 from gateway.logs import unforeseen
 from gateway.model import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from gateway.model import (
         Alarm,
         AssetSnapshot,
+        DeadLetter,
         Event,
         Forced,
         Gap,
@@ -50,6 +51,8 @@ _NOTES_WAIT_S = 0.1  # notes ride along with events; where none come, they wait 
 _GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
 _COMPANY = 4  # events in one commit that mean load; a lone sender never waits
 _PRUNE_EVERY_S = 60.0
+_MOST_NAMED = 10
+_NEXT_START = "takes over what can be read"
 
 
 @dataclass(slots=True)
@@ -74,18 +77,26 @@ class SqliteJournal:
         max_bytes: int,
         clock_ms: Callable[[], int],
         status: JournalStatus,
+        on_damage: Callable[[str], None] = lambda _: None,
+        on_corrupt: Callable[[], None] = lambda: None,
         disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
         commit_within_s: float = 8.0,
     ) -> None:
         """Name the sinks whose cursors hold events back; nothing is opened before entering.
 
         Events are refused while a commit takes longer than `commit_within_s`: the disk hangs.
+        `on_damage` is called on the event loop with what is damaged, in words for the user; `on_corrupt`
+        where the journal must be opened anew, which takes over what can be read.
         """
         self._path = path
         self._sinks = tuple(sinks)
         self._retention_ms = int(retention_s * 1000)
         self._max_bytes = max_bytes
         self._clock_ms = clock_ms
+        self._on_damage, self._on_corrupt = on_damage, on_corrupt
+        self.corrupt: str | None = None  # how that was found while it was open
+        self._damage: str | None = None  # that was found when the file was opened
+        self._damaged: set[int] = set()  # numbers of events that could not be read
         self._disk_usage = disk_usage
         self._status = status
         status.bytes_limit = max_bytes
@@ -104,11 +115,13 @@ class SqliteJournal:
         self._loop = asyncio.get_running_loop()
         self._files = ExitStack()
         try:
-            self._files.enter_context(_take_lock(self._path))
+            self._files.enter_context(take_lock(self._path))
             await asyncio.to_thread(self._open)
         except BaseException:
             self._files.close()
             raise
+        if self._damage:
+            self._on_damage(self._damage)
         self._gathering = _Batch(self._loop.create_future())
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
@@ -155,15 +168,17 @@ class SqliteJournal:
     async def read(self, after: int, limit: int) -> list[Record]:
         """Return the next events after `after`, oldest first, read in a thread."""
         async with self._reading:
-            return await asyncio.to_thread(self._reader.read, after, limit)
+            with self._readable():
+                records, damaged = await asyncio.to_thread(self._reader.read, after, limit)
+        if damaged:
+            self._dead_letter(damaged)
+        return records
 
     async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
         """Return the dead letters of these numbers that there are, oldest first, read in a thread."""
         async with self._reading:
-            try:
+            with self._readable():
                 return await asyncio.to_thread(self._reader.letters, numbers)
-            except sqlite3.Error as error:
-                raise _unreadable(error) from error
 
     @property
     def backlog(self) -> int:
@@ -205,10 +220,47 @@ class SqliteJournal:
     async def known_seconds(self, gap: Gap) -> set[int]:
         """Return the Unix seconds in which a reading inside a gap is known already, read in a thread."""
         async with self._reading:
-            try:
+            with self._readable():
                 return await asyncio.to_thread(self._reader.known_seconds, gap)
-            except sqlite3.Error as error:
-                raise _unreadable(error) from error
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._judge(error)
+            raise JournalError(
+                f"the journal can't be read: {error}", retry_after_s=COMMIT_RETRY_AFTER_S
+            ) from error
+
+    def _judge(self, error: Exception) -> None:
+        """Where the file is corrupt, have the next start begin a new one; on any thread."""
+        if is_corrupt(error):
+            with suppress(OSError):
+                marker(self._path).write_text(str(error))
+            self._loop.call_soon_threadsafe(self._found_corrupt, str(error))
+
+    def _found_corrupt(self, reason: str) -> None:
+        if self.corrupt is None:
+            self.corrupt = reason
+            log.critical(
+                "journal.corrupt", reason=reason, file=str(self._path), next_start="takes over the rest"
+            )
+            self._on_corrupt()
+
+    def _dead_letter(self, damaged: Sequence[DeadLetter]) -> None:
+        """Turn damaged events into dead letters; several sinks may read one until that is committed."""
+        new = [letter for letter in damaged if letter.seq not in self._damaged]
+        if not new:
+            return
+        self._damaged.update(letter.seq for letter in new)
+        self.note(Notes(dead_letters=new, damaged=[letter.seq for letter in new]))
+        self._status.damaged_events += len(new)
+        numbers = ", ".join(str(number) for number in sorted(self._damaged)[:_MOST_NAMED])
+        self._on_damage(
+            f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {numbers}."
+            f" {DAMAGED_ADVICE}"
+        )
 
     def note(self, notes: Notes) -> None:
         """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
@@ -247,6 +299,7 @@ class SqliteJournal:
             outcome = self._store.commit(batch.events, batch.notes, delivered_through=delivered_through)
             written = True
         except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
+            self._judge(error)
             outcome = Outcome(
                 (), JournalError(f"the journal can't commit: {error}", retry_after_s=COMMIT_RETRY_AFTER_S)
             )
@@ -369,18 +422,25 @@ class SqliteJournal:
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _prune(self, *, before_ms: int, delivered_through: int) -> None:
-        with suppress(sqlite3.Error, OSError):  # a file that can't be written is reported by the next commit
+        try:
             if self._store.prune(before_ms=before_ms, delivered_through=delivered_through):
                 again = partial(self._prune, before_ms=before_ms, delivered_through=delivered_through)
                 self._jobs.put(again)  # behind the commit that waits meanwhile
+        except (
+            sqlite3.Error,
+            OSError,
+        ) as error:  # a file that can't be written is reported by the next commit
+            self._judge(error)
 
     def _open(self) -> None:
         """Open the file twice, to write and to read at the same time, and take over what it holds."""
         try:
-            self._store = self._open_store()
+            self._store, self._damage = open_store(
+                self._path, make_store=self._make_store, sinks=self._sinks, now_ms=self._clock_ms()
+            )
+            self._status.corrupt_files = [str(file) for file in corrupt_files(self._path)]
             # The file was checked a line above; on a large one a second check would double the start.
-            self._reader = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
-            self._files.callback(self._reader.close)
+            self._reader = self._make_store()
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
@@ -389,67 +449,15 @@ class SqliteJournal:
             self._snapshot = self._store.snapshot()
             self._gaps = self._store.gaps()
             self._alarms = self._store.alarms()
+            if (lost := self._store.damaged_values) and not self._damage:
+                self._damage = (
+                    f"{lost} of its last values cannot be read; the newest events were read again instead."
+                    f" {DAMAGED_ADVICE}"
+                )
         except sqlite3.Error as error:
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
 
-    def _open_store(self) -> Store:
-        """Open the store; a corrupt file is moved aside, never deleted, and a new one begun."""
+    def _make_store(self) -> Store:
         store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
         self._files.callback(store.close)
-        try:
-            store.prepare()
-        except sqlite3.OperationalError:  # not the file's fault
-            raise
-        except sqlite3.DatabaseError as error:
-            # While it is open: SQLite folds the log into a file that it closes, but not into a moved one.
-            aside = _move_aside(self._path, self._clock_ms())
-            log.critical(
-                "journal.corrupt",
-                reason=str(error),
-                file=str(self._path),
-                moved_to=str(aside),
-                lost="undelivered events and the ids of recent ones; `sqlite3 FILE .recover` may save them",
-            )
-            store.close()
-            store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
-            self._files.callback(store.close)
-            store.prepare()
         return store
-
-
-def _unreadable(error: sqlite3.Error) -> JournalError:
-    return JournalError(f"the journal can't be read: {error}", retry_after_s=COMMIT_RETRY_AFTER_S)
-
-
-def _take_lock(path: Path) -> Any:
-    """Return the open lock file; refuse a second gateway on the same journal."""
-    lock_path = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_path.open("w")
-    except (FileExistsError, NotADirectoryError) as error:
-        raise GatewayError(f"{path}: cannot be created, since a folder of that path is a file") from error
-    except OSError as error:
-        raise GatewayError(
-            f"{lock_path}: {error.strerror}; the gateway's user must be able to write there"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise GatewayError(f"{path}: another gateway is running on this journal") from error
-    return lock
-
-
-def _move_aside(path: Path, now_ms: int) -> Path:
-    """Rename the journal and its side files, so that they stay together under the new name."""
-    aside = next(
-        name
-        for number in count(now_ms)  # a clock that begins anew at every start may give the same time twice
-        if not (name := path.with_name(f"{path.name}.corrupt-{number}")).exists()
-    )
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside

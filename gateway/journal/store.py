@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import JournalError
+import orjson
+
+from gateway.errors import EventError, JournalError
 from gateway.journal import alarms, assets, gaps, layout, letters
 from gateway.journal.letters import Kept
 from gateway.journal.notes import (
@@ -20,16 +22,18 @@ from gateway.journal.notes import (
     write_cursors,
     write_notes,
 )
-from gateway.journal.rows import event_of, id_hash
+from gateway.journal.rows import as_text, damaged_letter, event_of, id_hash, is_corrupt
+from gateway.journal.salvage import Salvaged, salvage
 from gateway.model import Notes, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gateway.model import (
         Alarm,
         AssetSnapshot,
+        DeadLetter,
         Event,
         Forced,
         Gap,
@@ -47,6 +51,7 @@ _CHUNKS = tuple(
 _FIRST_BODY = "SELECT seq FROM events WHERE body IS NOT NULL ORDER BY seq LIMIT 1"
 _LAST_TO_FREE = """SELECT max(seq) FROM (
   SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
+_FREE_DAMAGED = "UPDATE events SET body = NULL WHERE seq IN (SELECT value FROM json_each(?))"
 _FORGET = """DELETE FROM events WHERE seq IN (SELECT seq FROM (
   SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)"""
 _EVER_MS = 1 << 62
@@ -71,6 +76,7 @@ _LETTERS_SHARE = 4  # bodies of dead letters are at most a fourth of the journal
 _MOST_LETTERS = letters.MOST_KEPT + 1_000  # that there are between two prunings
 _NOTES_BYTES = 4 << 20  # made room for before dead letters or gaps are written
 _READ_BYTES = 4 << 20
+_MAPPED_AGAIN = 100_000  # events at most, a few seconds' work, where kept values are damaged
 _RESERVE_BYTES = 16 << 20
 _RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
 FULL_RETRY_AFTER_S = 60
@@ -111,6 +117,7 @@ class Store:
         """Open the file or prepare to create it; nothing is read before `prepare`."""
         self._path = path
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._database.text_factory = as_text
         self._max_bytes = max_bytes
         self._disk_usage = disk_usage
         self._granted_bytes = 0  # of events that may be written before room is measured again
@@ -119,6 +126,7 @@ class Store:
         self._freed_through = 0
         self._kept_through = 0
         self._letters = Kept(0, 0)
+        self.damaged_values = 0  # that were found by `kept` and `forced`
         self._room_bytes = 0  # for events
         self._full = ""  # what is full where there is none
         self.used_bytes = 0  # in the file, free pages left out; as last measured
@@ -141,6 +149,7 @@ class Store:
         layout.check_layout(self._path, version)
         if not version:
             layout.create(self._database)
+        layout.check_schema(self._database)
         self._page_bytes = self._number("PRAGMA page_size")
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
@@ -153,6 +162,12 @@ class Store:
     def dead_letters(self) -> int:
         """How many there are."""
         return self._letters.number
+
+    def salvage(self, damaged: Store, *, sinks: Iterable[str]) -> Salvaged:
+        """Take over what can be read of another store, which could not be prepared."""
+        salvaged = salvage(damaged._database, self._database, sinks=sinks)
+        self.prepare()
+        return salvaged
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -175,6 +190,8 @@ class Store:
             try:
                 records = self._write(events, notes)
             except sqlite3.Error as failure:  # the notes alone are less
+                if is_corrupt(failure):
+                    raise
                 self._failure = JournalError(
                     f"the journal can't commit: {failure}", retry_after_s=COMMIT_RETRY_AFTER_S
                 )
@@ -201,21 +218,26 @@ class Store:
             self._failure = None
         return has_more
 
-    def read(self, after: int, limit: int) -> list[Record]:
-        """Return the next events after `after`, bounded by number and by bytes."""
+    def read(self, after: int, limit: int) -> tuple[list[Record], list[DeadLetter]]:
+        """Return the next events after `after`, bounded by number and bytes, and the damaged ones there."""
         records: list[Record] = []
+        damaged: list[DeadLetter] = []
         size = 0
         rows = self._database.execute(
             "SELECT seq, id_hash, received_ms, body FROM events"
-            " WHERE seq > ? AND body IS NOT NULL ORDER BY seq LIMIT ?",
-            (after, limit),
+            " WHERE seq > ? AND body IS NOT NULL ORDER BY seq",
+            (after,),
         )
-        for seq, stored_hash, received_ms, body in rows:
-            records.append(Record(seq, event_of(stored_hash, received_ms, body)))
+        for row in rows:
+            seq, stored_hash, received_ms, body = row
+            try:
+                records.append(Record(seq, event_of(stored_hash, received_ms, body)))
+            except EventError as error:
+                damaged.append(damaged_letter(*row, reason=str(error)))
             size += len(body)
-            if size > _READ_BYTES:
+            if len(records) == limit or (records and size > _READ_BYTES):
                 break
-        return records
+        return records, damaged
 
     def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
         """Return the dead letters of these numbers that there are, oldest first, bounded by bytes."""
@@ -236,13 +258,27 @@ class Store:
             write_cursors(self._database, cursors)
 
     def kept(self) -> tuple[list[KeptValue], int]:
-        """Return the kept values and the event number they include."""
-        through = self._number("SELECT seq FROM cursors WHERE sink = ?", layout.KEPT_THROUGH)
-        return read_kept(self._database), through
+        """Return the kept values and the event number they include.
+
+        Where some are damaged, the newest events are to be mapped again.
+        """
+        values, damaged = read_kept(self._database)
+        self._give_up(damaged, "kept", Notes(kept={value.point: value for value in values}))
+        return values, max(0, self._kept_through - _MAPPED_AGAIN) if damaged else self._kept_through
 
     def forced(self) -> list[Forced]:
         """Return the forced values, also those whose time is over by now."""
-        return read_forced(self._database)
+        values, damaged = read_forced(self._database)
+        self._give_up(damaged, "forced", Notes(forced={value.point: value for value in values}))
+        return values
+
+    def _give_up(self, damaged: int, table: str, intact: Notes) -> None:
+        """Count damaged rows of a table, and have it hold the intact ones alone."""
+        if damaged:
+            self.damaged_values += damaged
+            with self._transaction():
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+                write_notes(self._database, intact)
 
     def online(self) -> list[OnlineState]:
         """Return what was last said of each asset's connection."""
@@ -291,6 +327,8 @@ class Store:
             if notes:
                 write_notes(self._database, notes)
                 more = self._write_letters(notes)
+                if notes.damaged:
+                    self._database.execute(_FREE_DAMAGED, (orjson.dumps(notes.damaged).decode(),))
                 gaps.write(self._database, notes.gaps, room_bytes=self._room_bytes)
         self._kept_through = max(self._kept_through, notes.kept_through)
         kept = self._letters

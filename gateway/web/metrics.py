@@ -142,6 +142,10 @@ def _journal(journal: JournalStatus) -> Iterator[Metric]:
     yield _gauge("gateway_journal_used_bytes", "What the journal takes on disk.", journal.bytes_used)
     yield _gauge("gateway_journal_limit_bytes", "From which on it refuses events.", journal.bytes_limit)
     yield _gauge("gateway_journal_dead_letters", "What could not be delivered, kept.", journal.dead_letters)
+    yield _counter("gateway_journal_damaged_events", "Events that could not be read.", journal.damaged_events)
+    yield _gauge(
+        "gateway_journal_corrupt_files", "Corrupt journals that were moved aside.", len(journal.corrupt_files)
+    )
     counts = list(accumulate(journal.commits.counts))
     yield HistogramMetricFamily(
         "gateway_journal_commit_seconds",

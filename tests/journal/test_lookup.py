@@ -146,7 +146,9 @@ def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> N
     damaged = ailment(path)
     assert damaged is not None
     assert damaged[0] == f"{path}: the journal can't be read: file is not a database"
-    assert damaged[1].startswith("copy the file before the gateway starts, which moves it aside")
+    assert damaged[1].startswith(
+        "start the gateway, which moves the file aside and takes over what can be read"
+    )
 
 
 async def test_a_journal_that_another_program_keeps_locked(tmp_path: Path) -> None:

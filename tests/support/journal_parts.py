@@ -48,6 +48,8 @@ def sqlite_journal(
     max_bytes: int = 1 << 30,
     clock_ms: Callable[[], int] = lambda: START_MS,
     status: JournalStatus | None = None,
+    on_damage: Callable[[str], None] = lambda _: None,
+    on_corrupt: Callable[[], None] = lambda: None,
     disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
 ) -> SqliteJournal:
     """Make a SQLite journal, `journal.db` in `folder`."""
@@ -58,6 +60,8 @@ def sqlite_journal(
         max_bytes=max_bytes,
         clock_ms=clock_ms,
         status=JournalStatus() if status is None else status,
+        on_damage=on_damage,
+        on_corrupt=on_corrupt,
         disk_usage=disk_usage,
     )
 

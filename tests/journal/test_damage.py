@@ -1,0 +1,269 @@
+"""A damaged journal: what can be read is taken, the rest is reported, and the gateway starts."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import struct
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from support.journal_parts import (
+    LONG_AFTER_MS,
+    START_MS,
+    ids,
+    make_event,
+    read_all,
+    sqlite_journal,
+    until_pruned,
+)
+
+from gateway.errors import JournalError
+from gateway.journal.lookup import read_letters, read_unmapped
+from gateway.journal.opening import corrupt_files
+from gateway.model import DeadLetter, Forced, KeptValue, Notes, OnlineState, UnmappedAsset
+from gateway.status import JournalStatus
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEPT = [KeptValue(f"R/{name}", "a", name, "on", 1.5, START_MS, 1, "evt_1") for name in "abc"]
+FORCED = [Forced(f"R/{name}", 1, START_MS, START_MS + 1) for name in "ab"]
+UNMAPPED = [UnmappedAsset(f"ast-{name}", 1, 1, 1, ("t",)) for name in "ab"]
+LETTER = DeadLetter("bms", 2, "evt_1", "R/a", "refused", START_MS)
+EVENTS = 200
+PAGE_BYTES = 2048
+INTERIOR = {2, 5}  # kinds of pages
+NOTES = Notes(
+    cursors={"bms": 50},
+    kept={value.point: value for value in KEPT},
+    kept_through=60,
+    forced={forced.point: forced for forced in FORCED},
+    unmapped={each.asset: each for each in UNMAPPED},
+    online={"a": OnlineState("a", online=True, at_ms=1)},
+    retained={("bms", "gw/v1/hq/R/a"): True},
+    dead_letters=[LETTER],
+)
+
+
+async def fill(folder: Path, *, events: int = EVENTS) -> None:
+    """Write a journal with something of everything."""
+    async with sqlite_journal(folder) as journal:
+        for number in range(events):
+            journal.append(make_event(number, padding=number % 7 * 100))
+        await journal.flush()
+        journal.note(NOTES)
+
+
+def damage(folder: Path, statement: str, *values: bytes) -> None:
+    """Change rows as no gateway does."""
+    with closing(sqlite3.connect(folder / "journal.db")) as database, database:
+        database.execute(statement, values)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\0\xff", b"[]", b"{}", b'{"id": 7, "type": 8}', b'{"id": "evt_1', b"[" * 5000]
+)
+async def test_a_damaged_event_becomes_a_dead_letter(tmp_path: Path, body: bytes) -> None:
+    """With its number and what is left of it, once; all others are read as if it were not there."""
+    await fill(tmp_path)
+    damage(tmp_path, "UPDATE events SET body = ? WHERE seq IN (70, 71, 72)", body)
+    reports: list[str] = []
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, on_damage=reports.append, status=status) as journal:
+        for _ in range(2):
+            assert ids(await read_all(journal, limit=1)) == [
+                f"evt_{number}" for number in range(EVENTS) if number not in (69, 70, 71)
+            ]
+        await journal.flush()
+        assert ids(await journal.read(69, 1)) == ["evt_72"]
+        assert (len(reports), status.damaged_events, status.dead_letters) == (1, 3, 4)
+        assert "3 of its events cannot be read and are dead letters now: number 70, 71, 72." in reports[0]
+    async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
+        assert len(await read_all(journal)) == EVENTS - 3
+        found = read_letters(tmp_path / "journal.db")
+        assert [letter.seq for letter in found.values()] == [2, 70, 71, 72]
+        assert found[2].reason.startswith("damaged in the journal: ")
+        assert (await journal.letters([2]))[0].body is not None
+    assert len(reports) == 1
+
+
+async def test_the_id_of_a_damaged_event_is_found_where_it_is_left(tmp_path: Path) -> None:
+    """So that it can be looked up in Infodeck."""
+    await fill(tmp_path)
+    damage(
+        tmp_path, "UPDATE events SET body = CAST(substr(body, 1, length(body) - 1) AS BLOB) WHERE seq = 70"
+    )
+    damage(
+        tmp_path, "UPDATE events SET body = CAST(replace(body, 'evt_70', 'evt_80') AS BLOB) WHERE seq = 71"
+    )
+    async with sqlite_journal(tmp_path) as journal:
+        await read_all(journal)
+        await journal.flush()
+        found = read_letters(tmp_path / "journal.db")
+    assert [(letter.seq, letter.event_id) for letter in found.values()][1:] == [(70, "evt_69"), (71, "")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE kept SET raw = '{' WHERE point = 'R/a'",
+        "UPDATE kept SET raw = '[1]' WHERE point = 'R/a'",
+        "UPDATE kept SET last_good = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
+        "UPDATE kept SET asset = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
+        "UPDATE forced SET value = 'tru' WHERE point = 'R/a'",
+    ],
+)
+async def test_a_damaged_value_spoils_no_other(tmp_path: Path, change: str) -> None:
+    """The gateway starts with all others, and it is reported once what is lost."""
+    await fill(tmp_path)
+    damage(tmp_path, change)
+    reports: list[str] = []
+    for _ in range(2):
+        async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
+            kept = {value.point for value in journal.kept()[0]}
+            forced = {each.point for each in journal.forced()}
+            assert {"R/b", "R/c"} <= kept
+            assert "R/b" in forced
+            assert len(kept) + len(forced) == 4
+    assert len(reports) == 1
+    assert reports[0].startswith("1 of its last values cannot be read")
+
+
+async def test_where_a_value_is_lost_the_newest_events_are_mapped_again(tmp_path: Path) -> None:
+    """They are where the value came from."""
+    await fill(tmp_path)
+    damage(tmp_path, "UPDATE kept SET raw = '{' WHERE point = 'R/a'")
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.kept()[1] == 0
+
+
+async def test_unmapped_assets_are_read_but_for_damaged_ones(tmp_path: Path) -> None:
+    """`gateway discover` goes on with the others."""
+    await fill(tmp_path)
+    damage(tmp_path, "UPDATE unmapped SET keys = '[7' WHERE asset = 'ast-a'")
+    assert read_unmapped(tmp_path / "journal.db") == UNMAPPED[1:]
+
+
+def spoil(file: Path, first_page: int, last_page: int) -> None:
+    """Overwrite pages, counted from 0."""
+    content = bytearray(file.read_bytes())
+    assert len(content) >= last_page * PAGE_BYTES
+    for start in range(first_page * PAGE_BYTES, last_page * PAGE_BYTES, PAGE_BYTES):
+        content[start : start + PAGE_BYTES] = b"\xa5" * PAGE_BYTES
+    file.write_bytes(content)
+
+
+def pages_of(file: Path, table: str) -> list[int]:
+    """Return the leaf pages of a table, counted from 0."""
+    with closing(sqlite3.connect(file)) as database:
+        root = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
+    content = file.read_bytes()
+    page = content[(root - 1) * PAGE_BYTES : root * PAGE_BYTES]
+    if page[0] not in INTERIOR:
+        return [root - 1]
+    cells = struct.unpack_from(f">{struct.unpack_from('>H', page, 3)[0]}H", page, 12)
+    children = [struct.unpack_from(">I", page, cell)[0] for cell in cells]
+    return [child - 1 for child in (*children, struct.unpack_from(">I", page, 8)[0])]
+
+
+async def test_what_can_be_read_of_a_corrupt_journal_is_taken_over(tmp_path: Path) -> None:
+    """Beyond a broken page, too: events, last values, dead letters and the rest, under the same numbers."""
+    await fill(tmp_path)
+    file = tmp_path / "journal.db"
+    leaves = pages_of(file, "events")
+    spoil(file, leaves[len(leaves) // 2], leaves[len(leaves) // 2] + 1)
+    reports: list[str] = []
+    async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
+        found = ids(await journal.read(50, 1000))
+        assert EVENTS - 50 > len(found) > EVENTS - 50 - 40
+        assert (found[0], found[-1]) == ("evt_50", f"evt_{EVENTS - 1}")
+        assert journal.head == EVENTS
+        assert journal.cursor("bms") == 50
+        assert sorted(journal.kept()[0], key=lambda value: value.point) == KEPT
+        assert journal.forced() == FORCED
+        assert journal.online() == [OnlineState("a", online=True, at_ms=1)]
+        assert journal.retained("bms") == {"gw/v1/hq/R/a": True}
+        assert [stored.letter for stored in await journal.letters([1])] == [LETTER]
+        await journal.append(make_event(EVENTS - 1))
+        await journal.flush()
+        assert journal.head == EVENTS
+        await journal.append(make_event(EVENTS))
+        assert journal.head > EVENTS
+    (aside,) = corrupt_files(file)
+    assert reports[0].startswith("its file was corrupt (")
+    assert (
+        f") and is now {aside}; taken over into a new one: {len(found)} events that a sink may not have got,"
+        " last values of 3 points, 1 dead letters. "
+    ) in reports[0]
+
+
+async def test_a_sink_whose_cursor_is_lost_gets_every_event(tmp_path: Path) -> None:
+    """At least once is the promise."""
+    await fill(tmp_path)
+    file = tmp_path / "journal.db"
+    (page,) = pages_of(file, "cursors")
+    spoil(file, page, page + 1)
+    async with sqlite_journal(tmp_path) as journal:
+        assert journal.cursor("bms") == 0
+        assert len(await read_all(journal)) == EVENTS
+        assert journal.kept()[1] == 0
+
+
+def cut(file: Path, share: float) -> None:
+    """Leave so much of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+
+
+async def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
+    """What is left of it is taken over."""
+    await fill(tmp_path, events=2000)
+    file = tmp_path / "journal.db"
+    cut(file, 0.8)
+    reports: list[str] = []
+    async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
+        assert len(journal.kept()[0]) == 3
+        assert len(await journal.read(50, 2000)) > 500
+        await journal.append(make_event(5000))
+    assert len(reports) == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_whatever_is_damaged_the_gateway_goes_on(tmp_path: Path, seed: int) -> None:
+    """A few random bits anywhere: most events are read, new ones taken, what is delivered forgotten.
+
+    Where only its use shows that the file is corrupt, one more start takes over what can be read.
+    """
+    await fill(tmp_path)
+    chance = random.Random(seed)
+    flip_bits(tmp_path / "journal.db", chance, number=chance.choice([1, 1, 3, 20]))
+    restarts: list[None] = []
+    while True:
+        try:
+            async with sqlite_journal(tmp_path, on_corrupt=partial(restarts.append, None)) as journal:
+                left = await read_all(journal)
+                await journal.append(make_event(1000 + len(restarts)))
+                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+                await journal.flush()
+            async with sqlite_journal(
+                tmp_path, clock_ms=lambda: LONG_AFTER_MS, on_corrupt=partial(restarts.append, None)
+            ) as journal:
+                await until_pruned(journal)
+                await journal.append(make_event(2000))
+        except (JournalError, TimeoutError):
+            assert journal.corrupt is not None
+        if journal.corrupt is None:
+            break
+    assert len(restarts) <= 1
+    assert len(left) > EVENTS // 2
+
+
+def flip_bits(file: Path, chance: random.Random, *, number: int) -> None:
+    """Change bits behind the file's header."""
+    content = bytearray(file.read_bytes())
+    for _ in range(number):
+        content[chance.randrange(100, len(content))] ^= 1 << chance.randrange(8)
+    file.write_bytes(content)
