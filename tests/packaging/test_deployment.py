@@ -49,6 +49,14 @@ def test_a_start_has_time_to_check_a_large_journal(unit: Path) -> None:
     assert int(minutes) * 60 * 20e6 > 10 * 2**30
 
 
+def test_a_crash_is_over_in_seconds_and_leaves_no_memory_on_disk(unit: Path) -> None:
+    """The delay between restarts never falls back, so it must stay short; a core would hold secrets."""
+    keys = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
+    assert int(keys["RestartMaxDelaySec"]) <= 10
+    assert keys["LimitCORE"] == "0"
+    assert int(keys["LimitNOFILE"]) >= 4096
+
+
 def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
     """`systemd-analyze security` rates the exposure at 1.5 of 10 at most; what is left is the network."""
     result = subprocess.run(
