@@ -32,6 +32,7 @@ ROTATE_AFTER_S = 90 * 86_400
 _BLANKS = b"\0 \t\r\n\v\f"
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 _NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
 _ADVICE = "write {env: NAME}, {file: PATH} or {credential: NAME}, and keep the secret itself out of this file"
@@ -124,7 +125,7 @@ def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
             status = os.fstat(stream.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError([f"the secret file {path} is not a regular file"])
-            if private and status.st_mode & _FOR_OTHERS:
+            if private and others_may_read(status):
                 mode = stat.S_IMODE(status.st_mode)
                 raise ConfigError([f"others may read the secret file {path} ({mode:04o}): chmod 600 {path}"])
             value = stream.read(_LARGEST_BYTES + 1)
@@ -133,6 +134,19 @@ def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
     if len(value) > _LARGEST_BYTES:
         raise ConfigError([f"the secret file {path} is larger than {_LARGEST_BYTES >> 10} KiB: no secret"])
     return value, status.st_mtime_ns // 1_000_000
+
+
+def others_may_read(status: os.stat_result) -> bool:
+    """Say whether others may read a file, other than by a grant of our user, root or a group of ours.
+
+    Kubernetes mounts secrets with 0440, Docker Swarm with 0444. A umask leaves no file that nobody may
+    write, so such a mode is a grant.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    if not mode & _FOR_OTHERS:
+        return False
+    is_ours = status.st_uid in (0, os.geteuid()) or status.st_gid in (os.getegid(), *os.getgroups())
+    return bool(mode & ~_READ_ONLY) or not is_ours
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import path_text
-from gateway.config.secrets import ROTATE_AFTER_S
+from gateway.config.secrets import ROTATE_AFTER_S, others_may_read
 from gateway.doctor.daemon_answers import mappings, number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
 from gateway.doctor.secret_shapes import ANOTHER_TOKEN, jwt_expiry_s, signing_secret_flaw
@@ -23,7 +23,6 @@ _WEEK_S = 7 * 86_400
 _DAY_S = 86_400
 _CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
 _AS_THE_GATEWAY = "run this command as the gateway's user, or as root"
-_FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 async def check_secrets(setup: Setup) -> list[Finding]:
@@ -85,8 +84,8 @@ def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None
 def _kept_badly(
     path: str, file: Path, status: os.stat_result, *, error: str | None, owner: int | None
 ) -> Finding | None:
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & _FOR_OTHERS:
+    if others_may_read(status):
+        mode = stat.S_IMODE(status.st_mode)
         return problem(f"{path}: others may read {file} ({mode:04o})", f"chmod 600 {file}")
     if not os.access(file, os.R_OK):
         return warning(
@@ -94,7 +93,8 @@ def _kept_badly(
         )
     if error is not None:
         return problem(f"{path}: {error}", f"write the secret into {file}, and nothing else")
-    if owner not in {None, 0, status.st_uid}:
+    is_granted = status.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    if owner not in {None, 0, status.st_uid} and not is_granted:
         return warning(
             f"{path}: {file} belongs to {_name_of(status.st_uid)}, the journal to {_name_of(owner or 0)}",
             f"let the gateway's user read it: chown {_name_of(owner or 0)} {file}",

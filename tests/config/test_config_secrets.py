@@ -15,7 +15,13 @@ from pydantic.dataclasses import dataclass
 from support.config_files import complaints, write
 
 from gateway.config.decode import STRICT, read_document
-from gateway.config.secrets import Secret, SecretReference, SecretReferences, SecretSource
+from gateway.config.secrets import (
+    Secret,
+    SecretReference,
+    SecretReferences,
+    SecretSource,
+    others_may_read,
+)
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -121,6 +127,29 @@ def test_file_of_others(tmp_path: Path, mode: int) -> None:
     assert refusal(SecretSource("file", str(file))) == (
         f"others may read the secret file {file} ({mode:04o}): chmod 600 {file}"
     )
+
+
+@pytest.mark.parametrize("mode", [0o440, 0o444])
+def test_file_that_a_container_mounts(tmp_path: Path, mode: int) -> None:
+    """Kubernetes (0440) and Docker Swarm (0444) grant secrets to be read: nobody may write such a file."""
+    assert SecretSource("file", str(private(tmp_path, b"hunter2", mode))).resolve().reveal() == b"hunter2"
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "group", "refused"),
+    [
+        (0o440, 0, os.getegid(), False),
+        (0o444, os.geteuid(), 54321, False),
+        (0o440, 54321, os.getegid(), False),
+        (0o444, 54321, 54321, True),  # somebody else's, who may change it at any time
+        (0o640, 0, os.getegid(), True),  # as a umask leaves it, by nobody's decision
+        (0o644, 0, 0, True),
+        (0o600, 54321, 54321, False),
+    ],
+)
+def test_who_may_grant_a_secret(mode: int, user: int, group: int, refused: bool) -> None:  # noqa: FBT001 - a row
+    """What others may read is granted by our user, root or a group of ours, and read-only for everybody."""
+    assert others_may_read(os.stat_result((mode, 0, 0, 1, user, group, 7, 0, 0, 0))) is refused
 
 
 def test_unusable_files(tmp_path: Path) -> None:
