@@ -9,6 +9,7 @@ from gateway.mapping.cases import compile_case
 from gateway.mapping.compiling.against_types import warn_of_types
 from gateway.mapping.compiling.assembly import Assembly
 from gateway.mapping.compiling.blocks import sink_problem
+from gateway.mapping.compiling.claims import ONE_NAME
 from gateway.mapping.compiling.draft import draft_heartbeat, draft_point
 from gateway.mapping.compiling.footprint import footprint, without_relative
 from gateway.mapping.compiling.gaps import Gaps
@@ -270,7 +271,7 @@ class Compiler:
                 compiled.place.warn("no asset uses this template, so its points are nowhere")
 
     def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
-        is_repeated = self._is_repeated(entry, place)
+        is_repeated = self._is_repeated(entry, place, site=site)
         used = self.templates.get(entry.use)
         if used is None:
             self._is_incomplete = True
@@ -332,13 +333,14 @@ class Compiler:
             self.needs.append(Need(entry.id, used.name, used.template.stride, needed.areas, place, None))
         return None
 
-    def _is_repeated(self, entry: AssetEntry, place: Place) -> bool:
+    def _is_repeated(self, entry: AssetEntry, place: Place, *, site: str) -> bool:
         first_id = self.listed.setdefault(entry.id, place)
         if first_id is not place:
             place.report(f"this asset is already at {first_id}", "id")
         first_tag = self._tags.setdefault(entry.tag, place)
         if first_tag is not place:
-            place.report(f"this tag is already at {first_tag}", "tag")
+            other_site = site != first_tag.document.written(("site",))
+            place.report(f"{ONE_NAME if other_site else ''}this tag is already at {first_tag}", "tag")
         return first_id is not place or first_tag is not place
 
     def _take_single(self, single: SinglePoint, place: Place, table: Table) -> None:

@@ -248,3 +248,17 @@ def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
     assert "hq.yml:1:1: would not be read: a point table's name ends in .yaml" in str(
         load_point_map(tmp_path, {}).problems[0]
     )
+
+
+def test_a_tag_in_two_sites_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """Topics would differ, but names of points have no site in them."""
+    template = "templates: {t: {points: {T: {from: t}}}}\n"
+    assets = "assets: [{id: a, tag: X, use: t}]\npoints: [{tag: Y, point: P, asset: a, from: p}]\n"
+    one = f"{HEAD}{template}{assets}"
+    other = one.replace("site: hq", "site: annex").replace(template, "").replace("id: a", "id: b")
+    _, problems = load_tables(tmp_path, one, other)
+    why = "names are unique in the whole gateway, not only in a site; put the site into the tag:"
+    assert [problem.split(" (")[0] for problem in problems] == [
+        f"b.yaml:4:23: assets[0].tag: {why} this tag is already at a.yaml:5:10",
+        f"b.yaml:5:26: points[0].point: {why} a point named Y/P is already at a.yaml:6:10",
+    ]

@@ -26,6 +26,8 @@ class Owner:
     entry: Place | None
 
 
+ONE_NAME = "names are unique in the whole gateway, not only in a site; put the site into the tag: "
+"""What comes before a message about a name that two sites have."""
 _SAME_TOPIC = "is the same topic for {assets}: write {{tag}} into it, or leave it out"
 _SAME_REGISTER = (
     "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
@@ -99,7 +101,8 @@ class Claims:
         other = self._names.setdefault(owner.point.name, owner)
         if other is owner:
             return True
-        self._report(owner, other, f"a point named {owner.point.name} is already at", ("point",))
+        why = ONE_NAME if owner.point.site != other.point.site else ""
+        self._report(owner, other, f"{why}a point named {owner.point.name} is already at", ("point",))
         return False
 
     def claim_topics(self, owner: Owner) -> None:
