@@ -85,6 +85,10 @@ class InfodeckApi:
         """Have Infodeck make a new signing secret (Bearer); where that is asked for, the settings say."""
         return _as_object(await self._transport.post(path, None, bearer=True), path)
 
+    async def change_webhook(self, method: str, path: str, document: Item | None) -> None:
+        """Remove a webhook or switch it on (Bearer); how that is asked for, the settings say."""
+        await self._transport.change(method, path, document, bearer=True)
+
     async def _object(self, path: str) -> Item:
         return _as_object(await self._transport.get(path), path)
 

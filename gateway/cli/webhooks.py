@@ -1,4 +1,4 @@
-"""`gateway webhooks`: Infodeck's webhooks, through its API: list, register, test, delivery log, new secret.
+"""`gateway webhooks`: Infodeck's webhooks, through its API: list, register, test, delivery log and more.
 
 They are managed with a Bearer token (settings: infodeck.bearer_token); Infodeck refuses API keys there.
 No secret is ever printed: it goes from Infodeck's answer into a file.
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS
 from gateway.cli.help_format import HelpFormatter
 from gateway.cli.loading import add_config_argument
+from gateway.cli.webhooks_change import enable, remove
 from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate
 from gateway.cli.webhooks_seen import print_deliveries, print_list
@@ -58,6 +59,21 @@ Shows Infodeck's log of attempts, the newest first, with advice for each kind of
     gateway webhooks deliveries -c config/gateway.yaml --failed
 
 Exit code 0: Infodeck has answered, whatever became of the attempts; 1: it has not.
+"""
+_REMOVE = """\
+Has Infodeck remove a webhook, as infodeck.webhook.remove says: its documents, as we know them, do not.
+
+    gateway webhooks remove -c config/gateway.yaml --id wh-1234
+
+Exit code 0: Infodeck lists it no more; 1: not so, and what is the case.
+"""
+_ENABLE = """\
+Has Infodeck switch a webhook on again, as infodeck.webhook.enable says, once the reason for its failures is
+mended.
+
+    gateway webhooks enable -c config/gateway.yaml
+
+Exit code 0: Infodeck says that it is on; 1: not so, and what is the case.
 """
 _ROTATE = """\
 Renews the signing secret, in its file and in the running gateway, without a delivery being lost: the old one
@@ -113,6 +129,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             description=_ROTATE,
         )
     )
+
+    removing = action("remove", remove, summary="have Infodeck remove a webhook", description=_REMOVE)
+    removing.add_argument("--id", metavar="ID", required=True, help="the webhook's id, see `list`")
+    _add_id(action("enable", enable, summary="have Infodeck switch one on again", description=_ENABLE))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
 """The part of the simulated API that manages webhooks, for who has the Bearer token.
 
 Source: Infodeck's developer documentation. It names the answer's `signingSecret` and, of the delivery log,
-"status code, response time and failure reason"; the path that rotates a secret and all other names are
-plausible ones, chosen here.
+"status code, response time and failure reason"; the paths that rotate a secret, enable and
+remove a webhook, and all other names, are plausible ones, chosen here.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class WebhookEndpoints:
             web.post(f"{base}/webhooks/{{id}}/test", self._test),
             web.get(f"{base}/webhooks/{{id}}/deliveries", self._deliveries),
             web.post(f"{base}/webhooks/{{id}}/rotate", self._rotate),
+            web.post(f"{base}/webhooks/{{id}}/enable", self._enable),
+            web.delete(f"{base}/webhooks/{{id}}", self._remove),
         ]
 
     async def _list(self, request: web.Request) -> web.Response:
@@ -69,6 +71,15 @@ class WebhookEndpoints:
         webhook = self._known(request)
         webhook[_HIDDEN] = new_secret()
         return json_response({_HIDDEN: webhook[_HIDDEN]})
+
+    async def _enable(self, request: web.Request) -> web.Response:
+        webhook = self._known(request)
+        webhook["status"] = "Active"
+        return json_response(_without_secret(webhook))
+
+    async def _remove(self, request: web.Request) -> web.Response:
+        self._state.webhooks.remove(self._known(request))
+        return web.Response(status=204)
 
     def _known(self, request: web.Request) -> Item:
         webhook = self._state.webhook(request.match_info["id"])

@@ -78,8 +78,8 @@ def _looked_at(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> list
         findings.append(
             warning(
                 f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and {ids}",
-                "remove all but one in Infodeck: each event comes as often, and each webhook has a signing"
-                " secret of its own",
+                "`gateway webhooks remove`, or Infodeck's web page: each event comes as often, and each has"
+                " a signing secret of its own",
             )
         )
     if not webhook.is_told_of(TELEMETRY):
@@ -100,7 +100,7 @@ def _looked_at(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> list
         findings.append(
             problem(
                 f"Infodeck says that {webhook.id} is {webhook.status}",
-                "mend what the deliveries say, then switch it on again in Infodeck",
+                "mend what the deliveries say, then `gateway webhooks enable`, or Infodeck's web page",
             )
         )
     elif not webhook.is_well:

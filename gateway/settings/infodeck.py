@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from gateway.config.rules import ApiUrl, Organization, Period, ProxyUrl
 from gateway.config.scalars import HostPort, is_host
 from gateway.config.secrets import SecretReference
 from gateway.mapping.paths import compile_path
+
+_METHODS = frozenset({"DELETE", "POST", "PUT", "PATCH"})
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -48,6 +51,31 @@ def _check_rotate_path(path: str) -> str:
     return path
 
 
+def parse_api_call(text: str) -> tuple[str, str, dict[str, Any] | None]:
+    """Return method, path and the document to send of `PATCH /webhooks/{id} {"status": "Active"}`.
+
+    Raise ValueError for anything else; `{id}` is in the path.
+    """
+    method, _, rest = text.partition(" ")
+    path, _, written = rest.partition(" ")
+    try:
+        document = orjson.loads(written) if written else None
+        _check_rotate_path(path)
+    except ValueError:
+        path = ""
+    if method not in _METHODS or "{id}" not in path or not isinstance(document, dict | None):
+        raise ValueError(
+            "method and path below the organization are expected, such as DELETE /webhooks/{id} or PATCH"
+            ' /webhooks/{id} {"status": "Active"}'
+        )
+    return method, path, document
+
+
+def _check_api_call(text: str) -> str:
+    parse_api_call(text)
+    return text
+
+
 ItemPath = Annotated[str, AfterValidator(_check_item_path)]
 """A path into an item of an API's list."""
 
@@ -56,6 +84,9 @@ WebhookUrl = Annotated[str, AfterValidator(check_webhook_url)]
 
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
 """A path below the organization, with `{id}` for the webhook's id."""
+
+ApiCall = Annotated[str, AfterValidator(_check_api_call)]
+"""A request of the API, `DELETE /webhooks/{id}`, and what is sent with it, if anything, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -96,6 +127,10 @@ class Webhook:
     """Its id in Infodeck; if not written, it is found by `url`."""
     rotate: RotatePath | None = None
     """Where a new signing secret is asked for, such as /webhooks/{id}/rotate; Infodeck's documents say."""
+    remove: ApiCall | None = None
+    """How the API removes a webhook, such as DELETE /webhooks/{id}; Infodeck's documents say."""
+    enable: ApiCall | None = None
+    """How it switches one on again, such as POST /webhooks/{id}/enable; Infodeck's documents say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

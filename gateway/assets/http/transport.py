@@ -107,7 +107,13 @@ class Transport:
 
     async def post(self, path: str, document: Mapping[str, Any] | None, *, bearer: bool = False) -> Any:
         """Post once, and return the JSON of the answer: repeated, it might do twice what it asks for."""
-        return await self._once(_Request("POST", path, document=document, bearer=bearer))
+        return await self.change("POST", path, document, bearer=bearer)
+
+    async def change(
+        self, method: str, path: str, document: Mapping[str, Any] | None, *, bearer: bool = False
+    ) -> Any:
+        """Send once what changes something, and return the JSON of the answer, None where it has none."""
+        return await self._once(_Request(method, path, document=document, bearer=bearer))
 
     async def _retrying(self, request: _Request) -> Any:
         attempts = AsyncRetrying(

@@ -1,0 +1,113 @@
+"""`gateway webhooks remove` and `enable`: asked for as the settings say, done once Infodeck lists it so."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+from support.config_files import complaints, write
+from support.webhook_commands import ROTATE, cloud
+
+from gateway.demo.api import Answer
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.daemon import Daemon
+
+REMOVE = "DELETE /webhooks/{id}"
+ENABLE = "POST /webhooks/{id}/enable"
+
+
+def know(daemon: Daemon, **calls: str) -> None:
+    """Write into the settings what is asked for."""
+    more = "".join(f", {name}: '{call}'" for name, call in calls.items())
+    settings = daemon.config.read_text()
+    daemon.config.write_text(settings.replace(f'rotate: "{ROTATE}"', f'rotate: "{ROTATE}"{more}'))
+
+
+async def test_one_of_two_is_removed(daemon: Daemon) -> None:
+    """The one that is named, and no other; without its id nothing is asked."""
+    async with cloud(daemon) as infodeck:
+        know(daemon, remove=REMOVE)
+        infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
+        assert "--id" in (await infodeck.run("remove")).stderr
+        done = await infodeck.run("remove", "--id", "wh-2")
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"Infodeck has the webhook wh-2 ({daemon.url}) no more.\n",
+        )
+        assert [one["id"] for one in infodeck.api.webhooks] == [infodeck.webhook["id"]]
+        done = await infodeck.run("remove", "--id", "wh-2")
+        assert (done.returncode, "none of 1 webhooks has this id" in done.stderr) == (1, True)
+        done = await infodeck.run("remove", "--id", infodeck.webhook["id"])
+    assert done.stdout.splitlines()[1].startswith("None leads here any more: gateway webhooks register -c")
+    assert infodeck.api.webhooks == []
+
+
+async def test_a_webhook_that_was_switched_off_is_enabled(daemon: Daemon) -> None:
+    """The one that leads here; done is what Infodeck lists as such afterwards."""
+    async with cloud(daemon) as infodeck:
+        know(daemon, enable=ENABLE)
+        infodeck.webhook["status"] = "Failing"
+        done = await infodeck.run("enable")
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"Infodeck says that {infodeck.webhook['id']} ({daemon.url}) is Active.\n",
+        )
+
+
+async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
+    """An answer of 200 to a call that its documents may not have proves nothing."""
+    async with cloud(daemon) as infodeck:
+        know(daemon, enable='PATCH /webhooks/{id} {"status": "Active"}', remove="POST /webhooks/{id}/test")
+        infodeck.webhook["status"] = "Failing"
+        webhook = infodeck.webhook["id"]
+        done = await infodeck.run("remove", "--id", webhook)
+        assert (done.returncode, "but still lists" in done.stderr) == (1, True)
+        done = await infodeck.run("enable")
+        assert done.returncode == 1
+        assert "the API answered 405" in done.stderr
+        assert f"It was asked: PATCH /webhooks/{webhook} (infodeck.webhook.enable)" in done.stderr
+        infodeck.api.path_faults[f"/webhooks/{webhook}"] = deque([Answer(body=b"{}")])
+        done = await infodeck.run("enable")
+        assert (done.returncode, "but says that it is Failing" in done.stderr) == (1, True)
+        infodeck.api.path_faults[f"/webhooks/{webhook}"] = deque([Answer(status=503)])
+        done = await infodeck.run("enable")
+    assert "is not known: the API answered 503. Look with `gateway webhooks list`" in done.stderr
+
+
+@pytest.mark.parametrize("action", ["remove", "enable"])
+async def test_without_the_setting_nothing_is_asked(daemon: Daemon, action: str) -> None:
+    """Infodeck's documents do not say how it is done; the web page can."""
+    async with cloud(daemon) as infodeck:
+        done = await infodeck.run(action, "--id", infodeck.webhook["id"])
+        assert done.returncode == 1
+        assert f"infodeck.webhook.{action} is not set: Infodeck's documents, as we know them" in done.stderr
+        assert "web page" in done.stderr
+        assert not [one for one in infodeck.api.asked if not one.startswith("GET")]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "/webhooks/{id}",
+        "GET /webhooks/{id}",
+        "DELETE /webhooks",
+        "DELETE webhooks/{id}",
+        "DELETE /webhooks/{id}?x=1",
+        "DELETE /webhooks/{id}/{x}",
+        "PATCH /webhooks/{id} {status: Active}",
+        "PATCH /webhooks/{id} [1]",
+    ],
+)
+def test_calls_are_checked(tmp_path: Path, call: str) -> None:
+    """A method that changes something, a path with the webhook's id, and perhaps an object."""
+    text = (
+        f"infodeck: {{organization: o-1, webhook: {{url: 'https://g.example/x', remove: '{call}'}}}}\n"
+        "intake: {signing_secrets: [{env: S}]}\n"
+    )
+    (complaint,) = complaints(load_settings(write(tmp_path, text, "gateway.yaml")))
+    assert "such as DELETE /webhooks/{id} or PATCH" in complaint
