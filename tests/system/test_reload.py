@@ -51,11 +51,12 @@ async def test_an_edited_table_moves_topics_and_registers(daemon: Daemon, broker
         put(daemon, TABLE.replace("point: H,", "point: RH,").replace("register: 2,", "register: 9,"))
         await reloaded(daemon, 1)
         assert await client.read(4, 2, 1) == ILLEGAL_ADDRESS
-        assert await client.read(4, 9, 1) == b"\xff\xff"
-        await post(daemon, "evt_2", t=21.5, h=41)
+        assert await client.read(4, 9, 1) == struct.pack(">H", 40)  # the same reading under another name
         await subscriber.wait_for(lambda: bool(subscriber.payloads(f"{TOPIC}/RH")))
+        assert subscriber.last(f"{TOPIC}/RH").json["value"] == 40
+        await post(daemon, "evt_2", t=21.5, h=41)
+        await subscriber.wait_for(lambda: subscriber.last(f"{TOPIC}/RH").json["value"] == 41)
         await subscriber.wait_for(lambda: "" in subscriber.payloads(f"{TOPIC}/H"))
-        assert subscriber.last(f"{TOPIC}/RH").json["value"] == 41
         assert await client.read(4, 9, 1) == struct.pack(">H", 41)
     async with subscribe(broker.port) as late:
         topics = {message.topic for message in (*late.seen, *late.meta) if "$gateway" not in message.topic}

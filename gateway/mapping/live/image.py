@@ -54,6 +54,7 @@ class PointImage:
         for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
             self._rules[rule.point] = rule
         self._gone: dict[tuple[str, str, str], KeptValue] = {}
+        self._inherited: set[Point] = set()  # points with a reading that is kept under another name
         self.late = 0  # measured updates that were not the newest when they came
         self._now_ms = 0
         self.aged_ms = 0  # until when time has passed here: what ages later is yet to be told, by `tick`
@@ -253,8 +254,9 @@ class PointImage:
     ) -> None:
         """Bring back what an earlier image knew, as far as its points are still the same.
 
-        Readings go to points of the same name, asset and source, by their present conversion; overrides
-        to points of the same name that can show them, unless their time is over; connections to all devices.
+        Readings go to points of the same name, asset and source, else to others of the same asset and source,
+        by their present conversion; overrides to points of the same name that can show them, unless their
+        time is over; connections to all devices.
         """
         self._now_ms = self.aged_ms = now_ms
         by_asset = self._points.by_asset
@@ -263,8 +265,7 @@ class PointImage:
         for value in kept:
             if value.asset in by_asset:
                 assets.add(value.asset)
-            if (point := self._bring_back(value, now_ms)) is not None:
-                points.append(point)
+            points += self._bring_back(value, now_ms)
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
@@ -278,6 +279,7 @@ class PointImage:
             self._made.of(by_asset[asset], now_ms)
         self._made.beat(now_ms)
         self._unkept.clear()
+        self._unkept.measured |= self._inherited
 
     def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
         """Return what must be kept on disk of points that changed, and was not returned before.
@@ -333,25 +335,42 @@ class PointImage:
         self._unkept.measured.update(revived)
         self.late += image.late
 
-    def _bring_back(self, value: KeptValue, now_ms: int) -> Point | None:
-        """Take up a kept reading; return its point, None where that is no longer the same.
+    def _bring_back(self, value: KeptValue, now_ms: int) -> list[Point]:
+        """Take up a kept reading; return the points that it is the newest of.
 
-        Then it is remembered: should the point come back, it must not go back in time.
+        Where its point is no longer the same it is remembered: should that come back, it must not go back in
+        time. Until then the points that read the same source of the same asset have it, as after a new name.
         """
         self._known.note_report(value.asset, value)  # of a device that reports nothing else, too
         point = self._points.by_name.get(value.point)
         rule = self._rules.get(point) if point is not None else None
-        if point is None or rule is None or (point.asset, point.source) != (value.asset, value.source):
-            place = value.point, value.asset, value.source
-            self._gone.pop(place, None)
-            self._gone[place] = value
-            return None
+        if rule is not None and (rule.point.asset, rule.point.source) == (value.asset, value.source):
+            return [self._read_again(rule, value, now_ms)]
+        place = value.point, value.asset, value.source
+        self._gone.pop(place, None)
+        self._gone[place] = value
+        heirs = [each for each in self._rules_of(value) if self._is_newer(value, each.point)]
+        self._inherited.update(each.point for each in heirs)
+        return [self._read_again(each, value, now_ms) for each in heirs]
+
+    def _rules_of(self, value: KeptValue) -> Iterable[Rule]:
+        """Return how the source of a kept reading is read by the present points of its asset."""
+        plan = self._points.by_asset.get(value.asset)
+        if plan is None:
+            return ()
+        return plan.by_key.get(value.source) or [r for r in plan.by_path if r.point.source == value.source]
+
+    def _is_newer(self, value: KeptValue, point: Point) -> bool:
+        known = self._known.measured.get(point)
+        return known is None or (known.time_ms, known.seq) < (value.time_ms, value.seq)
+
+    def _read_again(self, rule: Rule, value: KeptValue, now_ms: int) -> Point:
         at = value.time_ms, value.seq, value.event_id
         good = update_of(rule, value.last_good, value.last_good_unit, *at)
         if good.quality is Quality.GOOD:
-            self._known.last_good[point] = good
+            self._known.last_good[rule.point] = good
         self._take(update_of(rule, value.raw, value.raw_unit, *at), now_ms)
-        return point
+        return rule.point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
         """Take up an override; return its point, None where the table has no such point."""

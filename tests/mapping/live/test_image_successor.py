@@ -185,6 +185,65 @@ def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: Poin
     assert not room.image.is_newest(early)
 
 
+RENAMED = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: NEW, point: HOLD, asset: a, from: hold, range: [0, 50], on_stale: hold}
+  - {tag: NEW, point: SECOND, asset: a, from: hold, gain: 2}
+  - {tag: NEW, point: OTHER, asset: b, from: hold}
+  - {tag: R, point: SENTINEL, asset: b, from: value, range: [0, 50]}
+  - {tag: R, point: VALUE, asset: a, from: sentinel}
+  - {tag: R, point: QUAL, asset: a, from: $quality}
+"""
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile a table with the readings of `old` under other names, two of them exchanged."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), RENAMED)
+
+
+def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> None:
+    """What counts is asset and source: by the new conversion, with the last good value, over a restart."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON - 1, hold=21)
+    room.read(at_ms=NOON, hold=99, sentinel=3)
+    room.read("b", at_ms=NOON, value=4)
+    room.image.keep()
+    handover = room.image.hand_over()
+    handover.build(renamed, now_ms=NOON)
+    room.read("b", at_ms=NOON + 1, value=5)
+    image = handover.finish(now_ms=NOON + 1)
+    kept = [*room.image.keep().values(), *image.keep().values()]
+    restarted = PointImage(renamed)
+    restarted.restore(kept, now_ms=NOON + 1)
+    for after in (Room(renamed, image), Room(renamed, restarted)):
+        assert after.shown("NEW/HOLD") == (99, 21, Quality.BAD)
+        assert after.shown("NEW/SECOND") == (198, 198, Quality.GOOD)
+        assert after.shown("R/SENTINEL") == (5, 5, Quality.GOOD)
+        assert after.shown("R/VALUE") == (3, 3, Quality.GOOD)
+        assert after.shown("R/QUAL") == (3, 3, Quality.GOOD)
+        assert after.image.latest(renamed.by_name["NEW/OTHER"]) is None
+        (early, *_) = after.read(at_ms=NOON - 1, hold=20)
+        assert not after.image.is_newest(early)
+
+
+def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
+    old: PointMap, renamed: PointMap
+) -> None:
+    """The newest reading of the asset's source is shown, whichever name it came under."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON, hold=1)
+    room = Room(renamed, successor_of(room.image, renamed), 1)
+    room.read(at_ms=NOON + 1, hold=2)
+    room = Room(old, successor_of(room.image, old), 2)
+    assert room.shown("R/HOLD") == (2, 2, Quality.GOOD)
+    room.read(at_ms=NOON + 2, hold=3)
+    assert Room(renamed, successor_of(room.image, renamed)).shown("NEW/HOLD") == (3, 3, Quality.GOOD)
+
+
 def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_offline(
     old: PointMap, new: PointMap
 ) -> None:
