@@ -71,12 +71,13 @@ class Oversight:
         """Say why the journal fills up; what every sink has, it frees by itself."""
         journal, sinks = self._status.journal, self._status.sinks
         name, sink = max(sinks.items(), key=lambda item: item[1].lag_s, default=("", None))
-        if sink is None or sink.lag_s < _WAITING_S or journal.bytes_used < _FILLING * journal.bytes_limit:
-            return None
+        most_bytes = journal.bytes_used + max(0, journal.bytes_room)
+        if sink is None or sink.lag_s < _WAITING_S or journal.bytes_used <= _FILLING * most_bytes:
+            return None  # likewise before anything was measured
         return (
-            f"more than {_FILLING:.0%} of journal.max_size is in use, because {name} is behind; once it is"
-            " full, Infodeck's deliveries are answered with 503: have its receiver take values, or raise"
-            " journal.max_size"
+            f"more than {_FILLING:.0%} of the room for events, by journal.max_size and on the disk, is in"
+            f" use, and {name} is behind; once it is full, Infodeck's deliveries are answered with 503: have"
+            " its receiver take values, or make more room"
         )
 
     async def watch_certificates(self) -> None:

@@ -98,6 +98,7 @@ class JournalStatus:
     last_event_ms: int | None = None  # when the newest one came, since the start
     bytes_used: int = 0
     bytes_limit: int = 0  # from which on events are refused
+    bytes_room: int = 0  # for more events, within the limit and on the disk; what every sink has makes more
     dead_letters: int = 0
     damaged_events: int = 0  # since the start; dead letters now
     corrupt_files: list[str] = field(default_factory=list)  # that were moved aside, as of the start

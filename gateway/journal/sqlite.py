@@ -326,7 +326,7 @@ class SqliteJournal:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
         self._status.dead_letters = self._store.dead_letters
-        self._status.bytes_used = self._store.used_bytes
+        self._status.bytes_used, self._status.bytes_room = self._store.used_bytes, self._store.room_bytes
         if outcome.error is None:
             self._status.accepted += len(outcome.records)
             self._status.duplicates += len(batch.events) - len(outcome.records)

@@ -127,7 +127,7 @@ class Store:
         self._kept_through = 0
         self._letters = Kept(0, 0)
         self.damaged_values = 0  # that were found by `kept` and `forced`
-        self._room_bytes = 0  # for events
+        self.room_bytes = 0  # for events
         self._full = ""  # what is full where there is none
         self.used_bytes = 0  # in the file, free pages left out; as last measured
 
@@ -329,13 +329,13 @@ class Store:
                 more = self._write_letters(notes)
                 if notes.damaged:
                     self._database.execute(_FREE_DAMAGED, (orjson.dumps(notes.damaged).decode(),))
-                gaps.write(self._database, notes.gaps, room_bytes=self._room_bytes)
+                gaps.write(self._database, notes.gaps, room_bytes=self.room_bytes)
         self._kept_through = max(self._kept_through, notes.kept_through)
         kept = self._letters
         self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
         self._bound_letters()
         if notes.snapshot is not None:
-            assets.keep(self._database, notes.snapshot, room_bytes=self._room_bytes)
+            assets.keep(self._database, notes.snapshot, room_bytes=self.room_bytes)
         return records
 
     def _insert(self, events: Sequence[Event]) -> tuple[Record, ...]:
@@ -364,7 +364,7 @@ class Store:
 
     def _write_letters(self, notes: Notes) -> Kept:
         """Write letters, with bodies as far as the journal has room; return by how much there is more."""
-        room_bytes = max(0, min(self._max_bytes // _LETTERS_SHARE, self._room_bytes))
+        room_bytes = max(0, min(self._max_bytes // _LETTERS_SHARE, self.room_bytes))
         return letters.update(
             self._database, new=notes.dead_letters, settled=notes.settled, room_bytes=room_bytes
         )
@@ -389,7 +389,7 @@ class Store:
         least_bytes = min(_CHECK_EVERY_BYTES, self._max_bytes // 16)
         needed_bytes = max(size_bytes or self._refused_bytes, least_bytes)
         self._make_room(needed_bytes, freeable_through=freeable_through)
-        if needed_bytes <= self._room_bytes:
+        if needed_bytes <= self.room_bytes:
             self._granted_bytes = least_bytes - size_bytes
             self._refused_bytes = 0
             return None
@@ -406,7 +406,7 @@ class Store:
         """Measure the room, and free what every sink has and the kept values include until it is enough."""
         through = min(freeable_through, self._kept_through)
         self._measure_room()
-        while self._room_bytes < needed_bytes and (self._free_bodies(through) or self._forget_ids()):
+        while self.room_bytes < needed_bytes and (self._free_bodies(through) or self._forget_ids()):
             self._measure_room()
 
     def _measure_room(self) -> None:
@@ -417,13 +417,13 @@ class Store:
         """
         pages, free_pages = self._number("PRAGMA page_count"), self._number("PRAGMA freelist_count")
         self.used_bytes = (pages - free_pages) * self._page_bytes
-        self._room_bytes, self._full = self._max_bytes - self.used_bytes, "journal"
+        self.room_bytes, self._full = self._max_bytes - self.used_bytes, "journal"
         disk = self._disk_usage(self._path.parent)
         if disk.total:
             to_come_bytes = max(0, pages * self._page_bytes - self._path.stat().st_size)
             free_bytes = disk.free - disk_reserve(disk.total) - to_come_bytes + free_pages * self._page_bytes
-            if free_bytes // 2 < self._room_bytes:
-                self._room_bytes, self._full = free_bytes // 2, "disk of the journal"
+            if free_bytes // 2 < self.room_bytes:
+                self.room_bytes, self._full = free_bytes // 2, "disk of the journal"
 
     def _free_bodies(self, through: int) -> bool:
         """Free bodies of events up to `through`, oldest first; their ids stay, to recognise duplicates."""
@@ -439,7 +439,7 @@ class Store:
     def _forget_ids(self) -> bool:
         """Forget the oldest ids of freed events, where they have more than their share of the room."""
         ids = 1 + self._freed_through - self._number("SELECT min(seq) FROM events")
-        most = (self.used_bytes + self._room_bytes) // (_IDS_SHARE * _ID_BYTES)
+        most = (self.used_bytes + self.room_bytes) // (_IDS_SHARE * _ID_BYTES)
         return ids > most and bool(self._forget(self._freed_through, limit=min(_STEP_ROWS, ids - most)))
 
     def _forget(self, through: int, *, limit: int, before_ms: int = _EVER_MS) -> int:

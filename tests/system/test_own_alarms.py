@@ -32,7 +32,7 @@ class Watched:
         self.status = Status(name="gw", started_ms=START_MS)
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
         self.sink = self.status.sinks["bms"] = SinkStatus(type="mqtt", state="up")
-        self.status.journal.bytes_limit = 1000
+        self.status.journal.bytes_room = 1000
         self._oversight = Oversight(
             status=self.status,
             alarms=self.alarms,
@@ -79,12 +79,16 @@ def test_a_receiver_that_is_there_for_moments_is_away() -> None:
 def test_a_journal_that_fills_up_behind_a_sink_is_an_alarm() -> None:
     """With what every sink has in it, it is no matter: room is made when it is needed."""
     watched = Watched()
-    watched.status.journal.bytes_used = 950
+    watched.status.journal.bytes_used, watched.status.journal.bytes_room = 0, 0
+    watched.sink.lag_s = 3600.0
+    assert watched.for_(1) == {}, "nothing is measured yet"
+    watched.sink.lag_s = 0.0
+    watched.status.journal.bytes_used, watched.status.journal.bytes_room = 950, 50
     assert watched.for_(10 * MINUTE_S) == {}
     watched.sink.lag, watched.sink.lag_s = 100, 3600.0
     (reason,) = watched.for_(1).values()
-    assert "because bms is behind" in reason
-    watched.status.journal.bytes_used = 500
+    assert "and bms is behind" in reason
+    watched.status.journal.bytes_used, watched.status.journal.bytes_room = 500, 300
     assert watched.for_(1) == {}
 
 
