@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 
 DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+
+_SLIP = 0.8  # so alike, it is the only type that can be meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +156,19 @@ def locate_tables(document: Document[Settings]) -> Tables | None:
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
     types = {
-        name: document.written(["sinks", name, "type"]) for name in (named if isinstance(named, dict) else ())
+        name: _meant_type(document.written(["sinks", name, "type"]))
+        for name in (named if isinstance(named, dict) else ())
     }
-    is_known = types and all(isinstance(of_type, str) and of_type in SINK_TYPES for of_type in types.values())
+    known = {name: of_type for name, of_type in types.items() if of_type is not None}
     rest = document.remains.value
     topics, limits = ({}, {}) if rest is None else (rest.mqtt_topics, rest.write_limits)
-    return Tables(folder, types, topics, limits, None, []) if is_known else None
+    return Tables(folder, known, topics, limits, None, []) if known and len(known) == len(types) else None
+
+
+def _meant_type(written: object) -> str | None:
+    """Return a sink's type, also with a slip in it; None where nobody knows what is meant."""
+    close = difflib.get_close_matches(str(written), SINK_TYPES, n=1, cutoff=_SLIP)
+    return close[0] if close else None
 
 
 def _known_assets(

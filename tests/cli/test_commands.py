@@ -126,6 +126,18 @@ def test_a_folder_of_tables_that_is_not_there_is_a_mistake_of_the_settings(thai:
     assert told == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml\n"
 
 
+def test_a_slip_in_a_sinks_type_hides_no_mistake_of_the_tables(thai: Path) -> None:
+    """The type that is meant is clear enough; where it is not, the tables wait for it."""
+    thai.write_text(thai.read_text().replace("type: mqtt", "type: mqt"))
+    table = thai.parent / "mappings" / "a.yaml"
+    table.write_text(table.read_text().replace("from: t", "from: t, gian: 2"))
+    one, other = run_gateway("check", "-c", thai).stderr.splitlines()
+    assert "sinks.bms.type: one of" in one
+    assert "gian: unknown key, did you mean `gain`?" in other
+    thai.write_text(thai.read_text().replace("type: mqt", "type: broker"))
+    assert run_gateway("check", "-c", thai).stdout == "1 problem\n"
+
+
 @pytest.mark.parametrize("command", ["deadletters", "webhooks"])
 def test_the_settings_may_stand_before_the_action(command: str, tmp_path: Path) -> None:
     """`-c FILE` is understood on both sides of it, and the one behind it counts."""
