@@ -167,7 +167,7 @@ remove_release() { # FOLDER
 }
 
 build_release() {
-  local folder=$programs/$release pip=("$wheelhouse"/wheels/pip-*.whl)
+  local part folder=$programs/$release pip=("$wheelhouse"/wheels/pip-*.whl)
   say "Installing version $release into $folder …"
   remove_release "$folder"
   mkdir -p "$folder"
@@ -175,6 +175,10 @@ build_release() {
   install -m 0755 "$wheelhouse/install.sh" "$folder/"
   install -m 0644 "$wheelhouse/gateway.service" "$folder/"
   install -D -m 0644 --target-directory "$folder/schema" "$wheelhouse"/schema/*.json
+  install -m 0644 "$wheelhouse/README.md" "$wheelhouse/compose.yaml" "$folder/"
+  for part in "$wheelhouse"/config/*; do
+    install -D -m 0644 --target-directory "$folder/config/${part##*/}" "$part"/*
+  done
   install -D -m 0644 --target-directory "$folder/docs" "$wheelhouse"/docs/*.md
   install -D -m 0644 --target-directory "$folder/docs/pictures" "$wheelhouse"/docs/pictures/*
   "$python" -m venv --without-pip "$folder/.venv" || give_up "no folder for the program could be made: is there room?"

@@ -48,9 +48,12 @@ sum=$(sha256sum "$new/wheels/$wheel")
 rm -rf "$new/.build"
 
 install -m 0755 systemd/install.sh "$new/"
-install -m 0644 systemd/gateway.service config/gateway.yaml LICENSE "$new/"
+install -m 0644 systemd/gateway.service config/gateway.yaml LICENSE README.md compose.yaml "$new/"
 install -D -m 0644 --target-directory "$new/mappings" mappings/*.yaml
 install -D -m 0644 --target-directory "$new/schema" config/schema/*.json
+for part in caddy compose grafana nginx prometheus; do # which the pages link to
+  install -D -m 0644 --target-directory "$new/config/$part" config/"$part"/*
+done
 install -D -m 0644 --target-directory "$new/docs" docs/*.md
 install -D -m 0644 --target-directory "$new/docs/pictures" docs/pictures/*
 (cd "$new" && find . -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) >"$new/SHA256SUMS"

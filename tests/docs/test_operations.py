@@ -198,8 +198,15 @@ def test_dead_letters(tmp_path: Path) -> None:
                 continue
             if "retry" in text:
                 asyncio.run(swap(daemon, TABLE.replace("uint16", "uint32")))
-            printed = run_script(text.replace("config/gateway.yaml", str(daemon.config)), folder=tmp_path)
+            printed = run_script(
+                text.replace("/etc/gateway/gateway.yaml", str(daemon.config)), folder=tmp_path
+            )
         assert printed == "2: forgotten\n"
+
+
+def test_commands_name_the_settings_of_the_box() -> None:
+    """The page is for whoever has a box: there, settings are where the installer puts them."""
+    assert set(re.findall(r" -c (\S+)", PAGE)) == {"/etc/gateway/gateway.yaml"}
 
 
 def test_secrets_are_where_the_service_can_read_them() -> None:

@@ -87,6 +87,16 @@ def test_what_is_installed_may_be_read_by_the_service(target: Target) -> None:
         assert path.is_symlink() or path.stat().st_mode & needed == needed, path
 
 
+def test_the_pages_on_the_box_lead_to_files_that_are_there(target: Target) -> None:
+    """Whatever the documentation links to came along: without network there is no other place to look."""
+    pages = sorted((target.programs / "current/docs").glob("*.md"))
+    linked = {
+        page.parent / file for page in pages for file in re.findall(r"\]\(([^)#:\s]+)[)#]", page.read_text())
+    }
+    assert len(linked) > len(pages)
+    assert [str(file) for file in sorted(linked) if not file.exists()] == []
+
+
 def test_installing_again_changes_nothing(target: Target, wheelhouse: Path) -> None:
     """Neither a file nor a link is another one afterwards, and it says so."""
     before = target.state()
