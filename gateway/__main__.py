@@ -36,6 +36,7 @@ COMMANDS = (
     "simulate",
     "force",
     "release",
+    "backup",
     "deadletters",
     "alarms",
     "retained",

@@ -63,7 +63,7 @@ def read_event(path: Path, event_id: str) -> Record | None:
 
     Its type and body are empty where a full journal freed them after delivery, or where they are damaged.
     """
-    with _look(path) as database:
+    with look(path) as database:
         row = database and database.execute(_EVENT, (id_hash(event_id),)).fetchone()
         if not row:
             return None
@@ -76,43 +76,43 @@ def read_event(path: Path, event_id: str) -> Record | None:
 
 def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
     """Return by number all that could not be delivered, or what could not of one event, oldest first."""
-    with _look(path) as database:
+    with look(path) as database:
         return letters.read_all(database, event_id=event_id) if database else {}
 
 
 def read_letter(path: Path, number: int) -> StoredLetter | None:
     """Return one dead letter with its event's body, None where there is none of this number any more."""
-    with _look(path) as database:
+    with look(path) as database:
         return next(iter(letters.read(database, [number], enough_bytes=0)), None) if database else None
 
 
 def read_cursors(path: Path) -> dict[str, int]:
     """Return the number of the last event that each sink is done with; the last moments may be missing."""
-    with _look(path) as database:
+    with look(path) as database:
         return dict(database.execute(_CURSORS)) if database else {}
 
 
 def read_retained(path: Path) -> dict[str, dict[str, bool]]:
     """Return by sink the topics that it may have left something on, and whether that is a value."""
-    with _look(path) as database:
+    with look(path) as database:
         return notes.read_retained(database) if database else {}
 
 
 def read_snapshot(path: Path) -> AssetSnapshot | None:
     """Return what Infodeck's API last said of the assets, or None where it was never asked."""
-    with _look(path) as database:
+    with look(path) as database:
         return assets.read(database) if database else None
 
 
 def read_unmapped(path: Path) -> list[UnmappedAsset]:
     """Return the assets that have reported while no point table named them, by id."""
-    with _look(path) as database:
+    with look(path) as database:
         return notes.read_unmapped(database) if database else []
 
 
 def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
     """Yield the last `limit` events that still have their bodies, the newest first."""
-    with _look(path) as database:
+    with look(path) as database:
         for row in database.execute(_NEWEST, (limit,)) if database else ():
             with suppress(EventError):  # damaged; the gateway makes a dead letter of it
                 yield event_of(*row)
@@ -120,13 +120,13 @@ def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
 
 def newest_kept_ms(path: Path) -> int | None:
     """Return the time of the newest reading by webhook that a point has kept, None where there is none."""
-    with _look(path) as database:
+    with look(path) as database:
         newest = database.execute(_NEWEST_KEPT, (REFILLED,)).fetchone() if database else (None,)
         return None if newest[0] is None else int(newest[0])
 
 
 @contextmanager
-def _look(path: Path) -> Iterator[sqlite3.Connection | None]:
+def look(path: Path) -> Iterator[sqlite3.Connection | None]:
     """Open the file read-only; None where there is none, or nothing in it yet."""
     try:
         if not _exists(path):

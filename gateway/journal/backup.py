@@ -1,0 +1,53 @@
+"""A copy of the journal as of one moment, while the gateway runs or not. Blocking."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from gateway.config.private_files import draft_of, sync_folder, write_private
+from gateway.errors import GatewayError, system_reason
+from gateway.journal.lookup import look
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def back_up(journal: Path, target: Path) -> int:
+    """Write a copy of the journal, for this user alone, in the place of an earlier one; return its bytes.
+
+    The earlier one stays until the copy is on disk as a whole. Raise GatewayError with what to do.
+    """
+    if target.exists() and journal.exists() and target.samefile(journal):
+        raise GatewayError(f"{target}: it is the journal itself; name another file")
+    new = target.with_name(f"{target.name}.copy")
+    try:
+        write_private(new, b"")  # SQLite takes an empty file, and leaves its mode
+        _copy(journal, new)
+        with new.open("rb") as stream:
+            os.fsync(stream.fileno())  # which SQLite leaves to us here
+        new.replace(target)
+        sync_folder(target.parent)
+        return target.stat().st_size
+    except OSError as error:
+        raise GatewayError(
+            f"{target}: {system_reason(error)}; name a file in a folder that this user may write to"
+        ) from error
+    finally:
+        for left in (new, draft_of(new)):
+            left.unlink(missing_ok=True)
+
+
+def _copy(journal: Path, new: Path) -> None:
+    with look(journal) as database:
+        if database is None:
+            raise GatewayError(f"{journal}: there is no journal yet; the gateway makes it at its first start")
+        try:
+            # Not `Connection.backup`: that begins anew with each commit of the gateway.
+            database.execute("VACUUM INTO ?", (str(new),))
+        except sqlite3.Error as error:
+            raise GatewayError(
+                f"{new}: the journal cannot be copied: {error}; see what is free there, and what `gateway"
+                " doctor` says of the journal"
+            ) from error

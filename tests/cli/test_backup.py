@@ -1,0 +1,79 @@
+"""`gateway backup`: a whole copy of the journal, beside a gateway that goes on writing."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from support.journal_parts import ids, make_event, read_all, sqlite_journal
+from support.letter_parts import write_settings
+from support.processes import run_gateway
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of what is in a folder."""
+    return sorted(file.name for file in folder.iterdir())
+
+
+async def test_a_copy_taken_while_events_come_in_is_a_journal(tmp_path: Path) -> None:
+    """It has what was durable when it began, in order, is nobody else's, and replaces the one before."""
+    config, target = write_settings(tmp_path), tmp_path / "backup.db"
+    target.write_text("the copy of yesterday")
+    async with sqlite_journal(tmp_path) as journal:
+        for number in range(100):
+            await journal.append(make_event(number, padding=1000))
+        copying = asyncio.create_task(asyncio.to_thread(run_gateway, "backup", "-c", config, target))
+        number = 100
+        while not copying.done():
+            await journal.append(make_event(number, padding=1000))
+            number += 1
+        done = await copying
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{target}: a copy of {tmp_path}/journal.db, ")
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [name for name in names(tmp_path) if name.startswith("backup")] == ["backup.db"]
+    restored = tmp_path / "restored"
+    restored.mkdir()
+    shutil.copy(target, restored / "journal.db")
+    async with sqlite_journal(restored) as journal:
+        found = ids(await read_all(journal))
+        assert found == [f"evt_{each}" for each in range(len(found))]
+        assert 100 <= len(found) <= number
+        await journal.append(make_event(number))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("journal.db", "it is the journal itself; name another file"),
+        ("none/backup.db", "No such file or directory; name a file in a folder"),
+        (".", "Is a directory; name a file in a folder"),
+    ],
+)
+async def test_what_cannot_be_copied_to_is_left_alone(tmp_path: Path, target: str, said: str) -> None:
+    """One line says why, and the journal is as it was."""
+    config = write_settings(tmp_path)
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+    before = names(tmp_path)
+    done = run_gateway("backup", "-c", config, tmp_path / target)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert names(tmp_path) == before
+    async with sqlite_journal(tmp_path) as journal:
+        assert ids(await read_all(journal)) == ["evt_1"]
+
+
+def test_before_the_first_start_there_is_nothing_to_copy(tmp_path: Path) -> None:
+    """An earlier copy stays."""
+    config, target = write_settings(tmp_path), tmp_path / "backup.db"
+    target.write_text("the copy of yesterday")
+    done = run_gateway("backup", "-c", config, target)
+    assert done.returncode == 1
+    assert "there is no journal yet" in done.stderr
+    assert target.read_text() == "the copy of yesterday"
