@@ -77,6 +77,15 @@ class HostPort:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def machine_of(host: str) -> str:
+    """Return what is the same of two ways to write a host that surely lead to one machine."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "127.0.0.1" if host.lower() == "localhost" else host.lower()
+    return "127.0.0.1" if address == ip_address("::1") else str(address)
+
+
 def is_host(text: str) -> bool:
     """Say whether a URL and a resolver can take it: no part of a name is empty or of more than 63 letters."""
     try:

@@ -147,7 +147,7 @@ def _controller_problems(document: Document[Settings]) -> Iterator[Problem]:
     for name, sink in _readable_sinks(document):
         if not isinstance(sink, ModbusClientConfig):
             continue
-        units, others = sink.limits.units, writers.setdefault(sink.line, [])
+        units, others = sink.limits.units, writers.setdefault(sink.receiver, [])
         for other, taken in others:
             if sink.serial is not None:
                 message = f"sinks.{other} is on this line already: one sink writes to all units of a line"

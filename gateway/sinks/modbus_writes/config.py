@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError
 from gateway.config.rules import Host, Period
-from gateway.config.scalars import Duration, HostPort, Network
+from gateway.config.scalars import Duration, HostPort, Network, machine_of
 from gateway.model import WriteLimits
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ class ModbusClientConfig:
     def line(self) -> str:
         """Where the controller is: host and port, or the serial port."""
         return str(self.serial) if self.serial is not None else str(HostPort(self.host or "", self.tcp_port))
+
+    @property
+    def receiver(self) -> str:
+        """What is the same of two ways to write `line` that surely lead to one controller."""
+        return self.line if self.host is None else f"{machine_of(self.host)}:{self.tcp_port}"
 
     @property
     def wire(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
-from gateway.config.scalars import Duration, is_host
+from gateway.config.scalars import Duration, is_host, machine_of
 from gateway.config.secrets import SecretReference
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
@@ -32,7 +32,7 @@ class BrokerUrl:
     @property
     def broker(self) -> str:
         """What is the same of two URLs that surely lead to one broker."""
-        return f"{'127.0.0.1' if self.host == 'localhost' else self.host}:{self.port}"
+        return f"{machine_of(self.host)}:{self.port}"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
