@@ -16,7 +16,7 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -31,7 +31,7 @@ from gateway.sinks.modbus_writes.link import NoAnswerError, open_link
 from gateway.sinks.modbus_writes.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.alarms import Alarms
     from gateway.model import Update
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
 
+_TRIAL_SHARE = 5  # units in trouble are tried for one part of so many of the time, while others get along
 _LONGEST_WRITE_S = 5.0  # a write that takes longer goes on behind the scenes: newer values wait for it
 
 _log = structlog.get_logger()
@@ -79,6 +80,7 @@ class ModbusClientSink(ConnectingSink):
         self._is_connected = False
         self._mute: str | None = None  # why the last connection ended without a single answer
         self._is_line_alive = False  # a serial one that was closed only because one of its units said nothing
+        self._next_trial_s = 0.0  # when a unit in trouble may be tried, by the event loop's clock
         self._refresh_s: float | None = None  # when everything is written again, by the event loop's clock
         self._told: set[str] = set()  # places whose refusal was logged
         self._wake = asyncio.Event()  # something to do for the task
@@ -202,7 +204,8 @@ class ModbusClientSink(ConnectingSink):
                 if unit.due_s is not None:  # it was left alone for a while
                     desired.refresh(self._latest)
                 desired.beat(self._latest)
-                reason = await writer.write_owed(unit, goes_on=lambda: desired is self._desired)  # noqa: B023 - called before the next turn
+                with self._trial(unit):
+                    reason = await writer.write_owed(unit, goes_on=lambda: desired is self._desired)  # noqa: B023 - called before the next turn
                 if link.has_answered:
                     self._mute = None
                 if reason is not None:
@@ -244,6 +247,17 @@ class ModbusClientSink(ConnectingSink):
         refresh = self._config.refresh
         return None if refresh == "never" else asyncio.get_running_loop().time() + refresh
 
+    @contextmanager
+    def _trial(self, unit: Unit) -> Iterator[None]:
+        """Leave the line to others for a while after a unit in trouble was tried: silence takes its time."""
+        is_trial, began_s = unit.due_s is not None, asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            if is_trial:
+                now_s = asyncio.get_running_loop().time()
+                self._next_trial_s = now_s + (_TRIAL_SHARE - 1) * (now_s - began_s)
+
     def _due(self, desired: Desired, now_s: float) -> list[Unit]:
         """Return the units to write to: those that get along first, then the one that was left alone longest.
 
@@ -251,12 +265,21 @@ class ModbusClientSink(ConnectingSink):
         """
         due = [unit for unit in desired.units.values() if unit.is_due(now_s)]
         well = [unit for unit in due if unit.due_s is None]
-        return well or sorted(due, key=lambda unit: unit.tried_s)[:1]
+        if well or now_s < self._trials_from_s(desired):
+            return well
+        return sorted(due, key=lambda unit: unit.tried_s)[:1]
+
+    def _trials_from_s(self, desired: Desired) -> float:
+        """Return when units in trouble may be tried again; where no other one gets along, at any time."""
+        is_shared = any(unit.due_s is None and unit.is_used for unit in desired.units.values())
+        return self._next_trial_s if is_shared else 0.0
 
     async def _idle(self, desired: Desired) -> None:
         """Wait for something to do: wanted values, a lost connection, the end of a pause, `refresh`."""
-        pauses = [unit.due_s for unit in desired.units.values() if 1 in unit.owed]
-        ends_s = [moment_s for moment_s in (*pauses, self._refresh_s) if moment_s is not None]
+        trials_s = self._trials_from_s(desired)
+        units = (unit for unit in desired.units.values() if 1 in unit.owed)
+        pauses = [max(unit.due_s, trials_s) for unit in units if unit.due_s is not None]
+        ends_s = pauses if self._refresh_s is None else [*pauses, self._refresh_s]
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(ends_s, default=None)):
                 await self._wake.wait()

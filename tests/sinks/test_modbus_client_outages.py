@@ -325,12 +325,11 @@ async def test_a_connection_that_is_closed_while_idle_is_no_outage() -> None:
     with LibmodbusController() as controller, capture_logs() as logs:
         rig = ClientRig(controller.port, *POINTS)
         async with rig.sink:
-            await rig.show(21.5, 7, 8, 1)
             for number in (1, 2, 3):
+                await rig.show(21.5, number, 8, 1)  # returns when nothing is being written
                 controller.hang_up()
                 await rig.until(lambda: controller.connections() == (1, number + 1))  # noqa: B023 - called in this turn
                 assert rig.status.state == "up"
-            controller.fill(10, 0)
             await rig.show(21.5, 9, 8, 1)
             assert shown(controller) == [21.5, 9, 8, 1]
     assert [line["event"] for line in logs] == ["sink.up"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +12,7 @@ from pymodbus.server import ModbusSerialServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from support.building import eventually
 from support.libmodbus_controller import LibmodbusController
-from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist
+from support.modbus_client_parts import ClientRig, coil, held_point, holding, persist, values_of
 from support.ports import free_port
 
 from gateway.errors import RefusedError, TransientError
@@ -119,16 +119,23 @@ async def test_a_unit_beside_a_silent_one(tmp_path: Path) -> None:
             await rig.until(lambda: rig.status.state == "up")
 
 
+class Asked(list[tuple[int, int]]):
+    """Unit and address of each answer, and `tried`: of each request, answered or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried: list[tuple[int, int]] = []
+
+
 @asynccontextmanager
-async def controllers(line: Path, *units: int) -> AsyncIterator[list[tuple[int, int]]]:
-    """Be several controllers on one line, as pymodbus knows them; yield unit and address of each answer."""
-    asked: list[tuple[int, int]] = []
+async def controllers(line: Path, *units: int) -> AsyncIterator[Asked]:
+    """Be several controllers on one line, as pymodbus knows them."""
+    asked = Asked()
 
     def note(is_answer: bool, frame: bytes) -> bytes:  # noqa: FBT001 - called by pymodbus
         if is_answer and frame[0] not in units:
             return b""
-        if is_answer:
-            asked.append((frame[0], int.from_bytes(frame[2:4])))
+        (asked if is_answer else asked.tried).append((frame[0], int.from_bytes(frame[2:4])))
         return frame
 
     registers = SimData(0, count=100, values=0, datatype=DataType.REGISTERS)
@@ -201,3 +208,25 @@ async def test_rtu_over_tcp(tmp_path: Path) -> None:
         async with rig.sink:
             await persist(rig, 21.5, 7, 1)
             assert shown(controller) == [21.5, 7, 1]
+
+
+async def test_silent_units_leave_the_line_to_those_that_answer(tmp_path: Path) -> None:
+    """Four of five are switched off, and every try of one costs a time-out: these take a part of the time."""
+    points = [held_point(f"P{unit}", holding(0, unit=unit)) for unit in range(1, 6)]
+    timeout_s = 0.3
+    with cable(tmp_path) as (ours, theirs):
+        rig = ClientRig(0, *points, serial=Serial(port=ours, parity="none"), timeout="300ms")
+        async with controllers(theirs, 1) as asked, rig.sink:
+            await persist(rig, *range(5))
+            await rig.until(lambda: {unit for unit, _ in asked.tried} == {1, 2, 3, 4, 5}, within_s=20)
+            asked.tried.clear()
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            for number in range(10, 100):
+                with suppress(TransientError):
+                    await rig.deliver(*values_of(points[:1], [number]))
+                await asyncio.sleep(0.1)
+            lasted_s = loop.time() - began_s
+            silent = [unit for unit, _ in asked.tried if unit != 1]
+            assert silent
+            assert len(silent) * timeout_s < 0.4 * lasted_s

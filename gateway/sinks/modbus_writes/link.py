@@ -68,12 +68,12 @@ class Link:
         self.is_lost = False
         self.has_answered = False  # said by whoever understands answers; be it an exception
 
-    async def ask(self, request: bytes, block: Block) -> bytes:
-        """Return what the block's unit answers.
+    async def ask(self, request: bytes, block: Block, *, is_trial: bool) -> bytes:
+        """Return what the block's unit answers; a trial is sent once only.
 
         Raises `TransientError` where the link is lost, `NoAnswerError` where nothing comes back in time.
         """
-        for _ in range(self._tries):
+        for _ in range(1 if is_trial else self._tries):
             if self._pause_s:
                 await asyncio.sleep(self._quiet_until_s - self._loop.time())
             self.check()

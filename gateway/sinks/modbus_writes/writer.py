@@ -161,7 +161,7 @@ class Writer:
         Where the link is lost, that may be for this request, or because some controllers hang up after each.
         """
         try:
-            return await self._link.ask(request, block)
+            return await self._link.ask(request, block, is_trial=unit.silent is not None)
         except NoAnswerError:
             unit.put_off(block)
             raise
