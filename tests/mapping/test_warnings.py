@@ -26,6 +26,14 @@ if TYPE_CHECKING:
             "range[1]: reaches beyond its register, where -32768 and a dead letter take the",
         ),
         (
+            "range: [0, 4000], on_stale: hold, modbus: {register: 0, type: int16, scale: 10}",
+            "range[1]: reaches beyond its register, where the last good value and a dead letter take the",
+        ),
+        (
+            "range: [0, 4000], on_stale: {value: 7}, modbus: {register: 0, type: int16, scale: 10}",
+            "range[1]: reaches beyond its register, where 7 and a dead letter take the value's place",
+        ),
+        (
             "range: [0, 1e300], modbus: {register: 0, type: float32}",
             "range[1]: reaches beyond its register, where NaN and a dead letter",
         ),

@@ -261,7 +261,10 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
     if draft.on_stale.policy is StalePolicy.VALUE:
         check_fit(draft.blocks, layers, draft.on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
-        (check_fit if conversion.clamp else check_reach)(draft.blocks, layers, bound, "range", index)
+        if conversion.clamp:
+            check_fit(draft.blocks, layers, bound, "range", index)
+        else:
+            check_reach(draft.blocks, layers, bound, "range", index, on_stale=draft.on_stale)
     check_decimals(draft.blocks, layers, conversion.decimals)
     for key, same in same_readings(conversion.map or {}):
         kind = "" if same.lower() in {"true", "false"} else " number"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.config.problems import show
 from gateway.errors import EncodingError
 from gateway.mapping.registers import encoder, sentinel_text
+from gateway.model import StalePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.mapping.compiling.blocks import Block
     from gateway.mapping.compiling.places import Layers
-    from gateway.model import Scalar
+    from gateway.model import OnStale, Scalar
 
 
 def check_fit(blocks: Iterable[Block], layers: Layers, value: Scalar, *steps: str | int) -> None:
@@ -21,11 +23,17 @@ def check_fit(blocks: Iterable[Block], layers: Layers, value: Scalar, *steps: st
         layers.report(f"does not fit its register: {error}", *steps)
 
 
-def check_reach(blocks: Iterable[Block], layers: Layers, bound: Scalar, *steps: str | int) -> None:
-    """Warn where a good reading can be more than a register holds; it may never happen."""
+def check_reach(
+    blocks: Iterable[Block], layers: Layers, bound: Scalar, *steps: str | int, on_stale: OnStale
+) -> None:
+    """Warn where a reading in range can be more than a register holds, and is bad; it may never happen."""
+    shown = {StalePolicy.HOLD: "the last good value", StalePolicy.VALUE: show(on_stale.value)}
     for block, error in _misfits(blocks, bound):
-        instead = f"{sentinel_text(block.register)} and a dead letter take the value's place"
-        layers.warn(f"reaches beyond its register, where {instead}: {error}", *steps)
+        instead = shown.get(on_stale.policy, sentinel_text(block.register))
+        layers.warn(
+            f"reaches beyond its register, where {instead} and a dead letter take the value's place: {error}",
+            *steps,
+        )
 
 
 def check_highest(blocks: Iterable[Block], layers: Layers, highest: int, what: str) -> None:

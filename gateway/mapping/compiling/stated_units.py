@@ -21,6 +21,8 @@ _MOST_UNITS = 100  # of one point; whatever else events state is looked up each 
 class ByStatedUnit(dict[str, Convert]):
     """A point's conversion by the unit that a reading states, made when that is stated first."""
 
+    __slots__ = ("_conversion", "_convert", "_registers", "_unit_of_measure")
+
     def __init__(
         self,
         conversion: Conversion,
