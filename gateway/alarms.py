@@ -58,8 +58,8 @@ class Alarms:
     def start(self, known: Iterable[Alarm], keep: Callable[[Alarm], None]) -> None:
         """Take over the alarms of former runs; have `keep` called with each one that changes.
 
-        Those that are latched still hold. The others are over: if their cause is still there, they are raised
-        again.
+        Those that are latched still hold. The others are filed as over, without a word in the log: nobody knows
+        what has become of their cause, and if it is still there, they are raised again.
         """
         raised = tuple(self._current.values())
         self._current.clear()
@@ -70,7 +70,7 @@ class Alarms:
             elif alarm.latched:
                 self._current[alarm.name] = alarm
             else:
-                self._end(alarm)
+                self._file(alarm)
         for alarm in raised:
             before = self._current.get(alarm.name)
             since_ms = alarm.since_ms if before is None else before.since_ms
@@ -149,11 +149,14 @@ class Alarms:
         self._current[alarm.name] = alarm
         self._keep(alarm)
 
-    def _end(self, alarm: Alarm) -> None:
+    def _file(self, alarm: Alarm) -> None:
         self._current.pop(alarm.name, None)
         ended = replace(alarm, cleared_ms=self._clock_ms())
         self._past.append(ended)
         self._keep(ended)
+
+    def _end(self, alarm: Alarm) -> None:
+        self._file(alarm)
         log.info("alarm.cleared", alarm=alarm.name, seconds=self._seconds_since(alarm))
 
     def _leave(self, alarm: Alarm) -> bool:
