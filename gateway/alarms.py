@@ -58,8 +58,8 @@ class Alarms:
     def start(self, known: Iterable[Alarm], keep: Callable[[Alarm], None]) -> None:
         """Take over the alarms of former runs; have `keep` called with each one that changes.
 
-        Those that are latched still hold. The others are filed as over, without a word in the log: nobody knows
-        what has become of their cause, and if it is still there, they are raised again.
+        Those that are latched still hold. The others are filed as over, without a word in the log: nothing is
+        known of their cause, and if it is still there, they are raised again.
         """
         raised = tuple(self._current.values())
         self._current.clear()
