@@ -113,6 +113,7 @@ class MqttSparkplugSink(ConnectingSink):
         self._clock = clock
         self._rebirth_pause_s = rebirth_pause_s
         self._name = config.name_of(gateway)
+        self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         self._node = EdgeNode(
             sink=name,
             name=self._name,
@@ -121,9 +122,9 @@ class MqttSparkplugSink(ConnectingSink):
             codes=config.codes,
             history=config.history,
             types_in_data=config.types_in_data,
+            skips=self._link.hang_ups.skips,
             clock=clock,
         )
-        self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
         super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
         self._bd_seq = BdSeq({} if retained is None else retained, will_topic=self._name.topic("NDEATH"))
         self._publishing = asyncio.Lock()  # a connection publishes for one at a time
@@ -156,7 +157,7 @@ class MqttSparkplugSink(ConnectingSink):
     async def _session(self) -> str:
         """Hold one connection until it is lost or the primary host leaves; return which it was."""
         self._bd_seq.advance()
-        connection = await connect(self._dial())
+        connection = await connect(self._dial(), self._link.hang_ups)
         try:
             await self._listen(connection)
             async with self._publishing:

@@ -11,6 +11,7 @@ import pytest
 from support.mqtt_parts import MqttRig, make_point, make_update
 from support.odd_broker import HangUp, odd_broker
 from support.sparkplug_parts import SparkplugRig
+from support.sparkplug_payloads import decode
 from support.waiting import until, until_taken
 
 from gateway.errors import RefusedError, TransientError
@@ -65,7 +66,7 @@ def rooms(*names: str) -> list[Point]:
     return [make_point(f"T/{name}") for name in names]
 
 
-async def refused_points(rig: MqttRig, *updates: Update) -> list[str]:
+async def refused_points(rig: MqttRig | SparkplugRig, *updates: Update) -> list[str]:
     """Deliver as the delivery loop does; return the points whose updates became dead letters."""
     rig.latest.take(updates)
     found: list[str] = []
@@ -74,7 +75,7 @@ async def refused_points(rig: MqttRig, *updates: Update) -> list[str]:
         try:
             await rig.sink.write(updates)
         except RefusedError as error:
-            found.extend(refusal.update.point.point for refusal in error.refusals)
+            found.extend(refusal.update.point.name for refusal in error.refusals)
 
     await until_taken(write, within_s=30)
     return found
@@ -91,12 +92,12 @@ async def test_a_topic_that_is_refused_for_now_for_ever_holds_up_no_other() -> N
         rig = MqttRig(broker.url, points)
         async with rig.sink:
             await rig.until("up")
-            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["ODD"]
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["T/ODD"]
             assert len(broker.payloads("gw/v1/hq/T/A")) == 1
             assert len(broker.payloads("gw/v1/hq/T/B")) == 1
             tried = len(broker.payloads("gw/v1/hq/T/ODD"))
             assert tried > 2
-            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["ODD"]
+            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["T/ODD"]
             assert len(broker.payloads("gw/v1/hq/T/ODD")) == tried + 1  # once is enough from then on
     assert rig.status.reconnects == 0
 
@@ -162,13 +163,13 @@ async def test_a_topic_at_which_the_broker_hangs_up_is_found_and_skipped(
         rig = MqttRig(broker.url, points, protocol=protocol)
         async with rig.sink:
             await rig.until("up")
-            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["ODD"]
+            assert await refused_points(rig, *(make_update(point, 1) for point in points)) == ["T/ODD"]
             connections = broker.connections
-            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["ODD"]
+            assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == ["T/ODD"]
             assert broker.connections == connections
             broker.drop()
             await until(lambda: broker.connections == connections + 1 and rig.status.state == "up")
-            assert await refused_points(rig, *(make_update(point, 3, seq=3) for point in points)) == ["ODD"]
+            assert await refused_points(rig, *(make_update(point, 3, seq=3) for point in points)) == ["T/ODD"]
             assert broker.connections == connections + 1
         for point in points[:-1]:
             values = [orjson.loads(payload)["value"] for payload in broker.payloads(f"gw/v1/hq/{point.name}")]
@@ -189,7 +190,7 @@ async def test_a_history_at_which_the_broker_hangs_up_costs_nothing_else() -> No
         async with rig.sink:
             await rig.until("up")
             await rig.deliver(make_update(point, 2, time_ms=2_000))
-            assert await refused_points(rig, make_update(point, 1, time_ms=1_000)) == ["P"]
+            assert await refused_points(rig, make_update(point, 1, time_ms=1_000)) == ["T/P"]
             assert await refused_points(rig, make_update(point, 3, time_ms=3_000)) == []
     assert orjson.loads(broker.payloads("gw/v1/hq/T/P")[-1])["value"] == 3
 
@@ -209,3 +210,29 @@ async def test_a_description_at_which_the_broker_hangs_up_costs_no_value() -> No
             await until(lambda: bool(broker.payloads("gw/v1/hq/T/B/$meta")), within_s=30)
             assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
             assert rig.status.state == "up"
+
+
+@pytest.mark.parametrize("verb", ["DBIRTH", "DDATA"])
+async def test_a_sparkplug_device_at_which_the_broker_hangs_up_holds_up_no_other(verb: str) -> None:
+    """Its readings become dead letters, and the numbers of all other messages have no gap."""
+    points = [make_point(f"R{number}/T") for number in range(6)]
+    odd = f"spBv1.0/hq/{verb}/edge-1/R3"
+
+    def take(topic: str, _: bytes) -> int:
+        if topic == odd:
+            raise HangUp
+        return 0
+
+    async with odd_broker(take) as broker:
+        rig = SparkplugRig(broker.url, points)
+        async with rig.sink:
+            for value in range(9):  # what a birth has told by then is not refused
+                if await refused_points(rig, *(make_update(point, value) for point in points)) == ["R3/T"]:
+                    break
+            connections = broker.connections
+            broker.received.clear()
+            assert await refused_points(rig, *(make_update(point, 9) for point in points)) == ["R3/T"]
+            await until(lambda: len(broker.received) == 5)
+            assert broker.connections == connections
+            numbers = [decode(payload).seq or 0 for _, payload in broker.received]
+            assert [number - numbers[0] for number in numbers] == list(range(5))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _UNSUBSCRIBE, _PING, _DISCONNECT = 1, 3, 8, 10, 12, 14
 _MQTT_5 = 5
+_QOS_BITS = 0b110  # of a PUBLISH's first byte
 _LIMIT_BYTES = 1 << 16
 
 
@@ -71,18 +72,21 @@ class OddBroker:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         no_properties = b""
         while True:
-            kind, body = await _packet(reader)
+            first, body = await _packet(reader)
+            kind, has_answer = first >> 4, bool(first & _QOS_BITS)
             if kind == _CONNECT:
                 no_properties = b"\0" if body[6] == _MQTT_5 else b""
                 writer.write(bytes([0x20, 2 + len(no_properties), 0, 0]) + no_properties + self.garbage)
             elif kind == _PUBLISH:
                 end = 2 + int.from_bytes(body[:2], "big")
-                skipped = 1 + body[end + 2] if no_properties else 0
-                topic, payload = body[2:end].decode(), body[end + 2 + skipped :]
+                topic, rest = body[2:end].decode(), body[end:]
+                identifier, rest = (rest[:2], rest[2:]) if has_answer else (b"", rest)
+                payload = rest[1 + rest[0] :] if no_properties else rest
                 self.received.append((topic, payload))
                 reason = self.take(topic, payload)
                 told = bytes([reason]) if reason else b""
-                writer.write(bytes([0x40, 2 + len(told)]) + body[end : end + 2] + told)
+                if has_answer:
+                    writer.write(bytes([0x40, 2 + len(told)]) + identifier + told)
             elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
                 identifier = b"\xff\xf0" if self.wrong_ids else body[:2]
                 answer = identifier + no_properties + b"\0"
@@ -110,12 +114,12 @@ async def odd_broker(
 
 
 async def _packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Read one packet: its kind, and what follows its length."""
-    kind = (await reader.readexactly(1))[0] >> 4
+    """Read one packet: its first byte, and what follows its length."""
+    first = (await reader.readexactly(1))[0]
     length = shift = 0
     while True:
         byte = (await reader.readexactly(1))[0]
         length |= (byte & 0x7F) << shift
         shift += 7
         if not byte & 0x80:
-            return kind, await reader.readexactly(length)
+            return first, await reader.readexactly(length)

@@ -18,7 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
 from gateway.sinks.mqtt_shared.dial import dial_broker
-from gateway.sinks.mqtt_shared.hang_ups import HangUps
+from gateway.sinks.mqtt_shared.hang_ups import HANGS_UP, HangUps
 from gateway.sinks.mqtt_shared.message import Message, Rejection, too_large_text
 from gateway.tls import alert_in
 
@@ -89,6 +89,9 @@ class Connection:
         self._stall_s = 2.0 * dial.keepalive_s
         self._hang_ups = hang_ups
         self._has_taken_any = False
+        self._unsettled: list[
+            str
+        ] = []  # topics of what was sent with QoS 0, of which nothing says that it came
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
         self._receive: Receive | None = None
@@ -164,12 +167,19 @@ class Connection:
     async def _publish_alone(self, message: Message) -> None:
         """Publish with nothing else on its way, for the broker may hang up; nothing where it always does."""
         if self._hang_ups.skips(message.topic):
-            self._rejections.append(Rejection(message, _NOT_AUTHORIZED, "it hangs up each time"))
+            self._rejections.append(Rejection(message, _NOT_AUTHORIZED, HANGS_UP))
             return
-        await self._acknowledged(down_to=0)
+        await self._taken(message)
         self._send(message)
-        await self._acknowledged(down_to=0)
+        await self._taken(message)
         self._hang_ups.acquit(message.topic)
+
+    async def _taken(self, message: Message) -> None:
+        """Wait until the broker has everything, as far as that can be known of such a message."""
+        if message.qos:
+            await self._acknowledged(down_to=0)
+        else:
+            await self.settle(message.topic)
 
     async def subscribe(self, topics: Sequence[str], receive: Receive) -> None:
         """Have `receive` called with topic and payload of whatever comes there; it must not raise.
@@ -194,13 +204,15 @@ class Connection:
         """
         self._await_answer(self._client.unsubscribe(topic)[1], topic)
         await self._acknowledged(down_to=0)
+        self._has_taken_any = self._has_taken_any or bool(self._unsettled)
+        self._unsettled.clear()
 
     def _await_answer(self, packet_identifier: int | None, topic: str) -> None:
         """Treat a packet that is no PUBLISH, but is acknowledged, as if it were one."""
         self._raise_if_lost()
         if packet_identifier is not None:
             self._progressed_at = self._loop.time()
-            self._unacknowledged[packet_identifier] = Message(topic, b"", retain=False)
+            self._unacknowledged[packet_identifier] = Message(topic, b"", retain=False, qos=0)
 
     async def _acknowledged(self, *, down_to: int) -> None:
         """Wait until no more than `down_to` messages are unacknowledged."""
@@ -217,6 +229,8 @@ class Connection:
         topic, payload, retain, properties, _, qos = message
         sent = self._client.publish(topic, payload, qos, retain, properties)
         self._unacknowledged[sent.mid] = message
+        if not qos:
+            self._unsettled.append(topic)
 
     def _raise_if_lost(self) -> None:
         if self._lost.done():
@@ -326,8 +340,8 @@ class Connection:
         else:
             words = f"the connection ended: {_in_words(reason)}"
         if not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
-            under_way = [message.topic for message in self._unacknowledged.values()]
-            self._hang_ups.note(under_way, has_taken_others=self._has_taken_any)
+            under_way = [message.topic for message in self._unacknowledged.values() if message.qos]
+            self._hang_ups.note([*under_way, *self._unsettled], has_taken_others=self._has_taken_any)
         self._end(words)
 
     def _how_it_broke(self) -> str:
@@ -338,7 +352,8 @@ class Connection:
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
     ) -> None:
         message = self._unacknowledged.pop(mid)
-        self._has_taken_any = True
+        if message.qos:
+            self._has_taken_any = True
         if reason.value >= _FIRST_FAILURE:
             self._rejections.append(Rejection(message, reason.value, str(reason)))
         self._note_progress()

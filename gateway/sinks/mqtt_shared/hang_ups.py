@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+HANGS_UP = "it hangs up each time"
+"""Why nothing is published to a topic that is skipped."""
+
 _SKIPPED_FOR_S = 3600.0  # then it is tried once more, for somebody may have given the right to publish
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.model import Refusal
+from gateway.sinks.mqtt_shared.hang_ups import HANGS_UP
 from gateway.sinks.mqtt_shared.message import Message, too_large_text
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
@@ -74,9 +75,13 @@ class EdgeNode:
         codes: QualityCodes,
         history: bool,
         types_in_data: bool = False,
+        skips: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], int],
     ) -> None:
-        """`history`: whether readings are told that are not the newest; `types_in_data`: see `encode`."""
+        """`history`: whether readings are told that are not the newest; `types_in_data`: see `encode`.
+
+        `skips` says of a topic whether the broker hangs up at it.
+        """
         self._sink = sink
         self._name = name
         self._layout = layout
@@ -84,13 +89,14 @@ class EdgeNode:
         self._codes = codes
         self._history = history
         self._types_in_data = types_in_data
+        self._skips = skips
         self._clock = clock
         self._bd_seq = 0
         self._seq = 0
         self._largest_bytes = 0
         self._born: dict[str, Device] = {}  # those that are alive as hosts know them; the node first
         self._looked_at: dict[str, None] = {}  # devices that may need a birth or a death
-        self._too_large: set[Device] = set()  # those whose birth the broker does not take
+        self._untaken: set[Device] = set()  # those whose birth the broker does not take
 
     @property
     def layout(self) -> Layout:
@@ -101,7 +107,7 @@ class EdgeNode:
         """Begin a session, in which hosts know nothing yet."""
         self._bd_seq = bd_seq
         self._largest_bytes = largest_bytes
-        self._too_large.clear()
+        self._untaken.clear()
         self.be_reborn()
 
     def be_reborn(self) -> None:
@@ -115,8 +121,8 @@ class EdgeNode:
         for old, new in same:
             if born.get(old.id) is old:
                 born[old.id] = new
-            if old in self._too_large:
-                self._too_large.add(new)
+            if old in self._untaken:
+                self._untaken.add(new)
         self._look_at(*(each for each in (*born, *devices) if born.get(each) is not devices.get(each)))
 
     def announcements(self) -> Iterator[Message]:
@@ -174,13 +180,18 @@ class EdgeNode:
         samples += [self._born_metric(metric, now_ms) for metric in device.metrics]
         message = self._message("BIRTH", device.id, samples, now_ms)
         self._born[device.id] = device  # also where the broker does not take it: once tried is enough
-        if message is None and device not in self._too_large:
-            self._too_large.add(device)
-            topic = self._name.topic(_verb("BIRTH", device.id), device.id)
-            _log.warning(
-                "sink.refused", sink=self._sink, first=topic, reason=too_large_text(self._largest_bytes)
-            )
+        if message is None:
+            self._note_untaken(device)
         return message
+
+    def _note_untaken(self, device: Device) -> None:
+        """Take in that hosts are told nothing of a device; say so once."""
+        for metric in device.metrics:
+            metric.tell(None)
+        if device not in self._untaken:
+            self._untaken.add(device)
+            topic = self._topic("BIRTH", device.id)
+            _log.warning("sink.refused", sink=self._sink, first=topic, reason=self._why_not(topic))
 
     def _born_metric(self, metric: Metric, now_ms: int) -> Sample:
         update = self._latest.latest(metric.point)
@@ -195,7 +206,7 @@ class EdgeNode:
 
     def _death(self, name: str) -> Message | None:
         """Return DDEATH (section 6.4.26)."""
-        was_told = self._born.pop(name) not in self._too_large
+        was_told = self._born.pop(name) not in self._untaken
         return self._message("DEATH", name, [], self._clock()) if was_told else None
 
     def _device_data(
@@ -240,7 +251,7 @@ class EdgeNode:
     ) -> Iterator[Message]:
         """Yield one message, or halves of it where it is more than the broker takes; refuse what has none."""
         message = None
-        if device not in self._too_large:
+        if device not in self._untaken:
             message = self._message("DATA", device.id, [sample for sample, _ in some], self._clock())
         if message is not None:
             yield message
@@ -251,7 +262,8 @@ class EdgeNode:
         else:
             ((_, telling),) = some
             telling.metric.tell(None)  # or its repetition would be nothing new
-            refusals.append(Refusal(telling.update, too_large_text(self._largest_bytes)))
+            verb = "DATA" if device not in self._untaken else "BIRTH"
+            refusals.append(Refusal(telling.update, self._why_not(self._topic(verb, device.id))))
 
     def _samples(
         self, tellings: Iterable[_Telling], refusals: list[Refusal]
@@ -272,23 +284,26 @@ class EdgeNode:
             yield sample, telling
 
     def _message(self, verb: str, device: str, samples: list[Sample], now_ms: int) -> Message | None:
-        """Return a message with the next number, None where it is more than the broker takes.
+        """Return a message with the next number, None where the broker does not take it.
 
         One sequence runs over all messages of the node (section 6.4.5). A host that misses one demands
         all births, so a number is used only for what is sent.
         """
-        topic = self._name.topic(_verb(verb, device), device)
+        topic = self._topic(verb, device)
         with_types = self._types_in_data or verb == "BIRTH"
         payload = encode(samples, time_ms=now_ms, seq=self._seq, with_types=with_types)
         message = Message(topic, payload, retain=False, qos=0)
-        if message.size_bytes > self._largest_bytes:
+        if message.size_bytes > self._largest_bytes or self._skips(topic):
             return None
         self._seq = self._seq + 1 if self._seq < _HIGHEST_SEQ else 0
         return message
 
+    def _topic(self, verb: str, device: str) -> str:
+        return self._name.topic(f"{'N' if device == NODE else 'D'}{verb}", device)
 
-def _verb(verb: str, device: str) -> str:
-    return f"{'N' if device == NODE else 'D'}{verb}"
+    def _why_not(self, topic: str) -> str:
+        """Say why the broker does not take a message."""
+        return HANGS_UP if self._skips(topic) else too_large_text(self._largest_bytes)
 
 
 def _any_historical(tellings: Iterable[_Telling]) -> bool:
