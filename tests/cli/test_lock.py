@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.journal_parts import START_MS, sqlite_journal
-from support.processes import run_gateway
+from support.lock_settings import gateway, remember, write_files
 
-from gateway.model import AssetSnapshot, KnownAsset, Notes
+from gateway.model import KnownAsset
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
 TABLE = """schema: gateway.points/1
@@ -32,29 +30,7 @@ assets:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Return settings with one table beside them."""
-    (tmp_path / "mappings").mkdir()
-    (tmp_path / "mappings" / "a.yaml").write_text(TABLE)
-    file = tmp_path / "gateway.yaml"
-    file.write_text(
-        "infodeck: {organization: o-1}\n"
-        "intake: {signing_secrets: [{env: S}]}\n"
-        f'journal: {{url: "sqlite:///{tmp_path}/journal.db"}}\n'
-        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
-        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
-        "mappings: mappings\n"
-    )
-    return file
-
-
-def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with these settings."""
-    return run_gateway(command, "-c", config, *arguments)
-
-
-async def remember(folder: Path, *assets: KnownAsset) -> None:
-    """Let the journal know assets, as the running gateway does."""
-    async with sqlite_journal(folder) as journal:
-        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
+    return write_files(tmp_path, a=TABLE)
 
 
 async def test_slots_are_written_once_and_then_stay(config: Path) -> None:

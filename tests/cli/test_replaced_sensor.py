@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.journal_parts import START_MS, sqlite_journal
-from support.processes import run_gateway
+from support.lock_settings import gateway, remember, write_files
 
-from gateway.model import AssetSnapshot, KnownAsset, Notes
+from gateway.model import KnownAsset
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
 
 TABLE = """schema: gateway.points/1
@@ -39,24 +37,9 @@ slots:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Return settings with one table and its lock file beside them."""
-    (tmp_path / "mappings").mkdir()
-    (tmp_path / "mappings" / "a.yaml").write_text(TABLE)
+    file = write_files(tmp_path, a=TABLE)
     (tmp_path / "mappings" / "registers.lock").write_text(LOCK)
-    file = tmp_path / "gateway.yaml"
-    file.write_text(
-        "infodeck: {organization: o-1}\n"
-        "intake: {signing_secrets: [{env: S}]}\n"
-        f'journal: {{url: "sqlite:///{tmp_path}/journal.db"}}\n'
-        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
-        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
-        "mappings: mappings\n"
-    )
     return file
-
-
-def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with these settings."""
-    return run_gateway(command, "-c", config, *arguments)
 
 
 def write_table(config: Path, change: str, by: str) -> None:
@@ -68,12 +51,6 @@ def write_table(config: Path, change: str, by: str) -> None:
 def lock_text(config: Path) -> str:
     """Return what registers.lock holds."""
     return (config.parent / "mappings" / "registers.lock").read_text()
-
-
-async def remember(config: Path, *assets: KnownAsset) -> None:
-    """Let the journal know assets, as the running gateway does."""
-    async with sqlite_journal(config.parent) as journal:
-        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
 
 
 def test_check_names_the_command_that_hands_the_place_over(config: Path) -> None:
@@ -119,7 +96,7 @@ def test_the_base_of_the_old_sensor_is_no_dead_end(config: Path) -> None:
 async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
     """Its topics are those of the sensor before, whatever Infodeck calls it."""
     write_table(config, "assets:\n  - {id: ast-new, tag: X1, use: iaq}\n", "")
-    await remember(config, KnownAsset(id="ast-c", name="Corridor", asset_type="at-iaq"))
+    await remember(config.parent, KnownAsset(id="ast-c", name="Corridor", asset_type="at-iaq"))
     done = gateway(config, "lock", "--replace", "ast-b=ast-c")
     assert (done.returncode, done.stderr) == (0, "")
     assert "ast-c  Hall  iaq  96-99" in done.stdout

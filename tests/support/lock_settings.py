@@ -1,0 +1,41 @@
+"""Settings with a folder of tables beside them, and a journal that knows assets, for `gateway lock`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.model import AssetSnapshot, KnownAsset, Notes
+from support.journal_parts import START_MS, sqlite_journal
+from support.processes import run_gateway
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+
+def write_files(folder: Path, **tables: str) -> Path:
+    """Write settings, and each table under its name into the folder that they name; return the settings."""
+    (folder / "mappings").mkdir()
+    for name, text in tables.items():
+        (folder / "mappings" / f"{name}.yaml").write_text(text)
+    file = folder / "gateway.yaml"
+    file.write_text(
+        "infodeck: {organization: o-1}\n"
+        "intake: {signing_secrets: [{env: S}]}\n"
+        f'journal: {{url: "sqlite:///{folder}/journal.db"}}\n'
+        'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
+        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
+        "mappings: mappings\n"
+    )
+    return file
+
+
+def gateway(config: Path, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with these settings."""
+    return run_gateway(command, "-c", config, *arguments)
+
+
+async def remember(folder: Path, *assets: KnownAsset) -> None:
+    """Let the journal know assets, as the running gateway does."""
+    async with sqlite_journal(folder) as journal:
+        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
