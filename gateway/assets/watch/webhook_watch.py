@@ -148,8 +148,8 @@ class WebhookWatch:
         self._undelivered.begin(now_ms)
         self._silence.begin(now_ms)
         return (
-            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; see free space,"
-            " file permissions and journal.max_size"
+            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; see the disk, its"
+            " free space, file permissions and journal.max_size"
         )
 
     def _api_reason(self, now_ms: int) -> str | None:
