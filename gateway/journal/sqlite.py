@@ -52,6 +52,7 @@ _GATHER_S = 0.0005  # under load, a pause this short makes commits half as many 
 _COMPANY = 4  # events in one commit that mean load; a lone sender never waits
 _PRUNE_EVERY_S = 60.0
 _MOST_NAMED = 10
+_FULL_BYTES = 64 << 10  # less is not enough to open the file
 _NEXT_START = "takes over what can be read"
 
 
@@ -455,7 +456,9 @@ class SqliteJournal:
                     f" {DAMAGED_ADVICE}"
                 )
         except sqlite3.Error as error:
-            raise GatewayError(f"{self._path}: the journal can't be opened: {error}") from error
+            is_full = self._disk_usage(self._path.parent).free < _FULL_BYTES
+            advice = "; its disk is full, make room there" if is_full else ""
+            raise GatewayError(f"{self._path}: the journal can't be opened: {error}{advice}") from error
 
     def _make_store(self) -> Store:
         store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)

@@ -67,6 +67,7 @@ _FREE = (
 _PAGE_BYTES = 2048
 _MOST_LOG_BYTES = 4 << 20  # of the write-ahead log, once it is folded in
 _CHECK_EVERY_BYTES = 64 << 10
+_MOST_REFUSED_BYTES = 1 << 20  # that there must be room for until it is reported that there is
 _ROW_OVERHEAD_BYTES = 150
 _ID_BYTES = 80  # of an event without its body
 _IDS_SHARE = 4  # ids of freed events have at most a fourth of the room, where events need it
@@ -393,7 +394,7 @@ class Store:
             self._granted_bytes = least_bytes - size_bytes
             self._refused_bytes = 0
             return None
-        self._refused_bytes = needed_bytes
+        self._refused_bytes = min(needed_bytes, _MOST_REFUSED_BYTES)
         return JournalError(f"the {self._full} is full", retry_after_s=FULL_RETRY_AFTER_S)
 
     def _make_notes_room(self, notes: Notes, *, freeable_through: int) -> None:

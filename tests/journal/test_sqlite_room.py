@@ -21,7 +21,7 @@ from support.journal_parts import (
     until_pruned,
 )
 
-from gateway.errors import JournalError
+from gateway.errors import GatewayError, JournalError
 from gateway.journal.lookup import read_letters
 from gateway.model import DeadLetter, KeptValue, Notes
 from gateway.status import JournalStatus
@@ -297,6 +297,28 @@ async def test_events_too_large_to_fit_together_are_all_turned_away(tmp_path: Pa
         assert await read_all(journal) == []
         await journal.append(make_event(4))
         assert ids(await read_all(journal)) == ["evt_4"]
+
+
+async def test_a_burst_that_never_fits_does_not_leave_the_journal_unavailable(tmp_path: Path) -> None:
+    """Where a load balancer asks first, no smaller event would come to end it."""
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, max_bytes=4 * MIB, status=status) as journal:
+        burst = {journal.append(make_event(number, padding=MIB)) for number in range(6)}
+        assert all(
+            isinstance(each, JournalError) for each in await asyncio.gather(*burst, return_exceptions=True)
+        )
+        assert status.state == "the journal is full"
+        journal.note(Notes(cursors={"bms": 0}))
+        await journal.flush()
+        assert status.state == "ok"
+
+
+async def test_a_start_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    """SQLite itself has no words for it."""
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(GatewayError, match=r"can't be opened: .*; its disk is full, make room there"):
+        async with sqlite_journal(tmp_path, disk_usage=lambda _: SmallDisk(total=MIB)):
+            pass
 
 
 async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -> None:
