@@ -78,7 +78,9 @@ def _unreached(name: str, config: BrokerConfig, failure: Failure) -> Finding:
 def _refused(name: str, config: BrokerConfig, reason: str) -> Finding:
     """Say why a broker, or whoever answers in its place, does not let the gateway in."""
     found, _, advice = reason.partition("; ")
-    if not reason.startswith(_REFUSED):
+    if not reason.startswith(_REFUSED) and advice:
+        remedy = f"{advice} (sinks.{name})"
+    elif not reason.startswith(_REFUSED):
         remedy = "is that the broker's port, and not another service's? See the broker's log, too"
     elif _OTHER_PROTOCOL in reason.lower():
         remedy = f"{advice or 'set `protocol`'} (sinks.{name}.protocol)"

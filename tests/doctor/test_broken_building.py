@@ -55,6 +55,19 @@ async def test_a_broker_whose_certificate_is_not_trusted(
     assert (seen.remedy or "").startswith("give the authority that issued it as sinks.bms.ca")
 
 
+async def test_a_broker_that_wants_a_client_certificate(patient: Doctored) -> None:
+    """With TLS 1.3, it says so when all else is done."""
+    assert patient.authority is not None
+    certificate, key = patient.authority.issue("broker")
+    settings = {"cafile": patient.authority.certificate, "certfile": certificate, "keyfile": key}
+    lines = [f"{name} {file}" for name, file in settings.items()]
+    with Mosquitto(patient.folder, "allow_anonymous true", "require_certificate true", *lines) as broker:
+        patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{broker.port}")
+        seen = (await patient.diagnose()).of("brokers")
+    assert seen.found.endswith("the broker ended TLS: certificate required")
+    assert seen.remedy == "check `certificate` and `key` (sinks.bms)"
+
+
 async def test_files_and_secrets_of_a_broker_that_cannot_be_read(patient: Doctored) -> None:
     """The file is what is wrong, not the way to the broker; a secret is told by the check of all secrets."""
     assert patient.broker is not None
