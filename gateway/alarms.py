@@ -93,9 +93,10 @@ class Alarms:
         """Have it called no more."""
         self._listeners.remove(listener)
 
-    def set(self, name: str, reason: str | None) -> None:
+    def set(self, name: str, reason: str | None, *, is_known: bool = False) -> None:
         """Have the alarm `name` hold for `reason`, or end it (None).
 
+        Where the state is known, and not judged from what comes, it ends at once, however often it comes.
         A reason may quote others: it is cut where it has no end, and shown without what cannot be shown.
         """
         before = self._current.get(name)
@@ -103,7 +104,7 @@ class Alarms:
             self._away_ms.pop(name, None)
             changed = self._begin(Alarm(name, _shown(reason), self._clock_ms()), before)
         else:
-            changed = before is not None and not before.latched and self._leave(before)
+            changed = before is not None and not before.latched and self._leave(before, at_once=is_known)
         if changed:
             self._tell()
 
@@ -159,10 +160,10 @@ class Alarms:
         self._file(alarm)
         log.info("alarm.cleared", alarm=alarm.name, seconds=self._seconds_since(alarm))
 
-    def _leave(self, alarm: Alarm) -> bool:
+    def _leave(self, alarm: Alarm, *, at_once: bool) -> bool:
         """End it, or have it hold for a while where it has come and gone; say whether anything changed."""
         now_ms, name = self._clock_ms(), alarm.name
-        if self._comes_and_goes(alarm):
+        if not at_once and self._comes_and_goes(alarm):
             away_ms = self._away_ms.get(name)
             if away_ms is None:
                 self._away_ms[name] = now_ms

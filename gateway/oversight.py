@@ -51,21 +51,24 @@ class Oversight:
         """Judge the status; its lags must be up to date."""
         status = self._status
         for name, sink in status.sinks.items():
-            is_away = self._is_long_away(name, sink)
-            self._alarms.set(f"{SINK_AWAY}:{name}", _away_reason(sink) if is_away else None)
+            self._judge_sink(name, sink)
         problems = status.tables.problems
-        self._alarms.set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
-        self._alarms.set(JOURNAL_FILLING, self._filling_reason())
+        self._set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
+        self._set(JOURNAL_FILLING, self._filling_reason())
 
-    def _is_long_away(self, name: str, sink: SinkStatus) -> bool:
-        """Say whether the sink has been away for minutes; moments in which it is up are no return."""
-        now_ms = self._ticks_ms()
+    def _set(self, name: str, reason: str | None) -> None:
+        self._alarms.set(name, reason, is_known=True)
+
+    def _judge_sink(self, name: str, sink: SinkStatus) -> None:
+        """Raise the alarm of a sink that is away for minutes; one that is up for moments has not come back."""
+        now_ms, alarm = self._ticks_ms(), f"{SINK_AWAY}:{name}"
         if not sink.connected:
             self._up_since_ms.pop(name, None)
-            return now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS
-        if now_ms - self._up_since_ms.setdefault(name, now_ms) >= _STEADY_MS:
+            if now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS:
+                self._set(alarm, _away_reason(sink))
+        elif now_ms - self._up_since_ms.setdefault(name, now_ms) >= _STEADY_MS:
             self._away_since_ms.pop(name, None)
-        return False
+            self._set(alarm, None)
 
     def _filling_reason(self) -> str | None:
         """Say why the journal fills up; what every sink has, it frees by itself."""
@@ -85,7 +88,7 @@ class Oversight:
         while True:
             for setting, file in self._certificates.items():
                 reason = await asyncio.to_thread(self._ending_reason, setting, file)
-                self._alarms.set(f"{CERTIFICATE_ENDS}:{setting}", reason)
+                self._set(f"{CERTIFICATE_ENDS}:{setting}", reason)
             await asyncio.sleep(_CERTIFICATES_EVERY_S)
 
     def _ending_reason(self, setting: str, file: Path) -> str | None:
