@@ -60,6 +60,7 @@ class Refilling:
             metric_value=metric_value,
             journal=journal,
             gaps=self._gaps,
+            stated_unit=lambda asset, key: _stated_unit(image(), asset, key),
             status=status,
             clock_ms=clock_ms,
         )
@@ -91,3 +92,11 @@ class Refilling:
 
     def _fill(self) -> None:
         self._history.request()
+
+
+def _stated_unit(image: PointImage, asset: str, key: str) -> str | None:
+    """Return the unit of measure that the newest reading of a telemetry key states."""
+    plan = image.points.by_asset.get(asset)
+    rules = plan.by_key.get(key, ()) if plan is not None else ()
+    measured = [update for rule in rules if (update := image.measured(rule.point)) is not None]
+    return measured[0].raw_unit if measured else None

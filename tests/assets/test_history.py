@@ -99,6 +99,25 @@ async def test_a_long_gap_is_filled_once_a_webhook_ends_it(file: Path, points: P
         assert len([query for query in api.asked if "metrics" in query]) == 1
 
 
+async def test_a_history_is_in_the_unit_that_webhooks_state(file: Path, tmp_path: Path) -> None:
+    """Infodeck's items of a history state none, and the sensor is the same one."""
+    noon = NOW - 30 * HOUR_MS
+    clock = Clock(noon)
+    points = load_good_tables(tmp_path, TABLE.replace("from: t, refill", "from: t, unit: degC, refill"))
+    fahrenheit = {"value": 50, "unit": "°F"}
+    metrics = series(noon + HOUR_MS, start=212)
+    async with api_with({("a", "t"): metrics}) as api:
+        async with refilling(file, points, api, clock=clock) as run:
+            await run.webhook(1, at_ms=noon, t=fahrenheit)
+            await run.rig.delivered()
+        clock.now_ms = noon + 30 * HOUR_MS
+        async with refilling(file, points, api, clock=clock) as run:
+            await run.reconcile(item("a", at_ms=noon + 29 * HOUR_MS, t=fahrenheit))
+            await run.webhook(2, at_ms=noon + 30 * HOUR_MS, t=fahrenheit)
+            await run.until_filled()
+            assert history(run) == [(10, noon + 29 * HOUR_MS), (100, noon + HOUR_MS)]
+
+
 async def test_a_short_gap_is_left_to_infodecks_retries(file: Path, points: PointMap) -> None:
     """Nothing is asked for, and nothing is kept of it."""
     noon = NOW - 23 * HOUR_MS

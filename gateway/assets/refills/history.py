@@ -54,15 +54,20 @@ class History:
         metric_value: str,
         journal: Journal,
         gaps: Gaps,
+        stated_unit: Callable[[str, str], str | None],
         status: RefillStatus,
         clock_ms: Callable[[], int],
     ) -> None:
-        """`metric_time` and `metric_value` are the names of both in the API's items."""
+        """`metric_time` and `metric_value` are the names of both in the API's items.
+
+        `stated_unit` is the unit of measure that readings of an asset and key state elsewhere.
+        """
         self._organization = organization
         self._metric_time = metric_time
         self._metric_value = metric_value
         self._journal = journal
         self._gaps = gaps
+        self._stated_unit = stated_unit
         self._status = status
         self._clock_ms = clock_ms
         self._requested = asyncio.Event()
@@ -176,7 +181,8 @@ class History:
         """
         await self._until_sinks_keep_up()
         values = await self._unknown(gap, values)
-        readings = (Reading(gap.key, values[time_ms], time_ms) for time_ms in sorted(values))
+        unit = self._stated_unit(gap.asset, gap.key)
+        readings = (Reading(gap.key, values[time_ms], time_ms, unit) for time_ms in sorted(values))
         events = history_events(gap.asset, readings, organization=self._organization, now_ms=self._clock_ms())
         group: set[asyncio.Future[None]] = set()
         for number, event in enumerate(events, start=1):
