@@ -60,7 +60,7 @@ class Oversight:
         self._alarms.set(name, reason, is_known=True)
 
     def _judge_sink(self, name: str, sink: SinkStatus) -> None:
-        """Raise the alarm of a sink that is away for minutes; one that is up for moments has not come back."""
+        """Raise the alarm of a sink that is away for minutes; to be up for moments is no return."""
         now_ms, alarm = self._ticks_ms(), f"{SINK_AWAY}:{name}"
         if not sink.connected:
             self._up_since_ms.pop(name, None)
