@@ -24,7 +24,7 @@ AT_MS = 1_795_507_200_000  # 2026-11-24 08:00 UTC
 
 async def test_one_message_has_the_whole_state(broker: Mosquitto) -> None:
     """Points of one event come in one message, with what earlier events gave; unread ones are left out."""
-    temperature, humidity, quality, unread = room("ZN-T", "ZN-RH", "QUAL", "CO2")
+    temperature, humidity, quality, unread = room("ZN-T", "ZN-RH", "QUAL", "CO2", lasting=True)
     humidity = replace(humidity, unit_of_measure="percent")
     quality = replace(quality, unit_of_measure=None, source="$quality")
     rig = MqttRig(broker.url, [temperature, humidity, quality, unread], layout="asset")
@@ -183,7 +183,7 @@ async def test_a_topic_of_its_own_is_in_every_layout(broker: Mosquitto) -> None:
 
 async def test_devices_of_one_tag_share_its_message(broker: Mosquitto) -> None:
     """A tag whose points come from several devices is one asset here; `$meta` says which is whose."""
-    supply, back = room("SUPPLY", "RETURN")
+    supply, back = room("SUPPLY", "RETURN", lasting=True)
     back = replace(back, asset="ast-2", description="Return")
     rig = MqttRig(broker.url, [supply, back], layout="asset")
     async with rig.sink, subscribe(broker.port) as subscriber:

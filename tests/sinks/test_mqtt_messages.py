@@ -24,7 +24,7 @@ HISTORY = f"{TOPIC}/$history"
 
 async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosquitto) -> None:
     """A value is on its topic for whoever subscribes later, with unit, quality, time and event."""
-    point = make_point()
+    point = make_point(stale_after_ms=None)  # of whatever time it is
     rig = MqttRig(broker.url, [point])
     async with rig.sink:
         await rig.deliver(make_update(point, 21.5, time_ms=1_795_507_200_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from support.mosquitto import subscribe
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 ROOM = "gw/v1/hq/R1"
 
 
-def room(*names: str, tag: str = "R1") -> list[Point]:
-    """Return points of one room."""
-    return [make_point(f"{tag}/{name}") for name in names]
+def room(*names: str, tag: str = "R1", lasting: bool = False) -> list[Point]:
+    """Return points of one room. `lasting`: their values never expire on the broker, however old they are."""
+    points = [make_point(f"{tag}/{name}") for name in names]
+    return [replace(point, stale_after_ms=None) for point in points] if lasting else points
 
 
 def on(subscriber: Subscriber, topic: str) -> list[Seen]:
