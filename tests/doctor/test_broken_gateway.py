@@ -106,10 +106,10 @@ async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient:
         journal.note(
             Notes(
                 kept={
-                    name: KeptValue(name, "ast-0", "temperature", 21, 21, at_ms, 1, event_id)
-                    for name, at_ms, event_id in (
-                        ("R-0/ZN-T", two_days_ago_ms, "evt_1"),
-                        ("R-0/X", two_days_ago_ms + 3_600_000, "reconcile_1"),
+                    name: KeptValue(name, "ast-0", source, 21, 21, at_ms, 1, event_id)
+                    for name, source, at_ms, event_id in (
+                        ("R-0/ZN-T", "temperature", two_days_ago_ms, "evt_1"),
+                        ("R-0/X", "humidity", two_days_ago_ms + 3_600_000, "reconcile_1"),
                     )
                 },
                 kept_through=1,
