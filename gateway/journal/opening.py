@@ -9,44 +9,68 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.config.private_files import sync_folder
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from gateway.journal.salvage import Salvaged
     from gateway.journal.store import Store
 
 log = structlog.get_logger()
+
+_SUFFIXES = ("-wal", "-shm", "")  # the file itself last: where it is, the others are
 
 DAMAGED_ADVICE = "Check the disk; `A damaged journal` in docs/operations.md says what is lost"
 
 
 def open_store(
-    path: Path, *, make_store: Callable[[], Store], sinks: Iterable[str], now_ms: int
+    path: Path, *, make_store: Callable[[Path], Store], sinks: Iterable[str], now_ms: int
 ) -> tuple[Store, str | None]:
     """Return a store that is prepared, and what was damaged, in words for the user, None: nothing.
 
-    A corrupt file is moved aside, never deleted, and what can be read of it taken over into a new one.
+    A corrupt file is moved aside, never deleted, once what can be read of it is in a new one: whatever ends
+    the gateway meanwhile, the next start does it again.
     """
-    store = make_store()
+    new_path = path.with_name(f"{path.name}.new")
+    if not path.exists() and new_path.exists():
+        _rename(new_path, path)  # the last step of a replacement
+    store = make_store(path)
     reason = _why_corrupt(store) or _known_damage(path)
     if reason is None:
         return store, None
+    salvaged = _salvage(store, new_path, make_store=make_store, sinks=sinks)
     # While it is open: SQLite folds the log into a file that it closes, but not into a moved one.
-    aside = _move_aside(path, now_ms)
-    new = make_store()
-    new.prepare()
-    salvaged = new.salvage(store, sinks=sinks)
+    aside = _free_name(path, now_ms)
+    _rename(path, aside)
     store.close()
+    _rename(new_path, path)
     marker(path).unlink(missing_ok=True)
+    sync_folder(path.parent)
     log.critical(
         "journal.corrupt", reason=reason, file=str(path), moved_to=str(aside), taken_over=str(salvaged)
     )
-    return new, (
+    store = make_store(path)
+    store.prepare()
+    return store, (
         f"its file was corrupt ({reason}) and is now {aside}; taken over into a new one: {salvaged}."
         f" {DAMAGED_ADVICE}"
     )
+
+
+def _salvage(
+    corrupt: Store, new_path: Path, *, make_store: Callable[[Path], Store], sinks: Iterable[str]
+) -> Salvaged:
+    """Make a new file of what can be read of a corrupt one."""
+    for suffix in _SUFFIXES:  # of a start that was broken off
+        new_path.with_name(new_path.name + suffix).unlink(missing_ok=True)
+    new = make_store(new_path)
+    new.prepare()
+    salvaged = new.salvage(corrupt, sinks=sinks)
+    new.close()
+    return salvaged
 
 
 def marker(path: Path) -> Path:
@@ -99,15 +123,18 @@ def _why_corrupt(store: Store) -> str | None:
     return None
 
 
-def _move_aside(path: Path, now_ms: int) -> Path:
-    """Rename the journal and its side files, so that they stay together under the new name."""
-    aside = next(
+def _free_name(path: Path, now_ms: int) -> Path:
+    """Return a name for a corrupt file that no other one has."""
+    return next(
         name
         for number in count(now_ms)  # a clock that begins anew at every start may give the same time twice
         if not (name := path.with_name(f"{path.name}.corrupt-{number}")).exists()
     )
-    for suffix in ("", "-wal", "-shm"):
+
+
+def _rename(path: Path, other: Path) -> None:
+    """Rename a journal and its side files, so that they stay together under the new name."""
+    for suffix in _SUFFIXES:
         part = path.with_name(path.name + suffix)
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            part.rename(other.with_name(other.name + suffix))

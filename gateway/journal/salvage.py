@@ -40,13 +40,13 @@ def salvage(damaged: sqlite3.Connection, fresh: sqlite3.Connection, *, sinks: It
     """Copy what can be read of one journal into another one, which is empty.
 
     Sinks whose cursor cannot be read get every event that is there; values that cannot be read are mapped
-    again from the newest events.
+    again from the newest events. Raise sqlite3.Error where the new one cannot be written.
     """
     with suppress(sqlite3.Error):
         damaged.execute("PRAGMA writable_schema=ON")  # so that SQLite opens what was cut off, too
-        if damaged.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,):
-            return _copy(damaged, fresh, sinks=sinks)
-    return Salvaged(0, 0, 0)
+        if damaged.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+            return Salvaged(0, 0, 0)
+    return _copy(damaged, fresh, sinks=sinks)
 
 
 def _copy(damaged: sqlite3.Connection, fresh: sqlite3.Connection, *, sinks: Iterable[str]) -> Salvaged:

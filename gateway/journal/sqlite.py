@@ -441,7 +441,7 @@ class SqliteJournal:
             )
             self._status.corrupt_files = [str(file) for file in corrupt_files(self._path)]
             # The file was checked a line above; on a large one a second check would double the start.
-            self._reader = self._make_store()
+            self._reader = self._make_store(self._path)
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
             self._kept = self._store.kept()
@@ -460,7 +460,7 @@ class SqliteJournal:
             advice = "; its disk is full, make room there" if is_full else ""
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}{advice}") from error
 
-    def _make_store(self) -> Store:
-        store = Store(self._path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
+    def _make_store(self, path: Path) -> Store:
+        store = Store(path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
         self._files.callback(store.close)
         return store

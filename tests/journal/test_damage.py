@@ -231,6 +231,22 @@ async def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
     assert len(reports) == 1
 
 
+async def test_a_replacement_that_was_broken_off_is_done_again(tmp_path: Path) -> None:
+    """Whatever a start that was killed has left, the next one takes over what can be read."""
+    await fill(tmp_path)
+    file, new = tmp_path / "journal.db", tmp_path / "journal.db.new"
+    (page,) = pages_of(file, "cursors")
+    spoil(file, page, page + 1)
+    new.write_bytes(b"half of it")
+    new.with_name("journal.db.new-wal").write_bytes(b"half of it")
+    async with sqlite_journal(tmp_path) as journal:
+        assert len(await read_all(journal)) == EVENTS
+    assert not new.exists()
+    file.rename(new)  # killed before the last step
+    async with sqlite_journal(tmp_path) as journal:
+        assert len(await read_all(journal)) == EVENTS
+
+
 @pytest.mark.parametrize("seed", range(40))
 async def test_whatever_is_damaged_the_gateway_goes_on(tmp_path: Path, seed: int) -> None:
     """A few random bits anywhere: most events are read, new ones taken, what is delivered forgotten.
