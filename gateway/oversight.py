@@ -113,4 +113,4 @@ def ends_soon(validity: Validity, *, now_s: float) -> bool:
 def _away_reason(sink: SinkStatus) -> str:
     error = f": {sink.last_error}" if sink.last_error else ""
     minutes = _AWAY_MS // 60_000
-    return f"it is {sink.state} for more than {minutes} minutes{error}; its values wait in the journal"
+    return f"{sink.state} for more than {minutes} minutes{error}; its values wait in the journal"

@@ -154,7 +154,7 @@ class ModbusClientSink(ConnectingSink):
         raise self._is_away()
 
     def _is_away(self, reason: str | None = None) -> TransientError:
-        return TransientError(f"{self._line} is away: {reason or self._contact.away}")
+        return TransientError(reason or self._contact.away)
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()

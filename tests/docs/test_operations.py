@@ -18,6 +18,7 @@ from support.journal_parts import START_MS, sqlite_journal
 from support.mosquitto import Mosquitto
 from support.processes import run_script
 
+from gateway import alarms
 from gateway.journal.lookup import read_letters
 from gateway.model import Event
 
@@ -202,6 +203,21 @@ def test_dead_letters(tmp_path: Path) -> None:
                 text.replace("/etc/gateway/gateway.yaml", str(daemon.config)), folder=tmp_path
             )
         assert printed == "2: forgotten\n"
+
+
+def test_every_alarm_is_listed_with_what_to_do() -> None:
+    """By its name, once, each with a first look; what is no alarm of ours is not in the list."""
+    chapter = PAGE.partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for line in chapter.splitlines()
+        if line.startswith("| `")
+    ]
+    listed = sorted(name.strip("`").partition(":")[0] for name, _, _ in rows)
+    constants = {value for value in vars(alarms).values() if isinstance(value, str)}
+    made = {value for value in constants if re.fullmatch(r"[a-z]+(-[a-z]+)+", value)}
+    assert listed == sorted({*alarms.NAMES, alarms.SINK_AWAY, alarms.CERTIFICATE_ENDS}) == sorted(made)
+    assert all(what and first for _, what, first in rows)
 
 
 def test_commands_name_the_settings_of_the_box() -> None:

@@ -59,9 +59,7 @@ async def test_nothing_is_lost_while_the_controller_is_away() -> None:
     controller = LibmodbusController()
     rig = ClientRig(controller.port, *POINTS)
     async with rig.sink:
-        with pytest.raises(
-            TransientError, match=f"^127.0.0.1:{controller.port} is away: Connection refused$"
-        ):
+        with pytest.raises(TransientError, match=r"^Connection refused$"):
             await rig.show(1.5, 1, 1, 1)
         writing = asyncio.create_task(persist(rig, 21.5, 7, 8, 0))
         rig.latest.take(values_of(POINTS[1:2], [9]))
@@ -226,7 +224,7 @@ async def test_something_else_that_listens_there(caplog: pytest.LogCaptureFixtur
     ):
         rig = ClientRig(port, *POINTS)
         async with rig.sink:
-            with pytest.raises(TransientError, match="is away: the controller ended the connection"):
+            with pytest.raises(TransientError, match=r"^the controller ended the connection$"):
                 await rig.show(1.5, 1, 1, 1)
     assert caplog.messages == []
 
@@ -270,7 +268,7 @@ async def test_a_name_that_nobody_knows() -> None:
     """The resolver's words reach the user."""
     rig = ClientRig(502, *POINTS, host="controller.invalid")
     async with rig.sink:
-        with pytest.raises(TransientError, match=r"^controller\.invalid:502 is away: .*(known|resolution)"):
+        with pytest.raises(TransientError, match=r"(known|resolution)"):
             await rig.show(1.5, 1, 1, 1)
 
 

@@ -72,7 +72,7 @@ async def test_a_controller_on_a_serial_line_that_restarts_empty(tmp_path: Path)
         async with rig.sink:
             await persist(rig, 21.5, 7, 1)
             controller.kill()
-            with pytest.raises(TransientError, match=f"^{ours} is away: no answer within 200ms from unit 1"):
+            with pytest.raises(TransientError, match=r"^no answer within 200ms from unit 1"):
                 await rig.show(21.5, 8, 1)
             controller.start()
             await rig.until(lambda: shown(controller) == [21.5, 8, 1])
@@ -84,7 +84,7 @@ async def test_a_serial_port_that_comes_and_goes(tmp_path: Path) -> None:
     ours = tmp_path / "gateway"
     rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"))
     async with rig.sink:
-        with pytest.raises(TransientError, match=f"^{ours} is away: No such file or directory$"):
+        with pytest.raises(TransientError, match=r"^No such file or directory$"):
             await rig.show(1.5, 1, 1)
         for value in (21.5, 22.5):
             with cable(tmp_path) as (_, theirs), LibmodbusController(serial_port=theirs) as controller:

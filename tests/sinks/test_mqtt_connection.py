@@ -131,7 +131,7 @@ async def test_a_broker_that_is_away_at_the_start_gets_all_state_when_it_comes(t
     rig = MqttRig(broker.url, [point])
     async with rig.sink:
         await rig.until("away")
-        with pytest.raises(TransientError, match=rf"mqtt://127.0.0.1:{broker.port} is away: .*refused"):
+        with pytest.raises(TransientError, match=r"^cannot connect: .*refused"):
             await rig.deliver(make_update(point, 1))
         with broker:
             await rig.until("up")

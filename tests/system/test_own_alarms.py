@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from support.certificates import make_authority
-from support.daemon import Daemon
+from support.daemon import Daemon, telemetry
 from support.dated_certificates import issue_dated
 from support.journal_parts import START_MS
 from support.ports import free_port
@@ -57,11 +58,25 @@ def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
     watched.sink.note_error("connection refused", at_ms=START_MS)
     assert watched.for_(4 * MINUTE_S) == {}
     assert watched.for_(2 * MINUTE_S) == {
-        "sink-away:bms": "it is away for more than 5 minutes: connection refused;"
-        " its values wait in the journal"
+        "sink-away:bms": "away for more than 5 minutes: connection refused; its values wait in the journal"
     }
     watched.sink.state = "up"
     assert watched.for_(2 * MINUTE_S) == {}
+
+
+async def test_a_receiver_that_stays_away_has_one_reason(tmp_path: Path) -> None:
+    """Whether it is dialled or a value waits for it: otherwise the alarm would change with each attempt."""
+    daemon = Daemon(tmp_path, free_port())
+    daemon.start()
+    try:
+        daemon.post(telemetry("evt_waits", "ast-a1b2c3d4", {"temperature": 21.5}))
+        reasons = set()
+        while daemon.status()["sinks"]["bms"]["retries"] < 3:
+            reasons.add(daemon.status()["sinks"]["bms"]["last_error"])
+            await asyncio.sleep(0.05)
+        assert len(reasons - {None}) == 1
+    finally:
+        daemon.kill()
 
 
 def test_a_mistake_that_is_corrected_is_no_alarm_any_more() -> None:

@@ -52,7 +52,7 @@ class Link:
                 async with asyncio.timeout(PATIENCE_S):
                     await self._up.wait()
         if self.connection is None:
-            raise TransientError(f"{self._url} is away: {self._contact.away}")
+            raise TransientError(self._contact.away)
         return self.connection
 
     def come_up(self, connection: Connection) -> None:
