@@ -52,18 +52,21 @@ def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
 
 def _taken_if_shown(take: Callable[[Scalar], Scalar], registers: Sequence[Register]) -> Convert:
     lowest, highest, holds = room(registers)
-    are_numeric = lowest <= highest  # so is what is taken
     good, bad = Quality.GOOD, Quality.BAD
 
     def convert(value: Scalar) -> tuple[Scalar, Quality]:
         taken = take(value)
         if taken is None:
             return _UNUSABLE
-        if are_numeric and lowest <= taken <= highest:  # type: ignore[operator]  # a number
-            return taken, good
         return taken, good if holds(taken) else bad
 
-    return convert
+    def convert_number(value: Scalar) -> tuple[Scalar, Quality]:
+        number = cast("float | None", take(value))
+        if number is None:
+            return _UNUSABLE
+        return number, good if lowest <= number <= highest or holds(number) else bad
+
+    return convert_number if lowest <= highest else convert
 
 
 def _calculated(
