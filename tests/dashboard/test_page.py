@@ -178,6 +178,35 @@ def test_a_sink_that_has_just_gone_is_in_banner_and_tab(
             expect(alarms.get_by_role("button")).to_have_count(0)
 
 
+def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) -> None:
+    """On a phone the banner begins each reason, and says how many more there are; the tab has all of it."""
+    status = daemon.status()
+    status["sinks"]["bms"] |= {"lag": 1, "lag_s": 90.0}
+    status["alarms"] = [
+        {"name": f"sink-away:bms-{number}", "reason": "word " * 400, "since_ms": status["started_ms"]}
+        | {"latched": False, "acknowledged_ms": None, "acknowledged_by": None, "cleared_ms": None}
+        for number in range(6)
+    ]
+    said = {"tables": 0, "status": {"now_ms": status["started_ms"], **status}}
+    with opened(browser, "about:blank", size=PHONE) as watched:
+        page = watched.page
+        page.route("**/api/points", lambda route: route.fulfill(json={"generation": 0, "points": []}))
+        page.add_init_script(
+            "window.EventSource = class extends EventTarget { close() {} constructor() { super();"
+            f" for (const [name, data] of Object.entries({json.dumps(said)})) setTimeout(() =>"
+            " this.dispatchEvent(new MessageEvent(name, {data: JSON.stringify(data)}))); } };"
+        )
+        page.goto(f"{url(daemon)}#sinks")
+        banner = page.locator("#banner")
+        expect(banner).to_contain_text("sink-away:bms-0: word word")
+        expect(banner).to_contain_text("and 3 more in Alarms")
+        expect(page.locator("#view-sinks")).to_contain_text("1 event, 1 min")
+        box = banner.bounding_box()
+        assert box is not None
+        assert box["height"] < PHONE[1] / 2
+        expect(go(page, "alarms")).to_contain_text("word " * 399)
+
+
 def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser) -> None:
     """One request between two states that are milliseconds apart is not hundreds a second."""
     status = daemon.status()

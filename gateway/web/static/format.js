@@ -13,6 +13,10 @@ export function span(seconds) {
 
 export const ago = (atMs, nowMs) => `${span((nowMs - atMs) / 1000)} ago`;
 
+export const counted = (number, thing) => `${number.toLocaleString()} ${thing}${number === 1 ? "" : "s"}`;
+
+export const shortened = (text, most) => (text.length > most ? `${text.slice(0, most).trimEnd()} …` : text);
+
 export const timeText = (atMs) => new Date(atMs).toLocaleString();
 
 export function sizeText(bytes) {

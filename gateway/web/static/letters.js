@@ -2,7 +2,7 @@
 
 import { act, askForToken, confirm, isUnlocked, whenUnlocked } from "./actions.js";
 import { byId, element, table } from "./dom.js";
-import { timeText } from "./format.js";
+import { counted, timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
 const chosen = new Set();
@@ -35,7 +35,7 @@ export async function show() {
     element(
       "article",
       { className: "card" },
-      element("div", { className: "head" }, element("h2", {}, found.total === 1 ? "1 dead letter" : `${found.total.toLocaleString()} dead letters`), buttons(found.letters)),
+      element("div", { className: "head" }, element("h2", {}, counted(found.total, "dead letter")), buttons(found.letters)),
       element("p", { className: "soft" }, `A receiver refused these values for good, or an event could not be read. Remove the cause, then deliver again.${more}`),
       said,
       table(["Selected", "At", "Sink", "Point", "Reason", "Event"], found.letters.map(row), "Nothing was refused."),
@@ -79,8 +79,7 @@ function askFor(what) {
     send(what);
     return;
   }
-  const number = chosen.size === 1 ? "1 dead letter" : `${chosen.size.toLocaleString()} dead letters`;
-  confirm(`Forget ${number}?`, "What they hold is delivered nowhere, and cannot be had back.", "Forget for good", () => send(what));
+  confirm(`Forget ${counted(chosen.size, "dead letter")}?`, "What they hold is delivered nowhere, and cannot be had back.", "Forget for good", () => send(what));
 }
 
 async function send(what) {

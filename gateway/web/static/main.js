@@ -4,13 +4,16 @@ import * as actions from "./actions.js";
 import * as alarms from "./alarms.js";
 import * as detail from "./detail.js";
 import { byId, setText } from "./dom.js";
-import { span } from "./format.js";
+import { shortened, span } from "./format.js";
 import * as infodeck from "./infodeck.js";
 import * as intake from "./intake.js";
 import * as letters from "./letters.js";
 import * as points from "./points.js";
 import * as sinks from "./sinks.js";
 import { connect, nowMs, state, when } from "./state.js";
+
+const BANNER_TROUBLES = 3;
+const BANNER_LETTERS = 100; // of each reason
 
 const views = { points, sinks, intake, infodeck, letters, alarms };
 
@@ -46,7 +49,14 @@ function showState() {
   pill.className = `pill ${isTaking ? "good" : "bad"}`;
   const unseen = alarms.troubles(status).filter((trouble) => !trouble.acknowledged_ms);
   banner.hidden = unseen.length === 0;
-  setText(banner, unseen.map((trouble) => `${trouble.name}: ${trouble.reason}`).join(" · "));
+  setText(banner, bannerText(unseen));
+}
+
+// The page needs room, too: the alarms tab has all of it.
+function bannerText(troubles) {
+  const parts = troubles.slice(0, BANNER_TROUBLES).map(({ name, reason }) => `${name}: ${shortened(reason, BANNER_LETTERS)}`);
+  if (troubles.length > BANNER_TROUBLES) parts.push(`and ${troubles.length - BANNER_TROUBLES} more in Alarms`);
+  return parts.join(" · ");
 }
 
 for (const part of [actions, detail, ...Object.values(views)]) part.begin();

@@ -2,7 +2,7 @@
 
 import { openPoint } from "./detail.js";
 import { byId, element, pill, setText } from "./dom.js";
-import { registerText, span, valueText } from "./format.js";
+import { counted, registerText, span, valueText } from "./format.js";
 import { trend } from "./plots.js";
 import { isMade, loadRecent, nowMs, state, when } from "./state.js";
 
@@ -94,7 +94,7 @@ function search() {
   if (parts.order.value === "oldest") found.sort((one, other) => (state.shown[one]?.timeMs ?? Infinity) - (state.shown[other]?.timeMs ?? Infinity));
   if (parts.order.value === "worst") found.sort((one, other) => WORST_FIRST.indexOf(qualityOf(one)) - WORST_FIRST.indexOf(qualityOf(other)));
   const all = state.points.length;
-  setText(parts.count, found.length === all ? `${all.toLocaleString()} points` : `${found.length.toLocaleString()} of ${all.toLocaleString()} points`);
+  setText(parts.count, found.length === all ? counted(all, "point") : `${found.length.toLocaleString()} of ${counted(all, "point")}`);
   parts.nothing.hidden = found.length > 0;
   setText(parts.nothing, all ? "No point fits." : "The point tables have no points.");
   chosen = Math.min(chosen, Math.max(0, found.length - 1));

@@ -1,7 +1,7 @@
 // Each sink: whether its receiver is there, how far it is behind, and how much it takes.
 
 import { byId, element, facts, pill } from "./dom.js";
-import { ago, span } from "./format.js";
+import { ago, counted, span } from "./format.js";
 import { plot } from "./plots.js";
 import { nowMs, rates, state, when } from "./state.js";
 
@@ -25,7 +25,7 @@ function card([name, sink]) {
     element("div", { className: "head" }, element("h2", {}, name), pill(sink.state)),
     facts([
       ["Type", sink.type],
-      ["Behind", sink.lag ? `${sink.lag.toLocaleString()} events, ${span(sink.lag_s)}` : "nothing waits"],
+      ["Behind", sink.lag ? `${counted(sink.lag, "event")}, ${span(sink.lag_s)}` : "nothing waits"],
       ["Written", sink.written.toLocaleString()],
       ["Last success", sink.last_success_ms && ago(sink.last_success_ms, now)],
       ["Retries", sink.retries || null],
