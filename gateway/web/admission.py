@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.web.control_requests import answer
+from gateway.web.listening import door_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +47,13 @@ class Admission:
         peer, own = _addresses(request)
         if not self.may_connect(peer, own):
             return answer({"error": _NO_PROXY}, code=403)
-        if self.has_token(request, schemes=("bearer", "basic")) or request.path.startswith(_ACTIONS):
+        if self.has_token(request, schemes=("bearer", "basic")):
+            return await _let_in(request, handler)
+        if request.path.startswith(_ACTIONS):
             return await handler(request)
         if is_here(peer, own) and not any(name in request.headers for name in _FORWARDED):
-            if _is_own_name(request):
-                return await handler(request)
-            return answer({"error": _BY_ITS_NAME}, code=403)
+            is_known = _is_own_name(request)
+            return await _let_in(request, handler) if is_known else answer({"error": _BY_ITS_NAME}, code=403)
         if self._token is None:
             return answer({"error": _NO_TOKEN}, code=403)
         response = answer({"error": _WRONG_TOKEN}, code=401)
@@ -83,6 +85,14 @@ class Admission:
 def is_here(peer: str, own: str) -> bool:
     """Say whether a connection begins on this machine, by the addresses of both ends."""
     return ip_address(peer).is_loopback or peer == own
+
+
+async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer the request; its connection outlasts those of strangers."""
+    door = door_of(request.transport)
+    if door is not None:
+        door.trust()
+    return await handler(request)
 
 
 def _addresses(request: web.Request) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from gateway.plain import one_line
 from gateway.signature import FOREIGN, HEADER, MISMATCH, check_header
 from gateway.web.bodies import Bodies, NoRoomError, TooManyChunksError
 from gateway.web.connection_log import ConnectionLog
-from gateway.web.listening import Door
+from gateway.web.listening import door_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -215,7 +215,7 @@ class Intake:
             if str(error) == MISMATCH and self._organization_named not in raw:
                 raise SignatureError(FOREIGN) from None
             raise
-        door = _door(request.transport)
+        door = door_of(request.transport)
         if door is not None:
             door.trust()
         return parse_event(raw, received_ms=received_ms)
@@ -264,16 +264,10 @@ class Intake:
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         """Make the request as aiohttp's own factory does: its head is complete."""
-        door = _door(protocol.transport)
+        door = door_of(protocol.transport)
         if door is not None:
             door.note_request()
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
-
-
-def _door(transport: asyncio.BaseTransport | None) -> Door | None:
-    """Return through which door a request came, None where its sender has gone."""
-    protocol = transport.get_protocol() if transport is not None else None
-    return protocol if isinstance(protocol, Door) else None
 
 
 def _request_id(request: web.BaseRequest) -> str | None:

@@ -116,7 +116,7 @@ class Door(asyncio.Protocol):
             self._timer = None
 
     def trust(self) -> None:
-        """Have others give way before it: something rightly signed has come."""
+        """Have others give way before it: what has come was rightly signed, or had the token."""
         self._places.trust(self, self._host or "")
 
     def abort(self) -> None:
@@ -161,6 +161,12 @@ class Door(asyncio.Protocol):
     def _leave(self) -> None:
         self.note_request()
         self._places.leave(self, now_s=self._loop.time())
+
+
+def door_of(transport: asyncio.BaseTransport | None) -> Door | None:
+    """Return through which door a request came, None where its sender has gone."""
+    protocol = transport.get_protocol() if transport is not None else None
+    return protocol if isinstance(protocol, Door) else None
 
 
 async def answers(address: HostPort, *, tls: bool, within_s: float) -> bool:

@@ -35,7 +35,7 @@ class Places:
 
     A newcomer always gets a place. When all are taken, it gets that of the stranger who came first, or else
     that of the sender who has delivered nothing for longest. A stranger is a connection on which nothing
-    rightly signed has come, from a host that has sent nothing rightly signed either.
+    rightly signed (at the admin port: with the token) has come, from a host that has sent none such either.
     """
 
     def __init__(self, port: str, most: int, *, status: ConnectionsStatus) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,24 @@ def test_this_machine_looks_without_a_token(open_daemon: AdminDaemon) -> None:
     assert open_daemon.ask("/healthz", {"Host": "evil.example.com"})[0] == 403
     shown = run_gateway("status", "-c", open_daemon.config)
     assert "test-box" in shown.stdout, shown.stderr
+
+
+def test_an_open_dashboard_keeps_its_place(open_daemon: AdminDaemon) -> None:
+    """Its stream outlasts more silent strangers than there are places."""
+    strangers = 200
+    context = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is does not matter here
+    url = f"https://127.0.0.1:{open_daemon.admin_port}/api/stream"
+    page = urllib.request.Request(url, headers=ELSEWHERE | basic(TOKEN))
+    with urllib.request.urlopen(page, timeout=30, context=context) as stream, ExitStack() as stack:
+        assert stream.readline() == b"event: tables\n"
+        for _ in range(strangers):
+            stranger = socket.create_connection(
+                ("127.0.0.1", open_daemon.admin_port), timeout=20, source_address=("127.0.0.2", 0)
+            )
+            stack.enter_context(stranger)
+        assert open_daemon.ask("/readyz", ELSEWHERE | basic(TOKEN))[0] == 200
+        lines = [stream.readline() for _ in range(40)]
+    assert all(lines), "the page was cut off"
 
 
 async def test_behind_a_proxy_on_this_machine(tmp_path: Path) -> None:
