@@ -207,6 +207,30 @@ def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) 
         expect(go(page, "alarms")).to_contain_text("word " * 399)
 
 
+def test_times_and_names_are_whole_beside_a_long_reason(daemon: Daemon, browser: Browser) -> None:
+    """In the history of alarms: the reason takes the room that is left, and no date is broken in two."""
+    over = {"name": "certificate-ends:intake.tls", "reason": "a-very-long-word " * 40, "since_ms": 1.7e12}
+    over |= {"cleared_ms": 1.7e12, "acknowledged_ms": 1.7e12, "acknowledged_by": "dashboard from 127.0.0.1"}
+    with opened(browser, "about:blank") as watched:
+        page = watched.page
+        page.route("**/api/alarms", lambda route: route.fulfill(json={"current": [], "past": [over]}))
+        page.goto(f"{url(daemon)}#alarms")
+        expect(page.locator("#view-alarms tbody tr")).to_be_visible()
+        broken = page.evaluate(
+            """() => [...document.querySelectorAll("#view-alarms td:not(:last-child)")].flatMap((cell) => {
+                const text = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT).nextNode();
+                return [...text.data.matchAll(/[^\\s-]+/g)].filter((word) => {
+                    const range = document.createRange();
+                    range.setStart(text, word.index);
+                    range.setEnd(text, word.index + word[0].length);
+                    return range.getClientRects().length > 1;
+                }).map((word) => word[0]);
+            })"""
+        )
+        assert broken == []
+        assert watched.overflow() == 0
+
+
 def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser) -> None:
     """One request between two states that are milliseconds apart is not hundreds a second."""
     status = daemon.status()

@@ -1,7 +1,7 @@
 // What needs a person now, and what did.
 
 import { act, askForToken, isUnlocked } from "./actions.js";
-import { byId, element, table } from "./dom.js";
+import { byId, element, table, whole } from "./dom.js";
 import { timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
@@ -64,7 +64,7 @@ function card(trouble) {
 }
 
 const seenText = (alarm) => `${timeText(alarm.acknowledged_ms)} by ${alarm.acknowledged_by}`;
-const row = (alarm) => [alarm.name, timeText(alarm.since_ms), timeText(alarm.cleared_ms), alarm.acknowledged_ms ? seenText(alarm) : "–", alarm.reason];
+const row = (alarm) => [...[alarm.name, timeText(alarm.since_ms), timeText(alarm.cleared_ms), alarm.acknowledged_ms ? seenText(alarm) : "–"].map(whole), alarm.reason];
 
 async function acknowledge(name, said) {
   if (!isUnlocked()) {

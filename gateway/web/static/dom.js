@@ -46,4 +46,7 @@ export function table(titles, rows, empty) {
   );
 }
 
+// Text of a cell whose words are not broken while others beside it can be.
+export const whole = (text) => element("span", { className: "whole" }, text);
+
 export const pill = (text, kind = text) => element("span", { className: `pill ${kind}` }, text);

@@ -13,7 +13,7 @@ import * as sinks from "./sinks.js";
 import { connect, nowMs, state, when } from "./state.js";
 
 const BANNER_TROUBLES = 3;
-const BANNER_LETTERS = 100; // of each reason
+const BANNER_LETTERS = 150; // of each reason
 
 const views = { points, sinks, intake, infodeck, letters, alarms };
 
