@@ -21,7 +21,7 @@ _AWAY_MS = 5 * 60_000
 _STEADY_MS = 60_000  # a receiver that is there for less has not come back
 _FILLING = 0.8
 _WAITING_S = 5 * 60.0
-_CERTIFICATES_EVERY_S = 3600.0
+_CERTIFICATES_EVERY_S = 10.0  # a renewed one is in force within seconds, too
 _DAYS_LEFT_S = 14 * 86_400.0
 _SHARE_LEFT = 0.2  # of a certificate's life: some are made for a week
 
@@ -84,7 +84,7 @@ class Oversight:
         )
 
     async def watch_certificates(self) -> None:
-        """Look at the certificates every hour until cancelled."""
+        """Look at the certificates again and again until cancelled."""
         while True:
             for setting, file in self._certificates.items():
                 reason = await asyncio.to_thread(self._ending_reason, setting, file)

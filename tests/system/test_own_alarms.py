@@ -137,7 +137,7 @@ def test_a_certificate_ends_soon_by_its_own_life(life_days: int, left_days: int,
 
 
 async def test_a_certificate_that_ends_soon_is_an_alarm_of_the_daemon(tmp_path: Path) -> None:
-    """From the start on, with the file and its end."""
+    """From the start on, with the file and its end; it ends soon after the certificate is renewed."""
     make_authority(tmp_path)
     certificate, key = issue_dated(tmp_path, days=3)
     key.chmod(0o600)
@@ -152,5 +152,7 @@ async def test_a_certificate_that_ends_soon_is_an_alarm_of_the_daemon(tmp_path: 
         assert alarm["name"] == "certificate-ends:intake.tls"
         assert f"{certificate} is valid until 20" in alarm["reason"]
         assert "renew it" in alarm["reason"]
+        issue_dated(tmp_path, days=80)
+        await until(lambda: not daemon.status()["alarms"], within_s=60)
     finally:
         daemon.kill()
