@@ -130,8 +130,7 @@ def _arrivals(
         for update in map_readings(by_key, (reading,), event=event, time_ms=time_ms, seq=seq):
             yield Arrival(reading, _steps(update), update)
     for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms):
-        unit = reading.unit_of_measure
-        update = update_of(rule, reading.value, unit, reading.time_ms, seq, event.event_id)
+        update = update_of(rule, reading, seq, event.event_id)
         yield Arrival(reading, _steps(update), update)
 
 

@@ -19,7 +19,7 @@ from gateway.mapping.live.handover import Handover, Noted, kept_values
 from gateway.mapping.live.known import NO_EVENT, Known
 from gateway.mapping.live.made import Made
 from gateway.mapping.live.readings import update_of
-from gateway.model import STAND_INS, Forced, OnlineState, Quality, Update
+from gateway.model import STAND_INS, Forced, OnlineState, Quality, Reading, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,15 +135,23 @@ class PointImage:
         if not updates:
             return updates
         self._now_ms = now_ms
-        out = updates
-        taken = [update for update in updates if self._take(update, now_ms)]
-        back = self._known.offline and self._known.has_come_back(updates[0].point.asset)
+        out, known = updates, self._known
+        taken = self._take(updates, now_ms)
+        back = known.offline and known.has_come_back(updates[0].point.asset)
+        forced, current = known.forced, self._current
+        are_plain = known.are_dates_plain(updates[0].seq) and not known.offline
         for update in taken:
-            if update.point not in self._known.forced:
-                stand_in = self._known.stand_in(update, now_ms)
-                self._current[update.point] = stand_in or update
-                if stand_in is not None:
-                    out = [*out, stand_in]
+            point = update.point
+            if point in forced:
+                continue
+            limit_ms = point.stale_after_ms
+            if are_plain and (limit_ms is None or now_ms - update.time_ms <= limit_ms):
+                current[point] = update  # as below, without a call
+                continue
+            stand_in = known.stand_in(update, now_ms)
+            current[point] = stand_in or update
+            if stand_in is not None:
+                out = [*out, stand_in]
         if back:
             out = [*out, *self._shown_anew(plan.measured, now_ms)]
         return [*out, *self._made.of(plan, now_ms)] if plan.pseudo else out
@@ -365,11 +373,12 @@ class PointImage:
         return known is None or (known.time_ms, known.seq) < (value.time_ms, value.seq)
 
     def _read_again(self, rule: Rule, value: KeptValue, now_ms: int) -> Point:
-        at = value.time_ms, value.seq, value.event_id
-        good = update_of(rule, value.last_good, value.last_good_unit, *at)
-        if good.quality is Quality.GOOD:
-            self._known.last_good[rule.point] = good
-        self._take(update_of(rule, value.raw, value.raw_unit, *at), now_ms)
+        good = Reading(value.source, value.last_good, value.time_ms, value.last_good_unit)
+        last_good = update_of(rule, good, value.seq, value.event_id)
+        if last_good.quality is Quality.GOOD:
+            self._known.last_good[rule.point] = last_good
+        newest = Reading(value.source, value.raw, value.time_ms, value.raw_unit)
+        self._take([update_of(rule, newest, value.seq, value.event_id)], now_ms)
         return rule.point
 
     def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
@@ -398,18 +407,20 @@ class PointImage:
     def _noting(self) -> tuple[Noted, ...]:
         return (self._unkept,) if self._noted is None else (self._unkept, self._noted)
 
-    def _take(self, update: Update, now_ms: int) -> bool:
-        """Take a measured update if it is the newest of its point."""
-        if not self._known.take(update, now_ms):
-            self.late += 1
-            return False
-        point = update.point
-        self._unkept.measured.add(point)
+    def _take(self, updates: list[Update], now_ms: int) -> list[Update]:
+        """Take those of an asset's measured updates that are the newest of their points; return them."""
+        taken = self._known.take(updates, now_ms)
+        self.late += len(updates) - len(taken)
+        planned = () if self.steps.count else self._planned_ms
+        unkept = self._unkept.measured
+        for update in taken:
+            point = update.point
+            unkept.add(point)
+            if point not in planned:
+                self._watch(update, now_ms)
         if self._noted is not None:
-            self._noted.measured.add(point)
-        if point not in self._planned_ms or self.steps.count:
-            self._watch(update, now_ms)
-        return True
+            self._noted.measured.update(update.point for update in taken)
+        return taken
 
     def _watch(self, update: Update, now_ms: int) -> None:
         """Look at the point again when this update ages, unless a look is planned that comes first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.mapping.live.clock_steps import CLOCK_LEAD_MS, ClockSteps
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from gateway.model import Scalar
 
 NO_EVENT = 0  # the journal number of what no event caused
+_TIME_MS = attrgetter("time_ms")
 
 
 class Known:
@@ -44,7 +46,18 @@ class Known:
         copied.offline = set(self.offline)
         return copied
 
-    def take(self, update: Update, now_ms: int) -> bool:
+    def take(self, updates: list[Update], now_ms: int) -> list[Update]:
+        """Take those of an asset's readings that are the newest of their points; return them."""
+        taken = [update for update in updates if self._take(update)]
+        if taken:
+            newest = max(taken, key=_TIME_MS)
+            self.note_report(newest.point.asset, newest)
+            if self.early or self.steps.count or newest.time_ms > now_ms:
+                for update in taken:
+                    self._note_early(update, now_ms)
+        return taken
+
+    def _take(self, update: Update) -> bool:
         """Take a reading if it is the newest of its point; equal times count as new."""
         point = update.point
         before = self.measured.get(point)
@@ -55,9 +68,6 @@ class Known:
         elif point.on_stale.policy is StalePolicy.HOLD:
             update.plain = self._held(point)
         self.measured[point] = update
-        if self.early or self.steps.count or update.time_ms > now_ms:
-            self._note_early(update, now_ms)
-        self.note_report(point.asset, update)
         return True
 
     def _note_early(self, update: Update, now_ms: int) -> None:
@@ -117,6 +127,10 @@ class Known:
             return Update(point, None, None, Quality.BAD, ended.until_ms, NO_EVENT, None)
         return None
 
+    def are_dates_plain(self, seq: int) -> bool:
+        """Say whether the age of an event's readings is simply the time since they are dated."""
+        return not (self.steps.count or self.early) and seq > self.steps.earlier_run_through
+
     def stand_in(self, measured: Update, now_ms: int) -> Update | None:
         """Return what stands in for a reading that is no longer fresh, or whose device is offline."""
         point = measured.point
@@ -136,10 +150,7 @@ class Known:
         stale_after_ms = measured.point.stale_after_ms
         if stale_after_ms is None:
             return True
-        steps = self.steps
-        if not (steps.count or self.early) and measured.seq > steps.earlier_run_through:
-            return now_ms - measured.time_ms <= stale_after_ms  # the same, without a call
-        is_known = steps.is_age_known(measured.time_ms, measured.seq, now_ms)
+        is_known = self.steps.is_age_known(measured.time_ms, measured.seq, now_ms)
         return is_known and self.age_ms(measured, now_ms) <= stale_after_ms
 
     def age_ms(self, measured: Update, now_ms: int) -> int:

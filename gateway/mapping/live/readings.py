@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.mapping.plan import AssetPlan, PathRule, Rule
-    from gateway.model import Event, Scalar
+    from gateway.model import Event
 
 
 def map_readings(
@@ -24,13 +24,13 @@ def map_readings(
     event_id = event.event_id
     by_key = plan.by_key
     updates = [
-        update_of(rule, reading.value, reading.unit_of_measure, reading.time_ms, seq, event_id)
+        update_of(rule, reading, seq, event_id)
         for reading in readings
         for rule in by_key.get(reading.key, ())
     ]
     if plan.by_path:
         updates += [
-            update_of(rule, reading.value, reading.unit_of_measure, reading.time_ms, seq, event_id)
+            update_of(rule, reading, seq, event_id)
             for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms)
         ]
     return updates
@@ -52,11 +52,9 @@ def at_paths(
             yield rule, Reading(source, found, time_ms, rule.stated_unit(event.document))
 
 
-def update_of(  # noqa: PLR0917 - called per reading
-    rule: Rule, raw: Scalar, raw_unit: str | None, time_ms: int, seq: int, event_id: str | None
-) -> Update:
-    """Return what one reading means for a point; `raw_unit` is the unit of measure that its event states."""
-    point = rule.point
-    value, quality = (rule.convert if raw_unit is None else rule.by_unit[raw_unit])(raw)
+def update_of(rule: Rule, reading: Reading, seq: int, event_id: str | None) -> Update:
+    """Return what one reading of an event means for a point."""
+    point, raw, unit = rule.point, reading.value, reading.unit_of_measure
+    value, quality = (rule.convert if unit is None else rule.by_unit[unit])(raw)
     plain = value if quality is Quality.GOOD else point.on_stale.value
-    return Update(point, value, plain, quality, time_ms, seq, event_id, raw, raw_unit)
+    return Update(point, value, plain, quality, reading.time_ms, seq, event_id, raw, unit)
