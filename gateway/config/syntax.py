@@ -14,6 +14,8 @@ ODD_SPACES = "\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _ODD_SPACE = re.compile(f"(?:^ *|[:,{{\\[-] *)([{ODD_SPACES}])")  # where YAML needs a space, not within text
 _NO_SPACE = re.compile(r"[\w$.-]+:[^\s:]")
 _LONE_KEY = re.compile(r"[^\s:#{}\[\],]+$")
+_KEY_AND_VALUE = re.compile(r"[\w$.-]+ [^:]+")
+_BULLET = re.compile(r"(?:-|[\u2010-\u2015\u2022\u2023\u00b7] *)[\w$.]+:")  # -key: and \u2022 key:
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?= |\r?$)", re.MULTILINE)
 _UNFINISHED_MERGE = (
     "a conflict of a git merge is left here; keep what is right of it, and remove the lines <<<<<<<, ======="
@@ -33,8 +35,11 @@ def syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[int, int, st
         return *space, f"not valid YAML: {NO_BREAK_SPACE}"
     if "expected ':'" in problem and error.context_mark:
         line, column = error.context_mark.line + 1, error.context_mark.column + 1
-    elif re.search("mapping values|expected key", problem) and (above := _lone_key_above(lines, line)):
-        return *above, "not valid YAML: the colon behind this key is missing"
+    elif "end of stream" in problem and error.context_mark:
+        mark = error.context_mark
+        return mark.line + 1, mark.column + 1, "not valid YAML: the quote that opens here is never closed"
+    elif re.search("mapping values|expected key", problem) and (above := _slip_above(lines, line)):
+        return above
     return line, column, f"not valid YAML: {_cause(error, problem, lines, line, column)}"
 
 
@@ -55,9 +60,20 @@ def _cause(error: yaml.MarkedYAMLError, problem: str, lines: list[str], line: in
         problem = "a second `: ` on this line, or wrong indentation; put quotes around text with a colon"
     elif "character" in problem:
         problem = "a character that cannot stand here"
-    elif error.context:
-        problem = f"{error.context}, {problem}"
+    elif "did not find expected" in problem:
+        problem = _misplaced(lines, line, column) or problem
     return problem
+
+
+def _misplaced(lines: list[str], line: int, column: int) -> str | None:
+    """Say why what stands at a place belongs to nothing, None where that is not clear."""
+    text = lines[line - 1] if line <= len(lines) else ""
+    before, rest = text[: column - 1], text[column - 1 :]
+    if rest[:1] in {"]", "}"}:
+        return f"this {rest[0]} closes nothing: there is one too many"
+    if before[-1:] in {"'", '"'}:
+        return "text follows a closing quote; close every quote, and write a ' within '...' twice"
+    return None if before.strip() else "wrong indentation: this line belongs to none of those above"
 
 
 def _odd_space(lines: list[str], first: yaml.Mark | None, last: yaml.Mark | None) -> tuple[int, int] | None:
@@ -77,14 +93,30 @@ def _no_colon(rest: str) -> str:
     return "a colon is missing here, behind the key: `key: value`"
 
 
-def _lone_key_above(lines: list[str], line: int) -> tuple[int, int] | None:
-    """Return line and column of a key without a colon that makes one text with the `line` below it."""
-    for number in range(line - 1, 0, -1):
-        above = lines[number - 1].strip()
-        if above and not above.startswith("#"):
-            is_key = _LONE_KEY.fullmatch(above.removeprefix("- "))
-            return (number, lines[number - 1].index(above) + 1) if is_key else None
+def _slip_above(lines: list[str], line: int) -> tuple[int, int, str] | None:
+    """Return the place of a slip that makes one text of a line above and this one, and what it is."""
+    numbers = [number for number in range(1, min(line, len(lines)) + 1) if not _is_blank(lines[number - 1])]
+    if line not in numbers[1:]:
+        return None
+    *before, number, _ = numbers
+    above = lines[number - 1].strip()
+    place = number, lines[number - 1].index(above) + 1
+    if _BULLET.match(above):
+        return *place, "not valid YAML: a hyphen and a space begin an entry of a list: `- key: value`"
+    text = above.removeprefix("- ")
+    is_beside = lines[number - 1].index(text) == _indent(lines[line - 1])
+    is_first = text != above or (bool(before) and lines[before[-1] - 1].rstrip().endswith(":"))
+    if _LONE_KEY.fullmatch(text) or (is_beside and is_first and _KEY_AND_VALUE.fullmatch(text)):
+        return *place, "not valid YAML: the colon behind this key is missing"
     return None
+
+
+def _is_blank(line: str) -> bool:
+    return not line.strip() or line.lstrip().startswith("#")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _unclosed(opening: yaml.Mark, line_number: int, rest: str, lines: list[str]) -> str:

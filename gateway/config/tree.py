@@ -24,6 +24,11 @@ _MOST_FROM_ALIASES = 1_000_000
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _QUOTES = "\u201c\u201d\u201e\u201f\u2018\u201a\u201b"  # without U+2019, which may be an apostrophe
 _LOOKALIKE = re.compile(f"[{ODD_SPACES}{_QUOTES}]")
+_INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
+_HIDDEN = re.compile(f"^[{_INVISIBLE}]|[{_INVISIBLE}]$")
+_MINUS = re.compile(r"[\u2212\u2013](\d+(?:\.\d+)?)")
+_EQUATION = re.compile(r"[^=\s]+ *= *[^=\s]+")
+_COMMA_ENDS = "ends with a comma, which is a part of the text; leave it out, or put quotes around the text"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about ten times as fast
@@ -196,8 +201,8 @@ class _Composer:
             self._note(line, column, "half of a surrogate pair is no character")
             event.value = ""
         plain = event.implicit[0]
-        if plain and not event.value.isascii():
-            self._refuse_lookalikes(event)
+        if plain:
+            self._refuse_slips(event)
         if self._key_is_next():
             self._take_key(event, line, column, plain=plain)
             return
@@ -221,14 +226,39 @@ class _Composer:
         if parent is not None:
             parent.whole = None if key is None else _Whole(key, line, column, event.end_mark.index)
 
+    def _refuse_slips(self, event: Any) -> None:
+        """Refuse what is easily mistyped in text without quotes, and go on with what is meant."""
+        if not event.value.isascii():
+            self._refuse_lookalikes(event)
+        if event.value[-1:] == ",":
+            self._note(*_place(event), _COMMA_ENDS)
+            event.value = event.value[:-1]
+        elif event.value == "":
+            self._refuse_equation()
+
     def _refuse_lookalikes(self, event: Any) -> None:
-        """Refuse text in typographic quotes or odd spaces, and go on with what is meant."""
+        """Refuse characters that look like others, or like nothing."""
         first, last = _LOOKALIKE.match(event.value), _LOOKALIKE.search(event.value[-1:])
         if first or (last and last[0].isspace()):
             is_space = (first or last or "")[0].isspace()
             quotes = "typographic quotes are a part of the text; write straight ones"
             self._note(*_place(event), NO_BREAK_SPACE if is_space else quotes)
             event.value = event.value.strip().strip(f"{_QUOTES}\u2019")
+
+        elif hidden := _HIDDEN.search(event.value):
+            which = f"U+{ord(hidden[0]):04X}"
+            self._note(*_place(event), f"an invisible character, {which}, is a part of the text; delete it")
+            event.value = event.value.strip(hidden[0])
+        elif minus := _MINUS.fullmatch(event.value):
+            self._note(*_place(event), "a typographic minus sign; write the one of the keyboard, -")
+            event.value = f"-{minus[1]}"
+
+    def _refuse_equation(self) -> None:
+        """Refuse {vacant=0}, which is a key without a value."""
+        parent = self._open[-1] if self._open else None
+        if parent is not None and isinstance(parent.node, Mapping) and _EQUATION.fullmatch(parent.key or ""):
+            place = parent.node.keys[str(parent.key)]
+            self._note(*place, "a colon and a space part a key from its value, not =")
 
     def _refuse_comma(self, parent: _Open, number: _Whole) -> None:
         """Refuse a number with a decimal comma, which makes its fraction a key: {gain: 0,1}."""

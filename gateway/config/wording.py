@@ -95,7 +95,12 @@ def _meant_key(finding: _Finding, schema: Any) -> str | None:
     """Return the known key that an unknown one is taken for, which then is not missed besides."""
     if finding.type != _UNKNOWN_KEY:
         return None
-    close = difflib.get_close_matches(str(finding.loc[-1]), known_keys(schema, finding.loc), n=1)
+    return _close_key(str(finding.loc[-1]), known_keys(schema, finding.loc))
+
+
+def _close_key(key: str, known: list[str]) -> str | None:
+    """Return the known key that is most like this one, capitals or not; all known ones have none."""
+    close = difflib.get_close_matches(key.lower(), known, n=1)
     return close[0] if close else None
 
 
@@ -233,9 +238,8 @@ def _unknown_key(key: str, known: list[str]) -> str:
     if rest and word in known:
         missing = "space is missing behind the colon" if ":" in key else f"colon is missing behind `{word}`"
         return f"unknown key: a {missing}"
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"unknown key, did you mean `{close[0]}`?"
+    if close := _close_key(key, known):
+        return f"unknown key, did you mean `{close}`?"
     return f"unknown key; known here: {', '.join(known)}" if known else "unknown key"
 
 

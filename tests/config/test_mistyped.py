@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 POINT = "points:\n  - {tag: A, point: T, asset: a, from: t, unit: K}\n"
 BLOCK = "points:\n  - tag: A\n    point: T\n    asset: a\n    from: t\n"
+BULLET = "a hyphen and a space begin an entry of a list: `- key: value`"
+INDENT = "wrong indentation: this line belongs to none of those above"
+COMMA = "ends with a comma, which is a part of the text; leave it out, or put quotes around the text"
 NO_SPACE = "a no-break space, or the like, stands here; write an ordinary space in its place"
 
 
@@ -87,6 +90,56 @@ NO_SPACE = "a no-break space, or the like, stands here; write an ordinary space 
                 " column 5"
             ),
         ),
+        (
+            HEAD + "templates:\n  iaq:\n    stride 16\n    points: {T: {from: t}}\n",
+            "a.yaml:6:5: not valid YAML: the colon behind this key is missing",
+        ),
+        (
+            HEAD + BLOCK.replace("- tag: A", "- tag A"),
+            "a.yaml:5:3: not valid YAML: the colon behind this key is missing",
+        ),
+        (HEAD + BLOCK.replace("- tag", "-tag"), f"a.yaml:5:3: not valid YAML: {BULLET}"),
+        (HEAD + BLOCK.replace("- tag", "\u2022 tag"), f"a.yaml:5:3: not valid YAML: {BULLET}"),
+        (HEAD + BLOCK.replace("- tag", "\u2013 tag"), f"a.yaml:5:3: not valid YAML: {BULLET}"),
+        (HEAD + BLOCK.replace("    from", "   from"), f"a.yaml:8:4: not valid YAML: {INDENT}"),
+        (HEAD + BLOCK.replace("    from", "  from"), f"a.yaml:8:3: not valid YAML: {INDENT}"),
+        (
+            HEAD + POINT.replace("K}", "K}}"),
+            "a.yaml:5:51: not valid YAML: this } closes nothing: there is one too many",
+        ),
+        (
+            HEAD + BLOCK + "    description: 'Bob's meter'\n",
+            (
+                "a.yaml:9:23: not valid YAML: text follows a closing quote; close every quote, and write"
+                " a ' within '...' twice"
+            ),
+        ),
+        (
+            HEAD.replace("site: hq", 'site: "hq') + POINT,
+            "a.yaml:2:7: not valid YAML: the quote that opens here is never closed",
+        ),
+        (
+            HEAD + BLOCK.replace("from: t", "from: *"),
+            "a.yaml:8:12: not valid YAML: a character that cannot stand here",
+        ),
+        (HEAD + BLOCK.replace("from: t", "from: t,"), f"a.yaml:8:11: points[0].from: {COMMA}"),
+        (HEAD + BLOCK + "    decimals: 1,\n", f"a.yaml:9:15: points[0].decimals: {COMMA}"),
+        (
+            HEAD + POINT.replace("unit: K", "range: [\u221240, 60]"),
+            "a.yaml:5:51: points[0].range[0]: a typographic minus sign; write the one of the keyboard, -",
+        ),
+        (
+            HEAD + POINT.replace("from: t", "from: \u200bt"),
+            "a.yaml:5:40: points[0].from: an invisible character, U+200B, is a part of the text; delete it",
+        ),
+        (
+            HEAD + POINT.replace("from: t", "FROM: t"),
+            "a.yaml:5:34: points[0].FROM: unknown key, did you mean `from`?",
+        ),
+        (
+            HEAD + POINT.replace("unit: K", "map: {vacant=0, 1: 1}"),
+            'a.yaml:5:49: points[0].map."vacant=0": a colon and a space part a key from its value, not =',
+        ),
     ],
 )
 def test_a_slip_of_the_keyboard_is_one_clear_message(tmp_path: Path, table: str, problem: str) -> None:
@@ -98,6 +151,8 @@ def test_a_slip_of_the_keyboard_is_one_clear_message(tmp_path: Path, table: str,
     "written",
     [
         "description: 24\u201d pipe",
+        'description: "a, b,"',
+        "description: \u2013 5",
         "description: a\u00a0b",
         "description: \u2019t Hart",
         'description: "\u201cfine\u201d"',
