@@ -132,7 +132,7 @@ async def test_which_unit_counts(
                 "degrees Celsius",
             ],
         ),
-        ("degF", ["°F", "℉", "F", "fahrenheit", "Degrees F"]),
+        ("degF", ["°F", "℉", "\u00baF", "\u02daF", "F", "fahrenheit", "Degrees F"]),
         (
             "percent",
             ["%", "\N{FULLWIDTH PERCENT SIGN}", "%RH", "% RH", "RH", "rH", "Percent", "PCT", "percentage"],

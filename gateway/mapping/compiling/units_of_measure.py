@@ -100,6 +100,7 @@ _NO_UNITS = frozenset({"", "-", "--", "none", "n/a", "1", "unitless"})
 _LONGEST = 40
 _SLIP = 0.75  # two letters of four changed places
 _MICRO = "\N{GREEK SMALL LETTER MU}"
+_DEGREES = dict.fromkeys(map(ord, "\N{MASCULINE ORDINAL INDICATOR}\N{RING ABOVE}"), "°")  # taken for one
 _TERM = re.compile(r"(°?[^\W\d_](?:\w*[^\W\d])?|%)(?:(?:\^|\*\*)?(-?[2-4]))?")
 
 
@@ -171,7 +172,7 @@ def spelled(written: str) -> str:
 
 def _meanings(text: str) -> tuple[str, ...]:
     """Return what a unit may be meant to be: as it is written, then as sloppy writers mean it."""
-    plain = " ".join(unicodedata.normalize("NFKC", text).replace(_MICRO, "u").split())
+    plain = " ".join(_plain(text).replace(_MICRO, "u").split())
     folded = plain.casefold().replace(" ", "")
     if folded in _NO_UNITS:
         return ()
@@ -212,9 +213,14 @@ def _parse(text: str) -> Unit | None:
         return None
 
 
+def _plain(text: str) -> str:
+    """Return a unit with one character for what looks alike: `m3` for `m³`, the degree sign for rings."""
+    return unicodedata.normalize("NFKC", text.translate(_DEGREES))
+
+
 def _expression(text: str) -> str | None:
     """Write a unit as the library reads it: m³/h becomes meter**3/hour."""
-    plain = unicodedata.normalize("NFKC", text).replace("·", "*").replace("^", "**")
+    plain = _plain(text).replace("·", "*").replace("^", "**")
     if plain in _SPELLINGS:
         return _SPELLINGS[plain]
     if len(plain) > _LONGEST:
