@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.set_defaults(act=_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    actions.add_parser("list", help="those that hold, and the newest of those that are over (default)")
-    acknowledging = actions.add_parser("ack", help="acknowledge alarms; one that is latched ends by it")
+    actions.add_parser("list", help="the alarms that hold, and the newest past ones (default)")
+    acknowledging = actions.add_parser("ack", help="acknowledge alarms; this ends a latched one")
     acknowledging.add_argument("names", nargs="+", metavar="NAME", help="such as webhook-silent")
     acknowledging.set_defaults(act=_acknowledge)
     for action in actions.choices.values():
@@ -44,7 +44,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(_line(alarm))
     past = found["past"][:_MOST_LISTED]
     if past:
-        print("Those that are over, the newest first:")
+        print("Past alarms, the newest first:")
     for alarm in past:
         print(_line(alarm))
     return 0

@@ -43,8 +43,8 @@ async function draw() {
     element(
       "article",
       { className: "card" },
-      element("div", { className: "head" }, element("h2", {}, "Those that are over")),
-      table(["Alarm", "Since", "Until", "Acknowledged", "Reason"], past.map(row), "There was none."),
+      element("div", { className: "head" }, element("h2", {}, "Past alarms")),
+      table(["Alarm", "Since", "Until", "Acknowledged", "Reason"], past.map(row), "No past alarms."),
     ),
   );
 }
