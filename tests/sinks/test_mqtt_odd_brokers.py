@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from support.link import Link
+from support.mosquitto import Mosquitto
 from support.mqtt_parts import MqttRig, make_point, make_update
 from support.odd_broker import HangUp, odd_broker
 from support.sparkplug_parts import SparkplugRig
@@ -17,6 +19,8 @@ from support.waiting import until, until_taken
 from gateway.errors import RefusedError, TransientError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.model import Point, Update
 
 _GARBAGE = {
@@ -174,6 +178,22 @@ async def test_a_topic_at_which_the_broker_hangs_up_is_found_and_skipped(
         for point in points[:-1]:
             values = [orjson.loads(payload)["value"] for payload in broker.payloads(f"gw/v1/hq/{point.name}")]
             assert values[-1] == 3
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+async def test_a_network_that_breaks_while_a_message_is_on_its_way_has_no_topic_skipped(
+    tmp_path: Path, protocol: str
+) -> None:
+    """Connections live for a few slow round trips: a message is lost each time, and comes in the end."""
+    points = rooms("A", "B", "C")
+    with Mosquitto(tmp_path) as broker:
+        async with Link(broker.port, delay_s=0.1, breaks_after_s=0.5) as link:
+            rig = MqttRig(f"mqtt://127.0.0.1:{link.port}", points, protocol=protocol)
+            rig.latest.take([make_update(point, 1) for point in points])
+            async with rig.sink:
+                await until(lambda: link.connections >= 7)
+                link.breaks_after_s = None
+                assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == []
 
 
 async def test_a_history_at_which_the_broker_hangs_up_costs_nothing_else() -> None:

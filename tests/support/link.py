@@ -17,8 +17,14 @@ _CHUNK_BYTES = 1 << 16
 class Link:
     """Forwards `port` to `target_port`, both on loopback. An async context manager; whole at first."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(
+        self, target_port: int, *, delay_s: float = 0.0, breaks_after_s: float | None = None
+    ) -> None:
+        """`delay_s`: of each way; `breaks_after_s`: how long a connection lives."""
         self.port = free_port()
+        self.connections = 0
+        self.breaks_after_s = breaks_after_s
+        self._delay_s = delay_s
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -49,15 +55,18 @@ class Link:
         await self.cut()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        self.connections += 1
+        with suppress(OSError, TimeoutError):
             there = await asyncio.open_connection("127.0.0.1", self._target_port)
-            await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))
+            async with asyncio.timeout(self.breaks_after_s):
+                await asyncio.gather(self._copy(reader, there[1]), self._copy(there[0], writer))
         writer.transport.abort()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             while chunk := await reader.read(_CHUNK_BYTES):
+                await asyncio.sleep(self._delay_s)
                 writer.write(chunk)
                 await writer.drain()
         except OSError:

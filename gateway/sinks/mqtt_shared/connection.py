@@ -95,7 +95,7 @@ class Connection:
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
         self._receive: Receive | None = None
-        self._progressed_at = self._loop.time()
+        self._progressed_at = self._alone_since = self._loop.time()
         self._progress: asyncio.Future[None] | None = None
         self._awaited = 0  # how few unacknowledged messages make it
         self._accepted: asyncio.Future[None] = self._loop.create_future()
@@ -170,6 +170,8 @@ class Connection:
             self._rejections.append(Rejection(message, _NOT_AUTHORIZED, HANGS_UP))
             return
         await self._taken(message)
+        await asyncio.wait([self._lost], timeout=self._hang_ups.quiet_s(message.topic))
+        self._alone_since = self._loop.time()
         self._send(message)
         await self._taken(message)
         self._hang_ups.acquit(message.topic)
@@ -339,9 +341,13 @@ class Connection:
             words = self._how_it_broke()
         else:
             words = f"the connection ended: {_in_words(reason)}"
-        if not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
+        if self._accepted.done() and not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
             under_way = [message.topic for message in self._unacknowledged.values() if message.qos]
-            self._hang_ups.note([*under_way, *self._unsettled], has_taken_others=self._has_taken_any)
+            self._hang_ups.note(
+                [*under_way, *self._unsettled],
+                after_s=self._loop.time() - self._alone_since,
+                has_taken_others=self._has_taken_any,
+            )
         self._end(words)
 
     def _how_it_broke(self) -> str:

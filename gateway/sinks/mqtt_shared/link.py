@@ -67,13 +67,13 @@ class Link:
         backoff = Backoff()
         loop = asyncio.get_running_loop()
         while True:
-            began_s, found = loop.time(), self.hang_ups.found
+            began_s, clues = loop.time(), self.hang_ups.clues
             try:
                 reason = await self._session()
             except GatewayError as error:
                 reason = str(error)
             self.note_away(reason)
-            if loop.time() - began_s > _SETTLED_S or self.hang_ups.found > found:
+            if loop.time() - began_s > _SETTLED_S or self.hang_ups.clues > clues:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
 
