@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(counted(len(problems), "problem"))
         return 1
     points = loaded.point_map.points
-    registers = sum(len(point.registers) for point in points)
+    registers = sum(bool(point.registers) for point in points)
     assets = counted(len(loaded.point_map.by_asset), "asset")
     print(f"ok: {assets}, {counted(len(points), 'point')}, {registers} with a register")
     return 0

@@ -47,6 +47,14 @@ def test_a_table_for_controllers_is_good(config: Path) -> None:
     )
 
 
+def test_check_counts_points_with_registers_and_not_registers(config: Path) -> None:
+    """A point with two registers is one."""
+    second = "[{to: ahu, unit: 3, register: 40, type: int16}, {to: ahu, unit: 3, register: 41, type: int16}]"
+    table = TABLE.replace("{to: ahu, unit: 3, register: 40, type: int16}", second)
+    (config.parent / "mappings" / "a.yaml").write_text(table, encoding="utf-8")
+    assert gateway("check", "-c", config).stdout == "ok: 1 asset, 2 points, 2 with a register\n"
+
+
 def test_check_knows_what_the_settings_allow(config: Path) -> None:
     """Units and functions of the settings count for the tables, each mistake at its place."""
     table = config.parent / "mappings" / "a.yaml"
