@@ -16,6 +16,7 @@ from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrup
 from gateway.cli.webhooks_tell import forget_kept, is_running, tell
 from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import LONGEST_SECRET, is_usable
+from gateway.doctor.secret_shapes import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.settings import load_settings
 
@@ -76,6 +77,8 @@ def _read_secret() -> bytes:
             "standard input holds no signing secret: a text of one line is expected, of"
             f" {LONGEST_SECRET} characters at most"
         )
+    if (flaw := no_signing_secret(secret.encode())) is not None:
+        raise CommandError(f"what standard input holds {flaw.found}: {flaw.remedy}")
     return secret.encode()
 
 

@@ -83,13 +83,18 @@ def _characters_flaw(key: bytes) -> Flaw | None:
 
 def signing_secret_flaw(secret: bytes) -> Flaw | None:
     """Return what is wrong with a signing secret, as far as an opaque text can tell."""
+    return no_signing_secret(secret) or _guessable_flaw(secret)
+
+
+def no_signing_secret(secret: bytes) -> Flaw | None:
+    """Return why a text is none that Infodeck could have made, however long its secrets are."""
     if secret.strip().startswith(API_KEY_PREFIX):
         return Flaw("is an API key", THE_REAL_ONE)
     if _ASSIGNMENT.match(secret):
         return Flaw("has a name and `=` before it", "write what stands behind the `=` alone")
     if _PLACEHOLDER.search(secret):
         return Flaw("is a text that stands for a secret, not one", THE_REAL_ONE)
-    return wrapping_flaw(secret) or _guessable_flaw(secret)
+    return wrapping_flaw(secret)
 
 
 def _guessable_flaw(secret: bytes) -> Flaw | None:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 from support.building import eventually
 from support.daemon import REPOSITORY, SECRET, sign, telemetry
 from support.webhook_commands import cloud, command, environment, launch
@@ -19,7 +20,6 @@ from support.webhook_commands import cloud, command, environment, launch
 from gateway.demo.api import Answer
 
 if TYPE_CHECKING:
-    import pytest
     from support.daemon import Daemon
     from support.webhook_commands import Cloud
 
@@ -84,6 +84,27 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
     assert (daemon.folder / "secret").read_text() == "made-in-the-web\n"
     assert await accepts(daemon, "made-in-the-web")
     assert await accepts(daemon, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("SIGNING_SECRET=whsec_made_in_the_web", "has a name and `=` before it: write what stands behind"),
+        ("'whsec_made_in_the_web'", "quotes"),
+        ("changeme", "stands for a secret"),
+        ("idt_live_" + 32 * "k", "is an API key"),
+    ],
+)
+async def test_what_is_no_signing_secret_is_not_taken_over(daemon: Daemon, given: str, found: str) -> None:
+    """It is refused at once, and nothing has changed; what the doctor would say only afterwards."""
+    async with cloud(daemon) as infodeck:
+        await asyncio.to_thread(daemon.start)
+        done = await infodeck.run("rotate", "--from-stdin", given=given)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert found in done.stderr
+    assert (daemon.folder / "secret").read_text() == SECRET
+    assert not list(daemon.folder.glob("*.new"))
+    assert not await accepts(daemon, given)
 
 
 async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None:
