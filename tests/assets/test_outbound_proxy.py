@@ -124,6 +124,9 @@ async def test_a_proxy_of_another_kind_is_refused(tmp_path: Path) -> None:
     """SOCKS is not spoken; a password does not belong into gateway.yaml."""
     done = await list_webhooks(tmp_path, HTTPS_PROXY="socks5://127.0.0.1:1080")
     assert "HTTPS_PROXY (socks5://127.0.0.1:1080) is no http or https proxy" in done.stderr
+    for unreadable in ("http://bob:secret-word@127.0.0.1:port", "http://[::1:3128", "http://"):
+        done = await list_webhooks(tmp_path, HTTPS_PROXY=unreadable)
+        assert done.stderr == "gateway: HTTPS_PROXY is no http or https proxy\n"
     done = await list_webhooks(tmp_path, f'proxy: "http://user:{PASSWORD}@127.0.0.1:3128"')
     assert "infodeck.proxy: no user or password here" in done.stderr
     for wrong in ("127.0.0.1:3128", "socks5://127.0.0.1:1080", "http://p/x", "http://p:99999"):

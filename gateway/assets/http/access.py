@@ -45,13 +45,17 @@ class ApiAccess:
         if self.proxy is not None:
             return URL(self.proxy)
         url = URL(self.api)
-        host, variable = url.host or "", f"{url.scheme}_proxy"
+        host = url.host or ""
         named = getproxies().get(url.scheme)
         if not named or HostPort(host, 0).is_loopback or proxy_bypass(host):
             return None
-        proxy = URL(named if "://" in named else f"http://{named}")
+        try:
+            proxy = URL(named if "://" in named else f"http://{named}")
+            shown = f" ({proxy.with_user(None)})"
+        except ValueError:
+            proxy, shown = URL(), ""  # there may be a password in what cannot be read
         if proxy.scheme not in {"http", "https"} or not proxy.host:
-            raise GatewayError(f"{variable.upper()} ({proxy.with_user(None)}) is no http or https proxy")
+            raise GatewayError(f"{url.scheme.upper()}_PROXY{shown} is no http or https proxy")
         return proxy
 
     def secret_texts(self) -> list[str]:
