@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.model import Alarm, Forced
 
 
@@ -254,3 +256,11 @@ class Status:
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy
+
+
+def kept_for(sinks: Iterable[tuple[str, str, int]]) -> str | None:
+    """Say for which sink most events are kept, by each one's name, state and lag; None: nothing waits."""
+    name, state, lag = max(sinks, key=lambda sink: sink[2], default=("", "", 0))
+    if not lag:
+        return None
+    return f"{name} is {state} and {lag} event{'' if lag == 1 else 's'} behind, which are kept for it"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.doctor.probe import Failure, Stage, get
+from gateway.status import kept_for
 
 if TYPE_CHECKING:
     from gateway.settings import Admin
@@ -43,11 +44,10 @@ class Running:
         return self.sink(sink).get("connected") is True
 
     @property
-    def furthest_behind(self) -> str | None:
-        """The sink for which most events are kept, None where nothing waits."""
-        lags = {name: number(self.sink(name), "lag") for name in self.section("sinks")}
-        name = max(lags, key=lambda each: lags[each], default=None)
-        return name if name is not None and lags[name] else None
+    def kept(self) -> str | None:
+        """The sink for which most events are kept, and how many; None where nothing waits."""
+        sinks = {name: self.sink(name) for name in self.section("sinks")}
+        return kept_for((name, text(sink, "state"), int(number(sink, "lag"))) for name, sink in sinks.items())
 
 
 async def ask_daemon(settings: Admin) -> Running:

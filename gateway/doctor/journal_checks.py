@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
 
 _NEARLY_FULL = 0.8
+_OF_THE_DISK = "see the check of the disk here, and the disk's cable or card (`dmesg`)"
 
 
 async def check_journal(setup: Setup) -> list[Finding]:
@@ -31,12 +32,8 @@ async def check_journal(setup: Setup) -> list[Finding]:
     journal, most = daemon.section("journal"), setup.settings.journal.max_size
     used = int(number(journal, "bytes_used"))
     if (state := text(journal, "state")) != "ok":
-        findings.append(
-            problem(
-                f"it takes no events: {state}",
-                f"{_make_room(daemon, size_text(most))}; Infodeck tries again for 24 h",
-            )
-        )
+        remedy = _make_room(daemon, size_text(most)) if state.endswith(" is full") else _OF_THE_DISK
+        findings.append(problem(f"it takes no events: {state}", f"{remedy}; Infodeck tries again for 24 h"))
     elif used > most * _NEARLY_FULL:
         findings.append(
             warning(
@@ -57,11 +54,9 @@ async def check_journal(setup: Setup) -> list[Finding]:
 def _make_room(daemon: Running, most: str) -> str:
     """Say what takes the room: events that a sink has yet to get are kept whatever they take."""
     more = f"give the journal more room, journal.max_size is {most}"
-    if (name := daemon.furthest_behind) is None:
+    if daemon.kept is None:
         return f"see the check of the disk here; where that has room, {more}"
-    sink = daemon.sink(name)
-    behind = f"{counted(int(number(sink, 'lag')), 'event')} behind, which are kept for it"
-    return f"{name} is {text(sink, 'state')} and {behind}: see the check of sinks here; or {more}"
+    return f"{daemon.kept}: see the check of sinks here; or {more}"
 
 
 def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:

@@ -15,7 +15,7 @@ from gateway.assets.watch.arrivals import Arrivals
 from gateway.assets.watch.pace import Pace
 from gateway.assets.watch.webhook_watch import WebhookWatch
 from gateway.errors import GatewayError, TransientError
-from gateway.status import Status
+from gateway.status import SinkStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -312,6 +312,18 @@ def test_silence_has_the_api_asked_where_that_is_seldom() -> None:
     assert watched.asked == 1
     watched.ask(dict.fromkeys(watched.mapped, 2 * HOUR_MS))
     assert watched.later(3 * MINUTE_MS) == {}
+
+
+def test_a_full_journal_is_told_with_the_sink_that_fills_it() -> None:
+    """In the doctor's words, whose remedy is that sink, too."""
+    watched = Watched()
+    watched.status.journal.state = "the journal is full"
+    watched.status.sinks = {
+        "bms": SinkStatus(type="mqtt", state="away", lag=1200),
+        "ahu": SinkStatus(type="mqtt", state="up", lag=1),
+    }
+    reason = watched.later(1000)["journal-unavailable"]
+    assert "bms is away and 1200 events behind, which are kept for it" in reason
 
 
 def test_a_journal_that_takes_nothing() -> None:

@@ -155,6 +155,7 @@ async def test_a_full_journal_names_the_sink_that_fills_it(patient: Doctored) ->
     patient.broker.kill()
     codes = await asyncio.to_thread(_fill, patient)
     assert codes == {200, 503}
+    await until(lambda: "bms is away" in json.dumps(patient.status()["alarms"]))
     diagnosis = await patient.diagnose()
     assert not [one for one in diagnosis.findings if "takes events" in one.found], diagnosis.printed
     seen = diagnosis.of("journal")
@@ -164,6 +165,8 @@ async def test_a_full_journal_names_the_sink_that_fills_it(patient: Doctored) ->
         r" journal more room, journal\.max_size is 16MiB",
         seen.remedy or "",
     ), seen
+    alarm = diagnosis.of("alarms").found
+    assert re.search(r"bms is away and \d+ events behind, which are kept for it", alarm), alarm
 
 
 def _fill(patient: Doctored) -> set[int]:
@@ -231,6 +234,14 @@ def _status(**sections: Any) -> str:
             {"journal": {"state": "the journal is full", "accepted": 1}},
             ("journal", "problem", "it takes no events: the journal is full"),
             "see the check of the disk",
+        ),
+        (
+            {
+                "journal": {"state": "the disk has not answered for 8 s"},
+                "sinks": {"bms": {"state": "up", "lag": 3}},
+            },
+            ("journal", "problem", "it takes no events: the disk has not answered for 8 s"),
+            "see the check of the disk here, and the disk's cable or card (`dmesg`); Infodeck tries",
         ),
         (
             {"journal": {"state": "ok", "bytes_used": 60 << 20}},

@@ -18,6 +18,7 @@ from gateway.assets.watch.wording import missed_text, silence_text
 from gateway.errors import GatewayError
 from gateway.logs import unforeseen
 from gateway.mapping.wording import second_text
+from gateway.status import kept_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -147,9 +148,12 @@ class WebhookWatch:
             return None
         self._undelivered.begin(now_ms)
         self._silence.begin(now_ms)
+        sinks = self._status.sinks.items()
+        kept = kept_for((name, sink.state, sink.lag) for name, sink in sinks)
         return (
-            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; see the disk, its"
-            " free space, file permissions and journal.max_size"
+            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; "
+            + (f"{kept}; " if kept else "")
+            + "see the disk, its free space, file permissions and journal.max_size"
         )
 
     def _api_reason(self, now_ms: int) -> str | None:
