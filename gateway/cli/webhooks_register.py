@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from gateway.assets.webhooks.subscriptions import (
     signing_secret_of,
     webhook_of,
 )
-from gateway.cli.webhooks_access import manage, webhooks_of
+from gateway.cli.webhooks_access import leads_here, manage, webhooks_of
 from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
 from gateway.config.secret_drafts import secret_draft
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
+    from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 
 
@@ -55,7 +57,8 @@ def register(arguments: argparse.Namespace) -> int:
         print(problem)
         return 1
     print(f"Its signing secret is in {path}, for its owner alone ({_owner(path)}).")
-    for line in _next_steps(path, url, settings, config=arguments.config):
+    made = replace(webhook_of(item), url=url)
+    for line in _next_steps(path, made, settings, config=arguments.config):
         print(line)
     for line in _of_no_use(arguments.events):
         print(line)
@@ -124,7 +127,7 @@ def _owner(path: Path) -> str:
         return f"user {path.stat().st_uid}"
 
 
-def _next_steps(path: Path, url: str, settings: Settings, *, config: Path) -> list[str]:
+def _next_steps(path: Path, made: Webhook, settings: Settings, *, config: Path) -> list[str]:
     source = settings.intake.signing_secrets[0]
     lines = []
     if source.kind != "file" or Path(source.name) != path:
@@ -134,8 +137,10 @@ def _next_steps(path: Path, url: str, settings: Settings, *, config: Path) -> li
         )
     else:
         lines.append("Next: start the gateway (systemctl start gateway)")
-    if settings.infodeck.webhook is None:
-        lines.append(f"Then: set infodeck: {{webhook: {{url: {url}}}}} in {config}")
+    if not leads_here(made, settings):
+        named = settings.infodeck.webhook
+        of_its_own = "" if named is None or named.id is None else f", id: {made.id}"
+        lines.append(f"Then: set infodeck: {{webhook: {{url: {made.url}{of_its_own}}}}} in {config}")
     lines.append(f"Then: gateway webhooks test -c {config}")
     return lines
 

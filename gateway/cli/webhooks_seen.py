@@ -8,7 +8,7 @@ import orjson
 
 from gateway.assets.webhooks.delivery_log import newest_deliveries
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import attempts_of, twins_of
+from gateway.assets.webhooks.subscriptions import attempts_of, id_to_correct, twins_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
 from gateway.events import TELEMETRY
 from gateway.mapping.wording import aligned, second_text, time_text
@@ -101,7 +101,8 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
         return ["Which of them leads here is not known: set infodeck.webhook.url."]
     if not here:
         by = f"the URL {named.url}" if named.id is None else f"the id {named.id}"
-        return [f"None of them leads here ({by}): gateway webhooks register -c {config}"]
+        advice = id_to_correct(webhooks, url=named.url) or f"gateway webhooks register -c {config}"
+        return [f"None of them leads here ({by}): {advice}"]
     remarks = ["* leads here"]
     remarks += [
         f"{webhook.id}: it is not told of {TELEMETRY}, so no reading arrives by it"

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.assets.webhooks.failures import advice_for, failures_of
-from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS, attempts_of, twins_of, webhook_of
+from gateway.assets.webhooks.subscriptions import (
+    DOCUMENTED_EVENTS,
+    attempts_of,
+    id_to_correct,
+    twins_of,
+    webhook_of,
+)
 from gateway.doctor.cloud_answers import MOST_ATTEMPTS, is_about_secret, is_odd, list_deliveries, refused
 from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.probe import Failure
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
     from gateway.errors import GatewayError
+    from gateway.settings.infodeck import Webhook as NamedWebhook
 
 _MOST_NAMED = 5
 _IN_THE_WEB_PAGE = "see the log in Infodeck's web page"
@@ -44,7 +51,7 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
     every = [webhook_of(one) for one in listed.items]
     ours = await setup.our_webhook()
     if ours is None:
-        return _missing(infodeck.webhook.id or infodeck.webhook.url, every)
+        return _missing(infodeck.webhook, every)
     return _looked_at(ours, twins_of(ours, every), path=setup.settings.intake.path)
 
 
@@ -61,13 +68,13 @@ async def _refused(setup: Setup, error: GatewayError) -> Finding | list[Finding]
     return why
 
 
-def _missing(wanted: str, others: Sequence[Webhook]) -> Finding:
+def _missing(wanted: NamedWebhook, others: Sequence[Webhook]) -> Finding:
     there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_NAMED]) or "none at all"
     if (more := len(others) - _MOST_NAMED) > 0:
         there += f" and {more} more"
     return problem(
-        f"Infodeck has no webhook {wanted}; there are: {there}",
-        "`gateway webhooks register`, or correct infodeck.webhook",
+        f"Infodeck has no webhook {wanted.id or wanted.url}; there are: {there}",
+        id_to_correct(others, url=wanted.url) or "`gateway webhooks register`, or correct infodeck.webhook",
     )
 
 

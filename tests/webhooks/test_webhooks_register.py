@@ -50,6 +50,28 @@ async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
         assert (await asyncio.to_thread(daemon.post, body, header))[0] == 200
 
 
+async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon) -> None:
+    """Whoever follows what is printed has the new webhook known as the one that leads here."""
+    async with cloud(daemon) as infodeck:
+        former = infodeck.webhook["id"]
+        infodeck.api.webhooks.clear()
+        done = await infodeck.run("register", "--secret-file", str(daemon.folder / "second"))
+        new = infodeck.api.webhooks[0]["id"]
+        assert (
+            f"Then: set infodeck: {{webhook: {{url: {PUBLIC_URL}, id: {new}}}}} in {daemon.config}"
+            in done.stdout
+        )
+        done = await infodeck.run("list")
+        assert (
+            f"None of them leads here (the id {former}): correct infodeck.webhook.id, {new} has"
+            in done.stdout
+        )
+        assert "register" not in done.stdout
+        settings = daemon.config.read_text()
+        daemon.config.write_text(settings.replace(former, new))
+        assert f"*  {new}" in (await infodeck.run("list")).stdout
+
+
 async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
     """A new file takes the new secret beside one in use; it is said how the gateway gets to read it."""
     async with cloud(daemon) as infodeck:

@@ -6,7 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import attempt_of, attempts_of, leading_here, leads_to, webhook_of
+from gateway.assets.webhooks.subscriptions import (
+    attempt_of,
+    attempts_of,
+    id_to_correct,
+    leading_here,
+    leads_to,
+    webhook_of,
+)
 from gateway.errors import GatewayError
 from gateway.events import TELEMETRY
 from gateway.mapping.wording import second_text
@@ -29,10 +36,8 @@ async def look_up(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
     found = leading_here(webhooks, url=url, webhook_id=webhook_id)
     if found is None:
         which = f"the id {webhook_id}" if webhook_id is not None else f"the address {_without_query(url)}"
-        return (
-            f"none of Infodeck's webhooks ({len(webhooks)}) has {which}: see infodeck.webhook, and"
-            " `gateway webhooks register`"
-        )
+        advice = id_to_correct(webhooks, url=url) or "see infodeck.webhook, and `gateway webhooks register`"
+        return f"none of Infodeck's webhooks ({len(webhooks)}) has {which}: {advice}"
     items = [] if found.id is None else await newest_deliveries(api, found.id, enough=_LAST)
     return "; ".join(filter(None, (_of_webhook(found, url=url), of_attempts(attempts_of(items)))))
 

@@ -128,6 +128,12 @@ def leading_here(webhooks: Sequence[Webhook], *, url: str, webhook_id: str | Non
     return next((one for one in ours if one.is_well), ours[0] if ours else None)
 
 
+def id_to_correct(webhooks: Iterable[Webhook], *, url: str) -> str | None:
+    """Return what to do where no webhook leads here since the settings have the id of a former one."""
+    same = next((one for one in webhooks if leads_to(one, url=url, webhook_id=None)), None)
+    return None if same is None else f"correct infodeck.webhook.id, {same.id or '?'} has this URL"
+
+
 def twins_of(webhook: Webhook, webhooks: Iterable[Webhook]) -> list[Webhook]:
     """Return the other webhooks with the address of this one, by which each event comes once more."""
     return [
