@@ -61,7 +61,7 @@ def _list(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     remembered = _remembered(settings)
     if arguments.sink is not None:
-        for topic in _of(arguments.sink, remembered):
+        for topic in _of(arguments.sink, remembered, settings):
             print(topic)
         return 0
     rows = [
@@ -78,7 +78,7 @@ def _clear(arguments: argparse.Namespace) -> int:
     _check_is_retired(arguments.config, name, settings)
     remembered = _remembered(settings)
     in_use = {topic for sink in settings.sinks for topic in remembered.get(sink, ())}
-    topics = [topic for topic in _of(name, remembered) if topic not in in_use]
+    topics = [topic for topic in _of(name, remembered, settings) if topic not in in_use]
     for topic in topics:
         print(topic)
     if not arguments.yes:
@@ -100,7 +100,9 @@ def _remembered(settings: Settings) -> dict[str, set[str]]:
     return {name: found for name, found in topics.items() if found}
 
 
-def _of(name: str, remembered: dict[str, set[str]]) -> list[str]:
+def _of(name: str, remembered: dict[str, set[str]], settings: Settings) -> list[str]:
+    if name in settings.sinks and name not in remembered:
+        raise CommandError(f"{name} has left nothing")
     if name not in remembered:
         raise CommandError(f"{name}: nothing is remembered of it, {unknown('sink', name, remembered)}")
     return sorted(remembered[name])

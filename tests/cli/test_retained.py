@@ -96,6 +96,8 @@ def test_what_cannot_be_is_explained(daemon: Daemon) -> None:
     clear = ("retained", "clear", "-c", daemon.config)
     assert "bms is in the settings: it clears by itself" in gateway(*clear, "bms", "--via", "bms").stderr
     assert "did you mean `old`?" in gateway(*clear, "olt", "--via", "bms").stderr
+    listed = gateway("retained", "list", "-c", daemon.config, "regs")
+    assert listed.stderr.endswith("regs has left nothing\n")
     assert "--via regs: the name of an MQTT sink" in gateway(*clear, "old", "--via", "regs").stderr
     with_old = daemon.config.read_text()
     daemon.stop()
