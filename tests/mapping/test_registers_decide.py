@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ def test_what_is_clamped_stays_within_its_range(
     conversion: Conversion, number: float, decimals: int | None
 ) -> None:
     """Rounding does not lead out of it again, with registers or without."""
+    assume(math.isfinite(number))  # nothing else is a number
     clamped = replace(conversion, clamp=True, decimals=decimals, gain=1, offset=0)
     value, quality = compile_conversion(clamped)(number)
     assert clamped.range is not None
