@@ -141,6 +141,9 @@ class Store:
         execute("PRAGMA journal_mode=WAL")
         execute(f"PRAGMA journal_size_limit={_MOST_LOG_BYTES}")
         execute("PRAGMA synchronous=FULL")
+        # Where it is on, as Debian builds SQLite, freed bodies are logged as zeros: megabytes, which a full
+        # disk has no room for.
+        execute("PRAGMA secure_delete=OFF")
         execute("PRAGMA mmap_size=0")
         execute("PRAGMA temp_store=MEMORY")
         found = execute("PRAGMA quick_check(1)").fetchone()[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,18 @@ def no_file_beyond(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_freeing_what_is_delivered_writes_little(tmp_path: Path) -> None:
+    """A small disk's reserve is for cursors and values: freed bodies must not be written once more to free them."""
+    async with sqlite_journal(tmp_path, max_bytes=16 * MIB) as journal:
+        refused = await append_until_refused(journal, first=0)
+        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:  # keeps the log from being folded in
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM cursors").fetchone()
+            assert await takes(journal, refused)
+            assert (tmp_path / "journal.db-wal").stat().st_size < 8 * MIB
 
 
 async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
