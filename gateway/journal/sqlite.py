@@ -259,8 +259,8 @@ class SqliteJournal:
         self._status.damaged_events += len(new)
         numbers = ", ".join(str(number) for number in sorted(self._damaged)[:_MOST_NAMED])
         self._on_damage(
-            f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {numbers}."
-            f" {DAMAGED_ADVICE}"
+            f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {numbers}"
+            + (f"; {self._damage}" if self._damage else f". {DAMAGED_ADVICE}")
         )
 
     def note(self, notes: Notes) -> None:

@@ -200,6 +200,21 @@ async def test_what_can_be_read_of_a_corrupt_journal_is_taken_over(tmp_path: Pat
     ) in reports[0]
 
 
+async def test_what_is_found_at_the_start_and_later_is_reported_together(tmp_path: Path) -> None:
+    """An alarm has one reason: what it says of damaged events must not hide that the file was corrupt."""
+    await fill(tmp_path)
+    damage(tmp_path, "UPDATE events SET body = x'00' WHERE seq = 70")
+    (tmp_path / "journal.db.corrupt").write_text("found while it was open")
+    reports: list[str] = []
+    async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
+        await read_all(journal)
+        (moved,) = corrupt_files(tmp_path / "journal.db")
+    at_start, later = reports
+    assert str(moved) in at_start
+    assert "are dead letters now: number 70;" in later
+    assert later.endswith(at_start)
+
+
 async def test_a_sink_whose_cursor_is_lost_gets_every_event(tmp_path: Path) -> None:
     """At least once is the promise."""
     await fill(tmp_path)
