@@ -79,11 +79,11 @@ def no_file_beyond(size_bytes: int) -> Iterator[None]:
 
 
 async def test_freeing_what_is_delivered_writes_little(tmp_path: Path) -> None:
-    """A small disk's reserve is for cursors and values: freed bodies must not be written once more to free them."""
+    """Freed bodies are not logged once more: a small disk has a reserve for cursors and values only."""
     async with sqlite_journal(tmp_path, max_bytes=16 * MIB) as journal:
         refused = await append_until_refused(journal, first=0)
         journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
-        with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:  # keeps the log from being folded in
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:  # keeps the log
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM cursors").fetchone()
             assert await takes(journal, refused)
