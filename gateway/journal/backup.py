@@ -19,8 +19,7 @@ def back_up(journal: Path, target: Path) -> int:
 
     The earlier one stays until the copy is on disk as a whole. Raise GatewayError with what to do.
     """
-    if target.exists() and journal.exists() and target.samefile(journal):
-        raise GatewayError(f"{target}: it is the journal itself; name another file")
+    _check(journal, target)
     new = target.with_name(f"{target.name}.copy")
     try:
         write_private(new, b"")  # SQLite takes an empty file, and leaves its mode
@@ -37,6 +36,16 @@ def back_up(journal: Path, target: Path) -> int:
     finally:
         for left in (new, draft_of(new)):
             left.unlink(missing_ok=True)
+
+
+def _check(journal: Path, target: Path) -> None:
+    """Refuse what a copy would destroy in its place."""
+    for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
+        if target.resolve() == journal.resolve().with_name(journal.name + suffix):
+            what = "belongs to the journal" if suffix else "is the journal"
+            raise GatewayError(f"{target}: it {what} itself; name another file")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise GatewayError(f"{target}: it is not a file, and stays as it is; name a file")
 
 
 def _copy(journal: Path, new: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,10 @@ async def test_a_copy_taken_while_events_come_in_is_a_journal(tmp_path: Path) ->
     ("target", "said"),
     [
         ("journal.db", "it is the journal itself; name another file"),
+        ("journal.db-wal", "it belongs to the journal itself; name another file"),
+        ("journal.db-shm", "it belongs to the journal itself; name another file"),
+        ("journal.db-journal", "it belongs to the journal itself; name another file"),
+        ("journal.db.lock", "it belongs to the journal itself; name another file"),
         ("none/backup.db", "No such file or directory; name a file in a folder"),
         (".", "Is a directory; name a file in a folder"),
     ],
@@ -67,6 +72,25 @@ async def test_what_cannot_be_copied_to_is_left_alone(tmp_path: Path, target: st
     assert names(tmp_path) == before
     async with sqlite_journal(tmp_path) as journal:
         assert ids(await read_all(journal)) == ["evt_1"]
+
+
+@pytest.mark.parametrize("is_linked", [False, True], ids=["itself", "by a link"])
+async def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, *, is_linked: bool) -> None:
+    """A pipe or a device, such as /dev/stdout or /dev/null, stays what it is, even if root asks."""
+    config, pipe = write_settings(tmp_path), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    target = tmp_path / "stdout" if is_linked else pipe
+    if is_linked:
+        target.symlink_to(pipe)
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+    before = names(tmp_path)
+    done = run_gateway("backup", "-c", config, target)
+    assert done.returncode == 1
+    assert done.stderr == f"gateway: {target}: it is not a file, and stays as it is; name a file\n"
+    assert pipe.is_fifo()
+    assert target.is_symlink() is is_linked
+    assert names(tmp_path) == before
 
 
 def test_before_the_first_start_there_is_nothing_to_copy(tmp_path: Path) -> None:
