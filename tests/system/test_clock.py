@@ -35,6 +35,7 @@ system: {heartbeat: {every: 1s, modbus: {to: regs, register: 4, type: uint16}}}
 """
 FRESH = 21
 EMPTY = 0xFFFF
+NO_AGE = 0xFFFF_FFFF
 GOOD, STALE, FORCED = 0, 2, 4
 
 
@@ -150,7 +151,10 @@ async def test_an_override_lasts_as_long_as_asked(daemon: ClockedDaemon) -> None
 async def test_after_a_restart_with_the_clock_behind_no_value_passes_for_fresh(
     daemon: ClockedDaemon,
 ) -> None:
-    """A box without a battery comes up in the past: how old its values are shows once the clock is right."""
+    """A box without a battery comes up in the past: how old its values are shows once the clock is right.
+
+    Until then, an age of 0 would be that of a reading that has just come.
+    """
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
         await shows(client, FRESH, GOOD)
@@ -158,8 +162,10 @@ async def test_after_a_restart_with_the_clock_behind_no_value_passes_for_fresh(
     daemon.set_clock(ahead_s=-DAY_S)
     await asyncio.to_thread(daemon.start)
     async with connect(daemon.modbus_port) as client:
-        assert (await words(client))[:2] == (EMPTY, STALE)
+        assert await words(client) == (EMPTY, STALE, NO_AGE)
         daemon.set_clock(ahead_s=0)
         await shows(client, FRESH, GOOD)
+        *_, age = await words(client)
+        assert age < 1800
         daemon.set_clock(ahead_s=3600)
         await shows(client, EMPTY, STALE)

@@ -77,8 +77,10 @@ class Made:
         return None if online is None else int(online)
 
     def _age(self, point: Point, now_ms: int) -> Update:
-        newest = self._known.reports[point.asset]
-        age_ms = self._known.steps.age_ms(newest.time_ms, newest.seq, now_ms)
+        newest, steps = self._known.reports[point.asset], self._known.steps
+        if not steps.is_age_known(newest.time_ms, newest.seq, now_ms):
+            return self._show(point, None, now_ms)
+        age_ms = steps.age_ms(newest.time_ms, newest.seq, now_ms)
         return self._show(point, max(0, age_ms) // 1000, now_ms)
 
     def _show(self, point: Point, value: int | None, now_ms: int) -> Update:
