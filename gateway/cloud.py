@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.assets.client import InfodeckApi
     from gateway.assets.http.pages import Item
     from gateway.delivery.head import Head
-    from gateway.model import AssetSnapshot, MadeTag, Record
+    from gateway.model import AssetSnapshot, MadeTag, OnlineState, Record
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets
     from gateway.status import ReconcileStatus, RefillStatus, Status
@@ -74,6 +74,7 @@ class Cloud:
         self._clock_ms = clock_ms
         self._clock_skew_ms = round(clock_skew_s * 1000)
         self._on_assets_changed = on_assets_changed
+        self._said: dict[str, OnlineState] = {}  # by events of connections since the last list
         self._item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
         self._journal_status = status.journal
         self._journal_was_ok = True
@@ -221,6 +222,7 @@ class Cloud:
         """Remember it; have the tables compiled anew where it says something else of any asset."""
         before, self.snapshot = self.snapshot, snapshot
         await self._take_connections(snapshot)
+        self._compare_list(snapshot)
         points = self._head.image.points
         of = None if points.has_automatic else points.by_asset.keys()  # others are nothing to these tables
         if await asyncio.to_thread(describe_the_same, before, snapshot, of=of):
@@ -252,14 +254,27 @@ class Cloud:
         Clocks differ, and the list may be behind the events: nothing else says which one is newer.
         """
         for record in records:
-            if record.event.type != STATUS_CHANGED or self.snapshot is None:
+            state = read_online(record.event) if record.event.type == STATUS_CHANGED else None
+            if state is None:
                 continue
-            state = read_online(record.event)
-            known = self.snapshot.assets.get(state.asset) if state is not None else None
-            if state is None or known is None or known.online is None or known.online is state.online:
-                continue
-            if 0 < _second_of(self.snapshot) - state.at_ms <= self._clock_skew_ms:
+            before = self._said.get(state.asset)
+            if before is None or before.at_ms <= state.at_ms:
+                self._said[state.asset] = state
+            if self.snapshot is not None and self._overrules(self.snapshot, state, by_at_least_ms=1):
                 self.reconcile_soon()
+
+    def _compare_list(self, snapshot: AssetSnapshot) -> None:
+        """Do so also for the webhooks that came before the list was there: it overrules its own second."""
+        said, self._said = self._said, {}
+        if any(self._overrules(snapshot, state, by_at_least_ms=0) for state in said.values()):
+            self.reconcile_soon()
+
+    def _overrules(self, snapshot: AssetSnapshot, state: OnlineState, *, by_at_least_ms: int) -> bool:
+        """Say whether the list says something else of a device, and seems to be a little newer."""
+        known = snapshot.assets.get(state.asset)
+        if known is None or known.online is None or known.online is state.online:
+            return False
+        return by_at_least_ms <= _second_of(snapshot) - state.at_ms <= self._clock_skew_ms
 
 
 def _second_of(snapshot: AssetSnapshot) -> int:

@@ -177,6 +177,36 @@ async def test_an_offline_beside_the_list_that_says_online(
     assert cloud.asked == asked
 
 
+@pytest.mark.parametrize(
+    ("after_ms", "is_online", "asked"),
+    [(0, True, 1), (1000, False, 0), (-1000, True, 1), (-299_000, True, 1), (-301_000, True, 0)],
+)
+async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
+    *, tmp_path: Path, after_ms: int, is_online: bool, asked: int
+) -> None:
+    """A long list takes a while: where it overrules what was just said, the API is asked once more."""
+    points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
+    second_ms = START_MS // 1000 * 1000
+    async with sqlite_journal(tmp_path) as journal:
+        cloud = make_cloud(journal, Status(name="box", started_ms=START_MS), points, refills=False)
+        cloud.start()
+        head = cloud._head
+        await head.start([])
+        thing = {"id": "a", "status": "Offline"}
+        created = (second_ms + after_ms) // 1000
+        document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
+        await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
+        async with asyncio.timeout(20):
+            while head.image.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
+                await asyncio.sleep(0)
+        known = KnownAsset(id="a", online=True)
+        await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        assert head.image.is_online("a") is is_online
+        assert cloud.asked == asked
+        await cloud._take_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
+    assert cloud.asked == asked
+
+
 class Piece:
     """Something that can be seen to be searched for garbage."""
 
