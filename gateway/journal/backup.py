@@ -20,15 +20,16 @@ def back_up(journal: Path, target: Path) -> int:
     The earlier one stays until the copy is on disk as a whole. Raise GatewayError with what to do.
     """
     _check(journal, target)
-    new = target.with_name(f"{target.name}.copy")
+    place = target.resolve()  # where it is a link, that stays one
+    new = place.with_name(f"{place.name}.copy")
     try:
         write_private(new, b"")  # SQLite takes an empty file, and leaves its mode
         _copy(journal, new)
         with new.open("rb") as stream:
             os.fsync(stream.fileno())  # which SQLite leaves to us here
-        new.replace(target)
-        sync_folder(target.parent)
-        return target.stat().st_size
+        new.replace(place)
+        sync_folder(place.parent)
+        return place.stat().st_size
     except OSError as error:
         raise GatewayError(
             f"{target}: {system_reason(error)}; name a file in a folder that this user may write to"

@@ -93,6 +93,18 @@ async def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, *, is_link
     assert names(tmp_path) == before
 
 
+async def test_a_link_stays_one(tmp_path: Path) -> None:
+    """What it leads to is replaced: /dev/stdout may lead to a file, and must not become one."""
+    config, file, link = write_settings(tmp_path), tmp_path / "backup.db", tmp_path / "link"
+    file.write_text("the copy of yesterday")
+    link.symlink_to(file)
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1))
+    assert run_gateway("backup", "-c", config, link).returncode == 0
+    assert link.is_symlink()
+    assert file.read_bytes().startswith(b"SQLite format 3")
+
+
 def test_before_the_first_start_there_is_nothing_to_copy(tmp_path: Path) -> None:
     """An earlier copy stays."""
     config, target = write_settings(tmp_path), tmp_path / "backup.db"
