@@ -10,7 +10,7 @@ import structlog
 from gateway.delivery.batch import Retry
 from gateway.delivery.feed import Feed
 from gateway.delivery.meaning import map_event, map_letter, plan_of
-from gateway.delivery.overrides import log_dropped, log_expired, log_restored
+from gateway.delivery.overrides import log_dropped, log_expired, log_restored, log_undated
 from gateway.delivery.replay import Replay
 from gateway.delivery.unshown import Unshown
 from gateway.errors import GatewayError
@@ -97,6 +97,10 @@ class Head:
         self._journal.subscribe(self.accept)
         self._drop_forced(self._journal.forced())
         log_restored(self._image.forced())
+        wall_ms = now_ms + self._image.steps.ahead_ms
+        log_undated(
+            each for each in self._journal.forced() if self._image.is_over(each) and each.until_ms > wall_ms
+        )
         self.keep()
         return self._feeds
 

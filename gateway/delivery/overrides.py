@@ -29,6 +29,18 @@ def log_restored(forced: Iterable[Forced]) -> None:
         )
 
 
+def log_undated(forced: Iterable[Forced]) -> None:
+    """Tell after a start which overrides have ended since nobody knows how long they have lasted."""
+    for each in forced:
+        log.warning(
+            "point.released",
+            point=each.point,
+            value=each.value,
+            until=second_text(each.until_ms),
+            reason="the clock is behind its begin",
+        )
+
+
 def log_expired(forced: Iterable[Forced]) -> None:
     """Tell that these are over now."""
     for each in forced:

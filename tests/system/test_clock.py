@@ -169,3 +169,21 @@ async def test_after_a_restart_with_the_clock_behind_no_value_passes_for_fresh(
         assert age < 1800
         daemon.set_clock(ahead_s=3600)
         await shows(client, EMPTY, STALE)
+
+
+@pytest.mark.parametrize("daemon", ["30m"], indirect=True)
+async def test_an_override_that_ended_for_a_clock_behind_does_not_come_back(daemon: ClockedDaemon) -> None:
+    """Nobody expects it any more at the next restart, by then with the right clock."""
+    async with connect(daemon.modbus_port) as client:
+        await post(daemon, "evt_1", t=FRESH)
+        done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "1h")
+        assert done.returncode == 0, done.stderr
+        await shows(client, 40, FORCED)
+    for ahead_s, expected in ((-DAY_S, (EMPTY, STALE)), (0, (FRESH, GOOD))):
+        await asyncio.to_thread(daemon.stop)
+        daemon.set_clock(ahead_s=ahead_s)
+        await asyncio.to_thread(daemon.start)
+        async with connect(daemon.modbus_port) as client:
+            assert (await words(client))[:2] == expected
+    (released,) = [line for line in daemon.log.splitlines() if "point.released" in line]
+    assert "the clock is behind its begin" in released

@@ -276,6 +276,7 @@ class PointImage:
             points += self._bring_back(value, now_ms)
         for place in list(islice(self._gone, max(0, len(self._gone) - _MOST_GONE))):
             del self._gone[place]
+        self._unkept.clear()
         points += [point for each in forced if (point := self._force_again(each, now_ms)) is not None]
         taken = [state.asset for state in online if self._known.tell(state, now_ms=now_ms)]
         told = [asset for asset in taken if asset in by_asset]
@@ -286,7 +287,6 @@ class PointImage:
         for asset in sorted(assets.union(told)):
             self._made.of(by_asset[asset], now_ms)
         self._made.beat(now_ms)
-        self._unkept.clear()
         self._unkept.measured |= self._inherited
 
     def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
@@ -391,7 +391,9 @@ class PointImage:
             known.forced[point] = forced
         else:
             known.forced.pop(point, None)
-            known.ended[point] = known.ended_now(forced, now_ms)
+            ended = known.ended[point] = known.ended_now(forced, now_ms)
+            if ended.until_ms < forced.until_ms:  # or it would be taken up once more at the next start
+                self._note_forcing(point)
         return point
 
     def _end_forcing(self, point: Point, now_ms: int) -> None:
