@@ -67,7 +67,8 @@ def _bound(path: Path) -> Iterator[socket.socket]:
         try:
             yield bound
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk may have become read-only; the next start replaces it
+                path.unlink()
 
 
 def _remove_stale(path: Path) -> None:

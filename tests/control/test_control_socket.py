@@ -72,6 +72,17 @@ async def _serve(path: Path) -> None:
         pass
 
 
+async def test_a_socket_that_cannot_be_removed_is_left(tmp_path: Path) -> None:
+    """A disk that became read-only, say, is no reason to end with an error; the next start replaces it."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    async with control_socket(folder / "control.sock", web.Application()):
+        folder.rename(tmp_path / "away")
+        folder.touch()  # not even root can remove a file below a file
+    assert (tmp_path / "away" / "control.sock").is_socket()
+    await _serve(tmp_path / "away" / "control.sock")
+
+
 async def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
     """What a power cut left behind does not stop the next start; an orderly stop leaves nothing behind."""
     path = tmp_path / "control.sock"
