@@ -421,3 +421,20 @@ def test_nothing_is_cut_off_anywhere(
         expect(page.locator("#dialog")).to_contain_text("Measured")
         assert (watched.overflow(), watched.clipped()) == (0, [])
         assert watched.complaints == []
+
+
+def test_a_click_is_not_lost_where_a_value_comes_meanwhile(daemon: Daemon, browser: Browser) -> None:
+    """What is under the pointer is drawn anew between press and release, and the point opens all the same."""
+    assert daemon.post(telemetry("evt_pressed_1", ROOM, {"temperature": 21.25}))[0] == 200
+    with opened(browser, url(daemon)) as watched:
+        page = watched.page
+        value = row(page, POINT).locator(".value")
+        expect(value).to_contain_text("21.25", timeout=30_000)
+        unit = value.locator("small").bounding_box()
+        assert unit is not None
+        page.mouse.move(unit["x"] + 2, unit["y"] + 2)
+        page.mouse.down()
+        assert daemon.post(telemetry("evt_pressed_2", ROOM, {"temperature": 21.75}))[0] == 200
+        expect(value).to_contain_text("21.75", timeout=30_000)
+        page.mouse.up()
+        expect(page.locator("#dialog")).to_contain_text("Measured", timeout=30_000)
