@@ -257,7 +257,7 @@ async def test_a_journal_that_the_gateway_could_not_start_with(patient: Doctored
     journal.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
     seen = (await patient.diagnose()).of("journal")
     assert (seen.level, "file is not a database" in seen.found) == ("problem", True)
-    assert "before the gateway starts, which moves it aside" in (seen.remedy or "")
+    assert "start the gateway, which moves the file aside" in (seen.remedy or "")
     patient.change("journal.url", f"sqlite://{patient.folder}")
     seen = (await patient.diagnose()).of("journal")
     assert (seen.level, seen.remedy) == ("problem", "name a file in journal.url")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -156,5 +155,6 @@ def test_second_gateway_and_taken_port_are_told_plainly(daemon: Daemon) -> None:
     """A start that can't succeed says why in one line, without a traceback."""
     again = gateway(daemon, "run")
     assert again.returncode == 1
-    assert re.search(r"journal\.db: another gateway is running on this journal$", again.stderr.strip())
+    (line,) = again.stderr.splitlines()
+    assert json.loads(line)["reason"].endswith("journal.db: another gateway is running on this journal")
     assert "Traceback" not in again.stderr

@@ -71,6 +71,7 @@ async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
         assert done.returncode == 1
         assert "the API answered 405" in done.stderr
         assert f"It was asked: PATCH /webhooks/{webhook} (infodeck.webhook.enable)" in done.stderr
+        infodeck.webhook["status"] = "Failing"  # again: the test event above has arrived
         infodeck.api.path_faults[f"/webhooks/{webhook}"] = deque([Answer(body=b"{}")])
         done = await infodeck.run("enable")
         assert (done.returncode, "but says that it is Failing" in done.stderr) == (1, True)
