@@ -9,7 +9,7 @@ import structlog
 from gateway.mapping.wording import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Forced
@@ -32,36 +32,32 @@ def log_restored(forced: Iterable[Forced]) -> None:
 def log_undated(forced: Iterable[Forced]) -> None:
     """Tell after a start which overrides have ended since nobody knows how long they have lasted."""
     for each in forced:
-        log.warning(
-            "point.released",
-            point=each.point,
-            value=each.value,
-            until=second_text(each.until_ms),
-            reason="the clock is behind its begin",
-        )
+        _log_released(log.warning, each, reason="the clock is behind its begin")
 
 
 def log_expired(forced: Iterable[Forced]) -> None:
     """Tell that these are over now."""
     for each in forced:
-        log.info(
-            "point.released",
-            point=each.point,
-            value=each.value,
-            until=second_text(each.until_ms),
-            reason="expired",
-        )
+        _log_released(log.info, each, reason="expired")
 
 
 def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:
     """Tell which of these the point tables in force do not allow."""
     for each in forced:
-        log.warning(
-            "point.released",
-            point=each.point,
-            value=each.value,
-            until=second_text(each.until_ms),
+        _log_released(
+            log.warning,
+            each,
             reason="its range, register, map or unit is another one now"
             if each.point in points.by_name
             else "no point of the tables any more",
         )
+
+
+def _log_released(write: Callable[..., object], forced: Forced, *, reason: str) -> None:
+    write(
+        "point.released",
+        point=forced.point,
+        value=forced.value,
+        until=second_text(forced.until_ms),
+        reason=reason,
+    )
