@@ -5,12 +5,18 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
+
+import structlog
 
 from gateway.__main__ import main
 from support.daemon import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,25 @@ def gateway(*arguments: str | os.PathLike[str], body: str = "") -> Done:
         chdir(REPOSITORY),
         redirect_stdout(out),
         redirect_stderr(err),
+        _own_logging(),
     ):
         try:
             main()
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
     return Done(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """Undo the command's logging set-up, and cache no logger: later tests in this process log elsewhere."""
+    configure = structlog.configure
+
+    def configure_uncached(**settings: Any) -> None:
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    with patch.object(structlog, "configure", configure_uncached):
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()

@@ -173,13 +173,21 @@ def frame(pdu: bytes, *, unit: int = 1, transaction: int = 7) -> bytes:
 
 @asynccontextmanager
 async def connect(sink: ModbusServerSink | int, *, source: str = "127.0.0.1") -> AsyncIterator[Client]:
-    """Connect to a sink, or to its port, from a loopback address."""
-    port = sink if isinstance(sink, int) else sink.port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    """Connect to a sink, or to a daemon's port, which opens a moment after it is ready."""
+    async with asyncio.timeout(60):
+        reader, writer = await _open(sink if isinstance(sink, int) else sink.port, source)
     try:
         yield Client(reader, writer)
     finally:
         writer.transport.abort()
+
+
+async def _open(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    while True:
+        try:
+            return await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.05)
 
 
 async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 60.0) -> None:
