@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import cast
 
-from gateway.signature import HEADER, sign
+from gateway.intake.signature import HEADER, sign
 
 SECRET = b"bench-secret"
 ORGANIZATION = "o-bench"

@@ -29,7 +29,7 @@ from gateway.model import (
     StalePolicy,
     Update,
 )
-from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
+from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:

@@ -25,14 +25,14 @@ from aiohttp import web
 
 from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
+from gateway.http_server import listen
+from gateway.intake.places import Places
+from gateway.intake.server import Intake
+from gateway.intake.signature import Verifier
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
-from gateway.signature import Verifier
+from gateway.state.image import PointImage
 from gateway.status import ConnectionsStatus, IntakeStatus, JournalStatus, MappingStatus
-from gateway.web.intake import Intake
-from gateway.web.listening import listen
-from gateway.web.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -23,8 +23,8 @@ from _tables import SINKS, TOPICS, make_bodies, write_tables
 
 from gateway.events import event_time_ms, parse_event, read_telemetry
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.live.image import PointImage
-from gateway.mapping.live.readings import map_readings
+from gateway.state.image import PointImage
+from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.model import OnStale, Point, Quality, Register, RegisterTable, StalePolicy, Update
-from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:

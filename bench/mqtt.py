@@ -24,7 +24,7 @@ from whole_path import free_port, running
 
 from gateway.app import new_event_loop
 from gateway.model import OnStale, Point, Quality, StalePolicy, Update
-from gateway.sinks.mqtt import MqttConfig, MqttSink
+from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from whole_path import SETTINGS, free_port
 from gateway.app import App, new_event_loop
 from gateway.cli.loading import load_to_run, reread_tables
 from gateway.delivery.reload import TableFiles
+from gateway.intake.signature import HEADER, sign
 from gateway.logs import configure_logging
-from gateway.signature import HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.model import Alarm
-from gateway.plain import one_line
+from gateway.sanitise import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,41 +10,41 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.admin.admission import Admission
+from gateway.admin.control_alarms import AlarmControl
+from gateway.admin.control_letters import LetterControl
+from gateway.admin.control_overrides import OverrideControl
+from gateway.admin.control_requests import control_application
+from gateway.admin.control_retained import RetainedControl
+from gateway.admin.control_secrets import SecretControl
+from gateway.admin.control_socket import control_socket
+from gateway.admin.dashboard.routes import Dashboard
+from gateway.admin.gateway_alarms import Oversight
+from gateway.admin.server import admin_application
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
-from gateway.cloud import Cloud
+from gateway.connection_log import quiet_runner
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import GatewayError, JournalError
+from gateway.http_server import answers, listen
+from gateway.infodeck.service import Cloud
+from gateway.intake.places import Places, places_of
+from gateway.intake.server import Intake
+from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.live.image import PointImage
 from gateway.memory import settle
 from gateway.model import Alarm, Notes
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
-from gateway.oversight import Oversight
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.settings.certificates import certificates_in
+from gateway.state.image import PointImage
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
-from gateway.web.admin import admin_application
-from gateway.web.admission import Admission
-from gateway.web.connection_log import quiet_runner
-from gateway.web.control_alarms import AlarmControl
-from gateway.web.control_letters import LetterControl
-from gateway.web.control_overrides import OverrideControl
-from gateway.web.control_requests import control_application
-from gateway.web.control_retained import RetainedControl
-from gateway.web.control_secrets import SecretControl
-from gateway.web.control_socket import control_socket
-from gateway.web.dashboard.routes import Dashboard
-from gateway.web.intake import Intake
-from gateway.web.listening import answers, listen
-from gateway.web.places import Places, places_of
-from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
     import ssl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.plain import harmless
+from gateway.sanitise import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop
-from gateway.assets.http.transport import REQUESTS_PER_MINUTE
 from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
@@ -21,6 +20,7 @@ from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item
 from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
 from gateway.demo.infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
+from gateway.infodeck.http.transport import REQUESTS_PER_MINUTE
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
-from gateway.mapping.changes.comparison import compare
-from gateway.mapping.changes.handed_out import inventory_in
-from gateway.mapping.changes.inventory import inventory_of
-from gateway.mapping.changes.report import CHANGE_FORMS, render_changes
-from gateway.mapping.sheets.listing import list_points
-from gateway.mapping.sheets.listing_forms import csv_rows
+from gateway.mapping.listing import list_points
 from gateway.mapping.topics import MetricScheme
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.tools.diff.comparison import compare
+from gateway.tools.diff.handed_out import inventory_in
+from gateway.tools.diff.inventory import inventory_of
+from gateway.tools.diff.report import CHANGE_FORMS, render_changes
+from gateway.tools.sheets.listing_forms import csv_rows
 
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.mapping.changes.inventory import Inventory
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
     from gateway.settings import Settings
+    from gateway.tools.diff.inventory import Inventory
 
 _UNUSABLE = 2  # as argparse exits for what it cannot use
 _SINK_FACTS = (

@@ -19,20 +19,20 @@ from gateway.cli.discover_evidence import gather
 from gateway.cli.loading import add_config_argument, refusal
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
-from gateway.mapping.discovering.discovery import Wanted, discover
-from gateway.mapping.discovering.present import Surroundings
 from gateway.mapping.topics import check_level
 from gateway.mapping.wording import unknown
 from gateway.settings import load_settings
+from gateway.tools.discover.discovery import Wanted, discover
+from gateway.tools.discover.present import Surroundings
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.cli.discover_evidence import Gathered
-    from gateway.mapping.discovering.discovery import Discovery
-    from gateway.mapping.discovering.evidence import Evidence
     from gateway.model import AssetSnapshot
     from gateway.settings import Settings
+    from gateway.tools.discover.discovery import Discovery
+    from gateway.tools.discover.evidence import Evidence
 
 _MOST_SHOWN = 20
 

@@ -6,19 +6,19 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.connection import connect
-from gateway.assets.http.access import ApiAccess
-from gateway.assets.surveys.survey import Surveyor
 from gateway.clock import now_ms
 from gateway.errors import GatewayError
 from gateway.events import named_shadows, read_telemetry, shadow_items
+from gateway.infodeck.connection import connect
+from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.inventory.survey import Surveyor
 from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
-from gateway.mapping.discovering.evidence import Evidence, Sightings
 from gateway.mapping.wording import second_text
 from gateway.model import AssetSnapshot, KnownAsset
+from gateway.tools.discover.evidence import Evidence, Sightings
 
 if TYPE_CHECKING:
-    from gateway.assets.surveys.survey import Survey
+    from gateway.infodeck.inventory.survey import Survey
     from gateway.model import Event
     from gateway.settings import Infodeck, Settings
 

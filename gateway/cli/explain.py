@@ -22,24 +22,24 @@ from gateway.events import (
     read_telemetry,
 )
 from gateway.journal.lookup import read_cursors, read_event, read_letters
-from gateway.mapping.explaining.explanation import explain
-from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.mapping.wording import aligned, duration, time_text, unknown
 from gateway.model import Record
-from gateway.sinks.mqtt import MqttConfig
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
-from gateway.sinks.mqtt_topics.asset import Member
-from gateway.sinks.mqtt_topics.outlet import Outlet
+from gateway.sinks.mqtt.asset import Member
+from gateway.sinks.mqtt.outlet import Outlet
+from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.sparkplug.layout import Metric
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.tools.explain.explanation import explain
+from gateway.tools.explain.report import render_readings, render_ways
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.mapping.explaining.explanation import Explanation, Output
     from gateway.mapping.plan import PointMap
     from gateway.model import Event
     from gateway.settings import Settings
+    from gateway.tools.explain.explanation import Explanation, Output
 
 _OFFLINE = 0  # the journal number of an event that is in no journal
 

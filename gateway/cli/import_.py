@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
-from gateway.mapping.sheets.importing import import_points
 from gateway.settings import load_settings
+from gateway.tools.sheets.importing import import_points
 
 if TYPE_CHECKING:
     import argparse

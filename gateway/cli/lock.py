@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, locate_tables, refusal
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
-from gateway.mapping.allocation import assign_slots
 from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots, with_successors
 from gateway.mapping.slots.needs import few
 from gateway.mapping.wording import aligned
 from gateway.settings import load_settings
+from gateway.tools.allocation import assign_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mapping.allocation import Assignment
     from gateway.mapping.slots.lock_file import Slot
+    from gateway.tools.allocation import Assignment
 
 _READABLE_BY_ALL = 0o644
 

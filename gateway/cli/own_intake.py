@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gateway.demo.envelopes import new_event_id, telemetry_event
-from gateway.signature import HEADER, sign
+from gateway.intake.signature import HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError
-from gateway.mapping.sheets.document import Origin, SinkPlace, handover
-from gateway.mapping.sheets.listing import list_points
-from gateway.mapping.sheets.listing_forms import csv_rows, json_rows, screen_table
-from gateway.sinks.modbus_client import ModbusClientConfig
-from gateway.sinks.modbus_server import ModbusServerConfig
-from gateway.sinks.mqtt import MqttConfig
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
+from gateway.mapping.listing import list_points
+from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
+from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.tools.sheets.document import Origin, SinkPlace, handover
+from gateway.tools.sheets.listing_forms import csv_rows, json_rows, screen_table
 
 if TYPE_CHECKING:
     import argparse

@@ -19,10 +19,10 @@ from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained
 from gateway.mapping.wording import aligned, unknown
 from gateway.settings import load_settings
-from gateway.sinks.mqtt_shared.config import BrokerConfig
-from gateway.sinks.mqtt_shared.connection import connect
-from gateway.sinks.mqtt_shared.dial import Dial
-from gateway.sinks.mqtt_shared.message import Message
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.broker.connection import connect
+from gateway.sinks.broker.dial import Dial
+from gateway.sinks.broker.message import Message
 from gateway.sinks.sparkplug.bd_seq import is_number
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.settings import Settings
-    from gateway.sinks.mqtt_shared.message import Rejection
+    from gateway.sinks.broker.message import Rejection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

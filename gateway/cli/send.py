@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
-from gateway.assets.http.unreachable import failure_of
 from gateway.cli.loading import add_config_argument, load_with_secrets
 from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.errors import CommandError
+from gateway.infodeck.http.unreachable import failure_of
 from gateway.mapping.wording import closest
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from gateway.clock import now_ms
 from gateway.config.scalars import parse_duration
 from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
+from gateway.http_server import answers
 from gateway.mapping.paths import place_at
 from gateway.mapping.wording import unknown
-from gateway.web.listening import answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

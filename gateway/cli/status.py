@@ -19,7 +19,7 @@ from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
 from gateway.mapping.wording import aligned, second_text
-from gateway.plain import one_line
+from gateway.sanitise import one_line
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

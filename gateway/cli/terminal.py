@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, TextIO, cast
 
 from gateway.errors import CommandError
-from gateway.plain import harmless
+from gateway.sanitise import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
-from gateway.assets.http.unreachable import failure_of
 from gateway.cli.own_intake import ANSWER_WITHIN_S, own_tls, signed_headers
+from gateway.infodeck.http.unreachable import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhooks.subscriptions import DOCUMENTED_EVENTS
 from gateway.cli.help_format import HelpFormatter
 from gateway.cli.loading import add_config_argument
 from gateway.cli.webhooks_change import enable, remove
@@ -22,6 +21,7 @@ from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate
 from gateway.cli.webhooks_seen import print_deliveries, print_list
 from gateway.cli.webhooks_trial import try_webhook
+from gateway.infodeck.webhooks.subscriptions import DOCUMENTED_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.assets.connection import connect
-from gateway.assets.http.access import ApiAccess
-from gateway.assets.webhooks.subscriptions import leads_to, webhook_of
 from gateway.errors import CommandError, ConfigError
+from gateway.infodeck.connection import connect
+from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.webhooks.subscriptions import leads_to, webhook_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.assets.client import InfodeckApi
-    from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.secrets import Secret
+    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 
 Result = TypeVar("Result")

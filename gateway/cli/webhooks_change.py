@@ -16,8 +16,8 @@ from gateway.settings.infodeck import parse_api_call
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.assets.client import InfodeckApi
-    from gateway.assets.webhooks.subscriptions import Webhook
+    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 
 Action = Literal["remove", "enable"]

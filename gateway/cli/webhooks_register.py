@@ -7,17 +7,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.assets.webhooks.subscriptions import (
-    ALL_DOCUMENTED_EVENTS,
-    leads_to,
-    signing_secret_of,
-    webhook_of,
-)
 from gateway.cli.webhooks_access import leads_here, manage, webhooks_of
 from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
 from gateway.config.secret_drafts import secret_draft
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
+from gateway.infodeck.webhooks.subscriptions import (
+    ALL_DOCUMENTED_EVENTS,
+    leads_to,
+    signing_secret_of,
+    webhook_of,
+)
 from gateway.settings import load_settings
 from gateway.settings.infodeck import check_webhook_url
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from gateway.assets.client import InfodeckApi
-    from gateway.assets.http.pages import Item
-    from gateway.assets.webhooks.subscriptions import Webhook
+    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """`gateway webhooks rotate`: a new signing secret, without a delivery being lost.
 
-The order, and what an end at any point of it leaves behind, is in `gateway.web.signing_secrets`.
+The order, and what an end at any point of it leaves behind, is in `gateway.intake.signing_secrets`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.assets.webhooks.subscriptions import leads_to, signing_secret_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage
 from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrupted, write_draft
 from gateway.cli.webhooks_tell import forget_kept, is_running, tell
@@ -18,6 +17,7 @@ from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import LONGEST_SECRET, is_usable
 from gateway.doctor.secret_shapes import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
+from gateway.infodeck.webhooks.subscriptions import leads_to, signing_secret_of
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gateway.assets.client import InfodeckApi
     from gateway.config.secret_drafts import SecretDraft
+    from gateway.infodeck.client import InfodeckApi
     from gateway.settings import Settings
 
 _MOST_READ_BYTES = 4 * LONGEST_SECRET + 2

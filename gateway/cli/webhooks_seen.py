@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.assets.webhooks.delivery_log import newest_deliveries
-from gateway.assets.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.assets.webhooks.subscriptions import attempts_of, id_to_correct, twins_of
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
 from gateway.events import TELEMETRY
+from gateway.infodeck.webhooks.delivery_log import newest_deliveries
+from gateway.infodeck.webhooks.failures import advice_for, failures_of, kind_of
+from gateway.infodeck.webhooks.subscriptions import attempts_of, id_to_correct, twins_of
 from gateway.mapping.wording import aligned, second_text, time_text
 from gateway.settings import load_settings
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from gateway.assets.client import InfodeckApi
-    from gateway.assets.webhooks.subscriptions import Attempt, Webhook
+    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
     from gateway.settings import Settings
 
 _MOST_READ = 1000  # attempts; a busy webhook's log has no end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.control_client import NotRunningError, ask
 from gateway.errors import CommandError, GatewayError
-from gateway.web.former_secrets import forget_former
+from gateway.intake.former_secrets import forget_former
 
 if TYPE_CHECKING:
     from pathlib import Path

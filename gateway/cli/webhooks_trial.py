@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
-from gateway.assets.webhooks.failures import advice_for, kind_of
 from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_seen import newest_attempts
 from gateway.config.scalars import parse_duration
 from gateway.errors import CommandError, GatewayError
+from gateway.infodeck.webhooks.failures import advice_for, kind_of
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.assets.client import InfodeckApi
+    from gateway.infodeck.client import InfodeckApi
     from gateway.settings import Settings
 
 _ANSWER_WITHIN_S = 5.0

@@ -20,10 +20,10 @@ from gateway.model import DeadLetter, Notes, UnmappedAsset
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Forced, Point, Record, Scalar, StoredLetter, Update
     from gateway.ports import Journal
+    from gateway.state.image import PointImage
     from gateway.status import MappingStatus
 
 log = structlog.get_logger()

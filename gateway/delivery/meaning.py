@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError
 from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
 from gateway.logs import unforeseen
-from gateway.mapping.live.readings import map_readings
 from gateway.model import Record
+from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
-    from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Event, StoredLetter, Telemetry, Update
+    from gateway.state.image import PointImage
 
 
 def plan_of(image: PointImage, event: Event) -> AssetPlan | None:

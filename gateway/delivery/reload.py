@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.mapping.live.difference import Difference, compare
 from gateway.memory import let_go, settle
+from gateway.state.difference import Difference, compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from gateway.delivery.head import Head
     from gateway.delivery.loop import Prepared, SinkLoop
     from gateway.mapping.compiler import CompiledTables
-    from gateway.mapping.live.handover import Handover
     from gateway.mapping.plan import PointMap
     from gateway.model import AssetSnapshot
+    from gateway.state.handover import Handover
     from gateway.status import TablesStatus
 
 log = structlog.get_logger()

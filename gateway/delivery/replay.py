@@ -13,10 +13,10 @@ from gateway.events import TELEMETRY, read_telemetry
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.mapping.live.image import PointImage
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Record, StoredLetter, Update
     from gateway.ports import Journal
+    from gateway.state.image import PointImage
 
 _READ_EVENTS = 250
 _TURN_EVENTS = 50  # mapped before the event loop gets its turn

@@ -16,8 +16,8 @@ from gateway.model import Quality
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.mapping.live.image import PointImage
     from gateway.model import Update
+    from gateway.state.image import PointImage
 
 log = structlog.get_logger()
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway import signature
 from gateway.demo.envelopes import TEST
+from gateway.intake import signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from gateway.demo.assets import alternating, wave
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.discovering.spelling import spelled
 from gateway.mapping.registers import integer_limits
+from gateway.mapping.spelling import spelled
 from gateway.model import Quality, Take
 
 if TYPE_CHECKING:

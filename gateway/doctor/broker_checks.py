@@ -12,9 +12,9 @@ from gateway.doctor.findings import Finding, ok, problem
 from gateway.doctor.probe import Failure, Stage, failure_of
 from gateway.doctor.side_by_side import side_by_side
 from gateway.errors import ConfigError, GatewayError, TransientError
-from gateway.sinks.mqtt_shared.config import BrokerConfig
-from gateway.sinks.mqtt_shared.connection import connect
-from gateway.sinks.mqtt_shared.dial import Dial
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.broker.connection import connect
+from gateway.sinks.broker.dial import Dial
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup

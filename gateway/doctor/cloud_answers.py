@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.assets.connection import connect
-from gateway.assets.webhooks.delivery_log import newest_deliveries
 from gateway.config.scalars import duration_text
 from gateway.doctor.findings import Finding, problem
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
+from gateway.infodeck.connection import connect
+from gateway.infodeck.webhooks.delivery_log import newest_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.assets.client import InfodeckApi
-    from gateway.assets.http.access import ApiAccess
-    from gateway.assets.http.pages import Item
+    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.http.access import ApiAccess
+    from gateway.infodeck.http.pages import Item
 
 ASK_WITHIN_S = 6.0
 MOST_ATTEMPTS = 20

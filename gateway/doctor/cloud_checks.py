@@ -7,11 +7,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.assets.http.unreachable import API_ADVICE
 from gateway.config.scalars import duration_text
 from gateway.doctor.cloud_answers import is_about_secret, refused
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
+from gateway.infodeck.http.unreachable import API_ADVICE
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup

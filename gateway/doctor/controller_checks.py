@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from gateway.doctor.findings import About, Finding, bundled, ok, problem
 from gateway.doctor.side_by_side import side_by_side
 from gateway.errors import TransientError
-from gateway.sinks.modbus_client import ModbusClientConfig
-from gateway.sinks.modbus_writes.link import open_link
+from gateway.sinks.modbus_client.link import open_link
+from gateway.sinks.modbus_client.sink import ModbusClientConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

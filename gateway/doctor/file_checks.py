@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
-from gateway.sinks.modbus_client import ModbusClientConfig
-from gateway.sinks.mqtt_shared.config import BrokerConfig
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.modbus_client.sink import ModbusClientConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

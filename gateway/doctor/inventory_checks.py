@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.assets.surveys.items import known_asset
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.errors import GatewayError
+from gateway.infodeck.inventory.items import known_asset
 from gateway.journal.lookup import read_snapshot
 
 if TYPE_CHECKING:

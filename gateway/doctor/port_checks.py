@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.errors import system_reason
-from gateway.sinks.modbus_server import ModbusServerConfig
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

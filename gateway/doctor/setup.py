@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gateway.assets.http.access import ApiAccess
-from gateway.assets.webhooks.subscriptions import leading_here, webhook_of
 from gateway.config.secrets import Secret
 from gateway.doctor.cloud_answers import Listed, list_assets, list_webhooks
 from gateway.doctor.daemon_answers import Running, ask_daemon
@@ -14,15 +12,17 @@ from gateway.doctor.once import Once
 from gateway.doctor.probe import Failure, Response, Stage, get
 from gateway.doctor.secret_shapes import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError, GatewayError
+from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.webhooks.subscriptions import leading_here, webhook_of
 from gateway.settings.secret_values import secret_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from gateway.assets.webhooks.subscriptions import Webhook
     from gateway.config.decode import Problem
     from gateway.config.secrets import SecretSource
     from gateway.doctor.secret_shapes import Flaw
+    from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 

@@ -6,26 +6,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.assets.webhooks.failures import advice_for, failures_of
-from gateway.assets.webhooks.subscriptions import (
+from gateway.doctor.cloud_answers import MOST_ATTEMPTS, is_about_secret, is_odd, list_deliveries, refused
+from gateway.doctor.findings import Finding, Level, ok, problem, warning
+from gateway.doctor.probe import Failure
+from gateway.errors import ApiRefusalError
+from gateway.events import TELEMETRY
+from gateway.infodeck.webhooks.failures import advice_for, failures_of
+from gateway.infodeck.webhooks.subscriptions import (
     DOCUMENTED_EVENTS,
     attempts_of,
     id_to_correct,
     twins_of,
     webhook_of,
 )
-from gateway.doctor.cloud_answers import MOST_ATTEMPTS, is_about_secret, is_odd, list_deliveries, refused
-from gateway.doctor.findings import Finding, Level, ok, problem, warning
-from gateway.doctor.probe import Failure
-from gateway.errors import ApiRefusalError
-from gateway.events import TELEMETRY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.assets.webhooks.subscriptions import Attempt, Webhook
     from gateway.doctor.setup import Setup
     from gateway.errors import GatewayError
+    from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
     from gateway.settings.infodeck import Webhook as NamedWebhook
 
 _MOST_NAMED = 5

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.sinks.modbus_server import ModbusServerConfig
-from gateway.sinks.mqtt_shared.config import BrokerConfig
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

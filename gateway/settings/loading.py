@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.scalars import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
-from gateway.sinks.modbus_client import ModbusClientConfig
-from gateway.sinks.mqtt import MqttConfig
-from gateway.sinks.mqtt_shared.config import BrokerConfig
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -28,8 +28,8 @@ from gateway.config.scalars import Address, HostPort, Network
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.infodeck import Infodeck
 from gateway.settings.sink_types import AnySinkConfig
-from gateway.sinks.modbus_client import ModbusClientConfig
-from gateway.sinks.mqtt import MqttConfig
+from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.sinks.mqtt.sink import MqttConfig
 
 if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme

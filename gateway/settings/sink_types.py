@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from gateway.config.decode import ByType
-from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
-from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
-from gateway.sinks.mqtt import MqttConfig, MqttSink
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
+from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
+from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig, MqttSparkplugSink
 
 if TYPE_CHECKING:
     from gateway.alarms import Alarms

@@ -13,8 +13,8 @@ from support.asset_lists import API_KEY, ORGANIZATION, answer
 from support.commands import gateway
 from support.journal_parts import START_MS, sqlite_journal
 
-from gateway.assets.refills.synthetic import refill_event
 from gateway.demo.api import Answer, SimulatedApi
+from gateway.infodeck.backfill.synthetic import refill_event
 from gateway.model import (
     AssetProperty,
     AssetSnapshot,

@@ -15,13 +15,13 @@ from support.delivery_parts import NOON, delivering
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
+from gateway.admin.dashboard.last_events import LastEvents
 from gateway.errors import EventError
 from gateway.events import asset_of, event_time_ms, keep_apart, parse_event, read_telemetry
-from gateway.mapping.discovering.evidence import Sightings
-from gateway.mapping.explaining.explanation import explain
-from gateway.mapping.explaining.report import render_readings, render_ways
 from gateway.model import Quality
-from gateway.web.dashboard.last_events import LastEvents
+from gateway.tools.discover.evidence import Sightings
+from gateway.tools.explain.explanation import explain
+from gateway.tools.explain.report import render_readings, render_ways
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap

@@ -249,7 +249,7 @@ async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> Non
 
 def logged_of_secrets() -> set[str]:
     """Return the names of what is logged of signing secrets."""
-    source = (REPOSITORY / "gateway/web/signing_secrets.py").read_text(encoding="utf-8")
+    source = (REPOSITORY / "gateway/intake/signing_secrets.py").read_text(encoding="utf-8")
     return set(re.findall(r'"(signing_secrets\.\w+)"', source))
 
 

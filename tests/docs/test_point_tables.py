@@ -18,7 +18,7 @@ from gateway.events import parse_event, read_telemetry
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.compiling.units_of_measure import _COMMON, _SPELLINGS
-from gateway.mapping.discovering.spelling import is_known, spelled
+from gateway.mapping.spelling import is_known, spelled
 from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from support.intake_server import (
 )
 from support.waiting import until
 
+from gateway.intake.signature import HEADER, sign
 from gateway.model import Notes
-from gateway.signature import HEADER, sign
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

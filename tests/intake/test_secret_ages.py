@@ -12,7 +12,7 @@ import pytest
 from support.daemon import SECRET, Daemon
 from support.ports import free_port
 
-from gateway.web.secret_ages import first_seen_ms
+from gateway.intake.secret_ages import first_seen_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

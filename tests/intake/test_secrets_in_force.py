@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.web.secrets_in_force import UNUSED_FOR_MS, Former, SecretsInForce
+from gateway.intake.secrets_in_force import UNUSED_FOR_MS, Former, SecretsInForce
 
 NOW = 1_771_911_526_000
 

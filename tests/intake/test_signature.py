@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import SignatureError
-from gateway.signature import Verifier, sign
+from gateway.intake.signature import Verifier, sign
 
 SECRET = b"whsec-made-up"
 BODY = b'{"id":"evt_1"}'

@@ -16,17 +16,17 @@ from structlog.testing import capture_logs
 from gateway.alarms import Alarms
 from gateway.config.secrets import Secret, SecretSource
 from gateway.errors import SignatureError
-from gateway.signature import sign
+from gateway.intake.former_secrets import write_former
+from gateway.intake.secrets_in_force import UNUSED_FOR_MS
+from gateway.intake.signature import sign
+from gateway.intake.signing_secrets import SigningSecrets
 from gateway.status import IntakeStatus
-from gateway.web.former_secrets import write_former
-from gateway.web.secrets_in_force import UNUSED_FOR_MS
-from gateway.web.signing_secrets import SigningSecrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from gateway.web.secrets_in_force import SecretsInForce
+    from gateway.intake.secrets_in_force import SecretsInForce
 
 NOW_MS = 1_771_911_526_000
 BODY = b'{"id":"evt_1"}'
@@ -120,7 +120,7 @@ async def test_former_secret_is_dropped_after_a_day_without_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each use starts the day anew, a restart does not; the log tells once, and then nothing is on disk."""
-    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.intake.signing_secrets._LOOK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep=True)
@@ -151,7 +151,7 @@ async def test_former_secret_that_goes_on_to_be_used_is_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After days it is no repetition: Infodeck has another secret than we, or somebody has an old one."""
-    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.intake.signing_secrets._LOOK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"hidden", keep=True)
@@ -175,7 +175,7 @@ async def test_clock_that_is_set_ahead_takes_nothing_of_the_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine without a battery starts in another year; the day is one that passes, also over a crash."""
-    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.intake.signing_secrets._LOOK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep=True)
@@ -199,7 +199,7 @@ def kept_since_ms(folder: Path) -> int:
 
 async def test_last_use_is_on_disk_within_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut costs the former secret a few minutes of its day, not all that came after the rotation."""
-    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.intake.signing_secrets._LOOK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep=True)
@@ -244,7 +244,7 @@ async def test_memory_is_written_once_that_is_possible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As soon as there is room again, a restart forgets nothing; the log tells that, too."""
-    monkeypatch.setattr("gateway.web.signing_secrets._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.intake.signing_secrets._LOOK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     draft = gateway.file.with_name(f"{gateway.file.name}.new")
@@ -269,8 +269,8 @@ async def test_memory_that_can_be_neither_written_nor_removed(
     def refused(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("gateway.web.signing_secrets.write_former", refused)
-    monkeypatch.setattr("gateway.web.signing_secrets.forget_former", refused)
+    monkeypatch.setattr("gateway.intake.signing_secrets.write_former", refused)
+    monkeypatch.setattr("gateway.intake.signing_secrets.forget_former", refused)
     problem = await gateway.signing.announce(b"new", keep=False)
     assert problem == (
         f"{gateway.file} can't be written: Read-only file system. Remove it, for a restart would accept"
@@ -313,7 +313,7 @@ async def test_cancelled_writing_and_the_next_one_do_not_meet(
         write_former(path, secrets)
         writing.pop()
 
-    monkeypatch.setattr("gateway.web.signing_secrets.write_former", slowly)
+    monkeypatch.setattr("gateway.intake.signing_secrets.write_former", slowly)
     first = asyncio.create_task(gateway.signing.announce(b"new", keep=True))
     await asyncio.to_thread(began.wait, 10)
     first.cancel()

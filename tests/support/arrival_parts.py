@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.assets.watch.arrivals import Arrivals
 from gateway.events import TELEMETRY
+from gateway.infodeck.delivery_monitor.arrivals import Arrivals
 from gateway.model import REFILLED, Event
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z

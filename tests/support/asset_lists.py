@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway.assets.client import InfodeckApi
-from gateway.assets.http.access import ApiAccess
-from gateway.assets.http.transport import Transport, request_limiter
-from gateway.assets.surveys.items import known_asset
 from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
+from gateway.infodeck.client import InfodeckApi
+from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.http.transport import Transport, request_limiter
+from gateway.infodeck.inventory.items import known_asset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

@@ -15,7 +15,7 @@ from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.live.image import PointImage
+from gateway.state.image import PointImage
 from gateway.status import JournalStatus, MappingStatus
 from support.waiting import until
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.discovering.discovery import Discovery, Wanted, discover
-from gateway.mapping.discovering.evidence import Evidence, Sightings
-from gateway.mapping.discovering.present import Surroundings
 from gateway.model import AssetProperty, AssetType, KnownAsset
+from gateway.tools.discover.discovery import Discovery, Wanted, discover
+from gateway.tools.discover.evidence import Evidence, Sightings
+from gateway.tools.discover.present import Surroundings
 from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:

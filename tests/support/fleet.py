@@ -13,9 +13,9 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.alarms import Alarms
-from gateway.assets.watch.arrivals import Arrivals
-from gateway.assets.watch.pace import Pace
-from gateway.assets.watch.webhook_watch import WebhookWatch
+from gateway.infodeck.delivery_monitor.arrivals import Arrivals
+from gateway.infodeck.delivery_monitor.pace import Pace
+from gateway.infodeck.delivery_monitor.webhook_watch import WebhookWatch
 from gateway.status import Status
 from support.arrival_parts import HOUR_MS, MINUTE_MS, telemetry_event
 

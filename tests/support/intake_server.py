@@ -11,15 +11,15 @@ import orjson
 
 from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
+from gateway.http_server import listen
+from gateway.intake.places import Places
+from gateway.intake.server import Intake
+from gateway.intake.signature import HEADER, Verifier, sign
 from gateway.journal.lookup import newest_events
 from gateway.journal.sqlite import SqliteJournal
-from gateway.mapping.live.image import PointImage
 from gateway.mapping.plan import PointMap
-from gateway.signature import HEADER, Verifier, sign
+from gateway.state.image import PointImage
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus
-from gateway.web.intake import Intake
-from gateway.web.listening import listen
-from gateway.web.places import Places
 
 if TYPE_CHECKING:
     import ssl

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.admin.control_letters import LetterControl
+from gateway.admin.control_requests import control_application
+from gateway.admin.control_socket import control_socket
 from gateway.events import parse_event
 from gateway.model import DeadLetter, Notes
 from gateway.status import SinkStatus
-from gateway.web.control_letters import LetterControl
-from gateway.web.control_requests import control_application
-from gateway.web.control_socket import control_socket
 from support.daemon import telemetry
 from support.journal_parts import START_MS, sqlite_journal
 

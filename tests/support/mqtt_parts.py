@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Mqtt, OnStale, Point, Quality, StalePolicy, Update
-from gateway.sinks.mqtt import MqttConfig, MqttSink
+from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.waiting import until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.assets.refilling import Refilling
+from gateway.infodeck.backfilling import Refilling
 from gateway.mapping.paths import compile_path
 from gateway.status import RefillStatus
 from support.asset_lists import connected, simulated_api

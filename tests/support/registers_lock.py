@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.mapping.allocation import Assignment, assign_slots
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.slots.lock_file import with_slots
 from gateway.model import AssetSnapshot, KnownAsset
+from gateway.tools.allocation import Assignment, assign_slots
 from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:

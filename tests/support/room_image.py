@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.live.image import PointImage
-from gateway.mapping.live.readings import map_readings
 from gateway.model import Event, Quality, Reading
+from gateway.state.image import PointImage
+from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

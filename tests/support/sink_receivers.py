@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from gateway.config.scalars import HostPort
-from gateway.sinks.modbus_client import ModbusClientConfig, ModbusClientSink
-from gateway.sinks.modbus_server import ModbusServerConfig, ModbusServerSink
-from gateway.sinks.mqtt import MqttConfig, MqttSink
+from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
+from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 from support.building import eventually
 from support.latest_values import DictLatestValues

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from gateway.sinks.mqtt_sparkplug import MqttSparkplugConfig, MqttSparkplugSink
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig, MqttSparkplugSink
 from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.mqtt_parts import PointTable

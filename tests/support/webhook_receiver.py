@@ -12,7 +12,7 @@ import orjson
 from aiohttp import web
 
 from gateway.errors import SignatureError
-from gateway.signature import Verifier
+from gateway.intake.signature import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -13,9 +13,9 @@ from support.journal_parts import START_MS
 from support.ports import free_port
 from support.waiting import until
 
+from gateway.admin.gateway_alarms import Oversight, ends_soon
 from gateway.alarms import Alarms
 from gateway.certificates import Validity
-from gateway.oversight import Oversight, ends_soon
 from gateway.status import SinkStatus, Status
 
 if TYPE_CHECKING:

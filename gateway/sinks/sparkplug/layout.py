@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.model import Quality, Take
-from gateway.sinks.mqtt_shared.deadband import Told, is_small_change
+from gateway.sinks.broker.deadband import Told, is_small_change
 from gateway.sinks.sparkplug.payload import DataType, Property, Sample
 
 if TYPE_CHECKING:

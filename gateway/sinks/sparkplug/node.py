@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.model import Refusal
-from gateway.sinks.mqtt_shared.hang_ups import HANGS_UP
-from gateway.sinks.mqtt_shared.message import Message, too_large_text
+from gateway.sinks.broker.hang_ups import HANGS_UP
+from gateway.sinks.broker.message import Message, too_large_text
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
 

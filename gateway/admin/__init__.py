@@ -1,0 +1,1 @@
+"""The admin server: health, metrics, dashboard; and the control socket."""

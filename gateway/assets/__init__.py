@@ -1,1 +1,0 @@
-"""What Infodeck's REST API knows of the building's assets."""

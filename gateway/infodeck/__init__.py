@@ -1,0 +1,1 @@
+"""Infodeck's API: inventory, reconcile, backfill, webhooks and their delivery."""

@@ -1,0 +1,1 @@
+"""Webhooks in: the server, signatures and signing secrets."""

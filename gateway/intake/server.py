@@ -1,0 +1,298 @@
+"""The webhook intake: verify the raw bytes, parse once, journal, and only then answer 200.
+
+Built on aiohttp's low-level server, since one path and one method need no router. Answers are
+those of the product's interface; none of them says anything about secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Protocol
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.http import HttpVersion11
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+
+from gateway.connection_log import ConnectionLog
+from gateway.errors import EventError, JournalError, SignatureError
+from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
+from gateway.http_server import door_of
+from gateway.intake.bodies import Bodies, NoRoomError, TooManyChunksError
+from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
+from gateway.sanitise import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aiohttp import StreamReader
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http import RawRequestMessage
+
+    from gateway.config.scalars import Network
+    from gateway.errors import GatewayError
+    from gateway.model import Event
+    from gateway.ports import Journal
+    from gateway.status import IntakeStatus
+
+log = structlog.get_logger()
+
+_LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
+_MOST_TYPES_COUNTED = 100
+_STOPPING_RETRY_AFTER_S = 5
+_NO_ROOM_RETRY_AFTER_S = 10
+_READ_BYTES = 1 << 16  # what of one request's body is parsed before anything looks at it
+_LONGEST_REQUEST_ID = 100
+
+_RECEIVED_BODY = b'{"received":true}'
+_UNSIGNED = b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
+_NOT_FOUND = b'{"error":"no such path"}'
+_NOT_ALLOWED = b'{"error":"only POST"}'
+_FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
+_TOO_LARGE = b'{"error":"the body is too large"}'
+_TOO_MANY = b'{"error":"too many requests have large bodies just now"}'
+_TOO_MANY_CHUNKS = b'{"error":"the chunks of the body are too small"}'
+_INCOMPLETE = b'{"error":"the body is incomplete"}'
+_FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
+
+
+class SignatureCheck(Protocol):
+    """What knows the signing secrets, which may change while deliveries come in."""
+
+    def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
+        """Return which secret signed `raw`; raise SignatureError with the reason."""
+
+
+class _Received(web.StreamResponse):
+    """The 200 that nearly every request gets: bytes made once, not header by header.
+
+    One instance answers all requests of HTTP/1.1 that keep their connection; it keeps nothing of any of them.
+    """
+
+    _BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(_RECEIVED_BODY),
+        _RECEIVED_BODY,
+    )
+
+    @property
+    def keep_alive(self) -> bool:
+        """Keep the connection."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write the whole answer."""
+        if request.transport is None:
+            raise ConnectionResetError("the sender has gone")
+        request.transport.write(self._BYTES)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Have nothing left to write."""
+
+
+_RECEIVED = _Received()
+
+
+class Intake:
+    """Handles one request at a time per connection; any number of connections share the journal's commits."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        max_body_bytes: int,
+        organization: str,
+        verifier: SignatureCheck,
+        journal: Journal,
+        status: IntakeStatus,
+        clock_ms: Callable[[], int],
+        trusted_proxies: Sequence[Network] | None = None,
+        body_within_s: float = 20.0,
+        bodies_bytes: int = 32 << 20,
+        on_assets_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take everything that is decided at load time; nothing is looked up per request.
+
+        `on_assets_changed` is called when an event says that assets came, went or were edited.
+        Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
+        A body may take `body_within_s`, and all that are under way `bodies_bytes` of memory.
+        """
+        self._path = path
+        self._max_body_bytes = max_body_bytes
+        self._organization = organization
+        self._organization_named = f'"{organization}"'.encode()
+        self._verifier = verifier
+        self._journal = journal
+        self._status = status
+        self._clock_ms = clock_ms
+        self._stopping = False
+        self._trusted_proxies = trusted_proxies
+        self._bodies = Bodies(most_bytes=bodies_bytes, within_s=body_within_s)
+        self._on_assets_changed = on_assets_changed
+        self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
+
+    def server(self) -> web.Server:
+        """Return the server to be started on a socket; bodies stay as received, never decompressed."""
+        return web.Server(
+            self.handle,
+            request_factory=self._make_request,
+            auto_decompress=False,
+            access_log=None,
+            logger=ConnectionLog("intake", on_garbage=self._note_garbage),
+            keepalive_timeout=75,
+            lingering_time=_LINGER_S,
+            read_bufsize=_READ_BYTES,
+        )
+
+    def stop(self) -> None:
+        """Answer 503 from now on; requests under way are finished."""
+        self._stopping = True
+
+    def _note_garbage(self) -> None:
+        self._status.answers[400] += 1
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and count the answer; a bug ends this request and nothing else."""
+        try:
+            response = await self._answer(request)
+        except Exception:
+            log.exception("intake.failed", request_id=_request_id(request), sender=request.remote)
+            response = _closing(_json(500, _FAILED))
+        self._status.answers[response.status] += 1
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.rel_url.raw_path != self._path:
+            return _json(404, _NOT_FOUND)
+        if request.method != "POST":
+            return _json(405, _NOT_ALLOWED, Allow="POST")
+        if not self._is_trusted(request.remote):
+            return _closing(_json(403, _FORBIDDEN))
+        return await self._receive(request)
+
+    def _judge_sender(self, remote: str | None) -> bool:
+        """Say whether plain HTTP may come from `remote`."""
+        if self._trusted_proxies is None or remote is None:
+            return True
+        address = ip_address(remote)
+        return address.is_loopback or any(address in network for network in self._trusted_proxies)
+
+    async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
+        response: web.StreamResponse
+        try:
+            event = await self._verified(request)
+            await self._accept(event)
+            plain = request.keep_alive and request.version >= HttpVersion11
+            response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
+        except SignatureError as error:
+            self._status.note_refusal(str(error), age_s=error.age_s)
+            response = _json(401, _UNSIGNED)
+        except EventError as error:
+            response = _json(400, _error(error))
+        except JournalError as error:
+            response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
+        except NoRoomError:
+            response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_ROOM_RETRY_AFTER_S)}))
+        except web.HTTPRequestEntityTooLarge:
+            response = _closing(_json(413, _TOO_LARGE))
+        except TooManyChunksError:
+            response = await _ended(_closing(_json(400, _TOO_MANY_CHUNKS)), request)
+        except (TimeoutError, RequestPayloadError, ConnectionError):
+            response = _closing(_json(400, _INCOMPLETE))
+        return response
+
+    async def _verified(self, request: web.BaseRequest) -> Event:
+        headers = request.headers.getall(HEADER, None)
+        # A header that came twice is judged as one text, and refused for its second `t`.
+        signature = ",".join(headers) if headers else None
+        raw = await self._read(request, signature)
+        received_ms = self._clock_ms()
+        try:
+            self._verifier.verify(raw, signature, now_s=received_ms / 1000)
+        except SignatureError as error:
+            if str(error) == MISMATCH and self._organization_named not in raw:
+                raise SignatureError(FOREIGN) from None
+            raise
+        door = door_of(request.transport)
+        if door is not None:
+            door.trust()
+        return parse_event(raw, received_ms=received_ms)
+
+    async def _accept(self, event: Event) -> None:
+        """Journal what may concern the building; only count the rest."""
+        status = self._status
+        organization = event.document.get("organizationId")
+        if is_test(event):
+            status.test_events += 1
+            log.info("intake.test_event", event_id=event.event_id, type=event.type)
+        elif organization is not None and organization != self._organization:
+            status.other_organization += 1
+        elif event.type not in JOURNALED:
+            known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
+            status.ignored_types[event.type if known else "other"] += 1
+            if event.type.startswith(ABOUT_ASSETS):
+                self._on_assets_changed()
+        elif self._stopping:
+            raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
+        else:
+            keep_apart(event)
+            await self._journal.append(event)
+
+    async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
+        """Return the whole body; what is refused in any case is refused before it is read.
+
+        The request itself keeps nothing of it: it lasts until the next one comes on its connection.
+        """
+        content, length, longest = request.content, request.content_length, self._max_body_bytes
+        if length is not None and length > longest:
+            raise web.HTTPRequestEntityTooLarge(longest, length)
+        if content.is_eof() and (length is not None or not content.total_bytes):  # all here, not in chunks
+            return content.read_nowait()
+        check_header(signature)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await self._bodies.read(content, longest=longest)
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        """Make the request as aiohttp's own factory does: its head is complete."""
+        door = door_of(protocol.transport)
+        if door is not None:
+            door.note_request()
+        return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _request_id(request: web.BaseRequest) -> str | None:
+    """Return how a proxy in front calls this request, so that its log and ours can be laid side by side."""
+    given = request.headers.get("X-Request-Id")
+    return None if given is None else one_line(given, longest=_LONGEST_REQUEST_ID)
+
+
+def _json(code: int, body: bytes, **headers: str) -> web.Response:
+    return web.Response(status=code, body=body, content_type="application/json", headers=headers or None)
+
+
+def _error(error: GatewayError) -> bytes:
+    return orjson.dumps({"error": str(error)})
+
+
+def _closing(response: web.Response) -> web.Response:
+    """End the connection after this answer: what is left of the body was not read."""
+    response.force_close()
+    return response
+
+
+async def _ended(response: web.Response, request: web.BaseRequest) -> web.Response:
+    """Answer and end the connection at once: what is left of the body would cost too much to read."""
+    await response.prepare(request)
+    await response.write_eof()
+    request.protocol.force_close()
+    return response

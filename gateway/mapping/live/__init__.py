@@ -1,1 +1,0 @@
-"""What runs: readings become updates, updates the newest value of every point."""

@@ -1,0 +1,212 @@
+"""The Modbus TCP server: the building's controllers poll the points that have a register here.
+
+What a BMS engineer needs to know:
+
+- Function codes 1 to 4 read coils, discrete inputs, holding and input registers, at most 2000 bits or
+  125 registers at a time. Function 43 (MEI type 14) says what the server is, as `identity` has it. Every
+  other function code, all writes among them, gets exception 1.
+- Only mapped registers can be read. A request that touches any other gets exception 2; one with a count
+  out of bounds or of a wrong length gets exception 3.
+- The unit ids are those of the point tables. Ids 0 and 255 are the device itself, by the conventions of
+  Modbus TCP: where the tables use a single unit, they mean it as well; where they use several, 0 and 255 can
+  be identified but have no registers (exception 2), unless mapped. Other unit ids get exception 11.
+- A value of several registers changes as a whole: read it with one request and it is never torn.
+- A register without a value shows its sentinel (NaN, 0x8000…, 0xFFFF…), a bit or coil without one shows 0.
+- Requests may be pipelined: they are answered in order, each with its own transaction id.
+- When `max_connections` are in use, a new client gets the place of one that asks nothing.
+- With `tls`, only clients with a certificate of `client_ca` are served (Modbus/TCP Security, port 802).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import STRICT
+from gateway.config.rules import Period
+from gateway.config.scalars import Address, Network
+from gateway.errors import GatewayError, RefusedError, system_reason
+from gateway.sinks.modbus_server.answers import Answers
+from gateway.sinks.modbus_server.clients import Clients
+from gateway.sinks.modbus_server.connection import Connection
+from gateway.sinks.modbus_server.identity import DeviceIdentity, ModbusIdentity
+from gateway.sinks.modbus_server.registers import RegisterImage
+from gateway.sinks.modbus_server.tls import ModbusTls, TlsConnections
+from gateway.status import ClientsStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.alarms import Alarms
+    from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
+    from gateway.status import SinkStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ModbusServerConfig:
+    """`type: modbus_server`. Clients outside of `allow` are dropped.
+
+    A client that asks nothing for `idle_timeout` (seconds) is dropped as well.
+    """
+
+    type: Literal["modbus_server"]
+    """A Modbus TCP server, which controllers poll."""
+    listen: Address
+    """Where the controllers connect; the usual port is 502, with `tls` 802."""
+    allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks whose clients may connect; others are dropped."""
+    max_connections: Annotated[int, Field(ge=1)] = 64
+    """Clients at the same time; beyond them, quiet ones give way to newcomers."""
+    idle_timeout: Period = 600.0
+    """A client that asks nothing for so long is dropped."""
+    tls: ModbusTls | None = None
+    """Modbus/TCP Security: certificates on both sides."""
+    identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
+    """What the server says of itself when a controller asks for its identification."""
+
+    @property
+    def place(self) -> str:
+        """Where controllers connect, in words where that is no single address."""
+        is_everywhere = self.listen != self.listen.reachable
+        return f"port {self.listen.port} of each of its addresses" if is_everywhere else str(self.listen)
+
+    @property
+    def access(self) -> str:
+        """For whom the server is, in words that follow on its place."""
+        networks = f", for clients from {' and '.join(map(str, self.allow))}"
+        if self.tls is None:
+            return networks
+        roles = f" with the role {' or '.join(self.tls.roles)}" if self.tls.roles else ""
+        return f"{networks}, with TLS (Modbus/TCP Security): a client needs a certificate{roles}"
+
+
+class ModbusServerSink:
+    """Shows the newest value of each point that has a register on this sink. `port` is the bound port."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: ModbusServerConfig,
+        gateway: str,
+        points: PointSource,
+        latest: LatestValues,
+        status: SinkStatus,
+        retained: dict[str, bool] | None = None,  # noqa: ARG002 - registers do not outlive the server
+        alarms: Alarms | None = None,  # noqa: ARG002 - nobody reads text here
+    ) -> None:
+        self.port = config.listen.port
+        self._name = name
+        self._config = config
+        self._points: PointSource = points
+        self._latest = latest
+        self._status = status
+        self._image = RegisterImage((), sink=name)
+        identity = DeviceIdentity(config.identity, application=f"{gateway}/{name}")
+        self._answers = Answers(self._image, identity)
+        status.clients = status.clients or ClientsStatus()  # counting on, where the sink is a restarted one
+        self._clients = Clients(
+            allow=config.allow,
+            most=config.max_connections,
+            status=status.clients,
+            log_fields={"gateway": gateway, "sink": name},
+        )
+        self._server: asyncio.Server | None = None
+        self._keeping_current: asyncio.Task[None] | None = None  # the certificate, where there is one
+
+    async def __aenter__(self) -> Self:
+        """Fill the registers from the newest values, then open the port."""
+        points, known = self._points, self._latest.all_latest()
+        image = await asyncio.to_thread(self._lay_out, points, known)  # what comes meanwhile is written later
+        if self._points is points:  # otherwise another table was adopted meanwhile
+            self._show(image)
+        tls = self._config.tls
+        secured = TlsConnections(tls, setting=f"sinks.{self._name}.tls") if tls is not None else None
+        make_connection = partial(
+            secured or Connection,
+            answers=self._answers,
+            clients=self._clients,
+            idle_timeout_s=self._config.idle_timeout,
+        )
+        listen = self._config.listen
+        self._clients.is_open = True
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                make_connection, listen.host, listen.port
+            )
+        except OSError as error:
+            raise GatewayError(
+                f"sink {self._name}: cannot listen on {listen}: {system_reason(error)}; {_advice(error)},"
+                " or change `listen`"
+            ) from error
+        self.port = self._server.sockets[0].getsockname()[1]
+        if secured is not None:
+            keeping = asyncio.create_task(secured.keep_current(), name=f"certificate of {self._name}")
+            self._keeping_current = keeping
+        self._status.state = "up"
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close the port and all connections."""
+        if self._keeping_current is not None:
+            self._keeping_current.cancel()
+            await asyncio.wait([self._keeping_current])
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            self._clients.close()
+            await server.wait_closed()
+
+    async def write(self, updates: Sequence[Update]) -> None:
+        """Show the updates that are their point's newest, all of them between two polls.
+
+        A measured value that its register cannot hold is refused; what `on_stale` says stands there.
+        """
+        is_newest = self._latest.is_newest
+        refusals = self._image.write(update for update in updates if is_newest(update))
+        self._answers.forget()
+        if refusals:
+            raise RefusedError(refusals)
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Lay out the registers of another point table, filled with what it knows."""
+        image = self._lay_out(points, latest.all_latest())
+        held: list[RegisterImage] = []
+
+        def adopt(news: Iterable[Update]) -> None:
+            image.write(news)
+            held.append(self._image)  # until this function is let go of
+            self._points, self._latest = points, latest
+            self._show(image)
+
+        return adopt
+
+    def _lay_out(self, points: PointSource, known: Iterable[Update]) -> RegisterImage:
+        """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""
+        image = RegisterImage(points.points, sink=self._name)
+        image.write(known)
+        return image
+
+    def _show(self, image: RegisterImage) -> None:
+        self._image = image
+        self._answers.show(image)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a right, see docs/operations.md: grant it"
+    return "free that port"

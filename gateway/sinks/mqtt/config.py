@@ -1,0 +1,66 @@
+"""The settings of an MQTT sink."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import STRICT
+from gateway.mapping.topics import (
+    OF_ASSETS,
+    OF_ASSETS_PATTERN,
+    OF_POINTS,
+    OF_POINTS_PATTERN,
+    TopicScheme,
+    check_asset_topics,
+    check_point_topics,
+    check_prefix,
+)
+from gateway.sinks.broker.config import BrokerConfig
+
+_PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/(?![$])[^/+#]+)*$"})
+
+_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_POINTS_PATTERN})
+_ASSET_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_ASSETS_PATTERN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class HomeAssistantKeys:
+    """Points as entities in Home Assistant, by its MQTT discovery."""
+
+    discovery_prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "homeassistant"
+    """Where Home Assistant listens for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class MqttConfig(BrokerConfig):
+    """Values as topics on one broker."""
+
+    type: Literal["mqtt"]
+    """An MQTT broker."""
+    prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "gw/v1"
+    """What every topic begins with."""
+    topic: Annotated[str, AfterValidator(check_point_topics), _TOPIC] = OF_POINTS
+    """Where points stand, made of {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
+    asset_topic: Annotated[str, AfterValidator(check_asset_topics), _ASSET_TOPIC] = OF_ASSETS
+    """Where whole assets stand with `layout: asset` or `both`, made like `topic` but without {point}."""
+    layout: Literal["point", "asset", "both"] = "point"
+    """point: a message per point; asset: one with all points of the asset; or both."""
+    payload: Literal["json", "value"] = "json"
+    """json: value, unit, quality and time; value: the bare value, of an asset {"ZN-T": 21.5}."""
+    history: bool = True
+    """Whether readings that are not the newest go to <topic>/$history."""
+    home_assistant: HomeAssistantKeys | None = None
+    """Tell Home Assistant of every point; off if not written."""
+
+    def topics(self, gateway: str) -> TopicScheme:
+        """Return the topics of this sink; `gateway` is this gateway's name."""
+        return TopicScheme(
+            prefix=self.prefix,
+            gateway=gateway,
+            points=None if self.layout == "asset" else self.topic,
+            assets=None if self.layout == "point" else self.asset_topic,
+            broker=self.url.broker,
+        )

@@ -1,0 +1,1 @@
+"""What every point shows now: values, quality, ageing, overrides."""

@@ -1,0 +1,1 @@
+"""What works on point tables offline: register map, spreadsheets, diff, explain, discover."""

@@ -1,1 +1,0 @@
-"""The way in: the webhook intake and the admin server."""

@@ -1,0 +1,243 @@
+"""Weeks of a building: an alarm comes when webhooks stop, in time, and not when a building sleeps."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.arrival_parts import HOUR_MS, MINUTE_MS
+from support.fleet import DAY_MS, Fleet, Sensor, never, on_time
+
+from gateway.infodeck.delivery_monitor.pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MISSED, SILENT = "webhook-missed", "webhook-silent"
+
+
+def air(number: int, *, keep_alive_ms: int | None = None) -> list[Sensor]:
+    """Return sensors that report every 15 minutes, day and night."""
+    return [
+        Sensor(asset=f"air-{each}", every_ms=15 * MINUTE_MS, keep_alive_ms=keep_alive_ms)
+        for each in range(number)
+    ]
+
+
+def presence(number: int) -> list[Sensor]:
+    """Return sensors that report changes: none by night, none at weekends."""
+    return [Sensor(asset=f"presence-{each}", every_ms=5 * MINUTE_MS, quiet_ms=0) for each in range(number)]
+
+
+def battery(number: int, *, hours: int) -> list[Sensor]:
+    """Return sensors that report a few times a day."""
+    return [Sensor(asset=f"battery-{each}", every_ms=hours * HOUR_MS) for each in range(number)]
+
+
+def leak(number: int) -> list[Sensor]:
+    """Return sensors that report events only: one in forty days."""
+    return [Sensor(asset=f"leak-{each}", every_ms=40 * DAY_MS) for each in range(number)]
+
+
+MIXED = air(20) + presence(10) + battery(5, hours=12) + leak(5)
+TOO_SHORT = air(3, keep_alive_ms=MINUTE_MS // 4)  # minutes, taken for seconds
+TOO_LONG = air(3, keep_alive_ms=900 * HOUR_MS)  # seconds, taken for hours
+BUILDINGS = {
+    "one sensor": air(1),
+    "one room": presence(1),
+    "offices": presence(20),
+    "batteries": battery(5, hours=12),
+    "slow batteries": battery(3, hours=24),
+    "mixed": MIXED,
+    "keepAlive": air(3, keep_alive_ms=15 * MINUTE_MS),
+    "keepAlive in another unit": TOO_SHORT,
+    "keepAlive in yet another unit": TOO_LONG,
+}
+
+
+def stopped(fleet: Fleet, *, within_ms: int) -> dict[str, int]:
+    """Return the minutes until each alarm that came within some time, from now on."""
+    since_ms = fleet.now_ms
+    fleet.episodes.clear()
+    fleet.run(within_ms)
+    return {each.name: (each.since_ms - since_ms) // MINUTE_MS for each in reversed(fleet.episodes)}
+
+
+def running(sensors: list[Sensor], *, has_api: bool = True, days: int = 2) -> Fleet:
+    """Return a building that has been watched for some days without any alarm."""
+    fleet = Fleet(sensors=sensors, has_api=has_api)
+    fleet.run(days * DAY_MS)
+    assert fleet.episodes == []
+    return fleet
+
+
+@pytest.mark.parametrize("building", BUILDINGS)
+def test_two_weeks_without_a_fault_raise_nothing(building: str) -> None:
+    """Nights, weekends and slow sensors are no reason, whatever is known of how often devices report."""
+    fleet = Fleet(sensors=BUILDINGS[building])
+    fleet.run(14 * DAY_MS)
+    assert fleet.episodes == []
+
+
+def test_a_busy_building_needs_no_api_for_that() -> None:
+    """Where enough sensors report day and night, there is no silence to be excused."""
+    fleet = Fleet(sensors=MIXED, has_api=False)
+    fleet.run(14 * DAY_MS)
+    assert fleet.episodes == []
+
+
+def test_short_failures_raise_nothing() -> None:
+    """Three times a day nothing reaches anybody for 20 minutes, and Infodeck repeats what failed."""
+
+    def is_down(at_ms: int) -> bool:
+        return any(0 <= at_ms % DAY_MS - hour * HOUR_MS < 20 * MINUTE_MS for hour in (3, 11, 20))
+
+    def repeated(_: str, at_ms: int) -> Iterator[int]:
+        for after_s in (2, 60, 360, 2160, 9360):
+            if not is_down(at_ms + after_s * 1000):
+                yield at_ms + after_s * 1000
+                return
+
+    for sensors in (air(1), MIXED):
+        fleet = Fleet(sensors=sensors, deliver=repeated)
+        while fleet.now_ms < fleet.status.started_ms + 7 * DAY_MS:
+            fleet.api_is_up = not is_down(fleet.now_ms)
+            fleet.run(MINUTE_MS)
+        assert fleet.episodes == []
+
+
+@pytest.mark.parametrize(
+    ("sensors", "minutes"), [(MIXED, 20), (air(3), 35), (air(1), 50), (presence(20), 20)]
+)
+def test_all_webhooks_stop(sensors: list[Sensor], minutes: int) -> None:
+    """The API tells after one of its looks, or after two where one lost delivery may be all there is."""
+    fleet = running(sensors)
+    fleet.deliver = never
+    found = stopped(fleet, within_ms=2 * HOUR_MS)
+    assert found[MISSED] <= minutes
+    assert found[SILENT] <= 65
+    assert [episode.until_ms for episode in fleet.episodes] == [None, None]
+
+
+def test_half_of_them_stop_or_one() -> None:
+    """An event filter was changed: that is told once more than one report of an asset is missing."""
+
+    def without(gone: set[str], asset: str, at_ms: int) -> Iterator[int]:
+        return never(asset, at_ms) if asset in gone else on_time(asset, at_ms)
+
+    for gone in ({f"air-{each}" for each in range(0, 50, 2)}, {"air-7"}):
+        fleet = running(air(50))
+        fleet.deliver = partial(without, gone)
+        found = stopped(fleet, within_ms=DAY_MS)
+        assert found.keys() == {MISSED}
+        assert found[MISSED] <= 50
+        assert [episode.until_ms for episode in fleet.episodes] == [None]
+
+
+@pytest.mark.parametrize("lost", [0.1, 0.5, 0.9])
+def test_deliveries_that_are_lost_here_and_there(lost: float) -> None:
+    """A second machine behind the address answers 200: that is one alarm, not dozens a day."""
+    chance = random.Random(2)
+    fleet = running(air(50))
+    fleet.deliver = lambda asset, at_ms: (
+        never(asset, at_ms) if chance.random() < lost else on_time(asset, at_ms)
+    )
+    found = stopped(fleet, within_ms=3 * DAY_MS)
+    assert found.keys() == {MISSED}
+    assert len(fleet.episodes) <= 4
+    assert fleet.held == {MISSED}
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+def test_all_that_comes_is_of_yesterday(has_api: bool) -> None:  # noqa: FBT001 - the case itself
+    """Deliveries that are 20 hours late are no telemetry: alarms hold, and do not come and go."""
+    fleet = running(MIXED, has_api=has_api)
+    fleet.deliver = lambda _, at_ms: iter([at_ms + 20 * HOUR_MS])
+    found = stopped(fleet, within_ms=3 * DAY_MS)
+    assert found.keys() == ({MISSED, SILENT} if has_api else {SILENT})
+    assert max(found.values()) <= 65
+    assert {episode.until_ms for episode in fleet.episodes} == {None}
+
+
+def test_webhooks_stop_and_the_api_too() -> None:
+    """Then silence is told after an hour, and so is the API."""
+    fleet = running(MIXED)
+    fleet.deliver, fleet.api_is_up = never, False
+    found = stopped(fleet, within_ms=2 * HOUR_MS)
+    assert found.keys() == {"reconcile-failing", SILENT}
+    assert max(found.values()) <= 65
+
+
+@pytest.mark.parametrize("has_api", [True, False])
+@pytest.mark.parametrize("building", BUILDINGS)
+def test_webhooks_never_came(building: str, has_api: bool) -> None:  # noqa: FBT001 - the case itself
+    """A new gateway whose address Infodeck does not know tells so, within what one device may take."""
+    sensors = BUILDINGS[building]
+    fleet = Fleet(sensors=sensors, has_api=has_api, deliver=never)
+    within_ms = max(2 * HOUR_MS, min(sensor.every_ms for sensor in sensors) if has_api else 0)
+    fleet.run(within_ms)
+    assert SILENT in fleet.held
+
+
+def test_all_devices_die() -> None:
+    """Nothing reaches Infodeck either: known devices are missed at once, others after three days."""
+    for sensors, days, hours in (
+        (air(50), 9, 2),
+        (presence(20), 9, 73),
+        (leak(3) + battery(2, hours=12), 1, 73),
+    ):
+        fleet = running(sensors, days=days)
+        fleet.stop_devices()
+        assert stopped(fleet, within_ms=4 * DAY_MS)[SILENT] <= hours * 60
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    sensors=st.sampled_from([*BUILDINGS.values(), leak(10)]),
+    days_before=st.integers(0, 3),
+    has_api=st.booleans(),
+    api_is_honest=st.booleans(),
+    silence_h=st.sampled_from([1, 24, 100]),
+    restarts_h=st.lists(st.integers(1, 60), max_size=4),
+    late_h=st.sampled_from([None, 2, 20]),
+)
+@example(
+    sensors=air(1),
+    days_before=1,
+    has_api=True,
+    api_is_honest=False,
+    silence_h=1,
+    restarts_h=[24, 24, 20],
+    late_h=None,
+)
+def test_nothing_can_be_missing_for_long_without_an_alarm(
+    *,
+    sensors: list[Sensor],
+    days_before: int,
+    has_api: bool,
+    api_is_honest: bool,
+    silence_h: int,
+    restarts_h: list[int],
+    late_h: int | None,
+) -> None:
+    """Whatever the API says, however often the gateway starts: three days, or `silence`, are the most."""
+    pace = Pace.of(delivery_s=60, skew_s=300, silence_s=3600 * silence_h, reconcile_every_s=900)
+    fleet = Fleet(sensors=sensors, has_api=has_api, pace=pace)
+    fleet.run(days_before * DAY_MS)
+    began_ms = fleet.now_ms
+    fleet.deliver = never if late_h is None else lambda _, at_ms: iter([at_ms + late_h * HOUR_MS])
+    if not api_is_honest:
+        fleet.api_tells = lambda _: began_ms - DAY_MS
+    had_come = fleet.arrivals.received_ms is not None
+    for hours in restarts_h:
+        fleet.run(hours * HOUR_MS)
+        if had_come:  # otherwise nobody knows of anything before the start
+            fleet.restart()
+    fleet.run(max(10 * MINUTE_MS, began_ms + max(3 * DAY_MS, silence_h * HOUR_MS) + HOUR_MS - fleet.now_ms))
+    assert SILENT in fleet.held
+    fleet.run(5 * DAY_MS)
+    assert SILENT in fleet.held

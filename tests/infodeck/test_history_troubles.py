@@ -1,0 +1,193 @@
+"""Filling gaps when something is in the way: odd answers, refusals, retries that come late, kills."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+from support.asset_lists import answer, simulated_api
+from support.delivery_parts import Clock
+from support.point_tables import load_good_tables
+from support.refill_parts import item, refilling
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from support.refill_parts import RefillRig
+
+    from gateway.demo.api import SimulatedApi
+    from gateway.mapping.plan import PointMap
+
+HOUR_MS = 3_600_000
+# The simulated API tells the last days up to now, so that is when the stories of these tests end.
+NOW = int(time.time()) // 3600 * HOUR_MS
+NOON = NOW - 30 * HOUR_MS
+ASSETS = "abcd"
+TABLE = "schema: gateway.points/1\nsite: hq\npoints:\n" + "".join(
+    f"  - {{tag: {asset}, point: T, asset: {asset}, from: t, refill: history}}\n" for asset in ASSETS
+)
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return where the journal is."""
+    return tmp_path / "journal.db"
+
+
+def api_of(assets: Iterable[str] = "a", *, time_name: str = "timestamp") -> SimulatedApi:
+    """Return an API with a reading per hour of each of these assets, from noon on."""
+    api = simulated_api(0)
+    api.items = [{"id": asset} for asset in ASSETS]
+    hourly = [{time_name: NOON + hour * HOUR_MS, "value": 100 + hour} for hour in range(31)]
+    api.metrics = {(asset, "t"): hourly for asset in assets}
+    return api
+
+
+async def have_read_at_noon(file: Path, points: PointMap, clock: Clock, assets: str = "a") -> None:
+    """Let assets report at noon, and end; when the next run begins, 30 hours have passed."""
+    async with refilling(file, points, clock=clock) as run:
+        for asset in assets:
+            await run.webhook(asset, at_ms=NOON, asset=asset, t=1)
+        await run.rig.delivered()
+    clock.now_ms = NOON + 30 * HOUR_MS
+
+
+def hours_told(run: RefillRig, asset: str = "a") -> list[int]:
+    """Return the hours after noon of all that reached the sink of an asset before the last hour, in order."""
+    times = [update.time_ms for update in run.receiver.updates if update.point.name == f"{asset}/T"]
+    return sorted((time_ms - NOON) // HOUR_MS for time_ms in times if time_ms < NOON + 30 * HOUR_MS)
+
+
+async def test_a_history_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    file: Path, points: PointMap
+) -> None:
+    """Its fields are not documented: where they have other names, the gap stays, and what to set is told."""
+    clock = Clock(NOON)
+    with capture_logs() as lines:
+        async with api_of(time_name="createdAt") as api:
+            await have_read_at_noon(file, points, clock)
+            async with refilling(file, points, api, clock=clock) as run:
+                await run.webhook(2, at_ms=clock.now_ms, t=2)
+                await until(lambda: run.status.history_error is not None)
+                assert run.status.open_gaps == 1
+                told = str(run.status.history_error)
+                assert "infodeck.refill.metric_time" in told
+                assert "createdAt, value" in told
+        async with api_of() as api, refilling(file, points, api, clock=clock) as run:
+            await run.reconcile()
+            await run.until_filled()
+            assert hours_told(run) == [*range(1, 30)]
+    assert [line["event"] for line in lines if line["event"].startswith("history.")] == [
+        "history.unavailable",
+        "history.filled",
+    ]
+
+
+@pytest.mark.parametrize("status", [422, 500])
+async def test_what_is_refused_each_time_keeps_no_other_history_waiting(
+    file: Path, points: PointMap, status: int
+) -> None:
+    """Three that the API never tells are not the first to be asked for ever."""
+    clock = Clock(NOON)
+    async with api_of(ASSETS) as api:
+        await have_read_at_noon(file, points, clock, ASSETS)
+        for asset in "abc":
+            refusals = [answer({"message": "no"}, status=status)] * 1000
+            api.path_faults[f"/assets/{asset}/metrics"] = deque(refusals)
+        async with refilling(file, points, api, clock=clock) as run:
+            for asset in ASSETS:
+                await run.webhook(f"{asset}2", at_ms=clock.now_ms, asset=asset, t=2)
+            async with asyncio.timeout(20):
+                while run.status.open_gaps > 3:
+                    await run.reconcile()
+            await run.rig.delivered()
+            assert hours_told(run, "d") == [*range(1, 30)]
+
+
+async def test_a_late_webhook_in_one_commit_with_the_gaps_end_comes_once(
+    file: Path, points: PointMap
+) -> None:
+    """After an outage Infodeck sends all at once; what is known of a gap is on disk before it is filled."""
+    clock = Clock(NOON)
+    async with api_of() as api:
+        await have_read_at_noon(file, points, clock)
+        async with refilling(file, points, api, clock=clock) as run:
+            await run.reconcile(item("a", at_ms=NOON + 29 * HOUR_MS, t=129))
+            for hour in (20, 30):
+                at_ms = NOON + hour * HOUR_MS
+                run.rig.offer(hour, {"assetId": "a", "timestamp": at_ms, "telemetry": {"t": 100 + hour}})
+            await run.rig.journal.flush()
+            await run.until_filled()
+            assert hours_told(run) == [*range(1, 30)]
+
+
+async def test_a_late_webhook_while_a_gap_waits_to_be_filled_comes_once(file: Path, points: PointMap) -> None:
+    """The API is away for a while, and retries go on."""
+    clock = Clock(NOON)
+    async with api_of() as api:
+        await have_read_at_noon(file, points, clock)
+        api.path_faults["/metrics"] = deque([answer({}, status=503)])
+        async with refilling(file, points, api, clock=clock) as run:
+            await run.webhook(2, at_ms=NOON + 30 * HOUR_MS, t=2)
+            await until(lambda: run.status.history_error is not None)
+            for hour in (7, 20):
+                await run.webhook(f"late{hour}", at_ms=NOON + hour * HOUR_MS, t=100 + hour)
+            await run.reconcile()
+            await run.until_filled()
+            assert hours_told(run) == [*range(1, 30)]
+
+
+async def test_a_kill_right_after_a_refill_brings_nothing_twice(
+    file: Path, points: PointMap, tmp_path: Path
+) -> None:
+    """The reading is durable, what it means for the gap is not yet: the next run finds that out again."""
+    clock = Clock(NOON)
+    killed = tmp_path / "killed.db"
+
+    def kill(_: Any) -> None:
+        if not killed.exists():
+            with closing(sqlite3.connect(file)) as alive, closing(sqlite3.connect(killed)) as copy:
+                alive.backup(copy)
+
+    async with api_of() as api:
+        await have_read_at_noon(file, points, clock)
+        async with refilling(file, points, api, clock=clock) as run:
+            run.rig.journal.subscribe(kill)
+            await run.reconcile(item("a", at_ms=NOON + 29 * HOUR_MS, t=129))
+            assert killed.exists()
+        async with refilling(killed, points, api, clock=clock) as run:
+            await run.rig.delivered()
+            await run.webhook(2, at_ms=clock.now_ms, t=2)
+            await run.until_filled()
+            assert hours_told(run) == [*range(1, 30)]
+
+
+async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
+    file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one gap may bring is bounded; whoever looks for the rest finds out where it is."""
+    monkeypatch.setattr("gateway.infodeck.backfill.history._MOST_READINGS", 10)
+    clock = Clock(NOON)
+    with capture_logs() as lines:
+        async with api_of() as api:
+            await have_read_at_noon(file, points, clock)
+            async with refilling(file, points, api, clock=clock) as run:
+                await run.webhook(2, at_ms=clock.now_ms, t=2)
+                await run.until_filled()
+                assert len(hours_told(run)) == 10
+    (told,) = [line for line in lines if line["event"] == "history.cut_short"]
+    assert (told["asset"], told["key"], told["kept"], told["left_out"]) == ("a", "t", 10, 19)

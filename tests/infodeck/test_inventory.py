@@ -1,0 +1,43 @@
+"""What tables name and Infodeck does not know, and the other way round: shown always, logged once."""
+
+from __future__ import annotations
+
+from structlog.testing import capture_logs
+
+from gateway.infodeck.inventory.inventory import Inventory
+from gateway.model import AssetSnapshot, KnownAsset
+from gateway.status import InventoryStatus
+
+
+def known(*assets: str, offline: tuple[str, ...] = (), unclear: tuple[str, ...] = ()) -> AssetSnapshot:
+    """Return a snapshot of these assets."""
+    states = {**dict.fromkeys(assets, True), **dict.fromkeys(offline, False), **dict.fromkeys(unclear)}
+    return AssetSnapshot(0, {name: KnownAsset(id=name, online=online) for name, online in states.items()})
+
+
+def test_each_side_is_counted_with_a_sample() -> None:
+    """Assets that are not online, or of which nobody knows, need no point table yet."""
+    status = InventoryStatus()
+    snapshot = known("a", "b", "c", offline=("d",), unclear=("e",))
+    Inventory(status=status).compare(snapshot, mapped={"a", "y", "x"})
+    assert status == InventoryStatus(unmapped=2, unmapped_sample=["b", "c"], gone=2, gone_sample=["x", "y"])
+    many = [f"s{number:03}" for number in range(100)]
+    Inventory(status=status).compare(known(*many), mapped=())
+    assert (status.unmapped, status.unmapped_sample) == (100, many[:20])
+
+
+def test_the_log_tells_when_it_begins_and_when_it_ends() -> None:
+    """Not each time, nor each asset."""
+    inventory = Inventory(status=InventoryStatus())
+    with capture_logs() as lines:
+        for assets in (("a",), ("a", "b"), ("a", "b", "c"), ("b",), ("a",), ("a", "b"), ("a",)):
+            inventory.compare(known(*assets), mapped={"a"})
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("inventory.unmapped", "info"),
+        ("inventory.gone", "warning"),
+        ("inventory.none_gone", "info"),
+        ("inventory.none_unmapped", "info"),
+        ("inventory.unmapped", "info"),
+        ("inventory.none_unmapped", "info"),
+    ]
+    assert (lines[1]["assets"], lines[1]["such_as"]) == (1, ["a"])

@@ -1,0 +1,148 @@
+"""What an asset may look like in the API's list, and what is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import GatewayError
+from gateway.infodeck.http.pages import page_of
+from gateway.infodeck.inventory.items import asset_type, known_asset, location
+from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = (
+    "name",
+    "assetTypeId",
+    "modelName",
+    "metadata",
+    "location",
+    "locationId",
+    "connectionStatus",
+    "status",
+    "keepAlive",
+    "properties",
+    "parentId",
+)
+ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) | JSON
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"metadata": {"model": "M-1", "manufacturer": "Maker"}}, {"model": "M-1", "manufacturer": "Maker"}),
+        ({"modelName": "M-2", "metadata": {"model": "M-1"}}, {"model": "M-2"}),
+        (
+            {"location": {"id": "loc-1", "name": "Level 3"}, "locationId": "loc-1"},
+            {"location": "Level 3", "location_id": "loc-1"},
+        ),
+        ({"location": {"id": "loc-1"}}, {"location": "loc-1", "location_id": "loc-1"}),
+        ({"keepAlive": 60}, {"keep_alive": 60.0}),
+        ({"keepAlive": "0.5"}, {"keep_alive": 0.5}),
+        ({"keepAlive": True}, {}),
+        ({"keepAlive": -1}, {}),
+        ({"keepAlive": "often"}, {}),
+        ({"keepAlive": "inf"}, {}),
+        ({"keepAlive": 10**400}, {}),
+        ({"shadows": ["DeviceUplink"]}, {}),
+        ({"connectionStatus": False, "status": "Online"}, {"online": False}),
+        ({"connectionStatus": None, "status": "ONLINE"}, {"online": True}),
+        ({"connectionStatus": "yes", "status": " offline "}, {"online": False}),
+        ({"status": "Maintenance"}, {}),
+        ({"name": 312, "modelName": 1.5, "assetTypeId": True}, {"name": "312"}),
+        ({"name": "  Room 1\n"}, {"name": "Room 1"}),
+        ({"name": "Room\x1b[2J\r\n\x001\u202e"}, {"name": "Room [2J   1"}),
+        ({"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}, {"name": "ห้อง\u200b 1\u00a0👩\u200d🔬"}),
+        ({"name": "\x00\x1b"}, {}),
+        ({"name": "   "}, {}),
+        ({"name": "\x1b[2JRoom\n1\u202e"}, {"name": "[2JRoom 1"}),
+        ({"name": "x" * 500}, {"name": "x" * 200}),
+    ],
+)
+def test_fields_are_found_where_either_documentation_has_them(
+    item: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Each field has its places in order; what says nothing usable is None."""
+    assert known_asset({"id": "ast-1", **item}) == KnownAsset(id="ast-1", **expected)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        None,
+        "ast-1",
+        [],
+        {},
+        {"id": None},
+        {"id": 7},
+        {"id": ""},
+        {"id": "x" * 201},
+        {"id": "ast-\x1b[2J"},
+        {"id": "ast-9\n"},
+    ],
+)
+def test_an_item_without_a_usable_id_is_left_out_alone(item: object) -> None:
+    """The others of its page are taken."""
+    page = page_of({"data": [item, {"id": "ast-1"}]}, "/assets")
+    assert [found.id for item in page.items if (found := known_asset(item))] == ["ast-1"]
+
+
+@given(items=st.lists(ITEMS, max_size=4), rest=st.dictionaries(st.text(), JSON, max_size=2), cursor=JSON)
+def test_whatever_is_listed_is_read_or_refused(
+    items: list[Any], rest: dict[str, Any], cursor: object
+) -> None:
+    """No shape of items and cursor raises anything but an error in the user's words."""
+    try:
+        page = page_of({**rest, "data": items, "nextToken": cursor}, "/assets")
+    except GatewayError:
+        return
+    for asset in filter(None, map(known_asset, page.items)):
+        texts = (asset.id, asset.name, asset.asset_type, asset.model, asset.manufacturer, asset.location)
+        assert all(text is None or 0 < len(text) <= 200 for text in texts)
+        assert not any("\n" in text or "\x1b" in text for text in filter(None, texts))
+
+
+@given(document=JSON)
+def test_whatever_is_answered_is_read_or_refused(document: object) -> None:
+    """No document at all raises anything else."""
+    try:
+        page_of(document, "/assets")
+    except GatewayError as error:
+        assert "infodeck.api" in str(error) or "cursor" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_a_type_says_what_its_assets_measure() -> None:
+    """Each property has its key, and what else is told of it; one without a key is none."""
+    power = {"key": "Power", "name": "Active power", "type": "integer", "unit": "W"}
+    odd = [None, 7, {}, {"key": ""}, {"key": 7}, {"key": "x" * 201}, {"key": "P\n"}, power | {"unit": "kW"}]
+    found = asset_type(
+        {"id": "other", "name": "Meter", "properties": [power, *odd, {"key": "State"}]}, asked="at-1"
+    )
+    assert found == AssetType(
+        "at-1", "Meter", (AssetProperty("Power", "Active power", "integer", "W"), AssetProperty("State"))
+    )
+
+
+@given(item=ITEMS)
+def test_whatever_a_type_or_location_is_it_is_read(item: object) -> None:
+    """What is odd about it says nothing."""
+    found = asset_type(item, asked="at-1")
+    assert found.id == "at-1"
+    assert len({one.key for one in found.properties}) == len(found.properties)
+    place = location(item)
+    assert place is None or 0 < len(place.id) <= 200
+
+
+def test_a_location_has_a_name_and_a_parent() -> None:
+    """Both may be missing."""
+    assert location({"id": "loc-1", "name": " Level 3 ", "parentId": "loc-0"}) == Location(
+        "loc-1", "Level 3", "loc-0"
+    )
+    assert location({"id": "loc-1", "name": "", "parentId": None}) == Location("loc-1")

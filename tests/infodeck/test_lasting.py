@@ -1,0 +1,82 @@
+"""Work that never ends by itself begins again after whatever it raises, and is told of once."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import JournalError
+from gateway.infodeck.lasting import lasting
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def fail_with(error: BaseException | None) -> None:
+    """Raise this after a turn of the event loop."""
+    await asyncio.sleep(0)
+    if error is not None:
+        raise error
+
+
+async def fail_in_a_group() -> None:
+    """Have one of two tasks fail, which takes the other one down."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fail_with(ZeroDivisionError("made up")), name="one")
+        tasks.create_task(asyncio.Event().wait(), name="other")
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        (partial(fail_with, ZeroDivisionError("made up")), "ZeroDivisionError: made up (line"),
+        (partial(fail_with, JournalError("the journal is full", retry_after_s=1)), "the journal is full"),
+        (partial(fail_with, asyncio.CancelledError()), "CancelledError:  (line"),
+        (partial(fail_with, None), "it came to an end"),
+        (fail_in_a_group, "ZeroDivisionError: made up (line"),
+    ],
+)
+async def test_it_begins_again_after_whatever_it_raises(
+    work: Callable[[], Awaitable[None]], reason: str
+) -> None:
+    """Also where something inside it is cancelled; the same reason is logged once, without a traceback."""
+    begun = 0
+    often = asyncio.Event()
+
+    async def counted() -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 4:
+            often.set()
+        await work()
+
+    with capture_logs() as lines:
+        running = asyncio.create_task(lasting("part", counted, first_pause_s=0.001), name="part")
+        await often.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert [(line["event"], line["part"]) for line in lines] == [("cloud.failed", "part")]
+    assert lines[0]["reason"].startswith(reason)
+
+
+async def test_cancelled_it_ends_also_while_it_pauses() -> None:
+    """Neither at work nor in a pause does it hold up a stop."""
+    for work in (asyncio.Event().wait, partial(fail_with, ZeroDivisionError())):
+        begun = asyncio.Event()
+
+        async def noted(work: Callable[[], Awaitable[object]] = work, begun: asyncio.Event = begun) -> None:
+            begun.set()
+            await work()
+
+        running = asyncio.create_task(lasting("part", noted, first_pause_s=3600), name="part")
+        await begun.wait()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running

@@ -1,0 +1,60 @@
+"""Where an asset is, by a tree of locations that may be none."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.infodeck.inventory.places import Places
+from gateway.model import KnownAsset, Location
+
+TREE = {
+    one.id: one
+    for one in (
+        Location("site", "HQ"),
+        Location("tower", "Tower A", "site"),
+        Location("level", "Level 3", "tower"),
+        Location("room", None, "level"),
+        Location("orphan", "Shed", "nowhere"),
+        Location("egg", "Egg", "hen"),
+        Location("hen", "Hen", "egg"),
+        Location("self", "Self", "self"),
+    )
+}
+
+
+def located(location_id: str | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return name and path of an asset there that tells its location by id alone."""
+    found = Places(TREE).locate(KnownAsset(id="ast-1", location=location_id, location_id=location_id))
+    return found.location, found.location_path
+
+
+def test_the_path_leads_from_the_outermost_location_to_the_assets_own() -> None:
+    """A location without a name has its id in it."""
+    assert located("level") == ("Level 3", ("HQ", "Tower A", "Level 3"))
+    assert located("room") == ("room", ("HQ", "Tower A", "Level 3", "room"))
+    assert located("site") == ("HQ", ("HQ",))
+
+
+def test_a_tree_that_is_none_is_followed_as_far_as_it_goes() -> None:
+    """Missing parents and circles end the path, unknown locations have none."""
+    assert located("orphan") == ("Shed", ("Shed",))
+    assert located("egg") == ("Egg", ("Hen", "Egg"))
+    assert located("hen") == ("Hen", ("Egg", "Hen"))
+    assert located("self") == ("Self", ("Self",))
+    assert located("nowhere") == ("nowhere", ())
+    assert located(None) == (None, ())
+
+
+@given(parents=st.lists(st.integers(-1, 60), min_size=1, max_size=50))
+def test_every_path_ends_at_its_own_location_and_repeats_none(parents: list[int]) -> None:
+    """Whatever leads to whatever."""
+    tree = {f"l{at}": Location(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
+    places = Places(tree)
+    for name in tree:
+        path = places.locate(KnownAsset(id="a", location_id=name)).location_path
+        assert path[-1] == name
+        assert len(set(path)) == len(path) <= 32
+        assert all(tree[inner].parent == outer for outer, inner in pairwise(path))

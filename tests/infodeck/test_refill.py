@@ -1,0 +1,294 @@
+"""What webhooks missed comes from the API's list: once, with its own time, and never over something newer."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from support.delivery_parts import NOON, Clock
+from support.point_tables import load_good_tables
+from support.refill_parts import MINUTE_MS, item, refilling
+from support.waiting import until
+
+from gateway.infodeck.both_sides import BothSides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.refill_parts import RefillRig
+
+    from gateway.mapping.plan import PointMap
+
+
+def newest_in_api(run: RefillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Return what the alarms about webhooks see of an asset that the API lists."""
+    sides = BothSides(
+        image=lambda: run.rig.image,
+        snapshot=lambda: None,
+        clock_ms=run.rig.clock,
+        item_time=None,
+        keep_alive_unit=None,
+    )
+    return sides.newest_in_api([listed])
+
+
+TABLE = """\
+schema: gateway.points/1
+site: hq
+points:
+  - {tag: R, point: T, asset: a, from: t}
+  - {tag: R, point: H, asset: a, from: h}
+  - {tag: S, point: T, asset: b, from: t}
+"""
+
+
+async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, points: PointMap) -> None:
+    """One event per asset has the missed readings, and those alone; assets that no table names have none."""
+    async with refilling(file, points) as run:
+        await run.webhook(1, at_ms=NOON - 3000, t=1, h=40)
+        shadow = {"t": {"value": 2, "timestamp": NOON - 1000}, "h": {"value": 40, "timestamp": NOON - 3000}}
+        await run.reconcile({"id": "a", "shadows": {"Up": shadow}})
+        assert await run.refills() == []  # its webhook may be on its way
+        run.rig.clock.now_ms += 2 * MINUTE_MS
+        await run.reconcile({"id": "a", "shadows": {"Up": shadow}}, item("zz", at_ms=NOON, t=9))
+        await run.rig.delivered()
+        assert run.shown("R/T") == (2, NOON - 1000)
+        assert run.shown("R/H") == (40, NOON - 3000)
+        assert run.receiver.values("R/T") == [1, 2]
+        assert run.receiver.values("R/H") == [40]
+        assert (run.status.events, run.status.readings, run.status.last_ms) == (1, 1, run.rig.clock.now_ms)
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
+    *, file: Path, points: PointMap, has_state: bool
+) -> None:
+    """A shadow's own `timestamp` is that of the answer: what stands in it may be months old."""
+    readings = {"t": 1, "h": 40}
+    async with refilling(file, points) as run:
+        await run.webhook(1, at_ms=NOON - 3000, t=1)
+        for _ in range(4):
+            run.rig.clock.now_ms += 30 * MINUTE_MS
+            shadow = {"state": {"reported": readings}} if has_state else readings
+            moved = {**shadow, "timestamp": run.rig.clock.now_ms}
+            await run.reconcile({"id": "a", "shadows": {"Up": moved}})
+            assert run.shown("R/T") == (1, NOON - 3000)
+            assert run.newest("R/H") is None
+            assert run.status.without_time == 2
+        assert await run.refills() == []
+        assert [*newest_in_api(run, {"id": "a", "shadows": {"Up": moved}})] == []
+
+
+async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: PointMap) -> None:
+    """After the first start of a gateway, nothing waits for the next report of a device."""
+    async with refilling(file, points) as run:
+        await run.reconcile(item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 10**10, t=2))
+        assert run.shown("R/T") == (1, NOON - 1000)
+        assert run.shown("S/T")[1] == NOON - 10**10
+        assert run.newest("R/H") is None
+
+
+async def test_nothing_is_refilled_twice(file: Path, points: PointMap) -> None:
+    """The same list again brings nothing, nor does it after a restart whose kept values are lost."""
+    items = item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 1000, t=2)
+    async with refilling(file, points) as run:
+        for _ in range(3):
+            await run.reconcile(*items)
+        assert (run.status.events, len(await run.refills())) == (2, 2)
+        await run.rig.delivered()
+    async with refilling(file, points) as run:
+        await run.reconcile(*items)
+        assert (run.status.events, len(await run.refills())) == (0, 2)
+        await run.rig.delivered()
+        assert run.receiver.updates == []
+
+
+async def test_an_event_that_is_there_already_is_a_duplicate(file: Path, points: PointMap) -> None:
+    """Where the image does not know of it, as with another gateway's tables, its id does."""
+    items = item("a", at_ms=NOON - 1000, t=1)
+    async with refilling(file, points) as run:
+        await run.reconcile(items)
+        (event,) = await run.refills()
+        await run.rig.journal.append(event)
+        await run.rig.journal.flush()
+        assert len(await run.refills()) == 1
+
+
+async def test_a_webhook_after_its_reading_was_refilled_is_no_history(file: Path, points: PointMap) -> None:
+    """It is published again, and both are the newest when they are; so also where both had to wait."""
+    async with refilling(file, points) as run:
+        await run.reconcile(item("a", at_ms=NOON - 1000, t=1))
+        await run.rig.delivered()
+        await run.webhook(1, at_ms=NOON - 1000, t=1)
+        await run.rig.delivered()
+        first, second = run.receiver.updates
+        assert run.rig.image.is_newest(second)
+        assert (first.time_ms, first.value) == (second.time_ms, second.value)
+        assert second.event_id == "evt_1"
+        assert run.rig.image.late == 0
+
+
+READINGS = st.lists(
+    st.tuples(
+        st.booleans(),  # from the API
+        st.integers(0, 6),  # minutes after noon: measured
+        st.integers(0, 3),  # what
+        st.integers(0, 2),  # minutes that pass before the next one
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=40)
+@given(readings=READINGS)
+def test_whatever_the_order_the_newest_is_shown(
+    points: PointMap, readings: list[tuple[bool, int, int, int]]
+) -> None:
+    """Neither a refill nor a webhook ever takes a point back in time, through the real journal and head."""
+
+    async def play(folder: Path) -> None:
+        clock = Clock(NOON)
+        async with refilling(folder / "journal.db", points, clock=clock) as run:
+            told: list[int] = []
+            for number, (from_api, minute, value, pause) in enumerate(readings):
+                at_ms = NOON + minute * MINUTE_MS
+                clock.now_ms = max(clock.now_ms, at_ms)
+                before = run.newest("R/T")
+                if from_api:
+                    await run.reconcile(item("a", at_ms=at_ms, t=value))
+                else:
+                    await run.webhook(number, at_ms=at_ms, t=value)
+                    told.append(at_ms)
+                after = run.newest("R/T")
+                assert before is None or (after is not None and after.time_ms >= before.time_ms)
+                assert after is None or after.time_ms >= max(told, default=0)
+                clock.now_ms += pause * MINUTE_MS
+            clock.now_ms += 10 * MINUTE_MS
+            newest = max(at for _, at, *_ in readings)
+            await run.reconcile(item("a", at_ms=NOON + newest * MINUTE_MS, t=99))
+            last = run.newest("R/T")
+            assert last is not None
+            assert last.time_ms == NOON + newest * MINUTE_MS
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+async def test_values_without_a_time_are_not_used_and_told_once(file: Path, points: PointMap) -> None:
+    """Status and log say what to set; a setting that helps ends that."""
+    untimed = item("a", at_ms=None, t=1) | {"updatedAt": NOON // 1000}
+    with capture_logs() as lines:
+        async with refilling(file, points) as run:
+            for _ in range(3):
+                await run.reconcile(untimed)
+            assert run.newest("R/T") is None
+            assert run.status.without_time == 1
+            assert "infodeck.refill.time, such as $.updatedAt" in str(run.status.last_error)
+            await run.reconcile(item("a", at_ms=NOON, t=1))
+            assert (run.status.without_time, run.status.last_error) == (0, None)
+    told = [line["event"] for line in lines if line["event"].startswith("refill.")]
+    assert told == ["refill.incomplete", "refill.done", "refill.available"]
+    async with refilling(file, points, time="$.updatedAt") as run:
+        await run.reconcile(untimed | {"id": "b"})
+        assert run.shown("S/T") == (1, NOON)
+
+
+async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: PointMap) -> None:
+    """What cannot be used is counted by asset, as the last list that was told has it."""
+    ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
+    async with refilling(file, points) as run:
+        for _ in range(3):
+            run.refilling.take([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+        await run.reconcile(item("a", at_ms=None, t=1), ahead)
+        assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
+        assert "no time (1)" in str(run.status.last_error)
+
+
+async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, points: PointMap) -> None:
+    """A device whose clock runs ahead is not refilled at each reconciliation, nor does it look fresh."""
+    async with refilling(file, points) as run:
+        await run.reconcile(item("a", at_ms=NOON + 10 * MINUTE_MS, t=1))
+        assert (run.newest("R/T"), run.status.clock_ahead, run.status.last_error) == (None, 1, None)
+
+
+@contextmanager
+def no_new_events(file: Path) -> Iterator[None]:
+    """Let every commit of an event fail, as on a disk that takes no more."""
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(
+            "CREATE TRIGGER failing BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+        try:
+            yield
+        finally:
+            database.execute("DROP TRIGGER failing")
+
+
+async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Path, points: PointMap) -> None:
+    """It is said once, and made up for; nothing is counted as refilled before it is durable."""
+    with capture_logs() as lines:
+        async with refilling(file, points) as run:
+            with no_new_events(file):
+                for _ in range(2):
+                    await run.list_assets(item("a", at_ms=NOON, t=1))
+                assert "next reconciliation" in str(run.status.last_error)
+                assert (run.status.events, run.status.readings) == (0, 0)
+            await run.reconcile(item("a", at_ms=NOON, t=1))
+            assert run.shown("R/T") == (1, NOON)
+            assert run.status.last_error is None
+    told = [line["event"] for line in lines if line["event"].startswith("refill.")]
+    assert told == ["refill.incomplete", "refill.done", "refill.available"]
+
+
+MANY = 2_000
+
+
+async def test_many_assets_never_hold_the_loop_for_long(file: Path, tmp_path: Path) -> None:
+    """Thousands refilled at once leave the event loop free between slices; all of them arrive."""
+    rows = "\n".join(f"  - {{tag: R{n}, point: T, asset: a{n}, from: t}}" for n in range(MANY))
+    table = f"schema: gateway.points/1\nsite: hq\npoints:\n{rows}\n"
+    points = load_good_tables(tmp_path, table)
+    async with refilling(file, points) as run:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await run.reconcile(*(item(f"a{n}", at_ms=NOON, t=n) for n in range(MANY)))
+        counting.cancel()
+        assert (run.status.events, run.status.readings) == (MANY, MANY)
+        assert turns > MANY / 10
+        await until(lambda: run.newest(f"R{MANY - 1}/T") is not None)
+
+
+async def test_nonsense_in_the_list_is_passed_over(file: Path, points: PointMap) -> None:
+    """Items without an id, with shadows of any kind, take nothing from the others."""
+    odd: list[dict[str, Any]] = [
+        {},
+        {"id": None},
+        {"id": ["a"]},
+        {"id": "a"},
+        {"id": "a", "shadows": []},
+        {"id": "a", "shadows": {"Up": None, "Down": {"state": 7, "timestamp": {}}}},
+        {
+            "id": "a",
+            "shadows": {"state": {"reported": {"t": [1, {}], "h": {"value": {}}, "timestamp": NOON}}},
+        },
+    ]
+    async with refilling(file, points) as run:
+        await run.reconcile(*odd, item("b", at_ms=NOON, t=5))
+        assert run.shown("S/T") == (5, NOON)
+        assert run.status.last_error is None

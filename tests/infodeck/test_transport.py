@@ -1,0 +1,386 @@
+"""Single requests over real HTTP, to servers that do everything wrong that a server can do."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import tracemalloc
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+import pytest
+from aiolimiter import AsyncLimiter
+from support.asset_lists import API_KEY, ORGANIZATION
+from support.authority import Authority
+from support.ports import free_port
+from support.raw_server import http, raw_server
+from support.waiting import until
+
+from gateway.config.secrets import Secret
+from gateway.errors import ApiRefusalError, GatewayError, TransientError
+from gateway.infodeck.client import InfodeckApi
+from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.http.transport import Transport, request_limiter
+from gateway.tls import client_context, server_context
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+GOOD = http("200 OK", b'{"data": []}')
+
+
+@asynccontextmanager
+async def transport(
+    api: str | int,
+    *,
+    attempts: int = 1,
+    answer_within_s: float = 5,
+    limiter: AsyncLimiter | None = None,
+    tls: ssl.SSLContext | None = None,
+    first_pause_s: float = 0.01,
+) -> AsyncIterator[Transport]:
+    """Open a way to an API at an address or port, with pauses that a test can wait for."""
+    url = f"http://127.0.0.1:{api}/api/v2" if isinstance(api, int) else api
+    connector = aiohttp.TCPConnector(ssl=tls) if tls is not None else None
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Transport(
+            session,
+            access=ApiAccess(api=url, organization=ORGANIZATION, api_key=Secret(API_KEY.encode())),
+            limiter=limiter or request_limiter(1, per_minute=1_000_000),
+            attempts=attempts,
+            first_pause_s=first_pause_s,
+            answer_within_s=answer_within_s,
+        )
+
+
+@pytest.mark.parametrize(("share", "callers"), [(1.0, 1), (0.5, 8), (0.01, 30)])
+async def test_no_minute_sees_more_requests_than_the_share(share: float, callers: int) -> None:
+    """However many callers share the limiter, no window has more arrivals; here a minute is a second."""
+    budget = 20
+    limiter = request_limiter(share, per_minute=budget / share, minute_s=1.2)
+    async with raw_server([], default=GOOD) as server, transport(server.port, limiter=limiter) as asks:
+
+        async def call() -> None:
+            while True:
+                await asks.get("/assets")
+
+        async with asyncio.TaskGroup() as tasks:
+            calling = [tasks.create_task(call()) for _ in range(callers)]
+            await until(lambda: len(server.arrived_s) >= 2 * budget)
+            for task in calling:
+                task.cancel()
+    arrived_s = server.arrived_s
+    assert max(sum(0 <= other - begin < 1 for other in arrived_s) for begin in arrived_s) <= budget
+    assert arrived_s[2 * budget - 1] - arrived_s[0] < 10  # and the share is made use of
+
+
+async def test_a_page_in_the_middle_is_tried_again_alone() -> None:
+    """The list goes on where it was: what has been read is not asked for again."""
+    pages = [orjson.dumps({"data": [{"id": f"ast-{n}"}], "nextToken": str(n)}) for n in range(3)]
+    replies = [http("200 OK", pages[0]), http("500 Oops"), http("200 OK", pages[1])]
+    replies += [http("429 Slow down", b"", "Retry-After: 0"), http("200 OK", b'{"data": []}')]
+    async with raw_server(replies) as server, transport(server.port, attempts=3) as asks:
+        found = [item["id"] async for page in InfodeckApi(asks).assets() for item in page]
+    assert found == ["ast-0", "ast-1"]
+    cursors = ["limit=100 ", "nextToken=0", "nextToken=0", "nextToken=1", "nextToken=1"]
+    assert len(server.heads) == len(cursors)
+    assert all(cursor in head for cursor, head in zip(cursors, server.heads, strict=True))
+
+
+async def test_attempts_end() -> None:
+    """A server that stays broken is asked four times, with pauses that grow, not for ever."""
+    async with (
+        raw_server([], default=http("503 Away")) as server,
+        transport(server.port, attempts=4, first_pause_s=0.05) as asks,
+    ):
+        with pytest.raises(TransientError, match="the API answered 503"):
+            await asks.get("/assets")
+    assert len(server.arrived_s) == 4
+
+
+@pytest.mark.parametrize("ask", ["1", "Wed, 21 Oct 2026 07:28:01 GMT"])
+async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
+    """Seconds or a date: whoever shares the key waits, not only whoever was told."""
+    told = http("429 Slow down", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
+    async with raw_server([told], default=GOOD) as server, transport(server.port, attempts=2) as asks:
+        telling = asyncio.create_task(asks.get("/assets"))
+        while not server.arrived_s:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        await asyncio.gather(telling, asks.get("/locations"))
+    first, *others = server.arrived_s
+    assert len(others) == 2
+    assert min(others) - first > 0.95
+
+
+async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> None:
+    """A proxy's log-in page may get the whole request handed on, its key included."""
+    target = f"Location: https://proxy.example/login?key={API_KEY}\u202e&" + "x" * 500
+    async with raw_server([http("302 Found", b"", target)]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match=r"a redirect to https://proxy.example/login") as raised:
+            await asks.get("/assets")
+    assert API_KEY not in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 400
+
+
+async def test_a_request_leaves_no_garbage_behind() -> None:
+    """What it was made of is freed at once, for there are times at which nobody searches for it."""
+    async with raw_server([], default=GOOD) as server, transport(server.port, attempts=4) as asks:
+        await asks.get("/assets")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await asks.get("/assets")
+            assert gc.collect() < 50 * 20  # aiohttp leaves 16 of each on Python 3.11
+        finally:
+            gc.enable()
+
+
+async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None:
+    """A request that the limiter had let wait is not sent into a pause that was asked for meanwhile."""
+    told = http("429 Slow down", b"", "Retry-After: 2")
+    limiter = AsyncLimiter(1, 0.3)  # the second one has its turn while the pause lasts
+    async with raw_server([told], default=GOOD) as server, transport(server.port, limiter=limiter) as asks:
+        waiting = asyncio.create_task(asks.get("/locations"))
+        with pytest.raises(TransientError, match="answered 429"):
+            await asks.get("/assets")
+        assert await waiting == {"data": []}
+    assert server.arrived_s[1] - server.arrived_s[0] > 1.9
+
+
+@pytest.mark.parametrize(
+    "ask",
+    ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 99 Foo 2026", "-5", "nan", "9" * 400, "\u0661"],
+)
+async def test_a_pause_that_nobody_can_read_is_no_fault_of_ours(ask: str) -> None:
+    """The answer means what it would mean without it: come again later, within the longest of pauses."""
+    told = http("503 Away", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
+    async with raw_server([told]) as server, transport(server.port) as asks:
+        with pytest.raises(TransientError, match="answered 503") as raised:
+            await asks.get("/assets")
+    assert raised.value.retry_after_s in {None, 3600.0}
+
+
+async def test_a_long_pause_goes_to_the_caller_at_once() -> None:
+    """Nobody waits longer than a minute inside of a request, and nobody asks again meanwhile."""
+    told = http("429 Slow down", b"", "Retry-After: 600")
+    async with raw_server([told], default=GOOD) as server, transport(server.port, attempts=4) as asks:
+        with pytest.raises(TransientError, match="answered 429") as first:
+            await asks.get("/assets")
+        with pytest.raises(TransientError, match="asked for a pause") as second:
+            await asks.get("/assets")
+    assert first.value.retry_after_s == 600
+    assert 590 < (second.value.retry_after_s or 0) <= 600
+    assert len(server.arrived_s) == 1
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Say nothing."""
+    writer.close()
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    """End the connection as a crash does."""
+    writer.transport.abort()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """Send a byte now and then, for ever."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def say_nothing(writer: asyncio.StreamWriter) -> None:
+    """Keep the connection open without a word."""
+    while not writer.is_closing():  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (hang_up, r"127\.0\.0\.1 can't be reached: it hung up without an answer"),
+        (reset, r"127\.0\.0\.1 can't be reached: (Connection reset by peer|it hung up)"),
+        (drip, r"127\.0\.0\.1 did not answer within 0\.3 s"),
+        (say_nothing, r"127\.0\.0\.1 did not answer within 0\.3 s"),
+        (http("200 OK", b'{"data": []}', length=5000), "broke off in the middle of an answer"),
+        (http("200 OK", b'{"data": []}', "Transfer-Encoding: chunked"), "not HTTP|broke off"),
+        (http("200 OK", b"not gzip", "Content-Encoding: gzip"), "broke off"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", "something that is not HTTP: check infodeck.api"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}", "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n{}", "not HTTP"),
+    ],
+)
+async def test_a_broken_answer_is_transient_and_tried_again(reply: Any, message: str) -> None:
+    """Each is told in plain words, and costs nobody more than its time limit."""
+    async with raw_server([reply], default=GOOD) as server:
+        async with transport(server.port, answer_within_s=0.3) as asks:
+            with pytest.raises(TransientError, match=message):
+                await asks.get("/assets")
+        async with transport(server.port, attempts=2) as asks:
+            assert await asks.get("/assets") == {"data": []}
+
+
+async def test_what_follows_an_answer_is_not_taken_for_the_next() -> None:
+    """Of a body longer than it says nothing is believed, and the rest of it spoils no other request."""
+    long = http("200 OK", b'{"data": [] }HTTP/1.1 200 OK\r\n\r\n', length=12)
+    async with raw_server([long], default=GOOD) as server, transport(server.port) as asks:
+        with pytest.raises(GatewayError, match=r"not JSON|not HTTP"):
+            await asks.get("/assets")
+        assert await asks.get("/assets") == {"data": []}
+
+
+@pytest.mark.parametrize("length", [None, 10])
+async def test_a_bomb_does_not_go_off(length: int | None) -> None:
+    """Of an answer that unpacks to a gigabyte, no more is unpacked than an answer may be large."""
+    bomb = gzip.compress(bytes(200 << 20), compresslevel=9)
+    status = "200 OK" if length is None else "503 Away"
+    async with (
+        raw_server([http(status, bomb, "Content-Encoding: gzip")]) as server,
+        transport(server.port) as asks,
+    ):
+        tracemalloc.start()
+        with pytest.raises(GatewayError, match="larger than 4 MiB" if length is None else "503"):
+            await asks.get("/assets")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 40 << 20
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """Neither request nor key reach another host, whatever kind of redirect it is."""
+    async with raw_server([], default=GOOD) as elsewhere:
+        target = f"Location: http://127.0.0.1:{elsewhere.port}/api/v2/organizations/{ORGANIZATION}/assets"
+        for status in ("301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"):
+            async with raw_server([http(status, b"", target)]) as server, transport(server.port) as asks:
+                with pytest.raises(
+                    ApiRefusalError, match=r"a redirect to http://127\.0\.0\.1:.*must be the address"
+                ):
+                    await asks.get("/assets")
+    assert elsewhere.heads == []
+
+
+async def test_a_redirect_without_a_target_is_told_too() -> None:
+    """It is no crash."""
+    async with raw_server([http("304 Not Modified")]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match="304, a redirect to nowhere"):
+            await asks.get("/assets")
+
+
+async def test_a_redirect_in_another_encoding_can_be_told() -> None:
+    """Headers are bytes. What is no UTF-8 in them must not reach status and alarms: none could be sent."""
+    answer = http("302 Found", b"", "Location: http://cafX/").replace(b"X", b"\xe9")
+    async with raw_server([answer]) as server, transport(server.port) as asks:
+        with pytest.raises(ApiRefusalError, match="a redirect to http://caf /: ") as caught:
+            await asks.get("/assets")
+    assert orjson.dumps(str(caught.value))
+
+
+def deep(levels: int) -> bytes:
+    """Return JSON that is nested so deep."""
+    return b'{"data":' + b"[" * levels + b"]" * levels + b"}"
+
+
+@pytest.mark.parametrize(
+    "body", [deep(100_000), b'{"data": [NaN]}', b"\xff\xfe{}", b'{"data": ["\xed\xa0\x80"]}']
+)
+async def test_json_that_is_none_is_told(body: bytes) -> None:
+    """Nested too deep, of another encoding, or Python's idea of JSON."""
+    async with raw_server([http("200 OK", body)]) as server, transport(server.port) as asks:
+        with pytest.raises(GatewayError, match="not JSON"):
+            await asks.get("/assets")
+
+
+async def test_a_list_of_endless_pages_is_left() -> None:
+    """New cursors for ever end at the most pages that a list may have."""
+
+    async def page(writer: asyncio.StreamWriter) -> None:
+        writer.write(http("200 OK", b'{"data": [], "nextToken": "%d"}' % len(server.heads)))
+
+    async with raw_server(iter(lambda: page, None)) as server, transport(server.port) as asks:
+        with pytest.raises(GatewayError, match="does not end after 50 pages"):
+            async for _ in InfodeckApi(asks, most_pages=50).assets():
+                pass
+    assert len(server.heads) == 50
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Make a certificate authority."""
+    return Authority(tmp_path)
+
+
+async def test_a_certificate_that_is_not_accepted_is_explained(authority: Authority) -> None:
+    """Unknown issuer, other name, expired: each with its advice, at the first attempt, key unsent."""
+    good, key = authority.issue("api")
+    trusting = client_context("x", authority=authority.certificate, certificate=None, key=None)
+    expired = authority.issue_expired(good)
+    for certificate, client, host, message in (
+        (good, None, "127.0.0.1", "of an authority that is not known here.*looks into TLS, its authority"),
+        (expired, trusting, "127.0.0.1", "that has expired: check this machine's clock"),
+        (good, trusting, "localhost", "for other names: check infodeck.api"),
+    ):
+        tls = server_context("x", certificate, key)
+        async with (
+            raw_server([], default=GOOD, tls=tls) as server,
+            transport(f"https://{host}:{server.port}", tls=client, attempts=3) as asks,
+        ):
+            with pytest.raises(GatewayError, match=message) as refused:
+                await asks.get("/assets")
+        assert not isinstance(refused.value, TransientError)
+        assert str(refused.value).startswith(f"{host} shows a certificate ")
+        assert server.heads == []
+    async with (
+        raw_server([GOOD], tls=server_context("x", good, key)) as server,
+        transport(f"https://127.0.0.1:{server.port}", tls=trusting) as asks,
+    ):
+        assert await asks.get("/assets") == {"data": []}
+
+
+async def test_a_server_without_tls_is_told() -> None:
+    """Plain HTTP where https is set is a setting to mend."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(http("400 Bad Request"))
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with transport(f"https://127.0.0.1:{port}") as asks:
+        with pytest.raises(GatewayError, match=r"^127\.0\.0\.1 does not speak TLS: check infodeck\.api$"):
+            await asks.get("/assets")
+    listening.close()
+
+
+async def test_nobody_there_is_told_in_the_systems_words() -> None:
+    """No port open, and no such name."""
+    async with transport(free_port()) as asks:
+        with pytest.raises(TransientError, match=r"^127\.0\.0\.1 can't be reached: Connection refused$"):
+            await asks.get("/assets")
+    async with transport("http://no-such-host.invalid/api") as asks:
+        with pytest.raises(
+            TransientError, match=r"its name is not found .*check infodeck\.api and the DNS here"
+        ):
+            await asks.get("/assets")
+
+
+async def test_redirect_is_told_in_characters_that_can_be_shown() -> None:
+    """Whatever a proxy has written there: the reason stands in terminals and in `/api/status`."""
+    redirect = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\x1b[2J\x9bA\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server([redirect]) as server, transport(server.port) as asks:
+        with pytest.raises(
+            ApiRefusalError, match=r"302, a redirect to /caf +\[2J A: infodeck.api"
+        ) as refused:
+            await asks.get("/assets")
+    assert orjson.loads(orjson.dumps(str(refused.value))) == str(refused.value)

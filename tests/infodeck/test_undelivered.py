@@ -1,0 +1,290 @@
+"""When data that the API has and no webhook brought are worth an alarm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
+
+from gateway.infodeck.delivery_monitor.arrivals import Arrivals
+from gateway.infodeck.delivery_monitor.undelivered import ApiSays, Undelivered
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+TOLERANCE_MS = MINUTE_MS
+SKEW_MS = 5 * MINUTE_MS
+EVERY_MS = 15 * MINUTE_MS
+
+
+class Building:
+    """A gateway that has run for an hour, whose API is asked now and then."""
+
+    def __init__(self, *, keep_alive_ms: int | None = None) -> None:
+        self.now_ms = NOW_MS
+        self.arrivals = Arrivals(Everything)
+        self.read: dict[str, int] = {}
+        self.missed = Undelivered(
+            self.arrivals,
+            tolerance_ms=TOLERANCE_MS,
+            skew_ms=SKEW_MS,
+            read_ms=lambda asset: self.read.get(asset, 0),
+            keep_alive_ms=lambda _: keep_alive_ms,
+        )
+        self.missed.begin(NOW_MS - HOUR_MS)
+
+    def webhook(self, asset: str, *, age_ms: int = 0) -> None:
+        """Let an event arrive now that is of `age_ms` ago."""
+        self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms - age_ms, late_ms=age_ms))
+
+    def ask(
+        self, shown: Mapping[str, int], *, mapped: int | None = None, meanwhile: Collection[str] = ()
+    ) -> ApiSays | None:
+        """Have the API say how long ago each asset's data are from, and judge after the time for a delivery.
+
+        The webhooks of some assets come `meanwhile`.
+        """
+        asked_ms = self.now_ms
+        for asset, age_ms in shown.items():
+            self.missed.see(asset, self.now_ms - age_ms)
+        said = self.missed.listed(at_ms=asked_ms, mapped=len(shown) if mapped is None else mapped)
+        self.now_ms += TOLERANCE_MS
+        for asset in meanwhile:
+            self.webhook(asset)
+        self.judge(shown)
+        return said
+
+    def judge(self, shown: Mapping[str, int]) -> None:
+        """Judge now."""
+        self.missed.recover(self.now_ms)
+        self.missed.judge(shown.keys())
+
+    @property
+    def held(self) -> set[str]:
+        """The assets of which data are missed."""
+        return set(self.missed.missed)
+
+
+def test_data_that_no_webhook_brings_are_missed() -> None:
+    """Where nothing arrives any more, the first look at the API tells, once a delivery had its time."""
+    building = Building()
+    for asset in "abcd":
+        building.webhook(asset, age_ms=20 * MINUTE_MS)
+    building.now_ms += 10 * MINUTE_MS
+    building.ask({"a": 2 * MINUTE_MS, "b": 30 * MINUTE_MS, "c": MINUTE_MS, "d": 0})
+    assert building.held == {"a", "c", "d"}
+    assert building.missed.is_total
+
+
+def test_a_few_may_be_repeated_soon() -> None:
+    """One or two deliveries that failed for a moment come again: half an hour is waited for them."""
+    building = Building()
+    building.webhook("a", age_ms=20 * MINUTE_MS)
+    building.now_ms += 10 * MINUTE_MS
+    building.ask({"a": 2 * MINUTE_MS, "b": MINUTE_MS})
+    assert building.held == set()
+    building.now_ms += EVERY_MS - TOLERANCE_MS
+    building.ask({"a": 17 * MINUTE_MS, "b": 16 * MINUTE_MS})
+    assert building.held == set()
+    building.now_ms += EVERY_MS - TOLERANCE_MS
+    building.ask({"a": 32 * MINUTE_MS, "b": 31 * MINUTE_MS})
+    assert building.held == {"a", "b"}
+
+
+def test_a_list_that_broke_off_is_no_reason_to_doubt_the_next_one() -> None:
+    """What it had newer has come by then, so the next whole list says that all is quiet."""
+    building = Building()
+    building.missed.see("a", building.now_ms)
+    building.webhook("a")
+    building.now_ms += EVERY_MS
+    assert building.ask({"a": EVERY_MS}) == ApiSays(building.now_ms - TOLERANCE_MS, is_quiet=True)
+
+
+def test_what_comes_a_day_late_is_still_missed() -> None:
+    """Where only old events come, the API has newer data all the time, without any coming and going."""
+    building = Building()
+    for turn in range(8):
+        for asset in "abc":
+            building.webhook(asset, age_ms=20 * HOUR_MS)
+        building.ask(dict.fromkeys("abc", 0), meanwhile=[])
+        assert building.held == {"a", "b", "c"}, turn
+        building.webhook("a", age_ms=20 * HOUR_MS)
+        building.missed.recover(building.now_ms)
+        assert building.held == {"a", "b", "c"}
+        building.now_ms += EVERY_MS - TOLERANCE_MS
+
+
+def test_a_webhook_that_is_on_its_way_is_not_missed() -> None:
+    """The API knows of a reading 20 s before its webhook comes: no alarm, even for one asset alone."""
+    building = Building()
+    building.webhook("a", age_ms=10 * MINUTE_MS)
+    building.now_ms += 10 * MINUTE_MS
+    building.missed.see("a", building.now_ms)
+    building.missed.listed(at_ms=building.now_ms, mapped=1)
+    building.now_ms += 20_000
+    building.webhook("a", age_ms=20_000)
+    building.now_ms += 40_000
+    building.judge({"a": 0})
+    assert building.held == set()
+
+
+def test_sensors_that_are_silent_in_the_api_too_are_not_missed() -> None:
+    """A night without any report says that all is quiet, however long it lasts."""
+    building = Building()
+    building.webhook("a")
+    building.webhook("b")
+    for hour in range(12):
+        said = building.ask({"a": hour * HOUR_MS, "b": hour * HOUR_MS})
+        assert said == ApiSays(building.now_ms - TOLERANCE_MS, is_quiet=True)
+        assert building.held == set()
+        building.now_ms += HOUR_MS - TOLERANCE_MS
+
+
+def test_one_lost_event_is_none_but_several_are() -> None:
+    """While others arrive, an asset must lack more than one of its reports."""
+    building = Building()
+    for _ in range(6):
+        building.webhook("slow")
+        building.webhook("fast")
+        building.now_ms += EVERY_MS
+    building.ask({"slow": 0, "fast": EVERY_MS}, meanwhile=["fast"])
+    assert building.held == set()
+    building.now_ms += EVERY_MS - TOLERANCE_MS
+    building.ask({"slow": 0, "fast": EVERY_MS}, meanwhile=["fast"])
+    assert building.held == {"slow"}
+    assert not building.missed.is_total
+
+
+def test_an_asset_that_never_comes_is_missed_when_it_goes_on() -> None:
+    """Event filters leave it out: while others arrive, its second report that is missing raises the alarm."""
+    building = Building()
+    for turn in range(2):
+        building.webhook("other")
+        building.ask({"left out": TOLERANCE_MS, "other": 0}, meanwhile=["other"])
+        assert building.held == ({"left out"} if turn else set())
+        building.now_ms += EVERY_MS
+    assert not building.missed.is_total
+
+
+def test_one_slow_sensor_among_fast_ones_is_not_missed() -> None:
+    """What reports once a day has nothing newer in the API either."""
+    building = Building()
+    building.webhook("slow")
+    for turn in range(96):
+        building.webhook("fast")
+        building.ask({"slow": turn * EVERY_MS, "fast": 0})
+        assert building.held == set()
+        building.now_ms += EVERY_MS - TOLERANCE_MS
+
+
+def test_it_ends_when_webhooks_come_again() -> None:
+    """The assets whose webhooks come are out at once, those that have nothing newer at the next look."""
+    building = Building()
+    building.ask({"a": 0, "b": 0, "dead": 0})
+    assert building.held == {"a", "b", "dead"}
+    building.webhook("a")
+    building.now_ms += MINUTE_MS
+    building.missed.recover(building.now_ms)
+    assert building.held == {"b", "dead"}
+    building.now_ms += EVERY_MS
+    building.webhook("b")
+    building.ask({"a": EVERY_MS, "b": 0, "dead": EVERY_MS + 2 * MINUTE_MS})
+    assert building.held == set()
+
+
+def test_since_when_data_are_missed_does_not_move() -> None:
+    """The API's data become newer all the time; what is told is when the first were missed."""
+    building = Building()
+    building.ask(dict.fromkeys("abc", 0))
+    since_ms = building.now_ms - TOLERANCE_MS
+    for _ in range(8):
+        building.now_ms += EVERY_MS - TOLERANCE_MS
+        building.ask(dict.fromkeys("abc", 0))
+        assert building.missed.missed == dict.fromkeys("abc", since_ms)
+
+
+def test_it_does_not_end_while_nothing_comes() -> None:
+    """The API's silence about an asset does not end it; but what is a day old is of no use to anybody."""
+    building = Building()
+    building.ask(dict.fromkeys("abc", 0))
+    for hour in range(1, 30):
+        building.now_ms = NOW_MS + hour * HOUR_MS
+        building.ask(dict.fromkeys("abc", hour * HOUR_MS))
+        assert building.held == (set("abc") if hour <= 24 else set())
+
+
+def test_what_is_older_than_the_start_is_not_missed() -> None:
+    """What came while the gateway was down is repeated by Infodeck; clocks may differ by the tolerance."""
+    building = Building()
+    building.missed.begin(building.now_ms)
+    building.now_ms += 10 * MINUTE_MS
+    building.ask({"a": 2 * HOUR_MS, "b": 10 * MINUTE_MS - SKEW_MS})
+    assert building.held == set()
+    building.ask({"a": 0, "b": HOUR_MS, "c": 0, "d": 0})
+    assert building.held == {"a", "c", "d"}
+
+
+def test_a_device_whose_clock_is_ahead_is_not_missed() -> None:
+    """Its readings are newer than the events that brought them: those that webhooks brought count as well."""
+    building = Building()
+    building.webhook("a")
+    building.read["a"] = building.now_ms + 4 * MINUTE_MS
+    building.ask({"a": -4 * MINUTE_MS})
+    assert building.held == set()
+
+
+def test_keep_alive_makes_one_asset_count_sooner() -> None:
+    """Where it says that several reports are missing, nobody waits for the API to be asked again."""
+    building = Building(keep_alive_ms=5 * MINUTE_MS)
+    building.webhook("a", age_ms=HOUR_MS)
+    building.webhook("other")
+    building.ask({"a": 0}, meanwhile=["other"])
+    assert building.held == {"a"}
+
+
+def test_assets_that_left_the_tables_are_not_missed() -> None:
+    """A reload takes them out at the next judgement."""
+    building = Building()
+    building.missed.see("a", building.now_ms)
+    building.missed.listed(at_ms=building.now_ms, mapped=1)
+    building.missed.judge([])
+    assert building.held == set()
+
+
+def test_an_api_that_says_little_is_no_witness() -> None:
+    """Without times, or with those of a few assets only, its answer says nothing about silence."""
+    building = Building()
+    assert building.ask({}, mapped=10) is None
+    building.webhook("a")
+    assert building.ask({"a": 0}, mapped=10) is None
+    assert building.ask({"a": 0}, mapped=2) is not None
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=6), min_size=1, max_size=20
+    )
+)
+def test_no_false_alarm_where_everything_arrives(turns: list[list[tuple[str, int]]]) -> None:
+    """Whenever assets report, and however often the API is asked, what arrives in time is never missed."""
+    building = Building()
+    newest: dict[str, int] = {}
+    for turn in turns:
+        asked_ms = building.now_ms
+        on_their_way = []
+        for asset, age_s in sorted(turn, key=lambda report: -report[1]):
+            at_ms = asked_ms - age_s * 1000
+            newest[asset] = max(at_ms, newest.get(asset, 0))
+            on_their_way.append((asset, age_s))
+        for asset, at_ms in newest.items():
+            building.missed.see(asset, at_ms)
+        building.missed.listed(at_ms=asked_ms, mapped=3)
+        building.now_ms += 5000
+        for asset, age_s in on_their_way:
+            building.webhook(asset, age_ms=5000 + age_s * 1000)
+        building.now_ms += TOLERANCE_MS - 5000
+        building.judge(dict.fromkeys("abc", 0))
+        assert building.held == set()
+        building.now_ms += EVERY_MS

@@ -1,0 +1,412 @@
+"""`gateway.yaml`: its defaults, its rules, and that everything wrong with it is told in one run."""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import fields
+from ipaddress import ip_network
+from itertools import chain
+from pathlib import Path
+from typing import Literal, get_type_hints
+
+import pytest
+from support.config_files import complaints, write
+
+from gateway.config.scalars import HostPort
+from gateway.config.secrets import SecretSource
+from gateway.errors import ConfigError
+from gateway.settings import (
+    SINK_TYPES,
+    Admin,
+    Infodeck,
+    Intake,
+    Journal,
+    Log,
+    Reconcile,
+    Settings,
+    Tls,
+    load_settings,
+    resolve_secrets,
+)
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
+from gateway.sinks.mqtt.sink import MqttConfig
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.yaml"
+LEAST = """\
+infodeck: {organization: o-1}
+intake: {signing_secrets: [{env: SIGNING_SECRET}]}
+"""
+HOME = "{type: mqtt, url: mqtt://b"
+BROKEN = Path(__file__).parent / "broken"
+
+
+def settings_of(folder: Path, text: str) -> Settings:
+    """Return the settings of a file without problems."""
+    document = load_settings(write(folder, text, "gateway.yaml"))
+    assert complaints(document) == []
+    return document.require()
+
+
+def complaints_of(folder: Path, text: str) -> list[str]:
+    """Return the problems of a file without its name."""
+    document = load_settings(write(folder, text, "gateway.yaml"))
+    return [line.removeprefix("gateway.yaml:") for line in complaints(document)]
+
+
+def test_example() -> None:
+    """The shipped example is a good file, and its secrets are not in it."""
+    document = load_settings(EXAMPLE)
+    settings = document.require()
+    assert settings.name == "edge-1"
+    assert [type(sink) for sink in settings.sinks.values()] == [MqttConfig, ModbusServerConfig]
+    assert settings.intake.signing_secrets == (SecretSource("env", "INFODECK_SIGNING_SECRET"),)
+    assert settings.mappings == EXAMPLE.parents[1] / "mappings"
+
+
+def test_example_shows_every_setting() -> None:
+    """Whoever reads the example has seen all there is, except what belongs to single sinks."""
+    text = EXAMPLE.read_text()
+    shapes = [fields(shape) for shape in (Settings, Infodeck, Reconcile, Intake, Tls, Journal, Admin, Log)]
+    for field in chain(*shapes):
+        assert f"{field.name}:" in text, field.name
+
+
+def test_what_the_example_has_as_comments_is_good_too(tmp_path: Path) -> None:
+    """Every commented key and sink loads when its `# ` is taken away, and there is a sink of each type."""
+    text = re.sub(r"^(  +)# (?=(?:  )?[a-z_]+:)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = text.replace("listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080")  # what `tls` is for
+    settings = settings_of(tmp_path, text)
+    assert {sink.type for sink in settings.sinks.values()} == set(SINK_TYPES)
+    assert settings.infodeck.api_key is not None
+    assert settings.intake.tls is not None
+    assert settings.admin.socket == Path("/run/gateway/control.sock")
+
+
+@pytest.mark.parametrize("key", ["tls", "path", "trusted_proxies"])
+def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str) -> None:
+    """`tls:` with everything below it commented out is no wish for plain HTTP."""
+    text = LEAST.replace("intake: {", f"intake: {{{key}: , ")
+    (complaint,) = complaints_of(tmp_path, text)
+    assert f"intake.{key}: " in complaint
+
+
+def test_defaults(tmp_path: Path) -> None:
+    """An organization and a signing secret are enough."""
+    settings = settings_of(tmp_path, LEAST)
+    assert settings.name == socket.gethostname()
+    assert settings.infodeck == Infodeck(organization="o-1")
+    assert (settings.infodeck.api, settings.infodeck.api_key) == ("https://app.infodeck.io/api/v2", None)
+    assert settings.infodeck.reconcile.every == 900.0
+    intake = settings.intake
+    assert (intake.listen, intake.path) == (HostPort("127.0.0.1", 8080), "/webhooks/infodeck")
+    assert (intake.tls, intake.trusted_proxies, intake.tolerance, intake.max_body) == (
+        None,
+        (),
+        300.0,
+        1 << 20,
+    )
+    assert settings.journal == Journal()
+    assert settings.journal.path == Path("/var/lib/gateway/journal.db")
+    assert (settings.journal.retention, settings.journal.max_size) == (172800.0, 2 << 30)
+    assert settings.sinks == {}
+    assert settings.mappings == tmp_path.parent / "mappings"
+    assert settings.admin == Admin(listen=HostPort("127.0.0.1", 9680))
+    assert settings.control_socket == Path("/var/lib/gateway/control.sock")
+    assert settings.log == Log(level="info", format=None)
+
+
+def test_everything_set(tmp_path: Path) -> None:
+    """Files are relative to gateway.yaml, networks are networks, URLs end without a slash."""
+    settings = settings_of(
+        tmp_path,
+        """\
+        infodeck: {organization: o-1, api: "http://127.0.0.1:9000/api/", api_key: {file: key}}
+        intake:
+          listen: 0.0.0.0:443
+          tls: {certificate: tls/cert.pem, key: /etc/key.pem}
+          trusted_proxies: [10.0.0.0/24, "fd00::1"]
+          signing_secrets: [{env: A}, {credential: b}]
+        journal: {url: "sqlite:////srv/j.db", retention: 25h, max_size: 16MiB}
+        mappings: tables
+        """,
+    )
+    assert settings.infodeck.api == "http://127.0.0.1:9000/api"
+    assert settings.infodeck.api_key == SecretSource("file", str(tmp_path / "key"))
+    assert settings.intake.tls is not None
+    assert settings.intake.tls.certificate == tmp_path / "tls/cert.pem"
+    assert settings.intake.tls.key == Path("/etc/key.pem")
+    assert settings.intake.trusted_proxies == (ip_network("10.0.0.0/24"), ip_network("fd00::1/128"))
+    assert settings.journal.path == Path("/srv/j.db")
+    assert settings.mappings == tmp_path / "tables"
+
+
+def test_broken_file() -> None:
+    """A file with 30 mistakes has them all told in one run, each at its exact place, and no secret."""
+    document = load_settings(BROKEN / "gateway.yaml")
+    told = (BROKEN / "problems.txt").read_text()
+    assert "".join(f"{line}\n" for line in complaints(document)) == told
+    assert len(document.problems) == 30
+    assert "hunter2" not in told
+    with pytest.raises(ConfigError) as refused:
+        resolve_secrets(document)
+    assert len(refused.value.problems) == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: ''", "1:7: name: a name is one level of an MQTT topic"),
+        ("name: a+b", "1:7: name: a name is one level"),
+        ("name: a b", "1:7: name: a name is one level"),
+        ("name: 'a#'", "1:7: name: a name is one level"),
+        ("journal: {url: 'postgres://x'}", "1:16: journal.url: the journal is sqlite:/// and an"),
+        ("journal: {url: 'sqlite:///'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {url: 'sqlite:///var/'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {url: 'sqlite:///j.db?mode=ro'}", "1:16: journal.url: the journal is sqlite:///"),
+        ("journal: {retention: 24.9h}", "1:22: journal.retention: must be at least 25h: Infodeck retries"),
+        ("journal: {max_size: 1MiB}", "1:21: journal.max_size: must be at least 16MiB"),
+        ("sinks: {a.b: {type: mqtt, url: mqtt://b}}", '1:9: sinks."a.b": the name of a sink has'),
+        ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug, modbus"),
+        ("sinks: [a]", "1:8: sinks: a mapping is expected"),
+        (f"sinks: {{a: {HOME}, home_assistant: true}}}}",
+         "1:56: sinks.a.home_assistant: a mapping is expected; known there: discovery_prefix (true)"),
+        ("admin: {listen: 192.0.2.1:9680, token: {env: T}}",
+         "1:17: admin.listen: the token would travel in the clear beyond this machine: set `tls`, or"),
+        ("admin: {listen: 192.0.2.1:9680, trusted_proxies: [192.0.2.7/32]}",
+         "1:17: admin.listen: other machines could look at everything: set `token`, or listen on"),
+        ("admin: {listen: localhost:8080}", "1:17: admin.listen: intake.listen listens on this port already"),
+        ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
+         '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),
+        (f"sinks: {{a: {HOME}, home_assistant: {{}}}}, c: {HOME}, prefix: x, home_assistant: {{}}}}}}",
+         "1:119: sinks.c.home_assistant: Home Assistant would hear of each point twice: sinks.a tells it on"),
+        (f"sinks: {{a: {HOME}, home_assistant: {{discovery_prefix: a/+}}}}}}",
+         "1:75: sinks.a.home_assistant.discovery_prefix: a topic prefix has no wildcards"),
+        ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),
+    ],
+)  # fmt: skip
+def test_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """Each rule is told where it is broken."""
+    (found,) = complaints_of(tmp_path, f"{text}\n{LEAST}")
+    assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        (
+            "prefix: a",
+            "prefix: a",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "history: true",
+            "user: u",
+            "sinks.b.prefix: sinks.a publishes its state under this on the same broker",
+        ),
+        (
+            "client_id: x",
+            "client_id: x, prefix: a",
+            "sinks.b.client_id: sinks.a is known by this on the same",
+        ),
+        ("prefix: a", "layout: both", None),
+        ("client_id: x", "client_id: x, url: 'mqtt://c'", None),
+    ],
+)
+def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Sinks that would contradict each other on a broker, or keep each other out, are refused."""
+    first, second = (
+        f"{{type: mqtt, {keys}{'' if 'url' in keys else ', url: mqtt://b:1'}}}" for keys in (one, other)
+    )
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+
+
+def test_what_sinks_do_to_each_other_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    """A mistake in one sink, or anywhere else, keeps nobody waiting for what is wrong with the others."""
+    text = f"""\
+infodeck: {{organisation: o-1}}
+intake: {{}}
+log: {{level: loud}}
+sinks:
+  a: {HOME}, layot: both}}
+  b: {HOME}, home_assistant: {{}}}}
+  c: {HOME}, home_assistant: {{}}}}
+  d: {{type: modbus_client, host: h}}
+  e: {{type: modbus_client, host: h}}
+"""
+    found = [told.split(": ")[1] for told in complaints_of(tmp_path, text)]
+    assert found == [
+        "infodeck.organisation", "intake.signing_secrets", "log.level", "sinks.a.layot",
+        "sinks.c.prefix", "sinks.c.home_assistant", "sinks.e.host",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "problem"),
+    [
+        ("host: h", "host: h, port: 502", "sinks.b.host: sinks.a writes to this controller already"),
+        ("host: h, units: [1, 2]", "host: h, units: [2]", "sinks.b.host: sinks.a writes to this controller"),
+        ("host: h, units: [1]", "host: h, units: [2]", None),
+        ("host: h", "host: h, port: 503", None),
+        ("host: 127.0.0.1", "host: localhost", "sinks.b.host: sinks.a writes to this controller already"),
+        ("host: '::1'", "host: LocalHost", "sinks.b.host: sinks.a writes to this controller already"),
+        ("host: PLC-1.example", "host: plc-1.example", "sinks.b.host: sinks.a writes to this controller"),
+        ("host: '2001:db8::1'", "host: '2001:DB8:0::1'", "sinks.b.host: sinks.a writes to this controller"),
+        ("host: 127.0.0.1", "host: 127.0.0.2", None),
+        ("serial: {port: /dev/a}, units: [1]", "serial: {port: /dev/../dev/a}, units: [2]",
+         "sinks.b.serial.port: sinks.a is on this line already"),
+        ("serial: {port: /dev/a}", "serial: {port: /dev/b}", None),
+    ],
+)  # fmt: skip
+def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
+    """Two sinks never overwrite each other's registers, nor talk at once on a serial line."""
+    first, second = (f"{{type: modbus_client, {keys}}}" for keys in (one, other))
+    found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
+    assert len(found) == (0 if problem is None else 1)
+    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("api: https://me:hunter2@h/", "infodeck.api: no user or password here: the API takes `api_key`"),
+        ("api: app.infodeck.io", "infodeck.api: a URL is expected, such as https://app.infodeck.io/api/v2"),
+        ("api: https://h:99999", "infodeck.api: a URL is expected"),
+        ("api: 'https://[x'", "infodeck.api: a URL is expected"),
+        ("api: 'https://h?a=b'", "infodeck.api: a URL is expected"),
+        ("api: https://app..infodeck.io/api/v2", "infodeck.api: a URL is expected"),
+        (f"api: https://{'x' * 64}.io", "infodeck.api: a URL is expected"),
+        ("api: 'https://app\\infodeck.io'", "infodeck.api: a URL is expected"),
+        ("api: http://app.infodeck.io", "infodeck.api: https:// is required"),
+        ("reconcile: {every: 0ms}", "infodeck.reconcile.every: must be more than 0s"),
+        (
+            "webhook: {url: 'http://gateway.example.com/hook'}",
+            "infodeck.webhook.url: the public https address is expected",
+        ),
+        (
+            "webhook: {url: https://gateway..example.com/hook}",
+            "infodeck.webhook.url: the public https address",
+        ),
+        ("webhook: {url: 'https://h /hook'}", "infodeck.webhook.url: the public https address"),
+        ('webhook: {url: "https://h/hook\\n"}', "infodeck.webhook.url: the public https address"),
+        ("webhook: {url: 'https://hunter2@h/hook'}", "infodeck.webhook.url: the public https address"),
+        ("organization: o/1", "infodeck.organization: an organization id is letters, digits and `-`"),
+    ],
+)
+def test_infodeck_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """The API key never travels in the clear, and what becomes part of a URL can be part of one."""
+    organization = "" if "organization" in text else "organization: o-1, "
+    intake = LEAST.splitlines()[1]
+    (found,) = complaints_of(tmp_path, f"infodeck: {{{organization}{text}}}\n{intake}")
+    assert found.split(": ", 1)[1].startswith(problem)
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("url", ["https://gateway.example.com/hook", "http://127.0.0.1:8080/hook"])
+def test_a_webhook_leads_here_by_https_or_from_this_machine(tmp_path: Path, url: str) -> None:
+    """Infodeck itself wants https; what stands in for it on this machine needs none."""
+    infodeck = f"infodeck: {{organization: o-1, webhook: {{url: '{url}'}}}}\n"
+    webhook = settings_of(tmp_path, infodeck + LEAST.splitlines()[1]).infodeck.webhook
+    assert webhook is not None
+    assert webhook.url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("path: webhooks", "intake.path: a path starts with `/`"),
+        ("path: /a?b", "intake.path: a path starts with `/`"),
+        ("tolerance: 0s", "intake.tolerance: must be more than 0s"),
+        ("max_body: 0B", "intake.max_body: must be more than 0B"),
+        ("trusted_proxies: [10.0.0.1/8]", "intake.trusted_proxies[0]: the address has bits outside"),
+        ("trusted_proxies: [proxy.example]", "intake.trusted_proxies[0]: a network is an address and"),
+        ("tls: {certificate: a}", "intake.tls.key: this key is required"),
+        (
+            "listen: 0.0.0.0:80",
+            "intake.listen: events would travel in the clear beyond this machine: set `tls`",
+        ),
+        ("listen: 'gateway:80', trusted_proxies: []", "intake.listen: events would travel in the clear"),
+        ("signing_secrets: []", "intake.signing_secrets: needs 1 or more entries"),
+        ("signing_secrets: hunter2", "intake.signing_secrets: a list of secrets is expected"),
+    ],
+)
+def test_intake_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """Nothing travels in the clear by accident, and every limit is one."""
+    secrets = "" if "signing_secrets" in text else "signing_secrets: [{env: A}], "
+    (found,) = complaints_of(tmp_path, f"infodeck: {{organization: o-1}}\nintake: {{{secrets}{text}}}")
+    assert found.split(": ", 1)[1].startswith(problem)
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "intake: {signing_secrets: [{env: A}], listen: 0.0.0.0:80, trusted_proxies: [10.0.0.0/8]}",
+        "intake: {signing_secrets: [{env: A}], listen: 0.0.0.0:80, tls: {certificate: c, key: k}}",
+        "intake: {signing_secrets: [{env: A}], listen: '[::1]:80'}",
+        "intake: {signing_secrets: [{env: A}], listen: 127.0.0.1:0}\nadmin: {listen: 127.0.0.1:0}",
+        "intake: {signing_secrets: [{env: A}], listen: 127.0.0.1:80}\nadmin: {listen: 127.0.0.2:80}",
+    ],
+)
+def test_allowed_listeners(tmp_path: Path, text: str) -> None:
+    """Encrypted, behind a proxy, or on this machine; any free port, or one port on two addresses."""
+    settings_of(tmp_path, f"infodeck: {{organization: o-1}}\n{text}")
+
+
+def test_sink_types() -> None:
+    """The name of a sink's type in the registry is the one that its config takes."""
+    for name, sink_type in SINK_TYPES.items():
+        assert get_type_hints(sink_type.config)["type"] == Literal[name]
+
+
+def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets are read apart from the settings, in the order in which they are tried."""
+    monkeypatch.setenv("OLD", "hunter2")
+    write(tmp_path, b"hunter3\n", "new").chmod(0o600)
+    infodeck = "infodeck: {organization: o-1, api_key: {env: OLD}}"
+    intake = "intake: {signing_secrets: [{file: new}, {env: OLD}]}"
+    document = load_settings(write(tmp_path, f"{infodeck}\n{intake}"))
+    secrets = resolve_secrets(document)
+    assert secrets.api_key is not None
+    assert secrets.api_key.reveal() == b"hunter2"
+    assert [secret.reveal() for secret in secrets.signing_secrets] == [b"hunter3", b"hunter2"]
+    assert "hunter" not in f"{secrets} {document.value}"
+
+
+def test_missing_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All secrets that cannot be read are told at once, each at its reference; settings are good without."""
+    monkeypatch.delenv("NONE", raising=False)
+    write(tmp_path, b"hunter2", "open").chmod(0o644)
+    text = "infodeck: {organization: o-1, api_key: {env: NONE}}\nintake: {signing_secrets: [{file: open}]}"
+    document = load_settings(write(tmp_path, text))
+    assert complaints(document) == []
+    with pytest.raises(ConfigError) as refused:
+        resolve_secrets(document)
+    file, key = tmp_path / "file.yaml", tmp_path / "open"
+    advice = f"others may read the secret file {key} (0644): chmod 600 {key}"
+    assert refused.value.problems == (
+        f"{file}:1:40: infodeck.api_key: the environment variable NONE is not set",
+        f"{file}:2:28: intake.signing_secrets[0]: {advice}",
+    )
+
+
+def test_control_socket_beside_the_journal(tmp_path: Path) -> None:
+    """It stands beside the journal unless a place is named, which may be relative to the file."""
+    journal = 'journal: {url: "sqlite:///srv/gw/events.db"}\n'
+    assert settings_of(tmp_path, LEAST + journal).control_socket == Path("/srv/gw/control.sock")
+    named = settings_of(tmp_path, LEAST + journal + "admin: {socket: here.sock}\n")
+    assert named.control_socket == tmp_path / "here.sock"
+
+
+def test_too_long_a_path_of_the_control_socket(tmp_path: Path) -> None:
+    """What Unix could not bind is told before the start, where it is written, with what to do."""
+    long = "/srv/" + 90 * "x" + "/gw.sock"
+    [problem] = complaints_of(tmp_path, LEAST + f"admin: {{socket: {long}}}\n")
+    assert problem.startswith("3:17: admin.socket: the path of a Unix socket has 100 bytes at most")
+    journal = f'journal: {{url: "sqlite://{long}/journal.db"}}\n'
+    [problem] = complaints_of(tmp_path, LEAST + journal)
+    assert problem.startswith("3:16: journal.url: the path of a Unix socket")
+    assert "set `admin.socket` to a shorter one, such as /run/gateway/control.sock" in problem
+    assert complaints_of(tmp_path, LEAST + journal + "admin: {socket: /run/gateway/control.sock}\n") == []

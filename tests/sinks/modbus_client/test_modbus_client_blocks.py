@@ -1,0 +1,122 @@
+"""Which registers one request writes: joined where that is possible, never torn, never one too many."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.model import RegisterTable
+from gateway.sinks.modbus_client.blocks import MOST, Layout, Span, can_write
+
+if TYPE_CHECKING:
+    from gateway.sinks.modbus_client.blocks import Block
+
+SIZES = st.sampled_from([1, 1, 1, 2, 2, 4, 8, 123])
+FUNCTIONS = st.sets(st.sampled_from([5, 6, 15, 16]), min_size=1)
+GAPS = st.sampled_from([0, 0, 0, 0, 1, 7])
+OFTEN = st.integers(0, 5).map(bool)
+
+
+class Plan(NamedTuple):
+    """Spans of one unit, which of them are owed and which stand alone, and the requests for it."""
+
+    layout: Layout
+    functions: set[int]
+    owed: set[Span]
+    alone: set[Span]
+    blocks: list[Block]
+
+    def spans_of(self, block: Block) -> list[Span]:
+        """Return what a request writes."""
+        return self.layout.spans[block.first : block.end]
+
+
+def all_blocks(layout: Layout, owed: bytearray) -> list[Block]:
+    """Return one request after the other, until nothing is owed."""
+    found: list[Block] = []
+    while (block := layout.next_block(bytes(owed), start=found[-1].end if found else 0)) is not None:
+        found.append(block)
+        owed[block.first : block.end] = bytes(block.end - block.first)
+    return found
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Plan the requests for spans that don't overlap, many of them next to each other."""
+    functions = draw(FUNCTIONS)
+    made = []
+    for table in (RegisterTable.HOLDING, RegisterTable.COIL):
+        address = draw(st.integers(0, 50))
+        for gap, size in draw(st.lists(st.tuples(GAPS, SIZES), max_size=80)):
+            width = size if table is RegisterTable.HOLDING else 1
+            if can_write(table, width, functions=functions):
+                made.append(Span(table, address + gap, width))
+            address += gap + width
+    layout = Layout(draw(st.permutations(made)), unit=1, functions=functions)
+    flags = draw(st.lists(st.tuples(OFTEN, OFTEN), min_size=len(made), max_size=len(made)))
+    layout.isolate(index for index, (_, joins) in enumerate(flags) if not joins)
+    return Plan(
+        layout,
+        functions,
+        owed={span for span, (is_owed, _) in zip(layout.spans, flags, strict=True) if is_owed},
+        alone={span for span, (_, joins) in zip(layout.spans, flags, strict=True) if not joins},
+        blocks=all_blocks(layout, bytearray(is_owed for is_owed, _ in flags)),
+    )
+
+
+@given(plans())
+def test_exactly_what_is_owed_is_written_each_value_whole(plan: Plan) -> None:
+    """Every value is in one request, whole; no request has a gap or is longer than the protocol allows."""
+    written = [span for block in plan.blocks for span in plan.spans_of(block)]
+    assert len(written) == len(plan.owed)
+    assert set(written) == plan.owed
+    for block in plan.blocks:
+        spans = plan.spans_of(block)
+        assert {span.table for span in spans} == {block.table}
+        assert block.function in plan.functions
+        assert block.function in ({6, 16} if block.table is RegisterTable.HOLDING else {5, 15})
+        assert (block.address, block.size) == (spans[0].address, sum(span.size for span in spans))
+        assert block.size <= (1 if block.function in {5, 6} else MOST[block.table])
+        assert block.is_joined is (len(spans) > 1)
+        assert not block.is_joined or plan.alone.isdisjoint(spans)
+        assert all(one.address + one.size == other.address for one, other in pairwise(spans))
+
+
+@given(plans())
+def test_no_request_could_be_spared(plan: Plan) -> None:
+    """Two requests that follow each other would not fit into one, or must not be joined."""
+    for one, other in pairwise(plan.blocks):
+        last, first = plan.spans_of(one)[-1], plan.spans_of(other)[0]
+        touches = last.table is first.table and last.address + last.size == first.address
+        several = 15 if last.table is RegisterTable.COIL else 16
+        if touches and plan.alone.isdisjoint({last, first}) and several in plan.functions:
+            assert one.size + first.size > MOST[last.table]
+
+
+def test_a_single_one_goes_by_the_shortest_request_that_the_controller_understands() -> None:
+    """Function 6 or 5 where they are listed, for a value of one register or coil; 16 and 15 otherwise."""
+    coil = Span(RegisterTable.COIL, 0, 1)
+    word, pair = Span(RegisterTable.HOLDING, 0, 1), Span(RegisterTable.HOLDING, 1, 2)
+
+    def functions_for(*known: int) -> list[int]:
+        layout = Layout([word, pair, coil], unit=1, functions=known)
+        return [layout.block(index, index + 1).function for index in range(3)]
+
+    assert functions_for(15, 16) == [15, 16, 16]
+    assert functions_for(5, 6, 15, 16) == [5, 6, 16]
+    assert functions_for(6, 15, 16) == [15, 6, 16]
+    joined = all_blocks(Layout([word, pair], unit=1, functions=(6, 16)), bytearray(b"\1\1"))
+    assert [(block.function, block.size) for block in joined] == [(16, 3)]
+
+
+def test_what_cannot_be_written_whole_is_not_written() -> None:
+    """Two registers need function 16; input registers and discrete inputs cannot be written at all."""
+    assert can_write(RegisterTable.HOLDING, 1, functions={6})
+    assert not can_write(RegisterTable.HOLDING, 2, functions={5, 6, 15})
+    assert can_write(RegisterTable.COIL, 1, functions={5})
+    assert not can_write(RegisterTable.COIL, 1, functions={6, 16})
+    assert not can_write(RegisterTable.INPUT, 1, functions={5, 6, 15, 16})
+    assert not can_write(RegisterTable.DISCRETE, 1, functions={5, 6, 15, 16})

@@ -1,0 +1,144 @@
+"""Hostile, broken and too many clients: the loop goes on, and a controller at work is served."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import support.hostile_modbus
+import uvloop
+from structlog.testing import capture_logs
+from support.modbus_fixtures import connect, make_sink, point, register
+
+from gateway.sinks.modbus_server.clients import Clients
+from gateway.status import ClientsStatus, SinkStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+TARGET = point("T", *(register(i, "uint16") for i in range(125)))
+ATTACK_S = 3.0
+LONGEST_GAP_S = 0.5  # 0.01 to 0.03 where nothing else runs
+SLOWEST_ANSWER_S = 1.0
+
+
+@asynccontextmanager
+async def hostile_clients(port: int) -> AsyncIterator[None]:
+    """Run them within the context."""
+    program = Path(support.hostile_modbus.__file__)
+    process = await asyncio.create_subprocess_exec(sys.executable, program, str(port))
+    try:
+        yield
+        assert process.returncode is None
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def longest_gap_s(until_s: float) -> float:
+    """Return the longest time in which the loop did not come round."""
+    loop = asyncio.get_running_loop()
+    longest_s, last_s = 0.0, loop.time()
+    while last_s < until_s:
+        await asyncio.sleep(0)
+        longest_s, last_s = max(longest_s, loop.time() - last_s), loop.time()
+    return longest_s
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_sixty_hostile_clients_do_not_hold_the_loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """While sixty clients flood, hang and send garbage, the loop comes round and a controller is answered."""
+
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        status = SinkStatus(type="modbus_server")
+        async with make_sink(TARGET, status=status) as sink, connect(sink) as controller:
+            await controller.read(4, 0, 125)
+            async with hostile_clients(sink.port):
+                until_s = loop.time() + ATTACK_S
+                gap = asyncio.create_task(longest_gap_s(until_s), name="watch the loop")
+                while loop.time() < until_s:
+                    async with asyncio.timeout(SLOWEST_ANSWER_S):
+                        assert len(await controller.read(4, 0, 125)) == 250
+                assert await gap < LONGEST_GAP_S
+            assert status.clients is not None
+            assert status.clients.requests > 1000  # they did get through
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+
+
+@dataclass(eq=False)
+class Quiet:
+    """A client that asked something last, or came, at a time."""
+
+    quiet_since_s: float
+    has_asked: bool = True
+    dropped: bool = False
+
+    def abort(self) -> None:
+        """Be dropped."""
+        self.dropped = True
+
+
+def admitting(most: int) -> Clients:
+    """Make an open door with so many places."""
+    clients = Clients(allow=[ip_network("127.0.0.1")], most=most, status=ClientsStatus(), log_fields={})
+    clients.is_open = True
+    return clients
+
+
+def test_the_quietest_gives_way_after_ten_seconds() -> None:
+    """Of clients that have asked before, the one quiet for longest gives way, and none within ten seconds."""
+    clients = admitting(2)
+    busy, quiet = Quiet(99.0), Quiet(90.0)
+    assert clients.admit(busy, "127.0.0.1", now_s=90.0)
+    assert clients.admit(quiet, "127.0.0.1", now_s=90.0)
+    assert not clients.admit(Quiet(99.9), "127.0.0.1", now_s=99.9)
+    assert clients.admit(Quiet(100.0), "127.0.0.1", now_s=100.0)
+    assert (busy.dropped, quiet.dropped) == (False, True)
+
+
+def test_who_never_asked_gives_way_first_and_at_once() -> None:
+    """A client that never asked anything gives way before one that is quiet for much longer but did."""
+    clients = admitting(2)
+    slow, new = Quiet(0.0), Quiet(100.0, has_asked=False)
+    assert clients.admit(slow, "127.0.0.1", now_s=0.0)
+    assert clients.admit(new, "127.0.0.1", now_s=100.0)
+    assert clients.admit(Quiet(100.1), "127.0.0.1", now_s=100.1)
+    assert (slow.dropped, new.dropped) == (False, True)
+
+
+def test_a_flood_is_logged_once() -> None:
+    """However many clients come and go at the limit, its begin and its end are one line each."""
+    clients = admitting(8)
+    with capture_logs() as logs:
+        for now_s in range(1000):
+            newcomer = Quiet(now_s, has_asked=False)
+            assert clients.admit(newcomer, "127.0.0.1", now_s=now_s)
+            if now_s % 20 > 8:
+                clients.leave(newcomer, now_s=now_s)
+        assert len(logs) == 1
+        clients.leave(newcomer, now_s=1060.0)
+        assert clients.admit(Quiet(1061.0), "127.0.0.1", now_s=1061.0)
+    assert [log["log_level"] for log in logs] == ["warning", "info"]
+
+
+def test_strangers_are_logged_once_each_and_not_without_end() -> None:
+    """Hosts outside of `allow` are logged once, a hundred of them; all are counted."""
+    status = ClientsStatus()
+    clients = Clients(allow=[], most=8, status=status, log_fields={})
+    clients.is_open = True
+    with capture_logs() as logs:
+        for number in range(1000):
+            assert not clients.admit(Quiet(0.0), f"10.0.{number % 4}.{number % 250}", now_s=0.0)
+    assert len(logs) == 100
+    assert status.refused == 1000

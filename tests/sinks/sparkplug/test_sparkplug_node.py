@@ -1,0 +1,172 @@
+"""Whatever happens in whatever order, a host by the book sees no fault and ends up with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.latest_values import DictLatestValues
+from support.mqtt_parts import make_point, make_update
+from support.sparkplug_host import GROUP, NODE, SparkplugHost
+
+from gateway.model import Quality
+from gateway.sinks.sparkplug.layout import Layout
+from gateway.sinks.sparkplug.node import EdgeNode, NodeName
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.model import Point, Refusal, Scalar, Update
+    from gateway.sinks.broker.message import Message
+
+CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]  # parsed from text
+NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")
+VALUES = st.sampled_from([21.5, 22, True, "open", None])
+WRITES = st.lists(st.tuples(st.sampled_from(NAMES), VALUES, st.sampled_from([0, 0, 5])), max_size=4)
+CONNECTIONS = st.tuples(st.sampled_from("AB"), st.booleans())
+TABLES = st.just(set(NAMES)) | st.sets(st.sampled_from(NAMES), min_size=1)
+STEPS = st.one_of(
+    WRITES.map(lambda write: ("write", write)),
+    CONNECTIONS.map(lambda told: ("connection", told)),
+    TABLES.map(lambda names: ("reload", names)),
+    st.sampled_from([("rebirth", None), ("reconnect", None), ("news", None)]),
+)
+
+
+def make(name: str, version: int = 0) -> Point:
+    """Return the point of a table; every version is another object, and sometimes says something else."""
+    point = replace(make_point(name), unit_of_measure=None, description="new" if version % 3 == 2 else None)
+    return replace(point, asset="" if name.startswith("gateway") else name[0])
+
+
+class Day:
+    """A node and the host that hears it; times are steps."""
+
+    def __init__(self) -> None:
+        self.now = 100
+        self.points = {name: make(name) for name in NAMES}
+        self.latest = DictLatestValues()
+        self.offline: set[str] = set()
+        self.host = SparkplugHost(port=0)
+        self.late: list[tuple[str, int]] = []
+        self.reloads = 0
+        self.bd_seq = 0
+        self.node = EdgeNode(
+            sink="scada",
+            name=NodeName(GROUP, NODE),
+            layout=self._layout(),
+            latest=self.latest,
+            codes=CODES,
+            history=True,
+            clock=lambda: self.now,
+        )
+        self.node.begin(bd_seq=0, largest_bytes=10**6)
+        self._hear(self.node.announcements())
+
+    def write(self, values: Iterable[tuple[str, Scalar, int]]) -> None:
+        """Deliver readings, some of them late, as the delivery loop does."""
+        updates = []
+        for name, value, late_by in values:
+            point = self.points.get(name)
+            if point is None:
+                continue
+            quality = Quality.GOOD if value is not None else Quality.BAD
+            update = make_update(point, value, time_ms=self.now - late_by, quality=quality)
+            if point.asset in self.offline and self.latest.is_newest(update):
+                continue  # what a device without connection reports would end that
+            self.latest.take([update])
+            updates.append(update)
+        self.late += [
+            (update.point.name, update.time_ms) for update in updates if not self.latest.is_newest(update)
+        ]
+        self._deliver(updates)
+
+    def connection(self, told: tuple[str, bool]) -> None:
+        """Have a device go, with stand-ins for all that it shows, or come back with a reading."""
+        asset, is_online = told
+        if is_online:
+            self.offline.discard(asset)
+            self.write([(f"{asset}/T", 1.0, 0)])
+            return
+        self.offline.add(asset)
+        updates = [
+            make_update(point, known.value, time_ms=self.now, quality=Quality.OFFLINE)
+            for point in self.points.values()
+            if point.asset == asset and (known := self.latest.latest(point)) is not None
+        ]
+        self.latest.take(updates)
+        self._deliver(updates)
+
+    def reload(self, names: Iterable[str]) -> None:
+        """Put another table in place; hosts hear of it with the next message."""
+        self.reloads += 1
+        self.points = {name: make(name, self.reloads) for name in names}
+        layout = self._layout()
+        self.node.adopt(layout, self.latest, layout.follow(self.node.layout))
+
+    def rebirth(self, _: None) -> None:
+        """Have the host demand births."""
+        self.node.be_reborn()
+        self.news(None)
+
+    def reconnect(self, _: None) -> None:
+        """Lose the connection; the host hears the will."""
+        self.host.is_online = False
+        self.bd_seq += 1
+        self.node.begin(bd_seq=self.bd_seq, largest_bytes=10**6)
+        self.news(None)
+
+    def news(self, _: None) -> None:
+        """Say what is due without any data."""
+        self._hear(self.node.announcements())
+
+    def _layout(self) -> Layout:
+        return Layout.of(self.points.values(), sink="scada")
+
+    def _deliver(self, updates: Iterable[Update]) -> None:
+        refusals: list[Refusal] = []
+        self._hear(self.node.data(updates, refusals))
+        assert refusals == []
+
+    def _hear(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.host.hear(message.topic, message.payload, qos=message.qos, retained=message.retain)
+
+
+def shown_in(day: Day, name: str) -> tuple[object, object]:
+    """Return value and quality of a tag."""
+    device, _, metric = name.partition("/")
+    tag = day.host.tags[""][name] if device == "gateway" else day.host.tags[device][metric]
+    return tag.value, tag.properties["GatewayQuality"]
+
+
+@settings(max_examples=300)
+@given(st.lists(STEPS, max_size=20))
+def test_a_host_that_follows_the_rules_knows_the_truth(steps: list[tuple[str, object]]) -> None:
+    """No step breaks a rule; in the end, living devices show the newest values and dead ones are dead."""
+    day = Day()
+    for what, argument in steps:
+        day.now += 10
+        getattr(day, what)(argument)
+    day.news(None)
+    assert day.host.faults == []
+    for name, point in day.points.items():
+        newest = day.latest.latest(point)
+        known = [day.latest.latest(each) for each in day.points.values() if each.asset == point.asset]
+        qualities = {update.quality for update in known if update is not None}
+        is_dead = point.asset != "" and qualities == {Quality.OFFLINE}
+        assert day.host.is_dead("" if point.asset == "" else point.tag) is is_dead
+        if newest is not None and not is_dead:
+            value, quality = shown_in(day, name)
+            assert quality == newest.quality.name.lower()
+            assert (value is None) is (newest.value is None)
+            assert value in {newest.value, str(newest.value), f"{newest.value}".lower()}
+        elif not is_dead:
+            assert shown_in(day, name) == (None, "bad")
+    gone = {name.partition("/")[0] for name in NAMES} - {name.partition("/")[0] for name in day.points}
+    assert all(day.host.is_dead(device) for device in gone)
+    heard = [(f"{device}/{metric.name}".lstrip("/"), metric.time_ms) for device, metric in day.host.history]
+    assert sorted(heard) == sorted(day.late)

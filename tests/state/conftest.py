@@ -1,0 +1,26 @@
+"""An empty image of one room, for each test of what it shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import load_good_tables
+from support.room_image import TABLE, Room
+
+from gateway.state.image import PointImage
+
+if TYPE_CHECKING:
+    from gateway.mapping.plan import PointMap
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table once; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
+
+
+@pytest.fixture
+def room(points: PointMap) -> Room:
+    """Begin with an empty image."""
+    return Room(points, PointImage(points))

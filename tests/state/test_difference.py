@@ -1,0 +1,118 @@
+"""What a reload must know of two tables: how many points differ, and which may show something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from support.point_tables import SINKS, load_good_tables
+
+from gateway.mapping.compiler import load_point_map
+from gateway.model import AssetSnapshot, AssetType, KnownAsset
+from gateway.state.difference import compare, describe_the_same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+
+TABLE = """\
+schema: gateway.points/1
+site: hq
+defaults: {modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: T, asset: a, from: t, unit: degC}
+  - {tag: R, point: H, asset: a, from: h}
+  - {tag: R, point: Q, asset: a, from: $quality}
+  - {tag: S, point: T, asset: b, from: t}
+  - {tag: S, point: Q, asset: b, from: $quality}
+system: {heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}}
+"""
+
+
+def tables(folder: Path, *, was: str = "", becomes: str = "") -> tuple[PointMap, PointMap]:
+    """Return the table, and the table with one change."""
+    return load_good_tables(folder, TABLE), load_good_tables(folder, TABLE.replace(was, becomes, 1))
+
+
+def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
+    """Compiled twice, the points are other objects that say the same."""
+    difference = compare(*tables(tmp_path))
+    assert not difference
+    assert (difference.unchanged, difference.shown_anew) == (6, ())
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "counts", "names"),
+    [
+        ("unit: degC", "unit: degC, gain: 2", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("unit: degC", "unit: degF", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("unit: degC", "unit: degC, tags: {brick: X}", (0, 0, 1, 5), {"R/T", "R/Q"}),
+        ("tag: R, point: H", "tag: R, point: RH", (1, 1, 0, 5), {"R/RH", "R/Q"}),
+        ("  - {tag: R, point: H, asset: a, from: h}\n", "", (0, 1, 0, 5), {"R/Q"}),
+        ("point: H, asset: a", "point: H, asset: b", (0, 0, 1, 5), {"R/H", "R/Q", "S/Q"}),
+        ("every: 10s", "every: 20s", (0, 0, 1, 5), {"$gateway/heartbeat"}),
+        ("site: hq", "site: other", (0, 0, 6, 0), {"R/T", "R/H", "R/Q", "S/T", "S/Q", "$gateway/heartbeat"}),
+    ],
+)
+def test_what_differs_is_counted_and_named(
+    tmp_path: Path, was: str, becomes: str, counts: tuple[int, ...], names: set[str]
+) -> None:
+    """New and changed points, and the quality of their assets, are shown anew; no others are."""
+    difference = compare(*tables(tmp_path, was=was, becomes=becomes))
+    assert difference
+    found = (difference.added, difference.removed, difference.changed, difference.unchanged)
+    assert found == counts
+    assert set(difference.shown_anew) == names
+    assert len(difference.shown_anew) == len(names)
+
+
+def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_path: Path) -> None:
+    """Another name of the asset is told beside the values of its points; these are not sent again."""
+    old = load_good_tables(tmp_path, TABLE)
+    snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
+    new = load_point_map(tmp_path, SINKS, snapshot=snapshot).point_map
+    assert new is not None
+    difference = compare(old, new)
+    assert (difference.changed, difference.unchanged, difference.shown_anew) == (3, 3, ())
+    offline = AssetSnapshot(1, {"a": KnownAsset(id="a", name="Room", online=False)})
+    again = load_point_map(tmp_path, SINKS, snapshot=offline).point_map
+    assert again is not None
+    assert not compare(new, again)
+
+
+def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
+    """A device that connects is no reason to compile all tables anew; a name, or one more asset, is."""
+
+    def snapshot(*assets: KnownAsset) -> AssetSnapshot:
+        return AssetSnapshot(0, {asset.id: asset for asset in assets})
+
+    known = KnownAsset(id="a", name="Room", online=True)
+    assert describe_the_same(snapshot(known), snapshot(replace(known, online=False)))
+    assert not describe_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
+    assert not describe_the_same(snapshot(known), snapshot(replace(known, location_path=("HQ", "Room"))))
+    assert not describe_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
+    assert not describe_the_same(snapshot(known), snapshot())
+    typed = replace(snapshot(known), types={"at-1": AssetType("at-1")})
+    assert not describe_the_same(snapshot(known), typed)
+    assert not describe_the_same(None, snapshot())
+
+
+def test_where_only_some_assets_matter_others_make_no_difference() -> None:
+    """A building's gateway need not compile its tables because another building's sensor has a new name."""
+
+    def snapshot(*assets: KnownAsset, types: Iterable[AssetType] = ()) -> AssetSnapshot:
+        return AssetSnapshot(0, {asset.id: asset for asset in assets}, {one.id: one for one in types})
+
+    ours, other = KnownAsset(id="a", name="Room", asset_type="at-1"), KnownAsset(id="b", asset_type="at-2")
+    before = snapshot(ours, other)
+    assert describe_the_same(before, snapshot(ours, replace(other, name="Hall")), of={"a", "stranger"})
+    assert describe_the_same(before, snapshot(ours), of={"a"})
+    assert describe_the_same(before, snapshot(ours, other, types=[AssetType("at-2")]), of={"a"})
+    assert not describe_the_same(before, snapshot(ours, other, types=[AssetType("at-1")]), of={"a"})
+    assert not describe_the_same(before, snapshot(replace(ours, name="Hall"), other), of={"a"})
+    assert not describe_the_same(before, snapshot(other), of={"a"})
+    assert not describe_the_same(before, snapshot(ours, other, KnownAsset(id="new")), of={"a", "new"})
+    assert not describe_the_same(None, snapshot(), of=())

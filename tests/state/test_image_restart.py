@@ -1,0 +1,128 @@
+"""What the point image keeps on disk, and what it shows after a restart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.point_tables import load_good_tables
+from support.room_image import FRESH_MS, NOON, Room
+
+from gateway.model import Quality
+from gateway.state.image import PointImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import KeptValue, Scalar
+
+
+def test_only_what_changed_is_kept(room: Room) -> None:
+    """Each point is written to disk once per change, with its last good value; ageing is no change."""
+    room.read(at_ms=NOON, hold=21, sentinel=5)
+    room.read(at_ms=NOON + 1, hold=99)
+    kept = room.image.keep()
+    assert sorted(kept) == ["R/HOLD", "R/SENTINEL"]
+    hold = kept["R/HOLD"]
+    assert (hold.asset, hold.source, hold.raw, hold.last_good) == ("a", "hold", 99, 21)
+    assert (hold.time_ms, hold.seq, hold.event_id) == (NOON + 1, 2, "evt_2")
+    room.image.tick(NOON + FRESH_MS + 2)
+    room.read(at_ms=NOON - 1, now_ms=NOON, hold=1)
+    assert room.image.keep() == {}
+
+
+@given(
+    readings=st.lists(
+        st.tuples(
+            st.sampled_from(["hold", "sentinel", "value"]),
+            st.sampled_from([21, 22.5, 99, None, "text"]),
+            st.integers(0, 3 * FRESH_MS),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    later_ms=st.integers(0, 3 * FRESH_MS),
+)
+def test_a_restart_shows_the_same(
+    points: PointMap, readings: list[tuple[str, Scalar, int]], later_ms: int
+) -> None:
+    """What is kept brings back every value, also those that aged meanwhile, and never an older one."""
+    room = Room(points, PointImage(points))
+    kept: dict[str, KeptValue] = {}
+    now_ms = NOON + 3 * FRESH_MS
+    for key, value, after_ms in readings:
+        room.read(at_ms=NOON + after_ms, now_ms=now_ms, **{key: value})
+        kept.update(room.image.keep())
+    room.image.tick(now_ms + later_ms)
+    again = room.restarted(list(kept.values()), now_ms=now_ms + later_ms)
+    for name in kept:
+        assert again.shown(name) == room.shown(name)
+    assert again.shown("R/QUAL") == room.shown("R/QUAL")
+    assert again.image.keep() == {}
+    room.image.tick(now_ms + 5 * FRESH_MS)
+    again.image.tick(now_ms + 5 * FRESH_MS)
+    assert [again.shown(name) for name in kept] == [room.shown(name) for name in kept]
+
+
+EDITED = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: SCALED, asset: a, from: t, gain: 0.1, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: b, from: t}
+  - {tag: R, point: RENAMED, asset: a, from: other}
+  - {tag: R, point: MADE, asset: a, from: $quality}
+"""
+BEFORE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: R, point: SCALED, asset: a, from: t, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: a, from: t}
+  - {tag: R, point: RENAMED, asset: a, from: t}
+  - {tag: R, point: MADE, asset: a, from: t}
+  - {tag: R, point: GONE, asset: a, from: t}
+"""
+
+
+def edited(tmp_path: Path, *readings: Scalar) -> Room:
+    """Return the room after these readings of `t` and a restart with the edited table."""
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    before = load_good_tables(tmp_path / "before", BEFORE)
+    room = Room(before, PointImage(before))
+    for number, value in enumerate(readings):
+        room.read(at_ms=NOON + number, t=value)
+    room.points = load_good_tables(tmp_path / "after", EDITED)
+    return room.restarted(list(room.image.keep().values()), now_ms=NOON + len(readings))
+
+
+@pytest.mark.parametrize(
+    ("readings", "shown"),
+    [
+        ([235], (23.5, 23.5, Quality.GOOD)),  # it was bad by the old rule
+        ([30], (3.0, 3.0, Quality.GOOD)),
+        (["nonsense"], (None, None, Quality.BAD)),
+        ([40, 9000], (900.0, 4.0, Quality.BAD)),
+    ],
+    ids=["mended gain", "another gain", "no number", "last good value"],
+)
+def test_a_restart_converts_readings_by_the_table_in_force(
+    tmp_path: Path, readings: list[Scalar], shown: tuple[Scalar, Scalar, Quality]
+) -> None:
+    """After a gain was mended, the last reading and the last good one are shown as the new table says."""
+    assert edited(tmp_path, *readings).shown("R/SCALED") == shown
+
+
+def test_values_of_points_that_are_another_now_are_left_out(tmp_path: Path) -> None:
+    """A value goes to a point of the same name only where asset and source are the same still."""
+    image = edited(tmp_path, 21).image
+    assert sorted(update.point.name for update in image.all_latest()) == ["R/MADE", "R/SCALED"]
+    made = image.latest(image.points.by_name["R/MADE"])
+    assert made is not None
+    assert made.value == Quality.GOOD

@@ -1,0 +1,281 @@
+"""The image of a reloaded point table: built aside while the old one goes on, and swapped whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.point_tables import load_good_tables
+from support.room_image import FRESH_MS, NOON, Room
+
+from gateway.model import KeptValue, Quality
+from gateway.state.image import PointImage
+
+if TYPE_CHECKING:
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Scalar
+
+OLD = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s, modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: HOLD, asset: a, from: hold, range: [0, 50], on_stale: hold}
+  - {tag: R, point: SENTINEL, asset: a, from: sentinel, range: [0, 50]}
+  - {tag: R, point: VALUE, asset: b, from: value, on_stale: {value: 7}}
+  - {tag: R, point: MOVED, asset: b, from: sentinel}
+  - {tag: R, point: GONE, asset: b, from: gone}
+  - {tag: R, point: AGE-A, asset: a, from: $age}
+  - {tag: R, point: MADE, asset: a, from: sentinel}
+system: {heartbeat: {every: 10s, modbus: {to: regs, register: 0, type: uint16}}}
+"""
+NEW = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 5s, modbus: {to: regs, table: input}}
+points:
+  - {tag: R, point: HOLD, asset: a, from: hold, gain: 2, range: [0, 100], on_stale: hold}
+  - {tag: R, point: SENTINEL, asset: a, from: sentinel, stale_after: 20s, range: [0, 50]}
+  - {tag: R, point: VALUE, asset: b, from: value, on_stale: hold}
+  - {tag: R, point: MOVED, asset: a, from: moved}
+  - {tag: R, point: QUAL-A, asset: a, from: $quality}
+  - {tag: R, point: AGE-A, asset: a, from: $age}
+  - {tag: R, point: MADE, asset: b, from: $quality}
+  - {tag: R, point: AGE-B, asset: b, from: $age}
+"""
+SHOWN = ("R/HOLD", "R/SENTINEL", "R/VALUE", "R/QUAL-A", "R/AGE-A", "R/MADE", "R/AGE-B")
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table that is in force first; nothing changes it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), OLD)
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile the table that comes after it."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), NEW)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that happens to an image: a reading, an override, or what is said of a connection."""
+
+    what: str
+    key: str
+    value: Scalar
+    after_ms: int
+
+
+STEPS = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(["read", "read", "read", "force", "release", "online", "offline"]),
+        st.sampled_from(["hold", "sentinel", "value"]),
+        st.sampled_from([21, 40.5, 99, None, True]),
+        st.integers(0, 3 * FRESH_MS),
+    ),
+    max_size=12,
+)
+ASSETS = {"hold": "a", "sentinel": "a", "value": "b"}
+
+
+def take(room: Room, step: Step, *, now_ms: int) -> None:
+    """Let one thing happen to an image."""
+    what, asset = step.what, ASSETS[step.key]
+    point = room.points.by_name[f"R/{step.key.upper()}"]
+    if what == "read":
+        room.read(asset, at_ms=NOON + step.after_ms, now_ms=now_ms, **{step.key: step.value})
+    elif what == "force":
+        value = 21 if step.value in {99, None} else step.value  # what both tables allow
+        room.image.force(point, value, until_ms=now_ms + 1 + step.after_ms, now_ms=now_ms)
+    elif what == "release":
+        room.image.release(point, now_ms=now_ms)
+    else:
+        room.image.set_online(asset, what == "online", at_ms=NOON + step.after_ms, now_ms=now_ms)
+
+
+@given(before=STEPS, during=STEPS, wait_ms=st.tuples(st.integers(0, FRESH_MS), st.integers(0, 2 * FRESH_MS)))
+def test_a_successor_shows_what_an_image_of_the_new_table_would(
+    old: PointMap, new: PointMap, before: list[Step], during: list[Step], wait_ms: tuple[int, int]
+) -> None:
+    """Readings, overrides and connections, before and meanwhile, count as if the new one had taken them."""
+    rooms = Room(old, PointImage(old)), Room(new, PointImage(new))
+    began_ms = NOON + 3 * FRESH_MS
+    ended_ms = began_ms + wait_ms[0]
+    for step in before:
+        for room in rooms:
+            take(room, step, now_ms=began_ms)
+    handover = rooms[0].image.hand_over()
+    for step in during:
+        for room in rooms:
+            take(room, step, now_ms=ended_ms)
+    handover.build(new, now_ms=began_ms)
+    for room in rooms:
+        room.image.tick(ended_ms)
+    successor = Room(new, handover.finish(now_ms=ended_ms))
+    assert successor.image.points is new
+    for now_ms in (ended_ms, ended_ms + wait_ms[1]):
+        for room in (rooms[1], successor):
+            room.image.tick(now_ms)
+            room.image.ages(now_ms)
+        for name in SHOWN:
+            ours, theirs = (room.image.latest(new.by_name[name]) for room in (successor, rooms[1]))
+            assert (ours and (ours.value, ours.plain, ours.quality)) == (
+                theirs and (theirs.value, theirs.plain, theirs.quality)
+            ), name
+    assert set(successor.image.forced()) == set(rooms[1].image.forced())
+    assert successor.image.latest(new.by_name["R/MOVED"]) is None
+    assert successor.image.keep_online() == rooms[1].image.keep_online()
+
+
+def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: PointMap) -> None:
+    """Changes before, during and after the hand-over reach the disk once, whoever is asked for them."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON, hold=1, sentinel=1)
+    room.image.keep()
+    room.read(at_ms=NOON, sentinel=2)
+    room.read(at_ms=NOON - 1, sentinel=2)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON)
+    room.read("b", at_ms=NOON, value=3, gone=3)
+    room.image.force(old.by_name["R/HOLD"], 5, until_ms=NOON + 9, now_ms=NOON)
+    successor = handover.finish(now_ms=NOON)
+    assert {name: kept.raw for name, kept in successor.keep().items()} == {"R/SENTINEL": 2, "R/VALUE": 3}
+    assert list(successor.keep_forced()) == ["R/HOLD"]
+    assert (successor.late, successor.keep(), successor.keep_forced()) == (2, {}, {})
+
+
+def test_a_hand_over_that_is_dropped_changes_nothing(old: PointMap, new: PointMap) -> None:
+    """A table that turns out bad leaves the image as it is, and the next hand-over misses nothing."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON, hold=1)
+    room.image.hand_over()
+    room.read(at_ms=NOON + 1, hold=2)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON + 1)
+    assert room.shown("R/HOLD") == (2, 2, Quality.GOOD)
+    room.read(at_ms=NOON + 2, hold=3)
+    assert Room(new, handover.finish(now_ms=NOON + 2)).shown("R/HOLD") == (6, 6, Quality.GOOD)
+
+
+def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
+    old: PointMap, new: PointMap
+) -> None:
+    """An update of a point of the old table never passes for live after the swap."""
+    room = Room(old, PointImage(old))
+    (update, *_) = room.read(at_ms=NOON, hold=1)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON)
+    assert room.image.is_newest(update)
+    assert not handover.finish(now_ms=NOON).is_newest(update)
+
+
+def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: PointMap) -> None:
+    """A point that was out of the tables for a while, or meant something else, does not go back in time."""
+    room = Room(old, PointImage(old))
+    room.read("b", at_ms=NOON, gone=21, value=3, sentinel=4)
+    room = Room(old, successor_of(successor_of(room.image, new), old))
+    assert [room.shown(f"R/{name}")[0] for name in ("GONE", "VALUE", "MOVED")] == [21, 3, 4]
+    (early, *_) = room.read("b", at_ms=NOON - 1, gone=20)
+    assert not room.image.is_newest(early)
+
+
+RENAMED = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 10s}
+points:
+  - {tag: NEW, point: HOLD, asset: a, from: hold, range: [0, 50], on_stale: hold}
+  - {tag: NEW, point: SECOND, asset: a, from: hold, gain: 2}
+  - {tag: NEW, point: OTHER, asset: b, from: hold}
+  - {tag: R, point: SENTINEL, asset: b, from: value, range: [0, 50]}
+  - {tag: R, point: VALUE, asset: a, from: sentinel}
+  - {tag: R, point: QUAL, asset: a, from: $quality}
+"""
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
+    """Compile a table with the readings of `old` under other names, two of them exchanged."""
+    return load_good_tables(tmp_path_factory.mktemp("tables"), RENAMED)
+
+
+def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> None:
+    """What counts is asset and source: by the new conversion, with the last good value, over a restart."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON - 1, hold=21)
+    room.read(at_ms=NOON, hold=99, sentinel=3)
+    room.read("b", at_ms=NOON, value=4)
+    room.image.keep()
+    handover = room.image.hand_over()
+    handover.build(renamed, now_ms=NOON)
+    room.read("b", at_ms=NOON + 1, value=5)
+    image = handover.finish(now_ms=NOON + 1)
+    kept = [*room.image.keep().values(), *image.keep().values()]
+    restarted = PointImage(renamed)
+    restarted.restore(kept, now_ms=NOON + 1)
+    for after in (Room(renamed, image), Room(renamed, restarted)):
+        assert after.shown("NEW/HOLD") == (99, 21, Quality.BAD)
+        assert after.shown("NEW/SECOND") == (198, 198, Quality.GOOD)
+        assert after.shown("R/SENTINEL") == (5, 5, Quality.GOOD)
+        assert after.shown("R/VALUE") == (3, 3, Quality.GOOD)
+        assert after.shown("R/QUAL") == (3, 3, Quality.GOOD)
+        assert after.image.latest(renamed.by_name["NEW/OTHER"]) is None
+        (early, *_) = after.read(at_ms=NOON - 1, hold=20)
+        assert not after.image.is_newest(early)
+
+
+def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
+    old: PointMap, renamed: PointMap
+) -> None:
+    """The newest reading of the asset's source is shown, whichever name it came under."""
+    room = Room(old, PointImage(old))
+    room.read(at_ms=NOON, hold=1)
+    room = Room(renamed, successor_of(room.image, renamed), 1)
+    room.read(at_ms=NOON + 1, hold=2)
+    room = Room(old, successor_of(room.image, old), 2)
+    assert room.shown("R/HOLD") == (2, 2, Quality.GOOD)
+    room.read(at_ms=NOON + 2, hold=3)
+    assert Room(renamed, successor_of(room.image, renamed)).shown("NEW/HOLD") == (3, 3, Quality.GOOD)
+
+
+def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_offline(
+    old: PointMap, new: PointMap
+) -> None:
+    """What no table shows any more has still been reported, also to a gateway that restarts."""
+    room = Room(old, PointImage(old))
+    room.read("b", at_ms=NOON, value=3)
+    connected = False
+    room.image.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
+    handover = room.image.hand_over()
+    handover.build(new, now_ms=NOON + 1)
+    room.read("b", at_ms=NOON + 2, gone=21)
+    assert room.shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, handover.finish(now_ms=NOON + 1)).shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, successor_of(room.image, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
+    restarted = Room(new, PointImage(new))
+    restarted.image.restore(
+        room.image.keep().values(), now_ms=NOON + 2, online=room.image.keep_online().values()
+    )
+    assert restarted.shown("R/VALUE") == (3, 3, Quality.GOOD)
+
+
+def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
+    """However many points come and go, no more than some thousand of their readings are remembered."""
+    image = PointImage(old)
+    kept = [KeptValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
+    image.restore(kept, now_ms=NOON)
+    assert [value.point for value in (*image.gone[:1], *image.gone[-1:])] == ["R/P10000", "R/P19999"]
+    assert successor_of(image, new).gone == image.gone
+
+
+def successor_of(image: PointImage, points: PointMap) -> PointImage:
+    """Return the image of another table, as a reload makes it."""
+    handover = image.hand_over()
+    handover.build(points, now_ms=NOON)
+    return handover.finish(now_ms=NOON)

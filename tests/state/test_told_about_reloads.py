@@ -1,0 +1,178 @@
+"""Whatever happens about reloads: what receivers were told last of a point is what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.point_tables import load_good_tables
+from support.room_image import NOON, Room
+
+from gateway.state.difference import compare
+from gateway.state.image import PointImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Quality, Scalar, Update
+    from gateway.state.handover import Handover
+
+ONE = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 5s}
+points:
+  - {tag: R, point: X, asset: a, from: x, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: a, from: y}
+  - {tag: R, point: Q, asset: a, from: $quality}
+  - {tag: R, point: ON, asset: a, from: $online}
+  - {tag: S, point: X, asset: b, from: x, on_stale: {value: 7}}
+  - {tag: S, point: Q, asset: b, from: $quality}
+"""
+OTHER = """\
+schema: gateway.points/1
+site: hq
+defaults: {stale_after: 5s}
+points:
+  - {tag: R, point: X, asset: a, from: x, range: [0, 50], on_stale: hold}
+  - {tag: R, point: MOVED, asset: b, from: y}
+  - {tag: R, point: Q, asset: a, from: $quality}
+  - {tag: R, point: ON, asset: a, from: $online}
+  - {tag: S, point: X, asset: b, from: x, gain: 2}
+  - {tag: S, point: Q, asset: b, from: $quality}
+"""
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[PointMap, PointMap]:
+    """Compile both tables; nothing changes them."""
+    one, other = (load_good_tables(tmp_path_factory.mktemp("tables"), text) for text in (ONE, OTHER))
+    return one, other
+
+
+@dataclass
+class Story:
+    """An image, time, and what a receiver was told, which asks what is newest when it gets something."""
+
+    tables: tuple[PointMap, PointMap]
+    now_ms: int = NOON
+    number: int = 0
+    told: dict[str, tuple[Scalar, Quality]] = field(default_factory=dict)
+    waiting: list[Iterable[Update]] = field(default_factory=list)
+    handover: Handover | None = None
+
+    def __post_init__(self) -> None:
+        """Begin with the first table."""
+        self.room = Room(self.tables[0], PointImage(self.tables[0]))
+        self.room.image.tick(self.now_ms)
+
+    def read(self, asset: str, key: str, value: Scalar, age_ms: int) -> None:
+        """Have a device report; its event waits to be told."""
+        if asset in self.room.points.by_asset:
+            at_ms = self.now_ms - age_ms
+            self.waiting.append(self.room.read(asset, at_ms=at_ms, now_ms=self.now_ms, **{key: value}))
+
+    def connect(self, asset: str, age_ms: int, *, online: bool) -> None:
+        """Have Infodeck say whether a device is connected."""
+        at_ms = self.now_ms - age_ms
+        self.waiting.append(self.room.image.set_online(asset, online, at_ms=at_ms, now_ms=self.now_ms))
+
+    def force(self, value: int, for_ms: int) -> None:
+        """Force a point, or end that."""
+        image, point = self.room.image, self.room.points.by_name["R/X"]
+        if value:
+            changes = image.force(point, value, until_ms=self.now_ms + for_ms, now_ms=self.now_ms)
+        else:
+            changes = image.release(point, now_ms=self.now_ms)
+        self.waiting.append(changes)
+
+    def tick(self) -> None:
+        """Let the time that has passed be seen."""
+        self.waiting.append(self.room.image.tick(self.now_ms))
+
+    def tell(self, *, newest_first: bool) -> None:
+        """Tell what waits: newest values may overtake what waits for longer."""
+        for updates in reversed(self.waiting) if newest_first else self.waiting:
+            for update in updates:
+                if self.room.image.is_newest(update):
+                    self.told[update.point.name] = update.value, update.quality
+        self.waiting.clear()
+
+    def begin(self) -> None:
+        """Have the other table's image built."""
+        if self.handover is None:
+            other = self.tables[self.room.points is self.tables[0]]
+            self.handover = self.room.image.hand_over()
+            self.handover.build(other, now_ms=self.room.image.aged_ms)
+
+    def swap(self) -> None:
+        """Put it in place; what waited, and what may show something else, is told anew."""
+        if self.handover is None:
+            return
+        other = self.tables[self.room.points is self.tables[0]]
+        names = {update.point.name for updates in self.waiting for update in updates}
+        names |= {*compare(self.room.points, other).shown_anew}
+        successor = self.handover.finish(now_ms=self.room.image.aged_ms)
+        self.room, self.handover = Room(other, successor, self.room.seq), None
+        self.waiting = [[shown] for name in names if (shown := self._shown(name)) is not None]
+        self.told = {name: said for name, said in self.told.items() if self._shown(name) is not None}
+
+    def _shown(self, name: str) -> Update | None:
+        point = self.room.points.by_name.get(name)
+        return None if point is None else self.room.image.latest(point)
+
+    def check(self) -> None:
+        """See that what was told is what is shown."""
+        self.tick()
+        self.tell(newest_first=False)
+        shown = {name: self._shown(name) for name in self.room.points.by_name}
+        assert self.told == {name: (one.value, one.quality) for name, one in shown.items() if one is not None}
+
+
+AGES_MS = st.sampled_from([0, 0, 0, 1, 4999, 5001])
+ASSETS = st.sampled_from("ab")
+STEPS = st.one_of(
+    st.tuples(st.just("read"), ASSETS, st.sampled_from("xy"), st.sampled_from([1, 2, 99, None]), AGES_MS),
+    st.tuples(st.just("connect"), ASSETS, AGES_MS, st.booleans()),
+    st.tuples(st.just("force"), st.sampled_from([0, 5]), st.sampled_from([1, 3000])),
+    st.tuples(st.just("time"), st.sampled_from([1, 900, 2000, 5001])),
+    st.tuples(st.sampled_from(["tick", "begin", "swap", "swap", "check"])),
+    st.tuples(st.just("tell"), st.booleans()),
+)
+
+
+GONE_OFFLINE = [("read", "a", "x", 1, 0), ("time", 1), ("connect", "a", 0, False)]
+BACK_BY_ANOTHER_POINT = [("time", 1), ("read", "a", "y", 2, 0), ("tell", False)]
+
+
+@example(steps=[*GONE_OFFLINE, ("read", "a", "x", 2, 0), ("connect", "a", 0, True), ("tell", True)])
+@example(steps=[*GONE_OFFLINE, *BACK_BY_ANOTHER_POINT, ("begin",)])
+@example(steps=[("read", "a", "x", 1, 0), ("read", "a", "y", None, 0), ("tell", False), ("begin",)])
+@example(steps=[*GONE_OFFLINE, ("begin",), *BACK_BY_ANOTHER_POINT])
+@given(steps=st.lists(STEPS, min_size=4, max_size=30))
+@settings(max_examples=1000, deadline=None)
+def test_what_was_told_is_what_is_shown(
+    tables: tuple[PointMap, PointMap], steps: list[tuple[object, ...]]
+) -> None:
+    """Ageing between ticks, devices that go and come, points that move: nothing changes unsaid."""
+    story = Story(tables)
+    for name, *given_ in steps:
+        match name, given_:
+            case "read", [str(asset), str(key), value, int(age_ms)]:
+                story.read(asset, key, value, age_ms)  # type: ignore[arg-type]  # a sampled scalar
+            case "connect", [str(asset), int(age_ms), bool(online)]:
+                story.connect(asset, age_ms, online=online)
+            case "force", [int(value), int(for_ms)]:
+                story.force(value, for_ms)
+            case "time", [int(ms)]:
+                story.now_ms += ms
+            case "tell", [bool(newest_first)]:
+                story.tell(newest_first=newest_first)
+            case "tick" | "begin" | "swap" | "check" as what, []:
+                getattr(story, what)()
+    story.swap()
+    story.check()

@@ -1,0 +1,383 @@
+"""What a change of point tables does to a BMS: every kind of change, and nothing without a change."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.point_tables import HEAD, SINKS, TOPICS
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.topics import TopicScheme
+from gateway.model import Register, RegisterTable
+from gateway.tools.diff.comparison import compare, summary
+from gateway.tools.diff.inventory import Inventory, ListedPoint, inventory_of
+from gateway.tools.diff.report import render_changes
+from gateway.tools.diff.verdicts import Change, Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+
+CLOUD = {"cloud": TopicScheme(prefix="site")}
+TWO_SINKS = SINKS | {"cloud": "mqtt", "ahu": "modbus_client"}
+BASIC = "tag: T, point: P, from: t, asset: a"
+
+
+def load(folder: Path, text: str, *, sinks: dict[str, str] | None = None) -> PointMap:
+    """Compile one table."""
+    (folder / "a.yaml").write_text(text)
+    topics = TOPICS | (CLOUD if sinks and "cloud" in sinks else {})
+    compiled = load_point_map(folder, sinks or TWO_SINKS, topics=topics)
+    assert compiled.problems == []
+    assert compiled.point_map is not None
+    return compiled.point_map
+
+
+def inventory(folder: Path, *points: str) -> Inventory:
+    """Return what a table of free-standing points offers, on one MQTT and two Modbus sinks."""
+    text = HEAD + "points:\n" + "".join(f"  - {{{keys}}}\n" for keys in points)
+    return inventory_of(load(folder, text), topics=TOPICS, sinks={name: {} for name in TWO_SINKS})
+
+
+def kinds(changes: list[Change]) -> list[tuple[Kind, str]]:
+    """Return what a test is about."""
+    return [(change.kind, change.subject) for change in changes]
+
+
+BREAKING = {
+    Kind.REGISTER_MOVED: [
+        ("modbus: {register: 0, type: int16}", "modbus: {register: 1, type: int16}"),
+        ("modbus: {register: 0, type: int16}", "modbus: {unit: 2, register: 0, type: int16}"),
+        ("modbus: {register: 0, type: int16}", "modbus: {table: holding, register: 0, type: int16}"),
+        ("modbus: {register: 0, type: int16}", "modbus: {to: ahu, table: holding, register: 0, type: int16}"),
+    ],
+    Kind.REGISTER_FORM: [
+        ("modbus: {register: 0, type: int16}", "modbus: {register: 0, type: uint16}"),
+        ("modbus: {register: 0, type: int16}", "modbus: {register: 0, type: int16, scale: 10}"),
+        (
+            "modbus: {register: 0, type: float32}",
+            "modbus: {register: 0, type: float32, order: CDAB}",
+        ),
+        ("modbus: {register: 0, bit: 1}", "modbus: {register: 0, bit: 2}"),
+        ("modbus: {register: 0, type: string(8)}", "modbus: {register: 0, type: string(6)}"),
+    ],
+    Kind.REGISTER_GONE: [
+        ("modbus: {register: 0, type: int16}", "description: none"),
+        (
+            "modbus: [{register: 0, type: int16}, {table: holding, register: 0, type: int16}]",
+            "modbus: {register: 0, type: int16}",
+        ),
+    ],
+    Kind.TOPIC_MOVED: [("mqtt: true", "mqtt: {topic: x/y}")],
+    Kind.TOPIC_GONE: [("mqtt: true", "mqtt: false")],
+    Kind.UNIT_OF_MEASURE: [("unit: degC", "unit: degF")],
+    Kind.SOURCE: [("from: t", "from: u"), ("from: t", "from: $.data.object.t")],
+    Kind.ASSET: [("asset: a", "asset: b")],
+    Kind.MAP: [
+        ("map: {x: 0, y: 1}", "map: {x: 1, y: 0}"),
+        ("map: {x: 0, y: 1}", "map: {x: 0}"),
+        ("map: {x: 0}", "unit: degC"),
+    ],
+    Kind.CALCULATION: [
+        ("gain: 1", "gain: 0.001"),
+        ("gain: 1", "gain: -1"),
+        ("offset: 0", "offset: 273.15"),
+        ("range: [0, 10]", "range: [0, 10], offset: 2"),
+    ],
+    Kind.TAKEN_AS: [("mqtt: true", "cov: 1")],
+}
+HARMLESS = {
+    Kind.NEW_REGISTER: [("mqtt: true", "modbus: {register: 0, type: string(4)}")],
+    Kind.NEW_TOPIC: [("mqtt: false", "mqtt: true")],
+    Kind.CORRECTED: [
+        ("unit: degC", "unit: degC, offset: -0.4"),
+        ("gain: 0.001", "gain: 0.00102"),
+        ("range: [0, 1000]", "range: [0, 1000], offset: 50"),
+    ],
+    Kind.MAP_EXTENDED: [("map: {x: 0}", "map: {x: 0, y: 1}")],
+    Kind.UNIT_TOLD: [("gain: 10", "gain: 10, unit: degC")],
+    Kind.DESCRIPTION: [("description: one", "description: two")],
+    Kind.COV: [
+        ("cov: 1", "cov: 2"),
+        ("cov: 1", "cov: {delta: 1, every: 10s}"),
+        ("cov: 1", "gain: 1, unit: m"),
+    ],
+    Kind.RANGE: [
+        ("range: [0, 9]", "range: [0, 10]"),
+        ("range: [0, 9]", "range: [0, 9], clamp: true"),
+    ],
+    Kind.DECIMALS: [("decimals: 1", "decimals: 2")],
+    Kind.STALE: [
+        ("stale_after: 10m", "stale_after: never"),
+        ("on_stale: hold", "on_stale: {value: 5}"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [(kind, *pair) for table in (BREAKING, HARMLESS) for kind, pairs in table.items() for pair in pairs],
+)
+def test_each_kind_of_change_is_told(tmp_path: Path, kind: Kind, before: str, after: str) -> None:
+    """A point that changed in one way is told with this kind, which breaks a BMS database or does not."""
+    keys = BASIC
+    for key in ("from: t", "asset: a"):
+        if before == key:
+            keys = keys.replace(f", {key}", "")
+    changes = compare(inventory(tmp_path, f"{keys}, {before}"), inventory(tmp_path, f"{keys}, {after}"))
+    assert (kind, "T/P") in kinds(changes)
+    assert any(change.kind.breaks for change in changes) == (kind in BREAKING)
+
+
+def test_a_gone_point_breaks_and_a_new_one_does_not(tmp_path: Path) -> None:
+    """What the BMS reads is gone: that breaks it. What is new, nobody reads."""
+    less = inventory(tmp_path, "tag: T, point: P, from: t, asset: a, modbus: {register: 0, type: int16}")
+    more = inventory(
+        tmp_path,
+        "tag: T, point: P, from: t, asset: a, modbus: {register: 0, type: int16}",
+        "tag: T, point: Q, from: u, asset: a, modbus: {register: 4, type: int16}",
+    )
+    assert kinds(compare(less, more)) == [(Kind.NEW_POINT, "T/Q")]
+    assert kinds(compare(more, less)) == [(Kind.POINT_GONE, "T/Q")]
+
+
+def test_a_register_that_another_point_has_now_comes_first(tmp_path: Path) -> None:
+    """Swapped registers are the worst that can happen: both are told first, with both names."""
+    first = "tag: A, point: P, from: t, asset: a, modbus: {register: 0, type: float32}"
+    second = "tag: B, point: P, from: t, asset: b, modbus: {register: 2, type: float32}"
+    swapped = [first.replace("register: 0", "register: 2"), second.replace("register: 2", "register: 0")]
+    changes = compare(inventory(tmp_path, first, second), inventory(tmp_path, *swapped))
+    assert [(change.kind, change.subject, change.other) for change in changes[:2]] == [
+        (Kind.REGISTER_TAKEN, "A/P", "B/P"),
+        (Kind.REGISTER_TAKEN, "B/P", "A/P"),
+    ]
+    assert kinds(changes[2:]) == [(Kind.REGISTER_MOVED, "A/P"), (Kind.REGISTER_MOVED, "B/P")]
+    line = render_changes(changes, form="text").splitlines()[3]
+    expected = "regs unit 1 input 0-1 30001 was A/P float32 ABCD is now B/P float32 ABCD"
+    assert " ".join(line.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_taken"),
+    [
+        ("register: 0, type: float32", "register: 1, type: int16", True),
+        ("register: 1, type: int16", "register: 0, type: float64", True),
+        ("register: 0, type: float32", "register: 2, type: int16", False),
+        ("register: 0, bit: 1", "register: 0, bit: 1", True),
+        ("register: 0, bit: 1", "register: 0, bit: 2", False),
+        ("register: 0, bit: 1", "register: 0, type: int16", True),
+        ("register: 0, type: int16", "table: holding, register: 0, type: int16", False),
+        ("register: 0, type: int16", "unit: 2, register: 0, type: int16", False),
+        ("register: 0, type: int16", "to: ahu, table: holding, register: 0, type: int16", False),
+    ],
+)
+def test_one_shared_word_or_bit_is_taken(tmp_path: Path, before: str, after: str, *, is_taken: bool) -> None:
+    """A register is taken where any of its words, or its bit, belongs to another point now."""
+    changes = compare(
+        inventory(tmp_path, f"tag: A, point: P, from: t, asset: a, modbus: {{{before}}}"),
+        inventory(tmp_path, f"tag: B, point: P, from: t, asset: b, modbus: {{{after}}}"),
+    )
+    assert any(change.kind is Kind.REGISTER_TAKEN for change in changes) == is_taken
+
+
+def test_a_topic_that_another_point_has_now(tmp_path: Path) -> None:
+    """A topic that went to another point is told with both names."""
+    changes = compare(
+        inventory(tmp_path, "tag: A, point: P, from: t, asset: a, mqtt: {topic: x}"),
+        inventory(tmp_path, "tag: B, point: P, from: u, asset: a, mqtt: {topic: x}"),
+    )
+    assert (changes[0].kind, changes[0].subject, changes[0].other) == (Kind.TOPIC_TAKEN, "A/P", "B/P")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("mqtt: false, modbus: {register: 0, type: int16}", [(Kind.RENAMED, "B/P")]),
+        ("mqtt: {topic: x}", [(Kind.RENAMED, "B/P")]),
+        ("modbus: {register: 0, type: int16}", [(Kind.TOPIC_MOVED, "B/P"), (Kind.RENAMED, "B/P")]),
+    ],
+)
+def test_a_point_that_only_changed_its_name(
+    tmp_path: Path, keys: str, expected: list[tuple[Kind, str]]
+) -> None:
+    """The same reading in the same place under another name is renamed, not gone, new and taken."""
+    before = inventory(tmp_path, f"tag: A, point: P, from: t, asset: a, {keys}")
+    after = inventory(tmp_path, f"tag: B, point: P, from: t, asset: a, {keys}")
+    assert kinds(compare(before, after)) == expected
+
+
+def test_another_asset_in_the_same_register_is_not_renamed(tmp_path: Path) -> None:
+    """A new name with another asset behind the register is the worst case, not a new name."""
+    keys = "point: P, from: t, mqtt: false, modbus: {register: 0, type: int16}"
+    before, after = (
+        inventory(tmp_path, f"tag: A, asset: a, {keys}"),
+        inventory(tmp_path, f"tag: B, asset: b, {keys}"),
+    )
+    assert [kind for kind, _ in kinds(compare(before, after))] == [
+        Kind.REGISTER_TAKEN,
+        Kind.POINT_GONE,
+        Kind.NEW_POINT,
+    ]
+
+
+def test_what_is_refilled_is_harmless() -> None:
+    """Only what comes to `$history` after a long gap is another."""
+
+    def with_refill(refill: str) -> Inventory:
+        point = ListedPoint(name="T/P", topics=frozenset(), registers=(), facts={"refill": refill})
+        return Inventory(points={"T/P": point}, sinks={})
+
+    assert kinds(compare(with_refill("newest"), with_refill("history"))) == [(Kind.REFILL, "T/P")]
+
+
+def test_tags_of_a_point_are_harmless() -> None:
+    """Brick classes and markers are for people and tools."""
+
+    def with_tags(tags: dict[str, str] | None) -> Inventory:
+        point = ListedPoint(name="T/P", topics=frozenset(), registers=(), facts={"tags": tags})
+        return Inventory(points={"T/P": point}, sinks={})
+
+    assert kinds(compare(with_tags(None), with_tags({"brick": "Sensor"}))) == [(Kind.TAGS, "T/P")]
+
+
+@pytest.mark.parametrize(("every", "kind"), [("60s", Kind.HEARTBEAT), ("5s", Kind.HEARTBEAT_FASTER)])
+def test_a_slower_heartbeat_breaks_watchdogs(tmp_path: Path, every: str, kind: Kind) -> None:
+    """A BMS that watches the heartbeat alarms when it beats slower, not when it beats faster."""
+    beat = HEAD + "system: {heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}}\n"
+    before = inventory_of(load(tmp_path, beat), topics=TOPICS, sinks={})
+    after = inventory_of(load(tmp_path, beat.replace("10s", every)), topics=TOPICS, sinks={})
+    assert kinds(compare(before, after)) == [(kind, "$gateway/heartbeat")]
+
+
+def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
+    """A sink that is gone is one line with the number of its points, not one line for each."""
+    table = (
+        HEAD
+        + "points:\n"
+        + "".join(f"  - {{tag: T, point: P{number}, from: t, asset: a}}\n" for number in range(30))
+    )
+    both = load(tmp_path, table, sinks=TWO_SINKS)
+    one = load(tmp_path, table, sinks=SINKS)
+    before = inventory_of(both, topics=TOPICS | CLOUD, sinks={"bms": {}, "cloud": {"url": "mqtt://a"}})
+    after = inventory_of(one, topics=TOPICS, sinks={"bms": {}})
+    (change,) = compare(before, after)
+    assert (change.kind, change.subject, change.old) == (Kind.SINK_GONE, "cloud", "30 points")
+    assert Kind.NEW_SINK in dict(kinds(compare(after, before)))
+
+
+def test_a_sink_that_is_elsewhere_breaks(tmp_path: Path) -> None:
+    """Another port or another form of messages means that the BMS must be told."""
+    points = load(tmp_path, HEAD)
+    before = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:502", "type": "m"}})
+    after = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:5020", "type": "m"}})
+    (change,) = compare(before, after)
+    assert change == Change(
+        kind=Kind.SINK_CHANGED, subject="regs", old="127.0.0.1:502", new="127.0.0.1:5020", what="listen"
+    )
+    assert change.kind.breaks
+
+
+def test_every_kind_has_its_words() -> None:
+    """Every kind has a title and a reason of its own; those that break come first."""
+    assert len({kind.title for kind in Kind}) == len(Kind)
+    assert [kind.breaks for kind in Kind] == sorted((kind.breaks for kind in Kind), reverse=True)
+
+
+registers = st.builds(
+    Register,
+    sink=st.just("regs"),
+    unit=st.just(1),
+    table=st.sampled_from([RegisterTable.INPUT, RegisterTable.HOLDING]),
+    address=st.integers(0, 3),
+    type=st.just("int16"),
+    words=st.just(1),
+)
+
+
+@st.composite
+def inventories(draw: st.DrawFn) -> Inventory:
+    """Draw a few points whose names, topics, registers and assets are likely to meet those of another."""
+    names = draw(st.lists(st.sampled_from("ABCDE"), unique=True, max_size=4))
+    topics = draw(st.permutations(["t1", "t2", "t3", "t4", "t5"]))
+    places = draw(st.lists(registers, unique=True, min_size=len(names), max_size=len(names)))
+    points = {}
+    for name, topic, place in zip(names, topics, places, strict=False):
+        facts = {"asset": draw(st.sampled_from("xy")), "from": "t"}
+        points[name] = ListedPoint(
+            name=name,
+            topics=frozenset([("bms", topic)]) if draw(st.booleans()) else frozenset(),
+            registers=(place,) if draw(st.booleans()) else (),
+            facts=facts,
+        )
+    return Inventory(points=points, sinks={"bms": {}, "regs": {}})
+
+
+GONE = {Kind.POINT_GONE, Kind.POINT_UNSEEN}
+
+
+@given(inventories(), inventories())
+def test_swapping_old_and_new_mirrors_the_result(old: Inventory, new: Inventory) -> None:
+    """What is gone one way is new the other way; what was renamed, renamed back; what moved, moves back."""
+    there, back = compare(old, new), compare(new, old)
+
+    def subjects(changes: list[Change], *of_kind: Kind) -> set[str]:
+        return {change.subject for change in changes if change.kind in of_kind}
+
+    def pairs(changes: list[Change], kind: Kind) -> set[tuple[object, object]]:
+        return {(change.old, change.new) for change in changes if change.kind is kind}
+
+    assert subjects(there, *GONE) == subjects(back, Kind.NEW_POINT)
+    assert subjects(back, *GONE) == subjects(there, Kind.NEW_POINT)
+    for kind in (Kind.RENAMED, Kind.REGISTER_MOVED, Kind.TOPIC_MOVED, Kind.ASSET):
+        assert pairs(there, kind) == {(new_side, old_side) for old_side, new_side in pairs(back, kind)}
+    assert len([change for change in there if change.kind is Kind.REGISTER_TAKEN]) == len(
+        [change for change in back if change.kind is Kind.REGISTER_TAKEN]
+    )
+
+
+@given(inventories())
+def test_without_a_change_there_is_nothing_to_tell(same: Inventory) -> None:
+    """An inventory compared with itself has no difference."""
+    assert compare(same, same) == []
+    assert render_changes([], form="text") == "no difference\n"
+
+
+def test_topics_that_moved_together_are_one_line() -> None:
+    """Another prefix or site moves every topic: the text says so once, JSON has every point."""
+    moved = [
+        Change(kind=Kind.TOPIC_MOVED, subject=f"T/P{n}", old=f"gw/v1/hq/T/P{n}", new=f"gw/v2/hq/T/P{n}")
+        for n in range(9)
+    ]
+    alone = Change(kind=Kind.TOPIC_MOVED, subject="T/own", old="a/b", new="c/b")
+    lines = render_changes([*moved, alone], form="text").splitlines()
+    assert [" ".join(line.split()) for line in lines[3:5]] == [
+        "9 points gw/v1/… -> gw/v2/…",
+        "T/own a/b -> c/b",
+    ]
+    assert len(json.loads(render_changes(moved, form="json"))["changes"]) == 9
+
+
+def test_reports_have_the_same_counts(tmp_path: Path) -> None:
+    """Text, Markdown and JSON tell the same changes; JSON has registers as numbers."""
+    changes = compare(
+        inventory(tmp_path, f"{BASIC}, description: a|b, modbus: {{register: 0, type: float32}}"),
+        inventory(tmp_path, f"{BASIC}, modbus: {{register: 9999, type: float32, order: CDAB}}"),
+    )
+    assert summary(changes) == "2 changes: 1 would break an existing BMS database, 1 harmless"
+    for form in ("text", "md"):
+        assert summary(changes) in render_changes(changes, form=form)
+    assert "input 0-1 30001 float32 ABCD | regs unit 1 input 9999-10000 310000 float32 CDAB" in (
+        render_changes(changes, form="md")
+    )
+    assert "a\\|b" in render_changes(changes, form="md")
+    document = json.loads(render_changes(changes, form="json"))
+    assert (document["breaking"], document["harmless"]) == (1, 1)
+    moved = document["changes"][0]
+    assert (moved["kind"], moved["point"], moved["breaks"]) == ("register_moved", "T/P", True)
+    assert (moved["old"]["address"], moved["old"]["modicon"]) == (0, "30001")
+    assert (moved["new"]["order"], moved["new"]["words"]) == ("CDAB", 2)

@@ -1,0 +1,230 @@
+"""An event explained: the same results as in production, step by step, and nothing left untold."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.point_tables import HEAD, load_good_tables
+
+from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
+from gateway.mapping.convert import compile_conversion
+from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, Take
+from gateway.state.readings import map_readings
+from gateway.tools.explain.explanation import Explanation, explain, steps_of, view_register
+from gateway.tools.explain.report import render_ways
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Event, Scalar
+
+CREATED_S = 1_780_000_000
+TABLE = (
+    HEAD
+    + """\
+points:
+  - {tag: R, point: T, asset: ast-1, from: t, unit: degC, gain: 0.1, offset: -0.4, range: [0, 50],
+     decimals: 1, modbus: {register: 0, type: float32, order: CDAB}}
+  - {tag: R, point: T2, asset: ast-1, from: t, mqtt: false, modbus: {register: 2, type: int16}}
+  - {tag: R, point: H, asset: ast-1, from: h, stale_after: 10m}
+  - {tag: R, point: X, asset: ast-1, from: $.data.object.x.y, map: {on: 1, off: 0}}
+  - {tag: R, point: Q, asset: ast-1, from: $quality, modbus: {register: 9, type: uint16}}
+  - {tag: S, point: T, asset: ast-2, from: t}
+"""
+)
+
+
+def event(readings: dict[str, Any], **more: Any) -> Event:
+    """Return a telemetry event of the asset ast-1, received when it was created."""
+    thing = {"id": "ast-1", "telemetry": readings} | more
+    document = {
+        "id": "evt_1",
+        "type": "asset.telemetry.updated",
+        "created": CREATED_S,
+        "data": {"object": thing},
+    }
+    return parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
+
+
+def explained(points: PointMap, of: Event) -> Explanation:
+    """Explain the first event of a journal."""
+    return explain(
+        points,
+        of,
+        asset=asset_of(of) or "",
+        telemetry=read_telemetry(of),
+        time_ms=event_time_ms(of),
+        seq=1,
+    )
+
+
+def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
+    """Return the steps of a point's only reading."""
+    (way,) = (way for way in explanation.ways if way.point.name == name)
+    (arrival,) = way.arrivals
+    return [(step.what, step.value) for step in arrival.steps]
+
+
+def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> None:
+    """It is explained as it is mapped: with its own time, and not as left over."""
+    path = "$.data.object.x.y"
+    readings = [
+        {"key": key, "value": value, "timestamp": CREATED_S - 60} for key, value in ((path, "on"), ("z", 1))
+    ]
+    document = {
+        "id": "reconcile_1",
+        "type": "asset.telemetry.updated",
+        "data": {"object": {"id": "ast-1", "readings": readings, "x": {"y": "off"}}},
+    }
+    refilled = parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
+    explanation = explained(load_good_tables(tmp_path, TABLE), refilled)
+    assert way_of(explanation, "R/X") == [("map", 1)]
+    (way,) = (way for way in explanation.ways if way.point.name == "R/X")
+    assert way.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
+    assert [reading.key for reading in explanation.unused] == ["z"]
+
+
+def test_each_step_that_does_something_is_told(tmp_path: Path) -> None:
+    """Text to number, gain and offset, range, decimals: in this order, those that change something."""
+    points = load_good_tables(tmp_path, TABLE)
+    assert way_of(explained(points, event({"t": "218.55"})), "R/T") == [
+        ("as a number", 218.55),
+        ("value x 0.1 - 0.4", 21.455),
+        ("to 1 decimal", 21.5),
+    ]
+    assert way_of(explained(points, event({"t": 904})), "R/T") == [
+        ("value x 0.1 - 0.4", 90),
+        ("outside 0 to 50", 90),
+    ]
+    assert way_of(explained(points, event({"t": 1}, x={"y": "on"})), "R/X") == [("map", 1)]
+    assert way_of(explained(points, event({"t": 1}, x={"y": "?"})), "R/X") == [("not in the map", None)]
+    assert way_of(explained(points, event({"t": 5})), "R/T2") == []
+
+
+def test_one_unit_of_measure_to_another_is_a_step_of_its_own(tmp_path: Path) -> None:
+    """The sensor's unit is converted before the point's own offset is added."""
+    table = (
+        HEAD
+        + "points: [{tag: R, point: T, asset: ast-1, from: t, source_unit: degF, unit: degC, offset: 1}]\n"
+    )
+    points = load_good_tables(tmp_path, table)
+    assert way_of(explained(points, event({"t": 50})), "R/T") == [("from degF", 10), ("value + 1", 11)]
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8)
+conversions = st.builds(
+    Conversion,
+    take=st.just(Take.NUMBER),
+    map=st.none() | st.dictionaries(st.sampled_from(["on", "off", "1"]), st.integers(0, 3), min_size=1),
+    unit_gain=st.sampled_from([1, 0.001, 1.8]),
+    unit_offset=st.sampled_from([0, 32, -17.777777777777779]),
+    gain=st.sampled_from([1, -1, 0.1, 1e300]),
+    offset=st.sampled_from([0, -0.4]),
+    range=st.none() | st.just((-20, 60)),
+    clamp=st.booleans(),
+    decimals=st.none() | st.integers(0, 3),
+) | st.builds(Conversion, take=st.sampled_from(Take))
+
+
+@given(scalars | st.sampled_from(["on", "21.5", "1"]) | st.floats(-100, 100), conversions)
+def test_the_last_step_has_what_production_gives(raw: Scalar, conversion: Conversion) -> None:
+    """Whatever arrives: after the last step, value and quality are those of the compiled conversion."""
+    steps = steps_of(conversion, raw)
+    value, quality = (steps[-1].value, steps[-1].quality) if steps else (raw, Quality.GOOD)
+    expected = compile_conversion(conversion)(raw)
+    assert repr((value, quality)) == repr(expected)
+
+
+def test_updates_are_those_of_production(tmp_path: Path) -> None:
+    """The points' values and qualities are the ones that the head of the stream would map."""
+    points = load_good_tables(tmp_path, TABLE)
+    received = event({"t": "218.55", "h": "wet", "lux": 3}, x={"y": "off"})
+    explanation = explained(points, received)
+    telemetry = read_telemetry(received)
+    assert telemetry is not None
+    assert explanation.telemetry == telemetry
+    mapped = map_readings(
+        points.by_asset["ast-1"],
+        telemetry.readings,
+        event=received,
+        time_ms=event_time_ms(received),
+        seq=1,
+    )
+    arrived = [arrival.update for way in explanation.ways for arrival in way.arrivals]
+    assert sorted(arrived, key=lambda update: update.point.name) == sorted(
+        mapped, key=lambda update: update.point.name
+    )
+
+
+def test_what_is_left_over_is_told(tmp_path: Path) -> None:
+    """Readings that no point takes, points that got none, and what the gateway makes itself are all there."""
+    points = load_good_tables(tmp_path, TABLE)
+    explanation = explained(points, event({"t": 904, "lux": 3}))
+    assert [reading.key for reading in explanation.unused] == ["lux"]
+    assert [point.name for point in explanation.silent] == ["R/H", "R/X"]
+    (quality,) = (way for way in explanation.ways if way.point.name == "R/Q")
+    assert quality.arrivals == ()
+    assert [output.update.value for output in quality.outputs] == [Quality.BAD.value]
+
+
+def test_an_asset_that_no_table_names_has_no_plan(tmp_path: Path) -> None:
+    """Nothing is mapped, and the readings are still told."""
+    points = load_good_tables(tmp_path, TABLE)
+    explanation = explained(points, event({"t": 1}, assetId="ast-9"))
+    assert explanation.plan is None
+    assert explanation.telemetry is not None
+
+
+def test_a_reading_that_came_too_late_goes_to_history(tmp_path: Path) -> None:
+    """What is older than `stale_after` when it comes is history, and the point shows that it is stale."""
+    points = load_good_tables(tmp_path, TABLE)
+    late = {"value": 40, "timestamp": CREATED_S - 3600}
+    (way,) = explained(points, event({"h": late})).ways[:1]
+    assert [(output.is_newest, output.update.quality) for output in way.outputs] == [
+        (False, Quality.GOOD),
+        (True, Quality.STALE),
+    ]
+    text = render_ways(explained(points, event({"h": late})), lambda _output: ())
+    assert "goes to history" in text
+    assert "older than 10m" in text
+
+
+def register(kind: str, words: int, order: ByteOrder = ByteOrder.ABCD, scale: float = 1.0) -> Register:
+    """Return an input register at 0."""
+    return Register("regs", 1, RegisterTable.INPUT, 0, kind, words, order, scale)
+
+
+@pytest.mark.parametrize("order", ByteOrder)
+def test_every_order_is_shown_with_what_it_would_read(order: ByteOrder) -> None:
+    """Only the configured order reads the value; the others read what a wrong setting in the BMS shows."""
+    view = view_register(register("float32", 2, order), 21.5)
+    assert {of for of, number in view.as_order.items() if number == 21.5} == {order}
+    assert view.number == 21.5
+    assert view.as_order.keys() == set(ByteOrder)
+
+
+def test_register_words_are_those_of_the_wire() -> None:
+    """Scaled numbers are shown as they stand in the register; a refused value shows the sentinel and why."""
+    view = view_register(register("uint16", 1, scale=10), 48.2)
+    assert (view.raw, view.number, view.as_order) == (b"\x01\xe2", 482, {})
+    refused = view_register(register("uint16", 1, scale=10), 7000)
+    assert (refused.raw, refused.number) == (b"\xff\xff", None)
+    assert refused.refusal is not None
+    assert "7000" in refused.refusal
+
+
+def test_the_report_marks_the_configured_order(tmp_path: Path) -> None:
+    """An integrator sees the four orders side by side, and which one the table says."""
+    points = load_good_tables(tmp_path, TABLE)
+    text = render_ways(
+        explained(points, event({"t": 219})), lambda output: [("bms", "topic", str(output.update.value))]
+    )
+    assert "input 0-1  30001  float32 CDAB  0000 41AC = 21.5" in text
+    assert "CDAB (configured) 21.5" in text
+    assert text.count("(configured)") == 1
+    assert "mqtt bms" in text

@@ -1,0 +1,271 @@
+"""Whatever a table can say survives the way into a spreadsheet and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import fields
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from support.point_tables import EXAMPLES
+
+from gateway.errors import ConfigError
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.listing import list_points
+from gateway.mapping.topics import TopicScheme
+from gateway.tools.sheets.flow import flow
+from gateway.tools.sheets.importing import import_points
+from gateway.tools.sheets.listing_forms import csv_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.mapping.listing import Row
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Point
+
+SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
+TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+cell_text = any_text.filter(lambda text: text == text.strip() and "\r" not in text and "\0" not in text)
+level = (
+    st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=6)
+    .filter(lambda text: text == text.strip() and text.isprintable())
+    .filter(lambda text: text[0] != "$" and not set(text) & set("/+#"))
+)
+topic = st.one_of(
+    level.map(lambda text: text.replace("{", "{{").replace("}", "}}")), st.just("x/{tag}/{point}")
+)
+number = st.one_of(
+    st.integers(-9, 9),
+    st.floats(-9, 9, allow_subnormal=False).map(lambda value: value or 0.5),
+    st.sampled_from([0.1, 1.0, 2.0, -0.4, 1.125, 1e-05]),
+)
+factor = number.filter(bool)
+duration = st.builds("{}{}".format, st.integers(1, 400), st.sampled_from(["ms", "s", "m", "h", "d"]))
+plain = st.one_of(st.none(), st.booleans(), st.sampled_from([0, 1, 1.0, 0.0]))
+on_stale = st.one_of(st.sampled_from(["hold", "sentinel"]), plain.map(lambda value: {"value": value}))
+stale_after = st.one_of(st.just("never"), duration)
+refill = st.sampled_from(["newest", "history"])
+mqtt = st.one_of(
+    st.booleans(),
+    st.fixed_dictionaries({"to": st.sampled_from([["bms"], ["no", "bms"], ["no"]])}),
+)
+
+
+@st.composite
+def measuring(draw: Any) -> dict[str, Any]:
+    """Return the keys of a point with readings that any register can show."""
+    keys: dict[str, Any] = {
+        "from": draw(
+            st.one_of(
+                st.sampled_from(["t", "co2", "$.data.object.a[0].b"]), cell_text.filter(lambda t: t[0] != "$")
+            )
+        ),
+    }
+    optional = {
+        "gain": factor,
+        "offset": number,
+        "unit": cell_text,
+        "decimals": st.integers(0, 9),
+        "cov": st.one_of(
+            number.map(abs), st.fixed_dictionaries({"delta": number.map(abs), "every": duration})
+        ),
+        "stale_after": stale_after,
+        "on_stale": on_stale,
+        "description": cell_text,
+        "mqtt": mqtt,
+        "tags": st.dictionaries(
+            cell_text,
+            st.one_of(st.booleans(), number, cell_text, st.lists(cell_text, min_size=1, max_size=2)),
+            min_size=1,
+            max_size=3,
+        ),
+    }
+    keys |= draw(st.fixed_dictionaries({}, optional=optional))
+    if not keys["from"].startswith("$") and draw(st.booleans()):
+        keys["refill"] = draw(refill)
+    if draw(st.booleans()):
+        keys["range"] = [0, 1] if draw(st.booleans()) else [0.0, 1]
+        keys |= {"clamp": True} if draw(st.booleans()) else {}
+    elif draw(st.booleans()):
+        keys |= {"unit": "degC", "source_unit": "degF"}
+    elif draw(st.booleans()):
+        keys["map"] = draw(
+            st.dictionaries(any_text, st.sampled_from([0, 1, True, False]), min_size=1, max_size=3)
+        )
+        keys = {key: value for key, value in keys.items() if key not in {"gain", "offset", "decimals"}}
+    return keys
+
+
+FORMS: list[dict[str, Any]] = [
+    {"table": "input", "type": "float32"},
+    {"table": "holding", "type": "float64", "order": "DCBA"},
+    {"table": "holding", "type": "uint64", "order": "CDAB", "to": "ahu"},
+    {"table": "input", "type": "int32", "order": "BADC", "scale": 100},
+    {"table": "input", "type": "uint32", "scale": 0.1},
+    {"table": "holding", "type": "int64", "unit": 247},
+    {"table": "input", "type": "int16", "scale": 10},
+    {"table": "input", "type": "int16"},
+    {"table": "holding", "bit": 3},
+    {"table": "coil"},
+    {"table": "discrete", "type": "bit"},
+    {"table": "holding", "type": "string(15)"},
+]
+
+
+@st.composite
+def blocks(draw: Any, addresses: Iterator[int], forms: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Return no register, one, or two; never on an address that another has."""
+    chosen = draw(st.lists(st.sampled_from(forms or FORMS), max_size=2))
+    made = [{"register": next(addresses) * 8, **form} for form in chosen]
+    return {} if not made else {"modbus": made[0] if len(made) == 1 and draw(st.booleans()) else made}
+
+
+@st.composite
+def tables(draw: Any) -> str:
+    """Return a valid table: templates, assets with overrides, single points, pseudo-readings, heartbeat."""
+    addresses, tags = count(1), count(1)
+    names = st.lists(level, min_size=1, max_size=3, unique=True)
+    template = {name: draw(measuring()) | draw(blocks(addresses)) for name in draw(names)}
+    pseudo = {"from": draw(st.sampled_from(["$age", "$quality"])), "unit": "s"}
+    wide = [form for form in FORMS if form.get("type") in {"float32", "float64", "int32", "int64"}]
+    template["~pseudo"] = pseudo | draw(
+        st.fixed_dictionaries({}, optional={"mqtt": mqtt, "cov": number.map(abs)})
+    )
+    template["~pseudo"] |= draw(blocks(addresses, [form | {"scale": 1} for form in wide]))
+    stride = next(addresses) * 8
+    assets = [
+        {"id": f"ast-{index}", "tag": f"{draw(level)}{next(tags)}", "use": "t", "base": index * stride}
+        | (
+            {"points": {name: {"description": draw(cell_text)} for name in template}}
+            if draw(st.booleans())
+            else {}
+        )
+        for index in range(draw(st.integers(0, 2)))
+    ]
+    while next(addresses) * 8 < 3 * stride:
+        pass
+    points = [
+        {"tag": f"{draw(level)}{next(tags)}", "point": draw(level), "asset": draw(cell_text)}
+        | draw(measuring())
+        | draw(blocks(addresses))
+        for _ in range(draw(st.integers(0, 3)))
+    ]
+    if points and draw(st.booleans()):
+        points[0]["mqtt"] = (
+            {"topic": draw(topic), "to": ["bms"]} if draw(st.booleans()) else {"topic": draw(topic)}
+        )
+    table: dict[str, Any] = {
+        "schema": "gateway.points/1",
+        "site": draw(level),
+        "defaults": {"modbus": {"to": "regs", "order": "CDAB"}}
+        | draw(
+            st.fixed_dictionaries(
+                {},
+                optional={"stale_after": stale_after, "on_stale": on_stale, "refill": refill, "mqtt": mqtt},
+            )
+        ),
+        "templates": {"t": {"points": template}},
+        "assets": assets,
+        "points": points,
+    }
+    if draw(st.booleans()):
+        form = {"register": next(addresses) * 8, "table": "holding", "type": "uint16"}
+        table["system"] = {"heartbeat": {"every": draw(duration), "modbus": form}}
+    return flow(table)
+
+
+def as_data(point: Point) -> dict[str, Any]:
+    """Return everything of a point, for points are compared by identity."""
+    return {field.name: getattr(point, field.name) for field in fields(point)}
+
+
+def compare(one: PointMap, other: PointMap) -> None:
+    """Compare every field of every point, and the types of numbers that receivers are shown."""
+    assert set(one.by_name) == set(other.by_name)
+    for name, point in one.by_name.items():
+        expected, got = as_data(point), as_data(other.by_name[name])
+        assert got == expected
+        assert repr(got["on_stale"]) == repr(expected["on_stale"])
+        assert repr(got["conversion"].map) == repr(expected["conversion"].map)
+    assert [*one.by_asset] == [*other.by_asset]
+    assert (one.heartbeat is None) == (other.heartbeat is None)
+    if one.heartbeat and other.heartbeat:
+        assert one.heartbeat[0] == other.heartbeat[0]
+
+
+def compiled(table: str) -> PointMap:
+    """Compile one table that is right."""
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "a.yaml").write_text(table, encoding="utf-8")
+        result = load_point_map(Path(folder), SINKS, topics=TOPICS)
+        assert result.problems == []
+        assert result.point_map is not None
+        return result.point_map
+
+
+EXCEL_WORDS = {"true": "WAHR", "false": "FALSCH"}
+
+
+def has_names_that_excel_changes(rows: list[Row]) -> bool:
+    """Say whether a name is a word that Excel takes for a truth value: nothing tells what it was before."""
+    return any(
+        str(cell) in EXCEL_WORDS
+        for row in rows
+        for column, cell in row.items()
+        if column not in {"clamp", "mqtt"}
+    )
+
+
+def through_excel(text: str) -> bytes:
+    """Do what a German Excel does to our CSV when it is saved as Unicode text: tabs, UTF-16, WAHR."""
+    records = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=";"))
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter="\t", lineterminator="\r\n")
+    writer.writerow([*(heading.upper().replace("_", " ") for heading in records[0]), "", ""])
+    writer.writerows([*(EXCEL_WORDS.get(cell, cell) for cell in record), "", ""] for record in records[1:])
+    writer.writerow([""] * len(records[0]))
+    return written.getvalue().encode("utf-16")
+
+
+WAYS: dict[str, Callable[[list[Any]], bytes]] = {
+    "our own CSV": lambda rows: csv_rows(rows).encode(),
+    "Excel with points": lambda rows: csv_rows(rows, excel="point").encode(),
+    "Excel's Unicode text": lambda rows: through_excel(csv_rows(rows, excel="comma")),
+    "Excel with commas": lambda rows: csv_rows(rows, excel="comma").encode(),
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=tables(), way=st.sampled_from(sorted(WAYS)))
+def test_any_table_comes_back_the_same(table: str, way: str) -> None:
+    """Table → CSV → import → table gives every field of every point, registers and conversion included."""
+    first = compiled(table)
+    rows = list_points(first, topics=TOPICS)
+    assume(rows)
+    assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
+    try:
+        imported = import_points(WAYS[way](rows), name="l.csv", sinks=SINKS, topics=TOPICS)
+    except ConfigError as error:  # a tab says nothing about decimal marks, so 1,125 alone may be a thousand
+        assert way == "Excel's Unicode text"
+        assert all("three decimals" in problem for problem in error.problems)  # noqa: PT017 - not always raised
+    else:
+        compare(first, compiled(imported.text))
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
+    """So do the shipped tables, with nothing to remark."""
+    first = compiled(example.read_text(encoding="utf-8"))
+    imported = import_points(WAYS[way](list_points(first, topics=TOPICS)), name="l.csv", sinks=SINKS)
+    assert imported.notes == ()
+    compare(first, compiled(imported.text))

@@ -1,0 +1,234 @@
+"""The list that is handed to the BMS engineer, in its four forms."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import TYPE_CHECKING
+
+from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
+
+from gateway.mapping.compiler import load_point_map
+from gateway.mapping.listing import COLUMNS, Row, list_points
+from gateway.mapping.topics import TopicScheme
+from gateway.model import AssetSnapshot, KnownAsset
+from gateway.tools.sheets.document import Origin, SinkPlace, handover
+from gateway.tools.sheets.importing import import_points
+from gateway.tools.sheets.listing_forms import csv_rows, json_rows, screen_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLE = f"""{HEAD}points:
+  - {{tag: X, point: T, asset: a, from: t, unit: degC, range: [0, 50], description: "A | B, C"}}
+  - {{tag: X, point: S, asset: a, from: $.data.s, mqtt: false, modbus: {{modicon: 410001, type: string(5)}}}}
+  - tag: X
+    point: F
+    asset: b
+    from: f
+    mqtt: {{topic: f}}
+    on_stale: hold
+    modbus: {{register: 9, type: int32, scale: 2}}
+  - {{tag: X, point: B, asset: b, from: f, modbus: [{{register: 8, bit: 4}}, {{table: coil, register: 99}}]}}
+"""
+ORIGIN = Origin(
+    gateway="edge_1",
+    sinks=(
+        SinkPlace("bms", "mqtt", address="mqtt://10.0.0.5:1883", topics=TOPICS["bms"]),
+        SinkPlace("regs", "modbus_server", address="10.0.0.2:502"),
+    ),
+)
+
+
+def rows_of(folder: Path, table: str = TABLE) -> list[Row]:
+    """Return the rows of one table."""
+    return list_points(load_good_tables(folder, table), topics=TOPICS)
+
+
+def test_every_register_has_a_row(tmp_path: Path) -> None:
+    """A row tells where a point is: topic with prefix, PDU address, 1-based number, five or six digits."""
+    rows = rows_of(tmp_path)
+    shown = [
+        (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
+        for row in rows
+    ]
+    assert shown == [
+        ("X/T", "gw/v1/hq/X/T", None, None, None, None, None),
+        ("X/S", None, 10000, 10001, "410001", "string(6)", 3),
+        ("X/F", "f", 9, 10, "30010", "int32", 2),
+        ("X/B", "gw/v1/hq/X/B", 8, 9, "30009", "bit", 1),
+        ("X/B", "gw/v1/hq/X/B", 99, 100, "00100", "bit", 1),
+    ]
+    assert [(row["order"], row["scale"], row["bit"], row["sentinel"]) for row in rows[2:]] == [
+        ("ABCD", 2, None, "0x80000000"), (None, None, 4, "0"), (None, None, None, "0"),
+    ]  # fmt: skip
+
+
+def test_a_row_tells_what_is_done_with_readings(tmp_path: Path) -> None:
+    """Conversion, staleness, COV and MQTT stand in every row; what is not done is empty."""
+    table = f"""{HEAD}points:
+  - {{tag: X, point: M, asset: a, from: m, map: {{on: 1}}, on_stale: {{value: 0}}, stale_after: 48h,
+     mqtt: {{to: [bms]}}}}
+  - {{tag: X, point: G, asset: a, from: g, gain: 2.0, offset: 1, decimals: 1, cov: 0.5, range: [-1, 2.5],
+     clamp: true}}
+system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}
+"""
+    mapped, measured, heartbeat = rows_of(tmp_path, table)
+    assert (mapped["map"], mapped["on_stale"], mapped["stale_after"], mapped["mqtt"], mapped["gain"]) == (
+        {"on": 1}, {"value": 0}, "2d", ["bms"], None,
+    )  # fmt: skip
+    columns = (
+        "gain",
+        "offset",
+        "decimals",
+        "cov",
+        "cov_every",
+        "range_low",
+        "range_high",
+        "clamp",
+        "on_stale",
+    )
+    assert [repr(measured[column]) for column in columns] == [
+        "2.0", "1", "1", "0.5", "'45m'", "-1", "2.5", "True", "'sentinel'",
+    ]  # fmt: skip
+    assert (heartbeat["name"], heartbeat["every"], heartbeat["mqtt"]) == ("$gateway/heartbeat", "10s", False)
+
+
+def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
+    """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
+    rows = rows_of(tmp_path)
+    assert json.loads(json_rows(rows)) == rows
+    parsed = list(csv.DictReader(io.StringIO(csv_rows(rows))))
+    assert tuple(parsed[0]) == COLUMNS
+    assert [(row["modicon"], row["description"]) for row in parsed][:2] == [("", "A | B, C"), ("410001", "")]
+    table = screen_table(rows).splitlines()
+    assert table[0].split() == [
+        "point", "in", "sink", "unit", "table", "PDU", "modicon", "type", "empty", "topic",
+    ]  # fmt: skip
+    assert len(table) == 6
+    assert "int32 ABCD x2" in table[3]
+    assert "bit 4" in table[4]
+
+
+def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
+    """As `$meta` has them; import takes no notice of them, and where nobody asked they are not there."""
+    (tmp_path / "a.yaml").write_text(TABLE)
+    room = KnownAsset(id="a", name="Room | 1", location="Level 3", location_path=("HQ", "Level 3"))
+    hall = KnownAsset(id="b", location="loc-9")
+    snapshot = AssetSnapshot(0, {"a": room, "b": hall})
+    point_map = load_point_map(tmp_path, SINKS, topics=TOPICS, snapshot=snapshot).point_map
+    assert point_map is not None
+    rows = list_points(point_map, topics=TOPICS)
+    assert [(row["asset_name"], row["location"]) for row in rows[1:3]] == [
+        ("Room | 1", "HQ / Level 3"), (None, "loc-9"),
+    ]  # fmt: skip
+    assert screen_table(rows).splitlines()[1].endswith("Room | 1     HQ / Level 3")
+    lines = "| tag | asset | name | where |\n| --- | --- | --- | --- |\n"
+    lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
+    assert f"## Assets in Infodeck\n\n{lines}" in handover(rows, ORIGIN)
+    assert "## Assets" not in handover(rows_of(tmp_path), ORIGIN)
+    bare = import_points(csv_rows(rows_of(tmp_path)).encode(), name="points.csv").text
+    assert import_points(csv_rows(rows).encode(), name="points.csv").text == bare
+
+
+def test_the_table_fits_a_screen() -> None:
+    """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
+    point_map = load_point_map(EXAMPLES, SINKS).point_map
+    assert point_map is not None
+    lines = screen_table(list_points(point_map, topics=TOPICS)).splitlines()
+    assert lines[0].index("topic") <= 100
+
+
+def test_excel_gets_what_it_asks_for(tmp_path: Path) -> None:
+    """For Excel, CSV begins with a byte order mark; one with decimal commas parts cells by semicolons."""
+    rows = rows_of(tmp_path, f"{HEAD}points:\n  - {{tag: X, point: T, asset: a, from: t, gain: 0.5}}\n")
+    assert csv_rows(rows, excel="point").startswith("\ufefftag,point,")
+    text = csv_rows(rows, excel="comma")
+    assert text.startswith("\ufefftag;point;")
+    assert ";0,5;" in text
+    assert text.count("\r\n") == 2
+
+
+def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
+    """Text that a spreadsheet would take for a formula has ' before it; negative numbers are no text."""
+    keys = "tag: -X, point: '@P', asset: =a, from: '+t', description: \"=cmd|' /C calc'!A1\", offset: -5"
+    (row,) = rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n")
+    (parsed,) = csv.DictReader(io.StringIO(csv_rows([row])))
+    assert [parsed[column] for column in ("tag", "point", "asset", "from", "description", "offset")] == [
+        "'-X", "'@P", "'=a", "'+t", "'=cmd|' /C calc'!A1", "-5",
+    ]  # fmt: skip
+
+
+def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
+    """It names gateway and site, explains numbers, sentinels, orders and qualities, and lists by sink."""
+    rows = rows_of(
+        tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
+    )
+    document = handover(rows, ORIGIN)
+    assert document.startswith(
+        "# Points of gateway edge\\_1\n\nSite hq: 5 points under 1 tag, 5 Modbus registers.\n"
+    )
+    for part in (
+        "int32 0x80000000, uint16 0xFFFF",
+        "Order ABCD: high word first",
+        "Heartbeat: input 0 (30001) of unit 1 on regs counts up every 10s",
+        "| 2 | stale |",
+        "## MQTT: bms\n\nThe broker is mqtt://10.0.0.5:1883.",
+        "`gw/v1/$gateway/edge\\_1/status`",
+        "| gw/v1/hq/X/T | degC | null | A \\| B, C |",
+        "## Modbus: regs\n\nThe gateway is a Modbus TCP server at 10.0.0.2:502.",
+        "### Unit 1, coils (function 01)",
+        "### Unit 1, input registers (function 04)",
+    ):
+        assert part in document
+    assert "| 9 | 10 | 30010 | 2 | int32 | ABCD | 2 |  | X/F | last value |" in document
+
+
+BOTH = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
+ASSETS = TopicScheme(prefix="gw/v1", points=None, assets="{prefix}/{tag}")
+
+
+def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
+    """A row has its asset's topic beside its own; with assets only, `mqtt: {topic: …}` still has both."""
+    point_map = load_good_tables(tmp_path, TABLE)
+    found = {}
+    for scheme in (BOTH, ASSETS):
+        rows = list_points(point_map, topics={"bms": scheme})
+        found[scheme.prefix, scheme.points] = {
+            str(row["name"]): (row["topic"], row["asset_topic"]) for row in rows
+        }
+    assert list(found.values()) == [
+        {
+            "X/T": ("gw/v1/hq/X/T", "gw/v1/hq/X"),
+            "X/S": (None, None),
+            "X/F": ("f", "gw/v1/hq/X"),
+            "X/B": ("gw/v1/hq/X/B", "gw/v1/hq/X"),
+        },
+        {
+            "X/T": (None, "gw/v1/X"),
+            "X/S": (None, None),
+            "X/F": ("f", "gw/v1/X"),
+            "X/B": (None, "gw/v1/X"),
+        },
+    ]
+
+
+def test_the_document_tells_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
+    """Each point has a line under its asset's topic, and the form of a message is shown."""
+    rows = list_points(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
+    for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
+        sink = SinkPlace("bms", "mqtt", topics=ASSETS, payload=payload)
+        document = handover(rows, Origin(gateway="edge", sinks=(sink,)))
+        assert form in document
+        assert "| f | last value |" in document
+        assert "| gw/v1/X | T | degC | null | A \\| B, C |" in document
+        assert "| gw/v1/X | F |" in document
+
+
+def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
+    """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
+    keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
+    document = handover(rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"), ORIGIN)
+    (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
+    assert line == ("| gw/v1/hq/X/T | null | a\\|b c \\`d\\` \\*e\\* \\<f\\>; 1 = \\|, 0 = on |")
