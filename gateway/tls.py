@@ -1,11 +1,12 @@
-"""TLS for what the gateway serves, and for servers that it connects to: certificates and keys from files."""
+"""TLS contexts and certificates, for what the gateway serves and for servers that it connects to."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -14,21 +15,24 @@ from gateway.errors import GatewayError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cryptography.x509 import Certificate
+
 log = structlog.get_logger()
 
-_LOOK_EVERY_S = 2.0
+_POLL_S = 2.0
 # Of TLS 1.2, suites with ephemeral keys and authenticated encryption; TLS 1.3 has no others. OpenSSL would
-# also take RSA key exchange, where a key that gets out opens whatever was recorded, and CBC, broken often.
+# also accept RSA key exchange, where a leaked key opens recorded traffic, and CBC, which was broken often.
 _SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
-_State = tuple[int, int, int, int] | None  # of a file: device, inode, size, time of change; None: not there
+_FileState = tuple[int, int, int, int] | None
+"""Device, inode, size and time of change of a file; None if there is no file."""
 
 
 class ServerCertificate:
-    """A server's certificate and key, taken over anew when their files change, as they do at each renewal.
+    """A server's certificate and key, loaded again when their files change, as at each renewal.
 
-    Connections go on as they are; whoever connects from then on sees the new one. What can't be used is told
-    once, and the one in force stays.
+    Open connections go on; new ones get the new certificate. Files that cannot be used are logged once, and
+    the certificate in force stays.
     """
 
     def __init__(
@@ -40,34 +44,35 @@ class ServerCertificate:
         self._make_context = partial(
             server_context, setting, certificate, key, client_authority=client_authority
         )
-        self._loaded = self._seen = self._look()
-        self.current = self._make_context()  # for who makes one connection
-        self.lasting = self._make_context()  # for a server that is given it once
-        self.lasting.sni_callback = self._choose
+        self._loaded = self._seen = self._file_states()
+        self.current = self._make_context()
+        """The context for a single connection."""
+        self.lasting = self._make_context()
+        """The context for a server that is given one once: each handshake switches to the current one."""
+        self.lasting.sni_callback = self._use_current
 
-    async def keep_current(self, *, look_every_s: float = _LOOK_EVERY_S) -> None:
-        """Look at the files again and again until cancelled."""
+    async def keep_current(self, *, poll_s: float = _POLL_S) -> None:
+        """Check the files for changes until cancelled."""
         while True:
-            await asyncio.sleep(look_every_s)
-            before, self._seen = self._seen, await asyncio.to_thread(self._look)
-            if self._seen == before and self._seen != self._loaded:  # whoever writes is done
+            await asyncio.sleep(poll_s)
+            before, self._seen = self._seen, await asyncio.to_thread(self._file_states)
+            if self._seen == before and self._seen != self._loaded:  # changed, and no longer being written
                 self._loaded = self._seen
-                await self._take_over()
+                await self._reload()
 
-    async def _take_over(self) -> None:
+    async def _reload(self) -> None:
         try:
             self.current = await asyncio.to_thread(self._make_context)
         except (GatewayError, OSError) as error:
-            log.error("certificate.refused", reason=str(error), advice="the one in force stays")  # noqa: TRY400 - the reason says it
+            log.error("certificate.refused", reason=str(error), advice="the one in force stays")  # noqa: TRY400 - the reason is enough
         else:
             log.info("certificate.renewed", setting=self._setting)
 
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Hand each handshake over to the context in force: OpenSSL asks before it shows a certificate."""
-        connection.context = self.current
+    def _use_current(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self.current  # OpenSSL calls this before it sends a certificate
 
-    def _look(self) -> list[_State]:
-        return [_state(file) for file in self._files]
+    def _file_states(self) -> list[_FileState]:
+        return [_file_state(file) for file in self._files]
 
 
 def server_context(
@@ -75,9 +80,9 @@ def server_context(
 ) -> ssl.SSLContext:
     """Return a server's context: TLS 1.2 or newer, forward-secret suites only.
 
-    With an authority, clients need a certificate of it.
+    With an authority, clients need a certificate issued by it.
 
-    Raises GatewayError, which names the setting, the files and the reason, where the files can't be used.
+    Raises GatewayError with setting, files and reason if the files cannot be used.
     """
     for file in (certificate, key, client_authority):
         _check_readable(setting, file)
@@ -93,7 +98,7 @@ def server_context(
 def client_context(
     setting: str, *, authority: Path | None, certificate: Path | None, key: Path | None
 ) -> ssl.SSLContext:
-    """Return a client's context, as strict; it trusts the authority alone, without one the system's.
+    """Return a client's context, as strict; it trusts only the authority, or the system's without one.
 
     Raises GatewayError as `server_context` does.
     """
@@ -111,13 +116,70 @@ def client_context(
 
 
 def alert_in(error: ssl.SSLError) -> str:
-    """Return what the other side's alert says, such as "unknown ca"; "" where it sent none."""
+    """Return the alert that the other side sent, such as "unknown ca"; "" if it sent none."""
     return _reason(error).partition(" alert ")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """A certificate's period of validity (Unix seconds), its names, and whether it is self-signed.
+
+    `cryptography` parses certificates; it is loaded at the first one.
+    """
+
+    from_s: float
+    until_s: float
+    names: tuple[str, ...]
+    is_self_signed: bool
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> Self:
+        """Return that of the first certificate in a PEM file; raises ValueError if there is none."""
+        from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
+
+        return cls._from_certificate(x509.load_pem_x509_certificates(pem)[0])
+
+    @classmethod
+    def from_der(cls, der: bytes) -> Self:
+        """Return that of a certificate as a connection has it."""
+        from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
+
+        return cls._from_certificate(x509.load_der_x509_certificate(der))
+
+    @classmethod
+    def _from_certificate(cls, certificate: Certificate) -> Self:
+        return cls(
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+            _names(certificate),
+            certificate.issuer == certificate.subject,
+        )
+
+    def covers(self, host: str) -> bool:
+        """Say whether the certificate is valid for a server of this name."""
+        host = host.lower().rstrip(".")
+        _, _, parent = host.partition(".")
+        names = {name.lower() for name in self.names}
+        return host in names or (bool(parent) and f"*.{parent}" in names)
+
+
+def _names(certificate: Certificate) -> tuple[str, ...]:
+    """Return the names that clients compare; they ignore the subject's common name."""
+    from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return (
+        *names.get_values_for_type(x509.DNSName),
+        *map(str, names.get_values_for_type(x509.IPAddress)),
+    )
 
 
 def _load_pair(context: ssl.SSLContext, setting: str, certificate: Path, key: Path) -> None:
     try:
-        # Without a password, OpenSSL asks for an encrypted key's on the terminal.
+        # Without a password, OpenSSL asks for that of an encrypted key on the terminal.
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         raise GatewayError(f"{setting}: {certificate} and {key} can't be used: {_reason(error)}") from error
@@ -133,13 +195,13 @@ def _require_clients_of(context: ssl.SSLContext, setting: str, authority: Path) 
 
 
 def _accept_private_authorities(context: ssl.SSLContext) -> None:
-    # Python 3.13 asks for extensions that the private authorities of buildings, made by `openssl req -x509`,
-    # don't have; chain, dates and a server's name are checked all the same.
+    # Python 3.13 requires extensions that private authorities, made by `openssl req -x509`, do not have;
+    # chain, dates and a server's name are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
 def _check_readable(setting: str, file: Path | None) -> None:
-    """Say which file it is: the ssl module's own errors don't."""
+    """Raise an error that names the file: the ssl module's own errors do not."""
     try:
         if file is not None:
             file.open("rb").close()
@@ -148,11 +210,11 @@ def _check_readable(setting: str, file: Path | None) -> None:
 
 
 def _reason(error: ssl.SSLError) -> str:
-    """Say it in words, without what the ssl module puts around them."""
+    """Return the reason in words, without the ssl module's prefix."""
     return (error.reason or str(error)).replace("_", " ").lower()
 
 
-def _state(file: Path) -> _State:
+def _file_state(file: Path) -> _FileState:
     try:
         found = file.stat()
     except OSError:

@@ -6,15 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, TABLES
-from gateway.certificates import read_pem
 from gateway.mapping.wording import second_text
+from gateway.tls import Validity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gateway.alarms import Alarms
-    from gateway.certificates import Validity
     from gateway.status import SinkStatus, Status
 
 _AWAY_MS = 5 * 60_000
@@ -93,7 +92,7 @@ class Oversight:
 
     def _ending_reason(self, setting: str, file: Path) -> str | None:
         try:
-            validity = read_pem(file.read_bytes())
+            validity = Validity.from_pem(file.read_bytes())
         except (OSError, ValueError):
             return None  # the one in force goes on, and whoever reads the files reports it
         if not ends_soon(validity, now_s=self._clock_ms() / 1000):

@@ -6,16 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.certificates import read_pem
 from gateway.doctor.certificates import age_finding
 from gateway.doctor.findings import Finding, problem, warning
 from gateway.errors import GatewayError
 from gateway.settings.certificates import certificates_in
-from gateway.tls import server_context
+from gateway.tls import Validity, server_context
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
-    from gateway.settings.certificates import Pair
+    from gateway.settings.certificates import CertificateFiles
 
 _INTAKE = "intake.tls"
 
@@ -26,10 +25,10 @@ async def check_certificates(setup: Setup) -> list[Finding]:
     return [finding for pair in pairs for finding in await asyncio.to_thread(_looked_at, setup, pair)]
 
 
-def _looked_at(setup: Setup, pair: Pair) -> list[Finding]:
+def _looked_at(setup: Setup, pair: CertificateFiles) -> list[Finding]:
     try:
         server_context(pair.setting, pair.certificate, pair.key)
-        validity = read_pem(pair.certificate.read_bytes())
+        validity = Validity.from_pem(pair.certificate.read_bytes())
     except (GatewayError, ValueError, OSError) as error:
         return [
             problem(

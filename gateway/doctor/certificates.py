@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 
 if TYPE_CHECKING:
-    from gateway.certificates import Validity
+    from gateway.tls import Validity
 
 _DAY_S = 86_400
 _WARNING_DAYS = 30

@@ -7,11 +7,10 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.certificates import read_der
 from gateway.doctor.certificates import age_finding
 from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage, failure_of, get
-from gateway.tls import client_context
+from gateway.tls import Validity, client_context
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
@@ -47,7 +46,7 @@ async def check_public_address(setup: Setup) -> Finding | list[Finding]:
     shown = await _shown_certificate(webhook.url)
     if isinstance(shown, Failure):
         return await _unreachable(setup, webhook.url, shown)
-    certificate = age_finding("its certificate", read_der(shown), now_s=setup.clock_ms() / 1000)
+    certificate = age_finding("its certificate", Validity.from_der(shown), now_s=setup.clock_ms() / 1000)
     answer = await get(webhook.url, within_s=_WITHIN_S, tls=_context())
     if isinstance(answer, Failure):
         host = urlsplit(webhook.url).hostname
@@ -104,7 +103,7 @@ async def _unreachable(setup: Setup, url: str, failure: Failure) -> Finding:
 
 
 def _dates(setup: Setup, der: bytes) -> str:
-    finding = age_finding("it", read_der(der), now_s=setup.clock_ms() / 1000)
+    finding = age_finding("it", Validity.from_der(der), now_s=setup.clock_ms() / 1000)
     return "" if finding.level is Level.OK else f" ({finding.found})"
 
 

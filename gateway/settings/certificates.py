@@ -1,4 +1,4 @@
-"""Which settings name a certificate of the gateway's own, and where it is."""
+"""The settings that name a certificate of the gateway, and the files that they name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.settings.shape import Settings
 
 
-class Pair(NamedTuple):
+class CertificateFiles(NamedTuple):
     """Certificate and key of one setting."""
 
     setting: str
@@ -22,13 +22,13 @@ class Pair(NamedTuple):
     key: Path
 
 
-def certificates_in(settings: Settings) -> Iterator[Pair]:
-    """Yield the certificates that the gateway serves with, and shows to brokers."""
+def certificates_in(settings: Settings) -> Iterator[CertificateFiles]:
+    """Yield the certificates that the gateway serves with, and those that it shows to brokers."""
     for setting, tls in (("intake.tls", settings.intake.tls), ("admin.tls", settings.admin.tls)):
         if tls is not None:
-            yield Pair(setting, tls.certificate, tls.key)
+            yield CertificateFiles(setting, tls.certificate, tls.key)
     for name, sink in settings.sinks.items():
         if isinstance(sink, ModbusServerConfig) and sink.tls is not None:
-            yield Pair(f"sinks.{name}.tls", sink.tls.certificate, sink.tls.key)
+            yield CertificateFiles(f"sinks.{name}.tls", sink.tls.certificate, sink.tls.key)
         if isinstance(sink, BrokerConfig) and sink.certificate is not None and sink.key is not None:
-            yield Pair(f"sinks.{name}", sink.certificate, sink.key)
+            yield CertificateFiles(f"sinks.{name}", sink.certificate, sink.key)

@@ -66,7 +66,7 @@ async def renew(folder: Path) -> None:
     """Renew a certificate while clients are connected, then spoil it."""
     files = Files(folder)
     served = ServerCertificate("intake.tls", files.certificate, files.key)
-    keeping = asyncio.create_task(served.keep_current(look_every_s=0.02))
+    keeping = asyncio.create_task(served.keep_current(poll_s=0.02))
     server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=served.lasting)
     reader, writer = await connect(server, files)
     assert holder_seen(writer) == "first"

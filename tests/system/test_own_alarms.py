@@ -15,8 +15,8 @@ from support.waiting import until
 
 from gateway.admin.gateway_alarms import Oversight, ends_soon
 from gateway.alarms import Alarms
-from gateway.certificates import Validity
 from gateway.status import SinkStatus, Status
+from gateway.tls import Validity
 
 if TYPE_CHECKING:
     from pathlib import Path
