@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.model import Alarm
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -185,4 +185,4 @@ class Alarms:
 
 
 def _shown(reason: str) -> str:
-    return one_line(reason, longest=_LONGEST_REASON)
+    return sanitise_line(reason, longest=_LONGEST_REASON)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.sanitise import harmless
+from gateway.text import sanitise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Pro
 
 def _harmless_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Keep names from elsewhere from steering the terminal on which a console's lines are read."""
-    return {key: harmless(value) if isinstance(value, str) else value for key, value in entry.items()}
+    return {key: sanitise(value) if isinstance(value, str) else value for key, value in entry.items()}
 
 
 def unforeseen(error: BaseException) -> str:

@@ -12,8 +12,8 @@ from gateway.admin.control_requests import answer, document_of, make_durable, ui
 from gateway.errors import CommandError
 from gateway.mapping.listing import list_points
 from gateway.mapping.plan import PointMap
-from gateway.mapping.wording import second_text, unknown
 from gateway.state.forcing import LONGEST_FORCE_S, forced_value
+from gateway.text import second_text, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -114,7 +114,7 @@ class OverrideControl:
             raise CommandError("`point` is missing: the name of a point, such as L03-RM312/ZN-T")
         by_name = self._image().points.by_name
         if name not in by_name:  # with many points, looking for a similar name takes a second
-            message = await asyncio.to_thread(unknown, "point", name, by_name)
+            message = await asyncio.to_thread(unknown_name, "point", name, by_name)
             raise web.HTTPNotFound(text=f"{name}: {message}")
         return by_name[name]
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, TABLES
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 from gateway.tls import Validity
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cli.control_client import ask
 from gateway.cli.loading import add_config_argument
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

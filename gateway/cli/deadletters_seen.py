@@ -10,8 +10,8 @@ from gateway.errors import CommandError
 from gateway.events import parse_time
 from gateway.journal.letters import MOST_KEPT
 from gateway.journal.lookup import read_event, read_letter, read_letters
-from gateway.mapping.wording import aligned, second_text, time_text, unknown
 from gateway.settings import load_settings
+from gateway.text import align_columns, second_text, time_text, unknown_name
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +50,7 @@ def of_sink(letters: Mapping[int, DeadLetter], sink: str, settings: Settings) ->
     names = {sink, ""} if sink == MAPPING else {sink}
     found = {number: letter for number, letter in letters.items() if letter.sink in names}
     if not found and sink not in {MAPPING, *settings.sinks}:
-        raise CommandError(f"--sink {sink}: {unknown('sink', sink, [*settings.sinks, MAPPING])}")
+        raise CommandError(f"--sink {sink}: {unknown_name('sink', sink, [*settings.sinks, MAPPING])}")
     return found
 
 
@@ -93,7 +93,7 @@ def _table(letters: Mapping[int, DeadLetter]) -> str:
         ]
         for number, letter in letters.items()
     ]
-    return aligned(rows, indent="")
+    return align_columns(rows, indent="")
 
 
 def _document(number: int, letter: DeadLetter) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _described(stored: StoredLetter, settings: Settings) -> str:
     ]
     if not letter.seq:
         rows.append(["event", "none: the gateway made the value itself, such as an age or a heartbeat"])
-        return aligned(rows, indent="")
+        return align_columns(rows, indent="")
     event_id = one_line(letter.event_id) or "its id cannot be read"
     rows.append(["event", f"{event_id}  (number {letter.seq} of the journal)"])
     record = read_event(settings.journal.path, letter.event_id)
@@ -143,7 +143,7 @@ def _described(stored: StoredLetter, settings: Settings) -> str:
         created_ms = parse_time(document.get("created")) if isinstance(document, dict) else None
         rows.append(["created", time_text(created_ms) if created_ms is not None else "does not say"])
         rows.append(["body", f"{len(stored.body)} bytes, kept with the letter:"])
-    return aligned(rows, indent="")
+    return align_columns(rows, indent="")
 
 
 def _parsed(body: bytes) -> Any:
@@ -174,7 +174,7 @@ def _what_next(stored: StoredLetter, settings: Settings, config: Path) -> str:
     if rows or not stored.letter.seq:
         rows.append(["deliver it again:", f"gateway deadletters retry -c {config} {number}"])
     rows.append(["forget it:", f"gateway deadletters drop -c {config} {number}"])
-    return aligned(rows, indent="")
+    return align_columns(rows, indent="")
 
 
 def one_line(text: str) -> str:

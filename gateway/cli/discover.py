@@ -20,8 +20,8 @@ from gateway.cli.loading import add_config_argument, refusal
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
 from gateway.mapping.topics import check_level
-from gateway.mapping.wording import unknown
 from gateway.settings import load_settings
+from gateway.text import unknown_name
 from gateway.tools.discover.discovery import Wanted, discover
 from gateway.tools.discover.present import Surroundings
 
@@ -115,10 +115,10 @@ def _wanted(arguments: argparse.Namespace, settings: Settings, evidence: Evidenc
     types = {one.asset_type for one in assets.values() if one.asset_type is not None}
     for name in arguments.type:
         if name not in types:
-            raise CommandError(f"--type {name}: {unknown('asset type', name, types)}")
+            raise CommandError(f"--type {name}: {unknown_name('asset type', name, types)}")
     for asset in arguments.asset:
         if asset not in assets and asset not in evidence.unlisted:
-            raise CommandError(f"--asset {asset}: {unknown('asset', asset, assets)}")
+            raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, assets)}")
     chosen = {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}
     is_all = not arguments.asset and not arguments.type
     return Wanted(

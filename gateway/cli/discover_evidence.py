@@ -13,8 +13,8 @@ from gateway.infodeck.connection import connect
 from gateway.infodeck.http.access import ApiAccess
 from gateway.infodeck.inventory.survey import Surveyor
 from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
-from gateway.mapping.wording import second_text
 from gateway.model import AssetSnapshot, KnownAsset
+from gateway.text import second_text
 from gateway.tools.discover.evidence import Evidence, Sightings
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ from gateway.events import (
     read_telemetry,
 )
 from gateway.journal.lookup import read_cursors, read_event, read_letters
-from gateway.mapping.wording import aligned, duration, time_text, unknown
 from gateway.model import Record
 from gateway.sinks.mqtt.asset import Member
 from gateway.sinks.mqtt.outlet import Outlet
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.sparkplug.layout import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.text import align_columns, duration_text, time_text, unknown_name
 from gateway.tools.explain.explanation import explain
 from gateway.tools.explain.report import render_readings, render_ways
 
@@ -108,7 +108,7 @@ def _from_file(name: str, settings: Settings) -> Record:
 def _from_journal(event_id: str, settings: Settings) -> Record:
     journal = settings.journal
     record = read_event(journal.path, event_id)
-    kept = duration(round(journal.retention * 1000))
+    kept = duration_text(round(journal.retention * 1000))
     if record is None:
         raise CommandError(
             f"{event_id}: not in the journal {journal.path}. It keeps telemetry for {kept}"
@@ -140,12 +140,12 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
     if event.is_refilled:
         rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
     if telemetry is None:
-        return aligned(rows, indent="")
+        return align_columns(rows, indent="")
     rows.append(["readings", f"found in data.object.{telemetry.container}"])
     ahead = telemetry.clock_ahead
     if ahead:
         rows.append(["", f"{ahead} with a time in the future, taken as measured when received"])
-    return aligned(rows, indent="") + render_readings(telemetry.readings)
+    return align_columns(rows, indent="") + render_readings(telemetry.readings)
 
 
 def _verdict(event: Event, settings: Settings) -> str | None:
@@ -195,7 +195,7 @@ def _mapped(
             )
         keys = ", ".join(dict.fromkeys(reading.key for reading in explanation.telemetry.readings))
         return (
-            f"No point table names {asset}: {unknown('asset', asset, point_map.by_asset)}\n"
+            f"No point table names {asset}: {unknown_name('asset', asset, point_map.by_asset)}\n"
             "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
             f"Its keys are {keys}.\n"
         )
@@ -260,4 +260,4 @@ def _delivery(record: Record, settings: Settings) -> str:
     for number, dead in read_letters(path, event_id=record.event.event_id).items():
         where = " ".join(part for part in (dead.sink or "mapping", dead.point) if part)
         rows.append([where, f"dead letter {number}: {dead.reason}", time_text(dead.at_ms)])
-    return aligned(rows)
+    return align_columns(rows)

@@ -21,9 +21,8 @@ from gateway.cli.loading import add_config_argument, locate_tables, refusal
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
 from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots, with_successors
-from gateway.mapping.slots.needs import few
-from gateway.mapping.wording import aligned
 from gateway.settings import load_settings
+from gateway.text import align_columns, short_list
 from gateway.tools.allocation import assign_slots
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _print_slots(slots: list[Slot], tags: Mapping[str, str]) -> None:
     rows = [
         (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in slots
     ]
-    print(aligned(rows, indent=""), end="")
+    print(align_columns(rows, indent=""), end="")
 
 
 def _warn_of_left(assignment: Assignment) -> None:
@@ -110,8 +109,8 @@ def _warn_of_left(assignment: Assignment) -> None:
     ]
     if left:
         print(
-            f"note: the slots of {few(left)} belong to assets that no table reads any more; if a new one"
-            " takes such a place, delete the line added for it here and run this with --replace OLD=NEW",
+            f"note: the slots of {short_list(left)} belong to assets that no table reads any more; if a new"
+            " one takes such a place, delete the line added for it here and run this with --replace OLD=NEW",
             file=sys.stderr,
         )
 

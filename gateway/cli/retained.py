@@ -17,13 +17,13 @@ from gateway.cli.control_client import NotRunningError, ask
 from gateway.cli.loading import add_config_argument
 from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained
-from gateway.mapping.wording import aligned, unknown
 from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.connection import connect
 from gateway.sinks.broker.dial import Dial
 from gateway.sinks.broker.message import Message
 from gateway.sinks.sparkplug.bd_seq import is_number
+from gateway.text import align_columns, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -68,7 +68,10 @@ def _list(arguments: argparse.Namespace) -> int:
         (name, str(len(topics)), "" if name in settings.sinks else "retired")
         for name, topics in sorted(remembered.items())
     ]
-    print(aligned([("sink", "topics", ""), *rows], indent="") if rows else "Nothing is remembered.\n", end="")
+    print(
+        align_columns([("sink", "topics", ""), *rows], indent="") if rows else "Nothing is remembered.\n",
+        end="",
+    )
     return 0
 
 
@@ -104,7 +107,7 @@ def _of(name: str, remembered: dict[str, set[str]], settings: Settings) -> list[
     if name in settings.sinks and name not in remembered:
         raise CommandError(f"{name} has left nothing")
     if name not in remembered:
-        raise CommandError(f"{name}: nothing is remembered of it, {unknown('sink', name, remembered)}")
+        raise CommandError(f"{name}: nothing is remembered of it, {unknown_name('sink', name, remembered)}")
     return sorted(remembered[name])
 
 

@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument, load_with_secrets
 from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.errors import CommandError
 from gateway.infodeck.http.unreachable import failure_of
-from gateway.mapping.wording import closest
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +98,7 @@ def _unread(plan: AssetPlan, readings: Iterable[str]) -> Iterator[str]:
     paths = [rule.point.source for rule in plan.by_path]
     for key in readings:
         if key not in plan.by_key and not any(key in path for path in paths):
-            close = closest(key, plan.by_key)
+            close = closest_name(key, plan.by_key)
             yield f"no point reads `{key}`" + (f", did you mean `{close}`?" if close else "")
 
 

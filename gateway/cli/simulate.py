@@ -28,7 +28,7 @@ from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
 from gateway.http_server import answers
 from gateway.mapping.paths import place_at
-from gateway.mapping.wording import unknown
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +124,7 @@ def _signals(points: PointMap, wanted: Sequence[str] | None, *, seed: int) -> di
     """Return the signals of each asset that is to report; assets without a measured point have none."""
     for asset in wanted or ():
         if asset not in points.by_asset:
-            raise CommandError(f"--asset {asset}: {unknown('asset', asset, points.by_asset)}")
+            raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, points.by_asset)}")
     signals = {
         asset: plausible_signals(plan, seed=seed)
         for asset, plan in points.by_asset.items()

@@ -18,9 +18,8 @@ from gateway.doctor.daemon_answers import as_mapping, ask_daemon, mappings, numb
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
-from gateway.mapping.wording import aligned, second_text
-from gateway.sanitise import one_line
 from gateway.settings import load_settings
+from gateway.text import align_columns, sanitise_line, second_text
 
 if TYPE_CHECKING:
     import argparse
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(orjson.dumps(daemon.status, option=orjson.OPT_INDENT_2).decode())
     else:
-        print(aligned(_rows(daemon, now_ms()), indent=""), end="")
+        print(align_columns(_rows(daemon, now_ms()), indent=""), end="")
     return 0 if _is_well(daemon) else 1
 
 
@@ -124,7 +123,7 @@ def _nowhere(daemon: Running) -> str:
         "of another organization": number(intake, "other_organization"),
         "for a test": number(intake, "test_events"),
         **{
-            one_line(kind, longest=_LONGEST_TYPE): number(types, kind)
+            sanitise_line(kind, longest=_LONGEST_TYPE): number(types, kind)
             for kind in sorted(types)
             if not kind.startswith(ABOUT_ASSETS)
         },

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, TextIO, cast
 
 from gateway.errors import CommandError
-from gateway.sanitise import harmless
+from gateway.text import sanitise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ class _HarmlessStream:
 
     def write(self, text: str) -> int:
         """Write the text; return its length, as streams do."""
-        self._stream.write(harmless(text))
+        self._stream.write(sanitise(text))
         return len(text)
 
 

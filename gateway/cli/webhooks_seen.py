@@ -11,8 +11,8 @@ from gateway.events import TELEMETRY
 from gateway.infodeck.webhooks.delivery_log import newest_deliveries
 from gateway.infodeck.webhooks.failures import advice_for, failures_of, kind_of
 from gateway.infodeck.webhooks.subscriptions import attempts_of, id_to_correct, twins_of
-from gateway.mapping.wording import aligned, second_text, time_text
 from gateway.settings import load_settings
+from gateway.text import align_columns, second_text, time_text
 
 if TYPE_CHECKING:
     import argparse
@@ -90,7 +90,7 @@ def _table(webhooks: Sequence[Webhook], settings: Settings) -> str:
         ]
         for webhook in webhooks
     ]
-    return aligned(rows, indent="")
+    return align_columns(rows, indent="")
 
 
 def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) -> list[str]:
@@ -142,7 +142,7 @@ def _attempts_table(attempts: Sequence[Attempt]) -> str:
         ]
         for one in attempts
     ]
-    return aligned(rows, indent="")
+    return align_columns(rows, indent="")
 
 
 def _attempt_document(attempt: Attempt) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -9,8 +9,8 @@ import structlog
 from gateway.config.problems import show
 from gateway.mapping.compiling.stated_units import as_stated
 from gateway.mapping.compiling.units_of_measure import UnitProblem
+from gateway.mapping.notation import address_text
 from gateway.mapping.registers import misfits
-from gateway.mapping.wording import place_text
 from gateway.model import Quality
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _reason(update: Update) -> str | None:
     if update.value is None and update.point.conversion.map is not None:
         return f"{show(update.raw)} is not in its map"
     found = [
-        f"{register.sink}, unit {register.unit}, {place_text(register)}: {error}"
+        f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
         for register, error in misfits(update.point, update.value)
     ]
     return "; ".join(found) or None

@@ -11,7 +11,7 @@ from gateway.doctor.findings import About, Finding, Level, bundled, counted, ok,
 from gateway.doctor.probe import Failure, get
 from gateway.errors import GatewayError
 from gateway.journal.lookup import newest_events, newest_kept_ms
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_e
 from gateway.http_server import door_of
 from gateway.intake.bodies import Bodies, NoRoomError, TooManyChunksError
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -273,7 +273,7 @@ class Intake:
 def _request_id(request: web.BaseRequest) -> str | None:
     """Return how a proxy in front calls this request, so that its log and ours can be laid side by side."""
     given = request.headers.get("X-Request-Id")
-    return None if given is None else one_line(given, longest=_LONGEST_REQUEST_ID)
+    return None if given is None else sanitise_line(given, longest=_LONGEST_REQUEST_ID)
 
 
 def _json(code: int, body: bytes, **headers: str) -> web.Response:

@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
-from gateway.mapping.compiling.claims import register_text
+from gateway.mapping.notation import register_text
 from gateway.mapping.plan import Case, Expectation
 from gateway.mapping.registers import misfits
 from gateway.mapping.table import Expected
-from gateway.mapping.wording import unknown
 from gateway.model import Quality
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,12 +35,12 @@ def compile_case(
     """Return the case in a form that can be run; report names of assets and points that do not exist."""
     asset = entry.given.asset
     if asset not in by_asset:
-        place.report(unknown("asset", asset, by_asset), "given", "asset")
+        place.report(unknown_name("asset", asset, by_asset), "given", "asset")
     expect = []
     for name, expected in entry.expect.items():
         point = by_name.get(name)
         if point is None:
-            place.report(unknown("point", name, by_name), "expect", name)
+            place.report(unknown_name("point", name, by_name), "expect", name)
         elif point.asset != asset:
             place.report(
                 f"is a point of {point.asset or 'the gateway itself'}, not of {asset}", "expect", name
@@ -67,7 +67,7 @@ def _run(case: Case, plan: AssetPlan) -> list[str]:
         rules = plan.by_key.get(key) or [rule for rule in plan.by_path if rule.point.source == key]
         if not rules:
             known = {*plan.by_key, *(rule.point.source for rule in plan.by_path)}
-            failures.append(f"{case.place}: {unknown('reading', key, known)} ({show(key)})")
+            failures.append(f"{case.place}: {unknown_name('reading', key, known)} ({show(key)})")
         for rule in rules:
             results[rule.point.name] = _Result(rule.point, *rule.convert(value))
     for expectation in case.expect:

@@ -24,8 +24,8 @@ from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
 from gateway.mapping.table_outputs import MqttDefaults
 from gateway.mapping.topics import TopicScheme
-from gateway.mapping.wording import unknown
 from gateway.memory import let_go
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,7 +276,7 @@ class Compiler:
         if used is None:
             self._is_incomplete = True
             if not self._gaps.may_have(entry.use):  # otherwise it is there once something else is mended
-                place.report(unknown("template", entry.use, self.templates), "use")
+                place.report(unknown_name("template", entry.use, self.templates), "use")
             return
         drafts = drafts_for(entry, place, used, sinks=self._sinks, gaps=self._gaps)
         for name in entry.points:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.modicon import modicon
+from gateway.mapping.notation import modicon_text
 from gateway.mapping.registers import is_orderable, is_scalable
 from gateway.mapping.topics import Names
-from gateway.mapping.wording import duration
 from gateway.model import HEARTBEAT, StalePolicy
+from gateway.text import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def list_points(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> li
     for point in point_map.points:
         row = dict.fromkeys(COLUMNS) | _identity(point, topics) | _treatment(point)
         if point.source == HEARTBEAT and point_map.heartbeat is not None:
-            row["every"] = duration(point_map.heartbeat[0])
+            row["every"] = duration_text(point_map.heartbeat[0])
         rows += [row | _place(register) for register in point.registers] or [row]
     return rows
 
@@ -144,13 +144,13 @@ def _treatment(point: Point) -> Row:
         "clamp": conversion.clamp or None,
         "decimals": conversion.decimals,
         "cov": None if cov is None else cov.delta,
-        "cov_every": None if cov is None else duration(cov.every_ms),
+        "cov_every": None if cov is None else duration_text(cov.every_ms),
     }
     if point.source == HEARTBEAT:
         return row
     if not point.is_pseudo:
         never = point.stale_after_ms is None
-        row["stale_after"] = "never" if never else duration(point.stale_after_ms or 0)
+        row["stale_after"] = "never" if never else duration_text(point.stale_after_ms or 0)
         row["refill"] = "history" if point.refill_history else None
     return row | {"on_stale": _on_stale(point.on_stale)}
 
@@ -169,7 +169,7 @@ def _place(register: Register) -> Row:
         "table": register.table.value,
         "address": register.address,
         "number": register.address + 1,
-        "modicon": modicon(register.table, register.address),
+        "modicon": modicon_text(register.table, register.address),
         "words": register.words,
         "type": f"string({2 * register.words})" if is_text else register.type,
         "order": register.order.value if is_orderable(register.type) else None,

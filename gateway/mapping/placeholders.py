@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Formatter
 from typing import TYPE_CHECKING
 
-from gateway.mapping.wording import closest
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def placeholders_in(pattern: str, known: Sequence[str]) -> list[str]:
     fields = [field for _, field, _, _ in parts if field is not None]
     strange = next((field for field in fields if field not in known), None)
     if strange is not None:
-        close = closest(strange, known)
+        close = closest_name(strange, known)
         meant = f"did you mean {{{close}}}? Known are " if close else "known are "
         raise ValueError(f"unknown placeholder {{{strange}}}; {meant}{listed}")
     if any(form or conversion for _, _, form, conversion in parts):

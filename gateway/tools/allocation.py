@@ -11,9 +11,8 @@ from gateway.mapping.compiling.footprint import Area, area_text
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.slots.kept import Range, reserves, slot_ranges
 from gateway.mapping.slots.lock_file import LOCK_NAME, Slot, Slots
-from gateway.mapping.slots.needs import few
 from gateway.mapping.sources import read_sources
-from gateway.mapping.wording import closest
+from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +71,7 @@ def assign_slots(
 
 def _hand_over(slots: Slots, old: str, new: str) -> None:
     if slots.of(old) is None and slots.is_readable:
-        close = closest(old, [slot.asset for slot, _ in slots])
+        close = closest_name(old, [slot.asset for slot, _ in slots])
         meant = (
             f"did you mean {close}?"
             if close
@@ -118,7 +117,7 @@ def _assign(compiler: Compiler) -> list[Slot]:
             )
     for name, needs in left.items():
         place, reserve = compiler.templates[name].place, compiler.templates[name].template.reserve
-        assets = few([need.asset for need in needs])
+        assets = short_list([need.asset for need in needs])
         if reserve is not None:
             place.report(
                 f"is full: {assets} would need slots of {needs[0].stride} registers: widen it, or write"

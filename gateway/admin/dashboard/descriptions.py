@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.mapping.modicon import modicon
+from gateway.mapping.notation import modicon_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,7 @@ def _place(register: Register) -> dict[str, Any]:
         "unit": register.unit,
         "table": register.table,
         "address": register.address,
-        "modicon": modicon(register.table, register.address),
+        "modicon": modicon_text(register.table, register.address),
         "type": register.type,
         "bit": register.bit,
         "order": register.order,

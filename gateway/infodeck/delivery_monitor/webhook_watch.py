@@ -17,8 +17,8 @@ from gateway.infodeck.delivery_monitor.silence import Silence
 from gateway.infodeck.delivery_monitor.undelivered import Undelivered
 from gateway.infodeck.delivery_monitor.wording import missed_text, silence_text
 from gateway.logs import unforeseen
-from gateway.mapping.wording import second_text
 from gateway.status import kept_for
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

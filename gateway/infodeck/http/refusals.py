@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _quotable(text: str, access: ApiAccess) -> str:
     """Return what the other side has written as a short line, without secrets that it gives back."""
     for secret in access.secret_texts():
         text = text.replace(secret, "***")
-    return one_line(text, longest=_LONGEST_SAID)
+    return sanitise_line(text, longest=_LONGEST_SAID)
 
 
 def _words(document: object) -> list[str]:

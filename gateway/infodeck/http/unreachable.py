@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.errors import GatewayError, TransientError, system_reason
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -117,7 +117,9 @@ def _failure_of(error: BaseException, *, within_s: float) -> Failure:
         case aiohttp.ClientConnectionError():
             failure = Failure(Stage.BROKEN_OFF, f"can't be reached: {error}")
         case aiohttp.ClientHttpProxyError():
-            failure = Failure(Stage.PROXY, f"answers {error.status} ({one_line(error.message, longest=100)})")
+            failure = Failure(
+                Stage.PROXY, f"answers {error.status} ({sanitise_line(error.message, longest=100)})"
+            )
         case aiohttp.ClientPayloadError():
             failure = Failure(Stage.BROKEN_OFF, "broke off in the middle of an answer")
         case _:

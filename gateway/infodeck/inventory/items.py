@@ -11,7 +11,7 @@ import re
 from typing import Any, TypeGuard
 
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 _LONGEST_TEXT = 200
 _MOST_PROPERTIES = 1_000
@@ -112,4 +112,4 @@ def _text(value: Any) -> str | None:
     """Return text, or a whole number as text, in one line; anything else says nothing."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    return (one_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None
+    return (sanitise_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

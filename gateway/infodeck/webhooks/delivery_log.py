@@ -16,7 +16,7 @@ from gateway.infodeck.webhooks.subscriptions import (
     leads_to,
     webhook_of,
 )
-from gateway.mapping.wording import second_text
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

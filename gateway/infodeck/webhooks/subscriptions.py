@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.secrets import is_usable
 from gateway.events import parse_time
-from gateway.sanitise import one_line
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -240,4 +240,4 @@ def _text(value: Any) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    return one_line(value, longest=_LONGEST_TEXT) or None
+    return sanitise_line(value, longest=_LONGEST_TEXT) or None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.compiling.units_of_measure import UnitProblem, is_same_unit, unit_conversion
-from gateway.mapping.wording import closest
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -104,4 +104,4 @@ def _has_other_unit(draft: Draft, told: AssetProperty) -> bool:
 def _meant(key: str, keys: list[str]) -> str | None:
     """Return the key that may be meant: first of all one that is only written in other cases."""
     alike = [one for one in keys if one.casefold() == key.casefold()]
-    return alike[0] if alike else closest(key, keys)
+    return alike[0] if alike else closest_name(key, keys)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.mapping.modicon import parse_modicon
+from gateway.mapping.notation import BIT_TABLES, parse_modicon
 from gateway.mapping.registers import HIGHEST_ADDRESS, is_orderable, is_scalable, parse_type
-from gateway.mapping.wording import unknown
 from gateway.model import ByteOrder, Register, RegisterTable
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
 
 _MODICON_TABLES = {3, 4}  # first digits of input and holding registers
-BIT_TABLES = frozenset({RegisterTable.COIL, RegisterTable.DISCRETE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,9 @@ def meant_modicon(address: int) -> str | None:
 def sink_problem(name: str, sinks: Mapping[str, str], *, kind: str) -> str | None:
     """Say what is wrong with a sink's name; `kind` is mqtt or modbus."""
     if name not in sinks:
-        return unknown("sink", name, (sink for sink, of_type in sinks.items() if of_type.startswith(kind)))
+        return unknown_name(
+            "sink", name, (sink for sink, of_type in sinks.items() if of_type.startswith(kind))
+        )
     return None if sinks[name].startswith(kind) else f"this sink is of type {sinks[name]}, not {kind}"
 
 

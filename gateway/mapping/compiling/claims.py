@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.mapping.compiling.blocks import BIT_TABLES, Block
+from gateway.mapping.compiling.blocks import Block
+from gateway.mapping.notation import register_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -256,12 +257,3 @@ def _shared(owner: Owner, other: Owner, steps: Steps, other_steps: Steps) -> Pla
     place = owner.draft.layers.place_of(*steps)
     is_same = place.has(*steps) and steps == other_steps and place == other.draft.layers.place_of(*steps)
     return place if is_same else None
-
-
-def register_text(register: Register) -> str:
-    """Return a register as messages name it: `input register 4-5 of unit 1 on regs`."""
-    last = register.address + register.words - 1
-    words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
-    what = register.table if register.table in BIT_TABLES else f"{register.table} register"
-    bit = "" if register.bit is None else f" bit {register.bit}"
-    return f"{what} {words}{bit} of unit {register.unit} on {register.sink}"

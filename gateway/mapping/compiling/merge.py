@@ -6,7 +6,7 @@ import copy
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.mapping.modicon import parse_modicon
+from gateway.mapping.notation import parse_modicon
 from gateway.mapping.table import Defaults, PointKeys
 from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys
 

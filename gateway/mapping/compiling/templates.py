@@ -12,7 +12,7 @@ from gateway.mapping.compiling.places import Layers, Place
 from gateway.mapping.placeholders import placeholders_in
 from gateway.mapping.table import Match
 from gateway.mapping.topics import PLACEHOLDERS
-from gateway.mapping.wording import unknown
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +76,7 @@ def drafts_for(
         point = used.template.points.get(name)
         if point is None:
             if (used.name, name) not in gaps.template_points:
-                place.report(unknown("point", name, drafts) + f" (template {used.name})", "points", name)
+                place.report(unknown_name("point", name, drafts) + f" (template {used.name})", "points", name)
             continue
         own = Place(place.document, (*place.path, "points", name))
         layers = Layers((own, drafts[name].layers.bottom))

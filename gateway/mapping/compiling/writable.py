@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.mapping.compiling.blocks import BIT_TABLES
+from gateway.mapping.notation import BIT_TABLES
 from gateway.model import RegisterTable, StalePolicy
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from fnmatch import translate
 from typing import TYPE_CHECKING
 
-from gateway.mapping.slots.needs import few
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
-from gateway.mapping.wording import closest
 from gateway.model import MadeTag
+from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -158,8 +157,8 @@ def _matching(
     by_name = {used.name: used for used, _ in fits}
     for (one, other), contested_ids in contested.items():
         by_name[other].place.warn(
-            f"fits {few(contested_ids)} just as {one} at {by_name[one].place} does, so neither template is"
-            " used for them: narrow one `match`, or list these assets in a table",
+            f"fits {short_list(contested_ids)} just as {one} at {by_name[one].place} does, so neither"
+            " template is used for them: narrow one `match`, or list these assets in a table",
             "match",
         )
     return found
@@ -193,7 +192,7 @@ def warn_of_strangers(
     strangers = [one for one in places if one[0] not in snapshot.assets]
     more = len(strangers) - _MOST_STRANGERS
     for number, (asset, place, key) in enumerate(strangers[:_MOST_STRANGERS], start=1):
-        close = closest(asset, snapshot.assets)
+        close = closest_name(asset, snapshot.assets)
         hint = f"; did you mean `{close}`?" if close else ""
         if more > 0 and number == _MOST_STRANGERS:
             hint += f"; nor are {more} more of these tables there: is it the right organization?"

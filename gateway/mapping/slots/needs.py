@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.slots.lock_file import LOCK_NAME
+from gateway.text import short_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.compiling.templates import CompiledTemplate
     from gateway.mapping.slots.lock_file import Slot, Slots
-
-_MOST_NAMED = 5
 
 
 class Need(NamedTuple):
@@ -52,7 +51,7 @@ def report_needs(
         else:
             listed.setdefault(need.template, []).append(need)
     for template, (first, *others) in listed.items():
-        too = f", nor {'has' if len(others) == 1 else 'have'} {few([need.asset for need in others])}"
+        too = f", nor {'has' if len(others) == 1 else 'have'} {short_list([need.asset for need in others])}"
         assert first.place is not None  # noqa: S101 - only such are listed
         first.place.report(
             f"has no `base` and no slot in {LOCK_NAME}{too if others else ''}: run `gateway lock -c …`, or"
@@ -62,8 +61,8 @@ def report_needs(
         assets = [need.asset for need in needed]
         has, is_on = ("has", "it is") if len(assets) == 1 else ("have", "they are")
         templates[template].place.warn(
-            f"{few(assets)} {has} no slot in {LOCK_NAME}, so {is_on} on MQTT only: run `gateway lock -c …`"
-            f"{_successor(gone.get(template), needed)}",
+            f"{short_list(assets)} {has} no slot in {LOCK_NAME}, so {is_on} on MQTT only: run `gateway lock"
+            f" -c …`{_successor(gone.get(template), needed)}",
             "auto",
         )
 
@@ -74,16 +73,7 @@ def _successor(gone: list[str] | None, needs: list[Need]) -> str:
         return ""
     old, new = gone[0] if len(gone) == 1 else "OLD", needs[0].asset if len(needs) == 1 else "NEW"
     return (
-        f"; if {'it' if len(needs) == 1 else 'one of them'} takes the place of {few(gone, last='or')},"
-        f" `gateway lock -c … --replace {old}={new}` keeps the registers"
+        f"; if {'it' if len(needs) == 1 else 'one of them'} takes the place of"
+        f" {short_list(gone, conjunction='or')}, `gateway lock -c … --replace {old}={new}` keeps the"
+        " registers"
     )
-
-
-def few(assets: list[str], *, last: str | None = None) -> str:
-    """Return a few ids as messages name them: `ast-1, ast-2 and 3 more`. `last`: the word before the last."""
-    rest = len(assets) - _MOST_NAMED
-    if rest > 0:
-        return f"{', '.join(assets[:_MOST_NAMED])} {last or 'and'} {rest} more"
-    if last is not None and len(assets) > 1:
-        return f"{', '.join(assets[:-1])} {last} {assets[-1]}"
-    return ", ".join(assets)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.errors import TransientError
-from gateway.mapping.wording import second_text
 from gateway.sinks.broker.message import Message
 from gateway.sinks.mqtt.announcer import log_rejected
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -6,7 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.wording import calculation_text, duration
+from gateway.mapping.notation import calculation_text
+from gateway.text import duration_text
 from gateway.tools.diff.verdicts import Change, Kind
 
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def fact_text(key: str, value: Any) -> str:
         case "take", str():
             text = _TAKEN_AS.get(value, value)
         case "stale_after" | "every_ms", int():
-            text = duration(value)
+            text = duration_text(value)
         case "cov", (delta, every_ms):
-            text = f"{delta:g}, at least every {duration(every_ms)}"
+            text = f"{delta:g}, at least every {duration_text(every_ms)}"
         case "range", (low, high):
             text = f"{low:.12g} to {high:.12g}"
         case _:

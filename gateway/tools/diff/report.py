@@ -6,10 +6,10 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.modicon import modicon
+from gateway.mapping.notation import address_text, format_text, modicon_text
 from gateway.mapping.registers import is_orderable
-from gateway.mapping.wording import aligned, form_text, place_text
 from gateway.model import Register
+from gateway.text import align_columns
 from gateway.tools.diff.comparison import summary
 from gateway.tools.diff.verdicts import Kind
 
@@ -33,7 +33,7 @@ def _text(changes: Sequence[Change]) -> str:
     for breaks, group in groupby(changes, key=lambda change: change.kind.breaks):
         parts.append(f"{_HEADINGS[breaks].upper()}\n\n")
         for kind, of_kind in groupby(group, key=lambda change: change.kind):
-            parts.append(f"{kind.title}: {kind.why}\n{aligned(_rows(of_kind))}\n")
+            parts.append(f"{kind.title}: {kind.why}\n{align_columns(_rows(of_kind))}\n")
     return "".join(parts) + summary(changes) + "\n"
 
 
@@ -84,8 +84,8 @@ def _row(change: Change) -> list[str]:
 
 def _cells(side: Register | str | None) -> list[str]:
     if isinstance(side, Register):
-        number = modicon(side.table, side.address)
-        return [f"{side.sink} unit {side.unit}", place_text(side), number, form_text(side)]
+        number = modicon_text(side.table, side.address)
+        return [f"{side.sink} unit {side.unit}", address_text(side), number, format_text(side)]
     return [] if side is None else [side]
 
 
@@ -136,7 +136,7 @@ def _plain(side: Register | str | None) -> Any:
         "unit": side.unit,
         "table": side.table.value,
         "address": side.address,
-        "modicon": modicon(side.table, side.address),
+        "modicon": modicon_text(side.table, side.address),
         "words": side.words,
         "type": side.type,
         "order": side.order.value if is_orderable(side.type) else None,

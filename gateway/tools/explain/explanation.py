@@ -10,8 +10,8 @@ from gateway.errors import EncodingError
 from gateway.mapping.compiling.stated_units import as_stated
 from gateway.mapping.compiling.units_of_measure import UnitProblem
 from gateway.mapping.convert import compile_conversion
+from gateway.mapping.notation import calculation_text
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
-from gateway.mapping.wording import calculation_text
 from gateway.model import ByteOrder, Quality
 from gateway.state.image import PointImage
 from gateway.state.readings import at_paths, map_readings, update_of

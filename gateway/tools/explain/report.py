@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.modicon import modicon
+from gateway.mapping.notation import address_text, format_text, modicon_text
 from gateway.mapping.registers import misfits
-from gateway.mapping.wording import aligned, duration, form_text, place_text, time_text
 from gateway.model import Quality, StalePolicy
+from gateway.text import align_columns, duration_text, time_text
 from gateway.tools.explain.explanation import view_register
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ _AGED = frozenset({Quality.HELD, Quality.STALE})
 
 def render_readings(readings: Iterable[Reading]) -> str:
     """Return one line per reading: key, value, time."""
-    return aligned([reading.key, show(reading.value), time_text(reading.time_ms)] for reading in readings)
+    return align_columns(
+        [reading.key, show(reading.value), time_text(reading.time_ms)] for reading in readings
+    )
 
 
 def render_ways(explanation: Explanation, messages: Messages) -> str:
@@ -37,7 +39,7 @@ def render_ways(explanation: Explanation, messages: Messages) -> str:
         parts.append("not used by any point:\n" + render_readings(explanation.unused))
     if explanation.silent:
         rows = ([point.name, f"from {point.source}"] for point in explanation.silent)
-        parts.append("points of the asset without a reading in this event:\n" + aligned(rows))
+        parts.append("points of the asset without a reading in this event:\n" + align_columns(rows))
     return "\n".join(parts)
 
 
@@ -48,7 +50,7 @@ def _way(way: PointWay, messages: Messages) -> str:
         rows += _arrival_rows(point, arrival)
     for output in way.outputs:
         rows += _output_rows(output, messages, is_derived=_is_derived(way, output.update))
-    return f"{point.name}  from {point.source}\n{aligned(rows)}"
+    return f"{point.name}  from {point.source}\n{align_columns(rows)}"
 
 
 def _is_derived(way: PointWay, update: Update) -> bool:
@@ -97,7 +99,7 @@ def _output_rows(output: Output, messages: Messages, *, is_derived: bool) -> Ite
 def _why_derived(update: Update) -> str:
     if update.quality not in _AGED:
         return "made by gateway"
-    return f"older than {duration(update.point.stale_after_ms or 0)}"
+    return f"older than {duration_text(update.point.stale_after_ms or 0)}"
 
 
 def _stand_in(point: Point) -> str:
@@ -107,8 +109,8 @@ def _stand_in(point: Point) -> str:
 
 
 def _register_rows(register: Register, view: RegisterView) -> Iterator[list[str]]:
-    number = modicon(register.table, register.address)
-    place = f"unit {register.unit}  {place_text(register)}  {number}  {form_text(register)}"
+    number = modicon_text(register.table, register.address)
+    place = f"unit {register.unit}  {address_text(register)}  {number}  {format_text(register)}"
     shows = _number_text(register, view.number)
     yield [f"modbus {register.sink}", f"{place}  {_hex_words(view.raw)} = {shows}"]
     if len(set(view.as_order.values())) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gateway.mapping.listing import COLUMNS
-from gateway.mapping.wording import aligned
+from gateway.text import align_columns
 from gateway.tools.sheets.cells import is_flag
 from gateway.tools.sheets.flow import flow
 
@@ -44,7 +44,7 @@ def screen_table(rows: Iterable[Row]) -> str:
     lines = [list(_SCREEN.values())]
     lines += [[plain(register_type(row) if key == "type" else row[key]) for key in _SCREEN] for row in rows]
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
-    return aligned(zip(*columns, strict=True), indent="")
+    return align_columns(zip(*columns, strict=True), indent="")
 
 
 def register_type(row: Row) -> str | None:

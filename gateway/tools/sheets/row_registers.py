@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.compiling.blocks import BIT_TABLES
-from gateway.mapping.modicon import parse_modicon
+from gateway.mapping.notation import BIT_TABLES, parse_modicon
 from gateway.mapping.registers import is_orderable
 from gateway.tools.sheets.cells import parse_whole
 

@@ -1,10 +1,10 @@
-"""Hints in messages: right, and quick in large buildings."""
+"""Suggestions for misspelt names: right, and quick in large buildings."""
 
 from __future__ import annotations
 
 import time
 
-from gateway.mapping.wording import unknown
+from gateway.text import unknown_name
 
 NAMES = [f"L03-RM{number}/{point}" for number in range(10_000) for point in ("ZN-T", "ZN-RH", "OCC")]
 
@@ -16,12 +16,14 @@ def test_the_name_that_may_be_meant_is_found_among_many() -> None:
         ("L3-RM412/ZN-T", "L03-RM412/ZN-T"),
         ("L03-RN7/OCC", "L03-RM7/OCC"),
     ):
-        assert unknown("point", wrong, NAMES) == f"there is no point of this name, did you mean `{meant}`?"
+        assert (
+            unknown_name("point", wrong, NAMES) == f"there is no point of this name, did you mean `{meant}`?"
+        )
 
 
-def test_many_wrong_names_are_told_within_seconds() -> None:
+def test_many_wrong_names_are_reported_within_seconds() -> None:
     """After a tag was renamed everywhere but in the cases, `gateway check` still answers at once."""
     started = time.process_time()
     for number in range(100):
-        unknown("point", f"L3-RM{number}/ZN-T", NAMES)
+        unknown_name("point", f"L3-RM{number}/ZN-T", NAMES)
     assert time.process_time() - started < 20  # comparing each with each takes minutes
