@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, TransientError
 from gateway.sinks.broker.hang_ups import HangUps
-from gateway.sinks.contact import PATIENCE_S, Contact
+from gateway.sinks.connecting import RECEIVER_WAIT_S, ReceiverState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ class Link:
     ) -> None:
         """`name` is the sink's; `clock` gives Unix milliseconds."""
         self._url = url
-        self._contact = Contact(sink=name, status=status, clock=clock, log_fields={"broker": str(url)})
+        self._receiver = ReceiverState(sink=name, status=status, clock=clock, log_fields={"broker": str(url)})
         self._session = session
         self._up = asyncio.Event()
         self.connection: Connection | None = None  # None unless it is up
@@ -49,17 +49,17 @@ class Link:
         """Return the connection; raise `TransientError` where there is none even after a while."""
         if self.connection is None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(RECEIVER_WAIT_S):
                     await self._up.wait()
         if self.connection is None:
-            raise TransientError(self._contact.away)
+            raise TransientError(self._receiver.away_reason)
         return self.connection
 
     def come_up(self, connection: Connection) -> None:
         """Offer a connection, on which all is said that must be said first, to whoever writes."""
         self.connection = connection
-        self._contact.note_connected()
-        self._contact.note_up()
+        self._receiver.count_connection()
+        self._receiver.mark_up()
         self._up.set()
 
     async def stay_connected(self) -> None:
@@ -84,4 +84,4 @@ class Link:
 
     def note_away(self, reason: str) -> None:
         """Tell once that the broker is away, and why."""
-        self._contact.note_away(reason)
+        self._receiver.mark_away(reason)

@@ -20,7 +20,7 @@ from pymodbus.pdu import DecodePDU
 
 from gateway.config.scalars import duration_text
 from gateway.errors import TransientError, system_reason
-from gateway.sinks.silent_peers import probe_while_idle
+from gateway.sinks.tcp_keepalive import enable_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -176,7 +176,7 @@ async def _open_tcp(link: Link, config: ModbusClientConfig) -> None:
             if address == allowed[-1]:
                 raise
         else:
-            probe_while_idle(client.ctx.transport)
+            enable_keepalive(client.ctx.transport)
             return
 
 

@@ -24,7 +24,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks.contact import PATIENCE_S, ConnectingSink, Contact
+from gateway.sinks.connecting import RECEIVER_WAIT_S, ConnectingSink, ReceiverState
 from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
 from gateway.sinks.modbus_client.desired import Desired
 from gateway.sinks.modbus_client.link import NoAnswerError, open_link
@@ -74,7 +74,9 @@ class ModbusClientSink(ConnectingSink):
         self._config = config
         self._latest = latest
         self._line = config.line
-        self._contact = Contact(sink=name, status=status, clock=clock, log_fields={"controller": self._line})
+        self._receiver = ReceiverState(
+            sink=name, status=status, clock=clock, log_fields={"controller": self._line}
+        )
         super().__init__(self._stay_connected, task_name=f"modbus client sink {name}")
         self._desired = self._lay_out(points)
         self._is_connected = False
@@ -146,7 +148,7 @@ class ModbusClientSink(ConnectingSink):
 
     async def _wait_for_connection(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(RECEIVER_WAIT_S):
                 while not self._is_connected and self._silence(self._desired) is None:
                     self._turned.clear()
                     await self._turned.wait()
@@ -154,7 +156,7 @@ class ModbusClientSink(ConnectingSink):
         raise self._is_away()
 
     def _is_away(self, reason: str | None = None) -> TransientError:
-        return TransientError(reason or self._contact.away)
+        return TransientError(reason or self._receiver.away_reason)
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -186,7 +188,7 @@ class ModbusClientSink(ConnectingSink):
 
     async def _session(self, link: Link) -> None:
         """Write the whole state, and then whatever changes, until the connection is lost."""
-        self._contact.note_connected()
+        self._receiver.count_connection()
         writer = Writer(link, verify=self._config.verify)
         loop = asyncio.get_running_loop()
         self._begin(loop.time())
@@ -294,19 +296,19 @@ class ModbusClientSink(ConnectingSink):
         if silence is not None:
             self._note_away(silence)
         else:
-            self._contact.note_up()
+            self._receiver.mark_up()
         self._turned.set()
 
     def _note_trouble(self, reason: str) -> None:
         """Tell of one unit's trouble; it is no news for the log while others get along."""
-        self._contact.note_error(reason)
+        self._receiver.record_error(reason)
         silence = self._silence(self._desired)
         if silence is not None:
             self._note_away(silence)
         self._turned.set()
 
     def _note_away(self, reason: str) -> None:
-        self._contact.note_away(reason)
+        self._receiver.mark_away(reason)
         self._turned.set()
 
     def _tell_refused(self, desired: Desired) -> None:

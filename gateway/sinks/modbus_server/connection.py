@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-from gateway.sinks.silent_peers import probe_while_idle
+from gateway.sinks.tcp_keepalive import enable_keepalive
 
 if TYPE_CHECKING:
     from gateway.sinks.modbus_server.clients import Clients
@@ -47,7 +47,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
             return
         self._host = peer[0]
-        probe_while_idle(transport)
+        enable_keepalive(transport)
         self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
         self._timer = self._loop.call_later(self._patience_s, self._close_if_quiet)
 

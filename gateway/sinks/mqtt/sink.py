@@ -11,7 +11,7 @@ from gateway.sinks.broker.connection import connect
 from gateway.sinks.broker.dial import Dial, Will
 from gateway.sinks.broker.link import Link
 from gateway.sinks.broker.message import Message
-from gateway.sinks.contact import ConnectingSink
+from gateway.sinks.connecting import ConnectingSink
 from gateway.sinks.mqtt.alarm_board import AlarmBoard
 from gateway.sinks.mqtt.announcer import Announcer, log_rejected
 from gateway.sinks.mqtt.config import MqttConfig

@@ -23,7 +23,7 @@ from gateway.sinks.broker.connection import connect
 from gateway.sinks.broker.dial import Dial, Will
 from gateway.sinks.broker.link import Link
 from gateway.sinks.broker.message import Message
-from gateway.sinks.contact import ConnectingSink
+from gateway.sinks.connecting import ConnectingSink
 from gateway.sinks.sparkplug.bd_seq import BdSeq
 from gateway.sinks.sparkplug.host import PrimaryHost
 from gateway.sinks.sparkplug.layout import Layout

@@ -1,4 +1,4 @@
-"""Peers that vanish without a word, as one that loses power: the system finds out within a minute."""
+"""TCP keep-alive: finds peers that vanish without closing, as when they lose power, within a minute."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPTIONS: Final = (
 )
 
 
-def probe_while_idle(transport: BaseTransport) -> None:
-    """Have the system probe a TCP connection on which nothing happens, and end it where nobody answers."""
+def enable_keepalive(transport: BaseTransport) -> None:
+    """Have the system probe an idle TCP connection, and end it where nobody answers."""
     for option in _OPTIONS:
         transport.get_extra_info("socket").setsockopt(*option)

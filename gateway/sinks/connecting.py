@@ -1,4 +1,4 @@
-"""What sinks that connect to a receiver share: the task that does it, and how they tell of the receiver."""
+"""What sinks that connect to a receiver share: the task that stays connected, the state of the receiver."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
     from gateway.status import SinkStatus
 
-PATIENCE_S = 3.0
+RECEIVER_WAIT_S = 3.0
 """How long a write waits for a receiver that is away."""
 
 _log = structlog.get_logger()
 
 
 class ConnectingSink:
-    """The life of a sink that connects: one task from entering until leaving, which cancels it."""
+    """Base of sinks that connect: one task runs from entering until leaving, which cancels it."""
 
-    def __init__(self, keep: Callable[[], Coroutine[Any, Any, None]], *, task_name: str) -> None:
-        """`keep` connects, never returns by itself, and says goodbye when it is cancelled."""
-        self._keep = keep
+    def __init__(self, stay_connected: Callable[[], Coroutine[Any, Any, None]], *, task_name: str) -> None:
+        """`stay_connected` runs until it is cancelled, and disconnects then."""
+        self._stay_connected = stay_connected
         self._task_name = task_name
 
     async def __aenter__(self) -> Self:
-        """Begin to connect."""
+        """Start to connect."""
         self._tasks = await asyncio.TaskGroup().__aenter__()
-        self._task = self._tasks.create_task(self._keep(), name=self._task_name)
+        self._task = self._tasks.create_task(self._stay_connected(), name=self._task_name)
         return self
 
     async def __aexit__(
@@ -40,49 +40,48 @@ class ConnectingSink:
         traceback: TracebackType | None,
         /,
     ) -> None:
-        """Say goodbye and disconnect."""
+        """Disconnect."""
         self._task.cancel()
         if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
-            # Perhaps the group's own, because the task failed: the group knows.
+            # Perhaps the task failed and the group cancelled its parent: the group can tell.
             await self._tasks.__aexit__(exc_type, exc, traceback)
         else:
             await self._tasks.__aexit__(None, None, None)  # what the caller raised stays as it is
 
 
-class Contact:
-    """Whether a sink's receiver is there, in its status, and in the log: once down, once up."""
+class ReceiverState:
+    """Whether a sink's receiver is up or away, in the sink's status and in the log: once down, once up."""
 
     def __init__(
         self, *, sink: str, status: SinkStatus, clock: Callable[[], int], log_fields: dict[str, str]
     ) -> None:
-        """`clock` gives Unix milliseconds; `log_fields` say which receiver it is."""
+        """`clock` returns Unix milliseconds; `log_fields` name the receiver."""
         self._status = status
         self._clock = clock
         self._log = _log.bind(sink=sink, **log_fields)
         self._was_connected = False
-        self.away = "not connected yet"
-        """Why it is or was away, in words."""
+        self.away_reason = "not connected yet"
 
-    def note_connected(self) -> None:
-        """Count a connection, unless it is the first one."""
+    def count_connection(self) -> None:
+        """Count a reconnection; the first connection is none."""
         if self._was_connected:
             self._status.reconnects += 1
         self._was_connected = True
 
-    def note_up(self) -> None:
-        """Tell that it is there."""
+    def mark_up(self) -> None:
+        """Set the state to up, and log the change."""
         if self._status.state != "up":
             self._log.info("sink.up", was=self._status.state)
         self._status.state = "up"
 
-    def note_away(self, reason: str) -> None:
-        """Tell that it is away, and why."""
-        if self._status.state != "away":  # a failed write may have told it first
+    def mark_away(self, reason: str) -> None:
+        """Set the state to away, and log the change."""
+        if self._status.state != "away":  # the delivery loop sets it too, after a failed write
             self._log.warning("sink.away", reason=reason)
         self._status.state = "away"
-        self.away = reason
-        self.note_error(reason)
+        self.away_reason = reason
+        self.record_error(reason)
 
-    def note_error(self, reason: str) -> None:
-        """Remember what went wrong, which alone is no news for the log."""
+    def record_error(self, reason: str) -> None:
+        """Show an error in the status, without a line in the log."""
         self._status.note_error(reason, at_ms=self._clock())
