@@ -25,9 +25,8 @@ from aiohttp import web
 
 from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
-from gateway.http_server import listen
-from gateway.intake.places import Places
-from gateway.intake.server import Intake
+from gateway.http_server import ConnectionLimit, listen
+from gateway.intake.server import IntakeServer
 from gateway.intake.signature import Verifier
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
@@ -85,7 +84,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 steady_ms=now_ms,
             )
             await head.start([])
-            intake = Intake(
+            intake = IntakeServer(
                 path=PATH,
                 max_body_bytes=1 << 20,
                 organization="o-bench",
@@ -94,8 +93,8 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 status=IntakeStatus(),
                 clock_ms=now_ms,
             )
-            places = Places("bench", 512, status=ConnectionsStatus())
-            async with listen("bench", HostPort("127.0.0.1", 0), intake.server(), places=places) as server:
+            limit = ConnectionLimit("bench", 512, status=ConnectionsStatus())
+            async with listen("bench", HostPort("127.0.0.1", 0), intake.server(), limit=limit) as server:
                 yield server
 
 

@@ -23,17 +23,15 @@ from gateway.admin.gateway_alarms import Oversight
 from gateway.admin.server import admin_application
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
-from gateway.connection_log import quiet_runner
 from gateway.delivery.head import Head
 from gateway.delivery.loop import SinkLoop
 from gateway.delivery.reload import Reloader, note_tables
 from gateway.delivery.retained import Retained
 from gateway.delivery.watch import watch_tables
 from gateway.errors import GatewayError, JournalError
-from gateway.http_server import answers, listen
+from gateway.http_server import ConnectionLimit, answers, listen, quiet_runner
 from gateway.infodeck.service import Cloud
-from gateway.intake.places import Places, places_of
-from gateway.intake.server import Intake
+from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
@@ -67,7 +65,7 @@ _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half
 _ANSWER_WITHIN_S = 5.0
 _INTAKE_CONNECTIONS = 512
 _ADMIN_CONNECTIONS = 128
-_ASK_WITHIN_S = 10.0
+_REQUEST_WITHIN_S = 10.0
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -170,9 +168,9 @@ class App:
             alarms=self.alarms,
         )
 
-    def _make_intake(self) -> Intake:
+    def _make_intake(self) -> IntakeServer:
         intake = self._settings.intake
-        return Intake(
+        return IntakeServer(
             path=intake.path,
             max_body_bytes=intake.max_body,
             organization=self._settings.infodeck.organization,
@@ -335,13 +333,13 @@ class App:
             await admin.setup()
             stack.push_async_callback(admin.cleanup)
             assert admin.server is not None  # noqa: S101 - set up in the line above
-            places = Places("admin.listen", places_of(_ADMIN_CONNECTIONS), status=ConnectionsStatus())
+            limit = ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus())
             await stack.enter_async_context(
                 listen(
                     "admin.listen",
                     settings.admin.listen,
                     admin.server,
-                    places=places,
+                    limit=limit,
                     tls=self._context("admin.tls"),
                 )
             )
@@ -356,9 +354,9 @@ class App:
                 "intake.listen",
                 settings.intake.listen,
                 server,
-                places=Places("intake.listen", places_of(_INTAKE_CONNECTIONS), status=status),
+                limit=ConnectionLimit("intake.listen", _INTAKE_CONNECTIONS, status=status),
                 tls=self._context("intake.tls"),
-                ask_within_s=_ASK_WITHIN_S,
+                request_within_s=_REQUEST_WITHIN_S,
             )
             await stack.enter_async_context(listening)
             yield

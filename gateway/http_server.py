@@ -1,141 +1,220 @@
-"""Ports that the gateway listens on, with or without TLS."""
+"""The gateway's HTTP ports: listening with or without TLS, how many connections, and what is not HTTP."""
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
+
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Callable
 
     from gateway.config.scalars import HostPort
-    from gateway.intake.places import Places
+    from gateway.status import ConnectionsStatus
+
+log = structlog.get_logger()
 
 _HANDSHAKE_WITHIN_S = 10.0
+_CALM_AFTER_S = 60.0
+_MOST_VERIFIED_HOSTS = 1000
+_SHARE_OF_FILES = 4  # of the open files that the system allows; the journal and the sinks need some, too
 
 
 @asynccontextmanager
 async def listen(
-    what: str,
+    setting: str,
     address: HostPort,
     protocol: Callable[[], asyncio.Protocol],
     *,
-    places: Places,
+    limit: ConnectionLimit,
     tls: ssl.SSLContext | None = None,
-    ask_within_s: float | None = None,
+    request_within_s: float | None = None,
 ) -> AsyncIterator[asyncio.Server]:
-    """Listen within the context; a port that can't be had is reported with its setting's name.
+    """Listen on `address` within the context; `setting` names it where the port can't be had.
 
-    With `ask_within_s`, a connection is closed on which `Door.note_request` was not called by then.
+    A connection is closed if it has sent no whole request head within `request_within_s`.
     """
     loop = asyncio.get_running_loop()
-    handshakes: dict[Door, asyncio.Task[None]] = {}
+    handshakes: dict[ServedConnection, asyncio.Task[None]] = {}
 
-    def make_door() -> Door:
-        return Door(protocol(), places=places, tls=tls, handshakes=handshakes, ask_within_s=ask_within_s)
+    def serve_connection() -> ServedConnection:
+        return ServedConnection(
+            protocol(), limit=limit, tls=tls, handshakes=handshakes, request_within_s=request_within_s
+        )
 
-    # The loop takes up to a whole backlog of connections at once, before any of them gets a place.
-    backlog = max(1, places.most // 2)
+    # The loop accepts up to a whole backlog of connections before any of them is counted.
+    backlog = max(1, limit.most // 2)
     try:
-        server = await loop.create_server(make_door, address.host, address.port, backlog=backlog)
+        server = await loop.create_server(serve_connection, address.host, address.port, backlog=backlog)
     except OSError as error:
-        raise GatewayError(f"{what}: can't listen on {address}: {error.strerror or error}") from error
+        raise GatewayError(f"{setting}: can't listen on {address}: {error.strerror or error}") from error
     try:
         yield server
     finally:
         server.close()
-        for door in handshakes:
-            door.abort()
+        for connection in handshakes:
+            connection.abort()
 
 
-class Door(asyncio.Protocol):
-    """One connection: takes its place before TLS begins, then hands everything to the protocol inside."""
+class ConnectionLimit:
+    """The connections of one port, `most` at a time, and fewer where the system allows few open files.
+
+    A new connection is always accepted. When the port is full, one is dropped for it: the oldest unverified
+    one, or else the verified one that has delivered nothing for longest. A connection is verified once
+    something rightly signed (at the admin port: with the token) came on it, or from its host before.
+    """
+
+    def __init__(self, setting: str, most: int, *, status: ConnectionsStatus) -> None:
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = allowed == resource.RLIM_INFINITY
+        self.most = most if unlimited else min(most, allowed // _SHARE_OF_FILES)
+        self._setting = setting
+        self._status = status
+        self._unverified: dict[ServedConnection, None] = {}  # the oldest first
+        self._verified: dict[ServedConnection, None] = {}  # the one that is silent for longest first
+        self._verified_hosts: dict[str, None] = {}
+        self._full_s: float | None = None  # when the port was last full; None once it was not for a minute
+
+    def add(self, connection: ServedConnection, host: str, *, now_s: float) -> None:
+        """Count a new connection, and drop another one for it if the port is full."""
+        if len(self._unverified) + len(self._verified) >= self.most:
+            self._drop_one(host, now_s)
+        (self._verified if host in self._verified_hosts else self._unverified)[connection] = None
+        self._show(now_s)
+
+    def mark_verified(self, connection: ServedConnection, host: str) -> None:
+        """Keep this connection, and later ones from its host, longer than unverified ones."""
+        self._unverified.pop(connection, None)
+        self._verified.pop(connection, None)
+        self._verified[connection] = None
+        if host not in self._verified_hosts:
+            if len(self._verified_hosts) >= _MOST_VERIFIED_HOSTS:
+                del self._verified_hosts[next(iter(self._verified_hosts))]
+            self._verified_hosts[host] = None
+
+    def remove(self, connection: ServedConnection, *, now_s: float) -> None:
+        """Stop counting a connection that has ended."""
+        self._unverified.pop(connection, None)
+        self._verified.pop(connection, None)
+        self._show(now_s)
+
+    def _drop_one(self, newcomer: str, now_s: float) -> None:
+        if self._full_s is None:
+            log.warning(
+                "connections.full",
+                port=self._setting,
+                most=self.most,
+                newcomer=newcomer,
+                dropped="unverified connections first, then silent ones",
+            )
+        self._full_s = now_s
+        connections = self._unverified or self._verified
+        first = next(iter(connections))
+        del connections[first]
+        self._status.dropped += 1
+        first.abort()
+
+    def _show(self, now_s: float) -> None:
+        self._status.open = len(self._unverified) + len(self._verified)
+        if self._full_s is not None and now_s - self._full_s >= _CALM_AFTER_S:
+            self._full_s = None
+            log.info("connections.calm", port=self._setting)
+
+
+class ServedConnection(asyncio.Protocol):
+    """One connection: counted before TLS begins, then everything goes to the HTTP protocol inside."""
 
     def __init__(
         self,
-        inside: asyncio.Protocol,
+        http: asyncio.Protocol,
         *,
-        places: Places,
+        limit: ConnectionLimit,
         tls: ssl.SSLContext | None,
-        handshakes: dict[Door, asyncio.Task[None]],
-        ask_within_s: float | None,
+        handshakes: dict[ServedConnection, asyncio.Task[None]],
+        request_within_s: float | None,
     ) -> None:
-        self._inside = inside
-        self._places = places
+        self._http = http
+        self._limit = limit
         self._tls = tls
         self._handshakes = handshakes
-        self._ask_within_s = ask_within_s
+        self._request_within_s = request_within_s
         self._loop = asyncio.get_running_loop()
         self._host: str | None = None
         self._transport: asyncio.Transport | None = None  # None before and during the handshake
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place; let the connection in, after its handshake where there is one."""
+        """Count the connection, and serve it, after the handshake where there is TLS."""
         transport = cast("asyncio.Transport", transport)
         is_new = self._host is None
         if is_new:
-            self._enter(transport)
+            self._count(transport)
         if is_new and self._tls is not None:
             self._begin_handshake(transport, self._tls)
         else:
             self._transport = transport
-            self._inside.connection_made(transport)
+            self._http.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free the place, unless it is the bare connection that ends where TLS begins."""
+        """End the connection, unless it is only the bare one that TLS replaces."""
         if self._transport is not None:
-            self._leave()
-            self._inside.connection_lost(exc)
+            self._end()
+            self._http.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Hand it on."""
-        self._inside.data_received(data)
+        """Forward it."""
+        self._http.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Hand it on."""
-        return self._inside.eof_received()
+        """Forward it."""
+        return self._http.eof_received()
 
     def pause_writing(self) -> None:
-        """Hand it on."""
-        self._inside.pause_writing()
+        """Forward it."""
+        self._http.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand it on."""
-        self._inside.resume_writing()
+        """Forward it."""
+        self._http.resume_writing()
 
-    def note_request(self) -> None:
-        """Let the connection go on: it has asked something."""
+    def request_received(self) -> None:
+        """Stop the timer that closes a connection without a request."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def trust(self) -> None:
-        """Have others give way before it: what has come was rightly signed, or had the token."""
-        self._places.trust(self, self._host or "")
+    def mark_verified(self) -> None:
+        """Record that something rightly signed, or with the token, came on this connection."""
+        self._limit.mark_verified(self, self._host or "")
 
     def abort(self) -> None:
-        """Close it at once, in whatever state it is."""
+        """Close the connection at once, in whatever state it is."""
         if self._transport is not None:
             self._transport.abort()
         else:
             with suppress(OSError):  # gone already
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def _enter(self, transport: asyncio.Transport) -> None:
+    def _count(self, transport: asyncio.Transport) -> None:
         peer = transport.get_extra_info("peername")  # None where it is gone already
         self._host = peer[0] if peer else ""
-        self._places.enter(self, self._host, now_s=self._loop.time())
-        if self._ask_within_s is not None:
-            self._timer = self._loop.call_later(self._ask_within_s, self.abort)
+        self._limit.add(self, self._host, now_s=self._loop.time())
+        if self._request_within_s is not None:
+            self._timer = self._loop.call_later(self._request_within_s, self.abort)
 
     def _begin_handshake(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
-        """Have the connection go on with TLS: a copy of its socket does, before a byte is read.
+        """Continue with TLS on a copy of the socket, before a byte is read.
 
         `loop.start_tls` would lose what comes before it begins (uvloop), or with the handshake's end.
         """
@@ -143,7 +222,7 @@ class Door(asyncio.Protocol):
         try:
             self._socket: socket.socket = transport.get_extra_info("socket").dup()
         except OSError:  # gone already, or no file is left
-            self._leave()
+            self._end()
             return
         self._handshakes[self] = self._loop.create_task(self._shake_hands(tls), name=f"TLS with {self._host}")
 
@@ -156,21 +235,60 @@ class Door(asyncio.Protocol):
         finally:
             del self._handshakes[self]
             if self._transport is None:
-                self._leave()
+                self._end()
 
-    def _leave(self) -> None:
-        self.note_request()
-        self._places.leave(self, now_s=self._loop.time())
+    def _end(self) -> None:
+        self.request_received()
+        self._limit.remove(self, now_s=self._loop.time())
 
 
-def door_of(transport: asyncio.BaseTransport | None) -> Door | None:
-    """Return through which door a request came, None where its sender has gone."""
+def connection_of(transport: asyncio.BaseTransport | None) -> ServedConnection | None:
+    """Return the connection that a request came on, None where its sender has gone."""
     protocol = transport.get_protocol() if transport is not None else None
-    return protocol if isinstance(protocol, Door) else None
+    return protocol if isinstance(protocol, ServedConnection) else None
+
+
+class ConnectionLog:
+    """The logger that aiohttp gets: counts requests that are not HTTP, which aiohttp answers by itself.
+
+    Anyone may send garbage, so it costs a debug line without any of its content.
+    """
+
+    def __init__(self, listener: str, *, on_garbage: Callable[[], None]) -> None:
+        """Prefix log events with `listener`; call `on_garbage` for each bad request."""
+        self._no_http, self._failed = f"{listener}.no_http", f"{listener}.failed"
+        self._on_garbage = on_garbage
+
+    def debug(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
+        """Count a request that is not HTTP or ended early; log anything else as a bug."""
+        if isinstance(exc_info, HttpProcessingError | RequestPayloadError | ConnectionError):
+            self._on_garbage()
+            log.debug(self._no_http, reason=type(exc_info).__name__)
+        else:
+            log.error(self._failed, reason=message % arguments, exc_info=exc_info)
+
+    exception = debug
+
+
+def quiet_runner(
+    application: web.Application, listener: str, *, no_http: Counter[str], close_within_s: float
+) -> web.AppRunner:
+    """Return a runner that logs no requests; what is not HTTP is counted in `no_http` by listener."""
+
+    def count() -> None:
+        no_http[listener] += 1
+
+    return web.AppRunner(
+        application,
+        access_log=None,
+        logger=ConnectionLog(listener, on_garbage=count),
+        auto_decompress=False,
+        shutdown_timeout=close_within_s,
+    )
 
 
 async def answers(address: HostPort, *, tls: bool, within_s: float) -> bool:
-    """Say whether a server of this process answers HTTP at its own address."""
+    """Return whether a server of this process answers HTTP at its own address."""
     context = ssl._create_unverified_context() if tls else None  # noqa: S323, SLF001 - own socket
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(within_s):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.admin.control_requests import answer
-from gateway.http_server import door_of
+from gateway.http_server import connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,9 +89,9 @@ def is_here(peer: str, own: str) -> bool:
 
 async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer the request; its connection outlasts those of strangers."""
-    door = door_of(request.transport)
-    if door is not None:
-        door.trust()
+    connection = connection_of(request.transport)
+    if connection is not None:
+        connection.mark_verified()
     return await handler(request)
 
 

@@ -14,8 +14,8 @@ from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from gateway.connection_log import quiet_runner
 from gateway.errors import GatewayError
+from gateway.http_server import quiet_runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -1,7 +1,7 @@
-"""The webhook intake: verify the raw bytes, parse once, journal, and only then answer 200.
+"""The webhook server: verifies the raw bytes, parses them once, journals the event, then answers 200.
 
-Built on aiohttp's low-level server, since one path and one method need no router. Answers are
-those of the product's interface; none of them says anything about secrets.
+Built on aiohttp's low-level server, since one path and one method need no router. No answer says anything
+about secrets.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-from gateway.connection_log import ConnectionLog
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
-from gateway.http_server import door_of
-from gateway.intake.bodies import Bodies, NoRoomError, TooManyChunksError
+from gateway.http_server import ConnectionLog, connection_of
+from gateway.intake.request_bodies import BodyMemoryError, BodyReader, TinyChunksError
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
 from gateway.text import sanitise_line
 
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_LINGER_S = 2.0  # reading on after an early answer lets a sender that is still sending see it
+_LINGER_S = 2.0  # after an early answer, reading goes on so that the sender gets to see it
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
-_NO_ROOM_RETRY_AFTER_S = 10
-_READ_BYTES = 1 << 16  # what of one request's body is parsed before anything looks at it
+_NO_MEMORY_RETRY_AFTER_S = 10
+_READ_BYTES = 1 << 16  # of a request's body that aiohttp buffers before it is read
 _LONGEST_REQUEST_ID = 100
 
 _RECEIVED_BODY = b'{"received":true}'
@@ -60,7 +59,7 @@ _FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
 
 
 class SignatureCheck(Protocol):
-    """What knows the signing secrets, which may change while deliveries come in."""
+    """Verifies signatures; the signing secrets may change while deliveries come in."""
 
     def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
         """Return which secret signed `raw`; raise SignatureError with the reason."""
@@ -69,7 +68,7 @@ class SignatureCheck(Protocol):
 class _Received(web.StreamResponse):
     """The 200 that nearly every request gets: bytes made once, not header by header.
 
-    One instance answers all requests of HTTP/1.1 that keep their connection; it keeps nothing of any of them.
+    One instance without state answers all HTTP/1.1 requests that keep their connection.
     """
 
     _BYTES = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
@@ -79,7 +78,7 @@ class _Received(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool:
-        """Keep the connection."""
+        """Return True: the connection stays open."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -89,14 +88,14 @@ class _Received(web.StreamResponse):
         request.transport.write(self._BYTES)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Have nothing left to write."""
+        """Write nothing more."""
 
 
 _RECEIVED = _Received()
 
 
-class Intake:
-    """Handles one request at a time per connection; any number of connections share the journal's commits."""
+class IntakeServer:
+    """Answers webhooks, one request at a time per connection; all connections share the journal's commits."""
 
     def __init__(
         self,
@@ -113,11 +112,10 @@ class Intake:
         bodies_bytes: int = 32 << 20,
         on_assets_changed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take everything that is decided at load time; nothing is looked up per request.
+        """Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
 
-        `on_assets_changed` is called when an event says that assets came, went or were edited.
-        Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
-        A body may take `body_within_s`, and all that are under way `bodies_bytes` of memory.
+        `on_assets_changed` is called when an event says that assets came, went or were edited. A body may
+        take `body_within_s`, and all that are under way `bodies_bytes` of memory.
         """
         self._path = path
         self._max_body_bytes = max_body_bytes
@@ -129,9 +127,9 @@ class Intake:
         self._clock_ms = clock_ms
         self._stopping = False
         self._trusted_proxies = trusted_proxies
-        self._bodies = Bodies(most_bytes=bodies_bytes, within_s=body_within_s)
+        self._bodies = BodyReader(most_bytes=bodies_bytes, within_s=body_within_s)
         self._on_assets_changed = on_assets_changed
-        self._is_trusted = lru_cache(maxsize=1024)(self._judge_sender)
+        self._is_trusted = lru_cache(maxsize=1024)(self._may_send)
 
     def server(self) -> web.Server:
         """Return the server to be started on a socket; bodies stay as received, never decompressed."""
@@ -140,7 +138,7 @@ class Intake:
             request_factory=self._make_request,
             auto_decompress=False,
             access_log=None,
-            logger=ConnectionLog("intake", on_garbage=self._note_garbage),
+            logger=ConnectionLog("intake", on_garbage=self._count_garbage),
             keepalive_timeout=75,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
@@ -150,11 +148,11 @@ class Intake:
         """Answer 503 from now on; requests under way are finished."""
         self._stopping = True
 
-    def _note_garbage(self) -> None:
+    def _count_garbage(self) -> None:
         self._status.answers[400] += 1
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request, and count the answer; a bug ends this request and nothing else."""
+        """Answer one request and count the answer; a bug ends this request and nothing else."""
         try:
             response = await self._answer(request)
         except Exception:
@@ -172,8 +170,8 @@ class Intake:
             return _closing(_json(403, _FORBIDDEN))
         return await self._receive(request)
 
-    def _judge_sender(self, remote: str | None) -> bool:
-        """Say whether plain HTTP may come from `remote`."""
+    def _may_send(self, remote: str | None) -> bool:
+        """Return whether plain HTTP may come from `remote`."""
         if self._trusted_proxies is None or remote is None:
             return True
         address = ip_address(remote)
@@ -184,8 +182,8 @@ class Intake:
         try:
             event = await self._verified(request)
             await self._accept(event)
-            plain = request.keep_alive and request.version >= HttpVersion11
-            response = _RECEIVED if plain else _json(200, _RECEIVED_BODY)
+            is_usual = request.keep_alive and request.version >= HttpVersion11
+            response = _RECEIVED if is_usual else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
             self._status.note_refusal(str(error), age_s=error.age_s)
             response = _json(401, _UNSIGNED)
@@ -193,11 +191,11 @@ class Intake:
             response = _json(400, _error(error))
         except JournalError as error:
             response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
-        except NoRoomError:
-            response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_ROOM_RETRY_AFTER_S)}))
+        except BodyMemoryError:
+            response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}))
         except web.HTTPRequestEntityTooLarge:
             response = _closing(_json(413, _TOO_LARGE))
-        except TooManyChunksError:
+        except TinyChunksError:
             response = await _ended(_closing(_json(400, _TOO_MANY_CHUNKS)), request)
         except (TimeoutError, RequestPayloadError, ConnectionError):
             response = _closing(_json(400, _INCOMPLETE))
@@ -215,13 +213,13 @@ class Intake:
             if str(error) == MISMATCH and self._organization_named not in raw:
                 raise SignatureError(FOREIGN) from None
             raise
-        door = door_of(request.transport)
-        if door is not None:
-            door.trust()
+        connection = connection_of(request.transport)
+        if connection is not None:
+            connection.mark_verified()
         return parse_event(raw, received_ms=received_ms)
 
     async def _accept(self, event: Event) -> None:
-        """Journal what may concern the building; only count the rest."""
+        """Journal an event that may concern the building; only count the others."""
         status = self._status
         organization = event.document.get("organizationId")
         if is_test(event):
@@ -243,7 +241,7 @@ class Intake:
     async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
         """Return the whole body; what is refused in any case is refused before it is read.
 
-        The request itself keeps nothing of it: it lasts until the next one comes on its connection.
+        aiohttp's own `read` would keep the body until the next request comes on the connection.
         """
         content, length, longest = request.content, request.content_length, self._max_body_bytes
         if length is not None and length > longest:
@@ -263,15 +261,15 @@ class Intake:
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
-        """Make the request as aiohttp's own factory does: its head is complete."""
-        door = door_of(protocol.transport)
-        if door is not None:
-            door.note_request()
+        """Return the request as aiohttp's own factory does; a whole request head has come."""
+        connection = connection_of(protocol.transport)
+        if connection is not None:
+            connection.request_received()
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 def _request_id(request: web.BaseRequest) -> str | None:
-    """Return how a proxy in front calls this request, so that its log and ours can be laid side by side."""
+    """Return the request's id in the log of a proxy in front, so that both logs can be compared."""
     given = request.headers.get("X-Request-Id")
     return None if given is None else sanitise_line(given, longest=_LONGEST_REQUEST_ID)
 
@@ -285,13 +283,13 @@ def _error(error: GatewayError) -> bytes:
 
 
 def _closing(response: web.Response) -> web.Response:
-    """End the connection after this answer: what is left of the body was not read."""
+    """Return the response; the connection ends after it, since the rest of the body was not read."""
     response.force_close()
     return response
 
 
 async def _ended(response: web.Response, request: web.BaseRequest) -> web.Response:
-    """Answer and end the connection at once: what is left of the body would cost too much to read."""
+    """Send the answer and end the connection at once: the rest of the body would cost too much to read."""
     await response.prepare(request)
     await response.write_eof()
     request.protocol.force_close()

@@ -2,7 +2,7 @@
 
 The header is `x-infodeck-signature: t=1771911526,v1=<64 hex>` where v1 is the HMAC-SHA256 of
 `"{t}." + raw body` under the signing secret (Infodeck integration guide, step 5). During a
-rotation several secrets are live here, and several `v1` may come in one header.
+rotation several secrets are accepted, and several `v1` may come in one header.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER = "x-infodeck-signature"
 MISMATCH = "mismatch"
-FOREIGN = "foreign"  # a mismatch, of a body that does not look like one of Infodeck's to us
+FOREIGN = "foreign"  # a mismatch, and the body does not name our organization either
 
 _LONGEST_HEADER = 4096  # far above any honest header, and bounds the work a hostile one can cause
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -31,10 +31,10 @@ def sign(body: bytes, secret: bytes, timestamp_s: int) -> str:
 
 
 class Verifier:
-    """Checks deliveries against the live secrets. Keyed contexts are made once and copied per request."""
+    """Verifies signatures with any of several secrets; keyed HMAC contexts are made once and copied."""
 
     def __init__(self, secrets: Sequence[bytes], *, tolerance_s: float) -> None:
-        """Take at least one secret; `tolerance_s` bounds the signature's age and its lead, both."""
+        """`tolerance_s` is how far the signature's time may be from now, in either direction."""
         if not secrets or not all(secrets):
             raise ValueError("at least one signing secret is needed, and none may be empty")
         self._keyed = tuple(hmac.new(secret, digestmod="sha256") for secret in secrets)
@@ -43,8 +43,8 @@ class Verifier:
     def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
         """Return the index of the first secret that signed `raw`; raise SignatureError with the reason.
 
-        Every secret is compared with every `v1` in constant time, without an early exit. The
-        time is judged last: a right signature outside the tolerance means that a clock is wrong.
+        Every secret is compared with every `v1` in constant time, without an early exit. The time is
+        checked last: a right signature outside the tolerance means that a clock is wrong.
         """
         timestamp, candidates = _parse(header)
         signed_by = -1
@@ -65,7 +65,7 @@ class Verifier:
 
 
 def check_header(header: str | None) -> None:
-    """Raise SignatureError where no body can fit this header."""
+    """Raise SignatureError if no body can match this header."""
     _parse(header)
 
 

@@ -113,7 +113,7 @@ async def test_silence_before_tls_gives_way(tmp_path: Path, certificate: Path) -
 async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
     """Silence, or half a head, ends the connection; one that has asked something goes on."""
     async with (
-        running_intake(tmp_path, ask_within_s=0.3) as intake,
+        running_intake(tmp_path, request_within_s=0.3) as intake,
         intake.connect() as asking,
         intake.connect() as silent,
         intake.connect() as half,

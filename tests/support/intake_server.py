@@ -11,9 +11,8 @@ import orjson
 
 from gateway.config.scalars import HostPort
 from gateway.delivery.head import Head
-from gateway.http_server import listen
-from gateway.intake.places import Places
-from gateway.intake.server import Intake
+from gateway.http_server import ConnectionLimit, listen
+from gateway.intake.server import IntakeServer
 from gateway.intake.signature import HEADER, Verifier, sign
 from gateway.journal.lookup import newest_events
 from gateway.journal.sqlite import SqliteJournal
@@ -144,7 +143,7 @@ class RunningIntake:
     """A listening intake and what stands behind it."""
 
     port: int
-    intake: Intake
+    intake: IntakeServer
     journal: SqliteJournal
     status: IntakeStatus
     kept: JournalStatus
@@ -176,7 +175,7 @@ async def running_intake(
     bodies_bytes: int = 32 << 20,
     most_connections: int = 512,
     commit_within_s: float = 8.0,
-    ask_within_s: float = 10.0,
+    request_within_s: float = 10.0,
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningIntake]:
@@ -202,7 +201,7 @@ async def running_intake(
             steady_ms=now_ms,
         )
         await head.start([SINK])
-        intake = Intake(
+        intake = IntakeServer(
             path=PATH,
             max_body_bytes=MAX_BODY_BYTES,
             organization=ORGANIZATION,
@@ -219,9 +218,9 @@ async def running_intake(
             "intake.listen",
             HostPort("127.0.0.1", 0),
             server,
-            places=Places("intake.listen", most_connections, status=status.connections),
+            limit=ConnectionLimit("intake.listen", most_connections, status=status.connections),
             tls=tls,
-            ask_within_s=ask_within_s,
+            request_within_s=request_within_s,
         )
         async with listening as listener:
             try:

@@ -1,4 +1,4 @@
-"""The bodies of requests that do not come at once: how much memory and work they may take."""
+"""Reading request bodies that come in parts, within limits of time, memory and work."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ _FREE_CHUNKS = 1000
 _LEAST_BYTES_PER_CHUNK = 64
 
 
-class NoRoomError(Exception):
-    """There is too much under way for this body."""
+class BodyMemoryError(Exception):
+    """The memory for bodies is used up, and this body has been under way for longest."""
 
 
-class TooManyChunksError(Exception):
+class TinyChunksError(Exception):
     """The body comes in chunks so small that reading them costs many times its worth."""
 
 
-class Bodies:
-    """Reads the bodies of one server, which have `most_bytes` together.
+class BodyReader:
+    """Reads the bodies of one server, which may take `most_bytes` of memory together.
 
-    When they take more, the body that has been under way for longest is given up: an honest one is here in
-    a moment, and comes again.
+    When they take more, the body that has been under way for longest is given up: an honest one arrives in a
+    moment, and its sender repeats it.
     """
 
     def __init__(self, *, most_bytes: int, within_s: float) -> None:
+        """`within_s` is how long one body may take."""
         self._most_bytes = most_bytes
         self._within_s = within_s
         self._bytes = 0
@@ -44,7 +45,7 @@ class Bodies:
                 return await self._read(content, body, longest)
         except TimeoutError:
             if body not in self._under_way:
-                raise NoRoomError from None
+                raise BodyMemoryError from None
             raise
         finally:
             self._bytes -= self._under_way.pop(body, 0)
@@ -62,18 +63,19 @@ class Bodies:
             if size > longest:
                 raise HTTPRequestEntityTooLarge(longest, size)
             if chunks > _FREE_CHUNKS + size // _LEAST_BYTES_PER_CHUNK:
-                raise TooManyChunksError
-            self._take(body, len(part))
+                raise TinyChunksError
+            self._account(body, len(part))
 
-    def _take(self, body: asyncio.Timeout, size: int) -> None:
-        if body not in self._under_way:  # it was given up a moment ago
-            raise NoRoomError
+    def _account(self, body: asyncio.Timeout, size: int) -> None:
+        """Count `size` more bytes, and give up the oldest bodies until all fit."""
+        if body not in self._under_way:  # given up a moment ago
+            raise BodyMemoryError
         self._under_way[body] += size
         self._bytes += size
         while self._bytes > self._most_bytes:
             oldest = next(iter(self._under_way))
             self._bytes -= self._under_way.pop(oldest)
             if oldest is body:
-                raise NoRoomError
+                raise BodyMemoryError
             if not oldest.expired():
                 oldest.reschedule(asyncio.get_running_loop().time())
