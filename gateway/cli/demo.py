@@ -20,7 +20,7 @@ from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item
 from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
 from gateway.demo.infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
-from gateway.infodeck.http.transport import REQUESTS_PER_MINUTE
+from gateway.infodeck.transport import REQUESTS_PER_MINUTE
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:

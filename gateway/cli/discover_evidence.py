@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from gateway.clock import now_ms
 from gateway.errors import GatewayError
 from gateway.events import named_shadows, read_telemetry, shadow_items
-from gateway.infodeck.connection import connect
-from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.api_client import connect
 from gateway.infodeck.inventory.survey import Surveyor
+from gateway.infodeck.transport import ApiAccess
 from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
 from gateway.model import AssetSnapshot, KnownAsset
 from gateway.text import second_text

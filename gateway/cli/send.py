@@ -13,7 +13,7 @@ import orjson
 from gateway.cli.loading import add_config_argument, load_with_secrets
 from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.errors import CommandError
-from gateway.infodeck.http.unreachable import failure_of
+from gateway.infodeck.request_errors import failure_of
 from gateway.text import closest_name
 
 if TYPE_CHECKING:

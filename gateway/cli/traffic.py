@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from gateway.cli.own_intake import ANSWER_WITHIN_S, own_tls, signed_headers
-from gateway.infodeck.http.unreachable import failure_of
+from gateway.infodeck.request_errors import failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from gateway.settings.infodeck import parse_api_call
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 

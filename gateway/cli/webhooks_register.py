@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.webhooks.subscriptions import Webhook
     from gateway.settings import Settings
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.secret_drafts import SecretDraft
-    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.settings import Settings
 
 _MOST_READ_BYTES = 4 * LONGEST_SECRET + 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
     from gateway.settings import Settings
 

@@ -21,7 +21,7 @@ from gateway.settings import load_settings
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.settings import Settings
 
 _ANSWER_WITHIN_S = 5.0

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from gateway.config.scalars import duration_text
 from gateway.doctor.findings import Finding, problem
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.connection import connect
+from gateway.infodeck.api_client import connect
 from gateway.infodeck.webhooks.delivery_log import newest_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.access import ApiAccess
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
+    from gateway.infodeck.transport import ApiAccess
 
 ASK_WITHIN_S = 6.0
 MOST_ATTEMPTS = 20

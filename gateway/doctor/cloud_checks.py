@@ -11,7 +11,7 @@ from gateway.config.scalars import duration_text
 from gateway.doctor.cloud_answers import is_about_secret, refused
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.doctor.probe import Failure, Response, Stage
-from gateway.infodeck.http.unreachable import API_ADVICE
+from gateway.infodeck.request_errors import API_ADVICE
 
 if TYPE_CHECKING:
     from gateway.doctor.setup import Setup

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gateway.infodeck.http.unreachable import Failure, Stage, failure_of
+from gateway.infodeck.request_errors import Failure, Stage, failure_of
 
 if TYPE_CHECKING:
     import ssl

@@ -12,7 +12,7 @@ from gateway.doctor.once import Once
 from gateway.doctor.probe import Failure, Response, Stage, get
 from gateway.doctor.secret_shapes import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError, GatewayError
-from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.transport import ApiAccess
 from gateway.infodeck.webhooks.subscriptions import leading_here, webhook_of
 from gateway.settings.secret_values import secret_sources
 

@@ -12,8 +12,7 @@ from gateway.infodeck.backfill.refill import Refill
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.ports import Journal
     from gateway.state.image import PointImage
     from gateway.status import RefillStatus

@@ -10,7 +10,7 @@ from gateway.model import REFILLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import Item
     from gateway.model import AssetSnapshot
     from gateway.state.image import PointImage
 

@@ -17,10 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.alarms import Alarms
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.both_sides import BothSides
-    from gateway.infodeck.client import InfodeckApi
     from gateway.infodeck.delivery_monitor.pace import Pace
-    from gateway.infodeck.http.pages import Item
     from gateway.model import Record
     from gateway.ports import Journal
     from gateway.status import Status

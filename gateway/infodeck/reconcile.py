@@ -21,8 +21,7 @@ from gateway.model import AssetSnapshot, Notes
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.inventory.survey import Survey
     from gateway.model import MadeTag
     from gateway.ports import Journal

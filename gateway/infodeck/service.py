@@ -8,15 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.events import STATUS_CHANGED, read_online
+from gateway.infodeck.api_client import connect
 from gateway.infodeck.backfilling import Refilling
 from gateway.infodeck.both_sides import BothSides
-from gateway.infodeck.connection import connect
 from gateway.infodeck.delivery_monitor.pace import Pace
-from gateway.infodeck.http.access import ApiAccess
 from gateway.infodeck.inventory.inventory import Inventory
 from gateway.infodeck.lasting import lasting
 from gateway.infodeck.monitoring import Watching
 from gateway.infodeck.reconcile import Reconciler
+from gateway.infodeck.transport import ApiAccess
 from gateway.mapping.paths import compile_path
 from gateway.memory import settle_news
 from gateway.model import Notes
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.delivery.head import Head
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.model import AssetSnapshot, MadeTag, OnlineState, Record
     from gateway.ports import Journal
     from gateway.settings import Infodeck, Secrets

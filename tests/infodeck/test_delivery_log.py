@@ -12,8 +12,8 @@ from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
-from gateway.infodeck.connection import connect
-from gateway.infodeck.http.access import ApiAccess
+from gateway.infodeck.api_client import connect
+from gateway.infodeck.transport import ApiAccess
 from gateway.infodeck.webhooks.delivery_log import look_up
 
 TOKEN = "made-up-token"

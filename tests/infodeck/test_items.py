@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
-from gateway.infodeck.http.pages import page_of
+from gateway.infodeck.api_client import page_of
 from gateway.infodeck.inventory.items import asset_type, known_asset, location
 from gateway.model import AssetProperty, AssetType, KnownAsset, Location
 

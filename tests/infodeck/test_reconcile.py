@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.demo.api import SimulatedApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import Item
     from gateway.journal.sqlite import SqliteJournal
     from gateway.model import AssetSnapshot
 

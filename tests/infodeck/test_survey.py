@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.demo.api import SimulatedApi
-    from gateway.infodeck.client import InfodeckApi
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.inventory.survey import Survey
 
 LOCATIONS: list[dict[str, Any]] = [

@@ -21,9 +21,8 @@ from support.waiting import until
 
 from gateway.config.secrets import Secret
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.client import InfodeckApi
-from gateway.infodeck.http.access import ApiAccess
-from gateway.infodeck.http.transport import Transport, request_limiter
+from gateway.infodeck.api_client import InfodeckApi
+from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
 from gateway.tls import client_context, server_context
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from gateway.errors import TransientError
-from gateway.infodeck.http.unreachable import API_ADVICE, Stage, failure_of, unreachable
+from gateway.infodeck.request_errors import API_ADVICE, Stage, failure_of, unreachable
 
 KEY = ConnectionKey("api.example", 443, True, True, None, None, None)  # noqa: FBT003 - aiohttp's own
 

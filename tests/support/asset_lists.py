@@ -10,10 +10,9 @@ import orjson
 
 from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
-from gateway.infodeck.client import InfodeckApi
-from gateway.infodeck.http.access import ApiAccess
-from gateway.infodeck.http.transport import Transport, request_limiter
+from gateway.infodeck.api_client import InfodeckApi
 from gateway.infodeck.inventory.items import known_asset
+from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

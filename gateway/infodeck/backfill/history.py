@@ -22,9 +22,8 @@ from gateway.model import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.backfill.gaps import Gaps
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
     from gateway.model import Gap, GapPlace, Scalar
     from gateway.ports import Journal
     from gateway.status import RefillStatus

@@ -22,9 +22,9 @@ from gateway.logs import unforeseen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.infodeck.api_client import Item
     from gateway.infodeck.backfill.gaps import Gaps
     from gateway.infodeck.backfill.missed import Missed
-    from gateway.infodeck.http.pages import Item
     from gateway.ports import Journal
     from gateway.state.image import PointImage
     from gateway.status import RefillStatus

@@ -15,8 +15,7 @@ from gateway.model import AssetSnapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.model import AssetType, KnownAsset, Location
 
 _MOST_ASSETS = 250_000

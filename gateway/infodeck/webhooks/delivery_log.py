@@ -21,8 +21,7 @@ from gateway.text import second_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.infodeck.client import InfodeckApi
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
 
 _LAST = 5  # attempts that are spoken of

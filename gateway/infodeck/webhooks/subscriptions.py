@@ -19,7 +19,7 @@ from gateway.text import sanitise_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.infodeck.http.pages import Item
+    from gateway.infodeck.api_client import Item
 
 DOCUMENTED_EVENTS = (
     "asset.telemetry.updated",
