@@ -24,13 +24,13 @@ from _load import PATH, SECRET, load, make_requests
 from aiohttp import web
 
 from gateway.config.scalars import HostPort
-from gateway.delivery.head import Head
+from gateway.delivery.pipeline import Pipeline
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import Verifier
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.status import ConnectionsStatus, IntakeStatus, JournalStatus, MappingStatus
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
             path, sinks=(), retention_s=1e6, max_bytes=1 << 31, clock_ms=now_ms, status=JournalStatus()
         )
         async with journal:
-            head = Head(
+            head = Pipeline(
                 journal=journal,
-                image=PointImage(points),
+                state=BuildingState(points),
                 status=MappingStatus(),
                 clock_ms=now_ms,
                 steady_ms=now_ms,

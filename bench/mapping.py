@@ -23,7 +23,7 @@ from _tables import SINKS, TOPICS, make_bodies, write_tables
 
 from gateway.events import event_time_ms, parse_event, read_telemetry
 from gateway.mapping.compiler import load_point_map
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def map_all(prepared: Sequence[Prepared]) -> None:
         map_readings(plan, readings, event=event, time_ms=time_ms, seq=seq)
 
 
-def accept_all(image: PointImage, prepared: Sequence[Prepared]) -> float:
+def accept_all(image: BuildingState, prepared: Sequence[Prepared]) -> float:
     """Take every event's updates into the image; return the CPU seconds of that alone."""
     mapped = [
         map_readings(plan, readings, event=event, time_ms=time_ms, seq=seq)
@@ -107,7 +107,7 @@ def measure_mapping(*, events: int, rounds: int) -> None:
     for _ in range(rounds):
         parse_s = cpu_s(lambda: parse_all(bodies))
         map_s = cpu_s(lambda: map_all(prepared))
-        accept_s = accept_all(PointImage(points), prepared)
+        accept_s = accept_all(BuildingState(points), prepared)
         rows.append((readings / map_s, map_s / parse_s, readings / accept_s, readings / (map_s + accept_s)))
     for name, unit, column in zip(
         ("mapping", "mapping against orjson.loads", "image", "both"),

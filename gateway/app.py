@@ -23,11 +23,11 @@ from gateway.admin.gateway_alarms import Oversight
 from gateway.admin.server import admin_application
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
-from gateway.delivery.head import Head
-from gateway.delivery.loop import SinkLoop
+from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, note_tables
-from gateway.delivery.retained import Retained
-from gateway.delivery.watch import watch_tables
+from gateway.delivery.retained_topics import RetainedTopics
+from gateway.delivery.sink_loop import SinkLoop
+from gateway.delivery.table_watch import watch_tables
 from gateway.errors import GatewayError, JournalError
 from gateway.http_server import ConnectionLimit, answers, listen, quiet_runner
 from gateway.infodeck.service import Cloud
@@ -35,12 +35,12 @@ from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
-from gateway.memory import settle
+from gateway.memory import freeze_objects
 from gateway.model import Alarm, Notes
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.settings.certificates import certificates_in
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
 
@@ -78,7 +78,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class App:
-    """One gateway. `run` returns after `stop`; `image` shows every point's newest value.
+    """One gateway. `run` returns after `stop`; `state` shows every point's newest value.
 
     With `files`, point tables are read again when they change, and when `reload` asks for it.
     """
@@ -107,9 +107,9 @@ class App:
             on_damage=partial(self.alarms.hold, JOURNAL_DAMAGED),
             on_corrupt=self.stop,
         )
-        self._head = Head(
+        self._head = Pipeline(
             journal=self._journal,
-            image=PointImage(points),
+            state=BuildingState(points),
             status=self.status.mapping,
             clock_ms=now_ms,
             steady_ms=steady_ms,
@@ -139,9 +139,9 @@ class App:
         self._reloader = self._make_reloader(files) if files is not None else None
 
     @property
-    def image(self) -> PointImage:
+    def state(self) -> BuildingState:
         """Every point's newest value. It knows the point table in force; after a reload it is another one."""
-        return self._head.image
+        return self._head.state
 
     def _make_cloud(self, secrets: Secrets) -> Cloud:
         return Cloud(
@@ -184,7 +184,7 @@ class App:
 
     def _make_dashboard(self) -> Dashboard:
         return Dashboard(
-            image=lambda: self.image,
+            image=lambda: self.state,
             status=self.status,
             refresh=self._refresh_status,
             topics=self._settings.mqtt_topics,
@@ -281,7 +281,7 @@ class App:
                 SinkLoop(
                     name=name,
                     make_sink=partial(
-                        self._make_sink, name, config, status, Retained(self._journal, sink=name)
+                        self._make_sink, name, config, status, RetainedTopics(self._journal, sink=name)
                     ),
                     feed=feeds[name],
                     journal=self._journal,
@@ -291,14 +291,14 @@ class App:
                 )
             )
 
-    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus, retained: Retained) -> Sink:
+    def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus, retained: RetainedTopics) -> Sink:
         """Make a sink for the point table in force, which may be another one at each restart of the sink."""
         return SINK_TYPES[config.type].factory(
             name=name,
             config=config,
             gateway=self._settings.name,
-            points=self.image.points,
-            latest=self.image,
+            points=self.state.points,
+            latest=self.state,
             status=status,
             retained=retained,
             alarms=self.alarms,
@@ -374,7 +374,7 @@ class App:
         """Return what may be done with points, dead letters and alarms: by commands, and on the dashboard."""
         overrides = OverrideControl(
             overrides=self._head,
-            image=lambda: self.image,
+            image=lambda: self.state,
             topics=self._settings.mqtt_topics,
             flush=self._journal.flush,
             clock_ms=now_ms,
@@ -396,7 +396,7 @@ class App:
             if not self._cloud.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
-        settle()
+        freeze_objects()
         self._notify_ready()
 
     def _notify_ready(self) -> None:
@@ -430,7 +430,7 @@ class App:
 
     def _refresh_status(self) -> None:
         self._refresh_lags()
-        self.status.qualities = self.image.qualities()
+        self.status.qualities = self.state.qualities()
 
     def _refresh_lags(self) -> None:
         for loop in self._loops:

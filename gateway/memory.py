@@ -17,7 +17,7 @@ _ONE_REFERENCE = sys.getrefcount(_sample[0])  # as it is counted for what only a
 _Collection = dict[object, object] | list[object] | tuple[object, ...] | set[object] | frozenset[object]
 
 
-def settle() -> None:
+def freeze_objects() -> None:
     """Have all that there is now not searched for garbage any more, such as points and sinks just built.
 
     It is freed all the same once nothing leads to it; not so what is in a circle. So: on rare occasions.
@@ -25,7 +25,7 @@ def settle() -> None:
     gc.freeze()
 
 
-def settle_news() -> None:
+def freeze_new_objects() -> None:
     """Do the same for what came since, and free the garbage among it first: this may be done often.
 
     It takes as long as there is news: a few milliseconds for some thousand readings. Where the search is put
@@ -36,7 +36,7 @@ def settle_news() -> None:
         gc.freeze()
 
 
-def let_go(roots: list[object]) -> None:
+def free_in_slices(roots: list[object]) -> None:
     """Empty `roots`, and free what only they led to; for a thread. What others hold stays as it is.
 
     The interpreter frees in one go what hangs together, and does nothing else meanwhile: for a building's

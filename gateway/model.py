@@ -335,7 +335,7 @@ class Update:
     """A point's value at one time, on its way to the sinks. Not frozen: made per reading.
 
     `value` is what was measured (or what the stale policy puts in its place) and goes together
-    with `quality`. `plain` is for receivers that see no quality, such as registers: the value
+    with `quality`. `safe_value` is for receivers that see no quality, such as registers: the value
     while good, otherwise what `on_stale` says, None for the sentinel.
     `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came,
     `raw_unit` the unit of measure that the event states for it.
@@ -343,7 +343,7 @@ class Update:
 
     point: Point
     value: Scalar
-    plain: Scalar
+    safe_value: Scalar
     quality: Quality
     time_ms: int
     seq: int

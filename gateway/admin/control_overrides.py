@@ -12,7 +12,7 @@ from gateway.admin.control_requests import answer, document_of, make_durable, ui
 from gateway.errors import CommandError
 from gateway.mapping.listing import list_points
 from gateway.mapping.plan import PointMap
-from gateway.state.forcing import LONGEST_FORCE_S, forced_value
+from gateway.state.overrides import LONGEST_FORCE_S, forced_value
 from gateway.text import second_text, unknown_name
 
 if TYPE_CHECKING:

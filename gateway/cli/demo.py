@@ -116,7 +116,7 @@ def _screen(app: App, settings: Settings, points: PointMap, *, ports: Ports, con
 
     return Screen(
         points=points.points,
-        latest=app.image,
+        latest=app.state,
         status=app.status,
         topics=settings.mqtt_topics["bms"],
         mqtt_port=ports.mqtt,

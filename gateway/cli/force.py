@@ -14,7 +14,7 @@ from gateway.cli.send import parse_value
 from gateway.config.problems import show
 from gateway.config.scalars import parse_duration
 from gateway.errors import CommandError
-from gateway.state.forcing import LONGEST_FORCE_S
+from gateway.state.overrides import LONGEST_FORCE_S
 
 if TYPE_CHECKING:
     import argparse

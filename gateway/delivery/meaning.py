@@ -13,10 +13,10 @@ from gateway.state.readings import map_readings
 if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Event, StoredLetter, Telemetry, Update
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
 
 
-def plan_of(image: PointImage, event: Event) -> AssetPlan | None:
+def plan_of(image: BuildingState, event: Event) -> AssetPlan | None:
     """Return the plan of the event's asset, None where no table has one."""
     asset = asset_of(event)
     return image.points.by_asset.get(asset) if asset is not None else None
@@ -29,7 +29,7 @@ def map_event(plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> l
     return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
 
 
-def map_letter(image: PointImage, stored: StoredLetter) -> tuple[AssetPlan, list[Update]]:
+def map_letter(image: BuildingState, stored: StoredLetter) -> tuple[AssetPlan, list[Update]]:
     """Return what a dead letter's event means for its point, or for all where it never came so far.
 
     Raise `GatewayError` with the reason where that is nothing.
@@ -57,7 +57,7 @@ def map_letter(image: PointImage, stored: StoredLetter) -> tuple[AssetPlan, list
     return plan, updates
 
 
-def _keep_order(image: PointImage, update: Update) -> None:
+def _keep_order(image: BuildingState, update: Update) -> None:
     """Let a reading without a time of its own be no newer than it was.
 
     It is given the time of receipt, for which only the time of the letter is known here.

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.memory import let_go, settle
-from gateway.state.difference import Difference, compare
+from gateway.memory import free_in_slices, freeze_objects
+from gateway.state.table_changes import Difference, compare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from gateway.config.decode import Problem
-    from gateway.delivery.head import Head
-    from gateway.delivery.loop import Prepared, SinkLoop
+    from gateway.delivery.pipeline import Pipeline
+    from gateway.delivery.sink_loop import Prepared, SinkLoop
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
     from gateway.model import AssetSnapshot
@@ -77,7 +77,7 @@ class Reloader:
         self,
         *,
         read: Callable[[], CompiledTables],
-        head: Head,
+        head: Pipeline,
         loops: Sequence[SinkLoop],
         status: TablesStatus,
         clock_ms: Callable[[], int],
@@ -136,12 +136,12 @@ class Reloader:
         await asyncio.sleep(0)
         self._head.tick()  # the image is as of the last tick of the one before
         self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
-        await asyncio.to_thread(let_go, replaced)
-        settle()
+        await asyncio.to_thread(free_in_slices, replaced)
+        freeze_objects()
 
     async def _build(self, points: PointMap) -> _Successor | None:
         """Build everything for another table aside; return None where it says what the present one says."""
-        image = self._head.image
+        image = self._head.state
         difference = await asyncio.to_thread(compare, image.points, points)
         if not difference:
             return None
@@ -162,7 +162,7 @@ class Reloader:
 
     def _swap(self, successor: _Successor) -> list[object]:
         """Put everything in place, in one go; return what leads to all that went out of use."""
-        before = self._head.image
+        before = self._head.state
         self._head.keep()  # also of points that are in the next table no more: they may come back
         self._head.swap(successor.handover.finish(now_ms=before.aged_ms))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
@@ -190,7 +190,7 @@ class Reloader:
     def _tell(self, difference: Difference, warnings: Sequence[Problem], *, took_s: float) -> None:
         """Say what another table has brought."""
         self._status.reloads += 1
-        note_tables(self._status, self._head.image.points, warnings, loaded_ms=self._clock_ms())
+        note_tables(self._status, self._head.state.points, warnings, loaded_ms=self._clock_ms())
         log.info(
             "points.reloaded",
             added=difference.added,

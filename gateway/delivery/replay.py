@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Record, StoredLetter, Update
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
 
 _READ_EVENTS = 250
 _TURN_EVENTS = 50  # mapped before the event loop gets its turn
@@ -29,7 +29,7 @@ class Replay:
         self,
         *,
         journal: Journal,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         seen: Callable[[], int],
         tell_others: Callable[[Sequence[Update]], None],
         now_ms: Callable[[], int],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Update
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ class Unshown:
         """`reasons` is the status's own."""
         self._reasons = reasons
 
-    def note(self, updates: Iterable[Update], *, image: PointImage) -> None:
+    def note(self, updates: Iterable[Update], *, image: BuildingState) -> None:
         """Take in what was measured, as far as it is the newest of its point."""
         for update in updates:
             is_concerned = update.quality is Quality.BAD or (
@@ -40,7 +40,7 @@ class Unshown:
             if is_concerned and image.measured(update.point) is update:
                 self._set(update)
 
-    def look_again(self, image: PointImage) -> None:
+    def look_again(self, image: BuildingState) -> None:
         """Judge by the tables of another image what is kept."""
         for name in list(self._reasons):
             point = image.points.by_name.get(name)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
 
@@ -31,7 +31,7 @@ class Refilling:
         metric_time: str,
         metric_value: str,
         journal: Journal,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         status: RefillStatus,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -93,7 +93,7 @@ class Refilling:
         self._history.request()
 
 
-def _stated_unit(image: PointImage, asset: str, key: str) -> str | None:
+def _stated_unit(image: BuildingState, asset: str, key: str) -> str | None:
     """Return the unit of measure that the newest reading of a telemetry key states."""
     plan = image.points.by_asset.get(asset)
     rules = plan.by_key.get(key, ()) if plan is not None else ()

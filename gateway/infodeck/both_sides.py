@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gateway.infodeck.api_client import Item
     from gateway.model import AssetSnapshot
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
 
 _UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
 
@@ -23,7 +23,7 @@ class BothSides:
     def __init__(
         self,
         *,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         snapshot: Callable[[], AssetSnapshot | None],
         clock_ms: Callable[[], int],
         item_time: Callable[[Any], Any] | None,

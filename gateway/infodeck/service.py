@@ -18,15 +18,15 @@ from gateway.infodeck.monitoring import Watching
 from gateway.infodeck.reconcile import Reconciler
 from gateway.infodeck.transport import ApiAccess
 from gateway.mapping.paths import compile_path
-from gateway.memory import settle_news
+from gateway.memory import freeze_new_objects
 from gateway.model import Notes
-from gateway.state.difference import describe_the_same
+from gateway.state.table_changes import describe_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from gateway.alarms import Alarms
-    from gateway.delivery.head import Head
+    from gateway.delivery.pipeline import Pipeline
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.model import AssetSnapshot, MadeTag, OnlineState, Record
     from gateway.ports import Journal
@@ -46,7 +46,7 @@ class Cloud:
         settings: Infodeck,
         secrets: Secrets,
         journal: Journal,
-        head: Head,
+        head: Pipeline,
         status: Status,
         alarms: Alarms,
         clock_skew_s: float,
@@ -128,11 +128,11 @@ class Cloud:
         """Compare the tables in force with what Infodeck knows, if it was ever asked."""
         self._keep_tags()
         if self.snapshot is not None and self.is_asked:
-            self._inventory.compare(self.snapshot, mapped=self._head.image.points.by_asset.keys())
+            self._inventory.compare(self.snapshot, mapped=self._head.state.points.by_asset.keys())
 
     def _keep_tags(self) -> None:
         """Have automatic assets keep their tags: neither a new name nor a namesake moves a topic."""
-        made = self._head.image.points.made_tags
+        made = self._head.state.points.made_tags
         if self.snapshot is not None and not made.items() <= self.snapshot.tags.items():
             self.snapshot = replace(self.snapshot, tags={**self.snapshot.tags, **made})
             self._journal.note(Notes(snapshot=self.snapshot))
@@ -180,7 +180,7 @@ class Cloud:
             metric_time=refill.metric_time,
             metric_value=refill.metric_value,
             journal=self._journal,
-            image=lambda: self._head.image,
+            image=lambda: self._head.state,
             status=status,
             clock_ms=self._clock_ms,
         )
@@ -193,7 +193,7 @@ class Cloud:
             status=status,
             journal=self._journal,
             sides=BothSides(
-                image=lambda: self._head.image,
+                image=lambda: self._head.state,
                 snapshot=lambda: self.snapshot,
                 clock_ms=self._clock_ms,
                 item_time=self._item_time,
@@ -222,7 +222,7 @@ class Cloud:
         before, self.snapshot = self.snapshot, snapshot
         await self._take_connections(snapshot)
         self._compare_list(snapshot)
-        points = self._head.image.points
+        points = self._head.state.points
         of = None if points.has_automatic else points.by_asset.keys()  # others are nothing to these tables
         if await asyncio.to_thread(describe_the_same, before, snapshot, of=of):
             self.take_stock()
@@ -237,7 +237,7 @@ class Cloud:
         refilled = self._refill_status.readings
         if refilled - self._settled >= _MANY_READINGS:
             self._settled = refilled
-            settle_news()
+            freeze_new_objects()
 
     async def _take_connections(self, snapshot: AssetSnapshot) -> None:
         """Take in which devices are connected, in pieces, for there may be many of them."""

@@ -24,7 +24,7 @@ from gateway.mapping.slots.needs import Need, report_needs
 from gateway.mapping.sources import Sources, read_sources
 from gateway.mapping.table_outputs import MqttDefaults
 from gateway.mapping.topics import TopicScheme
-from gateway.memory import let_go
+from gateway.memory import free_in_slices
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def load_point_map(
     problems, warnings = sources.findings()
     used: list[object] = [sources, compiler]
     del sources, compiler
-    let_go(used)
+    free_in_slices(used)
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 

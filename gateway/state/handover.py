@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Forced, Point, Update
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.state.known import Known
 
 
@@ -42,19 +42,24 @@ class Handover:
     """One hand-over: `build` in any thread, then `finish` on the event loop. May be dropped at any time."""
 
     def __init__(
-        self, *, known: Known, noted: Noted, image: PointImage, make_image: Callable[[PointMap], PointImage]
+        self,
+        *,
+        known: Known,
+        noted: Noted,
+        image: BuildingState,
+        make_state: Callable[[PointMap], BuildingState],
     ) -> None:
         """Begin with what `image` knew; `noted` grows with what changes in it."""
         self._before = known.copy()
         self._now = known
         self._noted = noted
         self._image = image
-        self._make_image = make_image
-        self._successor: PointImage | None = None
+        self._make_image = make_state
+        self._successor: BuildingState | None = None
         self._revived: list[Point] = []
         self.news: list[Update] = []  # what the successor shows of assets that changed since it was built
 
-    def build(self, points: PointMap, *, now_ms: int) -> PointImage:
+    def build(self, points: PointMap, *, now_ms: int) -> BuildingState:
         """Make the image of the new table from what was known at the beginning; leave the old one alone.
 
         Nobody changes it until `finish`, but whoever needs it may look at it.
@@ -72,7 +77,7 @@ class Handover:
         self._successor = successor
         return successor
 
-    def finish(self, *, now_ms: int) -> PointImage:
+    def finish(self, *, now_ms: int) -> BuildingState:
         """Take over what changed meanwhile, and return the new image; let the old one change no more."""
         successor = self._successor
         assert successor is not None  # noqa: S101 - a fault of the caller
@@ -90,7 +95,7 @@ class Handover:
         successor.take_over_unkept(self._image, revived=self._revived)
         return successor
 
-    def _shown(self, successor: PointImage) -> Iterator[Update]:
+    def _shown(self, successor: BuildingState) -> Iterator[Update]:
         """Yield what the assets of which something was noted show now."""
         noted = self._noted
         assets = noted.assets | {point.asset for point in (*noted.measured, *noted.forced)}

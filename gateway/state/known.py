@@ -66,7 +66,7 @@ class Known:
         if update.quality is Quality.GOOD:
             self.last_good[point] = update
         elif point.on_stale.policy is StalePolicy.HOLD:
-            update.plain = self._held(point)
+            update.safe_value = self._held(point)
         self.measured[point] = update
         return True
 
@@ -143,7 +143,7 @@ class Known:
             value = self._held(point)
             held = point.on_stale.policy is StalePolicy.HOLD and value is not None
             quality = Quality.HELD if held else Quality.STALE
-        return replace(measured, value=value, plain=value, quality=quality)
+        return replace(measured, value=value, safe_value=value, quality=quality)
 
     def is_fresh(self, measured: Update, now_ms: int) -> bool:
         """Say whether a reading is not older than its point allows, as far as that is known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
-from gateway.memory import let_go
+from gateway.memory import free_in_slices
 from gateway.model import UnmappedAsset
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_what_only_the_roots_led_to_is_freed() -> None:
 
     roots: list[object] = [holder([dict(zip(keys, values, strict=True))], make(captured))]
     del keys, values, captured
-    let_go(roots)
+    free_in_slices(roots)
     assert roots == []
     assert [reference() for reference in gone] == [None, None, None]
 
@@ -44,7 +44,7 @@ def test_what_only_the_roots_led_to_is_freed() -> None:
 def test_what_others_hold_stays_as_it_is() -> None:
     """A collection that is still in use keeps all its elements."""
     kept = {number: Piece() for number in range(MANY)}
-    let_go([holder(kept), holder(list(kept.values()))])
+    free_in_slices([holder(kept), holder(list(kept.values()))])
     assert len(kept) == MANY
     assert all(isinstance(piece, Piece) for piece in kept.values())
 
@@ -68,5 +68,5 @@ def test_what_leads_to_another_large_collection_goes_first() -> None:
     document_reference = weakref.ref(document)
     roots: list[object] = [holder(*document.holds), holder([holder(document) for _ in range(MANY)])]
     del document
-    let_go(roots)
+    free_in_slices(roots)
     assert order == list(reversed(range(MANY)))

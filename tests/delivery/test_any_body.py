@@ -129,12 +129,12 @@ async def deliver(folder: Path, events: list[Event], table: PointMap) -> Update 
         for event in events:
             await rig.journal.append(event)
         await rig.delivered()
-        shown = rig.image.latest(table.by_name["R/T"])
+        shown = rig.state.latest(table.by_name["R/T"])
         orjson.dumps(last.newest_first())
         assert "internal" not in str(rig.rows("SELECT reason FROM dead_letters"))
     async with delivering(folder / "journal.db", table, {"bms": receiver, "late": Receiver()}) as rig:
         await rig.delivered()
-        assert rig.image.latest(table.by_name["R/T"]) == shown
+        assert rig.state.latest(table.by_name["R/T"]) == shown
     return shown
 
 

@@ -33,7 +33,7 @@ system: {heartbeat: {every: 10s, modbus: {register: 2, type: uint16}}}
 
 def shown(rig: Rig, points: PointMap, name: str) -> tuple[Scalar, Quality] | None:
     """Return what a point shows."""
-    update = rig.image.latest(points.by_name[name])
+    update = rig.state.latest(points.by_name[name])
     return None if update is None else (update.value, update.quality)
 
 
@@ -191,7 +191,7 @@ async def test_a_restart_does_not_bring_old_values_back(file: Path, points: Poin
         assert shown(rig, points, "R/T") == (21, Quality.HELD)
         assert rig.mapping.late == 1
         late = [update for update in receiver.updates if update.value == 5]
-        assert [rig.image.is_newest(update) for update in late] == [False]
+        assert [rig.state.is_newest(update) for update in late] == [False]
 
 
 async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
@@ -210,9 +210,9 @@ async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.delivered()
         newest = {
-            update.point.name: (update.value, update.plain, update.quality)
+            update.point.name: (update.value, update.safe_value, update.quality)
             for update in receiver.updates
-            if rig.image.is_newest(update)
+            if rig.state.is_newest(update)
         }
     assert receiver.values("R/T") == [21, -5]
     assert newest == {

@@ -26,7 +26,7 @@ HOUR_MS = 3_600_000
 
 def shown(rig: Rig, name: str) -> tuple[Scalar, Quality] | None:
     """Return what a point shows."""
-    update = rig.image.latest(rig.image.points.by_name[name])
+    update = rig.state.latest(rig.state.points.by_name[name])
     return None if update is None else (update.value, update.quality)
 
 
@@ -76,7 +76,7 @@ async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, poi
         clock.now_ms += HOUR_MS
         await rig.delivered()
         assert told(receiver, "R/H") == [(None, Quality.BAD)]
-        assert rig.image.forced() == []
+        assert rig.state.forced() == []
 
 
 async def test_a_released_point_stays_released_after_a_restart(file: Path, points: PointMap) -> None:
@@ -92,7 +92,7 @@ async def test_a_released_point_stays_released_after_a_restart(file: Path, point
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         assert shown(rig, "R/T") == (21, Quality.GOOD)
         assert shown(rig, "R/H") == (None, Quality.BAD)
-        assert rig.image.forced() == []
+        assert rig.state.forced() == []
 
 
 TABLE_ONLINE = """\
@@ -192,7 +192,7 @@ async def test_a_status_that_says_nothing_of_the_connection_changes_nothing(
         await say(rig, 1, telemetry={"t": 1}, **thing)
         await rig.delivered()
         assert (rig.mapping.connections, rig.mapping.connections_unclear) == (0, 1)
-        assert rig.image.all_latest() == []
+        assert rig.state.all_latest() == []
     assert rows(file, "SELECT * FROM dead_letters") == rows(file, "SELECT * FROM unmapped") == []
 
 

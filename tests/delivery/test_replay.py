@@ -25,7 +25,7 @@ def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
     """Return a look back at what the image has taken in up to the event `seen`."""
     return Replay(
         journal=rig.journal,
-        image=lambda: rig.image,
+        image=lambda: rig.state,
         seen=seen,
         tell_others=lambda _: None,
         now_ms=rig.clock,
@@ -79,13 +79,13 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
         await rig.delivered()
         reading = asyncio.create_task(replay(rig, seen=lambda: 250).read(0))
         mapped: list[int] = []
-        take = rig.image.has_missed
+        take = rig.state.has_missed
 
         def has_missed(update: object) -> bool:
             mapped[-1] += 1
             return bool(take(update))  # type: ignore[arg-type]  # as given
 
-        rig.image.has_missed = has_missed  # type: ignore[method-assign]  # looked at on its way
+        rig.state.has_missed = has_missed  # type: ignore[method-assign]  # looked at on its way
         while not reading.done():
             mapped.append(0)
             await asyncio.sleep(0)

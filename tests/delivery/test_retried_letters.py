@@ -93,7 +93,7 @@ async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points:
         found = await refused(rig, receiver, 51)
         assert rig.head.retry(found[::-1]) == {}
         await rig.delivered()
-        assert [rig.image.is_newest(update) for update in receiver.updates] == [False, True]
+        assert [rig.state.is_newest(update) for update in receiver.updates] == [False, True]
         assert readings(receiver) == [("R/H", 50), ("R/H", 51)]
         assert numbers(file) == []
 
@@ -173,7 +173,7 @@ async def test_an_event_that_could_not_be_mapped_goes_the_whole_way(file: Path, 
         last.away = 1_000_000
         assert rig.head.retry([stored]) == {}
         await rig.until(lambda: first.values("R/DEEP") == [7])
-        assert rig.image.latest(after.by_name["R/DEEP"]) is first.updates[-1]
+        assert rig.state.latest(after.by_name["R/DEEP"]) is first.updates[-1]
         await rig.until(lambda: rig.loops["bms"].idle)
         await rig.journal.flush()
         assert numbers(file) == [stored.number]
@@ -201,8 +201,8 @@ async def test_a_retried_reading_never_overtakes_a_newer_one(file: Path, points:
         assert rig.head.retry(found) == {}
         await rig.delivered()
         assert [update.value for update in receiver.updates] == [50, 51]
-        assert not any(rig.image.is_newest(update) for update in receiver.updates)
-        newest = rig.image.latest(points.by_name["R/H"])
+        assert not any(rig.state.is_newest(update) for update in receiver.updates)
+        newest = rig.state.latest(points.by_name["R/H"])
         assert newest is not None
         assert newest.value == 60
 
@@ -280,4 +280,4 @@ async def test_an_event_that_finds_no_room_changes_nothing(file: Path, points: P
         unmapped = DeadLetter("", 9, "evt_unmapped", "", "no readings found", NOON)
         left = rig.head.retry([StoredLetter(2000, unmapped, event.body)])
         assert left == {2000: "1000 letters wait for its sink already; retry it when these are done"}
-        assert rig.image.latest(points.by_name["R/H"]) is None
+        assert rig.state.latest(points.by_name["R/H"]) is None

@@ -38,7 +38,7 @@ points:
 
 def shown(rig: Rig, points: PointMap) -> tuple[Scalar, Quality]:
     """Return what the point shows."""
-    update = rig.image.latest(points.by_name["R/T"])
+    update = rig.state.latest(points.by_name["R/T"])
     assert update is not None
     return update.value, update.quality
 
@@ -175,9 +175,9 @@ async def test_a_unit_that_cannot_be_converted_is_told_once(file: Path, tmp_path
         assert rig.mapping.unshown == {"R/T": reason}
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         assert rig.mapping.unshown == {"R/T": reason}
-        update = rig.image.latest(points.by_name["R/T"])
+        update = rig.state.latest(points.by_name["R/T"])
         assert update is not None
-        assert (update.value, update.plain, update.quality) == (None, 21.1, BAD)
+        assert (update.value, update.safe_value, update.quality) == (None, 21.1, BAD)
         rig.clock.now_ms += 10
         await rig.send(9, t=20)
         await rig.delivered()
@@ -193,7 +193,7 @@ async def test_an_edited_unit_does_not_show_an_old_value_under_a_new_meaning(tmp
     thing = {"assetId": "a", "readings": [{"key": "t", "value": 20, "unit": "°C"}]}
     async with delivering(tmp_path / "journal.db", celsius, {}) as rig:
         await rig.send_thing(1, thing)
-        handover = rig.image.hand_over()
+        handover = rig.state.hand_over()
         handover.build(fahrenheit, now_ms=NOON)
         update = handover.finish(now_ms=NOON).latest(fahrenheit.by_name["R/T"])
         assert update is not None

@@ -18,7 +18,7 @@ from support.waiting import until
 
 from gateway.alarms import Alarms
 from gateway.config.secrets import Secret
-from gateway.delivery.head import Head
+from gateway.delivery.pipeline import Pipeline
 from gateway.events import STATUS_CHANGED
 from gateway.infodeck.service import Cloud
 from gateway.journal.sqlite import SqliteJournal
@@ -26,7 +26,7 @@ from gateway.mapping.plan import PointMap
 from gateway.model import AssetSnapshot, Event, KnownAsset
 from gateway.settings import Infodeck, Secrets
 from gateway.settings.infodeck import Refill
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.status import JournalStatus, Status
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def make_cloud(
     on_assets_changed: Callable[[], None] = lambda: None,
 ) -> CountingCloud:
     """Make the cloud side of a gateway with these points."""
-    image = PointImage(points)
+    image = BuildingState(points)
     return CountingCloud(
         settings=Infodeck(organization=ORGANIZATION, api=api, refill=Refill(enabled=refills)),
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
         journal=journal,
-        head=Head(
+        head=Pipeline(
             journal=journal,
-            image=image,
+            state=image,
             status=status.mapping,
             clock_ms=lambda: START_MS,
             steady_ms=lambda: START_MS,
@@ -168,12 +168,12 @@ async def test_an_offline_beside_the_list_that_says_online(
         await head.start([])
         known = KnownAsset(id="a", online=True)
         await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
-        assert head.image.is_online("a") is True
+        assert head.state.is_online("a") is True
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
-    assert head.image.is_online("a") is is_online
+    assert head.state.is_online("a") is is_online
     assert cloud.asked == asked
 
 
@@ -197,11 +197,11 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
         async with asyncio.timeout(20):
-            while head.image.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
+            while head.state.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)
         await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
-        assert head.image.is_online("a") is is_online
+        assert head.state.is_online("a") is is_online
         assert cloud.asked == asked
         await cloud._take_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
     assert cloud.asked == asked

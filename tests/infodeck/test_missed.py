@@ -12,7 +12,7 @@ from gateway.infodeck.backfill.missed import missed_readings
 from gateway.infodeck.backfill.shadows import Found, read_shadows
 from gateway.infodeck.backfill.synthetic import history_events, refill_event
 from gateway.model import Event, Reading
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ points:
 """
 
 
-def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> PointImage:
+def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingState:
     """Return an image whose asset has reported once."""
-    image, plan = PointImage(points), points.by_asset["a"]
+    image, plan = BuildingState(points), points.by_asset["a"]
     found = [Reading(key, value, at_ms) for key, value in readings.items()]
     event = Event("evt_1", "asset.telemetry.updated", b"", {}, at_ms)
     image.accept(plan, map_readings(plan, found, event=event, time_ms=at_ms, seq=1), now_ms=NOW_MS)

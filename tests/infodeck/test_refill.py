@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def newest_in_api(run: RefillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Return what the alarms about webhooks see of an asset that the API lists."""
     sides = BothSides(
-        image=lambda: run.rig.image,
+        image=lambda: run.rig.state,
         snapshot=lambda: None,
         clock_ms=run.rig.clock,
         item_time=None,
@@ -130,10 +130,10 @@ async def test_a_webhook_after_its_reading_was_refilled_is_no_history(file: Path
         await run.webhook(1, at_ms=NOON - 1000, t=1)
         await run.rig.delivered()
         first, second = run.receiver.updates
-        assert run.rig.image.is_newest(second)
+        assert run.rig.state.is_newest(second)
         assert (first.time_ms, first.value) == (second.time_ms, second.value)
         assert second.event_id == "evt_1"
-        assert run.rig.image.late == 0
+        assert run.rig.state.late == 0
 
 
 READINGS = st.lists(

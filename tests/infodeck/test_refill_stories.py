@@ -202,8 +202,8 @@ async def take(step: Step, run: RefillRig, world: World) -> None:
 
 def check_told(run: RefillRig, time_ms: int) -> None:
     """Check that every point knows what the API has just told, or what is as new as that."""
-    for point in run.rig.image.points.points:
-        measured = run.rig.image.measured(point)
+    for point in run.rig.state.points.points:
+        measured = run.rig.state.measured(point)
         if point.asset == "a":
             assert measured is not None
             assert measured.time_ms >= time_ms - TOLERANCE_S * 1000
@@ -299,8 +299,8 @@ class Shown:
 
     def check(self) -> None:
         """Compare with what they show now."""
-        for point in self.run.rig.image.points.points:
-            measured = self.run.rig.image.measured(point)
+        for point in self.run.rig.state.points.points:
+            measured = self.run.rig.state.measured(point)
             if measured is not None:
                 assert measured.time_ms >= self.times.get(point.name, 0)
                 self.times[point.name] = measured.time_ms
@@ -315,7 +315,7 @@ async def end(run: RefillRig, world: World) -> None:
     last = world.measure()
     world.clock.now_ms += 5 * MINUTE_MS
     await run.reconcile(world.listed("right"))
-    for point in run.rig.image.points.points:
+    for point in run.rig.state.points.points:
         if point.asset == "a":
             assert run.shown(point.name) == (last, world.measured[last])
     world.clock.now_ms += 5 * MINUTE_MS

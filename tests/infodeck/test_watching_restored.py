@@ -68,7 +68,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
         status=Status(name="box", started_ms=rig.clock.now_ms),
         journal=rig.journal,
         sides=BothSides(
-            image=lambda: rig.head.image,
+            image=lambda: rig.head.state,
             snapshot=lambda: None,
             clock_ms=rig.clock,
             item_time=None,

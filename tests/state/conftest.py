@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import load_good_tables
-from support.room_image import TABLE, Room
+from support.room_state import TABLE, Room
 
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -23,4 +23,4 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 @pytest.fixture
 def room(points: PointMap) -> Room:
     """Begin with an empty image."""
-    return Room(points, PointImage(points))
+    return Room(points, BuildingState(points))

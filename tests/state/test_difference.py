@@ -10,7 +10,7 @@ from support.point_tables import SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
 from gateway.model import AssetSnapshot, AssetType, KnownAsset
-from gateway.state.difference import compare, describe_the_same
+from gateway.state.table_changes import compare, describe_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

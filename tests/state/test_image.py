@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.room_image import FRESH_MS, NOON, Room, make_event, named
+from support.room_state import FRESH_MS, NOON, Room, make_event, named
 
 from gateway.model import Quality, Reading
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @given(times=st.lists(st.integers(0, 5), min_size=1, max_size=20))
 def test_an_older_reading_never_overwrites_a_newer_one(points: PointMap, times: list[int]) -> None:
     """In whatever order readings come, the newest time is shown, and of equal times the last to come."""
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     best = (0, 0)
     late = 0
     for seq, second in enumerate(times, 1):
@@ -37,7 +37,7 @@ def test_an_older_reading_never_overwrites_a_newer_one(points: PointMap, times: 
 @given(order=st.permutations(range(8)), seconds=st.lists(st.integers(0, 3), min_size=8, max_size=8))
 def test_the_order_of_arrival_does_not_matter(points: PointMap, order: list[int], seconds: list[int]) -> None:
     """The same events in any order, as when a journal is read again, leave the greatest (time, seq)."""
-    image = PointImage(points)
+    image = BuildingState(points)
     plan = points.by_asset["a"]
     for seq in order:
         reading = Reading("hold", seq, NOON + seconds[seq])
@@ -88,7 +88,7 @@ def test_a_value_ages_right_after_its_deadline(
     assert named(room.image.tick(NOON + FRESH_MS), name) == []
     assert room.shown(f"R/{name}") == (21, 21, Quality.GOOD)
     (change,) = named(room.image.tick(NOON + FRESH_MS + 1), name)
-    assert room.shown(f"R/{name}") == aged == (change.value, change.plain, change.quality)
+    assert room.shown(f"R/{name}") == aged == (change.value, change.safe_value, change.quality)
     assert (change.time_ms, change.seq, change.event_id) == (NOON, 1, "evt_1")
     assert room.image.is_newest(change)
     assert not room.image.is_newest(measured)

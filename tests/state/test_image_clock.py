@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.room_image import FRESH_MS, NOON, Room, named
+from support.room_state import FRESH_MS, NOON, Room, named
 
 from gateway.model import Forced, Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ def test_a_reading_is_fresh_for_as_long_as_was_left_when_it_came(
     A reading comes as old as its date says by the clock of that moment, and never younger than new; only a
     reload takes one that Infodeck dates ahead for as new as its date.
     """
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     image, now_ms, ahead_ms = room.image, NOON, 0
     newest, measured_ms, stale_at_ms = 0, 0, 0
     for what, by_ms in steps:
@@ -73,10 +73,10 @@ def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
     points: PointMap, off_ms: int, set_ms: Sequence[int], pass_ms: Sequence[int]
 ) -> None:
     """The wall clock alone knows how long the gateway was off, and it may be wrong at first."""
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     room.read(at_ms=NOON, sentinel=21)
     kept, began_ms = list(room.image.keep().values()), NOON + off_ms
-    image = PointImage(points)
+    image = BuildingState(points)
     image.steps.earlier_run_through = room.seq
     image.restore(kept, now_ms=began_ms)
     room = Room(points, image, room.seq)
@@ -94,7 +94,7 @@ def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
 @given(st.lists(st.tuples(st.integers(0, 2 * FRESH_MS), st.integers(-DAY_MS, DAY_MS)), max_size=8))
 def test_an_override_lasts_for_what_was_asked(points: PointMap, steps: Sequence[tuple[int, int]]) -> None:
     """Its end is a date for people; what counts is the time that passes."""
-    room, now_ms = Room(points, PointImage(points)), NOON
+    room, now_ms = Room(points, BuildingState(points)), NOON
     point = points.by_name["R/HOLD"]
     room.read(at_ms=NOON, hold=21)
     room.image.force(point, 30, until_ms=NOON + 3 * FRESH_MS, now_ms=NOON)

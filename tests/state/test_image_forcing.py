@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, Room, named
+from support.room_state import FRESH_MS, NOON, Room, named
 
 from gateway.errors import GatewayError
 from gateway.model import Forced, Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -43,7 +43,7 @@ def release(room: Room, name: str, *, now_ms: int = NOON) -> list[Update]:
 
 def brief(updates: list[Update]) -> list[tuple[str, Scalar, Scalar, Quality]]:
     """Return what matters of updates."""
-    return [(update.point.point, update.value, update.plain, update.quality) for update in updates]
+    return [(update.point.point, update.value, update.safe_value, update.quality) for update in updates]
 
 
 def test_a_forced_value_is_shown_whatever_is_measured(room: Room) -> None:
@@ -145,7 +145,7 @@ def test_a_value_that_a_register_cannot_hold_is_refused(
 ) -> None:
     """The engineer is told at once, with the register, instead of the BMS showing the sentinel."""
     points = load_good_tables(tmp_path_factory.mktemp("tables"), REGISTERS)
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     with pytest.raises(GatewayError, match=r"R/WORD: cannot be forced to .*regs, unit 1, input 3: .*uint16"):
         force(room, "WORD", value)
     force(room, "WORD", None)
@@ -156,7 +156,7 @@ def test_a_time_that_has_passed_and_a_strange_point_are_refused(room: Room, poin
     """Neither would ever be shown."""
     with pytest.raises(GatewayError, match="R/HOLD: cannot be forced until a time that has passed"):
         force(room, "HOLD", 1, until_ms=NOON)
-    stranger = PointImage(load_stranger(points))
+    stranger = BuildingState(load_stranger(points))
     with pytest.raises(GatewayError, match="R/HOLD: is no point of the tables in force"):
         stranger.force(points.by_name["R/HOLD"], 1, until_ms=UNTIL, now_ms=NOON)
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, TABLE, Room, named
+from support.room_state import FRESH_MS, NOON, TABLE, Room, named
 
 from gateway.model import OnlineState, Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -53,7 +53,7 @@ def test_an_offline_device_shows_stand_ins(
     """The same as for a stale value, but with the quality that says why; the reading is not the newest."""
     (measured, *_) = room.read(at_ms=NOON, **{name.lower(): 21})
     (change,) = named(say(room, online=False), name)
-    assert room.shown(f"R/{name}") == shown == (change.value, change.plain, change.quality)
+    assert room.shown(f"R/{name}") == shown == (change.value, change.safe_value, change.quality)
     assert (change.time_ms, change.seq, change.event_id) == (NOON, 1, "evt_1")
     assert [room.image.is_newest(update) for update in (measured, change)] == [False, True]
     assert room.shown("R/QUAL")[0] == Quality.OFFLINE
@@ -138,7 +138,7 @@ def test_connection_is_unknown_until_something_is_said(room: Room) -> None:
     room.read(at_ms=NOON, hold=21)
     assert room.image.latest(room.points.by_name["R/ONLINE"]) is None
     assert room.image.is_online("a") is None
-    fresh = Room(room.points, PointImage(room.points))
+    fresh = Room(room.points, BuildingState(room.points))
     say(fresh, online=False)
     assert (fresh.shown("R/QUAL")[0], online(fresh)) == (Quality.OFFLINE, 0)
     assert fresh.image.latest(room.points.by_name["R/HOLD"]) is None
@@ -172,7 +172,7 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
     points: PointMap, happenings: list[tuple[str, int]]
 ) -> None:
     """In any order of arrival: offline is who was last said to be so and has not reported since."""
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     newest_word: tuple[int, int, str] | None = None
     newest_reading = -1
     for number, (what, second) in enumerate(happenings):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, Room
+from support.room_state import FRESH_MS, NOON, Room
 
 from gateway.model import Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def test_a_restart_shows_the_same(
     points: PointMap, readings: list[tuple[str, Scalar, int]], later_ms: int
 ) -> None:
     """What is kept brings back every value, also those that aged meanwhile, and never an older one."""
-    room = Room(points, PointImage(points))
+    room = Room(points, BuildingState(points))
     kept: dict[str, KeptValue] = {}
     now_ms = NOON + 3 * FRESH_MS
     for key, value, after_ms in readings:
@@ -95,7 +95,7 @@ def edited(tmp_path: Path, *readings: Scalar) -> Room:
     (tmp_path / "before").mkdir()
     (tmp_path / "after").mkdir()
     before = load_good_tables(tmp_path / "before", BEFORE)
-    room = Room(before, PointImage(before))
+    room = Room(before, BuildingState(before))
     for number, value in enumerate(readings):
         room.read(at_ms=NOON + number, t=value)
     room.points = load_good_tables(tmp_path / "after", EDITED)

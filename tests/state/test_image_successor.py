@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
-from support.room_image import FRESH_MS, NOON, Room
+from support.room_state import FRESH_MS, NOON, Room
 
 from gateway.model import KeptValue, Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -104,7 +104,7 @@ def test_a_successor_shows_what_an_image_of_the_new_table_would(
     old: PointMap, new: PointMap, before: list[Step], during: list[Step], wait_ms: tuple[int, int]
 ) -> None:
     """Readings, overrides and connections, before and meanwhile, count as if the new one had taken them."""
-    rooms = Room(old, PointImage(old)), Room(new, PointImage(new))
+    rooms = Room(old, BuildingState(old)), Room(new, BuildingState(new))
     began_ms = NOON + 3 * FRESH_MS
     ended_ms = began_ms + wait_ms[0]
     for step in before:
@@ -125,8 +125,8 @@ def test_a_successor_shows_what_an_image_of_the_new_table_would(
             room.image.ages(now_ms)
         for name in SHOWN:
             ours, theirs = (room.image.latest(new.by_name[name]) for room in (successor, rooms[1]))
-            assert (ours and (ours.value, ours.plain, ours.quality)) == (
-                theirs and (theirs.value, theirs.plain, theirs.quality)
+            assert (ours and (ours.value, ours.safe_value, ours.quality)) == (
+                theirs and (theirs.value, theirs.safe_value, theirs.quality)
             ), name
     assert set(successor.image.forced()) == set(rooms[1].image.forced())
     assert successor.image.latest(new.by_name["R/MOVED"]) is None
@@ -135,7 +135,7 @@ def test_a_successor_shows_what_an_image_of_the_new_table_would(
 
 def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: PointMap) -> None:
     """Changes before, during and after the hand-over reach the disk once, whoever is asked for them."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1, sentinel=1)
     room.image.keep()
     room.read(at_ms=NOON, sentinel=2)
@@ -152,7 +152,7 @@ def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: Poin
 
 def test_a_hand_over_that_is_dropped_changes_nothing(old: PointMap, new: PointMap) -> None:
     """A table that turns out bad leaves the image as it is, and the next hand-over misses nothing."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
     room.image.hand_over()
     room.read(at_ms=NOON + 1, hold=2)
@@ -167,7 +167,7 @@ def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
     old: PointMap, new: PointMap
 ) -> None:
     """An update of a point of the old table never passes for live after the swap."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     (update, *_) = room.read(at_ms=NOON, hold=1)
     handover = room.image.hand_over()
     handover.build(new, now_ms=NOON)
@@ -177,7 +177,7 @@ def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
 
 def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: PointMap) -> None:
     """A point that was out of the tables for a while, or meant something else, does not go back in time."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, gone=21, value=3, sentinel=4)
     room = Room(old, successor_of(successor_of(room.image, new), old))
     assert [room.shown(f"R/{name}")[0] for name in ("GONE", "VALUE", "MOVED")] == [21, 3, 4]
@@ -207,7 +207,7 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> None:
     """What counts is asset and source: by the new conversion, with the last good value, over a restart."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read(at_ms=NOON - 1, hold=21)
     room.read(at_ms=NOON, hold=99, sentinel=3)
     room.read("b", at_ms=NOON, value=4)
@@ -217,7 +217,7 @@ def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> 
     room.read("b", at_ms=NOON + 1, value=5)
     image = handover.finish(now_ms=NOON + 1)
     kept = [*room.image.keep().values(), *image.keep().values()]
-    restarted = PointImage(renamed)
+    restarted = BuildingState(renamed)
     restarted.restore(kept, now_ms=NOON + 1)
     for after in (Room(renamed, image), Room(renamed, restarted)):
         assert after.shown("NEW/HOLD") == (99, 21, Quality.BAD)
@@ -234,7 +234,7 @@ def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
     old: PointMap, renamed: PointMap
 ) -> None:
     """The newest reading of the asset's source is shown, whichever name it came under."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
     room = Room(renamed, successor_of(room.image, renamed), 1)
     room.read(at_ms=NOON + 1, hold=2)
@@ -248,7 +248,7 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
     old: PointMap, new: PointMap
 ) -> None:
     """What no table shows any more has still been reported, also to a gateway that restarts."""
-    room = Room(old, PointImage(old))
+    room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, value=3)
     connected = False
     room.image.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
@@ -258,7 +258,7 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
     assert room.shown("R/VALUE") == (3, 3, Quality.GOOD)
     assert Room(new, handover.finish(now_ms=NOON + 1)).shown("R/VALUE") == (3, 3, Quality.GOOD)
     assert Room(new, successor_of(room.image, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
-    restarted = Room(new, PointImage(new))
+    restarted = Room(new, BuildingState(new))
     restarted.image.restore(
         room.image.keep().values(), now_ms=NOON + 2, online=room.image.keep_online().values()
     )
@@ -267,14 +267,14 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
 
 def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
     """However many points come and go, no more than some thousand of their readings are remembered."""
-    image = PointImage(old)
+    image = BuildingState(old)
     kept = [KeptValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
     image.restore(kept, now_ms=NOON)
     assert [value.point for value in (*image.gone[:1], *image.gone[-1:])] == ["R/P10000", "R/P19999"]
     assert successor_of(image, new).gone == image.gone
 
 
-def successor_of(image: PointImage, points: PointMap) -> PointImage:
+def successor_of(image: BuildingState, points: PointMap) -> BuildingState:
     """Return the image of another table, as a reload makes it."""
     handover = image.hand_over()
     handover.build(points, now_ms=NOON)

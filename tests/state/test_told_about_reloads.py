@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.point_tables import load_good_tables
-from support.room_image import NOON, Room
+from support.room_state import NOON, Room
 
-from gateway.state.difference import compare
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
+from gateway.state.table_changes import compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Story:
 
     def __post_init__(self) -> None:
         """Begin with the first table."""
-        self.room = Room(self.tables[0], PointImage(self.tables[0]))
+        self.room = Room(self.tables[0], BuildingState(self.tables[0]))
         self.room.image.tick(self.now_ms)
 
     def read(self, asset: str, key: str, value: Scalar, age_ms: int) -> None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.backoff import Backoff
-from gateway.delivery.head import Head
-from gateway.delivery.loop import SinkLoop
+from gateway.delivery.pipeline import Pipeline
+from gateway.delivery.sink_loop import SinkLoop
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.status import JournalStatus, MappingStatus
 from support.waiting import until
 
@@ -57,8 +57,8 @@ class Rig:
 
     file: Path
     journal: SqliteJournal
-    head: Head
-    image: PointImage
+    head: Pipeline
+    state: BuildingState
     clock: Clock
     mapping: MappingStatus
     loops: dict[str, SinkLoop] = field(default_factory=dict)
@@ -146,8 +146,8 @@ async def delivering(
     journal = SqliteJournal(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
-    image, mapping = PointImage(points), MappingStatus()
-    head = Head(journal=journal, image=image, status=mapping, clock_ms=clock, steady_ms=clock)
+    image, mapping = BuildingState(points), MappingStatus()
+    head = Pipeline(journal=journal, state=image, status=mapping, clock_ms=clock, steady_ms=clock)
     rig = Rig(file, journal, head, image, clock, mapping)
     async with journal:
         feeds = await head.start(list(receivers))

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from gateway.config.scalars import HostPort
-from gateway.delivery.head import Head
+from gateway.delivery.pipeline import Pipeline
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import HEADER, Verifier, sign
 from gateway.journal.lookup import newest_events
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 
 if TYPE_CHECKING:
@@ -193,9 +193,9 @@ async def running_intake(
         commit_within_s=commit_within_s,
     )
     async with journal:
-        head = Head(
+        head = Pipeline(
             journal=journal,
-            image=PointImage(points),
+            state=BuildingState(points),
             status=MappingStatus(),
             clock_ms=now_ms,
             steady_ms=now_ms,

@@ -51,7 +51,7 @@ def make_update(
     return Update(
         point=point,
         value=value,
-        plain=value,
+        safe_value=value,
         quality=quality,
         time_ms=now_ms() if time_ms is None else time_ms,
         seq=seq,

@@ -74,7 +74,7 @@ class RefillRig:
 
     def newest(self, point: str) -> Update | None:
         """Return what a point shows."""
-        return self.rig.image.latest(self.rig.image.points.by_name[point])
+        return self.rig.state.latest(self.rig.state.points.by_name[point])
 
     def shown(self, point: str) -> tuple[Any, int]:
         """Return value and time that a point shows."""
@@ -113,7 +113,7 @@ async def refilling(
             metric_time=metric_time,
             metric_value="value",
             journal=rig.journal,
-            image=lambda: rig.head.image,
+            image=lambda: rig.head.state,
             status=status,
             clock_ms=clock,
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar, Update
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
 
 _MOST_WATCHING = 20
 _MOST_WAITING = 30  # messages of one browser: half a minute
@@ -40,7 +40,7 @@ Message = tuple[str, bytes]  # its name, and JSON
 class Board:
     """Belongs to the event loop; `tick` is called once a second."""
 
-    def __init__(self, image: Callable[[], PointImage], *, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, image: Callable[[], BuildingState], *, status: Callable[[], dict[str, Any]]) -> None:
         """`image` is the one in force, `status` a JSON-ready copy of what the gateway knows about itself."""
         self._image = image
         self._status = status

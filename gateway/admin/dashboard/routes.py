@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme
     from gateway.model import DeadLetter
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.status import Status
 
 _MOST_RECENT = 200
@@ -43,7 +43,7 @@ class Dashboard:
     def __init__(
         self,
         *,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         status: Status,
         refresh: Callable[[], None],
         topics: Mapping[str, TopicScheme],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.backfill.missed import Missed
     from gateway.model import Event, GapPlace, Record
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
 _READ_EVENTS = 250
@@ -42,7 +42,7 @@ class Gaps:
         self,
         *,
         journal: Journal,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         history_after_ms: int,
         status: RefillStatus,
         on_due: Callable[[], None],

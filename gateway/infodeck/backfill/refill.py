@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.backfill.gaps import Gaps
     from gateway.infodeck.backfill.missed import Missed
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ class Refill:
         tolerance_s: float,
         item_time: Callable[[Any], Any] | None,
         journal: Journal,
-        image: Callable[[], PointImage],
+        image: Callable[[], BuildingState],
         gaps: Gaps,
         status: RefillStatus,
         clock_ms: Callable[[], int],

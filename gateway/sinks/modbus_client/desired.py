@@ -100,7 +100,7 @@ class Desired:
             if put is None or not is_newest(update):
                 continue
             taken.append(update)
-            problem = put(update.plain)
+            problem = put(update.safe_value)
             if update.quality is Quality.BAD and problem is None:
                 problem = self._misfit(update)
             if problem is not None:

@@ -132,7 +132,7 @@ class RegisterImage:
                 ]
             for cell in cells:
                 try:
-                    raw = cell.encode(update.plain)
+                    raw = cell.encode(update.safe_value)
                 except EncodingError as error:
                     raw = sentinel(cell.register)
                     refusals.append(Refusal(update, f"{_place(cell.register)}: {error}"))

@@ -51,7 +51,7 @@ class Member:
     def show(self, update: Update) -> bytes:
         """Return what a message says of an update; raise one of NOT_IN_JSON where it cannot be shown."""
         if self.plain:
-            return self.key + orjson.dumps(update.plain)
+            return self.key + orjson.dumps(update.safe_value)
         return b"%b%b}" % (self.key, reading_json(update, self.middle))
 
     def publish(self, update: Update) -> None:

@@ -79,7 +79,7 @@ class Outlet:
         event = event_parts(update.event_id)
         return Message(
             topic=topic,
-            payload=bare(update.plain)
+            payload=bare(update.safe_value)
             if self.plain
             else b'%b,"event":%b}' % (reading_json(update, self.middle), event.json),
             retain=retain,

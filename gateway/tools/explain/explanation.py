@@ -13,7 +13,7 @@ from gateway.mapping.convert import compile_conversion
 from gateway.mapping.notation import calculation_text
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
 from gateway.model import ByteOrder, Quality
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.state.readings import at_paths, map_readings, update_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def explain(
         return Explanation(telemetry, None)
     readings = telemetry.readings if telemetry is not None else ()
     arrivals = list(_arrivals(plan, readings, event, time_ms=time_ms, seq=seq))
-    image = PointImage(point_map)
+    image = BuildingState(point_map)
     updates = [arrival.update for arrival in arrivals]
     outputs = image.accept(plan, updates, now_ms=event.received_ms) if updates else []
     reached = {arrival.update.point for arrival in arrivals}

@@ -91,7 +91,7 @@ def _output_rows(output: Output, messages: Messages, *, is_derived: bool) -> Ite
     if output.is_newest:
         refused = dict(misfits(point, update.value)) if update.quality is Quality.BAD else {}
         for register in point.registers:
-            yield from _register_rows(register, view_register(register, update.plain))
+            yield from _register_rows(register, view_register(register, update.safe_value))
             if register in refused:
                 yield ["", f"shows {_stand_in(point)}, and becomes a dead letter: {refused[register]}"]
 

@@ -12,7 +12,7 @@ from support.point_tables import load_good_tables, table_of_points
 
 from gateway.errors import GatewayError
 from gateway.mapping.registers import decoder, encoder
-from gateway.state.forcing import check_forcing, forced_value
+from gateway.state.overrides import check_forcing, forced_value
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from support.point_tables import load_good_tables
-from support.room_image import NOON, TABLE, Room
+from support.room_state import NOON, TABLE, Room
 
 from gateway.admin.dashboard.board import Board
 from gateway.errors import TransientError
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def room(tmp_path: Path) -> Room:
     """Begin with an empty image of one room."""
     points = load_good_tables(tmp_path, TABLE)
-    return Room(points, PointImage(points))
+    return Room(points, BuildingState(points))
 
 
 def make_board(room: Room) -> Board:
@@ -113,7 +113,7 @@ async def test_other_tables_begin_anew(room: Room, tmp_path: Path) -> None:
         folder = tmp_path / "other"
         folder.mkdir()
         other = load_good_tables(folder, TABLE.replace("R, point: HOLD", "R, point: KEPT"))
-        room.image = PointImage(other)
+        room.image = BuildingState(other)
         board.tick()
         generation, points = board.tables()
         assert points is other
@@ -126,7 +126,7 @@ async def test_points_have_the_numbers_that_were_told_last(room: Room, tmp_path:
     board = make_board(room)
     before = board.tables()
     (tmp_path / "other").mkdir()
-    room.image = PointImage(load_good_tables(tmp_path / "other", TABLE))
+    room.image = BuildingState(load_good_tables(tmp_path / "other", TABLE))
     assert board.tables() == before
     board.tick()
     assert board.tables() == (before[0] + 1, room.image.points)
@@ -143,7 +143,7 @@ async def test_other_tables_end_what_is_being_told(
         everything = board.everything()
         assert [next(everything)[0] for _ in range(3)] == ["tables", "status", "values"]
         (tmp_path / "other").mkdir()
-        room.image = PointImage(load_good_tables(tmp_path / "other", TABLE))
+        room.image = BuildingState(load_good_tables(tmp_path / "other", TABLE))
         board.tick()
         assert list(everything) == []
         assert [name for name, _ in told(queue)] == ["tables", "status"]

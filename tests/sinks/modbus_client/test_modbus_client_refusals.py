@@ -112,7 +112,7 @@ async def test_what_was_busy_and_is_taken_later_is_no_dead_letter(controller: Li
         await rig.deliver(*values_of(points[:1], [3]))
         with pytest.raises(RefusedError) as refused:
             await rig.show(4, 5)
-        assert [refusal.update.plain for refusal in refused.value.refusals] == [5]
+        assert [refusal.update.safe_value for refusal in refused.value.refusals] == [5]
 
 
 async def test_an_address_beyond_the_controllers_end(controller: LibmodbusController) -> None:

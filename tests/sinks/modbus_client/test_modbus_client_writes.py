@@ -212,7 +212,7 @@ async def test_what_is_bad_because_of_a_register_is_refused(controller: Libmodbu
     """What `on_stale` says is written in all registers of the point, and the reason names the one."""
     point = held_point("A", holding(0), holding(4, "float32"))
     rig = ClientRig(controller.port, point)
-    bad = replace(make_update(point, 70000), plain=7, quality=Quality.BAD)
+    bad = replace(make_update(point, 70000), safe_value=7, quality=Quality.BAD)
     async with rig.sink:
         with pytest.raises(RefusedError) as refused:
             await rig.deliver(bad)

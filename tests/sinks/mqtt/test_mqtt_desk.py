@@ -17,7 +17,7 @@ from support.point_tables import load_good_tables
 from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
 from gateway.sinks.mqtt.desk import Desk
 from gateway.sinks.mqtt.layout import Layout
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +114,7 @@ def test_a_reading_that_a_later_event_told_again_is_no_history(tmp_path: Path, l
     """Infodeck's API and a webhook may tell the same, and both have to wait; another value is history."""
     table = "points: [{tag: R1, point: A, asset: a, from: t}]"
     points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
-    image, (point,) = PointImage(points), points.points
+    image, (point,) = BuildingState(points), points.points
     made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
     desk = Desk(made, image, has_history=True, retained={})
     updates = [
@@ -158,7 +158,7 @@ def test_a_message_expires_in_time_though_the_clock_is_set_back(tmp_path: Path, 
     """By the date it would be fresh for a day: a broker would keep it for as long as the gateway is away."""
     table = "points: [{tag: R1, point: A, asset: a, from: t, stale_after: 10m}]"
     points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
-    image, (point,) = PointImage(points), points.points
+    image, (point,) = BuildingState(points), points.points
     made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
     desk = Desk(made, image, has_history=True, retained={})
     image.accept(points.by_asset["a"], [make_update(point, 20, time_ms=BASE_MS, seq=1)], now_ms=BASE_MS)

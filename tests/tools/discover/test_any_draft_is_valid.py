@@ -149,5 +149,5 @@ def assert_carried(point_map: PointMap, asset: str, readings: Mapping[str, Scala
     for update in updates:
         assert update.quality is (Quality.BAD if update.raw is None else Quality.GOOD), update
         for register in update.point.registers:
-            encoder(register)(update.plain)
+            encoder(register)(update.safe_value)
     return {update.point.source for update in updates}

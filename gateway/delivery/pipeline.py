@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Forced, Point, Record, Scalar, StoredLetter, Update
     from gateway.ports import Journal
-    from gateway.state.image import PointImage
+    from gateway.state.building_state import BuildingState
     from gateway.status import MappingStatus
 
 log = structlog.get_logger()
@@ -35,21 +35,21 @@ _KEPT_AT_ONCE = 1_000  # values; then others on the event loop have their turn
 _UNREADABLE = "no asset id or no readings found in data.object; name an explicit path in the point table"
 
 
-class Head:
+class Pipeline:
     """Belongs to the event loop. `accept` listens to the journal, `tick` is called once a second."""
 
     def __init__(
         self,
         *,
         journal: Journal,
-        image: PointImage,
+        state: BuildingState,
         status: MappingStatus,
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
     ) -> None:
         """Have no feeds yet; `start` makes them. `clock_ms` dates, `steady_ms` measures what passes."""
         self._journal = journal
-        self._image = image
+        self._state = state
         self._status = status
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
@@ -59,27 +59,27 @@ class Head:
         self._unmapped: dict[str, UnmappedAsset] = {}
         self._dead_letters: list[DeadLetter] = []
         self._retries: dict[int, Retry] = {}
-        self._age_sinks = _age_sinks(image.points)
+        self._age_sinks = _age_sinks(state.points)
         self._unshown = Unshown(status.unshown)
 
     @property
-    def image(self) -> PointImage:
+    def state(self) -> BuildingState:
         """The image in force; it knows its point table."""
-        return self._image
+        return self._state
 
-    def swap(self, image: PointImage) -> None:
+    def swap(self, state: BuildingState) -> None:
         """Go on with the image of another point table, which has taken over from the present one."""
-        before, self._image = self._image, image
+        before, self._state = self._state, state
         self._drop_forced(before.forced())
-        self._unshown.look_again(image)
-        self._age_sinks = _age_sinks(image.points)
+        self._unshown.look_again(state)
+        self._age_sinks = _age_sinks(state.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
         kept, kept_through = self._journal.kept()
-        self._image.steps.earlier_run_through = self._seen = self._journal.head
+        self._state.steps.earlier_run_through = self._seen = self._journal.head
         now_ms = self._now_ms()
-        self._image.restore(kept, now_ms=now_ms, forced=self._journal.forced(), online=self._journal.online())
+        self._state.restore(kept, now_ms=now_ms, forced=self._journal.forced(), online=self._journal.online())
         self._seen = self._kept_through = kept_through
         while self._seen < self._journal.head:
             records = await self._journal.read(self._seen, _READ_EVENTS)
@@ -93,13 +93,13 @@ class Head:
         self._feeds = {
             sink: self._make_feed(sink, at_ms) for sink, at_ms in zip(sinks, since_ms, strict=True)
         }
-        self._unshown.note(self._image.all_measured(), image=self._image)
+        self._unshown.note(self._state.all_measured(), image=self._state)
         self._journal.subscribe(self.accept)
         self._drop_forced(self._journal.forced())
-        log_restored(self._image.forced())
-        wall_ms = now_ms + self._image.steps.ahead_ms
+        log_restored(self._state.forced())
+        wall_ms = now_ms + self._state.steps.ahead_ms
         log_undated(
-            each for each in self._journal.forced() if self._image.is_over(each) and each.until_ms > wall_ms
+            each for each in self._journal.forced() if self._state.is_over(each) and each.until_ms > wall_ms
         )
         self.keep()
         return self._feeds
@@ -110,7 +110,7 @@ class Head:
         for record in records:
             updates = self._image_of(record, now_ms)
             for feed in self._feeds.values():
-                feed.push(record.seq, updates, received_ms=self._image.received_ms(record))
+                feed.push(record.seq, updates, received_ms=self._state.received_ms(record))
         self._seen = records[-1].seq
 
     def tick(self) -> None:
@@ -119,16 +119,16 @@ class Head:
         Of many changes, only some are kept: call `keep_some` until there are no more.
         """
         now_ms = self._now_ms()
-        forced = self._image.forced()
-        changes = self._image.tick(now_ms)
-        log_expired(filter(self._image.is_over, forced))
-        ages = self._image.ages(now_ms)
+        forced = self._state.forced()
+        changes = self._state.tick(now_ms)
+        log_expired(filter(self._state.is_over, forced))
+        ages = self._state.ages(now_ms)
         self._push(changes)
         for name, feed in self._feeds.items():
             if name in self._age_sinks:
                 feed.push_changes(ages)
             feed.nudge()
-        self._status.late = self._image.late
+        self._status.late = self._state.late
         self.keep_some()
 
     def force(self, point: Point, value: Scalar, *, until_ms: int) -> None:
@@ -137,19 +137,19 @@ class Head:
         Noted at once; durable once the journal is flushed. Raise `GatewayError` where the point or the
         value cannot be forced, or the time has passed.
         """
-        self._push(self._image.force(point, value, until_ms=until_ms, now_ms=self._now_ms()))
+        self._push(self._state.force(point, value, until_ms=until_ms, now_ms=self._now_ms()))
         self.keep()
 
     def release(self, point: Point) -> bool:
         """End forcing a point: show what is measured again. Return whether it was forced."""
-        changes = self._image.release(point, now_ms=self._now_ms())
+        changes = self._state.release(point, now_ms=self._now_ms())
         self._push(changes)
         self.keep()
         return bool(changes)
 
     def set_online(self, asset: str, online: bool, *, at_ms: int) -> None:  # noqa: FBT001 - the state itself
         """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
-        self._push(self._image.set_online(asset, online, at_ms=at_ms, now_ms=self._now_ms()))
+        self._push(self._state.set_online(asset, online, at_ms=at_ms, now_ms=self._now_ms()))
 
     def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
         """Try to deliver dead letters once more, by the tables in force; each is settled when it is written.
@@ -176,12 +176,12 @@ class Head:
 
         Values are kept through an event only once those of all points are: after a crash, it is read again.
         """
-        self._status.forced = {forced.point: forced for forced in self._image.forced()}
-        forced, online = self._image.keep_forced(), self._image.keep_online()
+        self._status.forced = {forced.point: forced for forced in self._state.forced()}
+        forced, online = self._state.keep_forced(), self._state.keep_online()
         if forced or online:
             self._journal.note(Notes(forced=forced, online=online))
-        kept = self._image.keep(_KEPT_AT_ONCE)
-        if self._image.has_unkept:
+        kept = self._state.keep(_KEPT_AT_ONCE)
+        if self._state.has_unkept:
             self._journal.note(Notes(kept=kept))
             return True
         if self._seen > self._kept_through or kept or self._dead_letters:
@@ -200,19 +200,19 @@ class Head:
     def _now_ms(self) -> int:
         """Return the time by the steady clock, and note how far the wall clock is ahead of it."""
         now_ms = self._steady_ms()
-        self._image.steps.follow(self._clock_ms() - now_ms, after=self._seen)
+        self._state.steps.follow(self._clock_ms() - now_ms, after=self._seen)
         return now_ms
 
     async def _received_ms(self, after: int) -> int | None:
         """Return when the first event after `after` was received, None where there is none."""
         records = await self._journal.read(after, 1)
-        return self._image.received_ms(records[0]) if records else None
+        return self._state.received_ms(records[0]) if records else None
 
     def _make_feed(self, sink: str, since_ms: int | None) -> Feed:
         """Make a sink's feed, which begins where the last run has left off."""
         source = Replay(
             journal=self._journal,
-            image=lambda: self._image,
+            image=lambda: self._state,
             seen=lambda: self._seen,
             tell_others=partial(self._tell_others, but=sink),
             now_ms=self._now_ms,
@@ -221,11 +221,11 @@ class Head:
 
     def _drop_forced(self, before: Sequence[Forced]) -> None:
         """Forget overrides that these tables do not allow: they must not come back with other ones."""
-        there = {forced.point for forced in self._image.forced()}
-        dropped = [each for each in before if each.point not in there and not self._image.is_over(each)]
-        ended = self._image.ended()
+        there = {forced.point for forced in self._state.forced()}
+        dropped = [each for each in before if each.point not in there and not self._state.is_over(each)]
+        ended = self._state.ended()
         self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
-        log_dropped(dropped, points=self._image.points)
+        log_dropped(dropped, points=self._state.points)
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that are in no event."""
@@ -248,7 +248,7 @@ class Head:
         if event.type == STATUS_CHANGED:
             self._take_connection(event)
             return ()
-        plan = plan_of(self._image, event)
+        plan = plan_of(self._state, event)
         if plan is None:
             self._remember(event, record.seq)
             return ()
@@ -268,10 +268,10 @@ class Head:
         """Take an event's updates into the image; return what it brings the sinks."""
         self._status.mapped += 1
         asset = updates[0].point.asset
-        was_offline = self._image.is_online(asset) is False
-        out = self._image.accept(plan, updates, now_ms=now_ms)
-        self._unshown.note(updates, image=self._image)
-        if was_offline and self._image.is_online(asset):
+        was_offline = self._state.is_online(asset) is False
+        out = self._state.accept(plan, updates, now_ms=now_ms)
+        self._unshown.note(updates, image=self._state)
+        if was_offline and self._state.is_online(asset):
             # The asset's other points show earlier events' values again: a sink that is behind, and reads
             # this event from the journal, would not be told of them.
             self._push(out[len(updates) :])
@@ -297,7 +297,7 @@ class Head:
         for feed in feeds.values():
             feed.check_room()
         if not sink:
-            plan, updates = map_letter(self._image, stored)
+            plan, updates = map_letter(self._state, stored)
             self._take(plan, updates, self._now_ms())
         for feed in feeds.values():
             feed.check_letter(stored)

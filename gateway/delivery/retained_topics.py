@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.ports import Journal
 
 
-class Retained(dict[str, bool]):
+class RetainedTopics(dict[str, bool]):
     """Topics, and whether a value stands there. What is set and deleted by `[…]` is noted in the journal."""
 
     def __init__(self, journal: Journal, *, sink: str) -> None:

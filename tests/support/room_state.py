@@ -1,4 +1,4 @@
-"""One room's points in a PointImage, and short ways to put readings in and to look at them."""
+"""One room's points in a BuildingState, and short ways to put readings in and to look at them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Event, Quality, Reading
-from gateway.state.image import PointImage
+from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Room:
     """An image of the table, and short ways to put readings in and to look at points."""
 
     points: PointMap
-    image: PointImage
+    image: BuildingState
     seq: int = 0
 
     def read(
@@ -55,7 +55,7 @@ class Room:
         """Return value, plain value and quality that a point shows."""
         update = self.image.latest(self.points.by_name[name])
         assert update is not None
-        return update.value, update.plain, update.quality
+        return update.value, update.safe_value, update.quality
 
     def restarted(
         self,
@@ -66,7 +66,7 @@ class Room:
         online: Iterable[OnlineState] = (),
     ) -> Room:
         """Return the same room in the next run of the gateway."""
-        room = Room(self.points, PointImage(self.points), self.seq)
+        room = Room(self.points, BuildingState(self.points), self.seq)
         room.image.restore(kept, now_ms=now_ms, forced=forced, online=online)
         return room
 

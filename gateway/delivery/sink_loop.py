@@ -12,7 +12,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.logs import unforeseen
-from gateway.memory import settle
+from gateway.memory import freeze_objects
 from gateway.model import DeadLetter, Notes
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class SinkLoop:
         """Spare what the sink is built of the search for garbage; once, for a restarted one may go again."""
         if not self._is_settled:
             self._is_settled = True
-            settle()
+            freeze_objects()
 
     async def prepare(self, points: PointSource, latest: LatestValues) -> Prepared:
         """Have the sink build aside what it needs for another point table, while it goes on."""

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from gateway.errors import GatewayError
 from gateway.model import STAND_INS, Forced, OnlineState, Quality, Reading, Update
 from gateway.state.clock_steps import ClockSteps
-from gateway.state.forcing import can_show, check_forcing
 from gateway.state.handover import Handover, Noted, kept_values
 from gateway.state.known import NO_EVENT, Known
 from gateway.state.made import Made
+from gateway.state.overrides import can_show, check_forcing
 from gateway.state.readings import update_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MOST_GONE = 10_000  # readings of points that are in no table any more
 
 
-class PointImage:
+class BuildingState:
     """Implements `gateway.ports.LatestValues`. All times are Unix milliseconds.
 
     `now_ms` is by the steady clock, whatever the wall clock, which dates readings, is set to: see `steps`.
@@ -331,10 +331,13 @@ class PointImage:
         """Begin to hand over to the image of another table, and note what changes from now on."""
         self._noted = Noted()
         return Handover(
-            known=self._known, noted=self._noted, image=self, make_image=partial(PointImage, steps=self.steps)
+            known=self._known,
+            noted=self._noted,
+            image=self,
+            make_state=partial(BuildingState, steps=self.steps),
         )
 
-    def take_over_unkept(self, image: PointImage, *, revived: Iterable[Point]) -> None:
+    def take_over_unkept(self, image: BuildingState, *, revived: Iterable[Point]) -> None:
         """Keep what `image` would have kept next, and count on from it.
 
         So are the readings of `revived` points: what is kept by their names may be another device's.
