@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import Loaded, add_config_argument, read
 from gateway.clock import now_ms
-from gateway.doctor.contents import CHECKS
-from gateway.doctor.examine import Check, Result, examine
+from gateway.doctor.checks import CHECKS, Check, DaemonThreads, examine
 from gateway.doctor.file_checks import settings_findings
-from gateway.doctor.report import has_problem, render_json, render_text
+from gateway.doctor.findings import Result, has_problem, render_json, render_text
 from gateway.doctor.setup import Setup
-from gateway.doctor.threads import DaemonThreads
 
 if TYPE_CHECKING:
     import argparse

@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.scalars import rounded_size_text, size_text
 from gateway.config.secrets import ROTATE_AFTER_S
-from gateway.doctor.daemon_answers import as_mapping, ask_daemon, mappings, number, text
+from gateway.doctor.daemon_status import as_mapping, ask_daemon, mappings, number, text
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.doctor.daemon_answers import Running
+    from gateway.doctor.daemon_status import DaemonStatus
 
 Row = tuple[str, str]
 _LONGEST_TYPE = 40
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if _is_well(daemon) else 1
 
 
-def _is_well(daemon: Running) -> bool:
+def _is_well(daemon: DaemonStatus) -> bool:
     status = daemon.status or {}
     sinks = daemon.section("sinks")
     return (
@@ -67,7 +67,7 @@ def _is_well(daemon: Running) -> bool:
     )
 
 
-def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
+def _rows(daemon: DaemonStatus, at_ms: int) -> Iterator[Row]:
     status = daemon.status or {}
     journal = daemon.section("journal")
     yield str(status.get("name")), _readiness(daemon, at_ms)
@@ -93,7 +93,7 @@ def _rows(daemon: Running, at_ms: int) -> Iterator[Row]:
     yield from _alarms(status.get("alarms"))
 
 
-def _readiness(daemon: Running, at_ms: int) -> str:
+def _readiness(daemon: DaemonStatus, at_ms: int) -> str:
     state = text(daemon.section("journal"), "state")
     if (daemon.status or {}).get("ready") is not True:
         return "takes no events: it is starting or stopping"
@@ -103,7 +103,7 @@ def _readiness(daemon: Running, at_ms: int) -> str:
     return f"takes events, runs for {span((at_ms - since_ms) / 1000)}"
 
 
-def _intake(daemon: Running, at_ms: int) -> str:
+def _intake(daemon: DaemonStatus, at_ms: int) -> str:
     journal, intake = daemon.section("journal"), daemon.section("intake")
     last_ms = int(number(journal, "last_event_ms"))
     last = f"the last one {span((at_ms - last_ms) / 1000)} ago" if last_ms else "none since the start"
@@ -115,7 +115,7 @@ def _intake(daemon: Running, at_ms: int) -> str:
     return "; ".join(parts)
 
 
-def _nowhere(daemon: Running) -> str:
+def _nowhere(daemon: DaemonStatus) -> str:
     """Say which events were acknowledged and reached no point; not `asset.…`, on which the API is asked."""
     intake, mapping = daemon.section("intake"), daemon.section("mapping")
     types = as_mapping(intake.get("ignored_types"))
@@ -142,7 +142,7 @@ def _secret(secret: dict[str, Any], at_ms: int) -> str:
     return f"{text(secret, 'source')}, {used}{old if changed_ms else ''}{due}"
 
 
-def _tables(daemon: Running) -> str:
+def _tables(daemon: DaemonStatus) -> str:
     tables = daemon.section("tables")
     points, assets = int(number(tables, "points")), int(number(tables, "assets"))
     what = f"{counted(points, 'point')} of {counted(assets, 'asset')}"
@@ -172,7 +172,7 @@ def _sink(sink: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _infodeck(daemon: Running, at_ms: int) -> str:
+def _infodeck(daemon: DaemonStatus, at_ms: int) -> str:
     reconcile, inventory = daemon.section("reconcile"), daemon.section("inventory")
     state = text(reconcile, "state")
     if state == "off":

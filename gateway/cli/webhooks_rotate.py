@@ -15,7 +15,7 @@ from gateway.cli.webhooks_secret import file_for_rotation, put_draft, uninterrup
 from gateway.cli.webhooks_tell import forget_kept, is_running, tell
 from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import LONGEST_SECRET, is_usable
-from gateway.doctor.secret_shapes import no_signing_secret
+from gateway.doctor.secret_checks import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.infodeck.webhooks.subscriptions import leads_to, signing_secret_of
 from gateway.settings import load_settings

@@ -1,1 +1,1 @@
-"""Examines a set-up from outside: settings, cloud side, daemon, receivers; and says what to do."""
+"""Examines an installation from outside: settings, Infodeck, daemon and receivers."""

@@ -1,4 +1,4 @@
-"""Checks of the running gateway, as it sees itself."""
+"""Checks of the running gateway, by its own status."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.scalars import duration_text
-from gateway.doctor.daemon_answers import number, text
-from gateway.doctor.findings import About, Finding, Level, bundled, counted, ok, problem, span, warning
-from gateway.doctor.probe import Failure, get
+from gateway.doctor.daemon_status import get, number, text
+from gateway.doctor.findings import Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.errors import GatewayError
+from gateway.infodeck.request_errors import Failure
 from gateway.journal.lookup import newest_events, newest_kept_ms
 from gateway.text import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gateway.doctor.setup import Setup
 
@@ -40,7 +40,7 @@ _ALARM_REMEDIES = {
 
 
 async def check_daemon(setup: Setup) -> list[Finding]:
-    """Ask the daemon whether it takes events, and whether it runs with these files."""
+    """Check that the daemon runs, accepts events, and uses these files."""
     daemon = await setup.daemon()
     if daemon.status is None:
         if daemon.is_other:
@@ -83,7 +83,7 @@ async def check_daemon(setup: Setup) -> list[Finding]:
 
 
 async def check_alarms(setup: Setup) -> list[Finding]:
-    """Repeat what the daemon already raised an alarm for."""
+    """Report the daemon's own alarms."""
     daemon = await setup.daemon()
     alarms = (daemon.status or {}).get("alarms")
     if not isinstance(alarms, list):
@@ -99,7 +99,7 @@ def _alarm(alarm: Mapping[str, Any]) -> Finding:
 
 
 async def check_intake(setup: Setup) -> list[Finding]:
-    """Ask the intake for something as a sender would, and look at what it has refused."""
+    """Send a request to the intake, and report what the intake has refused."""
     daemon = await setup.daemon()
     if daemon.status is None:
         return []
@@ -133,7 +133,7 @@ async def check_intake(setup: Setup) -> list[Finding]:
 
 
 def _last_event(setup: Setup) -> Finding | None:
-    """Say when the last event came by webhook, None where the journal may not be looked into."""
+    """Report when the last event came by webhook; None if the journal cannot be read."""
     journal, known = setup.settings.journal.path, ""
     try:
         newest = newest_events(journal, limit=_MOST_EVENTS)
@@ -160,9 +160,9 @@ def _last_event(setup: Setup) -> Finding | None:
 def _refusals(
     refused: Mapping[str, Any], *, accepted: int, age_s: float | None, setup: Setup
 ) -> list[Finding]:
-    """Explain signatures that were refused. Those without any are of strangers, who knock everywhere.
+    """Explain the refused signatures. Requests without any are not reported: scanners send them everywhere.
 
-    `age_s` is how old the last right signature outside the tolerance was; negative: from the future.
+    `age_s` is the age of the last correct signature outside the tolerance; negative: from the future.
     """
     level = warning if accepted else problem
     findings = []
@@ -203,12 +203,12 @@ def _deliveries(count: int) -> str:
 
 
 async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
-    """Look at what the daemon last heard of the API."""
+    """Check the state of the daemon's own requests to the API."""
     daemon = await setup.daemon()
     reconcile = daemon.section("reconcile")
     state = text(reconcile, "state")
     if not state or state == "off":
-        return []  # told by the check of the API key
+        return []  # reported by the check of the API key
     if state == "failing":
         return problem(
             f"the gateway cannot ask Infodeck: {text(reconcile, 'last_error')}",
@@ -228,7 +228,7 @@ async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
 
 
 async def check_sinks(setup: Setup) -> list[Finding]:
-    """Look at each sink of the running daemon: is its receiver there, and does it keep up."""
+    """Check each sink of the running daemon: whether its receiver is connected, and whether it keeps up."""
     daemon = await setup.daemon()
     sinks = daemon.section("sinks")
     missing = sorted(setup.settings.sinks.keys() - sinks.keys()) if daemon.status is not None else []
@@ -240,22 +240,21 @@ async def check_sinks(setup: Setup) -> list[Finding]:
             else "are in the settings, but do not run"
         )
         findings.append(warning(f"{', '.join(missing)} {do}", "systemctl restart gateway"))
-    findings += bundled(one for name in sinks for one in _sink(name, daemon.sink(name)))
+    seen = [_sink(name, daemon.sink(name)) for name in sinks]
+    findings += bundled(finding for finding in seen if finding is not None)
     return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])
 
 
-def _sink(name: str, sink: Mapping[str, Any]) -> Sequence[About]:
+def _sink(name: str, sink: Mapping[str, Any]) -> Finding | None:
     state, lag, lag_s = sink.get("state"), sink.get("lag") or 0, sink.get("lag_s") or 0
     waiting = f"; {counted(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
     if state != "up":
-        finding = problem(
+        return problem(
             f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",
             "see the checks of brokers and controllers here; events are kept until it is back",
-        )
-        return [About(name, str(state), finding)]
+        ).alike(name, str(state))
     if lag_s > _LAG_S:
-        finding = warning(
+        return warning(
             f"{name} is behind{waiting}", "its receiver may be too slow; see its own load and log"
-        )
-        return [About(name, "behind", finding)]
-    return []
+        ).alike(name, "behind")
+    return None

@@ -1,4 +1,4 @@
-"""Checks of what is written down: gateway.yaml, point tables, and values that are examples only."""
+"""Checks of the settings, the point tables, and values left over from the examples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 5
 _EXAMPLE_ORGANIZATIONS = {"o-xxxx", "o-demo"}
 _EXAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example")
-# RFC 5737 and RFC 3849: for documentation, nobody has these addresses.
+# RFC 5737 and RFC 3849: addresses for documentation.
 _EXAMPLE_NETWORKS = tuple(
     ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 )
@@ -30,18 +30,11 @@ _EXAMPLE_NETWORKS = tuple(
 def settings_findings(
     file: Path, settings: Settings | None, problems: Sequence[Problem], left_out: Sequence[str]
 ) -> list[Finding]:
-    """Say how gateway.yaml is; `left_out` are the checks that cannot be made because of its problems."""
+    """Return the findings about gateway.yaml; `left_out` are the checks that its problems prevent."""
     if not problems and settings is not None:
         sinks = ", ".join(f"{name} ({sink.type})" for name, sink in settings.sinks.items())
         return [ok(f"{file}: gateway {settings.name}, sinks {sinks or 'none'}")]
-    findings = [
-        problem(str(one), f"correct it there; `gateway check -c {file}` shows all of them")
-        for one in problems[:_MOST_SHOWN]
-    ]
-    if len(problems) > _MOST_SHOWN:
-        findings.append(
-            problem(f"{len(problems) - _MOST_SHOWN} more problems", f"see `gateway check -c {file}`")
-        )
+    findings = _first_problems(problems, see=f"`gateway check -c {file}`")
     if left_out:
         findings.append(
             warning(f"not checked because of that: {', '.join(left_out)}", "correct the settings, try again")
@@ -50,19 +43,13 @@ def settings_findings(
 
 
 async def check_tables(setup: Setup) -> list[Finding]:
-    """Compile the point tables, as `gateway check` does."""
+    """Report what compiling the point tables found, as `gateway check` does."""
     folder = setup.settings.mappings
-    findings = [
-        problem(str(one), "correct it there; `gateway check` shows all of them")
-        for one in setup.table_problems[:_MOST_SHOWN]
-    ]
-    if (more := len(setup.table_problems) - _MOST_SHOWN) > 0:
-        findings.append(problem(f"{more} more problems", "see `gateway check`"))
-    warnings = [one for one in setup.warnings if one.steps[:1] != ("journal",)]  # told by its own check
+    findings = _first_problems(setup.table_problems, see="`gateway check`")
+    warnings = [one for one in setup.warnings if one.steps[:1] != ("journal",)]  # reported by its own check
     if warnings:
-        count = len(warnings)
         first = "; ".join(str(one) for one in warnings[:2])
-        findings.append(warning(f"{counted(count, 'warning')}: {first}", "see `gateway check`"))
+        findings.append(warning(f"{counted(len(warnings), 'warning')}: {first}", "see `gateway check`"))
     if setup.point_map is None or findings:
         return findings
     if not setup.point_map.points:
@@ -72,17 +59,25 @@ async def check_tables(setup: Setup) -> list[Finding]:
 
 
 async def check_examples(setup: Setup) -> list[Finding]:
-    """Look for what was left standing of the example."""
-    places = list(_example_values(setup.settings))
+    """Look for values that were left over from the example."""
     return [
         problem(f"{path}: {value} is an example", "write what it is in this building")
-        for path, value in places
+        for path, value in _example_values(setup.settings)
     ]
+
+
+def _first_problems(problems: Sequence[Problem], *, see: str) -> list[Finding]:
+    findings = [
+        problem(str(one), f"correct it there; {see} shows all of them") for one in problems[:_MOST_SHOWN]
+    ]
+    if (more := len(problems) - _MOST_SHOWN) > 0:
+        findings.append(problem(f"{more} more problems", f"see {see}"))
+    return findings
 
 
 def _example_values(settings: Settings) -> Iterator[tuple[str, str]]:
     infodeck = settings.infodeck
-    is_simulated = urlsplit(infodeck.api).scheme == "http"  # loopback only, by the settings' own rule
+    is_simulated = urlsplit(infodeck.api).scheme == "http"  # the settings allow that on loopback only
     if infodeck.organization in _EXAMPLE_ORGANIZATIONS and not is_simulated:
         yield "infodeck.organization", infodeck.organization
     if infodeck.webhook is not None and _is_example(urlsplit(infodeck.webhook.url).hostname or ""):

@@ -1,37 +1,58 @@
-"""Checks of the secrets: can they be read, by whom, how old are they, and are they what they should be."""
+"""Checks of the secrets: whether they can be read and by whom, how old they are, whether they look right.
+
+Infodeck's integration guide describes the form of the API key and where each secret is used.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import os
 import pwd
+import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
+
 from gateway.config.problems import path_text
 from gateway.config.secrets import ROTATE_AFTER_S, others_may_read
-from gateway.doctor.daemon_answers import mappings, number, text
+from gateway.doctor.daemon_status import mappings, number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
-from gateway.doctor.secret_shapes import ANOTHER_TOKEN, jwt_expiry_s, signing_secret_flaw
 
 if TYPE_CHECKING:
     from gateway.config.secrets import SecretSource
     from gateway.doctor.setup import Setup
 
-_WEEK_S = 7 * 86_400
 _DAY_S = 86_400
-_CREDENTIALS = "/run/credentials/gateway.service"  # where systemd has them while the service runs
+_WEEK_S = 7 * _DAY_S
+_CREDENTIALS = "/run/credentials/gateway.service"  # while the service runs under systemd
 _AS_THE_GATEWAY = "run this command as the gateway's user, or as root"
+_OTHER_TOKEN = "put a JWT there of a user who may manage webhooks"  # noqa: S105 - a remedy, no password
+_REAL_SECRET = "put the signing secret there, which Infodeck showed when the webhook was created"  # noqa: S105 - likewise
+
+_API_KEY_PREFIX = b"idt_live_"
+_API_KEY_CHARACTERS = 32
+_SHORTEST = 12  # characters
+_FEW = 2  # different ones
+_ASSIGNMENT = re.compile(rb"(export\s+)?[A-Za-z_]\w*=[^=]")  # base64 has `=` only at its end
+_PLACEHOLDER = re.compile(rb"change[-_ ]?(me|it|this)|placeholder|your[-_ ]|<.*>", re.IGNORECASE)
+_QUOTES = (b'"', b"'", b"`")
+_JWT = re.compile(rb"[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]*={0,2}")
 
 
 async def check_secrets(setup: Setup) -> list[Finding]:
-    """Read every secret, as the daemon will when it starts."""
+    """Read every secret, as the daemon does when it starts."""
     runs = (await setup.daemon()).status is not None
     owner = await asyncio.to_thread(_owner_of, setup.settings.journal.path)
     findings = []
     for path, source in setup.secret_paths:
-        finding = await asyncio.to_thread(_reading, setup, path_text(path), source, runs=runs, owner=owner)
+        finding = await asyncio.to_thread(
+            _place_finding, setup, path_text(path), source, runs=runs, owner=owner
+        )
         if finding is not None:
             findings.append(finding)
     count = len(setup.secret_paths)
@@ -40,13 +61,13 @@ async def check_secrets(setup: Setup) -> list[Finding]:
     return [ok("it can be read" if count == 1 else f"all {count} can be read")]
 
 
-def _reading(
+def _place_finding(
     setup: Setup, path: str, source: SecretSource, *, runs: bool, owner: int | None
 ) -> Finding | None:
-    """Say what is wrong with the place of a secret; `owner` is whose the journal is, None: not known."""
+    """Return what keeps a secret from being read; `owner` is that of the journal, None if unknown."""
     error = setup.secret_error(source)
     if source.kind == "file":
-        return _file_reading(
+        return _file_finding(
             path, Path(source.name), error=None if error is None else str(error), owner=owner
         )
     if error is None:
@@ -66,7 +87,7 @@ def _reading(
     return problem(f"{path}: {error}", f"give it to the service, such as by {where}")
 
 
-def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None) -> Finding | None:
+def _file_finding(path: str, file: Path, *, error: str | None, owner: int | None) -> Finding | None:
     try:
         status = file.stat()
     except PermissionError:
@@ -78,10 +99,10 @@ def _file_reading(path: str, file: Path, *, error: str | None, owner: int | None
         )
     if stat.S_ISDIR(status.st_mode):
         return problem(f"{path}: {file} is a folder", "name the file in it that holds the secret")
-    return _kept_badly(path, file, status, error=error, owner=owner)
+    return _permission_finding(path, file, status, error=error, owner=owner)
 
 
-def _kept_badly(
+def _permission_finding(
     path: str, file: Path, status: os.stat_result, *, error: str | None, owner: int | None
 ) -> Finding | None:
     if others_may_read(status):
@@ -103,7 +124,7 @@ def _kept_badly(
 
 
 async def check_signing_secrets(setup: Setup) -> list[Finding]:
-    """Look at each signing secret: its form, and its age."""
+    """Check the form and the age of each signing secret."""
     intake = (await setup.daemon()).section("intake")
     known_ms = {
         text(each, "source"): int(number(each, "changed_ms")) for each in mappings(intake.get("secrets"))
@@ -120,7 +141,7 @@ async def check_signing_secrets(setup: Setup) -> list[Finding]:
 
 
 def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None) -> Finding | None:
-    """Look at one; `known_ms` is since when the running gateway knows it, if it is running."""
+    """Check one; `known_ms` is since when the running gateway has had it, None if that is unknown."""
     secret = setup.secret(source)
     if secret is not None and (flaw := signing_secret_flaw(secret.reveal())) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
@@ -128,7 +149,7 @@ def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None)
     since_ms = written_ms or known_ms
     if since_ms is None:
         if secret is None:
-            return None  # told by the check of all secrets
+            return None  # reported by the check of all secrets
         return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
     age_s = (setup.clock_ms() - since_ms) / 1000
     days = counted(int(age_s // _DAY_S), "day")
@@ -139,7 +160,7 @@ def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None)
 
 
 async def check_api_key(setup: Setup) -> Finding | list[Finding]:
-    """Look at the form of the API key; what the API says of it is another check."""
+    """Check the form of the API key; whether the API accepts it is another check."""
     source = setup.settings.infodeck.api_key
     if source is None:
         return warning(
@@ -148,14 +169,14 @@ async def check_api_key(setup: Setup) -> Finding | list[Finding]:
             "make a key of its own for this gateway in Infodeck, and say where it is: api_key: {file: PATH}",
         )
     if setup.secret(source) is None:
-        return []  # told by the check of all secrets
+        return []  # reported by the check of all secrets
     if (flaw := setup.api_key_flaw) is not None:
         return problem(f"{source} {flaw.found}", flaw.remedy)
     return ok(f"{source} begins with `idt_live_` and has 32 characters behind it")
 
 
 async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
-    """Look at the JWT that manages webhooks: its form and when it expires; Infodeck alone can verify it."""
+    """Check form and expiry of the JWT that manages webhooks; only Infodeck can verify it."""
     source = setup.settings.infodeck.bearer_token
     if source is None:
         return warning(
@@ -174,7 +195,7 @@ async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
     left_s = expiry_s - setup.clock_ms() / 1000
     expires = f"{source} expires in {span(left_s)}"
     if left_s < _WEEK_S:
-        return warning(expires, f"{ANOTHER_TOKEN} that is valid for longer")
+        return warning(expires, f"{_OTHER_TOKEN} that is valid for longer")
     return ok(expires)
 
 
@@ -190,3 +211,115 @@ def _name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """What is wrong with a secret, without any part of it."""
+
+    found: str
+    remedy: str
+
+
+def _copying_flaw(secret: bytes) -> Flaw | None:
+    """Return what was copied along with the secret: quotes, blanks, line ends."""
+    text = secret.strip()
+    if b"\0" in secret:
+        return Flaw("has null bytes in it, as text has that was saved as UTF-16", "write it as plain text")
+    if len(text) > 1 and text[:1] in _QUOTES and text[:1] == text[-1:]:
+        return Flaw("has quotes around it, which are no part of it", "take the quotes out")
+    if text != secret:
+        return Flaw("has blanks or line ends around it", "write it without them")
+    if len(text.split()) > 1:
+        return Flaw("has blanks or line ends within it", "write it on one line, as it was shown")
+    return None
+
+
+def api_key_flaw(key: bytes, *, signing_secrets: tuple[bytes, ...] = ()) -> Flaw | None:
+    """Return what is wrong with an API key; blanks around it are harmless."""
+    key = key.strip()
+    if key in signing_secrets:
+        return Flaw("is the webhook's signing secret", "put the API key there; it begins with `idt_live_`")
+    if (flaw := _copying_flaw(key)) is not None:
+        return flaw
+    if _JWT.fullmatch(key):
+        return Flaw("is a JWT", "put the API key there; the JWT belongs to infodeck.bearer_token")
+    if not key.startswith(_API_KEY_PREFIX):
+        return Flaw(
+            "does not begin with `idt_live_`",
+            "put the API key there; a webhook's signing secret is no API key",
+        )
+    return _characters_flaw(key)
+
+
+def _characters_flaw(key: bytes) -> Flaw | None:
+    if not key.isascii() or not key.decode().isprintable():
+        return Flaw("has characters that no API key has", "copy the key once more, as it was shown")
+    count = len(key) - len(_API_KEY_PREFIX)
+    if count != _API_KEY_CHARACTERS:
+        return Flaw(
+            f"has {count} characters behind `idt_live_`, {_API_KEY_CHARACTERS} are expected",
+            "copy the key once more, all of it",
+        )
+    return None
+
+
+def signing_secret_flaw(secret: bytes) -> Flaw | None:
+    """Return what is wrong with a signing secret, as far as its text shows."""
+    return no_signing_secret(secret) or _guessable_flaw(secret)
+
+
+def no_signing_secret(secret: bytes) -> Flaw | None:
+    """Return why a text cannot be a secret made by Infodeck, whatever its length."""
+    if secret.strip().startswith(_API_KEY_PREFIX):
+        return Flaw("is an API key", _REAL_SECRET)
+    if _ASSIGNMENT.match(secret):
+        return Flaw("has a name and `=` before it", "write what stands behind the `=` alone")
+    if _PLACEHOLDER.search(secret):
+        return Flaw("is a text that stands for a secret, not one", _REAL_SECRET)
+    return _copying_flaw(secret)
+
+
+def _guessable_flaw(secret: bytes) -> Flaw | None:
+    """Return why a secret can be guessed. Infodeck does not document how long its secrets are."""
+    if len(secret) < _SHORTEST:
+        return Flaw(f"has {counted(len(secret), 'character')}, so that it can be guessed", _REAL_SECRET)
+    if len(set(secret)) <= _FEW:
+        return Flaw("has hardly two different characters, so that it can be guessed", _REAL_SECRET)
+    return None
+
+
+def bearer_token_flaw(token: bytes, *, now_s: float) -> Flaw | None:
+    """Return why Infodeck will refuse a JWT, as far as it shows; blanks around it are harmless.
+
+    `now_s`: Unix time.
+    """
+    token = token.strip()
+    if (flaw := _copying_flaw(token)) is not None:
+        return flaw
+    if token.startswith(_API_KEY_PREFIX):
+        return Flaw("is an API key, which Infodeck refuses for webhooks", _OTHER_TOKEN)
+    try:
+        expiry_s = jwt_expiry_s(token)
+    except ValueError as error:
+        return Flaw(f"is no JWT: {error}", _OTHER_TOKEN)
+    if expiry_s is not None and expiry_s <= now_s:
+        return Flaw(f"expired {span(now_s - expiry_s)} ago", f"{_OTHER_TOKEN} that is still valid")
+    return None
+
+
+def jwt_expiry_s(token: bytes) -> float | None:
+    """Return when a JWT expires (Unix seconds), None if it does not say; raises ValueError if it is none.
+
+    Its signature is not verified: only Infodeck can do that.
+    """
+    token = token.strip()
+    if not _JWT.fullmatch(token):
+        raise ValueError("it does not consist of three parts with points between them")
+    payload = token.split(b".")[1].rstrip(b"=")
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(payload + b"=" * (-len(payload) % 4)))
+    except (binascii.Error, orjson.JSONDecodeError):
+        raise ValueError("its middle part cannot be read") from None
+    expiry = claims.get("exp") if isinstance(claims, dict) else None
+    return float(expiry) if isinstance(expiry, int | float) and not isinstance(expiry, bool) else None

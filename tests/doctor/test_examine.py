@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.doctor.examine import Check, examine
+from gateway.doctor.checks import Check, DaemonThreads, examine
 from gateway.doctor.findings import Level, ok, problem
-from gateway.doctor.once import Once
-from gateway.doctor.setup import Setup
-from gateway.doctor.threads import DaemonThreads
+from gateway.doctor.setup import Once, Setup
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from support.building import gateway
 from support.commands import gateway as run_here
 from support.waiting import until
 
-from gateway.doctor.contents import CHECKS
+from gateway.doctor.checks import CHECKS
 
 if TYPE_CHECKING:
     from support.doctored import Doctored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.tokens import json_web_token
 
-from gateway.doctor.secret_shapes import api_key_flaw, jwt_expiry_s, signing_secret_flaw
+from gateway.doctor.secret_checks import api_key_flaw, jwt_expiry_s, signing_secret_flaw
 
 _KEY = b"idt_live_0123456789abcdef0123456789abcdef"
 

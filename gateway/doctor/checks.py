@@ -1,0 +1,171 @@
+"""All checks, in the order in which one would look for a fault, and their runner.
+
+They run side by side, each with a time limit; a check that fails is a finding of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from gateway.doctor.certificate_checks import check_certificates, check_public_address
+from gateway.doctor.daemon_checks import (
+    check_alarms,
+    check_daemon,
+    check_intake,
+    check_reconciliation,
+    check_sinks,
+)
+from gateway.doctor.file_checks import check_examples, check_tables
+from gateway.doctor.findings import Finding, Result, problem
+from gateway.doctor.infodeck_checks import (
+    check_api,
+    check_clock,
+    check_deliveries,
+    check_inventory,
+    check_organization,
+    check_webhook,
+)
+from gateway.doctor.machine_checks import check_disk, check_journal, check_ports
+from gateway.doctor.receiver_checks import check_brokers, check_controllers
+from gateway.doctor.secret_checks import (
+    check_api_key,
+    check_bearer_token,
+    check_secrets,
+    check_signing_secrets,
+)
+from gateway.logs import unforeseen
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.doctor.setup import Setup
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_AT_ONCE = 12
+_CHECK_WITHIN_S = 10.0
+_ALL_WITHIN_S = 18.0
+_INFODECK = frozenset({"infodeck"})
+_INTAKE = frozenset({"intake"})
+_ADMIN = frozenset({"admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check by its name. `needs` are the sections of gateway.yaml that it cannot do without.
+
+    `asks_infodeck`: it is left out if nothing on the internet is to be asked.
+    """
+
+    name: str
+    run: Callable[[Setup], Awaitable[Finding | list[Finding]]]
+    needs: frozenset[str] = frozenset()
+    asks_infodeck: bool = False
+
+
+CHECKS: tuple[Check, ...] = (
+    Check("point tables", check_tables),
+    Check("examples", check_examples, needs=_INFODECK),
+    Check("secrets", check_secrets),
+    Check("signing secret", check_signing_secrets, needs=_INTAKE),
+    Check("API key", check_api_key, needs=_INFODECK),
+    Check("bearer token", check_bearer_token, needs=_INFODECK),
+    Check("clock", check_clock, needs=_INFODECK | _INTAKE),
+    Check("API", check_api, needs=_INFODECK, asks_infodeck=True),
+    Check("organization", check_organization, needs=_INFODECK, asks_infodeck=True),
+    Check("inventory", check_inventory, needs=_INFODECK),
+    Check("webhook", check_webhook, needs=_INFODECK | _INTAKE, asks_infodeck=True),
+    Check("deliveries", check_deliveries, needs=_INFODECK, asks_infodeck=True),
+    Check("public address", check_public_address, needs=_INFODECK | _INTAKE, asks_infodeck=True),
+    Check("certificates", check_certificates, needs=_INTAKE),
+    Check("gateway", check_daemon, needs=_ADMIN),
+    Check("alarms", check_alarms, needs=_ADMIN),
+    Check("intake", check_intake, needs=_ADMIN | _INTAKE),
+    Check("journal", check_journal, needs=frozenset({"admin", "journal"})),
+    Check("reconciliation", check_reconciliation, needs=_ADMIN | _INFODECK),
+    Check("sinks", check_sinks, needs=_ADMIN),
+    Check("brokers", check_brokers),
+    Check("controllers", check_controllers, needs=_ADMIN),
+    Check("ports", check_ports, needs=_ADMIN | _INTAKE),
+    Check("disk", check_disk, needs=frozenset({"journal"})),
+)
+
+
+async def examine(
+    setup: Setup,
+    checks: Sequence[Check],
+    *,
+    check_within_s: float = _CHECK_WITHIN_S,
+    all_within_s: float = _ALL_WITHIN_S,
+) -> list[Result]:
+    """Return the result of each check, in their order."""
+    places = asyncio.Semaphore(_AT_ONCE)
+    deadline_s = asyncio.get_running_loop().time() + all_within_s
+
+    async def run(check: Check) -> Result:
+        async with places:
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            findings = await _findings(check, setup, within_s=max(0.0, min(check_within_s, left_s)))
+        return Result(check.name, tuple(_without_secrets(finding, setup) for finding in findings))
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(check), name=f"check {check.name}") for check in checks]
+    return [task.result() for task in tasks]
+
+
+async def _findings(check: Check, setup: Setup, *, within_s: float) -> list[Finding]:
+    try:
+        async with asyncio.timeout(within_s):
+            found = await check.run(setup)
+    except TimeoutError:
+        return [
+            problem(
+                f"not finished within {within_s:.0f} s",
+                "see what hangs: the network, the name server, or a disk; then try again",
+            )
+        ]
+    except Exception as error:  # noqa: BLE001 - a check that fails must not hide what the others find
+        return [
+            problem(
+                f"the check itself failed: {unforeseen(error)}",
+                "this is a fault of the gateway, please report it",
+            )
+        ]
+    return found if isinstance(found, list) else [found]
+
+
+def _without_secrets(finding: Finding, setup: Setup) -> Finding:
+    remedy = None if finding.remedy is None else setup.without_secrets(finding.remedy)
+    return replace(finding, found=setup.without_secrets(finding.found), remedy=remedy)
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor with a daemon thread for each call, so that the command ends even if a call hangs.
+
+    A name server or a disk can hang, and Python waits for the threads of its own executor when it ends.
+    """
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Start the call at once."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        threading.Thread(target=work, name="doctor", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in Python
+        """Return at once."""
