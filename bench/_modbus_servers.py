@@ -17,7 +17,7 @@ import uvloop
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.model import (
     ByteOrder,
     Mqtt,

@@ -23,7 +23,7 @@ import uvloop
 from _load import PATH, SECRET, load, make_requests
 from aiohttp import web
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.delivery.pipeline import Pipeline
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.config.scalars import HostPort
+    from gateway.config.value_types import HostPort
     from gateway.status import ConnectionsStatus
 
 log = structlog.get_logger()

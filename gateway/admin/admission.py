@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from gateway.config.scalars import Network
     from gateway.config.secrets import Secret
+    from gateway.config.value_types import Network
 
 _ACTIONS = "/api/actions/"  # has its own look at the token
 _FORWARDED = ("X-Forwarded-For", "Forwarded")  # set by a proxy: somebody else asks

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument
-from gateway.config.scalars import rounded_size_text
+from gateway.config.value_types import rounded_size_text
 from gateway.journal.backup import back_up
 from gateway.settings import load_settings
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cli.control_client import ask
 from gateway.cli.deadletters_seen import of_sink, one_line
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError
 from gateway.journal.lookup import read_letters
 from gateway.settings import load_settings

@@ -14,7 +14,7 @@ from gateway.app import App, new_event_loop
 from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.demo.api import SimulatedApi
 from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item
 from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES

@@ -12,7 +12,7 @@ from gateway.cli.control_client import ask
 from gateway.cli.loading import add_config_argument
 from gateway.cli.send import parse_value
 from gateway.config.problems import show
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError
 from gateway.state.overrides import LONGEST_FORCE_S
 

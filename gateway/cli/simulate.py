@@ -23,7 +23,7 @@ from gateway.cli.loading import add_config_argument, load_with_secrets
 from gateway.cli.own_intake import intake_url, readings_event
 from gateway.cli.traffic import Traffic
 from gateway.clock import now_ms
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
 from gateway.http_server import answers

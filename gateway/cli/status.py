@@ -12,8 +12,8 @@ import orjson
 
 from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
-from gateway.config.scalars import rounded_size_text, size_text
 from gateway.config.secrets import ROTATE_AFTER_S
+from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import as_mapping, ask_daemon, mappings, number, text
 from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError

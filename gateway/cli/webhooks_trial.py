@@ -13,7 +13,7 @@ import orjson
 
 from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_seen import newest_attempts
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError, GatewayError
 from gateway.infodeck.webhooks.failures import advice_for, kind_of
 from gateway.settings import load_settings

@@ -30,10 +30,10 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from gateway.config.findings import problems_of
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
 from gateway.config.salvage import Parts, Remains, salvage
-from gateway.config.tree import Node, child, compose, nulls_in, place_of
-from gateway.config.wording import problems_of
+from gateway.config.yaml_tree import Node, child, compose, nulls_in, place_of
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from gateway.config.scalars import DURATION_PATTERN, SIZE_PATTERN, HostPort, duration_text, size_text
+from gateway.config.value_types import DURATION_PATTERN, SIZE_PATTERN, HostPort, duration_text, size_text
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"  # the newest one that all common editors know
 _WORDS = {

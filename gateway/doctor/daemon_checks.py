@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.scalars import duration_text
+from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import get, number, text
 from gateway.doctor.findings import Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.errors import GatewayError

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.config.scalars import duration_text
+from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import HttpAnswer
 from gateway.doctor.findings import Finding, Level, counted, ok, problem, warning
 from gateway.doctor.setup import MOST_ATTEMPTS

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.config.scalars import rounded_size_text, size_text
+from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.errors import system_reason
@@ -23,7 +23,7 @@ from gateway.sinks.modbus_server.sink import ModbusServerConfig
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.config.scalars import HostPort
+    from gateway.config.value_types import HostPort
     from gateway.doctor.daemon_status import DaemonStatus
     from gateway.doctor.setup import Setup
     from gateway.journal.store import DiskUsage

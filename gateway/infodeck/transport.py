@@ -15,7 +15,7 @@ from yarl import URL
 
 from gateway import __version__
 from gateway.backoff import Backoff
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.errors import GatewayError, TransientError
 from gateway.infodeck.request_errors import refusal, unreachable
 from gateway.json_text import load_json

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
-    from gateway.config.scalars import Network
+    from gateway.config.value_types import Network
     from gateway.errors import GatewayError
     from gateway.model import Event
     from gateway.ports import Journal

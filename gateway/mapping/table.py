@@ -12,8 +12,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.rules import Period
 from gateway.config.salvage import ANY, Parts
+from gateway.config.value_types import Period
 from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys, MqttDefaults, MqttKeys
 from gateway.mapping.table_types import (
     Address,

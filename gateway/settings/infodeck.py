@@ -11,9 +11,8 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.rules import ApiUrl, Organization, Period, ProxyUrl
-from gateway.config.scalars import HostPort, is_host
 from gateway.config.secrets import SecretReference
+from gateway.config.value_types import ApiUrl, HostPort, Organization, Period, ProxyUrl, is_host
 from gateway.mapping.paths import compile_path
 
 _METHODS = frozenset({"DELETE", "POST", "PUT", "PATCH"})

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.config.decode import MISSING, Document, read_document
-from gateway.config.scalars import HostPort, parse_host_port
+from gateway.config.value_types import HostPort, parse_host_port
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig

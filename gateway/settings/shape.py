@@ -13,19 +13,21 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, RelativePath
-from gateway.config.rules import (
+from gateway.config.salvage import ANY, Parts
+from gateway.config.secrets import SecretReference, SecretReferences
+from gateway.config.value_types import (
+    Address,
     BodySize,
+    HostPort,
     JournalSize,
     JournalUrl,
     Name,
+    Network,
     Period,
     Retention,
     SinkName,
     UrlPath,
 )
-from gateway.config.salvage import ANY, Parts
-from gateway.config.scalars import Address, HostPort, Network
-from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.settings.infodeck import Infodeck
 from gateway.settings.sink_types import AnySinkConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig

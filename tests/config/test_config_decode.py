@@ -23,7 +23,7 @@ from gateway.config.decode import (
     RelativePath,
     read_document,
 )
-from gateway.config.scalars import Address, Duration, HostPort
+from gateway.config.value_types import Address, Duration, HostPort
 from gateway.errors import ConfigError
 
 

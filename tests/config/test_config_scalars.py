@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config.scalars import (
+from gateway.config.value_types import (
     HostPort,
     parse_duration,
     parse_host_port,

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.config_files import complaints, write
 
-from gateway.config import tree
+from gateway.config import yaml_tree
 from gateway.config.decode import Document, read_document
-from gateway.config.tree import compose
+from gateway.config.yaml_tree import compose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,7 +175,7 @@ def test_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyYAML's own parser gives the same tree and the same places where libyaml is missing."""
     text = 'a: [on, 1.5, &x "q"]\nb:\n  c: *x\n  a: {d: !t 1, d: 2}\n'
     with_libyaml = compose(text, file="file.yaml")
-    monkeypatch.setattr(tree, "_Loader", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_tree, "_Loader", yaml.SafeLoader)
     assert compose(text, file="file.yaml") == with_libyaml
     assert [str(problem) for problem in compose('a: "\\ud800"', file="f")[1]] == [
         "f:1:4: a: half of a surrogate pair is no character"

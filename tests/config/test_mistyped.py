@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_tables, warnings_of
 
-from gateway.config.tree import compose
+from gateway.config.yaml_tree import compose
 
 if TYPE_CHECKING:
     from pathlib import Path

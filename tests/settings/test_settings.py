@@ -13,8 +13,8 @@ from typing import Literal, get_type_hints
 import pytest
 from support.config_files import complaints, write
 
-from gateway.config.scalars import HostPort
 from gateway.config.secrets import SecretSource
+from gateway.config.value_types import HostPort
 from gateway.errors import ConfigError
 from gateway.settings import (
     SINK_TYPES,

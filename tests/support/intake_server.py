@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.delivery.pipeline import Pipeline
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer

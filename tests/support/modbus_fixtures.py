@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.model import (
     ByteOrder,
     Mqtt,

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
 from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt.sink import MqttConfig, MqttSink

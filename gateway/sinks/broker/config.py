@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
-from gateway.config.scalars import Duration, is_host, machine_of
 from gateway.config.secrets import SecretReference
+from gateway.config.value_types import Duration, is_host, machine_of
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _WEBSOCKETS = frozenset({"ws", "wss"})

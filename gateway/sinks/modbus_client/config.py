@@ -11,8 +11,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError
-from gateway.config.rules import Host, Period
-from gateway.config.scalars import Duration, HostPort, Network, machine_of
+from gateway.config.value_types import Duration, Host, HostPort, Network, Period, machine_of
 from gateway.model import WriteLimits
 
 if TYPE_CHECKING:

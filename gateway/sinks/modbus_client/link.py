@@ -18,7 +18,7 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.framer import FramerRTU, FramerSocket, FramerType
 from pymodbus.pdu import DecodePDU
 
-from gateway.config.scalars import duration_text
+from gateway.config.value_types import duration_text
 from gateway.errors import TransientError, system_reason
 from gateway.sinks.tcp_keepalive import enable_keepalive
 

@@ -29,8 +29,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.config.rules import Period
-from gateway.config.scalars import Address, Network
+from gateway.config.value_types import Address, Network, Period
 from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_server.answers import Answers
 from gateway.sinks.modbus_server.clients import Clients

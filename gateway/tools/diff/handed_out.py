@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.errors import ConfigError
 from gateway.mapping.listing import COLUMNS
 from gateway.mapping.registers import parse_type

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.config.core_schema import resolve
+from gateway.config.yaml_tree import resolve
 
 _PLAIN = re.compile(r"[A-Za-z$_°µ](?:[\w$./()%°+*-]|(?<!\s) (?=\S))*")
 _DURATION = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h|d)")

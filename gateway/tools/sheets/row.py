@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.config.tree import compose
+from gateway.config.yaml_tree import compose
 from gateway.tools.sheets.cells import parse_number, parse_whole
 from gateway.tools.sheets.spreadsheet import complaint
 

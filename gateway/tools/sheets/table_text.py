@@ -7,7 +7,7 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from gateway.config.scalars import parse_duration
+from gateway.config.value_types import parse_duration
 from gateway.model import PSEUDO_SOURCES
 from gateway.tools.sheets.flow import flow
 from gateway.tools.sheets.flow import text as yaml_text

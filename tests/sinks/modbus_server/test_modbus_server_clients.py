@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until
 from support.sockets import tcp_timer
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.errors import GatewayError
 from gateway.status import ClientsStatus, SinkStatus
 

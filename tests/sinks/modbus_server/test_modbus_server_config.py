@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config.decode import read_document
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from support.modbus_fixtures import Latest, connect, make_sink, mbpoll, point, register, update
 
-from gateway.config.scalars import HostPort
+from gateway.config.value_types import HostPort
 from gateway.errors import RefusedError
 from gateway.model import ByteOrder, RegisterTable
 

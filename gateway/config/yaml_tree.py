@@ -5,15 +5,15 @@ Keys are always text, as written. Messages never repeat values: one may be a sec
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gateway.config.core_schema import resolve
 from gateway.config.problems import Location, Problem, path_text
-from gateway.config.syntax import NO_BREAK_SPACE, NO_TAGS, ODD_SPACES, syntax_problem
+from gateway.config.yaml_errors import NO_BREAK_SPACE, NO_TAGS, ODD_SPACES, syntax_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +31,18 @@ _HIDDEN = re.compile(f"^[{_INVISIBLE}]|[{_INVISIBLE}]$")
 _MINUS = re.compile(r"[\u2212\u2013](\d+(?:\.\d+)?)")
 _EQUATION = re.compile(r"[^=\s]+ *= *[^=\s]+")
 _COMMA_ENDS = "ends with a comma, which is a part of the text; leave it out, or put quotes around the text"
+
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMBER_STARTS = frozenset("+-.0123456789")
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
+_MOST_DIGITS = 24  # enough for 64 bits in every base; Python itself refuses to read very long numbers
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about ten times as fast
 
@@ -103,6 +115,35 @@ def compose(text: str, *, file: str) -> tuple[Node | None, list[Problem]]:
     """
     composer = _Composer(file)
     return composer.read(text), composer.problems
+
+
+def resolve(text: str) -> bool | int | float | str | None:
+    """Return the value of a plain scalar; raise ValueError for numbers that no point could hold."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    if _INTEGER.fullmatch(text):
+        return _integer(text)
+    if _FLOAT.fullmatch(text):
+        return _finite(float(text))
+    if _NOT_FINITE.fullmatch(text):
+        return _finite(math.nan)
+    return text
+
+
+def _integer(text: str) -> int:
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    number = int(text, base) if len(text) <= _MOST_DIGITS else None
+    if number is None or not _SMALLEST <= number <= _LARGEST:
+        raise ValueError("a whole number must fit into 64 bits; put quotes around it if it is text")
+    return number
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("a finite number is expected; put quotes around it if it is text")
+    return number
 
 
 class _StopError(Exception):
@@ -325,10 +366,8 @@ def _is_fraction(previous: tuple[str, Any, Any], key: Any, value: Any) -> bool:
     _, number, parsed = previous
     return (
         type(parsed) is int
-        and type(number) is yaml.ScalarEvent
-        and number.implicit[0]
-        and type(key) is yaml.ScalarEvent
-        and key.implicit[0]
+        and _is_plain(number)
+        and _is_plain(key)
         and key.start_mark.index == number.end_mark.index + 1
         and key.value.isdecimal()
         and _is_empty(value)
@@ -341,7 +380,12 @@ def _is_equation(key: str, value: Any) -> bool:
 
 
 def _is_empty(event: Any) -> bool:
-    return type(event) is yaml.ScalarEvent and bool(event.implicit[0]) and event.value == ""
+    return _is_plain(event) and event.value == ""
+
+
+def _is_plain(event: Any) -> bool:
+    """Return whether a scalar stands there without quotes."""
+    return type(event) is yaml.ScalarEvent and bool(event.implicit[0])
 
 
 def _place(event: Any) -> tuple[int, int]:
