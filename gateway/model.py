@@ -182,24 +182,24 @@ class Cov:
     every_ms: int
 
 
-class Take(Enum):
-    """How readings of a point are taken."""
+class ValueKind(Enum):
+    """What kind of readings a point expects."""
 
     ANY = "any"  # numbers, text and booleans as they come
     NUMBER = "number"  # numeric text becomes a number, booleans become 0 and 1
-    SWITCH = "switch"  # likewise, but booleans stay, also where they come as text
+    SWITCH = "switch"  # like NUMBER, but booleans stay, as do "true" and "false"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What a point does with its readings, in this order: take or map, unit, gain, offset, range, decimals.
+    """How a reading becomes the point's value, in order: kind or map, unit, gain, offset, range, decimals.
 
-    `map` has text keys as written in the table. `source_unit` is the sensor's unit of measure where it is
-    not the point's; `unit_gain` and `unit_offset` lead from one to the other. `range` is lowest and highest,
-    both included; outside of it the quality is bad, or with `clamp` the nearer bound is taken.
+    `map` has text keys as written in the table. `source_unit` is the sensor's unit of measure if it differs
+    from the point's; `unit_gain` and `unit_offset` convert it. `range` is lowest and highest, both included:
+    a value outside is of bad quality, or becomes the nearer bound with `clamp`.
     """
 
-    take: Take = Take.ANY
+    kind: ValueKind = ValueKind.ANY
     map: Mapping[str, Scalar] | None = None
     source_unit: str | None = None
     unit_gain: float = 1
@@ -212,12 +212,12 @@ class Conversion:
 
     @property
     def calculates(self) -> bool:
-        """Say whether anything is done that only numbers allow."""
+        """Return whether any step needs a number."""
         return bool(self.linear != (1, 0) or self.range or self.decimals is not None)
 
     @property
     def linear(self) -> tuple[float, float]:
-        """Return the one gain and offset that stand for those of the unit and of the point together."""
+        """Return gain and offset of the unit and of the point, combined."""
         return self.unit_gain * self.gain, self.unit_offset * self.gain + self.offset
 
 

@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
 from gateway.mapping.listing import list_points
-from gateway.mapping.topics import MetricScheme
+from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.diff.comparison import compare
 from gateway.tools.diff.handed_out import inventory_in
@@ -123,7 +123,7 @@ def _places(settings: Settings) -> dict[str, TopicScheme]:
         for name, sink in settings.sinks.items()
         if isinstance(sink, MqttSparkplugConfig)
     }
-    return settings.mqtt_topics | {name: MetricScheme.of_node(node) for name, node in nodes.items()}
+    return settings.mqtt_topics | {name: sparkplug_scheme(node) for name, node in nodes.items()}
 
 
 def _sinks(settings: Settings) -> dict[str, dict[str, str]]:

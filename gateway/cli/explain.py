@@ -219,7 +219,7 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
             yield name, *_metric(output, config, gateway=settings.name)
             continue
         topics, is_plain = config.topics(settings.name), config.payload == "value"
-        if (topic := topics.of_point(update.point, own=mqtt.topic)) is not None:
+        if (topic := topics.point_topic(update.point, own=mqtt.topic)) is not None:
             outlet = Outlet.of(update.point, topic, plain=is_plain)
             message = (
                 outlet.live(update, age_ms=received_ms - update.time_ms)
@@ -227,7 +227,7 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
                 else outlet.history(update)
             )
             yield name, message.topic, message.payload.decode(errors="replace")
-        if (topic := topics.of_asset(update.point)) is not None:
+        if (topic := topics.asset_topic(update.point)) is not None:
             part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")
             yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
 

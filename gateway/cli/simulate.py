@@ -27,7 +27,7 @@ from gateway.config.value_types import parse_duration
 from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
 from gateway.http_server import answers
-from gateway.mapping.paths import place_at
+from gateway.mapping.paths import set_path
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _events(
         )
         for path, value in readings.items():
             if path.startswith("$."):
-                place_at(path, event, value)
+                set_path(path, event, value)
         yield event
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config.problems import show
-from gateway.mapping.compiling.stated_units import as_stated
-from gateway.mapping.compiling.units_of_measure import UnitProblem
 from gateway.mapping.notation import address_text
-from gateway.mapping.registers import misfits
+from gateway.mapping.registers import encoding_errors
+from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import Quality
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _reason(update: Update) -> str | None:
         return f"{show(update.raw)} is not in its map"
     found = [
         f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
-        for register, error in misfits(update.point, update.value)
+        for register, error in encoding_errors(update.point, update.value)
     ]
     return "; ".join(found) or None
 
@@ -82,5 +81,5 @@ def _unit_problem(update: Update) -> UnitProblem | None:
     point = update.point
     if update.raw_unit is None:
         return None
-    found = as_stated(point.conversion, point.unit_of_measure, update.raw_unit)
+    found = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
     return found if isinstance(found, UnitProblem) else None

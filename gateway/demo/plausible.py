@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from gateway.demo.assets import alternating, wave
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.registers import integer_limits
-from gateway.mapping.spelling import spelled
-from gateway.model import Quality, Take
+from gateway.mapping.units import standard_spelling
+from gateway.model import Quality, ValueKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,7 +109,9 @@ def _as_sent(word: str) -> Scalar:
 
 
 def _is_switch(point: Point) -> bool:
-    return point.conversion.take is Take.SWITCH or any(register.type == "bit" for register in point.registers)
+    return point.conversion.kind is ValueKind.SWITCH or any(
+        register.type == "bit" for register in point.registers
+    )
 
 
 def _turns(words: tuple[Scalar, ...], *, period_s: float, shift: float) -> Signal:
@@ -134,7 +136,7 @@ def _limits(points: Sequence[Point]) -> tuple[float, float]:
 def _reading_limits(point: Point) -> tuple[float, float]:
     """Return the lowest and highest usual reading of a point, on the sensor's scale."""
     unit = point.unit_of_measure or ""
-    usual = _COUNTED_TO if _ENERGY.fullmatch(unit) else _USUAL.get(spelled(unit), _ANY)
+    usual = _COUNTED_TO if _ENERGY.fullmatch(unit) else _USUAL.get(standard_spelling(unit), _ANY)
     allowed = _shown_limits(point)
     low, high = max(usual[0], allowed[0]), min(usual[1], allowed[1])
     if low >= high:  # what is usual elsewhere is not here

@@ -139,7 +139,7 @@ class Screen:
         ]
 
     def _topic(self, point: Point) -> str:
-        return "" if point.mqtt is None else " ".join(self._topics.of(point))
+        return "" if point.mqtt is None else " ".join(self._topics.topics(point))
 
     def _summary(self) -> str:
         journal, sinks = self._status.journal, self._status.sinks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.config.problems import show
 from gateway.mapping.notation import register_text
 from gateway.mapping.plan import Case, Expectation
-from gateway.mapping.registers import misfits
+from gateway.mapping.registers import encoding_errors
 from gateway.mapping.table import Expected
 from gateway.model import Quality
 from gateway.text import unknown_name
@@ -96,7 +96,7 @@ def _unshown(expectation: Expectation, result: _Result) -> list[str]:
     return [
         f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
         f" cannot show it: {error}"
-        for register, error in misfits(result.point, result.value)
+        for register, error in encoding_errors(result.point, result.value)
     ]
 
 

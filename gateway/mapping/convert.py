@@ -1,4 +1,8 @@
-"""From what a sensor said to what the building is shown. Pure; compiled once per point into closures."""
+"""From a reading to a point's value and quality. A conversion is compiled once per point into one function.
+
+The steps: read the value as the kind that the point expects, or look it up in its `map`; apply gain and
+offset; check `range` and the registers; round. A step that a point does not need is not in its function.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from gateway.mapping.registers import room, round_half_away
-from gateway.model import Quality, Scalar, Take
+from gateway.mapping.registers import common_limits, round_half_away
+from gateway.model import Quality, Scalar, ValueKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -15,53 +19,58 @@ if TYPE_CHECKING:
     from gateway.model import Conversion, Register
 
 Convert = Callable[[Scalar], tuple[Scalar, Quality]]
-"""Takes a reading's value, gives the point's value and its quality; (None, BAD) where there is no value."""
+"""Converts a reading to the point's value and quality; (None, BAD) if it has no usable value."""
+
+_Read = Callable[[Scalar], Scalar]
+"""Reads a value as the expected kind; None if that is impossible."""
 
 _UNUSABLE: tuple[Scalar, Quality] = (None, Quality.BAD)
-_LONGEST_EXACT_INTEGER = 20  # characters of a 64-bit integer; anything longer is taken as a float
-_EXACT_TO = 2.0**52  # beyond it, no float has that many decimals
-_SMALLEST, _LARGEST = (
-    -(2**63),
-    2**64 - 1,
-)  # no register and no JSON of ours holds more
+_LONGEST_EXACT_INTEGER = 20  # digits of a 64-bit integer; a longer number is read as a float
+_EXACT_TO = 2.0**52  # above it, floats have no decimals
+_SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # the integers that registers and JSON can hold
+_BOOLEANS = frozenset({"true", "false"})
 
 
 def compile_conversion(conversion: Conversion, registers: Sequence[Register] = ()) -> Convert:
-    """Return the conversion as one function, with only the steps that it needs.
+    """Return the function for a conversion.
 
-    A value that one of `registers` cannot show is bad. What a map gives is known to fit.
+    A value that one of `registers` cannot hold is of bad quality. The compiler has checked the values of a
+    map.
     """
     if conversion.map is not None:
-        take = _mapped(conversion.map)
+        read = _map_reader(conversion.map)
     else:
-        take = {Take.ANY: _anything, Take.NUMBER: _number, Take.SWITCH: _switch}[conversion.take]
+        readers = {ValueKind.ANY: _read_any, ValueKind.NUMBER: _read_number, ValueKind.SWITCH: _read_switch}
+        read = readers[conversion.kind]
     if conversion.calculates:
-        return _calculated(take, conversion, registers)
-    return _taken(take) if conversion.map is not None or not registers else _taken_if_shown(take, registers)
+        return _calculating(read, conversion, registers)
+    if conversion.map is not None or not registers:
+        return _reading(read)
+    return _reading_for_registers(read, registers)
 
 
-def _taken(take: Callable[[Scalar], Scalar]) -> Convert:
+def _reading(read: _Read) -> Convert:
     good = Quality.GOOD
 
-    def convert(value: Scalar) -> tuple[Scalar, Quality]:
-        taken = take(value)
-        return _UNUSABLE if taken is None else (taken, good)
+    def convert(raw: Scalar) -> tuple[Scalar, Quality]:
+        value = read(raw)
+        return _UNUSABLE if value is None else (value, good)
 
     return convert
 
 
-def _taken_if_shown(take: Callable[[Scalar], Scalar], registers: Sequence[Register]) -> Convert:
-    lowest, highest, holds = room(registers)
+def _reading_for_registers(read: _Read, registers: Sequence[Register]) -> Convert:
+    lowest, highest, holds = common_limits(registers)
     good, bad = Quality.GOOD, Quality.BAD
 
-    def convert(value: Scalar) -> tuple[Scalar, Quality]:
-        taken = take(value)
-        if taken is None:
+    def convert(raw: Scalar) -> tuple[Scalar, Quality]:
+        value = read(raw)
+        if value is None:
             return _UNUSABLE
-        return taken, good if holds(taken) else bad
+        return value, good if holds(value) else bad
 
-    def convert_number(value: Scalar) -> tuple[Scalar, Quality]:
-        number = cast("float | None", take(value))
+    def convert_number(raw: Scalar) -> tuple[Scalar, Quality]:
+        number = cast("float | None", read(raw))
         if number is None:
             return _UNUSABLE
         return number, good if lowest <= number <= highest or holds(number) else bad
@@ -69,163 +78,157 @@ def _taken_if_shown(take: Callable[[Scalar], Scalar], registers: Sequence[Regist
     return convert_number if lowest <= highest else convert
 
 
-def _calculated(
-    take: Callable[[Scalar], Scalar], conversion: Conversion, registers: Sequence[Register]
-) -> Convert:
-    (gain, offset), factor = conversion.linear, _factor(conversion)
+def _calculating(read: _Read, conversion: Conversion, registers: Sequence[Register]) -> Convert:
+    (gain, offset), factor = conversion.linear, _rounding_factor(conversion)
     is_linear = gain != 1 or offset != 0
-    cancels_below, places = abs(offset), _places(offset)
-    lowest, highest, judge = _limits(conversion, registers)
+    cancels_below, decimals = abs(offset), _exact_decimals(offset)
+    lowest, highest, limit = _limits(conversion, registers)
     good = Quality.GOOD
 
-    def convert(value: Scalar) -> tuple[Scalar, Quality]:
-        number = cast("float | None", take(value))
+    def convert(raw: Scalar) -> tuple[Scalar, Quality]:
+        number = cast("float | None", read(raw))
         if number is None:
             return _UNUSABLE
         if is_linear:
             number = number * gain + offset
-            if number - number != 0:  # the product was too large for a float
+            if number - number != 0:  # infinite: the product was too large for a float
                 return _UNUSABLE
             if -cancels_below < number < cancels_below:
-                number = round(number, places) + 0  # never -0.0
+                number = round(number, decimals) + 0  # never -0.0
             else:
                 number = _without_noise(number)
         if not lowest <= number <= highest:
-            return judge(number)
-        return (number if factor is None else _rounded(number, factor)), good
+            return limit(number)
+        return (number if factor is None else _round(number, factor)), good
 
     return convert
 
 
-def _factor(conversion: Conversion) -> int | None:
-    """Return what a number is multiplied by to be rounded; None: it is not rounded."""
+def _rounding_factor(conversion: Conversion) -> int | None:
+    """Return 10 to the power of the decimals, or None if the value is not rounded."""
     return None if conversion.decimals is None else 10**conversion.decimals
 
 
 def _limits(
     conversion: Conversion, registers: Sequence[Register]
 ) -> tuple[float, float, Callable[[float], tuple[float, Quality]]]:
-    """Return between which numbers nothing can be amiss, and what judges all others and rounds them."""
+    """Return the bounds between which every number is good, and the function for all others.
+
+    That function clamps, rounds and judges the number.
+    """
     low, high = conversion.range or (-math.inf, math.inf)
-    clamp, factor = conversion.clamp, _factor(conversion)
-    lowest, highest, holds = room(registers)
-    step = 0 if factor is None else 1 / factor  # so much may rounding add
+    clamp, factor = conversion.clamp, _rounding_factor(conversion)
+    lowest, highest, holds = common_limits(registers)
+    step = 0 if factor is None else 1 / factor  # the most that rounding adds
     good, bad = Quality.GOOD, Quality.BAD
 
-    def judge(number: float) -> tuple[float, Quality]:
+    def limit(number: float) -> tuple[float, Quality]:
         is_outside = not low <= number <= high
         if is_outside and clamp:
             number = low if number < low else high
         if factor is not None:
-            number = _rounded(number, factor)
+            number = _round(number, factor)
             if clamp and not low <= number <= high:  # 0.25 is 0.3 with one decimal
                 number = low if number < low else high
         is_bad = (is_outside and not clamp) or not holds(number)
         return number, bad if is_bad else good
 
-    return max(low, lowest) + step, min(high, highest) - step, judge
+    return max(low, lowest) + step, min(high, highest) - step, limit
 
 
 def _without_noise(number: float) -> float:
-    """Drop what binary arithmetic leaves behind: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
+    """Remove the error of binary arithmetic: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
 
-    14 significant digits hold milliseconds since 1970 and every meter's counter, and leave room for a few
-    roundings below them.
+    14 significant digits are enough for milliseconds since 1970 and for meters, and remove the errors of a
+    few operations.
     """
     return float("%.14g" % number) if number.__class__ is float else number  # noqa: UP031 - a third faster
 
 
-def _places(offset: float) -> int:
-    """Return the decimals behind which a difference is noise: 273.16 - 273.15 is 0.01000000000005.
+def _exact_decimals(offset: float) -> int:
+    """Return how many decimals of a sum with this offset are exact: 273.16 - 273.15 is 0.01000000000005.
 
-    A result smaller than the offset is only as exact as the offset, of which 14 digits count.
+    A sum that is smaller than the offset is only as exact as the offset, of which 14 digits count.
     """
     return max(0, 13 - math.floor(math.log10(abs(offset)))) if offset else 0
 
 
-def _rounded(number: float, factor: int) -> float:
-    """Round to decimals as a person would; whole numbers come out as such, 21 and not 21.0."""
+def _round(number: float, factor: int) -> float:
+    """Round to decimals, halves away from zero. Without decimals the result is an int, 21 and not 21.0."""
     if factor == 1:
         return _within_64_bits(round_half_away(number))
     scaled = number * factor
     return round_half_away(scaled) / factor if -_EXACT_TO < scaled < _EXACT_TO else number
 
 
-def _anything(value: Scalar) -> Scalar:
-    if isinstance(value, float) and value - value != 0:  # NaN and infinity are no values
+def _read_any(raw: Scalar) -> Scalar:
+    if isinstance(raw, float) and raw - raw != 0:  # NaN and infinity are no values
         return None
-    return value
+    return raw
 
 
-def _number(value: Scalar) -> float | None:
-    if value.__class__ is float or value.__class__ is int:
-        number = cast("float", value)
+def _read_number(raw: Scalar) -> float | None:
+    if raw.__class__ is float or raw.__class__ is int:
+        number = cast("float", raw)
         return number if number - number == 0 else None
-    if isinstance(value, str):
-        return _number_in(value)
-    return None if value is None else int(value)
+    if isinstance(raw, str):
+        return _number_in(raw)
+    return None if raw is None else int(raw)
 
 
-def _switch(value: Scalar) -> Scalar:
-    if value is True or value is False:
-        return value
-    if isinstance(value, str):
-        return {"true": True, "false": False}.get(value.strip().lower(), _number_in(value))
-    return _number(value)
+def _read_switch(raw: Scalar) -> Scalar:
+    if raw is True or raw is False:
+        return raw
+    if isinstance(raw, str):
+        return {"true": True, "false": False}.get(raw.strip().lower(), _number_in(raw))
+    return _read_number(raw)
+
+
+def _map_reader(table: Mapping[str, Scalar]) -> _Read:
+    """Return the lookup in a map: text as text, booleans as `true` and `false`, numbers by value (1.0 as 1).
+
+    Text that is not in the map is looked up as the number it contains, a boolean as 0 or 1.
+    """
+    by_boolean = {key.lower() == "true": output for key, output in table.items() if key.lower() in _BOOLEANS}
+    by_number = {number: output for key, output in table.items() if (number := _number_in(key)) is not None}
+
+    def look_up(raw: Scalar) -> Scalar:
+        if isinstance(raw, str):
+            if raw in table:
+                return table[raw]
+            number = _number_in(raw)
+            return None if number is None else by_number.get(number)
+        if (raw is True or raw is False) and raw in by_boolean:
+            return by_boolean[raw]
+        return None if raw is None else by_number.get(raw)
+
+    return look_up
+
+
+def conflicting_keys(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
+    """Yield each key of a map that means the same as an earlier key but gives another value, and that key."""
+    first: dict[Scalar, str] = {}
+    for key, output in table.items():
+        lower = key.lower()
+        meaning: Scalar = lower if lower in _BOOLEANS else _number_in(key)
+        if meaning is not None:
+            earlier = first.setdefault(meaning, key)
+            if table[earlier] != output:
+                yield key, earlier
 
 
 def _number_in(text: str) -> float | None:
-    """Return the number that a text is; None for anything else, such as "n/a", "21,5", "1_000" or "nan"."""
+    """Return the number that a text is, or None for anything else: "n/a", "21,5", "1_000", "nan"."""
     if "_" in text or not text.isascii():
         return None
     try:
         if len(text) <= _LONGEST_EXACT_INTEGER and text.lstrip("+-").isdigit():
             return _within_64_bits(int(text))
-        return _finite(float(text))
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _within_64_bits(number: int) -> float:
     return number if _SMALLEST <= number <= _LARGEST else float(number)
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
-
-
-def same_readings(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
-    """Yield each key of a map that means what an earlier one means but gives another value, and that one."""
-    first: dict[Scalar, str] = {}
-    for key, output in table.items():
-        lower = key.lower()
-        number = None if lower in _BOOLEANS else _number_in(key)
-        meaning: Scalar = lower if lower in _BOOLEANS else number
-        if meaning is not None:
-            same = first.setdefault(meaning, key)
-            if table[same] != output:
-                yield key, same
-
-
-def _mapped(table: Mapping[str, Scalar]) -> Callable[[Scalar], Scalar]:
-    """Look readings up: text as text, booleans under true and false, numbers by value (1.0 under 1).
-
-    Text that is not found is looked up as the number it may be, a boolean as 0 or 1.
-    """
-    by_boolean = {key.lower() == "true": output for key, output in table.items() if key.lower() in _BOOLEANS}
-    by_number = {number: output for key, output in table.items() if (number := _number_in(key)) is not None}
-
-    def look_up(value: Scalar) -> Scalar:
-        if isinstance(value, str):
-            if value in table:
-                return table[value]
-            number = _number_in(value)
-            return None if number is None else by_number.get(number)
-        if (value is True or value is False) and value in by_boolean:
-            return by_boolean[value]
-        return None if value is None else by_number.get(value)
-
-    return look_up
-
-
-_BOOLEANS = frozenset({"true", "false"})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.notation import modicon_text
 from gateway.mapping.registers import is_orderable, is_scalable
-from gateway.mapping.topics import Names
+from gateway.mapping.topics import PointNames
 from gateway.model import HEARTBEAT, StalePolicy
 from gateway.text import duration_text
 
@@ -91,16 +91,16 @@ def is_on(row: Row, sink: str) -> bool:
 def point_topic(row: Row, scheme: TopicScheme) -> str | None:
     """Return a row's own topic on an MQTT sink that it goes to, None where the sink has no such topics."""
     own = row["own_topic"]
-    return scheme.of_point(_names(row), own=None if own is None else str(own))
+    return scheme.point_topic(_names(row), own=None if own is None else str(own))
 
 
 def asset_topic(row: Row, scheme: TopicScheme) -> str | None:
     """Return the topic of its asset's messages on an MQTT sink that it goes to, None where there are none."""
-    return scheme.of_asset(_names(row))
+    return scheme.asset_topic(_names(row))
 
 
-def _names(row: Row) -> Names:
-    return Names(str(row["site"]), str(row["tag"]), str(row["point"]), str(row["asset"] or ""))
+def _names(row: Row) -> PointNames:
+    return PointNames(str(row["site"]), str(row["tag"]), str(row["point"]), str(row["asset"] or ""))
 
 
 def _joined(row: Row, topics: Mapping[str, TopicScheme], topic: Topic) -> str | None:

@@ -1,92 +1,30 @@
-"""Point tables as the running gateway uses them: compiled once, only looked up afterwards."""
+"""What the compiler makes of the point tables, and all that the running gateway uses of them.
+
+An event's way: `PointMap.by_asset` gives the plan of its asset, `AssetPlan.by_key` the rules of each
+telemetry key, and `Rule.convert` the point's value and quality.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gateway.mapping.convert import Convert
+    from gateway.mapping.paths import NotFound
     from gateway.model import MadeTag, Point, Quality, Scalar
 
-
-class _Missing(Enum):
-    MISSING = "missing"
-
-
 _LONGEST_UNIT = 64
-MISSING: Final = _Missing.MISSING
-"""What an explicit path finds where the event does not have it."""
-
-Missing = Literal[_Missing.MISSING]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How one telemetry key becomes one point's value; `convert` never raises.
-
-    `by_unit` has the same for readings whose event states their unit of measure, for any unit.
-    """
-
-    point: Point
-    convert: Convert
-    by_unit: Mapping[str, Convert]
-
-
-@dataclass(frozen=True, slots=True)
-class PathRule(Rule):
-    """Like Rule, for a reading at an explicit path; `get` takes the parsed body.
-
-    `get_unit` finds what stands beside a path to a `value`, None for other paths.
-    """
-
-    get: Callable[[dict[str, Any]], Scalar | Missing]
-    get_unit: Callable[[dict[str, Any]], Scalar | Missing] | None
-
-    def stated_unit(self, body: dict[str, Any]) -> str | None:
-        """Return the unit of measure that the event states for the reading."""
-        stated = self.get_unit(body) if self.get_unit is not None else None
-        return stated[:_LONGEST_UNIT] if isinstance(stated, str) else None
-
-
-@dataclass(frozen=True, slots=True)
-class AssetPlan:
-    """All that one asset's events mean. `measured` are its points with readings, `pseudo` those without."""
-
-    by_key: dict[str, tuple[Rule, ...]]
-    by_path: tuple[PathRule, ...]
-    measured: tuple[Point, ...]
-    pseudo: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """What a case expects of one point. `place` is where that is written, `file:line:col: path`."""
-
-    name: str
-    value: Scalar
-    quality: Quality | None  # None: good, or bad where no value is expected
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case, ready to run. `telemetry` is by telemetry key or path."""
-
-    asset: str
-    telemetry: Mapping[str, Scalar]
-    expect: tuple[Expectation, ...]
-    place: str
 
 
 @dataclass(frozen=True, slots=True)
 class PointMap:
-    """All point tables together. `heartbeat`: its period in ms and its point; `points` has it too.
+    """All point tables together, compiled.
 
-    `has_automatic`: whether a template may take assets that no table names; `made_tags`: of those that are.
+    `heartbeat` is its period in ms and its point, which `points` has too. `made_tags` are the tags of
+    automatic assets by asset id; `has_automatic` is whether a template accepts such assets.
     """
 
     points: tuple[Point, ...]
@@ -99,3 +37,66 @@ class PointMap:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {point.name: point for point in self.points})
+
+
+@dataclass(frozen=True, slots=True)
+class AssetPlan:
+    """How the events of one asset are mapped.
+
+    `by_key` has the rules of each telemetry key, `by_path` those of explicit paths. `measured` are the
+    asset's points with readings, `pseudo` those whose values the gateway makes itself, such as `$quality`.
+    """
+
+    by_key: dict[str, tuple[Rule, ...]]
+    by_path: tuple[PathRule, ...]
+    measured: tuple[Point, ...]
+    pseudo: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How one telemetry key becomes the value of one point. `convert` never raises.
+
+    `by_unit` has the conversion for readings whose event states their unit of measure; any unit is a key.
+    """
+
+    point: Point
+    convert: Convert
+    by_unit: Mapping[str, Convert]
+
+
+@dataclass(frozen=True, slots=True)
+class PathRule(Rule):
+    """How the value at an explicit path becomes the value of one point.
+
+    `get` finds the value in the parsed body of an event, `get_unit` the `unit` beside a path to a `value`;
+    it is None for other paths.
+    """
+
+    get: Callable[[dict[str, Any]], Scalar | NotFound]
+    get_unit: Callable[[dict[str, Any]], Scalar | NotFound] | None
+
+    def stated_unit(self, body: dict[str, Any]) -> str | None:
+        """Return the unit of measure that the event states for the value."""
+        stated = self.get_unit(body) if self.get_unit is not None else None
+        return stated[:_LONGEST_UNIT] if isinstance(stated, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A user's test of a table for `gateway test`: readings by key or path, and what they should give."""
+
+    asset: str
+    telemetry: Mapping[str, Scalar]
+    expect: tuple[Expectation, ...]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a case expects of one point. `place` is where it is written: `file:line:col: path`."""
+
+    name: str
+    value: Scalar
+    quality: Quality | None  # None: good, or bad if no value is expected
+    place: str

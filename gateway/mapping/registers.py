@@ -1,9 +1,9 @@
-"""Values to 16-bit registers and back. Pure: what a register looks like on the wire, and nothing else.
+"""Values to the bytes of 16-bit registers and back.
 
-An encoder or decoder is made once and then called per value. Bytes are as on the wire: two per register,
-the first one sent first. A bit (in a word, or a coil) takes part as a word in which only that bit can be
-set, so that its neighbours can be combined with `|`. Registers of one form share one encoder: a building has
-tens of thousands of registers, and few forms.
+An encoder or decoder is made once and called per value. Bytes are in the order of the wire, two per register.
+A bit in a word, like a coil, is encoded as a word with only that bit set, so that neighbours can be combined
+with `|`. Registers of the same type, order, scale and bit share one encoder: a building has tens of thousands
+of registers but few such formats.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _CODES = {  # struct code and registers of each numeric type
     "float32": ("f", 2),
     "float64": ("d", 4),
 }
-PLAIN_TYPES = (*_CODES, "bit")
-"""Every type but string(N)."""
-_MOST_FORMS = 1_000  # of registers, each of which has an encoder
-_EXACT_TO = 2.0**52  # integers beyond it have no room for a fraction in a float
+TYPE_NAMES = (*_CODES, "bit")
+"""Every type except string(N)."""
+_MOST_FORMATS = 1_000  # cached encoders
+_EXACT_TO = 2.0**52  # above it, floats have no decimals
 _MOST_NOISE = 0.1
-_SURELY = 1 - 1e-12  # of a bound, whatever binary arithmetic does to it
-_EXPECTED = f"a type is one of {', '.join(PLAIN_TYPES)}, string(N) with N from 1 to {LONGEST_STRING}"
+_SAFE = 1 - 1e-12  # times a bound: inside it even after the errors of binary arithmetic
+_EXPECTED = f"a type is one of {', '.join(TYPE_NAMES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
 def parse_type(text: str) -> tuple[str, int]:
@@ -63,27 +63,27 @@ def parse_type(text: str) -> tuple[str, int]:
 
 
 def is_orderable(kind: str) -> bool:
-    """Say whether a byte order means anything for a type: only numbers wider than one register have one."""
+    """Return whether a type has a byte order: only numbers wider than one register have one."""
     return kind in _CODES and _CODES[kind][1] > 1
 
 
 def is_scalable(kind: str) -> bool:
-    """Say whether a scale means anything for a type: bits and strings have none."""
+    """Return whether a type has a scale: bits and strings have none."""
     return kind in _CODES
 
 
 def encoder(register: Register) -> Callable[[Scalar], bytes]:
     """Return the function from a value to the register's `2 * words` bytes.
 
-    None gives the sentinel. A value that the type cannot hold raises EncodingError: out of range after
-    the scale, equal to the sentinel, not finite, text in a number's place, too long a string.
+    None gives the sentinel. It raises EncodingError for a value that the type cannot hold: out of range after
+    scaling, equal to the sentinel, not finite, text instead of a number, or too long a string.
     """
     return _encoder(replace(register, sink="", unit=0, table=RegisterTable.INPUT, address=0))
 
 
-@lru_cache(_MOST_FORMS)
+@lru_cache(_MOST_FORMATS)
 def _encoder(register: Register) -> Callable[[Scalar], bytes]:
-    """Return the encoder of all registers that differ only in where they stand."""
+    """Return the encoder of all registers that differ only in their address."""
     if register.type == "bit":
         return _bit_encoder(register)
     if register.type == "string":
@@ -93,10 +93,10 @@ def _encoder(register: Register) -> Callable[[Scalar], bytes]:
     return _integer_encoder(register)
 
 
-def misfits(point: Point, value: Scalar) -> Iterator[tuple[Register, EncodingError]]:
-    """Yield the registers of a point that cannot show a value which it has measured, each with the reason.
+def encoding_errors(point: Point, value: Scalar) -> Iterator[tuple[Register, EncodingError]]:
+    """Yield the registers of a point that cannot hold a measured value, each with the reason.
 
-    None of them where the value is bad by itself: no value, or outside of the point's range.
+    Yields nothing for a value that is bad in itself: None, or outside the point's range.
     """
     limits = point.conversion.range
     is_outside = limits is not None and isinstance(value, float | int) and not limits[0] <= value <= limits[1]
@@ -107,10 +107,10 @@ def misfits(point: Point, value: Scalar) -> Iterator[tuple[Register, EncodingErr
             yield register, error
 
 
-def room(registers: Sequence[Register]) -> tuple[float, float, Callable[[Scalar], bool]]:
-    """Return between which numbers all of the registers can show any, and what says so of other values.
+def common_limits(registers: Sequence[Register]) -> tuple[float, float, Callable[[Scalar], bool]]:
+    """Return the lowest and highest number that all registers certainly hold, and a test for other values.
 
-    Where one of them holds no numbers, there are none: the lowest is above the highest.
+    If one of them does not hold numbers, the lowest is above the highest.
     """
     if not all(is_scalable(register.type) for register in registers):
         return math.inf, -math.inf, _any_holds(registers)
@@ -136,20 +136,20 @@ def _any_holds(registers: Sequence[Register]) -> Callable[[Scalar], bool]:
 
 
 def _bounds(register: Register) -> tuple[float, float]:
-    """Return the lowest and highest number that a numeric register surely holds."""
+    """Return the lowest and highest number that a numeric register certainly holds."""
     if register.type.startswith("float"):
         highest = 3.4e38 if register.type == "float32" else 1.7e308
         lowest = -highest
     else:
         lowest, highest, _ = integer_limits(register.type)
-    ends = lowest / register.scale * _SURELY, highest / register.scale * _SURELY
+    ends = lowest / register.scale * _SAFE, highest / register.scale * _SAFE
     return min(ends), max(ends)
 
 
 def decoder(register: Register) -> Callable[[bytes], Scalar]:
-    """Return the inverse of the register's encoder; the sentinel gives None, a bit True or False.
+    """Return the inverse of the register's encoder. The sentinel gives None, a bit True or False.
 
-    A scaled integer comes back within half a step of its scale.
+    A scaled integer is returned within half a step of its scale.
     """
     if register.type == "bit":
         mask = 1 << (register.bit or 0)
@@ -162,7 +162,7 @@ def decoder(register: Register) -> Callable[[bytes], Scalar]:
 
     def decode(raw: bytes) -> Scalar:
         number = unpack(raw)
-        if number != number or raw == empty:  # noqa: PLR0124 - the quick test for NaN, of which there are many
+        if number != number or raw == empty:  # noqa: PLR0124 - the quickest test for NaN
             return None
         return number if scale == 1 else number / scale
 
@@ -170,10 +170,10 @@ def decoder(register: Register) -> Callable[[bytes], Scalar]:
 
 
 def sentinel(register: Register) -> bytes:
-    """Return what the register shows while there is no value.
+    """Return the bytes for "no value".
 
-    NaN for floats, 0x8000… for signed, 0xFFFF… for unsigned, all NUL for strings. A bit has no spare
-    state and shows 0.
+    NaN for floats, 0x8000… for signed, 0xFFFF… for unsigned integers, NUL for strings. A bit has no spare
+    state: 0.
     """
     size = 2 * register.words
     if register.type.startswith("float"):
@@ -186,7 +186,7 @@ def sentinel(register: Register) -> bytes:
 
 
 def sentinel_text(register: Register) -> str:
-    """Return the sentinel as a person reads it off a register."""
+    """Return the sentinel as a person reads it from a register."""
     if register.type.startswith("float"):
         return "NaN"
     return str(integer_limits(register.type)[2]) if is_scalable(register.type) else "0"
@@ -201,31 +201,31 @@ def integer_limits(kind: str) -> tuple[int, int, int]:
 
 
 def _packer(register: Register) -> Callable[[float], bytes]:
-    """Pack a number in the register's byte order.
+    """Return the function that packs a number in the register's byte order.
 
-    DCBA is the little-endian form of ABCD. The two mixed orders are these with the bytes swapped
-    inside each word: read as big-endian words, written as little-endian ones.
+    ABCD is big-endian, DCBA little-endian. BADC and CDAB are these with the bytes of each word swapped: read
+    as big-endian words and written as little-endian ones.
     """
     code, words = _CODES[register.type]
-    plain = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).pack
+    simple = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).pack
     if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
-        return plain
+        return simple
     read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
-    return lambda number: write(*read(plain(number)))
+    return lambda number: write(*read(simple(number)))
 
 
 def _unpacker(register: Register) -> Callable[[bytes], float]:
-    """Undo `_packer`."""
+    """Return the inverse of `_packer`."""
     code, words = _CODES[register.type]
-    plain = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).unpack
+    simple = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).unpack
     if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
-        return lambda raw: plain(raw)[0]
+        return lambda raw: simple(raw)[0]
     read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
-    return lambda raw: plain(write(*read(raw)))[0]
+    return lambda raw: simple(write(*read(raw)))[0]
 
 
 def _whole_scale(register: Register) -> float:
-    """Return the scale as an int where it is whole, so that integers stay exact beyond 2**53."""
+    """Return the scale, as an int if it is whole: integers stay exact beyond 2**53."""
     return int(register.scale) if float(register.scale).is_integer() else register.scale
 
 
@@ -275,17 +275,17 @@ def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
 
 
 def _exact_product(value: float, scale: float) -> int:
-    """Multiply an integer by a decimal scale such as 0.1 without the digits that a float would drop."""
+    """Return an integer times a decimal scale such as 0.1, without the errors of a float."""
     product = abs(value * Fraction(repr(scale)))
     whole = int(product + Fraction(1, 2))
     return whole if (value < 0) is (scale < 0) else -whole
 
 
 def round_half_away(number: float) -> int:
-    """Round halves away from zero: 0.25 at scale 10 is 3, not 2 as with Python's round-half-to-even.
+    """Round halves away from zero: 0.25 at scale 10 is 3, not 2 as by Python's round-half-to-even.
 
-    That is what a person computes who checks a register by hand. A product such as 1.005 * 100 comes
-    out a few units of the last place below the half that was meant, so that much counts as a half.
+    This is what a person gets who checks a register by hand. A product such as 1.005 * 100 is slightly less
+    than the half that was meant, so a number this close counts as a half.
     """
     whole = int(number)
     rest = abs(number - whole)
@@ -320,7 +320,7 @@ def _string_encoder(register: Register) -> Callable[[Scalar], bytes]:
 
 
 def _text(value: Scalar) -> str:
-    """Write a value as JSON would, without the quotes."""
+    """Return a value as in JSON, without quotes."""
     if value is None:
         return ""
     if isinstance(value, bool):

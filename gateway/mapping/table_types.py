@@ -8,9 +8,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from gateway.config.decode import FieldError
 from gateway.mapping.paths import compile_path
-from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, PLAIN_TYPES, parse_type
-from gateway.mapping.tags import check_pattern
-from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_topic
+from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, TYPE_NAMES, parse_type
+from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_tag_pattern, check_topic
 from gateway.model import PSEUDO_SOURCES
 
 _SCHEMA = "gateway.points/1"
@@ -67,7 +66,7 @@ Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[str, AfterValidator(check_level), _pattern(f"^{_LEVEL}$")]
 Topic = Annotated[str, AfterValidator(check_topic), _pattern(TOPIC_PATTERN)]
 Source = Annotated[Text, AfterValidator(_check_source), _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
-Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *PLAIN_TYPES)]
+Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *TYPE_NAMES)]
 Number = int | float
 Factor = Annotated[
     Number, AfterValidator(_check_factor), WithJsonSchema({"type": "number", "not": {"const": 0}})
@@ -92,5 +91,5 @@ UnitId = Annotated[int, Field(ge=0, le=255)]
 Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
 Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
 TagPattern = Annotated[
-    Text, AfterValidator(check_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
+    Text, AfterValidator(check_tag_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
 ]

@@ -11,16 +11,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.mapping.placeholders import literals_of, placeholders_in
+from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.model import KnownAsset
 
-NOT_IN_LEVELS = "/+#"
-"""What no level of an MQTT topic can contain here."""
-_PLACEHOLDERS = ("name", "id", "location", "model")
 _LONGEST = 100
 _ENDS_OF_IDS = (4, 8)
 
@@ -32,18 +29,6 @@ class Wish:
     asset: str
     tag: str
     kept: str | None = None
-
-
-def check_pattern(pattern: str) -> str:
-    """Return the pattern of a template's `tag`; raise ValueError where it cannot make tags."""
-    fields = placeholders_in(pattern, _PLACEHOLDERS)
-    if "name" not in fields and "id" not in fields:
-        raise ValueError("needs {name} or {id}, or all assets would have the same tag")
-    if pattern[0] == "$" or any(
-        mark in literal for literal in literals_of(pattern) for mark in NOT_IN_LEVELS
-    ):
-        raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
-    return pattern
 
 
 def wished_tag(pattern: str, asset: KnownAsset) -> str:
@@ -94,6 +79,6 @@ def _rounds(wishes: list[Wish], tags: dict[str, str]) -> Iterator[dict[str, str]
 
 
 def _as_level(text: str) -> str:
-    clean = "".join("-" if mark in NOT_IN_LEVELS or not mark.isprintable() else mark for mark in text)
+    clean = "".join("-" if mark in FORBIDDEN_IN_LEVELS or not mark.isprintable() else mark for mark in text)
     clean = clean[:_LONGEST].strip()
     return f"-{clean[1:]}" if clean.startswith("$") else clean

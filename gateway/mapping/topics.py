@@ -1,48 +1,42 @@
-"""Where points and assets stand on MQTT: topics made of their names by templates."""
+"""MQTT topics of points and assets, made by templates such as `{prefix}/{site}/{tag}/{point}`.
+
+Also the checks of such templates, and of the patterns that name automatic assets (`{location} {name}`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from string import Formatter
+from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.mapping.placeholders import placeholders_in
-from gateway.mapping.tags import NOT_IN_LEVELS
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.model import Point
 
-PLACEHOLDERS = ("prefix", "site", "tag", "point", "asset", "gateway")
-"""What a topic can be made of; `prefix` and `gateway` are the same for all points of a sink."""
-OF_POINTS = "{prefix}/{site}/{tag}/{point}"
-"""The usual topic of a point."""
-OF_ASSETS = "{prefix}/{site}/{tag}"
-"""The usual topic of an asset's whole state."""
+POINT_TOPIC = "{prefix}/{site}/{tag}/{point}"
+"""The default topic of a point."""
+ASSET_TOPIC = "{prefix}/{site}/{tag}"
+"""The default topic of a message with all points of an asset."""
+FORBIDDEN_IN_LEVELS = "/+#"
+"""Characters that no level of a topic can contain."""
 
-_LEVEL = rf"(?![$\s])([^/+#{{}}]|\{{\{{|\}}\}}|\{{({'|'.join(PLACEHOLDERS)})\}})+(?<!\s)"
+_PLACEHOLDERS = ("prefix", "site", "tag", "point", "asset", "gateway")
+_TAG_PLACEHOLDERS = ("name", "id", "location", "model")
+_LEVEL = rf"(?![$\s])([^/+#{{}}]|\{{\{{|\}}\}}|\{{({'|'.join(_PLACEHOLDERS)})\}})+(?<!\s)"
 _TOPIC = f"{_LEVEL}(/{_LEVEL})*$"
 TOPIC_PATTERN = f"^{_TOPIC}"
-"""What an editor can know of `check_topic`."""
-OF_POINTS_PATTERN = rf"^(?=.*\{{point\}})(?=.*\{{(tag|asset)\}}){_TOPIC}"
-"""What an editor can know of `check_point_topics`."""
-OF_ASSETS_PATTERN = rf"^(?!.*\{{point\}})(?=.*\{{(tag|asset)\}}){_TOPIC}"
-"""What an editor can know of `check_asset_topics`."""
+"""`check_topic` as a regular expression for editors, as far as one can express it."""
+POINT_TOPICS_PATTERN = rf"^(?=.*\{{point\}})(?=.*\{{(tag|asset)\}}){_TOPIC}"
+"""`check_point_topics` for editors."""
+ASSET_TOPICS_PATTERN = rf"^(?!.*\{{point\}})(?=.*\{{(tag|asset)\}}){_TOPIC}"
+"""`check_asset_topics` for editors."""
 
 
-class Named(Protocol):
-    """What topics are made of; a `Point` is one."""
-
-    @property
-    def site(self) -> str: ...  # noqa: D102 - as the name says
-    @property
-    def tag(self) -> str: ...  # noqa: D102 - as the name says
-    @property
-    def point(self) -> str: ...  # noqa: D102 - as the name says
-    @property
-    def asset(self) -> str: ...  # noqa: D102 - as the name says
-
-
-class Names(NamedTuple):
-    """The names of a point that is no `Point`."""
+class PointNames(NamedTuple):
+    """The names that a topic is made from, where there is no `Point`."""
 
     site: str
     tag: str
@@ -52,49 +46,51 @@ class Names(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TopicScheme:
-    """The topics of one MQTT sink; a template is None where the sink has no such topics.
+    """The topics of one MQTT sink. A template is None if the sink has no such topics.
 
-    `broker`: the same for sinks whose topics meet on one broker; empty where nobody knows it.
+    `broker` is the same for sinks that share a broker; empty if unknown. `allows_own` is whether a point's
+    own topic (`mqtt: {topic: …}`) replaces its default one.
     """
 
     prefix: str
     gateway: str = ""
-    points: str | None = OF_POINTS
+    points: str | None = POINT_TOPIC
     assets: str | None = None
     broker: str = ""
+    allows_own: bool = True
 
-    def of_point(self, names: Named, *, own: str | None) -> str | None:
-        """Return the topic of a point; its own template wins, and holds in every layout."""
-        template = own or self.points
-        return None if template is None else self._filled(template, names)
+    def point_topic(self, names: Point | PointNames, *, own: str | None) -> str | None:
+        """Return the topic of a point. Its own template, if any, is used in every layout."""
+        template = own if own and self.allows_own else self.points
+        return None if template is None else self._fill(template, names)
 
-    def of_asset(self, names: Named) -> str | None:
-        """Return the topic of the whole state of the asset that a point belongs to."""
-        return None if self.assets is None else self._filled(self.assets, names)
+    def asset_topic(self, names: Point | PointNames) -> str | None:
+        """Return the topic of the message with all points of the point's asset."""
+        return None if self.assets is None else self._fill(self.assets, names)
 
-    def of(self, point: Point) -> tuple[str, ...]:
-        """Return every topic on which the point's value is seen."""
+    def topics(self, point: Point) -> tuple[str, ...]:
+        """Return every topic that shows the point's value."""
         own = point.mqtt.topic if point.mqtt is not None else None
-        found = (self.of_point(point, own=own), self.of_asset(point))
+        found = (self.point_topic(point, own=own), self.asset_topic(point))
         return tuple(topic for topic in found if topic is not None)
 
-    def family(self, names: Named) -> tuple[str, ...]:
-        """Return what the points have in common that share a message: the tag, or the asset with it."""
+    def asset_key(self, point: Point) -> tuple[str, ...]:
+        """Return what points that share an asset message have in common: the tag, or asset and tag."""
         by_asset = self.assets is not None and "{asset}" in self.assets
-        return (names.site, names.tag, names.asset) if by_asset else (names.site, names.tag)
+        return (point.site, point.tag, point.asset) if by_asset else (point.site, point.tag)
 
-    def misfit(self, names: Named, *, own: str | None) -> str | None:
-        """Return what is wrong with the topics of a point because of its asset's id, None if nothing is."""
+    def asset_id_problem(self, point: Point, *, own: str | None) -> str | None:
+        """Return why the id of the point's asset cannot be part of its topics, or None if it can."""
         templates = (own or self.points or "", self.assets or "")
         if not any("{asset}" in template for template in templates):
             return None
         try:
-            check_level(names.asset)
+            check_level(point.asset)
         except ValueError as error:
             return str(error)
         return None
 
-    def _filled(self, template: str, names: Named) -> str:
+    def _fill(self, template: str, names: Point | PointNames) -> str:
         return template.format(
             prefix=self.prefix,
             gateway=self.gateway,
@@ -105,38 +101,30 @@ class TopicScheme:
         )
 
 
-class MetricScheme(TopicScheme):
-    """Where points stand in Sparkplug B: topic and metric. A point's own topic plays no part there."""
-
-    @classmethod
-    def of_node(cls, node: str) -> MetricScheme:
-        """Take the topic of the node's data, without the device."""
-        return cls(prefix=node, points="{prefix}/{tag} ({point})")
-
-    def of_point(self, names: Named, *, own: str | None) -> str | None:  # noqa: ARG002 - see the class
-        """Return topic and metric of a point."""
-        return super().of_point(names, own=None)
+def sparkplug_scheme(node: str) -> TopicScheme:
+    """Return topic and metric of points in Sparkplug B. `node`: the topic of the node's data."""
+    return TopicScheme(prefix=node, points="{prefix}/{tag} ({point})", allows_own=False)
 
 
 def check_level(text: str) -> str:
-    """Refuse what could not stand as one level of an MQTT topic, or would not be seen on a screen."""
+    """Return text that can be one level of a topic; raise ValueError if it cannot, or is not printable."""
     if not text or text != text.strip() or not text.isprintable():
         raise ValueError("needs printable characters, without spaces around them")
-    if text[0] == "$" or any(character in text for character in NOT_IN_LEVELS):
+    if text[0] == "$" or any(character in text for character in FORBIDDEN_IN_LEVELS):
         raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
     return text
 
 
 def check_topic(text: str) -> str:
-    """Return a template for the topic of one point; raise ValueError where it makes none."""
-    placeholders_in(text, PLACEHOLDERS)
+    """Return a template for the topic of one point; raise ValueError if it is none."""
+    _placeholders(text, _PLACEHOLDERS)
     _check_levels(text)
     return text
 
 
 def check_point_topics(text: str) -> str:
-    """Return a template for the topics of all points; raise ValueError where two would have the same."""
-    fields = placeholders_in(text, PLACEHOLDERS)
+    """Return a template for the topics of all points; raise ValueError if two could have the same."""
+    fields = _placeholders(text, _PLACEHOLDERS)
     _check_levels(text)
     if "point" not in fields:
         raise ValueError("needs {point}, or all points of an asset would have the same topic")
@@ -145,8 +133,8 @@ def check_point_topics(text: str) -> str:
 
 
 def check_asset_topics(text: str) -> str:
-    """Return a template for the topics of all assets; raise ValueError where two would have the same."""
-    fields = placeholders_in(text, PLACEHOLDERS)
+    """Return a template for the topics of all assets; raise ValueError if two could have the same."""
+    fields = _placeholders(text, _PLACEHOLDERS)
     if "point" in fields:
         raise ValueError("is the topic of a whole asset: {point} has no place in it")
     _check_levels(text)
@@ -154,8 +142,13 @@ def check_asset_topics(text: str) -> str:
     return text
 
 
+def names_asset(template: str) -> bool:
+    """Return whether a valid template gives every asset topics of its own."""
+    return not {"tag", "asset"}.isdisjoint(_placeholders(template, _PLACEHOLDERS))
+
+
 def check_prefix(prefix: str) -> str:
-    """Return what topics begin with; raise ValueError where none can."""
+    """Return text that topics can start with; raise ValueError if they cannot."""
     if any(mark in prefix for mark in "+#"):
         raise ValueError("a topic prefix has no wildcards")
     if not prefix.isprintable():
@@ -166,6 +159,17 @@ def check_prefix(prefix: str) -> str:
             'a topic prefix looks like gw/v1: no level starts with "$", no "/" at either end or twice'
         )
     return prefix
+
+
+def check_tag_pattern(pattern: str) -> str:
+    """Return a pattern for the tags of automatic assets; raise ValueError if it cannot make tags."""
+    fields = _placeholders(pattern, _TAG_PLACEHOLDERS)
+    if "name" not in fields and "id" not in fields:
+        raise ValueError("needs {name} or {id}, or all assets would have the same tag")
+    literals = [literal for literal, *_ in Formatter().parse(pattern)]
+    if pattern[0] == "$" or any(mark in literal for literal in literals for mark in FORBIDDEN_IN_LEVELS):
+        raise ValueError("becomes part of a topic, so it cannot start with $ or contain /, + or #")
+    return pattern
 
 
 def _check_levels(text: str) -> None:
@@ -180,3 +184,21 @@ def _check_levels(text: str) -> None:
 def _check_asset_is_named(fields: list[str]) -> None:
     if "tag" not in fields and "asset" not in fields:
         raise ValueError("needs {tag} or {asset}, or all assets would have the same topic")
+
+
+def _placeholders(pattern: str, known: Sequence[str]) -> list[str]:
+    """Return the placeholders of a pattern; raise ValueError for one that `str.format` could not fill."""
+    listed = ", ".join(f"{{{name}}}" for name in known)
+    try:
+        parts = list(Formatter().parse(pattern))
+    except ValueError as error:
+        raise ValueError("braces stand in pairs, around one of " + listed) from error
+    fields = [field for _, field, _, _ in parts if field is not None]
+    unknown = next((field for field in fields if field not in known), None)
+    if unknown is not None:
+        close = closest_name(unknown, known)
+        meant = f"did you mean {{{close}}}? Known are " if close else "known are "
+        raise ValueError(f"unknown placeholder {{{unknown}}}; {meant}{listed}")
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError("a placeholder is a name in braces and nothing else: " + listed)
+    return fields

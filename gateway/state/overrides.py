@@ -9,7 +9,7 @@ from gateway.config.problems import show
 from gateway.errors import EncodingError, GatewayError
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.registers import encoder
-from gateway.model import Quality, Take
+from gateway.model import Quality, ValueKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def forced_value(point: Point, asked: object) -> Scalar:
     conversion = point.conversion
     if conversion.map is not None:
         value = _mapped_to(point, conversion.map, asked)
-    elif conversion.calculates or conversion.take is Take.NUMBER:
+    elif conversion.calculates or conversion.kind is ValueKind.NUMBER:
         value = _number(point, asked)
     else:
         return asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.mapping.plan import MISSING
+from gateway.mapping.paths import NOT_FOUND
 from gateway.model import Quality, Reading, Update
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def at_paths(
         source = rule.point.source
         if event.is_refilled:
             yield from ((rule, reading) for reading in readings if reading.key == source)
-        elif (found := rule.get(event.document)) is not MISSING:
+        elif (found := rule.get(event.document)) is not NOT_FOUND:
             yield rule, Reading(source, found, time_ms, rule.stated_unit(event.document))
 
 

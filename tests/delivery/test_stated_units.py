@@ -208,9 +208,9 @@ def test_the_usual_spelling_needs_no_library() -> None:
     """Loading it takes a quarter of a second, on the event loop."""
     program = (
         "import sys\n"
-        "from gateway.mapping.compiling.units_of_measure import stated_conversion\n"
+        "from gateway.mapping.units import stated_unit_conversion\n"
         "for stated, written in (('°C', 'degC'), ('%', 'percent'), ('µg/m³', 'ug/m3'), ('Lux', 'lx')):\n"
-        "    assert stated_conversion(stated, written) == (1, 0), stated\n"
+        "    assert stated_unit_conversion(stated, written) == (1, 0), stated\n"
         "assert 'pint' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

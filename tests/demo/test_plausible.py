@@ -16,7 +16,16 @@ from gateway.mapping.compiler import load_point_map
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.plan import AssetPlan
 from gateway.mapping.registers import encoder
-from gateway.model import Conversion, OnStale, Point, Quality, Register, RegisterTable, StalePolicy, Take
+from gateway.model import (
+    Conversion,
+    OnStale,
+    Point,
+    Quality,
+    Register,
+    RegisterTable,
+    StalePolicy,
+    ValueKind,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +62,7 @@ def points(draw: st.DrawFn) -> Point:
         on_stale=OnStale(StalePolicy.HOLD),
         registers=(register,) if fits else (),
         conversion=Conversion(
-            take=Take.NUMBER,
+            kind=ValueKind.NUMBER,
             gain=draw(st.floats(0.001, 1000) | st.floats(-1000, -0.001)),
             offset=draw(st.floats(-500, 500)),
             range=limits,

@@ -17,9 +17,8 @@ from support.processes import run_script
 from gateway.events import parse_event, read_telemetry
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.compiling.units_of_measure import _COMMON, _SPELLINGS
-from gateway.mapping.spelling import is_known, spelled
 from gateway.mapping.topics import TopicScheme
+from gateway.mapping.units import COMMON_UNITS, SPELLINGS, is_known_unit, standard_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,10 +69,10 @@ def test_every_known_spelling_of_a_unit_is_listed() -> None:
     """And no other: each one in the list is known."""
     section = PAGE[PAGE.index("| of | spellings |") : PAGE.index("In events, more is understood")]
     listed = set(re.findall(r"`([^`]+)`", section)) - {"of"}
-    assert listed == {*_COMMON, *_SPELLINGS}
-    assert all(is_known(unit) for unit in listed)
+    assert listed == {*COMMON_UNITS, *SPELLINGS}
+    assert all(is_known_unit(unit) for unit in listed)
     understood = re.findall(r"`([^`]+)`", PAGE[PAGE.index("In events, more is understood") :].splitlines()[0])
-    assert all(is_known(spelled(unit)) for unit in understood)
+    assert all(is_known_unit(standard_spelling(unit)) for unit in understood)
 
 
 def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:

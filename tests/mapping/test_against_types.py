@@ -8,7 +8,7 @@ import pytest
 from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.compiling.units_of_measure import is_same_unit
+from gateway.mapping.units import is_same_unit
 from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:

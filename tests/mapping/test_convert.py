@@ -12,16 +12,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.paths import compile_path
-from gateway.mapping.plan import MISSING
-from gateway.model import Conversion, Quality, Take
+from gateway.mapping.paths import NOT_FOUND, compile_path
+from gateway.model import Conversion, Quality, ValueKind
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
 
 GOOD, BAD = Quality.GOOD, Quality.BAD
-NUMBER = Conversion(take=Take.NUMBER)
-SWITCH = Conversion(take=Take.SWITCH)
+NUMBER = Conversion(kind=ValueKind.NUMBER)
+SWITCH = Conversion(kind=ValueKind.SWITCH)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=30)
 
@@ -43,19 +42,19 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floa
         (SWITCH, True, True),
         (SWITCH, "False", False),
         (SWITCH, "1", 1),
-        (Conversion(take=Take.NUMBER, gain=0.1), 215, 21.5),
-        (Conversion(take=Take.NUMBER, offset=-0.4), 21.8, 21.4),
-        (Conversion(take=Take.NUMBER, gain=1.8, offset=32), 21.5, 70.7),
-        (Conversion(take=Take.NUMBER, gain=2, offset=1), 9007199254740993, 18014398509481987),
-        (Conversion(take=Take.NUMBER, gain=10), True, 10),
-        (Conversion(take=Take.NUMBER, decimals=1), 21.45, 21.5),
-        (Conversion(take=Take.NUMBER, decimals=1), -21.45, -21.5),
-        (Conversion(take=Take.NUMBER, decimals=2), 1e300, 1e300),
-        (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), 99.5, 50),
-        (Conversion(take=Take.NUMBER, range=(0, 50), clamp=True), -3, 0),
-        (Conversion(take=Take.NUMBER, range=(0, 0.25), clamp=True, decimals=1), 0.25, 0.25),
-        (Conversion(take=Take.NUMBER, range=(0, 50)), 50, 50),
-        (Conversion(take=Take.NUMBER, gain=10, range=(0, 50)), 5, 50),
+        (Conversion(kind=ValueKind.NUMBER, gain=0.1), 215, 21.5),
+        (Conversion(kind=ValueKind.NUMBER, offset=-0.4), 21.8, 21.4),
+        (Conversion(kind=ValueKind.NUMBER, gain=1.8, offset=32), 21.5, 70.7),
+        (Conversion(kind=ValueKind.NUMBER, gain=2, offset=1), 9007199254740993, 18014398509481987),
+        (Conversion(kind=ValueKind.NUMBER, gain=10), True, 10),
+        (Conversion(kind=ValueKind.NUMBER, decimals=1), 21.45, 21.5),
+        (Conversion(kind=ValueKind.NUMBER, decimals=1), -21.45, -21.5),
+        (Conversion(kind=ValueKind.NUMBER, decimals=2), 1e300, 1e300),
+        (Conversion(kind=ValueKind.NUMBER, range=(0, 50), clamp=True), 99.5, 50),
+        (Conversion(kind=ValueKind.NUMBER, range=(0, 50), clamp=True), -3, 0),
+        (Conversion(kind=ValueKind.NUMBER, range=(0, 0.25), clamp=True, decimals=1), 0.25, 0.25),
+        (Conversion(kind=ValueKind.NUMBER, range=(0, 50)), 50, 50),
+        (Conversion(kind=ValueKind.NUMBER, gain=10, range=(0, 50)), 5, 50),
     ],
 )
 def test_readings_become_values(conversion: Conversion, value: Scalar, expected: Scalar) -> None:
@@ -68,7 +67,9 @@ def test_readings_become_values(conversion: Conversion, value: Scalar, expected:
 @pytest.mark.parametrize(
     "value", [None, math.nan, math.inf, "n/a", "21,5", "", "nan", "inf", "1_000", "٣", "1e999"]
 )
-@pytest.mark.parametrize("conversion", [NUMBER, SWITCH, Conversion(take=Take.NUMBER, gain=2, range=(0, 1))])
+@pytest.mark.parametrize(
+    "conversion", [NUMBER, SWITCH, Conversion(kind=ValueKind.NUMBER, gain=2, range=(0, 1))]
+)
 def test_what_is_no_number_is_bad(conversion: Conversion, value: Scalar) -> None:
     """Where a number is needed, null, NaN, infinity and other text are no value, of bad quality."""
     assert compile_conversion(conversion)(value) == (None, BAD)
@@ -82,20 +83,20 @@ def test_what_is_no_value_at_all_is_bad(value: Scalar) -> None:
 
 def test_outside_the_range_the_value_is_kept_and_bad() -> None:
     """A reading outside of `range` stays visible, in bad quality; decimals apply to it too."""
-    convert = compile_conversion(Conversion(take=Take.NUMBER, range=(-20, 60), decimals=1))
+    convert = compile_conversion(Conversion(kind=ValueKind.NUMBER, range=(-20, 60), decimals=1))
     assert convert(85.04) == (85.0, BAD)
     assert convert(-20.01) == (-20.0, BAD)
 
 
 def test_arithmetic_beyond_floats_is_bad() -> None:
     """A product too large for a float is no value, not infinity."""
-    assert compile_conversion(Conversion(take=Take.NUMBER, gain=1e10))(1e300) == (None, BAD)
+    assert compile_conversion(Conversion(kind=ValueKind.NUMBER, gain=1e10))(1e300) == (None, BAD)
 
 
 @given(whole=st.integers(-(2**53), 2**53), decimals=st.integers(0, 9))
 def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> None:
     """A number without a fraction is not moved by rounding, however large: 1250000.0 to 9 decimals."""
-    value, _ = compile_conversion(Conversion(take=Take.NUMBER, decimals=decimals))(float(whole))
+    value, _ = compile_conversion(Conversion(kind=ValueKind.NUMBER, decimals=decimals))(float(whole))
     assert value == whole
 
 
@@ -105,12 +106,12 @@ def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> 
 )
 def test_gain_keeps_the_digits_of_counters_and_clocks(gain: float, value: int, expected: float) -> None:
     """Milliseconds since 1970 in seconds, a large Wh counter in kWh: no digit that was sent is lost."""
-    assert compile_conversion(Conversion(take=Take.NUMBER, gain=gain))(value) == (expected, GOOD)
+    assert compile_conversion(Conversion(kind=ValueKind.NUMBER, gain=gain))(value) == (expected, GOOD)
 
 
 def test_no_decimals_give_a_whole_number() -> None:
     """`decimals: 0` shows 400, not 400.0."""
-    value, _ = compile_conversion(Conversion(take=Take.NUMBER, gain=1000, decimals=0))(0.4)
+    value, _ = compile_conversion(Conversion(kind=ValueKind.NUMBER, gain=1000, decimals=0))(0.4)
     assert repr(value) == "400"
 
 
@@ -141,7 +142,7 @@ def test_a_map_is_looked_up_as_a_person_reads_it(value: Scalar, expected: tuple[
 def test_a_mapped_value_goes_on_through_gain_and_range() -> None:
     """What the map gives is treated like a reading."""
     convert = compile_conversion(
-        Conversion(take=Take.NUMBER, map={"low": 1, "high": 9}, gain=10, offset=5, range=(0, 50))
+        Conversion(kind=ValueKind.NUMBER, map={"low": 1, "high": 9}, gain=10, offset=5, range=(0, 50))
     )
     assert convert("low") == (15, GOOD)
     assert convert("high") == (95, BAD)
@@ -149,13 +150,13 @@ def test_a_mapped_value_goes_on_through_gain_and_range() -> None:
 
 conversions = st.builds(
     Conversion,
-    take=st.sampled_from(Take),
+    kind=st.sampled_from(ValueKind),
     gain=st.sampled_from([1, -1, 0.1, 1000, 1e300]),
     offset=st.sampled_from([0, -0.4, 1e300]),
     range=st.none() | st.just((-20, 60)),
     clamp=st.booleans(),
     decimals=st.none() | st.integers(0, 9),
-).filter(lambda conversion: conversion.take is not Take.ANY or not conversion.calculates)
+).filter(lambda conversion: conversion.kind is not ValueKind.ANY or not conversion.calculates)
 
 
 @given(value=scalars, conversion=conversions)
@@ -173,7 +174,7 @@ def test_no_reading_breaks_a_conversion(value: Scalar, conversion: Conversion) -
 @given(tenths=st.integers(-10_000, 10_000), offset=st.integers(-100, 100))
 def test_arithmetic_leaves_no_noise(tenths: int, offset: int) -> None:
     """Sums of decimal numbers read as decimal arithmetic has them: 21.8 - 0.4 is 21.4."""
-    convert = compile_conversion(Conversion(take=Take.NUMBER, offset=offset / 10))
+    convert = compile_conversion(Conversion(kind=ValueKind.NUMBER, offset=offset / 10))
     value, _ = convert(tenths / 10)
     assert Decimal(repr(value)) == (Decimal(tenths) + Decimal(offset)) / 10
 
@@ -193,13 +194,13 @@ BODY = {"data": {"object": {"a": [{"b": 1.5}, None], "name": "x", "x-y": True}}}
         ("$.data.object.a[0].b", 1.5),
         ("$.data.object.x-y", True),
         ("$.data.object.a[1]", None),
-        ("$.data.object.a[2]", MISSING),
-        ("$.data.object.a.b", MISSING),
-        ("$.data.object.name[0]", MISSING),
-        ("$.data.object.name.b", MISSING),
-        ("$.data[0]", MISSING),
-        ("$.data.object.a[1].b", MISSING),
-        ("$.nothing", MISSING),
+        ("$.data.object.a[2]", NOT_FOUND),
+        ("$.data.object.a.b", NOT_FOUND),
+        ("$.data.object.name[0]", NOT_FOUND),
+        ("$.data.object.name.b", NOT_FOUND),
+        ("$.data[0]", NOT_FOUND),
+        ("$.data.object.a[1].b", NOT_FOUND),
+        ("$.nothing", NOT_FOUND),
         ("$.data.object.a", None),
         ("$.data.object", None),
     ],
@@ -212,11 +213,16 @@ def test_paths_lead_to_values(path: str, expected: object) -> None:
 @given(
     scalars | st.integers().map(str),
     st.sampled_from(
-        [NUMBER, SWITCH, Conversion(take=Take.NUMBER, decimals=0), Conversion(take=Take.NUMBER, gain=1000.0)]
+        [
+            NUMBER,
+            SWITCH,
+            Conversion(kind=ValueKind.NUMBER, decimals=0),
+            Conversion(kind=ValueKind.NUMBER, gain=1000.0),
+        ]
     ),
 )
 @example("99999999999999999999", NUMBER)
-@example(1e30, Conversion(take=Take.NUMBER, decimals=0))
+@example(1e30, Conversion(kind=ValueKind.NUMBER, decimals=0))
 def test_every_value_can_be_kept_and_published(value: Scalar, conversion: Conversion) -> None:
     """No reading becomes a number that JSON can't hold: the journal and MQTT write values as JSON."""
     converted, _ = compile_conversion(conversion)(value)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import EncodingError
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.registers import PLAIN_TYPES, encoder, parse_type
-from gateway.model import Conversion, Quality, Register, RegisterTable, Take
+from gateway.mapping.registers import TYPE_NAMES, encoder, parse_type
+from gateway.model import Conversion, Quality, Register, RegisterTable, ValueKind
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
@@ -27,7 +27,7 @@ def register(kind: str, scale: float) -> Register:
 
 REGISTERS = st.builds(
     register,
-    st.sampled_from([kind for kind in PLAIN_TYPES if kind != "bit"]),
+    st.sampled_from([kind for kind in TYPE_NAMES if kind != "bit"]),
     st.sampled_from([1, 10, 0.1, 100, 0.001, -1, 4, 3, 0.3]),
 )
 EDGES = st.sampled_from(
@@ -38,7 +38,7 @@ NUMBERS = (
 ).flatmap(lambda number: st.sampled_from([number, -number, number / 10, number / 4, number / 3]))
 CONVERSIONS = st.builds(
     Conversion,
-    take=st.just(Take.NUMBER),
+    kind=st.just(ValueKind.NUMBER),
     gain=st.sampled_from([1, 0.1, 2]),
     offset=st.sampled_from([0, -0.4, 273.15]),
     range=st.none() | st.sampled_from([(0.0, 100.0), (-4e4, 4e4), (0.0, 0.25)]),
@@ -70,7 +70,7 @@ def test_registers_change_the_quality_and_nothing_else(
 @given(number=NUMBERS | st.booleans() | st.sampled_from(["1", "2", "on", "", None, "true"]))
 def test_a_bit_shows_0_and_1_and_no_other_number(number: Scalar) -> None:
     """Also as true and false; a leak detector's 2, a fault, is not dry."""
-    conversion = Conversion(take=Take.SWITCH)
+    conversion = Conversion(kind=ValueKind.SWITCH)
     value, quality = compile_conversion(conversion)(number)
     found = compile_conversion(conversion, [register("bit", 1)])(number)
     assert found == (value, quality if value in {0, 1} else Quality.BAD)

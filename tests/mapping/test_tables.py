@@ -11,7 +11,7 @@ from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.plan import MISSING
+from gateway.mapping.paths import NOT_FOUND
 from gateway.model import ByteOrder, Cov, Mqtt, OnStale, Quality, Register, RegisterTable, StalePolicy
 
 if TYPE_CHECKING:
@@ -205,9 +205,9 @@ def test_a_path_is_a_rule_of_its_own(tmp_path: Path) -> None:
     (rule,) = plan.by_path
     assert plan.by_key == {}
     found = rule.get({"data": {"object": {"t": [4]}}})
-    assert found is not MISSING
+    assert found is not NOT_FOUND
     assert rule.convert(found) == (8, Quality.GOOD)
-    assert rule.get({"data": {}}) is MISSING
+    assert rule.get({"data": {}}) is NOT_FOUND
 
 
 def test_overrides_are_laid_over_the_template(tmp_path: Path) -> None:

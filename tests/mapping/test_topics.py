@@ -43,7 +43,8 @@ def test_topics_are_made_of_names(tmp_path: Path) -> None:
     point_map, problems = load(tmp_path, ROOMS, bms=scheme, cloud=usual)
     assert problems == []
     assert point_map is not None
-    by_sink = [{name: one.of(point) for name, point in point_map.by_name.items()} for one in (scheme, usual)]
+    both = (scheme, usual)
+    by_sink = [{name: one.topics(point) for name, point in point_map.by_name.items()} for one in both]
     assert by_sink == [
         {
             "R1/T": ("plant/R1/T",),
@@ -65,7 +66,7 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
     point_map, problems = load_tables(tmp_path, table_of_points('tag: X, point: A, mqtt: {topic: "a/{{b}}"}'))
     assert problems == []
     assert point_map is not None
-    assert TopicScheme(prefix="p").of(point_map.points[0]) == ("a/{b}",)
+    assert TopicScheme(prefix="p").topics(point_map.points[0]) == ("a/{b}",)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_good_tables, load_tables, table_of_points
 
-from gateway.mapping.compiling.units_of_measure import UnitProblem, unit_conversion
 from gateway.mapping.convert import compile_conversion
-from gateway.model import Conversion, Quality, Take
+from gateway.mapping.units import UnitProblem, unit_conversion
+from gateway.model import Conversion, Quality, ValueKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def test_temperatures_leave_no_noise(hundredths: int) -> None:
         found = unit_conversion(source, "degC")
         assert not isinstance(found, UnitProblem)
         convert = compile_conversion(
-            Conversion(take=Take.NUMBER, unit_gain=found[0], unit_offset=found[1], source_unit=source)
+            Conversion(kind=ValueKind.NUMBER, unit_gain=found[0], unit_offset=found[1], source_unit=source)
         )
         value, _ = convert(hundredths / 100)
         exact = Fraction(hundredths, 100)

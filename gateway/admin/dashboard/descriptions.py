@@ -46,7 +46,9 @@ def _described(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, Any
         "location": _location(known),
         "from": point.source,
         "stale_after_s": None if point.stale_after_ms is None else point.stale_after_ms / 1000,
-        "topics": [{"sink": name, "topic": topic} for name in goes_to for topic in topics[name].of(point)],
+        "topics": [
+            {"sink": name, "topic": topic} for name in goes_to for topic in topics[name].topics(point)
+        ],
         "registers": [_place(register) for register in point.registers],
     }
 

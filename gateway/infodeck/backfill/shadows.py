@@ -12,8 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gateway.events import named_shadows, parse_time, shadow_items, shadow_time_ms
-from gateway.mapping.paths import split_path
-from gateway.mapping.plan import MISSING
+from gateway.mapping.paths import NOT_FOUND, split_path
 from gateway.model import Reading
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _asked_for(
         if steps[:3] != _SHADOWS_PATH:  # of what other paths lead to, a shadow tells nothing
             continue
         value = rule.get(body)
-        if value is not MISSING:
+        if value is not NOT_FOUND:
             yield source, value, _path_time_ms(shadows, steps[3:]), rule.stated_unit(body)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.mapping.compiling.units_of_measure import UnitProblem, is_same_unit, unit_conversion
+from gateway.mapping.units import UnitProblem, is_same_unit, unit_conversion
 from gateway.text import closest_name
 
 if TYPE_CHECKING:

@@ -114,15 +114,15 @@ class Claims:
         for sink, scheme in self._schemes.items():
             if not point.mqtt.goes_to(sink):
                 continue
-            if (misfit := scheme.misfit(point, own=point.mqtt.topic)) is not None:
+            if (misfit := scheme.asset_id_problem(point, own=point.mqtt.topic)) is not None:
                 self._report_asset_id(owner, f"{misfit} ({{asset}} in the topics of {sink})")
                 continue
-            topic = scheme.of_point(point, own=point.mqtt.topic)
+            topic = scheme.point_topic(point, own=point.mqtt.topic)
             if topic is not None:
                 self._claim_topic(topic, _TopicHolder(sink, owner, None))
             if scheme.assets is not None:
-                family = (sink, *scheme.family(point))
-                topic = scheme.of_asset(point)
+                family = (sink, *scheme.asset_key(point))
+                topic = scheme.asset_topic(point)
                 if family not in self._families and topic is not None:
                     self._families.add(family)
                     self._claim_topic(topic, _TopicHolder(sink, owner, point.tag))
@@ -192,12 +192,12 @@ class Claims:
         for sink, scheme in self._schemes.items():
             if point.mqtt is None or not point.mqtt.goes_to(sink):
                 continue
-            if (misfit := scheme.misfit(point, own=point.mqtt.topic)) is not None:
+            if (misfit := scheme.asset_id_problem(point, own=point.mqtt.topic)) is not None:
                 return f"its id {misfit}"
-            own = scheme.of_point(point, own=point.mqtt.topic)
+            own = scheme.point_topic(point, own=point.mqtt.topic)
             holders = [self._topics.get(self._on_broker(sink, own))] if own is not None else []
-            if scheme.assets is not None and (sink, *scheme.family(point)) not in self._families:
-                holders.append(self._topics.get(self._on_broker(sink, scheme.of_asset(point) or "")))
+            if scheme.assets is not None and (sink, *scheme.asset_key(point)) not in self._families:
+                holders.append(self._topics.get(self._on_broker(sink, scheme.asset_topic(point) or "")))
             if (holder := next(filter(None, holders), None)) is not None:
                 return f"{holder} has the topic of {point.name}"
         return None

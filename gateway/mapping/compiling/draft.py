@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiling.blocks import Block, read_blocks, sink_problem
 from gateway.mapping.compiling.fit import check_decimals, check_fit, check_highest, check_reach
-from gateway.mapping.compiling.stated_units import ByStatedUnit
-from gateway.mapping.compiling.units_of_measure import UnitProblem, meant_unit, unit_conversion
-from gateway.mapping.convert import Convert, compile_conversion, same_readings
+from gateway.mapping.convert import Convert, compile_conversion, conflicting_keys
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, OnStaleValue
 from gateway.mapping.table_outputs import MqttDefaults, MqttKeys
+from gateway.mapping.units import ConversionsByUnit, UnitProblem, suggest_unit, unit_conversion
 from gateway.model import (
     HEARTBEAT,
     PSEUDO_SOURCES,
@@ -25,7 +24,7 @@ from gateway.model import (
     Point,
     Quality,
     StalePolicy,
-    Take,
+    ValueKind,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def draft_point(
         blocks=blocks,
         conversion=conversion,
         convert=convert,
-        by_unit=ByStatedUnit(conversion, keys.unit, registers, convert),
+        by_unit=ConversionsByUnit(conversion, keys.unit, registers, convert),
         get=compile_path(source) if is_path else None,
         get_unit=compile_path(unit_beside) if is_path and unit_beside != source else None,
         layers=written,
@@ -169,16 +168,16 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], layers: Layers
     )
     has_number = any(is_scalable(register.type) for register in registers)
     if plain.calculates or keys.cov is not None or keys.unit is not None or has_number:
-        return replace(plain, take=Take.NUMBER)
+        return replace(plain, kind=ValueKind.NUMBER)
     if any(register.type == "bit" for register in registers):
-        return replace(plain, take=Take.SWITCH)
+        return replace(plain, kind=ValueKind.SWITCH)
     return plain
 
 
 def _unit_conversion(keys: PointKeys, layers: Layers) -> tuple[float, float]:
     """Return gain and offset from `source_unit` to `unit`; those that change nothing where there is none."""
     unchanged = (1, 0)
-    if keys.source_unit is None and keys.unit is not None and (meant := meant_unit(keys.unit)):
+    if keys.source_unit is None and keys.unit is not None and (meant := suggest_unit(keys.unit)):
         layers.warn(
             f"no unit that is known here; did you mean `{meant}`? It is published as it stands", "unit"
         )
@@ -266,7 +265,7 @@ def _check_constants(draft: Draft, conversion: Conversion, layers: Layers, *, ne
         else:
             check_reach(draft.blocks, layers, bound, "range", index, on_stale=draft.on_stale)
     check_decimals(draft.blocks, layers, conversion.decimals)
-    for key, same in same_readings(conversion.map or {}):
+    for key, same in conflicting_keys(conversion.map or {}):
         kind = "" if same.lower() in {"true", "false"} else " number"
         layers.report(f"means the same{kind} as {same}, which gives another value", "map", key)
     convert = compile_conversion(conversion)

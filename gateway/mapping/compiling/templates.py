@@ -9,9 +9,8 @@ from gateway.mapping.compiling.draft import Draft, draft_point
 from gateway.mapping.compiling.footprint import Footprint, footprint
 from gateway.mapping.compiling.merge import merge_defaults, merge_point
 from gateway.mapping.compiling.places import Layers, Place
-from gateway.mapping.placeholders import placeholders_in
 from gateway.mapping.table import Match
-from gateway.mapping.topics import PLACEHOLDERS
+from gateway.mapping.topics import names_asset
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ def _check_automatic(used: CompiledTemplate) -> None:
                 message = "must be relative with `auto` (`register`): each asset has registers of its own"
                 draft.layers.report(message, *block.steps)
         topic = draft.mqtt.topic if draft.mqtt is not None else None
-        if topic is not None and not {"tag", "asset"} & {*placeholders_in(topic, PLACEHOLDERS)}:
+        if topic is not None and not names_asset(topic):
             draft.layers.report(
                 "would be the same for every asset of a template with `auto`: write {tag} or {asset} into it",
                 "mqtt",

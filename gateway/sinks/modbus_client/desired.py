@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import EncodingError
-from gateway.mapping.registers import encoder, misfits, sentinel
+from gateway.mapping.registers import encoder, encoding_errors, sentinel
 from gateway.model import Quality, Refusal, RegisterTable
 from gateway.sinks.modbus_client.blocks import Span, can_write, place_text
 from gateway.sinks.modbus_client.unit import Unit
@@ -113,7 +113,7 @@ class Desired:
         """Return why what was measured cannot be written: it is bad then, and something else is wanted."""
         found = [
             f"{place_text(register.unit, register.table, register.address, register.words)}: {error}"
-            for register, error in misfits(update.point, update.value)
+            for register, error in encoding_errors(update.point, update.value)
             if register in self._owned[update.point]
         ]
         return "; ".join(found) or None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pymodbus.constants import ExcCodes
 
 from gateway.errors import EncodingError
-from gateway.mapping.registers import encoder, misfits, sentinel
+from gateway.mapping.registers import encoder, encoding_errors, sentinel
 from gateway.model import Quality, Refusal, RegisterTable
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class RegisterImage:
             if cells and update.quality is Quality.BAD:
                 refusals += [
                     Refusal(update, f"{_place(register)}: {error}")
-                    for register, error in misfits(update.point, update.value)
+                    for register, error in encoding_errors(update.point, update.value)
                     if any(cell.register is register for cell in cells)
                 ]
             for cell in cells:

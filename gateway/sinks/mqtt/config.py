@@ -9,10 +9,10 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.mapping.topics import (
-    OF_ASSETS,
-    OF_ASSETS_PATTERN,
-    OF_POINTS,
-    OF_POINTS_PATTERN,
+    ASSET_TOPIC,
+    ASSET_TOPICS_PATTERN,
+    POINT_TOPIC,
+    POINT_TOPICS_PATTERN,
     TopicScheme,
     check_asset_topics,
     check_point_topics,
@@ -22,8 +22,8 @@ from gateway.sinks.broker.config import BrokerConfig
 
 _PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/(?![$])[^/+#]+)*$"})
 
-_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_POINTS_PATTERN})
-_ASSET_TOPIC = WithJsonSchema({"type": "string", "pattern": OF_ASSETS_PATTERN})
+_TOPIC = WithJsonSchema({"type": "string", "pattern": POINT_TOPICS_PATTERN})
+_ASSET_TOPIC = WithJsonSchema({"type": "string", "pattern": ASSET_TOPICS_PATTERN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -42,9 +42,9 @@ class MqttConfig(BrokerConfig):
     """An MQTT broker."""
     prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "gw/v1"
     """What every topic begins with."""
-    topic: Annotated[str, AfterValidator(check_point_topics), _TOPIC] = OF_POINTS
+    topic: Annotated[str, AfterValidator(check_point_topics), _TOPIC] = POINT_TOPIC
     """Where points stand, made of {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
-    asset_topic: Annotated[str, AfterValidator(check_asset_topics), _ASSET_TOPIC] = OF_ASSETS
+    asset_topic: Annotated[str, AfterValidator(check_asset_topics), _ASSET_TOPIC] = ASSET_TOPIC
     """Where whole assets stand with `layout: asset` or `both`, made like `topic` but without {point}."""
     layout: Literal["point", "asset", "both"] = "point"
     """point: a message per point; asset: one with all points of the asset; or both."""

@@ -31,7 +31,7 @@ def describer(config: MqttConfig, *, topics: TopicScheme, status_topic: str) -> 
         yield outlet.meta()
         in_asset = not isinstance(outlet, Outlet)
         for point in outlet.points:
-            if topics.of(point)[0] != outlet.topic:
+            if topics.topics(point)[0] != outlet.topic:
                 continue  # told once, by its own topic rather than by its asset's
             told = discovery.tell(point, topic=outlet.topic, in_asset=in_asset)
             if told is not None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gateway import __version__
-from gateway.model import KnownAsset, Take
+from gateway.model import KnownAsset, ValueKind
 from gateway.sinks.mqtt.home_assistant_words import kind_of, unit_of_measurement
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _is_binary(point: Point) -> bool:
     if point.is_pseudo or point.unit_of_measure is not None or conversion.calculates:
         return False
     if conversion.map is None:
-        return conversion.take is Take.SWITCH
+        return conversion.kind is ValueKind.SWITCH
     return _outputs(point).keys() == {0, 1}
 
 
@@ -187,7 +187,7 @@ def _words(point: Point) -> list[str] | None:
 def _is_number(point: Point) -> bool:
     conversion = point.conversion
     if conversion.map is None:
-        return point.is_pseudo or conversion.take is Take.NUMBER
+        return point.is_pseudo or conversion.kind is ValueKind.NUMBER
     return all(isinstance(output, int | float) and not isinstance(output, bool) for output in _outputs(point))
 
 

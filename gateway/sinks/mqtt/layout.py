@@ -63,9 +63,9 @@ class Layout:
         for point in points:
             if point.mqtt is None or not point.mqtt.goes_to(sink):
                 continue
-            if (topic := topics.of_point(point, own=point.mqtt.topic)) is not None:
+            if (topic := topics.point_topic(point, own=point.mqtt.topic)) is not None:
                 outlets[point] = Outlet.of(point, topic, plain=plain)
-            if (topic := topics.of_asset(point)) is not None:
+            if (topic := topics.asset_topic(point)) is not None:
                 by_asset.setdefault(topic, []).append(point)
         assets: dict[Point, AssetOutlet] = {}
         for topic, together in by_asset.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.model import Quality, Take
+from gateway.model import Quality, ValueKind
 from gateway.sinks.broker.deadband import Told, is_small_change
 from gateway.sinks.sparkplug.payload import DataType, Property, Sample
 
@@ -180,7 +180,7 @@ def _first_type(point: Point) -> DataType | None:
     conversion = point.conversion
     if point.is_pseudo:
         return DataType.INT64
-    if conversion.calculates or conversion.take is Take.NUMBER:
+    if conversion.calculates or conversion.kind is ValueKind.NUMBER:
         return DataType.DOUBLE
     if conversion.map:
         of_map: DataType | None = None
@@ -188,7 +188,7 @@ def _first_type(point: Point) -> DataType | None:
             if value is not None and (of_map is None or not of_map.holds(value)):
                 of_map = _wider(of_map, value, whole=DataType.INT64)
         return of_map
-    if conversion.take is Take.SWITCH:
+    if conversion.kind is ValueKind.SWITCH:
         return DataType.BOOLEAN
     if any(register.type == "string" for register in point.registers):
         return DataType.STRING

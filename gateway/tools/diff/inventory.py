@@ -68,9 +68,9 @@ def _topics(point: Point, topics: Mapping[str, TopicScheme]) -> frozenset[Topic]
     for sink, scheme in topics.items():
         if not mqtt.goes_to(sink):
             continue
-        if (own := scheme.of_point(point, own=mqtt.topic)) is not None:
+        if (own := scheme.point_topic(point, own=mqtt.topic)) is not None:
             found.add((sink, own))
-        if (of_asset := scheme.of_asset(point)) is not None:
+        if (of_asset := scheme.asset_topic(point)) is not None:
             found.add((sink, in_message(of_asset, point.point)))
     return frozenset(found)
 
@@ -100,5 +100,5 @@ def _meaning(conversion: Conversion) -> dict[str, Any]:
         "map": dict(conversion.map) if conversion.map is not None else None,
         "gain": gain,
         "offset": offset,
-        "take": conversion.take.value,
+        "take": conversion.kind.value,
     }

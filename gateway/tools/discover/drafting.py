@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.spelling import is_known, spelled
+from gateway.mapping.units import is_known_unit, standard_spelling
 from gateway.tools.discover.evidence import Sample
 from gateway.tools.discover.kinds import Kind, contradiction, kind_of
 from gateway.tools.discover.layout import lay_out
@@ -98,7 +98,7 @@ def _point_keys(one: _Key, kind: Kind) -> dict[str, Any]:
     keys: dict[str, Any] = {"from": one.key}
     unit = _unit(one.listed)
     if unit is not None and kind is Kind.NUMBER:  # beside a unit, text would not be taken
-        keys["unit"] = spelled(unit)
+        keys["unit"] = standard_spelling(unit)
     name = one_line((one.listed and one.listed.name) or "", longest=_LONGEST_DESCRIPTION)
     if name and name != one.key:
         keys["description"] = name
@@ -144,7 +144,7 @@ def _such(sample: Sample) -> str:
 def _unit_remarks(unit: str | None) -> Iterable[str]:
     if unit is None:
         yield "no unit known: add one"
-    elif spelled(unit) != unit:
+    elif standard_spelling(unit) != unit:
         yield f"unit as Infodeck says: {unit}"
-    elif not is_known(unit):
+    elif not is_known_unit(unit):
         yield "unit as Infodeck says; it cannot be converted"

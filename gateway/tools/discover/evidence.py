@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.mapping.convert import compile_conversion
-from gateway.model import Conversion, Quality, Take
+from gateway.model import Conversion, Quality, ValueKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_WORDS = 5
 _SWITCHED = frozenset({"true", "false"})
-_as_number = compile_conversion(Conversion(take=Take.NUMBER))
+_as_number = compile_conversion(Conversion(kind=ValueKind.NUMBER))
 
 
 @dataclass(slots=True)

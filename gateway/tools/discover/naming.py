@@ -6,7 +6,7 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
-from gateway.mapping.tags import NOT_IN_LEVELS
+from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -38,7 +38,7 @@ def one_line(text: str, *, longest: int = _LONGEST_COMMENT) -> str:
 
 
 def _as_level(text: str) -> str:
-    marks = ("-" if mark in NOT_IN_LEVELS or not mark.isprintable() else mark for mark in text.strip())
+    marks = ("-" if mark in FORBIDDEN_IN_LEVELS or not mark.isprintable() else mark for mark in text.strip())
     clean = re.sub(r"\s+", "-", "".join(marks))[:_LONGEST].strip()
     return f"-{clean[1:]}" if clean.startswith("$") else clean
 

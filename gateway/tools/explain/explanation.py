@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.errors import EncodingError
-from gateway.mapping.compiling.stated_units import as_stated
-from gateway.mapping.compiling.units_of_measure import UnitProblem
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.notation import calculation_text
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
+from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import ByteOrder, Quality
 from gateway.state.building_state import BuildingState
 from gateway.state.readings import at_paths, map_readings, update_of
@@ -138,7 +137,7 @@ def _steps(update: Update) -> tuple[Step, ...]:
     """Return the parts of the conversion that the reading's own unit calls for."""
     conversion, stated = update.point.conversion, update.raw_unit
     if stated is not None:
-        found = as_stated(conversion, update.point.unit_of_measure, stated)
+        found = conversion_for_unit(conversion, update.point.unit_of_measure, stated)
         if isinstance(found, UnitProblem):
             return (Step(f"is in {show(stated)}: {found.message}", None, Quality.BAD),)
         conversion = found

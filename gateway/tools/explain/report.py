@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.mapping.notation import address_text, format_text, modicon_text
-from gateway.mapping.registers import misfits
+from gateway.mapping.registers import encoding_errors
 from gateway.model import Quality, StalePolicy
 from gateway.text import align_columns, duration_text, time_text
 from gateway.tools.explain.explanation import view_register
@@ -89,7 +89,7 @@ def _output_rows(output: Output, messages: Messages, *, is_derived: bool) -> Ite
     for sink, *rest in messages(output):
         yield [f"mqtt {sink}", "  ".join(rest)]
     if output.is_newest:
-        refused = dict(misfits(point, update.value)) if update.quality is Quality.BAD else {}
+        refused = dict(encoding_errors(point, update.value)) if update.quality is Quality.BAD else {}
         for register in point.registers:
             yield from _register_rows(register, view_register(register, update.safe_value))
             if register in refused:

@@ -11,7 +11,7 @@ from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Conversion, KnownAsset, Mqtt, Quality, Take
+from gateway.model import Conversion, KnownAsset, Mqtt, Quality, ValueKind
 from gateway.sinks.mqtt.config import HomeAssistantKeys
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ON = HomeAssistantKeys()
 
 def temperature() -> Point:
     """Return a point of numbers."""
-    return replace(make_point(), conversion=Conversion(take=Take.NUMBER))
+    return replace(make_point(), conversion=Conversion(kind=ValueKind.NUMBER))
 
 
 def door() -> Point:

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.home_assistant import Entity
 
-from gateway.model import Conversion, Cov, KnownAsset, OnStale, Point, Quality, StalePolicy, Take, Update
+from gateway.model import (
+    Conversion,
+    Cov,
+    KnownAsset,
+    OnStale,
+    Point,
+    Quality,
+    StalePolicy,
+    Update,
+    ValueKind,
+)
 from gateway.sinks.mqtt.home_assistant import Discovery
 from gateway.sinks.mqtt.outlet import Outlet
 
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
 
 STATUS = "gw/v1/$gateway/edge-1/status"
 TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
-NUMBER = Conversion(take=Take.NUMBER)
+NUMBER = Conversion(kind=ValueKind.NUMBER)
 DISCOVERY = Discovery(prefix="homeassistant", gateway="edge-1", status_topic=STATUS, plain=False)
 PLAIN = replace(DISCOVERY, plain=True)
 
@@ -127,7 +137,7 @@ def test_classes_are_told_only_where_unit_and_tags_leave_no_doubt(
         ({"conversion": Conversion(map={"vacant": 0, "occupied": 1})}, {0: "OFF", 1: "ON"}),
         ({"conversion": Conversion(map={"shut": False, "open": True})}, {False: "OFF", True: "ON"}),
         ({"conversion": Conversion(map={"open": 1, "ajar": 1, "shut": 0})}, {0: "OFF", 1: "ON"}),
-        ({"conversion": Conversion(take=Take.SWITCH)}, {False: "OFF", True: "ON"}),
+        ({"conversion": Conversion(kind=ValueKind.SWITCH)}, {False: "OFF", True: "ON"}),
         ({"source": "$online"}, {0: "OFF", 1: "ON"}),
     ],
 )
@@ -205,7 +215,9 @@ def test_a_device_is_what_infodeck_knows_of_the_asset() -> None:
 
 
 @pytest.mark.parametrize("quality", Quality)
-@pytest.mark.parametrize("traits", [{"conversion": NUMBER}, {"conversion": Conversion(take=Take.SWITCH)}])
+@pytest.mark.parametrize(
+    "traits", [{"conversion": NUMBER}, {"conversion": Conversion(kind=ValueKind.SWITCH)}]
+)
 def test_only_a_value_that_can_be_trusted_is_available(traits: dict[str, Any], quality: Quality) -> None:
     """Held, stale, bad and offline are unavailable at once, and their value is never taken for a state."""
     point = make(**traits)

@@ -14,7 +14,7 @@ from support.latest_values import DictLatestValues
 from support.mqtt_parts import make_point, make_update
 from support.point_tables import load_good_tables
 
-from gateway.mapping.topics import OF_ASSETS, OF_POINTS, TopicScheme
+from gateway.mapping.topics import ASSET_TOPIC, POINT_TOPIC, TopicScheme
 from gateway.sinks.mqtt.desk import Desk
 from gateway.sinks.mqtt.layout import Layout
 from gateway.state.building_state import BuildingState
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
 SCHEMES = {
     "point": TopicScheme(prefix="gw"),
-    "asset": TopicScheme(prefix="gw", points=None, assets=OF_ASSETS),
-    "both": TopicScheme(prefix="gw", points=OF_POINTS, assets=OF_ASSETS),
+    "asset": TopicScheme(prefix="gw", points=None, assets=ASSET_TOPIC),
+    "both": TopicScheme(prefix="gw", points=POINT_TOPIC, assets=ASSET_TOPIC),
 }
 BASE_MS = 1_795_507_200_000
 # Each event: at what time, and how many readings of each point; each batch: some events.

@@ -13,7 +13,7 @@ from support.mqtt_parts import make_point, make_update, now_ms
 from support.sparkplug_parts import SparkplugRig
 
 from gateway.errors import RefusedError
-from gateway.model import Conversion, Cov, Mqtt, Quality, Take
+from gateway.model import Conversion, Cov, Mqtt, Quality, ValueKind
 
 if TYPE_CHECKING:
     from gateway.model import Point, Scalar
@@ -141,9 +141,9 @@ async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
 PSEUDO = any_kind(f"{ROOM}/X", source="$quality")
 MAPPED = any_kind(f"{ROOM}/X", conversion=Conversion(map={"vacant": 0, "occupied": 1}))
 WORDS = any_kind(f"{ROOM}/X", conversion=Conversion(map={"0": "off", "1": "on"}))
-SWITCH = any_kind(f"{ROOM}/X", conversion=Conversion(take=Take.SWITCH))
+SWITCH = any_kind(f"{ROOM}/X", conversion=Conversion(kind=ValueKind.SWITCH))
 TEXT = any_kind(f"{ROOM}/X", registers=(register(0, "string", words=4),))
-NUMBER = any_kind(f"{ROOM}/X", conversion=Conversion(take=Take.NUMBER))
+NUMBER = any_kind(f"{ROOM}/X", conversion=Conversion(kind=ValueKind.NUMBER))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,14 @@ from support.point_tables import HEAD, load_good_tables
 
 from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
-from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, Take
+from gateway.model import (
+    ByteOrder,
+    Conversion,
+    Quality,
+    Register,
+    RegisterTable,
+    ValueKind,
+)
 from gateway.state.readings import map_readings
 from gateway.tools.explain.explanation import Explanation, explain, steps_of, view_register
 from gateway.tools.explain.report import render_ways
@@ -119,7 +126,7 @@ def test_one_unit_of_measure_to_another_is_a_step_of_its_own(tmp_path: Path) -> 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8)
 conversions = st.builds(
     Conversion,
-    take=st.just(Take.NUMBER),
+    kind=st.just(ValueKind.NUMBER),
     map=st.none() | st.dictionaries(st.sampled_from(["on", "off", "1"]), st.integers(0, 3), min_size=1),
     unit_gain=st.sampled_from([1, 0.001, 1.8]),
     unit_offset=st.sampled_from([0, 32, -17.777777777777779]),
@@ -128,7 +135,7 @@ conversions = st.builds(
     range=st.none() | st.just((-20, 60)),
     clamp=st.booleans(),
     decimals=st.none() | st.integers(0, 3),
-) | st.builds(Conversion, take=st.sampled_from(Take))
+) | st.builds(Conversion, kind=st.sampled_from(ValueKind))
 
 
 @given(scalars | st.sampled_from(["on", "21.5", "1"]) | st.floats(-100, 100), conversions)
