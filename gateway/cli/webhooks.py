@@ -21,7 +21,7 @@ from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate
 from gateway.cli.webhooks_seen import print_deliveries, print_list
 from gateway.cli.webhooks_trial import try_webhook
-from gateway.infodeck.webhooks.subscriptions import DOCUMENTED_EVENTS
+from gateway.infodeck.webhooks import DOCUMENTED_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

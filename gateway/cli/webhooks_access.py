@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.errors import CommandError, ConfigError
 from gateway.infodeck.api_client import connect
 from gateway.infodeck.transport import ApiAccess
-from gateway.infodeck.webhooks.subscriptions import leads_to, webhook_of
+from gateway.infodeck.webhooks import leads_to, webhook_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.config.secrets import Secret
     from gateway.infodeck.api_client import InfodeckApi
-    from gateway.infodeck.webhooks.subscriptions import Webhook
+    from gateway.infodeck.webhooks import Webhook
     from gateway.settings import Settings
 
 Result = TypeVar("Result")

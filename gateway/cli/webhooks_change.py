@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gateway.infodeck.api_client import InfodeckApi
-    from gateway.infodeck.webhooks.subscriptions import Webhook
+    from gateway.infodeck.webhooks import Webhook
     from gateway.settings import Settings
 
 Action = Literal["remove", "enable"]
@@ -45,7 +45,7 @@ def enable(arguments: argparse.Namespace) -> int:
     _require_call(settings, "enable")
     webhook, listed = manage(settings, lambda api: _changed(api, settings, "enable", wanted=arguments.id))
     now = next((one for one in listed if one.id == webhook.id), webhook)
-    if not now.is_well:
+    if not now.is_healthy:
         raise CommandError(f"Infodeck has answered, but says that it is {now.status}: {_WEB_PAGE}")
     print(f"Infodeck says that {now.id} ({now.url or '?'}) is {now.status or 'there, and no more of it'}.")
     return 0

@@ -12,12 +12,7 @@ from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninter
 from gateway.config.secret_drafts import secret_draft
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
-from gateway.infodeck.webhooks.subscriptions import (
-    ALL_DOCUMENTED_EVENTS,
-    leads_to,
-    signing_secret_of,
-    webhook_of,
-)
+from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS, leads_to, signing_secret_of, webhook_of
 from gateway.settings import load_settings
 from gateway.settings.infodeck import check_webhook_url
 
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.infodeck.webhooks.subscriptions import Webhook
+    from gateway.infodeck.webhooks import Webhook
     from gateway.settings import Settings
 
 

@@ -17,7 +17,7 @@ from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import LONGEST_SECRET, is_usable
 from gateway.doctor.secret_checks import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
-from gateway.infodeck.webhooks.subscriptions import leads_to, signing_secret_of
+from gateway.infodeck.webhooks import leads_to, signing_secret_of
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import orjson
 
 from gateway.cli.webhooks_access import find_webhook, leads_here, manage, webhooks_of
 from gateway.events import TELEMETRY
-from gateway.infodeck.webhooks.delivery_log import newest_deliveries
-from gateway.infodeck.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.infodeck.webhooks.subscriptions import attempts_of, id_to_correct, twins_of
+from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of, kind_of, newest_deliveries
+from gateway.infodeck.webhooks import id_to_correct, twins_of
 from gateway.settings import load_settings
 from gateway.text import align_columns, second_text, time_text
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.infodeck.api_client import InfodeckApi
-    from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
+    from gateway.infodeck.delivery_log import Attempt
+    from gateway.infodeck.webhooks import Webhook
     from gateway.settings import Settings
 
 _MOST_READ = 1000  # attempts; a busy webhook's log has no end
@@ -107,7 +107,7 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
     remarks += [
         f"{webhook.id}: it is not told of {TELEMETRY}, so no reading arrives by it"
         for webhook in here
-        if not webhook.is_told_of(TELEMETRY)
+        if not webhook.is_subscribed_to(TELEMETRY)
     ]
     if twins := twins_of(here[0], webhooks):
         remarks.append(

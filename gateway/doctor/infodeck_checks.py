@@ -15,23 +15,18 @@ from gateway.doctor.findings import Finding, Level, counted, ok, problem, warnin
 from gateway.doctor.setup import MOST_ATTEMPTS
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
+from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
 from gateway.infodeck.inventory.items import known_asset
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
-from gateway.infodeck.webhooks.failures import advice_for, failures_of
-from gateway.infodeck.webhooks.subscriptions import (
-    DOCUMENTED_EVENTS,
-    attempts_of,
-    id_to_correct,
-    twins_of,
-    webhook_of,
-)
+from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
 from gateway.journal.lookup import read_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from gateway.doctor.setup import Setup
-    from gateway.infodeck.webhooks.subscriptions import Attempt, Webhook
+    from gateway.infodeck.delivery_log import Attempt
+    from gateway.infodeck.webhooks import Webhook
     from gateway.model import KnownAsset
     from gateway.settings.infodeck import Webhook as NamedWebhook
 
@@ -259,28 +254,28 @@ def _webhook_findings(webhook: Webhook, twins: Sequence[Webhook], *, path: str) 
                 " a signing secret of its own",
             )
         )
-    if not webhook.is_told_of(TELEMETRY):
+    if not webhook.is_subscribed_to(TELEMETRY):
         findings.append(
             problem(
                 f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
                 "add that event to the webhook in Infodeck: without it no reading arrives",
             )
         )
-    elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_told_of(name)]:
+    elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_subscribed_to(name)]:
         findings.append(
             warning(
                 f"{webhook.id} does not send {', '.join(missing)}",
                 "add them in Infodeck: devices that go offline, come or go are noticed later without them",
             )
         )
-    if webhook.is_ill:
+    if webhook.is_failing:
         findings.append(
             problem(
                 f"Infodeck says that {webhook.id} is {webhook.status}",
                 "mend what the deliveries say, then `gateway webhooks enable`, or Infodeck's web page",
             )
         )
-    elif not webhook.is_well:
+    elif not webhook.is_healthy:
         findings.append(
             warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
         )

@@ -13,10 +13,10 @@ from gateway.doctor.daemon_status import DaemonStatus, HttpAnswer, ask_daemon, g
 from gateway.doctor.secret_checks import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError, GatewayError, TransientError
 from gateway.infodeck.api_client import connect
+from gateway.infodeck.delivery_log import newest_deliveries
 from gateway.infodeck.request_errors import Failure, Stage
 from gateway.infodeck.transport import ApiAccess
-from gateway.infodeck.webhooks.delivery_log import newest_deliveries
-from gateway.infodeck.webhooks.subscriptions import leading_here, webhook_of
+from gateway.infodeck.webhooks import leading_here, webhook_of
 from gateway.settings.secret_values import secret_sources
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.config.secrets import SecretSource
     from gateway.doctor.secret_checks import Flaw
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.infodeck.webhooks.subscriptions import Webhook
+    from gateway.infodeck.webhooks import Webhook
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 

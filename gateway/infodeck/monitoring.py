@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.infodeck.delivery_log import summarise_deliveries
 from gateway.infodeck.delivery_monitor.arrivals import Arrivals
 from gateway.infodeck.delivery_monitor.webhook_watch import WebhookWatch
-from gateway.infodeck.webhooks.delivery_log import look_up
 from gateway.logs import unforeseen
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Watching:
             await self._watch.run()
         else:
             url, webhook_id = self._webhook
-            await self._watch.run(partial(look_up, api, url=url, webhook_id=webhook_id))
+            await self._watch.run(partial(summarise_deliveries, api, url=url, webhook_id=webhook_id))
 
     def take(self, items: list[Item]) -> None:
         """Look at a page of assets as the API lists them."""

@@ -13,8 +13,8 @@ from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
 from gateway.infodeck.api_client import connect
+from gateway.infodeck.delivery_log import summarise_deliveries
 from gateway.infodeck.transport import ApiAccess
-from gateway.infodeck.webhooks.delivery_log import look_up
 
 TOKEN = "made-up-token"
 URL = "https://gateway.example.com/webhooks/infodeck"
@@ -35,7 +35,7 @@ async def told(
     async with api:
         access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(token.encode()))
         async with connect(access, share=1) as infodeck:
-            return await look_up(infodeck, url=URL, webhook_id=webhook_id)
+            return await summarise_deliveries(infodeck, url=URL, webhook_id=webhook_id)
 
 
 async def test_lists_of_a_hostile_api_have_an_end() -> None:

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.infodeck.webhooks.failures import advice_for, failures_of, kind_of
-from gateway.infodeck.webhooks.subscriptions import (
-    attempt_of,
-    attempts_of,
-    leads_to,
-    signing_secret_of,
-    webhook_of,
-)
+from gateway.infodeck.delivery_log import advice_for, attempt_of, attempts_of, failures_of, kind_of
+from gateway.infodeck.webhooks import leads_to, signing_secret_of, webhook_of
 
 URL = "https://gateway.example.com/webhooks/infodeck"
 NOW_S = 1_771_911_526
@@ -53,7 +47,7 @@ def test_webhook_in_other_words() -> None:
 )
 def test_whether_it_is_told_of_telemetry(events: list[str], told: bool) -> None:  # noqa: FBT001 - a column
     """One that does not say what it is told of is not accused of anything."""
-    assert webhook_of({"events": events}).is_told_of("asset.telemetry.updated") is told
+    assert webhook_of({"events": events}).is_subscribed_to("asset.telemetry.updated") is told
 
 
 @pytest.mark.parametrize(
@@ -69,7 +63,7 @@ def test_whether_it_is_told_of_telemetry(events: list[str], told: bool) -> None:
 def test_how_a_webhook_is(item: dict[str, Any], well: bool, ill: bool) -> None:  # noqa: FBT001 - columns
     """A word that nobody knows is neither good nor bad, and worth a look."""
     webhook = webhook_of(item)
-    assert (webhook.is_well, webhook.is_ill) == (well, ill)
+    assert (webhook.is_healthy, webhook.is_failing) == (well, ill)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,0 @@
-"""Infodeck's webhooks as its management API tells of them: subscriptions, attempts, why they failed."""
