@@ -77,7 +77,8 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
         )
         async with journal:
             head = Pipeline(
-                journal=journal,
+                event_log=journal,
+                state_store=journal,
                 state=BuildingState(points),
                 status=MappingStatus(),
                 clock_ms=now_ms,
@@ -89,7 +90,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 max_body_bytes=1 << 20,
                 organization="o-bench",
                 verifier=Verifier([SECRET], tolerance_s=300),
-                journal=journal,
+                event_log=journal,
                 status=IntakeStatus(),
                 clock_ms=now_ms,
             )

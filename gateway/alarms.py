@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.model import Alarm
+from gateway.records import Alarm
 from gateway.text import sanitise_line
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.memory import freeze_objects
-from gateway.model import Alarm, Notes
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
+from gateway.records import Alarm, StateChanges
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.settings.certificates import certificates_in
 from gateway.state.building_state import BuildingState
@@ -108,7 +108,8 @@ class App:
             on_corrupt=self.stop,
         )
         self._head = Pipeline(
-            journal=self._journal,
+            event_log=self._journal,
+            state_store=self._journal,
             state=BuildingState(points),
             status=self.status.mapping,
             clock_ms=now_ms,
@@ -147,7 +148,8 @@ class App:
         return Cloud(
             settings=self._settings.infodeck,
             secrets=secrets,
-            journal=self._journal,
+            event_log=self._journal,
+            state_store=self._journal,
             head=self._head,
             status=self.status,
             alarms=self.alarms,
@@ -175,7 +177,7 @@ class App:
             max_body_bytes=intake.max_body,
             organization=self._settings.infodeck.organization,
             verifier=self._signing,
-            journal=self._journal,
+            event_log=self._journal,
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
@@ -229,7 +231,7 @@ class App:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         notify(STATUS="checking the journal")
         async with self._journal:
-            self.alarms.start(self._journal.alarms(), keep=self._keep_alarm)
+            self.alarms.start(self._journal.at_start.alarms, keep=self._keep_alarm)
             self._cloud.start()
             self._signing.start()
             self._dashboard.start(self._journal)
@@ -264,7 +266,7 @@ class App:
         self.status.alarms = self.alarms.current()
 
     def _keep_alarm(self, alarm: Alarm) -> None:
-        self._journal.note(Notes(alarms={(alarm.name, alarm.since_ms): alarm}))
+        self._journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
 
     def _compile_again(self) -> None:
         if self._reloader is not None:
@@ -284,7 +286,8 @@ class App:
                         self._make_sink, name, config, status, RetainedTopics(self._journal, sink=name)
                     ),
                     feed=feeds[name],
-                    journal=self._journal,
+                    event_log=self._journal,
+                    state_store=self._journal,
                     status=status,
                     clock_ms=now_ms,
                     steady_ms=steady_ms,
@@ -367,7 +370,7 @@ class App:
 
     def _control(self) -> web.Application:
         secrets = SecretControl(self._signing)
-        retained = RetainedControl(journal=self._journal, sinks=self.status.sinks)
+        retained = RetainedControl(state_store=self._journal, sinks=self.status.sinks)
         return control_application([*self._building_controls(), *secrets.routes(), *retained.routes()])
 
     def _building_controls(self) -> list[web.RouteDef]:
@@ -379,7 +382,7 @@ class App:
             flush=self._journal.flush,
             clock_ms=now_ms,
         )
-        letters = LetterControl(journal=self._journal, retries=self._head, sinks=self.status.sinks)
+        letters = LetterControl(state_store=self._journal, retries=self._head, sinks=self.status.sinks)
         return [*overrides.routes(), *letters.routes(), *self._alarm_control.routes()]
 
     def _announce_ready(self) -> None:

@@ -15,7 +15,8 @@ import orjson
 
 from gateway.errors import EventError
 from gateway.json_text import load_json
-from gateway.model import Event, OnlineState, Reading, Telemetry
+from gateway.model import Event, Reading, Telemetry
+from gateway.records import OnlineState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The two promises the middle of the house relies on: Journal and Sink; and what a sink may look at."""
+"""What the middle of the house relies on: an event log, a state store, sinks; and what a sink may read."""
 
 from __future__ import annotations
 
@@ -10,20 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from gateway.model import (
-        Alarm,
-        AssetSnapshot,
-        Event,
-        Forced,
-        Gap,
-        KeptValue,
-        Notes,
-        OnlineState,
-        Point,
-        Record,
-        StoredLetter,
-        Update,
-    )
+    from gateway.model import Event, Point, Record, Update
+    from gateway.records import Gap, StateChanges, StoredDeadLetter, StoredState
 
 
 class PointSource(Protocol):
@@ -50,80 +38,70 @@ class LatestValues(Protocol):
         """Return how old `update`, its point's newest, is, wherever the clock was set meanwhile."""
 
 
-class Journal(Protocol):
-    """The durable log: events in order of acceptance, one cursor per sink, the newest values.
+class EventLog(Protocol):
+    """The durable log of events, in the order of acceptance, with one cursor per sink.
 
-    An async context manager; used from the event loop only, which it never blocks. Numbers (`seq`)
-    grow with every event and are never reused; 0 is before the first.
+    Used from the event loop only, which it never blocks. Numbers (`seq`) grow with every event and are never
+    reused; 0 is before the first event.
     """
 
     @property
     def head(self) -> int:
         """The number of the newest durable event."""
 
+    @property
+    def backlog(self) -> int:
+        """How many events the slowest sink has yet to get, at most."""
+
     def subscribe(self, listener: Callable[[Sequence[Record]], None]) -> None:
-        """Have `listener` called with every batch of new events once it is durable, in order."""
+        """Call `listener` with every batch of new events once it is durable, in order."""
 
     def append(self, event: Event) -> asyncio.Future[None]:
-        """Return what to await until `event` is durable; a duplicate counts as durable.
+        """Return a future that is done once `event` is durable; a duplicate counts as durable.
 
-        The future is shared by all events committed together: do not cancel it. It raises
-        `JournalError` where the journal is full or can't commit; then nothing was accepted.
+        Events that are committed together share the future: do not cancel it. It raises `JournalError` if the
+        log is full or cannot commit; then none of these events is accepted.
         """
 
     async def read(self, after: int, limit: int) -> list[Record]:
         """Return at most `limit` events with larger numbers than `after`, oldest first.
 
-        May return fewer than there are, but at least one where there is one.
+        May return fewer than there are, but at least one if there is one.
         """
-
-    @property
-    def backlog(self) -> int:
-        """How many events at most some sink still has to get."""
 
     def cursor(self, sink: str) -> int:
-        """Return the last event that `sink` is done with; a new sink begins at the head."""
+        """Return the number of the last event that `sink` has completed; a new sink starts at the head."""
 
-    async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
-        """Return the dead letters of these numbers that there are, oldest first.
+    def move_cursor(self, sink: str, through: int) -> None:
+        """Move the cursor of `sink`, durably soon; after a crash the sink may get the last events again."""
 
-        May return fewer than there are, but at least one where there is one. Raise `JournalError` where
-        they can't be read. `Notes.dead_letters` adds letters, `Notes.settled` forgets them; a number is
-        never used again. A letter has its event's body, or the one that it brought where the event is gone.
-        """
 
-    def kept(self) -> tuple[list[KeptValue], int]:
-        """Return the values kept at the last stop and the event number they include."""
+class StateStore(Protocol):
+    """The durable state beside the events: last values, overrides, retained topics, assets, dead letters, ….
 
-    def forced(self) -> list[Forced]:
-        """Return the forced values known at start, also those whose time is over by now."""
+    Used from the event loop only, which it never blocks. What is saved here becomes durable no later than an
+    event that is appended, or a cursor that is moved, after it: a log in another place awaits `flush` first.
+    """
 
-    def online(self) -> list[OnlineState]:
-        """Return what was known at start of the devices' connections."""
+    @property
+    def at_start(self) -> StoredState:
+        """What was stored when the store was opened; later changes are not in it."""
 
-    def retained(self, sink: str) -> dict[str, bool]:
-        """Return the topics that `sink` had left with its receiver at start, see `Notes.retained`."""
-
-    def snapshot(self) -> AssetSnapshot | None:
-        """Return the assets that Infodeck's API told of before the last stop, None if it never did."""
-
-    def alarms(self) -> list[Alarm]:
-        """Return the alarms known at start: those that held, and the last 500 of those that were over."""
-
-    def gaps(self) -> list[Gap]:
-        """Return the gaps in histories known at start, without `known_s`; `Notes.gaps` adds and forgets."""
-
-    async def known_seconds(self, gap: Gap) -> set[int]:
-        """Return what is known of a gap (`Gap.known_s`), of the last few thousand times.
-
-        Raise `JournalError` where it can't be read.
-        """
-
-    def note(self, notes: Notes) -> None:
-        """Keep `notes` soon, all of them or none; after a crash, they may be missing."""
+    def save(self, changes: StateChanges) -> None:
+        """Save changes soon, all of them or none; after a crash, the last ones may be missing."""
 
     async def flush(self) -> None:
-        """Return once all that was noted so far is durable."""
+        """Return once everything saved so far is durable; raise `JournalError` if it cannot be saved."""
+
+    async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
+        """Return the dead letters of these numbers that exist, oldest first.
+
+        May return fewer than there are, but at least one if there is one. A dead letter has the body of its
+        event, or its own if the event is gone. Raise `JournalError` if they cannot be read.
+        """
+
+    async def known_seconds(self, gap: Gap) -> set[int]:
+        """Return the last few thousand `known_s` of a gap; raise `JournalError` if they cannot be read."""
 
 
 Adopt = Callable[[Iterable["Update"]], None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.model import Alarm, Forced
+    from gateway.records import Alarm, Override
 
 
 @dataclass(slots=True)
@@ -119,7 +119,7 @@ class MappingStatus:
     connections_unclear: int = 0  # likewise, but none of the words known for it were in them
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings whose time lay in the future; taken as received
-    forced: dict[str, Forced] = field(default_factory=dict)  # what is forced now, by point
+    forced: dict[str, Override] = field(default_factory=dict)  # what is forced now, by point
     unshown: dict[str, str] = field(default_factory=dict)  # why newest readings can't be shown, by point
 
 

@@ -9,13 +9,13 @@ from aiohttp import web
 
 from gateway.admin.control_requests import answer, document_of, make_durable, uid_of
 from gateway.errors import CommandError
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from gateway.model import StoredLetter
-    from gateway.ports import Journal
+    from gateway.ports import StateStore
+    from gateway.records import StoredDeadLetter
     from gateway.status import SinkStatus
 
 log = structlog.get_logger()
@@ -27,16 +27,16 @@ _GONE = "there is no dead letter of this number, or it is gone by now"
 class Retries(Protocol):
     """What hands dead letters to their sinks again, and settles those that are written then."""
 
-    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+    def retry(self, letters: Sequence[StoredDeadLetter]) -> dict[int, str]:
         """Hand them out; return by number for which of them nothing was done, and why."""
 
 
 class LetterControl:
     """Answers `POST /deadletters/retry` and `POST /deadletters/drop`, both of `{"numbers": [5, 7]}`."""
 
-    def __init__(self, *, journal: Journal, retries: Retries, sinks: Mapping[str, SinkStatus]) -> None:
+    def __init__(self, *, state_store: StateStore, retries: Retries, sinks: Mapping[str, SinkStatus]) -> None:
         """Take the sinks' states, to say what a letter waits for."""
-        self._journal = journal
+        self._state_store = state_store
         self._retries = retries
         self._sinks = sinks
 
@@ -76,14 +76,14 @@ class LetterControl:
         numbers = _numbers(await document_of(request))
         dropped = [each.number async for letters in self._stored(numbers) for each in letters]
         if dropped:
-            self._journal.note(Notes(settled=dropped))
+            self._state_store.save(StateChanges(removed_dead_letters=dropped))
             log.info("deadletters.dropped", numbers=dropped, uid=uid_of(request))
-            await make_durable(self._journal.flush)
+            await make_durable(self._state_store.flush)
         return answer({"dropped": dropped, "unknown": sorted({*numbers}.difference(dropped))})
 
-    async def _stored(self, numbers: list[int]) -> AsyncIterator[list[StoredLetter]]:
+    async def _stored(self, numbers: list[int]) -> AsyncIterator[list[StoredDeadLetter]]:
         """Yield the letters that there are, as many at a time as the journal reads."""
-        while letters := await self._journal.letters(numbers):
+        while letters := await self._state_store.dead_letters(numbers):
             yield letters
             numbers = [number for number in numbers if number > letters[-1].number]
 

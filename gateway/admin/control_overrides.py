@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Forced, Point, Scalar
+    from gateway.model import Point, Scalar
+    from gateway.records import Override
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class ForcedPoints(Protocol):
     def points(self) -> PointMap:
         """Return the point tables in use."""
 
-    def forced(self) -> list[Forced]:
+    def forced(self) -> list[Override]:
         """Return what is forced now."""
 
 
@@ -118,7 +119,7 @@ class OverrideControl:
             raise web.HTTPNotFound(text=f"{name}: {message}")
         return by_name[name]
 
-    def _described(self, forced: Forced) -> dict[str, Any]:
+    def _described(self, forced: Override) -> dict[str, Any]:
         """Return the override, and where it is seen."""
         point = self._image().points.by_name[forced.point]
         rows = list_points(PointMap(points=(point,), by_asset={}), topics=self._topics)

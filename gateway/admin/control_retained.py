@@ -9,12 +9,12 @@ from aiohttp import web
 
 from gateway.admin.control_requests import answer, document_of, make_durable, uid_of
 from gateway.errors import CommandError
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gateway.ports import Journal
+    from gateway.ports import StateStore
 
 log = structlog.get_logger()
 
@@ -22,9 +22,9 @@ log = structlog.get_logger()
 class RetainedControl:
     """Answers `GET /retained` and `POST /retained/forget` of `{"sink": name}`."""
 
-    def __init__(self, *, journal: Journal, sinks: Collection[str]) -> None:
+    def __init__(self, *, state_store: StateStore, sinks: Collection[str]) -> None:
         """Take the names of the sinks that there are."""
-        self._journal = journal
+        self._state_store = state_store
         self._sinks = sinks
 
     def routes(self) -> list[web.RouteDef]:
@@ -40,8 +40,8 @@ class RetainedControl:
         sink = (await document_of(request)).get("sink")
         if not isinstance(sink, str) or sink in self._sinks:
             raise CommandError("`sink` is no name of a sink that is gone")
-        topics = self._journal.retained(sink)
-        self._journal.note(Notes(retained={(sink, topic): None for topic in topics}))
+        topics = self._state_store.at_start.retained.get(sink, {})
+        self._state_store.save(StateChanges(retained={(sink, topic): None for topic in topics}))
         log.info("retained.forgotten", sink=sink, topics=len(topics), uid=uid_of(request))
-        await make_durable(self._journal.flush)
+        await make_durable(self._state_store.flush)
         return answer({"forgotten": len(topics)})

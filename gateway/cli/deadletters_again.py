@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from gateway.model import DeadLetter
+    from gateway.records import DeadLetter
 
 _AT_ONCE = 100  # letters handed out before the command waits for what becomes of them
 _LOOK_EVERY_S = 0.1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gateway.model import DeadLetter, StoredLetter
+    from gateway.records import DeadLetter, StoredDeadLetter
     from gateway.settings import Settings
 
 MAPPING = "mapping"
@@ -119,7 +119,7 @@ def _count(*, kept: int, found: int, shown: int) -> str:
     return f"{counted}. The newest {MOST_KEPT:,} are kept."
 
 
-def _described(stored: StoredLetter, settings: Settings) -> str:
+def _described(stored: StoredDeadLetter, settings: Settings) -> str:
     letter = stored.letter
     rows = [
         ["dead letter", str(stored.number)],
@@ -160,7 +160,7 @@ def _without_body(letter: DeadLetter) -> str:
     return "its event's body is gone: the journal was full (journal.max_size)"
 
 
-def _what_next(stored: StoredLetter, settings: Settings, config: Path) -> str:
+def _what_next(stored: StoredDeadLetter, settings: Settings, config: Path) -> str:
     """Return the commands that go on from here; `explain` by the event's id only while that is known."""
     number, event_id = stored.number, stored.letter.event_id
     rows: list[list[str]] = []

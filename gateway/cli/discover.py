@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import argparse
 
     from gateway.cli.discover_evidence import Gathered
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
     from gateway.settings import Settings
     from gateway.tools.discover.discovery import Discovery
     from gateway.tools.discover.evidence import Evidence

@@ -13,7 +13,7 @@ from gateway.infodeck.api_client import connect
 from gateway.infodeck.inventory.survey import Surveyor
 from gateway.infodeck.transport import ApiAccess
 from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.records import AssetSnapshot, KnownAsset
 from gateway.text import second_text
 from gateway.tools.discover.evidence import Evidence, Sightings
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot, WriteLimits
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot
 
 
 DEFAULT_CONFIG = Path("config/gateway.yaml")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.model import StoredLetter, Update
+    from gateway.model import Update
+    from gateway.records import StoredDeadLetter
 
 
 class Mapped(NamedTuple):
@@ -39,7 +40,7 @@ class Source(Protocol):
     def show(self, name: str) -> Update | None:
         """Return what the point of a name shows; None where there is no such point, or nothing to show."""
 
-    def again(self, stored: StoredLetter) -> Sequence[Update]:
+    def again(self, stored: StoredDeadLetter) -> Sequence[Update]:
         """Return what a dead letter means now; raise `GatewayError` with the reason where that is nothing."""
 
 
@@ -47,7 +48,7 @@ class Source(Protocol):
 class Retry:
     """A dead letter on its way again. `waiting`: the sinks that have not written it yet."""
 
-    stored: StoredLetter
+    stored: StoredDeadLetter
     waiting: set[str]
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.delivery.batch import Retry, Source
-    from gateway.model import Point, StoredLetter, Update
+    from gateway.model import Point, Update
+    from gateway.records import StoredDeadLetter
 
 log = structlog.get_logger()
 
@@ -88,7 +89,7 @@ class Feed:
                 f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
             )
 
-    def check_letter(self, stored: StoredLetter) -> None:
+    def check_letter(self, stored: StoredDeadLetter) -> None:
         """Raise `GatewayError` where a dead letter means nothing by the tables in force."""
         self._source.again(stored)
 

@@ -12,7 +12,8 @@ from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan
-    from gateway.model import Event, StoredLetter, Telemetry, Update
+    from gateway.model import Event, Telemetry, Update
+    from gateway.records import StoredDeadLetter
     from gateway.state.building_state import BuildingState
 
 
@@ -29,7 +30,7 @@ def map_event(plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> l
     return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
 
 
-def map_letter(image: BuildingState, stored: StoredLetter) -> tuple[AssetPlan, list[Update]]:
+def map_letter(image: BuildingState, stored: StoredDeadLetter) -> tuple[AssetPlan, list[Update]]:
     """Return what a dead letter's event means for its point, or for all where it never came so far.
 
     Raise `GatewayError` with the reason where that is nothing.

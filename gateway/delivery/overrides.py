@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Forced
+    from gateway.records import Override
 
 log = structlog.get_logger()
 
 
-def log_restored(forced: Iterable[Forced]) -> None:
+def log_restored(forced: Iterable[Override]) -> None:
     """Tell after a start which points are forced from before."""
     for each in forced:
         log.info(
@@ -29,19 +29,19 @@ def log_restored(forced: Iterable[Forced]) -> None:
         )
 
 
-def log_undated(forced: Iterable[Forced]) -> None:
+def log_undated(forced: Iterable[Override]) -> None:
     """Tell after a start which overrides have ended since nobody knows how long they have lasted."""
     for each in forced:
         _log_released(log.warning, each, reason="the clock is behind its begin")
 
 
-def log_expired(forced: Iterable[Forced]) -> None:
+def log_expired(forced: Iterable[Override]) -> None:
     """Tell that these are over now."""
     for each in forced:
         _log_released(log.info, each, reason="expired")
 
 
-def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:
+def log_dropped(forced: Iterable[Override], *, points: PointMap) -> None:
     """Tell which of these the point tables in force do not allow."""
     for each in forced:
         _log_released(
@@ -53,7 +53,7 @@ def log_dropped(forced: Iterable[Forced], *, points: PointMap) -> None:
         )
 
 
-def _log_released(write: Callable[..., object], forced: Forced, *, reason: str) -> None:
+def _log_released(write: Callable[..., object], forced: Override, *, reason: str) -> None:
     write(
         "point.released",
         point=forced.point,

@@ -15,14 +15,15 @@ from gateway.delivery.replay import Replay
 from gateway.delivery.unshown import Unshown
 from gateway.errors import GatewayError
 from gateway.events import STATUS_CHANGED, asset_of, read_online, read_telemetry
-from gateway.model import DeadLetter, Notes, UnmappedAsset
+from gateway.records import DeadLetter, StateChanges, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Forced, Point, Record, Scalar, StoredLetter, Update
-    from gateway.ports import Journal
+    from gateway.model import Event, Point, Record, Scalar, Update
+    from gateway.ports import EventLog, StateStore
+    from gateway.records import Override, StoredDeadLetter
     from gateway.state.building_state import BuildingState
     from gateway.status import MappingStatus
 
@@ -41,14 +42,16 @@ class Pipeline:
     def __init__(
         self,
         *,
-        journal: Journal,
+        event_log: EventLog,
+        state_store: StateStore,
         state: BuildingState,
         status: MappingStatus,
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
     ) -> None:
         """Have no feeds yet; `start` makes them. `clock_ms` dates, `steady_ms` measures what passes."""
-        self._journal = journal
+        self._event_log = event_log
+        self._state_store = state_store
         self._state = state
         self._status = status
         self._clock_ms = clock_ms
@@ -76,30 +79,30 @@ class Pipeline:
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
-        kept, kept_through = self._journal.kept()
-        self._state.steps.earlier_run_through = self._seen = self._journal.head
+        stored = self._state_store.at_start
+        self._state.steps.earlier_run_through = self._seen = self._event_log.head
         now_ms = self._now_ms()
-        self._state.restore(kept, now_ms=now_ms, forced=self._journal.forced(), online=self._journal.online())
-        self._seen = self._kept_through = kept_through
-        while self._seen < self._journal.head:
-            records = await self._journal.read(self._seen, _READ_EVENTS)
+        self._state.restore(stored.last_values, now_ms=now_ms, forced=stored.overrides, online=stored.online)
+        self._seen = self._kept_through = stored.values_through
+        while self._seen < self._event_log.head:
+            records = await self._event_log.read(self._seen, _READ_EVENTS)
             if not records:
                 break
             for record in records:
                 self._image_of(record, now_ms)
             self._seen = records[-1].seq
-        since_ms = [await self._received_ms(self._journal.cursor(sink)) for sink in sinks]
-        self._seen = self._journal.head
+        since_ms = [await self._received_ms(self._event_log.cursor(sink)) for sink in sinks]
+        self._seen = self._event_log.head
         self._feeds = {
             sink: self._make_feed(sink, at_ms) for sink, at_ms in zip(sinks, since_ms, strict=True)
         }
         self._unshown.note(self._state.all_measured(), image=self._state)
-        self._journal.subscribe(self.accept)
-        self._drop_forced(self._journal.forced())
+        self._event_log.subscribe(self.accept)
+        self._drop_forced(stored.overrides)
         log_restored(self._state.forced())
         wall_ms = now_ms + self._state.steps.ahead_ms
         log_undated(
-            each for each in self._journal.forced() if self._state.is_over(each) and each.until_ms > wall_ms
+            each for each in stored.overrides if self._state.is_over(each) and each.until_ms > wall_ms
         )
         self.keep()
         return self._feeds
@@ -151,7 +154,7 @@ class Pipeline:
         """Take in what is said of a device's connection as of `at_ms`, and feed the sinks the changes."""
         self._push(self._state.set_online(asset, online, at_ms=at_ms, now_ms=self._now_ms()))
 
-    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+    def retry(self, letters: Sequence[StoredDeadLetter]) -> dict[int, str]:
         """Try to deliver dead letters once more, by the tables in force; each is settled when it is written.
 
         A letter of a point goes to its sink alone, that of an event which could not be mapped to all.
@@ -179,18 +182,18 @@ class Pipeline:
         self._status.forced = {forced.point: forced for forced in self._state.forced()}
         forced, online = self._state.keep_forced(), self._state.keep_online()
         if forced or online:
-            self._journal.note(Notes(forced=forced, online=online))
+            self._state_store.save(StateChanges(overrides=forced, online=online))
         kept = self._state.keep(_KEPT_AT_ONCE)
         if self._state.has_unkept:
-            self._journal.note(Notes(kept=kept))
+            self._state_store.save(StateChanges(last_values=kept))
             return True
         if self._seen > self._kept_through or kept or self._dead_letters:
             self._kept_through = self._seen
-            self._journal.note(
-                Notes(
-                    kept=kept,
-                    kept_through=self._seen,
-                    unmapped=self._unmapped,
+            self._state_store.save(
+                StateChanges(
+                    last_values=kept,
+                    values_through=self._seen,
+                    unmapped_assets=self._unmapped,
                     dead_letters=self._dead_letters,
                 )
             )
@@ -205,26 +208,28 @@ class Pipeline:
 
     async def _received_ms(self, after: int) -> int | None:
         """Return when the first event after `after` was received, None where there is none."""
-        records = await self._journal.read(after, 1)
+        records = await self._event_log.read(after, 1)
         return self._state.received_ms(records[0]) if records else None
 
     def _make_feed(self, sink: str, since_ms: int | None) -> Feed:
         """Make a sink's feed, which begins where the last run has left off."""
         source = Replay(
-            journal=self._journal,
+            event_log=self._event_log,
             image=lambda: self._state,
             seen=lambda: self._seen,
             tell_others=partial(self._tell_others, but=sink),
             now_ms=self._now_ms,
         )
-        return Feed(cursor=self._journal.cursor(sink), head=self._seen, source=source, since_ms=since_ms)
+        return Feed(cursor=self._event_log.cursor(sink), head=self._seen, source=source, since_ms=since_ms)
 
-    def _drop_forced(self, before: Sequence[Forced]) -> None:
+    def _drop_forced(self, before: Sequence[Override]) -> None:
         """Forget overrides that these tables do not allow: they must not come back with other ones."""
         there = {forced.point for forced in self._state.forced()}
         dropped = [each for each in before if each.point not in there and not self._state.is_over(each)]
         ended = self._state.ended()
-        self._journal.note(Notes(forced={each.point: ended.get(each.point) for each in dropped}))
+        self._state_store.save(
+            StateChanges(overrides={each.point: ended.get(each.point) for each in dropped})
+        )
         log_dropped(dropped, points=self._state.points)
 
     def _push(self, changes: Sequence[Update]) -> None:
@@ -286,7 +291,7 @@ class Pipeline:
         self._status.connections += 1
         self.set_online(state.asset, state.online, at_ms=state.at_ms)
 
-    def _retry(self, stored: StoredLetter) -> None:
+    def _retry(self, stored: StoredDeadLetter) -> None:
         """Put a letter on its way again; raise `GatewayError` where that is not possible."""
         sink = stored.letter.sink
         if stored.number in self._retries:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.delivery.sink_loop import Prepared, SinkLoop
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
     from gateway.state.handover import Handover
     from gateway.status import TablesStatus
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.mapping.plan import AssetPlan
-    from gateway.model import Record, StoredLetter, Update
-    from gateway.ports import Journal
+    from gateway.model import Record, Update
+    from gateway.ports import EventLog
+    from gateway.records import StoredDeadLetter
     from gateway.state.building_state import BuildingState
 
 _READ_EVENTS = 250
@@ -28,7 +29,7 @@ class Replay:
     def __init__(
         self,
         *,
-        journal: Journal,
+        event_log: EventLog,
         image: Callable[[], BuildingState],
         seen: Callable[[], int],
         tell_others: Callable[[Sequence[Update]], None],
@@ -38,7 +39,7 @@ class Replay:
 
         `tell_others` feeds changes to the other sinks; `now_ms` is the steady clock.
         """
-        self._journal = journal
+        self._event_log = event_log
         self._image = image
         self._seen = seen
         self._tell_others = tell_others
@@ -50,7 +51,7 @@ class Replay:
         Not beyond what the image has taken in when this is called: later events come in their turn.
         """
         seen = self._seen()
-        records = [record for record in await self._journal.read(after, _READ_EVENTS) if record.seq <= seen]
+        records = [record for record in await self._event_log.read(after, _READ_EVENTS) if record.seq <= seen]
         if not records:
             return Loaded((), seen, None)
         mapped: list[list[Update]] = []
@@ -76,7 +77,7 @@ class Replay:
         point = image.points.by_name.get(name)
         return image.latest(point) if point is not None else None
 
-    def again(self, stored: StoredLetter) -> Sequence[Update]:
+    def again(self, stored: StoredDeadLetter) -> Sequence[Update]:
         """Return what a dead letter means now; raise `GatewayError` with the reason where that is nothing.
 
         A letter that no event caused means what its point shows.

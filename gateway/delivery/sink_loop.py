@@ -13,7 +13,7 @@ from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
 from gateway.logs import unforeseen
 from gateway.memory import freeze_objects
-from gateway.model import DeadLetter, Notes
+from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.delivery.batch import Batch, Retry
     from gateway.delivery.feed import Feed
     from gateway.model import Point, Refusal, Update
-    from gateway.ports import Adopt, Journal, LatestValues, PointSource, Sink
+    from gateway.ports import Adopt, EventLog, LatestValues, PointSource, Sink, StateStore
     from gateway.status import SinkStatus
 
 log = structlog.get_logger()
@@ -46,7 +46,8 @@ class SinkLoop:
         name: str,
         make_sink: Callable[[], Sink],
         feed: Feed,
-        journal: Journal,
+        event_log: EventLog,
+        state_store: StateStore,
         status: SinkStatus,
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
@@ -59,7 +60,8 @@ class SinkLoop:
         self.name = name
         self._make_sink = make_sink
         self._feed = feed
-        self._journal = journal
+        self._event_log = event_log
+        self._state_store = state_store
         self._status = status
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
@@ -124,7 +126,7 @@ class SinkLoop:
             prepared.adopt(news)
         self._refused.clear()  # points of the old table
         lost, self._batch = self._batch, None
-        self._feed.restart(after=self._journal.cursor(self.name), lost=lost, changed=changed)
+        self._feed.restart(after=self._event_log.cursor(self.name), lost=lost, changed=changed)
 
     def refresh(self) -> None:
         """Bring up to date what the status says of how far the sink is behind."""
@@ -168,9 +170,9 @@ class SinkLoop:
     def _done(self, batch: Batch) -> None:
         if batch.through != self._status.cursor:
             self._status.cursor = batch.through
-            self._journal.note(Notes(cursors={self.name: batch.through}))
+            self._event_log.move_cursor(self.name, batch.through)
         if batch.retries:
-            self._journal.note(Notes(settled=[*self._settled(batch.retries)]))
+            self._state_store.save(StateChanges(removed_dead_letters=[*self._settled(batch.retries)]))
 
     def _settled(self, retries: Iterable[Retry]) -> Iterator[int]:
         """Yield the numbers of dead letters that no other sink still has to write."""
@@ -221,7 +223,7 @@ class SinkLoop:
             if refusal.update.event_id is not None or new.get(refusal.update.point) is refusal
         ]
         self._status.dead_letters += len(letters)
-        self._journal.note(Notes(dead_letters=letters))
+        self._state_store.save(StateChanges(dead_letters=letters))
         for point, refusal in new.items():
             log.warning("sink.refused", sink=self.name, point=point.name, reason=refusal.reason)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.doctor.setup import Setup
     from gateway.infodeck.delivery_log import Attempt
     from gateway.infodeck.webhooks import Webhook
-    from gateway.model import KnownAsset
+    from gateway.records import KnownAsset
     from gateway.settings.infodeck import Webhook as NamedWebhook
 
 _SLOW_S = 5.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.ports import Journal
+    from gateway.ports import EventLog, StateStore
     from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
@@ -30,14 +30,16 @@ class Refilling:
         history_after_s: float,
         metric_time: str,
         metric_value: str,
-        journal: Journal,
+        event_log: EventLog,
+        state_store: StateStore,
         image: Callable[[], BuildingState],
         status: RefillStatus,
         clock_ms: Callable[[], int],
     ) -> None:
         """`image` is the one in force; see `Refill` and `History` for the rest."""
         self._gaps = Gaps(
-            journal=journal,
+            event_log=event_log,
+            state_store=state_store,
             image=image,
             history_after_ms=round(history_after_s * 1000),
             status=status,
@@ -47,7 +49,7 @@ class Refilling:
             organization=organization,
             tolerance_s=tolerance_s,
             item_time=item_time,
-            journal=journal,
+            event_log=event_log,
             image=image,
             gaps=self._gaps,
             status=status,
@@ -57,7 +59,7 @@ class Refilling:
             organization=organization,
             metric_time=metric_time,
             metric_value=metric_value,
-            journal=journal,
+            event_log=event_log,
             gaps=self._gaps,
             stated_unit=lambda asset, key: _stated_unit(image(), asset, key),
             status=status,

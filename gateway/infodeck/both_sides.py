@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gateway.infodeck.api_client import Item
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
     from gateway.state.building_state import BuildingState
 
 _UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}

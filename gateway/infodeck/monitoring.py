@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.both_sides import BothSides
     from gateway.infodeck.delivery_monitor.pace import Pace
     from gateway.model import Record
-    from gateway.ports import Journal
+    from gateway.ports import EventLog
     from gateway.status import Status
 
 _EVENTS_AT_ONCE = 250
@@ -39,7 +39,7 @@ class Watching:
         *,
         alarms: Alarms,
         status: Status,
-        journal: Journal,
+        event_log: EventLog,
         sides: BothSides,
         pace: Pace,
         clock_ms: Callable[[], int],
@@ -51,7 +51,7 @@ class Watching:
         `ask_api` has the API asked soon. `webhook` is the address and, if known, the id of that whose
         delivery log can be read; None: there is none, or nothing to read it with.
         """
-        self._journal = journal
+        self._event_log = event_log
         self._sides = sides
         self._webhook = webhook
         self._arrivals = Arrivals(sides.mapped)
@@ -69,7 +69,7 @@ class Watching:
 
     def start(self) -> None:
         """Note what comes from now on; call this once the journal is open."""
-        self._journal.subscribe(self._arrivals.accept)
+        self._event_log.subscribe(self._arrivals.accept)
 
     async def run(self, api: InfodeckApi) -> None:
         """Watch until cancelled."""
@@ -105,7 +105,7 @@ class Watching:
 
     async def _read_back(self, before: Arrivals) -> None:
         """Read events from the newest back, until there is one that a webhook brought for the tables."""
-        end = self._journal.head
+        end = self._event_log.head
         earliest = max(0, end - _MOST_EVENTS)
         while end > earliest and before.mapped_ms is None:
             begin = max(earliest, end - _EVENTS_AT_ONCE)
@@ -118,7 +118,7 @@ class Watching:
     async def _read(self, after: int, through: int) -> list[Record]:
         """Return all events in a part of the journal."""
         records: list[Record] = []
-        while after < through and (more := await self._journal.read(after, through - after)):
+        while after < through and (more := await self._event_log.read(after, through - after)):
             records += more
             after = more[-1].seq
         return [record for record in records if record.seq <= through]

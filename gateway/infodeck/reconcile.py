@@ -16,15 +16,15 @@ from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.infodeck.inventory.absences import Absences
 from gateway.infodeck.inventory.survey import Surveyor
 from gateway.logs import unforeseen
-from gateway.model import AssetSnapshot, Notes
+from gateway.records import AssetSnapshot, StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.inventory.survey import Survey
-    from gateway.model import MadeTag
-    from gateway.ports import Journal
+    from gateway.ports import StateStore
+    from gateway.records import AutoTag
     from gateway.status import ReconcileStatus
 
 log = structlog.get_logger()
@@ -53,13 +53,13 @@ class Reconciler:
         *,
         organization: str,
         every_s: float,
-        journal: Journal,
+        state_store: StateStore,
         status: ReconcileStatus,
         clock_ms: Callable[[], int],
         on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
         on_items: Callable[[list[Item]], None] | None = None,
         shadows: Sequence[str] = (),
-        tags: Callable[[], Mapping[str, MadeTag]] = dict,
+        tags: Callable[[], Mapping[str, AutoTag]] = dict,
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Reconciler:
             organization=organization, clock_ms=clock_ms, on_items=on_items, shadows=shadows
         )
         self._every_s = every_s
-        self._journal = journal
+        self._state_store = state_store
         self._status = status
         self._on_snapshot = on_snapshot
         self._tags = tags
@@ -92,7 +92,7 @@ class Reconciler:
     async def run(self, api: InfodeckApi) -> None:
         """Ask until cancelled."""
         self._status.state = "starting"
-        if before := self._journal.snapshot():
+        if before := self._state_store.at_start.assets:
             self._show(before)
         while True:
             self._requested.clear()
@@ -129,7 +129,7 @@ class Reconciler:
         snapshot, unsure = self._absences.bridge(survey.snapshot, self._snapshot)
         snapshot = replace(snapshot, tags=self._tags())
         self._ask_again_about(unsure)
-        self._journal.note(Notes(snapshot=snapshot))
+        self._state_store.save(StateChanges(assets=snapshot))
         await self._on_snapshot(snapshot)
         self._show(snapshot)
         if self._status.state != "ok":

@@ -19,7 +19,7 @@ from gateway.infodeck.reconcile import Reconciler
 from gateway.infodeck.transport import ApiAccess
 from gateway.mapping.paths import compile_path
 from gateway.memory import freeze_new_objects
-from gateway.model import Notes
+from gateway.records import StateChanges
 from gateway.state.table_changes import describe_the_same
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from gateway.alarms import Alarms
     from gateway.delivery.pipeline import Pipeline
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.model import AssetSnapshot, MadeTag, OnlineState, Record
-    from gateway.ports import Journal
+    from gateway.model import Record
+    from gateway.ports import EventLog, StateStore
+    from gateway.records import AssetSnapshot, AutoTag, OnlineState
     from gateway.settings import Infodeck, Secrets
     from gateway.status import ReconcileStatus, RefillStatus, Status
 
@@ -45,7 +46,8 @@ class Cloud:
         *,
         settings: Infodeck,
         secrets: Secrets,
-        journal: Journal,
+        event_log: EventLog,
+        state_store: StateStore,
         head: Pipeline,
         status: Status,
         alarms: Alarms,
@@ -68,7 +70,8 @@ class Cloud:
             api_key=secrets.api_key,
             bearer_token=secrets.bearer_token,
         )
-        self._journal = journal
+        self._event_log = event_log
+        self._state_store = state_store
         self._head = head
         self._clock_ms = clock_ms
         self._clock_skew_ms = round(clock_skew_s * 1000)
@@ -94,11 +97,11 @@ class Cloud:
 
     def start(self) -> None:
         """Take up what was known at the last stop; call this once the journal is open."""
-        self.snapshot = self._journal.snapshot()
+        self.snapshot = self._state_store.at_start.assets
         self.take_stock()
         self._watching.start()
         if self.is_asked:
-            self._journal.subscribe(self._compare_connections)
+            self._event_log.subscribe(self._compare_connections)
 
     def reconcile_soon(self) -> None:
         """Ask the API soon: something about the assets has changed."""
@@ -135,9 +138,9 @@ class Cloud:
         made = self._head.state.points.made_tags
         if self.snapshot is not None and not made.items() <= self.snapshot.tags.items():
             self.snapshot = replace(self.snapshot, tags={**self.snapshot.tags, **made})
-            self._journal.note(Notes(snapshot=self.snapshot))
+            self._state_store.save(StateChanges(assets=self.snapshot))
 
-    def _tags(self) -> Mapping[str, MadeTag]:
+    def _tags(self) -> Mapping[str, AutoTag]:
         return {} if self.snapshot is None else self.snapshot.tags
 
     async def run(self) -> None:
@@ -161,7 +164,7 @@ class Cloud:
         return Reconciler(
             organization=settings.organization,
             every_s=settings.reconcile.every,
-            journal=self._journal,
+            state_store=self._state_store,
             status=status,
             clock_ms=self._clock_ms,
             on_snapshot=self._take_snapshot,
@@ -179,7 +182,8 @@ class Cloud:
             history_after_s=refill.history_after,
             metric_time=refill.metric_time,
             metric_value=refill.metric_value,
-            journal=self._journal,
+            event_log=self._event_log,
+            state_store=self._state_store,
             image=lambda: self._head.state,
             status=status,
             clock_ms=self._clock_ms,
@@ -191,7 +195,7 @@ class Cloud:
         return Watching(
             alarms=alarms,
             status=status,
-            journal=self._journal,
+            event_log=self._event_log,
             sides=BothSides(
                 image=lambda: self._head.state,
                 snapshot=lambda: self.snapshot,

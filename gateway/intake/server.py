@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.config.value_types import Network
     from gateway.errors import GatewayError
     from gateway.model import Event
-    from gateway.ports import Journal
+    from gateway.ports import EventLog
     from gateway.status import IntakeStatus
 
 log = structlog.get_logger()
@@ -104,7 +104,7 @@ class IntakeServer:
         max_body_bytes: int,
         organization: str,
         verifier: SignatureCheck,
-        journal: Journal,
+        event_log: EventLog,
         status: IntakeStatus,
         clock_ms: Callable[[], int],
         trusted_proxies: Sequence[Network] | None = None,
@@ -122,7 +122,7 @@ class IntakeServer:
         self._organization = organization
         self._organization_named = f'"{organization}"'.encode()
         self._verifier = verifier
-        self._journal = journal
+        self._event_log = event_log
         self._status = status
         self._clock_ms = clock_ms
         self._stopping = False
@@ -236,7 +236,7 @@ class IntakeServer:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:
             keep_apart(event)
-            await self._journal.append(event)
+            await self._event_log.append(event)
 
     async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
         """Return the whole body; what is refused in any case is refused before it is read.

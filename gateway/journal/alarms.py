@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from gateway.model import Alarm
+from gateway.records import Alarm
 
 if TYPE_CHECKING:
     import sqlite3

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import structlog
 
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, MadeTag
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, AutoTag, KnownAsset, Location
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _UPSERT = """INSERT INTO assets VALUES (1, ?, ?)
   ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, known = excluded.known"""
 _AT_ONCE = 500  # are encoded in one go: other threads do nothing meanwhile
 
-_Kind = TypeVar("_Kind", KnownAsset, AssetType, AssetProperty, Location, MadeTag)
+_Kind = TypeVar("_Kind", KnownAsset, AssetType, AssetProperty, Location, AutoTag)
 
 
 def keep(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
@@ -86,7 +86,7 @@ def _decode(at_ms: int, known: Any) -> AssetSnapshot:
         {asset.id: asset for asset in assets},
         {one.id: one for one in types},
         {one.id: one for one in locations},
-        {asset: _made(MadeTag, made) for asset, made in tags.items()},
+        {asset: _made(AutoTag, made) for asset, made in tags.items()},
     )
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from gateway.model import Gap
+from gateway.records import Gap
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from gateway.model import GapPlace
+    from gateway.records import GapId
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ INSERT INTO gaps
 _DELETE = f"DELETE FROM gaps WHERE (asset, key, since_ms) IN ({_ROWS} FROM json_each(?))"  # noqa: S608 - constants only
 
 
-def write(database: sqlite3.Connection, gaps: Mapping[GapPlace, Gap | None], *, room_bytes: int) -> None:
+def write(database: sqlite3.Connection, gaps: Mapping[GapId, Gap | None], *, room_bytes: int) -> None:
     """Write gaps and forget those that are None; within a transaction.
 
     Where there is no room for them, the log says so: events and cursors matter more.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from gateway.model import DeadLetter, StoredLetter
+from gateway.records import DeadLetter, StoredDeadLetter
 
 if TYPE_CHECKING:
     import sqlite3
@@ -86,12 +86,14 @@ def count(database: sqlite3.Connection) -> Kept:
     )
 
 
-def read(database: sqlite3.Connection, numbers: Sequence[int], *, enough_bytes: int) -> list[StoredLetter]:
+def read(
+    database: sqlite3.Connection, numbers: Sequence[int], *, enough_bytes: int
+) -> list[StoredDeadLetter]:
     """Return the letters of these numbers that there are, oldest first, until bodies are `enough_bytes`."""
-    letters: list[StoredLetter] = []
+    letters: list[StoredDeadLetter] = []
     size = 0
     for number, *columns, body in database.execute(_STORED, (_json(numbers),)):
-        letters.append(StoredLetter(number, DeadLetter(*columns), body))
+        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body))
         size += len(body or b"")
         if size > enough_bytes:
             break

@@ -15,13 +15,14 @@ from gateway.errors import EventError, GatewayError
 from gateway.journal import assets, letters, notes
 from gateway.journal.layout import check_layout
 from gateway.journal.rows import as_text, event_of, id_hash
-from gateway.model import REFILLED, Event, Record, UnmappedAsset
+from gateway.model import REFILLED, Event, Record
+from gateway.records import UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.model import AssetSnapshot, DeadLetter, StoredLetter, UnmappedAsset
+    from gateway.records import AssetSnapshot, DeadLetter, StoredDeadLetter, UnmappedAsset
 
 # Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
@@ -80,7 +81,7 @@ def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLe
         return letters.read_all(database, event_id=event_id) if database else {}
 
 
-def read_letter(path: Path, number: int) -> StoredLetter | None:
+def read_letter(path: Path, number: int) -> StoredDeadLetter | None:
     """Return one dead letter with its event's body, None where there is none of this number any more."""
     with look(path) as database:
         return next(iter(letters.read(database, [number], enough_bytes=0)), None) if database else None

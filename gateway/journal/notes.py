@@ -10,13 +10,14 @@ import orjson
 from gateway.journal import alarms
 from gateway.journal.layout import KEPT_THROUGH
 from gateway.journal.rows import readable
-from gateway.model import Forced, KeptValue, OnlineState, UnmappedAsset
+from gateway.records import LastValue, OnlineState, Override, UnmappedAsset
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from gateway.model import Notes, Scalar
+    from gateway.model import Scalar
+    from gateway.records import StateChanges
 
 
 def _columns(count: int) -> str:
@@ -34,23 +35,20 @@ _UPSERT_UNMAPPED = """INSERT INTO unmapped VALUES (?,?,?,?,?) ON CONFLICT(asset)
   events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
 
 
-def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
+def write_notes(database: sqlite3.Connection, notes: StateChanges) -> None:
     """Write all of it but the dead letters and the assets; within a transaction."""
-    cursors = dict(notes.cursors)
-    if notes.kept_through:
-        cursors[KEPT_THROUGH] = notes.kept_through
-    _write_together(database, _UPSERT_KEPT, [_kept_row(kept) for kept in notes.kept.values()])
+    _write_together(database, _UPSERT_KEPT, [_kept_row(kept) for kept in notes.last_values.values()])
     database.executemany(
         _UPSERT_FORCED,
         [
             (forced.point, json.dumps(forced.value), forced.since_ms, forced.until_ms)
-            for forced in notes.forced.values()
+            for forced in notes.overrides.values()
             if forced is not None
         ],
     )
     database.executemany(
         "DELETE FROM forced WHERE point = ?",
-        [(point,) for point, forced in notes.forced.items() if forced is None],
+        [(point,) for point, forced in notes.overrides.items() if forced is None],
     )
     database.executemany(
         _UPSERT_ONLINE, [(state.asset, state.online, state.at_ms) for state in notes.online.values()]
@@ -69,12 +67,13 @@ def write_notes(database: sqlite3.Connection, notes: Notes) -> None:
         _UPSERT_UNMAPPED,
         [
             (seen.asset, seen.events, seen.first_ms, seen.last_ms, orjson.dumps(seen.keys).decode())
-            for seen in notes.unmapped.values()
+            for seen in notes.unmapped_assets.values()
         ],
     )
     if notes.alarms:
         alarms.write(database, notes.alarms.values())
-    write_cursors(database, cursors)
+    if notes.values_through:
+        write_cursors(database, {KEPT_THROUGH: notes.values_through})
 
 
 def _write_together(database: sqlite3.Connection, statement: str, rows: list[tuple[Any, ...]]) -> None:
@@ -88,12 +87,12 @@ def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> N
     database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
 
 
-def read_kept(database: sqlite3.Connection) -> tuple[list[KeptValue], int]:
+def read_kept(database: sqlite3.Connection) -> tuple[list[LastValue], int]:
     """Return the kept values, and how many are damaged."""
     return readable(database.execute("SELECT * FROM kept"), _kept_value)
 
 
-def read_forced(database: sqlite3.Connection) -> tuple[list[Forced], int]:
+def read_forced(database: sqlite3.Connection) -> tuple[list[Override], int]:
     """Return the forced values, also those whose time is over by now, and how many are damaged."""
     return readable(database.execute("SELECT * FROM forced"), _forced_value)
 
@@ -120,12 +119,12 @@ def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
     return found
 
 
-def _kept_value(point: str, asset: str, source: str, raw: str, last_good: str, *rest: Any) -> KeptValue:
-    return KeptValue(point, asset, source, _scalar(raw), _scalar(last_good), *rest)
+def _kept_value(point: str, asset: str, source: str, raw: str, last_good: str, *rest: Any) -> LastValue:
+    return LastValue(point, asset, source, _scalar(raw), _scalar(last_good), *rest)
 
 
-def _forced_value(point: str, value: str, since_ms: int, until_ms: int) -> Forced:
-    return Forced(point, _scalar(value), since_ms, until_ms)
+def _forced_value(point: str, value: str, since_ms: int, until_ms: int) -> Override:
+    return Override(point, _scalar(value), since_ms, until_ms)
 
 
 def _unmapped_asset(asset: str, events: int, first_ms: int, last_ms: int, keys: str) -> UnmappedAsset:
@@ -139,7 +138,7 @@ def _scalar(stored: str) -> Scalar:
     return value
 
 
-def _kept_row(kept: KeptValue) -> tuple[str | int | None, ...]:
+def _kept_row(kept: LastValue) -> tuple[str | int | None, ...]:
     return (
         kept.point,
         kept.asset,

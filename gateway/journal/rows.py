@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event
-from gateway.model import DeadLetter
+from gateway.records import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

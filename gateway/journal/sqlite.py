@@ -22,27 +22,17 @@ import structlog
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.opening import DAMAGED_ADVICE, corrupt_files, marker, open_store, take_lock
 from gateway.journal.rows import is_corrupt
-from gateway.journal.store import COMMIT_RETRY_AFTER_S, DiskUsage, Outcome, Store
+from gateway.journal.store import COMMIT_RETRY_AFTER_S, Batch, DiskUsage, Outcome, Store
 from gateway.logs import unforeseen
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.model import (
-        Alarm,
-        AssetSnapshot,
-        DeadLetter,
-        Event,
-        Forced,
-        Gap,
-        KeptValue,
-        OnlineState,
-        Record,
-        StoredLetter,
-    )
+    from gateway.model import Event, Record
+    from gateway.records import DeadLetter, Gap, StoredDeadLetter, StoredState
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
@@ -57,17 +47,21 @@ _NEXT_START = "takes over what can be read"
 
 
 @dataclass(slots=True)
-class _Batch:
-    """What is committed together, and the future that all its requests wait for."""
+class _Gathering(Batch):
+    """A batch that is being gathered, and the future that all its requests wait for."""
 
-    done: asyncio.Future[None]
-    events: list[Event] = field(default_factory=list)
-    notes: Notes = field(default_factory=Notes)
+    done: asyncio.Future[None] = field(kw_only=True)
     wanted: bool = False  # somebody waits for it, even if it stays empty
+
+    def add(self, later: Batch) -> None:
+        """Add the changes and cursors of a later batch."""
+        self.changes.add(later.changes)
+        self.cursors.update(later.cursors)
+        self.damaged.extend(later.damaged)
 
 
 class SqliteJournal:
-    """Implements `gateway.ports.Journal` on one SQLite file."""
+    """Implements `EventLog` and `StateStore` of `gateway.ports` on one SQLite file."""
 
     def __init__(
         self,
@@ -123,7 +117,7 @@ class SqliteJournal:
             raise
         if self._damage:
             self._on_damage(self._damage)
-        self._gathering = _Batch(self._loop.create_future())
+        self._gathering = self._new_batch()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._thread.start()
         self._pruner = asyncio.create_task(self._prune_regularly(), name="journal-prune")
@@ -175,7 +169,7 @@ class SqliteJournal:
             self._dead_letter(damaged)
         return records
 
-    async def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+    async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that there are, oldest first, read in a thread."""
         async with self._reading:
             with self._readable():
@@ -190,33 +184,10 @@ class SqliteJournal:
         """Return the last event that `sink` is done with."""
         return self._cursors[sink]
 
-    def kept(self) -> tuple[list[KeptValue], int]:
-        """Return the values kept at the last stop and the event number they include."""
-        return self._kept
-
-    def forced(self) -> list[Forced]:
-        """Return the forced values known at start, also those whose time is over by now."""
-        return self._forced
-
-    def online(self) -> list[OnlineState]:
-        """Return what was known at start of the devices' connections."""
-        return self._online
-
-    def retained(self, sink: str) -> dict[str, bool]:
-        """Return the topics that `sink` had left with its receiver at the last stop."""
-        return self._retained.get(sink, {})
-
-    def snapshot(self) -> AssetSnapshot | None:
-        """Return the assets known at the last stop."""
-        return self._snapshot
-
-    def alarms(self) -> list[Alarm]:
-        """Return the alarms known at the last stop."""
-        return self._alarms
-
-    def gaps(self) -> list[Gap]:
-        """Return the gaps in histories known at the last stop."""
-        return self._gaps
+    @property
+    def at_start(self) -> StoredState:
+        """What was stored when the file was opened."""
+        return self._at_start
 
     async def known_seconds(self, gap: Gap) -> set[int]:
         """Return the Unix seconds in which a reading inside a gap is known already, read in a thread."""
@@ -255,7 +226,8 @@ class SqliteJournal:
         if not new:
             return
         self._damaged.update(letter.seq for letter in new)
-        self.note(Notes(dead_letters=new, damaged=[letter.seq for letter in new]))
+        self._gathering.damaged += [letter.seq for letter in new]
+        self.save(StateChanges(dead_letters=new))
         self._status.damaged_events += len(new)
         numbers = ", ".join(str(number) for number in sorted(self._damaged)[:_MOST_NAMED])
         self._on_damage(
@@ -263,12 +235,22 @@ class SqliteJournal:
             + (f"; {self._damage}" if self._damage else f". {DAMAGED_ADVICE}")
         )
 
-    def note(self, notes: Notes) -> None:
-        """Keep `notes` with the next commit; without events one comes within a tenth of a second."""
-        self._cursors.update(notes.cursors)
-        self._gathering.notes.add(notes)
+    def move_cursor(self, sink: str, through: int) -> None:
+        """Move the cursor of `sink`, durably with the next commit."""
+        self._cursors[sink] = self._gathering.cursors[sink] = through
+        self._commit_soon()
+
+    def save(self, changes: StateChanges) -> None:
+        """Save changes with the next commit; without events one comes within a tenth of a second."""
+        self._gathering.changes.add(changes)
+        self._commit_soon()
+
+    def _commit_soon(self) -> None:
         if not self._writing and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
+
+    def _new_batch(self) -> _Gathering:
+        return _Gathering(done=self._loop.create_future())
 
     async def flush(self) -> None:
         """Return once all that was noted or appended so far is durable; raise JournalError if it isn't."""
@@ -289,15 +271,15 @@ class SqliteJournal:
             self._timer.cancel()
             self._timer = None
         batch = self._gathering
-        self._gathering = _Batch(self._loop.create_future())
+        self._gathering = self._new_batch()
         self._watch = self._loop.call_later(self._commit_within_s, self._note_hanging, batch)
         self._jobs.put(partial(self._commit, batch, self._delivered_through()))
 
-    def _commit(self, batch: _Batch, delivered_through: int) -> None:
+    def _commit(self, batch: _Gathering, delivered_through: int) -> None:
         """Run on the writer thread: commit, and tell the loop."""
         began_s = time.perf_counter()
         try:
-            outcome = self._store.commit(batch.events, batch.notes, delivered_through=delivered_through)
+            outcome = self._store.commit(batch, delivered_through=delivered_through)
             written = True
         except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
             self._judge(error)
@@ -308,14 +290,15 @@ class SqliteJournal:
         took_s = time.perf_counter() - began_s
         self._loop.call_soon_threadsafe(self._committed, batch, outcome, written, took_s)
 
-    def _committed(self, batch: _Batch, outcome: Outcome, written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
+    def _committed(self, batch: _Gathering, outcome: Outcome, written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
         self._status.commits.note(took_s)
         if self._watch is not None:
             self._watch.cancel()
         self._hanging = None
         if not written:
-            batch.notes.add(self._gathering.notes)
-            self._gathering.notes = batch.notes
+            batch.add(self._gathering)
+            self._gathering.changes, self._gathering.cursors = batch.changes, batch.cursors
+            self._gathering.damaged = batch.damaged
         self._writing = False
         if self._gathering.events or self._gathering.wanted:
             self._writing = True
@@ -323,7 +306,7 @@ class SqliteJournal:
                 self._loop.call_later(_GATHER_S, self._hand_over)
             else:
                 self._hand_over()
-        elif self._gathering.notes and self._timer is None:
+        elif self._gathering.has_changes and self._timer is None:
             self._timer = self._loop.call_later(_NOTES_WAIT_S, self._begin)
         self._report(outcome.error)
         self._status.dead_letters = self._store.dead_letters
@@ -338,13 +321,13 @@ class SqliteJournal:
             # After the answers are on their way: senders wait, sinks can.
             self._loop.call_soon(self._tell, outcome.records)
 
-    def _note_hanging(self, batch: _Batch) -> None:
+    def _note_hanging(self, batch: _Gathering) -> None:
         """Refuse what waits for a disk that does not answer, in time for senders to hear of it.
 
         What was handed over may become durable all the same; senders repeat it, and each event counts once.
         """
-        waiting, self._gathering = self._gathering, _Batch(self._loop.create_future())
-        self._gathering.notes.add(waiting.notes)
+        waiting, self._gathering = self._gathering, self._new_batch()
+        self._gathering.add(waiting)
         self._hanging = JournalError(
             f"the disk has not answered for {self._commit_within_s:g} s", retry_after_s=COMMIT_RETRY_AFTER_S
         )
@@ -358,7 +341,7 @@ class SqliteJournal:
         refused.exception()  # nobody may wait for it
         return refused
 
-    def _answer(self, batch: _Batch, error: JournalError | None) -> None:
+    def _answer(self, batch: _Gathering, error: JournalError | None) -> None:
         if batch.done.done():
             return
         if error is None:
@@ -444,12 +427,7 @@ class SqliteJournal:
             self._reader = self._make_store(self._path)
             self._head = self._store.next_seq - 1
             self._cursors = self._starting_cursors()
-            self._kept = self._store.kept()
-            self._forced, self._online = self._store.forced(), self._store.online()
-            self._retained = self._store.retained()
-            self._snapshot = self._store.snapshot()
-            self._gaps = self._store.gaps()
-            self._alarms = self._store.alarms()
+            self._at_start = self._store.stored_state()
             if (lost := self._store.damaged_values) and not self._damage:
                 self._damage = (
                     f"{lost} of its last values cannot be read; the newest events were read again instead."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,23 +24,15 @@ from gateway.journal.notes import (
 )
 from gateway.journal.rows import as_text, damaged_letter, event_of, id_hash, is_corrupt
 from gateway.journal.salvage import Salvaged, salvage
-from gateway.model import Notes, Record
+from gateway.model import Record
+from gateway.records import StateChanges, StoredState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import (
-        Alarm,
-        AssetSnapshot,
-        DeadLetter,
-        Event,
-        Forced,
-        Gap,
-        KeptValue,
-        OnlineState,
-        StoredLetter,
-    )
+    from gateway.model import Event
+    from gateway.records import DeadLetter, Gap, StoredDeadLetter
 
 # Each statement gives up the interpreter lock and must win it back from the busy event loop, so
 # rows are inserted many to a statement; powers of two keep the number of statements small.
@@ -99,6 +91,21 @@ class DiskUsage(Protocol):
 def disk_reserve(total_bytes: int) -> int:
     """Return how much of a disk stays free of events, so that cursors and values can be written always."""
     return min(_RESERVE_BYTES, total_bytes // _RESERVE_SHARE)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one commit writes: events, changes of state, moved cursors, and numbers of damaged events."""
+
+    events: list[Event] = field(default_factory=list)
+    changes: StateChanges = field(default_factory=StateChanges)
+    cursors: dict[str, int] = field(default_factory=dict)
+    damaged: list[int] = field(default_factory=list)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything to write beside events."""
+        return bool(self.cursors or self.changes or self.damaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,23 +184,24 @@ class Store:
         """Fold the write-ahead log into the file and close it."""
         self._database.close()
 
-    def commit(self, events: Sequence[Event], notes: Notes, *, delivered_through: int) -> Outcome:
-        """Write events and notes with one fsync. Events that are there already are left out.
+    def commit(self, batch: Batch, *, delivered_through: int) -> Outcome:
+        """Write a batch with one fsync. Events that are there already are left out.
 
-        Where there is no room, bodies of events that every sink has and the kept values include are freed
-        first; if that is not enough, the events are turned away and only the notes written, which have
-        room of their own. Raise sqlite3.Error where nothing could be written.
+        Where there is no room, bodies of events that every sink has and the last values include are freed
+        first; if that is not enough, the events are turned away and only the rest is written, which has
+        room of its own. Raise sqlite3.Error where nothing could be written.
         """
-        error = self._find_room(events, freeable_through=delivered_through)
-        if error is not None and notes:
-            self._write((), notes)  # which may be what room waits for
-            notes = Notes()
-            error = self._find_room(events, freeable_through=delivered_through)
-        self._make_notes_room(notes, freeable_through=delivered_through)
-        if events and error is None:
+        rest = Batch([], batch.changes, batch.cursors, batch.damaged)
+        error = self._find_room(batch.events, freeable_through=delivered_through)
+        if error is not None and rest.has_changes:
+            self._write(rest)  # which may be what room waits for
+            batch, rest = Batch(batch.events), Batch()
+            error = self._find_room(batch.events, freeable_through=delivered_through)
+        self._make_changes_room(batch.changes, freeable_through=delivered_through)
+        if batch.events and error is None:
             try:
-                records = self._write(events, notes)
-            except sqlite3.Error as failure:  # the notes alone are less
+                records = self._write(batch)
+            except sqlite3.Error as failure:  # the changes alone are less
                 if is_corrupt(failure):
                     raise
                 self._failure = JournalError(
@@ -202,8 +210,8 @@ class Store:
             else:
                 self._failure = None
                 return Outcome(records)
-        if notes:
-            self._write((), notes)
+        if rest.has_changes:
+            self._write(rest)
         return Outcome((), error or self._failure)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
@@ -243,7 +251,7 @@ class Store:
                 break
         return records, damaged
 
-    def letters(self, numbers: Sequence[int]) -> list[StoredLetter]:
+    def letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that there are, oldest first, bounded by bytes."""
         return letters.read(self._database, numbers, enough_bytes=_READ_BYTES)
 
@@ -261,48 +269,31 @@ class Store:
             self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
             write_cursors(self._database, cursors)
 
-    def kept(self) -> tuple[list[KeptValue], int]:
-        """Return the kept values and the event number they include.
-
-        Where some are damaged, the newest events are to be mapped again.
-        """
+    def stored_state(self) -> StoredState:
+        """Return what is stored. Where last values are damaged, the newest events are to be mapped again."""
         values, damaged = read_kept(self._database)
-        self._give_up(damaged, "kept", Notes(kept={value.point: value for value in values}))
-        return values, max(0, self._kept_through - _MAPPED_AGAIN) if damaged else self._kept_through
+        self._give_up(damaged, "kept", StateChanges(last_values={value.point: value for value in values}))
+        through = max(0, self._kept_through - _MAPPED_AGAIN) if damaged else self._kept_through
+        overrides, damaged = read_forced(self._database)
+        self._give_up(damaged, "forced", StateChanges(overrides={each.point: each for each in overrides}))
+        return StoredState(
+            last_values=values,
+            values_through=through,
+            overrides=overrides,
+            online=read_online(self._database),
+            retained=read_retained(self._database),
+            assets=assets.read(self._database),
+            gaps=gaps.read(self._database),
+            alarms=alarms.read(self._database),
+        )
 
-    def forced(self) -> list[Forced]:
-        """Return the forced values, also those whose time is over by now."""
-        values, damaged = read_forced(self._database)
-        self._give_up(damaged, "forced", Notes(forced={value.point: value for value in values}))
-        return values
-
-    def _give_up(self, damaged: int, table: str, intact: Notes) -> None:
+    def _give_up(self, damaged: int, table: str, intact: StateChanges) -> None:
         """Count damaged rows of a table, and have it hold the intact ones alone."""
         if damaged:
             self.damaged_values += damaged
             with self._transaction():
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
                 write_notes(self._database, intact)
-
-    def online(self) -> list[OnlineState]:
-        """Return what was last said of each asset's connection."""
-        return read_online(self._database)
-
-    def retained(self) -> dict[str, dict[str, bool]]:
-        """Return by sink which topics it has left with its receiver, and whether a value stands there."""
-        return read_retained(self._database)
-
-    def snapshot(self) -> AssetSnapshot | None:
-        """Return the assets that are kept, None where there never were any."""
-        return assets.read(self._database)
-
-    def alarms(self) -> list[Alarm]:
-        """Return the alarms that are kept, see `gateway.journal.alarms`."""
-        return alarms.read(self._database)
-
-    def gaps(self) -> list[Gap]:
-        """Return the gaps in histories that are kept."""
-        return gaps.read(self._database)
 
     def known_seconds(self, gap: Gap) -> set[int]:
         """Return the Unix seconds in which a reading inside a gap is known already."""
@@ -323,23 +314,25 @@ class Store:
                 self._database.execute("ROLLBACK")
             raise
 
-    def _write(self, events: Sequence[Event], notes: Notes) -> tuple[Record, ...]:
-        """Write both with one fsync; return the events that were new."""
+    def _write(self, batch: Batch) -> tuple[Record, ...]:
+        """Write a batch with one fsync; return the events that were new."""
         more = Kept(0, 0)
+        changes = batch.changes
         with self._transaction():
-            records = self._insert(events)
-            if notes:
-                write_notes(self._database, notes)
-                more = self._write_letters(notes)
-                if notes.damaged:
-                    self._database.execute(_FREE_DAMAGED, (orjson.dumps(notes.damaged).decode(),))
-                gaps.write(self._database, notes.gaps, room_bytes=self.room_bytes)
-        self._kept_through = max(self._kept_through, notes.kept_through)
+            records = self._insert(batch.events)
+            if batch.has_changes:
+                write_notes(self._database, changes)
+                more = self._write_letters(changes)
+                if batch.damaged:
+                    self._database.execute(_FREE_DAMAGED, (orjson.dumps(batch.damaged).decode(),))
+                gaps.write(self._database, changes.gaps, room_bytes=self.room_bytes)
+                write_cursors(self._database, batch.cursors)
+        self._kept_through = max(self._kept_through, changes.values_through)
         kept = self._letters
         self._letters = Kept(kept.number + more.number, kept.body_bytes + more.body_bytes)
         self._bound_letters()
-        if notes.snapshot is not None:
-            assets.keep(self._database, notes.snapshot, room_bytes=self.room_bytes)
+        if changes.assets is not None:
+            assets.keep(self._database, changes.assets, room_bytes=self.room_bytes)
         return records
 
     def _insert(self, events: Sequence[Event]) -> tuple[Record, ...]:
@@ -366,11 +359,14 @@ class Store:
         new = {row[0] for row in self._database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
         return tuple(Record(seq, event) for seq, event in records if seq in new)
 
-    def _write_letters(self, notes: Notes) -> Kept:
+    def _write_letters(self, changes: StateChanges) -> Kept:
         """Write letters, with bodies as far as the journal has room; return by how much there is more."""
         room_bytes = max(0, min(self._max_bytes // _LETTERS_SHARE, self.room_bytes))
         return letters.update(
-            self._database, new=notes.dead_letters, settled=notes.settled, room_bytes=room_bytes
+            self._database,
+            new=changes.dead_letters,
+            settled=changes.removed_dead_letters,
+            room_bytes=room_bytes,
         )
 
     def _bound_letters(self) -> None:
@@ -400,9 +396,9 @@ class Store:
         self._refused_bytes = min(needed_bytes, _MOST_REFUSED_BYTES)
         return JournalError(f"the {self._full} is full", retry_after_s=FULL_RETRY_AFTER_S)
 
-    def _make_notes_room(self, notes: Notes, *, freeable_through: int) -> None:
-        """Make room for what may be large; all other notes have room of their own."""
-        if notes.dead_letters or notes.gaps or notes.snapshot is not None:
+    def _make_changes_room(self, changes: StateChanges, *, freeable_through: int) -> None:
+        """Make room for what may be large; all other changes have room of their own."""
+        if changes.dead_letters or changes.gaps or changes.assets is not None:
             needed_bytes = min(_NOTES_BYTES, self._max_bytes // _LETTERS_SHARE)
             self._make_room(needed_bytes, freeable_through=freeable_through)
 

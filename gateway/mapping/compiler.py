@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from gateway.mapping.slots.automatic import Automatic
     from gateway.mapping.slots.lock_file import Slot
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
-    from gateway.model import AssetSnapshot, MadeTag, Point, WriteLimits
+    from gateway.model import Point, WriteLimits
+    from gateway.records import AssetSnapshot, AutoTag
 
 _UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
 _LIKE_MODICON = {30_001, 40_001}  # a base that counts as Modicon numbers do
@@ -118,7 +119,7 @@ class Compiler:
         self._uses: dict[str, str] = {}
         self._read: list[tuple[str, Mapping[str, Draft]]] = []  # what is read of each asset
         self._placed: set[str] = set()
-        self._made_tags: dict[str, MadeTag] = {}
+        self._made_tags: dict[str, AutoTag] = {}
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
 

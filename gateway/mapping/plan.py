@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.convert import Convert
     from gateway.mapping.paths import NotFound
-    from gateway.model import MadeTag, Point, Quality, Scalar
+    from gateway.model import Point, Quality, Scalar
+    from gateway.records import AutoTag
 
 _LONGEST_UNIT = 64
 
@@ -32,7 +33,7 @@ class PointMap:
     heartbeat: tuple[int, Point] | None = None
     cases: tuple[Case, ...] = ()
     has_automatic: bool = True
-    made_tags: Mapping[str, MadeTag] = field(default_factory=dict)
+    made_tags: Mapping[str, AutoTag] = field(default_factory=dict)
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gateway.model import KnownAsset
+    from gateway.records import KnownAsset
 
 _LONGEST = 100
 _ENDS_OF_IDS = (4, 8)

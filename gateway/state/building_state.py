@@ -13,7 +13,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.model import STAND_INS, Forced, OnlineState, Quality, Reading, Update
+from gateway.model import STAND_INS, Quality, Reading, Update
+from gateway.records import OnlineState, Override
 from gateway.state.clock_steps import ClockSteps
 from gateway.state.handover import Handover, Noted, kept_values
 from gateway.state.known import NO_EVENT, Known
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.mapping.plan import AssetPlan, PointMap, Rule
-    from gateway.model import KeptValue, Point, Record, Scalar
+    from gateway.model import Point, Record, Scalar
+    from gateway.records import LastValue
 
 _MOST_GONE = 10_000  # readings of points that are in no table any more
 
@@ -53,7 +55,7 @@ class BuildingState:
         self._rules: dict[Point, Rule] = {rule.point: rule for plan in plans for rule in plan.by_path}
         for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
             self._rules[rule.point] = rule
-        self._gone: dict[tuple[str, str, str], KeptValue] = {}
+        self._gone: dict[tuple[str, str, str], LastValue] = {}
         self._inherited: set[Point] = set()  # points with a reading that is kept under another name
         self.late = 0  # measured updates that were not the newest when they came
         self._now_ms = 0
@@ -96,7 +98,7 @@ class BuildingState:
         """Return when an event was received, by the steady clock."""
         return self.steps.steady_ms(record.event.received_ms, record.seq)
 
-    def is_over(self, forced: Forced) -> bool:
+    def is_over(self, forced: Override) -> bool:
         """Say whether an override has ended, as of the last event or tick."""
         return self._known.is_over(forced, self._now_ms)
 
@@ -194,7 +196,7 @@ class BuildingState:
         if until_ms <= since_ms:
             raise GatewayError(f"{point.name}: cannot be forced until a time that has passed")
         ends_ms = now_ms + until_ms - since_ms
-        self._known.forced[point] = Forced(point.name, value, since_ms, until_ms, ends_ms)
+        self._known.forced[point] = Override(point.name, value, since_ms, until_ms, ends_ms)
         self._note_forcing(point)
         return self._with_pseudo(self._shown_anew([point], now_ms), now_ms)
 
@@ -205,11 +207,11 @@ class BuildingState:
         self._end_forcing(point, now_ms)
         return self._with_pseudo(self._shown_anew([point], now_ms), now_ms)
 
-    def forced(self) -> list[Forced]:
+    def forced(self) -> list[Override]:
         """Return what is forced now."""
         return list(self._known.forced.values())
 
-    def ended(self) -> dict[str, Forced]:
+    def ended(self) -> dict[str, Override]:
         """Return by point the overrides that are over, of points that have no reading."""
         known = self._known
         return {point.name: forced for point, forced in known.ended.items() if point not in known.measured}
@@ -254,10 +256,10 @@ class BuildingState:
 
     def restore(
         self,
-        kept: Iterable[KeptValue],
+        kept: Iterable[LastValue],
         *,
         now_ms: int,
-        forced: Iterable[Forced] = (),
+        forced: Iterable[Override] = (),
         online: Iterable[OnlineState] = (),
     ) -> None:
         """Bring back what an earlier image knew, as far as its points are still the same.
@@ -289,7 +291,7 @@ class BuildingState:
         self._made.beat(now_ms)
         self._unkept.measured |= self._inherited
 
-    def keep(self, at_most: int | None = None) -> dict[str, KeptValue]:
+    def keep(self, at_most: int | None = None) -> dict[str, LastValue]:
         """Return what must be kept on disk of points that changed, and was not returned before.
 
         Of so many points at most, where that is said; then `has_unkept` says whether there are more.
@@ -304,7 +306,7 @@ class BuildingState:
         """Whether `keep` has more to return."""
         return bool(self._unkept.measured)
 
-    def keep_forced(self) -> dict[str, Forced | None]:
+    def keep_forced(self) -> dict[str, Override | None]:
         """Return what must be kept on disk of what was forced or released since the last call, by point.
 
         None: nothing any more. What ended on a point without a reading is kept, for after a restart
@@ -323,7 +325,7 @@ class BuildingState:
         return told
 
     @property
-    def gone(self) -> list[KeptValue]:
+    def gone(self) -> list[LastValue]:
         """The last readings of points that earlier tables had, the latest to go last."""
         return list(self._gone.values())
 
@@ -346,7 +348,7 @@ class BuildingState:
         self._unkept.measured.update(revived)
         self.late += image.late
 
-    def _bring_back(self, value: KeptValue, now_ms: int) -> list[Point]:
+    def _bring_back(self, value: LastValue, now_ms: int) -> list[Point]:
         """Take up a kept reading; return the points that it is the newest of.
 
         Where its point is no longer the same it is remembered: should that come back, it must not go back in
@@ -364,18 +366,18 @@ class BuildingState:
         self._inherited.update(each.point for each in heirs)
         return [self._read_again(each, value, now_ms) for each in heirs]
 
-    def _rules_of(self, value: KeptValue) -> Iterable[Rule]:
+    def _rules_of(self, value: LastValue) -> Iterable[Rule]:
         """Return how the source of a kept reading is read by the present points of its asset."""
         plan = self._points.by_asset.get(value.asset)
         if plan is None:
             return ()
         return plan.by_key.get(value.source) or [r for r in plan.by_path if r.point.source == value.source]
 
-    def _is_newer(self, value: KeptValue, point: Point) -> bool:
+    def _is_newer(self, value: LastValue, point: Point) -> bool:
         known = self._known.measured.get(point)
         return known is None or (known.time_ms, known.seq) < (value.time_ms, value.seq)
 
-    def _read_again(self, rule: Rule, value: KeptValue, now_ms: int) -> Point:
+    def _read_again(self, rule: Rule, value: LastValue, now_ms: int) -> Point:
         good = Reading(value.source, value.last_good, value.time_ms, value.last_good_unit)
         last_good = update_of(rule, good, value.seq, value.event_id)
         if last_good.quality is Quality.GOOD:
@@ -384,7 +386,7 @@ class BuildingState:
         self._take([update_of(rule, newest, value.seq, value.event_id)], now_ms)
         return rule.point
 
-    def _force_again(self, forced: Forced, now_ms: int) -> Point | None:
+    def _force_again(self, forced: Override, now_ms: int) -> Point | None:
         """Take up an override; return its point, None where the table has no such point."""
         point = self._points.by_name.get(forced.point)
         if point is None or point not in self._rules:

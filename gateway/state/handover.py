@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway.model import KeptValue
+from gateway.records import LastValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Forced, Point, Update
+    from gateway.model import Point, Update
+    from gateway.records import Override
     from gateway.state.building_state import BuildingState
     from gateway.state.known import Known
 
@@ -104,7 +105,7 @@ class Handover:
             yield from filter(None, map(successor.latest, (*plan.measured, *plan.pseudo)))
 
 
-def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: int) -> Iterator[Forced]:
+def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: int) -> Iterator[Override]:
     """Return what these points are or were forced to; over where `table` has another unit of measure."""
     for point in points:
         forced = known.forced.get(point) or known.ended.get(point)
@@ -116,13 +117,13 @@ def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: i
         yield forced
 
 
-def kept_values(known: Known, points: Iterable[Point]) -> Iterator[KeptValue]:
+def kept_values(known: Known, points: Iterable[Point]) -> Iterator[LastValue]:
     """Return the readings of those of `points` that have one, such that any table can take them up."""
     for point in points:
         measured = known.measured.get(point)
         if measured is not None:
             good = known.last_good.get(point)
-            yield KeptValue(
+            yield LastValue(
                 point=point.name,
                 asset=point.asset,
                 source=point.source,

@@ -6,11 +6,12 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.model import Forced, KeptValue, OnlineState, Point, Quality, StalePolicy, Update
+from gateway.model import Point, Quality, StalePolicy, Update
 from gateway.state.clock_steps import CLOCK_LEAD_MS, ClockSteps
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
+    from gateway.records import LastValue, OnlineState, Override
 
 NO_EVENT = 0  # the journal number of what no event caused
 _TIME_MS = attrgetter("time_ms")
@@ -27,9 +28,9 @@ class Known:
         self.measured: dict[Point, Update] = {}
         self.early: dict[Point, int] = {}  # when readings were taken that are dated later than that
         self.last_good: dict[Point, Update] = {}
-        self.reports: dict[str, Update | KeptValue] = {}  # each asset's newest reading
-        self.forced: dict[Point, Forced] = {}
-        self.ended: dict[Point, Forced] = {}  # overrides that are over, of points without any reading
+        self.reports: dict[str, Update | LastValue] = {}  # each asset's newest reading
+        self.forced: dict[Point, Override] = {}
+        self.ended: dict[Point, Override] = {}  # overrides that are over, of points without any reading
         self.told: dict[str, OnlineState] = {}  # what was said last of each device's connection
         self.offline: set[str] = set()  # assets said to be offline that have not reported since
 
@@ -76,7 +77,7 @@ class Known:
         else:
             self.early.pop(update.point, None)
 
-    def note_report(self, asset: str, reading: Update | KeptValue) -> None:
+    def note_report(self, asset: str, reading: Update | LastValue) -> None:
         """Take in that an asset has reported, whether any point shows what or not."""
         before = self.reports.get(asset)
         if before is None or reading.time_ms > before.time_ms:
@@ -160,13 +161,13 @@ class Known:
             return max(age_ms, now_ms - taken_ms)
         return age_ms
 
-    def is_over(self, forced: Forced, now_ms: int) -> bool:
+    def is_over(self, forced: Override, now_ms: int) -> bool:
         """Say whether an override is over; of an earlier run also where the clock is before its begin."""
         if forced.ends_ms is not None:
             return forced.ends_ms <= now_ms
         return not forced.since_ms - CLOCK_LEAD_MS <= now_ms + self.steps.ahead_ms < forced.until_ms
 
-    def ended_now(self, forced: Forced, now_ms: int) -> Forced:
+    def ended_now(self, forced: Override, now_ms: int) -> Override:
         """Return an override as one that is over."""
         until_ms = min(forced.until_ms, now_ms + self.steps.ahead_ms)
         return replace(forced, until_ms=until_ms, ends_ms=now_ms)

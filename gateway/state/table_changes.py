@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import AssetSnapshot, KnownAsset
+    from gateway.records import AssetSnapshot, KnownAsset
 
 _described = attrgetter("id", "name", "asset_type", "model", "manufacturer", "location", "location_path")
 _KEYS = tuple(field.name for field in fields(Point) if field.init)

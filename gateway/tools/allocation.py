@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from gateway.config.decode import Problem
     from gateway.mapping.slots.needs import Need
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot, WriteLimits
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from support.daemon import telemetry
 from support.journal_parts import LONG_AFTER_MS, sqlite_journal, until_pruned
 from support.letter_parts import letter, write_letters, write_settings
 
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gateway.model import DeadLetter
+    from gateway.records import DeadLetter
 
 LETTERS = (
     letter("R/N", seq=1, reason="70000 is beyond uint16"),
@@ -165,7 +165,7 @@ async def test_body_alone_can_be_explained_when_the_event_is_given_up(tmp_path: 
     """After the retention the letter still has the body, and the hint says how to explain it."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await write_letters(journal, LETTERS[:1])
-        journal.note(Notes(kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
     async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
     config = write_settings(tmp_path)

@@ -15,16 +15,8 @@ from support.journal_parts import START_MS, sqlite_journal
 
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.infodeck.backfill.synthetic import refill_event
-from gateway.model import (
-    AssetProperty,
-    AssetSnapshot,
-    AssetType,
-    Event,
-    KnownAsset,
-    Notes,
-    Reading,
-    UnmappedAsset,
-)
+from gateway.model import Event, Reading
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset, StateChanges, UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,12 +111,12 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEY", API_KEY)
 
 
-async def remember(folder: Path, notes: Notes, *events: Event) -> None:
+async def remember(folder: Path, notes: StateChanges, *events: Event) -> None:
     """Let the journal know what the running gateway would have noted."""
     async with sqlite_journal(folder) as journal:
         for event in events:
             await journal.append(event)
-        journal.note(notes)
+        journal.save(notes)
 
 
 def reported(number: int, asset: str, **readings: Any) -> Event:
@@ -264,7 +256,9 @@ async def test_without_the_api_the_journal_is_drafted_from(
     snapshot = AssetSnapshot(START_MS, {"ast-1": hall}, {"at-iaq": of_type})
     strangers = [UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power", "mode", "gone"))]
     events = [reported(1, "ast-7", power=12.5, mode="eco"), reported(2, "ast-1", temperature=21)]
-    await remember(folder, Notes(snapshot=snapshot, unmapped={one.asset: one for one in strangers}), *events)
+    await remember(
+        folder, StateChanges(assets=snapshot, unmapped_assets={one.asset: one for one in strangers}), *events
+    )
     done = gateway("discover", "-c", config, *arguments)
     assert done.returncode == 0
     assert done.stderr == "" if note is None else done.stderr.startswith(note)
@@ -291,7 +285,7 @@ async def test_a_path_that_was_refilled_is_no_telemetry_key(config: Path) -> Non
     ]
     event = refill_event("ast-7", readings, told_to="", organization=ORGANIZATION, now_ms=START_MS)
     stranger = UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))
-    await remember(config.parent, Notes(unmapped={stranger.asset: stranger}), event)
+    await remember(config.parent, StateChanges(unmapped_assets={stranger.asset: stranger}), event)
     done = gateway("discover", "-c", config, "--offline")
     assert "POWER: {from: power" in done.stdout
     assert "reported.mode" not in done.stdout
@@ -300,9 +294,10 @@ async def test_a_path_that_was_refilled_is_no_telemetry_key(config: Path) -> Non
 async def test_an_api_that_refuses_says_why_and_the_journal_helps_out(config: Path) -> None:
     """The troubleshooting of the key is on stderr, never the key; the draft is made all the same."""
     folder = config.parent
-    await remember(folder, Notes(), reported(1, "ast-7", power=12.5))
+    await remember(folder, StateChanges(), reported(1, "ast-7", power=12.5))
     await remember(
-        folder, Notes(unmapped={"ast-7": UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))})
+        folder,
+        StateChanges(unmapped_assets={"ast-7": UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))}),
     )
     refused = answer({"message": "Invalid API key"}, status=401)
     done = await discover(folder, simulated(ITEMS, faults=[refused]))
@@ -328,7 +323,7 @@ async def test_parts_that_cannot_be_had_are_told(config: Path) -> None:
 async def test_what_reports_but_is_not_listed_is_told(config: Path) -> None:
     """A device that was deleted in Infodeck may go on reporting: it is no part of the building any more."""
     stranger = UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power",))
-    await remember(config.parent, Notes(unmapped={"ast-7": stranger}))
+    await remember(config.parent, StateChanges(unmapped_assets={"ast-7": stranger}))
     done = await discover(config.parent, simulated(ITEMS))
     assert (
         "#   ast-7: it reports, but Infodeck does not list it: deleted there? Last seen 2027-01-15T08:00:00Z"
@@ -411,7 +406,7 @@ async def test_a_large_building_is_drafted_whole_and_quickly(config: Path) -> No
         },
     )
     events = [reported(number, f"ast-{number}", **dict.fromkeys(keys, 1.5)) for number in range(100)]
-    await remember(config.parent, Notes(snapshot=snapshot), *events)
+    await remember(config.parent, StateChanges(assets=snapshot), *events)
     table = config.parent / "mappings" / "all.yaml"
     began_s = time.process_time()
     done = await asyncio.to_thread(gateway, "discover", "-c", config, "--offline", "-o", table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.lock_settings import gateway, remember, write_files
 
-from gateway.model import KnownAsset
+from gateway.records import KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import EventError
 from gateway.events import asset_of, is_test, parse_event, parse_time, read_online, read_telemetry
-from gateway.model import OnlineState
+from gateway.records import OnlineState
 
 if TYPE_CHECKING:
     from gateway.model import Event, Scalar

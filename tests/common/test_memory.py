@@ -6,7 +6,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from gateway.memory import free_in_slices
-from gateway.model import UnmappedAsset
+from gateway.records import UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

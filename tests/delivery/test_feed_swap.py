@@ -6,7 +6,7 @@ from support.feed_parts import Stream, all_batches
 from support.mqtt_parts import make_point, make_update
 
 from gateway.delivery.batch import Batch, Retry
-from gateway.model import DeadLetter, StoredLetter
+from gateway.records import DeadLetter, StoredDeadLetter
 
 
 async def test_what_waited_comes_again_by_the_new_table() -> None:
@@ -88,7 +88,7 @@ async def test_letters_in_flight_come_first_by_the_new_table() -> None:
     """Dead letters that were handed out again, but perhaps not written, are mapped anew in their order."""
     stream = Stream()
     letters = [
-        StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        StoredDeadLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
         for number in range(60)
     ]
     for stored in letters:
@@ -106,7 +106,7 @@ async def test_letters_come_in_turns_with_what_else_waits() -> None:
     """A thousand of them keep neither changes nor events waiting."""
     stream = Stream()
     for number in range(200):
-        stored = StoredLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
+        stored = StoredDeadLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
         stream.feed.push_letter(Retry(stored, {"bms"}))
     stream.push(1)
     stream.change(make_point("R/CHANGED"), 1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
     """Return a look back at what the image has taken in up to the event `seen`."""
     return Replay(
-        journal=rig.journal,
+        event_log=rig.journal,
         image=lambda: rig.state,
         seen=seen,
         tell_others=lambda _: None,

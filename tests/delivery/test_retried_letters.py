@@ -13,7 +13,8 @@ from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
 from gateway.events import keep_apart, parse_event
-from gateway.model import DeadLetter, Quality, StoredLetter
+from gateway.model import Quality
+from gateway.records import DeadLetter, StoredDeadLetter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
 
 
-def letters(file: Path) -> list[StoredLetter]:
+def letters(file: Path) -> list[StoredDeadLetter]:
     """Read all dead letters from the journal's file, oldest first."""
     found = rows(
         file, "SELECT id, sink, seq, event_id, point, reason, at_ms, body FROM dead_letters ORDER BY id"
     )
-    return [StoredLetter(number, DeadLetter(*letter), body) for number, *letter, body in found]
+    return [StoredDeadLetter(number, DeadLetter(*letter), body) for number, *letter, body in found]
 
 
 def numbers(file: Path) -> list[int]:
@@ -41,7 +42,7 @@ def readings(receiver: Receiver) -> list[tuple[str, object]]:
     return got
 
 
-async def refused(rig: Rig, receiver: Receiver, *values: int) -> list[StoredLetter]:
+async def refused(rig: Rig, receiver: Receiver, *values: int) -> list[StoredDeadLetter]:
     """Have these readings of `h` refused, and forget what else was delivered; return the letters."""
     receiver.refuses = {"R/H"}
     for value in values:
@@ -225,9 +226,9 @@ async def test_what_no_event_caused_is_shown_as_it_is_now(file: Path, points: Po
         assert numbers(file) == []
 
 
-def changed(stored: StoredLetter, *, body: bytes | None = None, **fields: Any) -> StoredLetter:
+def changed(stored: StoredDeadLetter, *, body: bytes | None = None, **fields: Any) -> StoredDeadLetter:
     """Return a letter with other contents, of which this is the event."""
-    return StoredLetter(stored.number, replace(stored.letter, **fields), body)
+    return StoredDeadLetter(stored.number, replace(stored.letter, **fields), body)
 
 
 async def test_why_nothing_is_done_is_said_in_words(file: Path, points: PointMap) -> None:
@@ -260,7 +261,7 @@ async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> No
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         (stored,) = await refused(rig, receiver, 50)
-        many = [StoredLetter(number, stored.letter, stored.body) for number in range(1_001)]
+        many = [StoredDeadLetter(number, stored.letter, stored.body) for number in range(1_001)]
         left = rig.head.retry(many)
         assert left == {1_000: "1000 letters wait for its sink already; retry it when these are done"}
         attempts = len(receiver.attempts)
@@ -275,9 +276,9 @@ async def test_an_event_that_finds_no_room_changes_nothing(file: Path, points: P
         await rig.send(1, t=1)
         await rig.until(lambda: receiver.values("R/T") == [1])
         about_t = DeadLetter("bms", 0, "", "R/T", "no such register", NOON)
-        assert rig.head.retry([StoredLetter(number, about_t, None) for number in range(1, 1001)]) == {}
+        assert rig.head.retry([StoredDeadLetter(number, about_t, None) for number in range(1, 1001)]) == {}
         event = rig.event("unmapped", {"assetId": "a", "telemetry": {"h": 7}})
         unmapped = DeadLetter("", 9, "evt_unmapped", "", "no readings found", NOON)
-        left = rig.head.retry([StoredLetter(2000, unmapped, event.body)])
+        left = rig.head.retry([StoredDeadLetter(2000, unmapped, event.body)])
         assert left == {2000: "1000 letters wait for its sink already; retry it when these are done"}
         assert rig.state.latest(points.by_name["R/H"]) is None

@@ -16,16 +16,7 @@ from gateway.mapping.compiler import load_point_map
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.plan import AssetPlan
 from gateway.mapping.registers import encoder
-from gateway.model import (
-    Conversion,
-    OnStale,
-    Point,
-    Quality,
-    Register,
-    RegisterTable,
-    StalePolicy,
-    ValueKind,
-)
+from gateway.model import Conversion, OnStale, Point, Quality, Register, RegisterTable, StalePolicy, ValueKind
 
 if TYPE_CHECKING:
     from pathlib import Path

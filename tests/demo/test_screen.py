@@ -11,7 +11,8 @@ from support.mqtt_parts import make_point, make_update
 
 from gateway.demo.screen import Screen
 from gateway.mapping.topics import TopicScheme
-from gateway.model import Alarm, Quality
+from gateway.model import Quality
+from gateway.records import Alarm
 from gateway.status import Status
 
 if TYPE_CHECKING:

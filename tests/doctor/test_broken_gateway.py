@@ -16,7 +16,8 @@ from support.odd_server import answering
 from support.waiting import until
 
 from gateway.events import TELEMETRY
-from gateway.model import Event, KeptValue, Notes
+from gateway.model import Event
+from gateway.records import LastValue, StateChanges
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
@@ -103,16 +104,16 @@ async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient:
     """After `journal.retention` the values remember it, but for those that the API supplied."""
     two_days_ago_ms = round(time.time() * 1000) - 50 * 3_600_000
     async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
-        journal.note(
-            Notes(
-                kept={
-                    name: KeptValue(name, "ast-0", source, 21, 21, at_ms, 1, event_id)
+        journal.save(
+            StateChanges(
+                last_values={
+                    name: LastValue(name, "ast-0", source, 21, 21, at_ms, 1, event_id)
                     for name, source, at_ms, event_id in (
                         ("R-0/ZN-T", "temperature", two_days_ago_ms, "evt_1"),
                         ("R-0/X", "humidity", two_days_ago_ms + 3_600_000, "reconcile_1"),
                     )
                 },
-                kept_through=1,
+                values_through=1,
             )
         )
         await journal.flush()

@@ -12,7 +12,7 @@ from support.ports import free_port
 
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.errors import GatewayError, TransientError
-from gateway.model import KnownAsset
+from gateway.records import KnownAsset
 
 
 @pytest.mark.parametrize("pagination", ["lastEvaluatedKey", "nextToken"])

@@ -23,7 +23,8 @@ from gateway.events import STATUS_CHANGED
 from gateway.infodeck.service import Cloud
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
-from gateway.model import AssetSnapshot, Event, KnownAsset
+from gateway.model import Event
+from gateway.records import AssetSnapshot, KnownAsset
 from gateway.settings import Infodeck, Secrets
 from gateway.settings.infodeck import Refill
 from gateway.state.building_state import BuildingState
@@ -90,9 +91,11 @@ def make_cloud(
     return CountingCloud(
         settings=Infodeck(organization=ORGANIZATION, api=api, refill=Refill(enabled=refills)),
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
-        journal=journal,
+        event_log=journal,
+        state_store=journal,
         head=Pipeline(
-            journal=journal,
+            event_log=journal,
+            state_store=journal,
             state=image,
             status=status.mapping,
             clock_ms=lambda: START_MS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from gateway.infodeck.inventory.inventory import Inventory
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.records import AssetSnapshot, KnownAsset
 from gateway.status import InventoryStatus
 
 

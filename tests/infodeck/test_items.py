@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.infodeck.api_client import page_of
 from gateway.infodeck.inventory.items import asset_type, known_asset, location
-from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+from gateway.records import AssetProperty, AssetType, KnownAsset, Location
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),

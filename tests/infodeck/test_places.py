@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.infodeck.inventory.places import Places
-from gateway.model import KnownAsset, Location
+from gateway.records import KnownAsset, Location
 
 TREE = {
     one.id: one

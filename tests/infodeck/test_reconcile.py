@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.demo.api import SimulatedApi
     from gateway.infodeck.api_client import Item
     from gateway.journal.sqlite import SqliteJournal
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
 
 AWAY = Answer(status=503)
 WRONG_KEY = answer({"message": "Invalid API key"}, status=401)
@@ -68,7 +68,7 @@ async def reconciling(
     reconciler = Reconciler(
         organization=ORGANIZATION,
         every_s=every_s,
-        journal=journal,
+        state_store=journal,
         status=status,
         clock_ms=lambda: START_MS,
         on_snapshot=take,
@@ -317,7 +317,7 @@ async def test_a_restart_without_the_api_knows_what_was_known(tmp_path: Path) ->
     ):
         await watch.until(lambda: watch.status.state == "ok")
     async with sqlite_journal(tmp_path) as journal:
-        assert journal.snapshot() == watch.snapshots[-1]
+        assert journal.at_start.assets == watch.snapshots[-1]
         async with reconciling(journal, api) as again:
             await again.until(lambda: again.status.state == "failing")
     assert (again.status.assets, again.status.last_success_ms) == (3, START_MS)

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from gateway.demo.api import SimulatedApi
     from gateway.mapping.plan import PointMap
-    from gateway.model import Gap, Record
+    from gateway.model import Record
+    from gateway.records import Gap
 
 HOUR_MS = 60 * MINUTE_MS
 START = 1_790_000_000_000

@@ -13,7 +13,7 @@ from support.asset_lists import ORGANIZATION, answer, connected, items, simulate
 from gateway.demo.api import Answer
 from gateway.errors import GatewayError
 from gateway.infodeck.inventory.survey import Surveyor
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, Location
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, Location
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

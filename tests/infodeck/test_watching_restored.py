@@ -66,7 +66,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
     watching = Watching(
         alarms=alarms,
         status=Status(name="box", started_ms=rig.clock.now_ms),
-        journal=rig.journal,
+        event_log=rig.journal,
         sides=BothSides(
             image=lambda: rig.head.state,
             snapshot=lambda: None,

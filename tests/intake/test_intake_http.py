@@ -29,7 +29,7 @@ from support.intake_server import (
 from support.waiting import until
 
 from gateway.intake.signature import HEADER, sign
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -213,7 +213,8 @@ async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
         assert set(intake.stored()) == before
         assert intake.kept.accepted == len(before)
         head = intake.journal.head
-        intake.journal.note(Notes(cursors={SINK: head}, kept_through=head))
+        intake.journal.save(StateChanges(values_through=head))
+        intake.journal.move_cursor(SINK, head)
         await connection.send(request(event(f"evt_{number}")))
         assert (await connection.answer()).code == 200
         assert f"evt_{number}" in intake.stored()

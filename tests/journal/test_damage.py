@@ -23,7 +23,7 @@ from support.journal_parts import (
 from gateway.errors import JournalError
 from gateway.journal.lookup import read_letters, read_unmapped
 from gateway.journal.opening import corrupt_files
-from gateway.model import DeadLetter, Forced, KeptValue, Notes, OnlineState, UnmappedAsset
+from gateway.records import DeadLetter, LastValue, OnlineState, Override, StateChanges, UnmappedAsset
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -31,19 +31,18 @@ if TYPE_CHECKING:
 
     from gateway.journal.sqlite import SqliteJournal
 
-KEPT = [KeptValue(f"R/{name}", "a", name, "on", 1.5, START_MS, 1, "evt_1") for name in "abc"]
-FORCED = [Forced(f"R/{name}", 1, START_MS, START_MS + 1) for name in "ab"]
+KEPT = [LastValue(f"R/{name}", "a", name, "on", 1.5, START_MS, 1, "evt_1") for name in "abc"]
+FORCED = [Override(f"R/{name}", 1, START_MS, START_MS + 1) for name in "ab"]
 UNMAPPED = [UnmappedAsset(f"ast-{name}", 1, 1, 1, ("t",)) for name in "ab"]
 LETTER = DeadLetter("bms", 2, "evt_1", "R/a", "refused", START_MS)
 EVENTS = 200
 PAGE_BYTES = 2048
 INTERIOR = {2, 5}  # kinds of pages
-NOTES = Notes(
-    cursors={"bms": 50},
-    kept={value.point: value for value in KEPT},
-    kept_through=60,
-    forced={forced.point: forced for forced in FORCED},
-    unmapped={each.asset: each for each in UNMAPPED},
+NOTES = StateChanges(
+    last_values={value.point: value for value in KEPT},
+    values_through=60,
+    overrides={forced.point: forced for forced in FORCED},
+    unmapped_assets={each.asset: each for each in UNMAPPED},
     online={"a": OnlineState("a", online=True, at_ms=1)},
     retained={("bms", "gw/v1/hq/R/a"): True},
     dead_letters=[LETTER],
@@ -56,7 +55,8 @@ async def fill(folder: Path, *, events: int = EVENTS) -> None:
         for number in range(events):
             journal.append(make_event(number, padding=number % 7 * 100))
         await journal.flush()
-        journal.note(NOTES)
+        journal.save(NOTES)
+        journal.move_cursor("bms", 50)
 
 
 def damage(folder: Path, statement: str, *values: bytes) -> None:
@@ -88,7 +88,7 @@ async def test_a_damaged_event_becomes_a_dead_letter(tmp_path: Path, body: bytes
         found = read_letters(tmp_path / "journal.db")
         assert [letter.seq for letter in found.values()] == [2, 70, 71, 72]
         assert found[2].reason.startswith("damaged in the journal: ")
-        assert (await journal.letters([2]))[0].body is not None
+        assert (await journal.dead_letters([2]))[0].body is not None
     assert len(reports) == 1
 
 
@@ -125,8 +125,8 @@ async def test_a_damaged_value_spoils_no_other(tmp_path: Path, change: str) -> N
     reports: list[str] = []
     for _ in range(2):
         async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
-            kept = {value.point for value in journal.kept()[0]}
-            forced = {each.point for each in journal.forced()}
+            kept = {value.point for value in journal.at_start.last_values}
+            forced = {each.point for each in journal.at_start.overrides}
             assert {"R/b", "R/c"} <= kept
             assert "R/b" in forced
             assert len(kept) + len(forced) == 4
@@ -139,7 +139,7 @@ async def test_where_a_value_is_lost_the_newest_events_are_mapped_again(tmp_path
     await fill(tmp_path)
     damage(tmp_path, "UPDATE kept SET raw = '{' WHERE point = 'R/a'")
     async with sqlite_journal(tmp_path) as journal:
-        assert journal.kept()[1] == 0
+        assert journal.at_start.values_through == 0
 
 
 async def test_unmapped_assets_are_read_but_for_damaged_ones(tmp_path: Path) -> None:
@@ -184,11 +184,11 @@ async def test_what_can_be_read_of_a_corrupt_journal_is_taken_over(tmp_path: Pat
         assert (found[0], found[-1]) == ("evt_50", f"evt_{EVENTS - 1}")
         assert journal.head == EVENTS
         assert journal.cursor("bms") == 50
-        assert sorted(journal.kept()[0], key=lambda value: value.point) == KEPT
-        assert journal.forced() == FORCED
-        assert journal.online() == [OnlineState("a", online=True, at_ms=1)]
-        assert journal.retained("bms") == {"gw/v1/hq/R/a": True}
-        assert [stored.letter for stored in await journal.letters([1])] == [LETTER]
+        assert sorted(journal.at_start.last_values, key=lambda value: value.point) == KEPT
+        assert journal.at_start.overrides == FORCED
+        assert journal.at_start.online == [OnlineState("a", online=True, at_ms=1)]
+        assert journal.at_start.retained.get("bms", {}) == {"gw/v1/hq/R/a": True}
+        assert [stored.letter for stored in await journal.dead_letters([1])] == [LETTER]
         await journal.append(make_event(EVENTS - 1))
         await journal.flush()
         assert journal.head == EVENTS
@@ -226,7 +226,7 @@ async def test_a_sink_whose_cursor_is_lost_gets_every_event(tmp_path: Path) -> N
     async with sqlite_journal(tmp_path) as journal:
         assert journal.cursor("bms") == 0
         assert len(await read_all(journal)) == EVENTS
-        assert journal.kept()[1] == 0
+        assert journal.at_start.values_through == 0
 
 
 def cut(file: Path, share: float) -> None:
@@ -242,7 +242,7 @@ async def test_a_journal_that_was_cut_off(tmp_path: Path) -> None:
     cut(file, 0.8)
     reports: list[str] = []
     async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
-        assert len(journal.kept()[0]) == 3
+        assert len(journal.at_start.last_values) == 3
         assert len(await journal.read(50, 2000)) > 500
         await journal.append(make_event(5000))
     assert len(reports) == 1
@@ -279,7 +279,8 @@ async def test_whatever_is_damaged_the_gateway_goes_on(tmp_path: Path, seed: int
             async with sqlite_journal(tmp_path, on_corrupt=partial(restarts.append, None)) as journal:
                 left = await read_all(journal)
                 await journal.append(make_event(1000 + len(restarts)))
-                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+                journal.save(StateChanges(values_through=journal.head))
+                journal.move_cursor("bms", journal.head)
                 await journal.flush()
             async with sqlite_journal(
                 tmp_path, clock_ms=lambda: LONG_AFTER_MS, on_corrupt=partial(restarts.append, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
-from gateway.model import Gap, Notes
+from gateway.records import Gap, StateChanges
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +19,16 @@ async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:
     """Events and cursors of the same commit are kept, and the log says so; gaps can be forgotten always."""
     many = [Gap("ast-1", f"{number}{'x' * 200}", START_MS) for number in range(6000)]
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
-        journal.note(Notes(gaps={GAP.place: GAP}))
+        journal.save(StateChanges(gaps={GAP.id: GAP}))
         await journal.flush()
         with capture_logs() as lines:
-            journal.note(Notes(gaps={GAP.place: None} | {gap.place: gap for gap in many}, cursors={"bms": 1}))
+            journal.save(StateChanges(gaps={GAP.id: None} | {gap.id: gap for gap in many}))
+            journal.move_cursor("bms", 1)
             await journal.append(make_event(1))
             await journal.flush()
     assert [(line["event"], line["gaps"]) for line in lines] == [("journal.gaps_not_kept", 6000)]
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
-        assert journal.gaps() == []
+        assert journal.at_start.gaps == []
         assert journal.cursor("bms") == 1
         assert ids(await read_all(journal)) == ["evt_1"]
 
@@ -37,6 +38,6 @@ async def test_what_is_known_of_a_gap_is_bounded(tmp_path: Path) -> None:
     async with sqlite_journal(tmp_path) as journal:
         for first in range(0, 10_000, 1000):
             known_s = tuple(range(first, first + 1000))
-            journal.note(Notes(gaps={GAP.place: Gap("ast-1", "co2", START_MS, None, known_s)}))
+            journal.save(StateChanges(gaps={GAP.id: Gap("ast-1", "co2", START_MS, None, known_s)}))
             await journal.flush()
         assert await journal.known_seconds(GAP) == set(range(10_000 - 4096, 10_000))

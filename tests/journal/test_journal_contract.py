@@ -20,15 +20,25 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.model import DeadLetter, Forced, Gap, KeptValue, Notes, OnlineState, StoredLetter
+from gateway.records import (
+    DeadLetter,
+    Gap,
+    LastValue,
+    OnlineState,
+    Override,
+    StateChanges,
+    StoredDeadLetter,
+    StoredState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from support.journal_parts import Journal
+
     from gateway.model import Record, Scalar
-    from gateway.ports import Journal
 
     Open = Callable[..., AbstractAsyncContextManager[Journal]]
 
@@ -39,9 +49,9 @@ def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return partial(request.param, tmp_path)
 
 
-def kept_value(point: str, value: Scalar, *, seq: int = 1) -> KeptValue:
+def kept_value(point: str, value: Scalar, *, seq: int = 1) -> LastValue:
     """Make a kept value that was good."""
-    return KeptValue(point, "ast-1", "temperature", value, value, START_MS, seq, f"evt_{seq}")
+    return LastValue(point, "ast-1", "temperature", value, value, START_MS, seq, f"evt_{seq}")
 
 
 async def test_events_stand_in_the_order_of_acceptance(open_journal: Open) -> None:
@@ -78,7 +88,7 @@ async def test_numbers_are_never_used_again(open_journal: Open) -> None:
         for number in range(3):
             await journal.append(make_event(number))
         head = journal.head
-        journal.note(Notes(kept_through=head))
+        journal.save(StateChanges(values_through=head))
     async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:  # held back by nobody
         await until_pruned(journal)
         assert journal.head == head
@@ -130,9 +140,9 @@ async def test_each_sink_has_a_cursor_of_its_own(open_journal: Open) -> None:
     async with open_journal(sinks=sinks) as journal:
         for number in range(5):
             await journal.append(make_event(number))
-        journal.note(Notes(cursors={"bms": 2}))
-        journal.note(Notes(cursors={"regs": 5}))
-        journal.note(Notes(cursors={"bms": 3}))
+        journal.move_cursor("bms", 2)
+        journal.move_cursor("regs", 5)
+        journal.move_cursor("bms", 3)
         assert (journal.cursor("bms"), journal.cursor("regs")) == (3, 5)
     async with open_journal(sinks=sinks) as journal:
         assert (journal.cursor("bms"), journal.cursor("regs")) == (3, 5)
@@ -183,14 +193,14 @@ async def test_a_sink_that_was_taken_out_begins_anew(open_journal: Open) -> None
 )
 async def test_kept_values_come_back_as_they_were(open_journal: Open, value: Scalar) -> None:
     """Every kind of value is the same after a restart, type and all, with the number that it includes."""
-    kept = KeptValue("L03/ZN-T", "ast-1", "t", value, "before", START_MS - 1, 4, None)
+    kept = LastValue("L03/ZN-T", "ast-1", "t", value, "before", START_MS - 1, 4, None)
     async with open_journal() as journal:
-        assert journal.kept() == ([], 0)
-        journal.note(Notes(kept={"L03/ZN-T": kept_value("L03/ZN-T", 1)}, kept_through=3))
-        journal.note(Notes(kept={"L03/ZN-T": kept, "B": kept_value("B", 2)}, kept_through=4))
+        assert journal.at_start == StoredState([], 0, [], [], {}, None, [], [])
+        journal.save(StateChanges(last_values={"L03/ZN-T": kept_value("L03/ZN-T", 1)}, values_through=3))
+        journal.save(StateChanges(last_values={"L03/ZN-T": kept, "B": kept_value("B", 2)}, values_through=4))
         await journal.flush()
     async with open_journal() as journal:
-        values, through = journal.kept()
+        values, through = journal.at_start.last_values, journal.at_start.values_through
         assert sorted(values, key=lambda each: each.point) == [kept_value("B", 2), kept]
         assert type(next(each.raw for each in values if each.point == "L03/ZN-T")) is type(value)
         assert through == 4
@@ -201,32 +211,33 @@ async def test_later_notes_replace_earlier_ones_only_where_they_speak(open_journ
     async with open_journal() as journal:
         for number in range(9):
             await journal.append(make_event(number))
-        journal.note(Notes(kept={"A": kept_value("A", 1)}, kept_through=8, cursors={"bms": 7}))
+        journal.save(StateChanges(last_values={"A": kept_value("A", 1)}, values_through=8))
+        journal.move_cursor("bms", 7)
         await journal.flush()
-        journal.note(Notes(kept={"B": kept_value("B", 2)}, kept_through=9))
+        journal.save(StateChanges(last_values={"B": kept_value("B", 2)}, values_through=9))
     async with open_journal() as journal:
-        values, through = journal.kept()
+        values, through = journal.at_start.last_values, journal.at_start.values_through
         assert {each.point: each.raw for each in values} == {"A": 1, "B": 2}
         assert (through, journal.cursor("bms")) == (9, 7)
 
 
 async def test_overrides_and_connections_come_back_until_they_are_forgotten(open_journal: Open) -> None:
     """The last one of each point or asset is there after a restart, also one whose time is over."""
-    first, later = Forced("A", 21.5, START_MS, START_MS + 1), Forced("A", None, START_MS, START_MS + 2)
-    other = Forced("B", True, START_MS - 9, START_MS - 1)  # noqa: FBT003 - the forced value
+    first, later = Override("A", 21.5, START_MS, START_MS + 1), Override("A", None, START_MS, START_MS + 2)
+    other = Override("B", True, START_MS - 9, START_MS - 1)  # noqa: FBT003 - the forced value
     async with open_journal() as journal:
-        assert (journal.forced(), journal.online()) == ([], [])
-        journal.note(Notes(forced={"A": first, "B": other}))
+        assert (journal.at_start.overrides, journal.at_start.online) == ([], [])
+        journal.save(StateChanges(overrides={"A": first, "B": other}))
         await journal.flush()
-        journal.note(Notes(forced={"A": later}))
-        journal.note(Notes(online={"x": OnlineState("x", online=False, at_ms=START_MS)}))
-        journal.note(Notes(online={"x": OnlineState("x", online=True, at_ms=START_MS + 1)}))
+        journal.save(StateChanges(overrides={"A": later}))
+        journal.save(StateChanges(online={"x": OnlineState("x", online=False, at_ms=START_MS)}))
+        journal.save(StateChanges(online={"x": OnlineState("x", online=True, at_ms=START_MS + 1)}))
     async with open_journal() as journal:
-        assert sorted(journal.forced(), key=lambda each: each.point) == [later, other]
-        assert journal.online() == [OnlineState("x", online=True, at_ms=START_MS + 1)]
-        journal.note(Notes(forced={"A": None}))
+        assert sorted(journal.at_start.overrides, key=lambda each: each.point) == [later, other]
+        assert journal.at_start.online == [OnlineState("x", online=True, at_ms=START_MS + 1)]
+        journal.save(StateChanges(overrides={"A": None}))
     async with open_journal() as journal:
-        assert journal.forced() == [other]
+        assert journal.at_start.overrides == [other]
 
 
 async def test_listeners_are_told_in_order_of_what_is_durable(open_journal: Open) -> None:
@@ -280,7 +291,8 @@ async def test_a_full_journal_turns_events_away_until_others_are_delivered(open_
             await journal.append(make_event(accepted))
         expected = [f"evt_{number}" for number in range(accepted)]
         assert ids(await read_all(journal)) == expected
-        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
+        journal.move_cursor("bms", journal.head)
         await journal.append(make_event(accepted))
         assert ids(await read_all(journal))[-1] == f"evt_{accepted}"
 
@@ -293,19 +305,21 @@ async def test_flush_returns_however_little_there_is_to_do(open_journal: Open) -
         await asyncio.sleep(0)  # now its commit is under way
         await asyncio.gather(journal.flush(), journal.flush())
         assert waiting.done()
-        journal.note(Notes(cursors={"bms": 1}))
+        journal.move_cursor("bms", 1)
         await journal.flush()
 
 
 async def test_what_a_sink_has_left_with_its_receiver_is_kept(open_journal: Open) -> None:
     """By sink and topic, with the last that was said of each; what was taken away is forgotten."""
     async with open_journal() as journal:
-        assert journal.retained("bms") == {}
-        journal.note(Notes(retained={("bms", "t/A"): False, ("bms", "t/B"): True, ("other", "t/A"): True}))
+        assert journal.at_start.retained.get("bms", {}) == {}
+        journal.save(
+            StateChanges(retained={("bms", "t/A"): False, ("bms", "t/B"): True, ("other", "t/A"): True})
+        )
         await journal.flush()
-        journal.note(Notes(retained={("bms", "t/A"): True, ("bms", "t/B"): None}))
+        journal.save(StateChanges(retained={("bms", "t/A"): True, ("bms", "t/B"): None}))
     async with open_journal() as journal:
-        assert journal.retained("bms") == {"t/A": True}
+        assert journal.at_start.retained.get("bms", {}) == {"t/A": True}
 
 
 def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
@@ -319,20 +333,20 @@ async def test_dead_letters_are_read_by_number_with_their_events_bodies(open_jou
     noted = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
     bodies = [events[1].body, None, events[0].body]
     async with open_journal() as journal:
-        assert await journal.letters([1, 2, 3]) == []
+        assert await journal.dead_letters([1, 2, 3]) == []
         for event in events:
             await journal.append(event)
-        journal.note(Notes(dead_letters=noted[:2]))
-        journal.note(Notes(dead_letters=noted[2:]))
+        journal.save(StateChanges(dead_letters=noted[:2]))
+        journal.save(StateChanges(dead_letters=noted[2:]))
         await journal.flush()
-        found = await journal.letters(range(1, 100))
+        found = await journal.dead_letters(range(1, 100))
         assert [(each.letter, each.body) for each in found] == list(zip(noted, bodies, strict=True))
         numbers = [each.number for each in found]
         assert numbers == sorted(set(numbers))
-        assert await journal.letters(numbers[:0:-1]) == found[1:]  # asked for in any order
-        assert await journal.letters([]) == []
+        assert await journal.dead_letters(numbers[:0:-1]) == found[1:]  # asked for in any order
+        assert await journal.dead_letters([]) == []
     async with open_journal() as journal:
-        assert await journal.letters(numbers) == found
+        assert await journal.dead_letters(numbers) == found
 
 
 async def test_large_dead_letters_are_read_one_after_the_other(open_journal: Open) -> None:
@@ -340,10 +354,10 @@ async def test_large_dead_letters_are_read_one_after_the_other(open_journal: Ope
     async with open_journal() as journal:
         for number in range(1, 5):
             await journal.append(make_event(number, padding=3 << 20))
-        journal.note(Notes(dead_letters=[dead_letter("A", seq=number) for number in range(1, 5)]))
+        journal.save(StateChanges(dead_letters=[dead_letter("A", seq=number) for number in range(1, 5)]))
         await journal.flush()
-        found: list[StoredLetter] = []
-        while more := await journal.letters(range(found[-1].number + 1 if found else 1, 100)):
+        found: list[StoredDeadLetter] = []
+        while more := await journal.dead_letters(range(found[-1].number + 1 if found else 1, 100)):
             assert len(more) <= 2
             found += more
         assert [each.body for each in found] == [make_event(n, padding=3 << 20).body for n in range(1, 5)]
@@ -353,21 +367,21 @@ async def test_settled_dead_letters_are_forgotten_and_their_numbers_with_them(op
     """No later letter gets the number of one that is gone, not even of the newest and after a restart."""
     letters = [dead_letter(name) for name in "ABC"]
     async with open_journal() as journal:
-        journal.note(Notes(dead_letters=letters))
+        journal.save(StateChanges(dead_letters=letters))
         await journal.flush()
-        first, second, third = [each.number for each in await journal.letters(range(1, 100))]
-        journal.note(Notes(settled=[third, second, 99]))
+        first, second, third = [each.number for each in await journal.dead_letters(range(1, 100))]
+        journal.save(StateChanges(removed_dead_letters=[third, second, 99]))
         await journal.flush()
-        assert [each.number for each in await journal.letters(range(1, 100))] == [first]
-        journal.note(Notes(settled=[first], dead_letters=letters[:1]))
+        assert [each.number for each in await journal.dead_letters(range(1, 100))] == [first]
+        journal.save(StateChanges(removed_dead_letters=[first], dead_letters=letters[:1]))
         await journal.flush()
-        (fourth,) = [each.number for each in await journal.letters(range(1, 100))]
+        (fourth,) = [each.number for each in await journal.dead_letters(range(1, 100))]
         assert fourth > third
-        journal.note(Notes(settled=[fourth]))
+        journal.save(StateChanges(removed_dead_letters=[fourth]))
     async with open_journal() as journal:
-        journal.note(Notes(dead_letters=letters[:1]))
+        journal.save(StateChanges(dead_letters=letters[:1]))
         await journal.flush()
-        (fifth,) = [each.number for each in await journal.letters(range(1, 100))]
+        (fifth,) = [each.number for each in await journal.dead_letters(range(1, 100))]
         assert fifth > fourth
 
 
@@ -376,13 +390,17 @@ async def test_a_letter_written_again_keeps_its_events_body(open_journal: Open) 
     event, letter = make_event(1), dead_letter("A", seq=1)
     async with open_journal(sinks=()) as journal:
         await journal.append(event)
-        journal.note(Notes(dead_letters=[letter], kept_through=1))
+        journal.save(StateChanges(dead_letters=[letter], values_through=1))
     async with open_journal(sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
-        (before,) = await journal.letters(range(1, 100))
-        journal.note(Notes(dead_letters=[replace(letter, body=before.body)], settled=[before.number]))
+        (before,) = await journal.dead_letters(range(1, 100))
+        journal.save(
+            StateChanges(
+                dead_letters=[replace(letter, body=before.body)], removed_dead_letters=[before.number]
+            )
+        )
         await journal.flush()
-        (after,) = await journal.letters(range(1, 100))
+        (after,) = await journal.dead_letters(range(1, 100))
         assert (after.letter, after.body) == (letter, event.body)
         assert after.number > before.number
 
@@ -392,22 +410,22 @@ async def test_gaps_come_back_until_they_are_filled(open_journal: Open) -> None:
     gap = Gap("ast-1", "co2", START_MS)
     closed = replace(gap, until_ms=START_MS + 9_000)
     async with open_journal() as journal:
-        assert journal.gaps() == []
+        assert journal.at_start.gaps == []
         assert await journal.known_seconds(gap) == set()
-        journal.note(Notes(gaps={gap.place: gap}))
-        journal.note(Notes(gaps={gap.place: replace(gap, known_s=(7, 8))}))
+        journal.save(StateChanges(gaps={gap.id: gap}))
+        journal.save(StateChanges(gaps={gap.id: replace(gap, known_s=(7, 8))}))
         await journal.flush()
         assert await journal.known_seconds(gap) == {7, 8}
         other = replace(gap, key="t")
-        journal.note(Notes(gaps={gap.place: replace(closed, known_s=(9,)), other.place: other}))
+        journal.save(StateChanges(gaps={gap.id: replace(closed, known_s=(9,)), other.id: other}))
     async with open_journal() as journal:
-        assert {gap.place: gap for gap in journal.gaps()} == {gap.place: closed, other.place: other}
-        journal.note(Notes(gaps={gap.place: replace(gap, known_s=(9, 10))}))
+        assert {gap.id: gap for gap in journal.at_start.gaps} == {gap.id: closed, other.id: other}
+        journal.save(StateChanges(gaps={gap.id: replace(gap, known_s=(9, 10))}))
         await journal.flush()
         assert await journal.known_seconds(gap) == {7, 8, 9, 10}
-        journal.note(Notes(gaps={gap.place: None}))
+        journal.save(StateChanges(gaps={gap.id: None}))
     async with open_journal() as journal:
-        assert journal.gaps() == [other]
+        assert journal.at_start.gaps == [other]
         assert await journal.known_seconds(gap) == set()
 
 
@@ -417,9 +435,9 @@ async def test_backlog_is_what_the_last_sink_still_has_to_get(open_journal: Open
         for number in range(3):
             await journal.append(make_event(number))
         assert journal.backlog == 3
-        journal.note(Notes(cursors={"bms": 3}))
+        journal.move_cursor("bms", 3)
         assert journal.backlog == 3
-        journal.note(Notes(cursors={"regs": 2}))
+        journal.move_cursor("regs", 2)
         assert journal.backlog == 1
 
 
@@ -428,7 +446,7 @@ async def test_leaving_keeps_what_was_appended_and_noted(open_journal: Open) -> 
     async with asyncio.timeout(5):
         async with open_journal() as journal:
             journal.append(make_event(0))
-            journal.note(Notes(cursors={"bms": 1}))
+            journal.move_cursor("bms", 1)
             journal.append(make_event(1))
         async with open_journal() as journal:
             assert ids(await read_all(journal)) == ["evt_0", "evt_1"]

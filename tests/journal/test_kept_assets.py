@@ -11,7 +11,15 @@ from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
 from gateway.journal.lookup import read_snapshot
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset, Location, MadeTag, Notes
+from gateway.records import (
+    AssetProperty,
+    AssetSnapshot,
+    AssetType,
+    AutoTag,
+    KnownAsset,
+    Location,
+    StateChanges,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,20 +39,20 @@ SNAPSHOT = AssetSnapshot(
     {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")},
     {"at-iaq": AssetType("at-iaq", "IAQ", (AssetProperty("co2", "CO2", "integer", "ppm"),))},
     {"loc-3": Location("loc-3", "Level 3", "loc-0"), "loc-0": Location("loc-0", "HQ")},
-    {"ast-1": MadeTag("{name}", "Room 1")},
+    {"ast-1": AutoTag("{name}", "Room 1")},
 )
 
 
 async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> None:
     """Later ones replace earlier ones whole; before the first there is none."""
     async with sqlite_journal(tmp_path) as journal:
-        assert journal.snapshot() is None
-        journal.note(Notes(snapshot=AssetSnapshot(1, {"ast-9": KnownAsset(id="ast-9")})))
+        assert journal.at_start.assets is None
+        journal.save(StateChanges(assets=AssetSnapshot(1, {"ast-9": KnownAsset(id="ast-9")})))
         await journal.flush()
-        journal.note(Notes(snapshot=SNAPSHOT))
-        journal.note(Notes(cursors={"bms": 0}))
+        journal.save(StateChanges(assets=SNAPSHOT))
+        journal.move_cursor("bms", 0)
     async with sqlite_journal(tmp_path) as journal:
-        assert journal.snapshot() == SNAPSHOT
+        assert journal.at_start.assets == SNAPSHOT
     assert read_snapshot(tmp_path / "journal.db") == SNAPSHOT
 
 
@@ -52,17 +60,18 @@ async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) 
     """Events and cursors of the same commit are kept, the earlier snapshot too, and the log says so."""
     huge = {f"ast-{number}": KnownAsset(id=f"ast-{number}", name="x" * 200) for number in range(6000)}
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
-        journal.note(Notes(snapshot=SNAPSHOT))
+        journal.save(StateChanges(assets=SNAPSHOT))
         await journal.flush()
         with capture_logs() as lines:
-            journal.note(Notes(snapshot=AssetSnapshot(2, huge), cursors={"bms": 1}))
+            journal.save(StateChanges(assets=AssetSnapshot(2, huge)))
+            journal.move_cursor("bms", 1)
             await journal.append(make_event(1))
             await journal.flush()
     assert [(line["event"], line["reason"]) for line in lines] == [
         ("journal.assets_not_kept", "the journal is full")
     ]
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
-        assert journal.snapshot() == SNAPSHOT
+        assert journal.at_start.assets == SNAPSHOT
         assert journal.cursor("bms") == 1
         assert ids(await read_all(journal)) == ["evt_1"]
 
@@ -82,11 +91,11 @@ async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) 
 async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path, known: str) -> None:
     """What can't be read is none; the API tells it again."""
     async with sqlite_journal(tmp_path) as journal:
-        journal.note(Notes(snapshot=SNAPSHOT))
+        journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         database.execute("UPDATE assets SET known = ?", (known,))
     async with sqlite_journal(tmp_path) as journal:
-        assert journal.snapshot() is None
+        assert journal.at_start.assets is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path,
 async def test_what_earlier_and_later_gateways_keep_is_read(tmp_path: Path, known: str) -> None:
     """The same layout said less once, and may say more of an asset one day."""
     async with sqlite_journal(tmp_path) as journal:
-        journal.note(Notes(snapshot=SNAPSHOT))
+        journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         database.execute("UPDATE assets SET known = ?", (known,))
     found = read_snapshot(tmp_path / "journal.db")
@@ -111,7 +120,7 @@ async def test_many_assets_are_kept_in_the_order_of_their_ids(tmp_path: Path) ->
     """They are encoded in pieces, and none is lost between two of them."""
     many = {f"ast-{number}": KnownAsset(id=f"ast-{number}") for number in range(1234)}
     async with sqlite_journal(tmp_path) as journal:
-        journal.note(Notes(snapshot=AssetSnapshot(1, many)))
+        journal.save(StateChanges(assets=AssetSnapshot(1, many)))
     found = read_snapshot(tmp_path / "journal.db")
     assert found == AssetSnapshot(1, many)
     assert list(found.assets) == sorted(many)

@@ -21,7 +21,7 @@ from gateway.journal.lookup import (
     read_snapshot,
     read_unmapped,
 )
-from gateway.model import DeadLetter, Notes, StoredLetter, UnmappedAsset
+from gateway.records import DeadLetter, StateChanges, StoredDeadLetter, UnmappedAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,8 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
     path = tmp_path / "journal.db"
     async with sqlite_journal(tmp_path, sinks=("bms", "regs")) as journal:
         await journal.append(make_event(1))
-        journal.note(Notes(cursors={"bms": 1}, kept_through=1, dead_letters=[LETTER]))
+        journal.save(StateChanges(values_through=1, dead_letters=[LETTER]))
+        journal.move_cursor("bms", 1)
         await journal.flush()
         found = read_event(path, "evt_1")
         assert found is not None
@@ -47,7 +48,7 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
         assert read_cursors(path) == {"bms": 1, "regs": 0}
         assert read_letters(path) == read_letters(path, event_id="evt_1") == {1: LETTER}
         assert read_letters(path, event_id="evt_2") == {}
-        assert read_letter(path, 1) == StoredLetter(1, LETTER, make_event(1).body)
+        assert read_letter(path, 1) == StoredDeadLetter(1, LETTER, make_event(1).body)
         assert read_letter(path, 2) is None
 
 
@@ -55,7 +56,7 @@ async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path
     """After an orderly stop the same is seen, and the folder stays as the gateway's user left it."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(1))
-        journal.note(Notes(dead_letters=[LETTER]))
+        journal.save(StateChanges(dead_letters=[LETTER]))
     before = _files(tmp_path)
     found = read_event(tmp_path / "journal.db", "evt_1")
     assert found is not None
@@ -73,7 +74,7 @@ async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_pat
     async with sqlite_journal(tmp_path) as journal:
         for number in (1, 2, 3, 4):
             await journal.append(make_event(number))
-        journal.note(Notes(unmapped={one.asset: one for one in reversed(strangers)}))
+        journal.save(StateChanges(unmapped_assets={one.asset: one for one in reversed(strangers)}))
         await journal.flush()
         assert read_unmapped(path) == strangers
         assert list(newest_events(path, limit=2)) == [make_event(4), make_event(3)]
@@ -95,7 +96,7 @@ async def test_an_event_whose_body_was_given_up_is_still_known(tmp_path: Path) -
     async with sqlite_journal(tmp_path) as journal:
         for number in (1, 2):
             await journal.append(make_event(number))
-        journal.note(Notes(dead_letters=[LETTER]))
+        journal.save(StateChanges(dead_letters=[LETTER]))
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE events SET body = NULL")
     with_letter, without = read_event(path, "evt_1"), read_event(path, "evt_2")

@@ -32,16 +32,17 @@ asyncio.run(main())
 NOTING = """
 import asyncio, os, sys
 from pathlib import Path
-from gateway.model import KeptValue, Notes
+from gateway.records import LastValue, StateChanges
 from support.journal_parts import sqlite_journal
 
 async def main():
     async with sqlite_journal(Path(sys.argv[1])) as journal:
         for number in range(int(sys.argv[2]), 1_000_000):
             kept = {
-                name: KeptValue(name, "a", "t", number, number, 0, number, None) for name in "abcdefgh"
+                name: LastValue(name, "a", "t", number, number, 0, number, None) for name in "abcdefgh"
             }
-            journal.note(Notes(cursors={"bms": number}, kept=kept, kept_through=number))
+            journal.save(StateChanges(last_values=kept, values_through=number))
+            journal.move_cursor("bms", number)
             await journal.flush()
             os.write(1, b"%d\\n" % number)
 
@@ -85,7 +86,7 @@ async def test_notes_are_there_whole_after_a_kill(tmp_path: Path) -> None:
     for _ in range(3):
         flushed = await run_and_kill(NOTING, tmp_path, first=first, lines=50)
         async with sqlite_journal(tmp_path) as journal:
-            values, through = journal.kept()
+            values, through = journal.at_start.last_values, journal.at_start.values_through
             assert {kept.raw for kept in values} == {through}
             assert len(values) == 8
             assert journal.cursor("bms") == through

@@ -17,7 +17,7 @@ from support.waiting import until
 
 from gateway.errors import GatewayError
 from gateway.journal.layout import SCHEMA_VERSION
-from gateway.model import Notes
+from gateway.records import StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,7 +221,7 @@ async def test_events_that_the_kept_values_lack_outlive_the_retention(tmp_path: 
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         for number in range(3):
             await journal.append(make_event(number))
-        journal.note(Notes(kept_through=2))
+        journal.save(StateChanges(values_through=2))
     async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until(lambda: rows(tmp_path / "journal.db", "SELECT count(*) FROM events") == [(1,)])
         assert ids(await read_all(journal)) == ["evt_2"]

@@ -24,7 +24,7 @@ from support.journal_parts import (
 
 from gateway.errors import GatewayError, JournalError
 from gateway.journal.lookup import read_letters
-from gateway.model import DeadLetter, KeptValue, Notes
+from gateway.records import DeadLetter, LastValue, StateChanges
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ async def test_freeing_what_is_delivered_writes_little(tmp_path: Path) -> None:
     """Freed bodies are not logged once more: a small disk has a reserve for cursors and values only."""
     async with sqlite_journal(tmp_path, max_bytes=16 * MIB) as journal:
         refused = await append_until_refused(journal, first=0)
-        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
+        journal.move_cursor("bms", journal.head)
         with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:  # keeps the log
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM cursors").fetchone()
@@ -95,14 +96,16 @@ async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
     async with sqlite_journal(tmp_path, sinks=("bms", "regs"), max_bytes=MIB) as journal:
         first_refused = await append_until_refused(journal, first=0)
         assert (tmp_path / "journal.db").stat().st_size < 2 * MIB
-        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
+        journal.move_cursor("bms", journal.head)
         assert await append_until_refused(journal, first=first_refused) == first_refused
-        journal.note(Notes(cursors={"regs": 10}))
+        journal.move_cursor("regs", 10)
         refused = await append_until_refused(journal, first=first_refused)
         assert refused >= first_refused + 5
         accepted = [f"evt_{number}" for number in range(refused)]
         assert ids(await read_all(journal)) == accepted[10:]
-        journal.note(Notes(cursors={"bms": journal.head, "regs": journal.head}))
+        journal.move_cursor("bms", journal.head)
+        journal.move_cursor("regs", journal.head)
         told: list[str] = []
         journal.subscribe(lambda records: told.extend(ids(records)))
         for number in (0, 5, 11, refused):
@@ -122,18 +125,22 @@ async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
         for seq in range(1, 11):
             await journal.append(make_event(seq, padding=20_000))
             letters = [DeadLetter("bms", seq, f"evt_{seq}", f"R/{n}", "no", START_MS) for n in range(100)]
-            journal.note(Notes(dead_letters=letters, cursors={"bms": seq}))
+            journal.save(StateChanges(dead_letters=letters))
+            journal.move_cursor("bms", seq)
             await journal.flush()
         assert path.stat().st_size < 2 * MIB
         assert list(read_letters(path)) == list(numbers)
-        stored = [each for number in numbers for each in await journal.letters([number])]
+        stored = [each for number in numbers for each in await journal.dead_letters([number])]
         assert all(f'"evt_{each.letter.seq}"'.encode() in (each.body or b"") for each in stored)
         for number in range(11, 100):
             await journal.append(make_event(number, padding=20_000))
-            journal.note(Notes(cursors={"bms": number}, kept_through=number))
+            journal.save(StateChanges(values_through=number))
+            journal.move_cursor("bms", number)
     async with sqlite_journal(tmp_path, max_bytes=MIB, clock_ms=lambda: LONG_AFTER_MS) as journal:
         await until_pruned(journal)
-        has_body = [each.body is not None for number in numbers for each in await journal.letters([number])]
+        has_body = [
+            each.body is not None for number in numbers for each in await journal.dead_letters([number])
+        ]
         assert has_body == sorted(has_body)
         assert 10 <= sum(has_body) <= 13
 
@@ -142,11 +149,11 @@ async def test_a_letter_that_is_refused_again_keeps_its_body(tmp_path: Path) -> 
     """Also where the journal has no room left, and its event is gone."""
     refused = DeadLetter("bms", 9999, "evt_gone", "R/1", "no", START_MS, b"{}")
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
-        journal.note(Notes(dead_letters=[refused]))
+        journal.save(StateChanges(dead_letters=[refused]))
         await append_until_refused(journal, first=0)
-        journal.note(Notes(dead_letters=[refused], settled=[1]))
+        journal.save(StateChanges(dead_letters=[refused], removed_dead_letters=[1]))
         await journal.flush()
-        assert [each.body for each in await journal.letters([1, 2])] == [b"{}"]
+        assert [each.body for each in await journal.dead_letters([1, 2])] == [b"{}"]
 
 
 async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path) -> None:
@@ -156,12 +163,14 @@ async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path)
             for first in range(start, start + 5000, 500):
                 events = [make_event(number, padding=500) for number in range(first, first + 500)]
                 await asyncio.gather(*{journal.append(event) for event in events})
-                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+                journal.save(StateChanges(values_through=journal.head))
+                journal.move_cursor("bms", journal.head)
     async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
         assert journal.head == 10_000
         for number in range(10_000, 10_100):
             await journal.append(make_event(number, padding=20_000))
-            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+            journal.save(StateChanges(values_through=journal.head))
+            journal.move_cursor("bms", journal.head)
 
 
 async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path: Path) -> None:
@@ -171,12 +180,12 @@ async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path:
         with capture_logs() as logs:
             refused = await append_until_refused(journal, first=0)
             for _ in range(3):
-                journal.note(Notes(kept_through=journal.head))
+                journal.save(StateChanges(values_through=journal.head))
                 await journal.flush()
                 assert status.state == "the journal is full"
                 with pytest.raises(JournalError):
                     await journal.append(make_event(refused))
-            journal.note(Notes(cursors={"bms": journal.head}))
+            journal.move_cursor("bms", journal.head)
             await journal.flush()
             assert status.state == "ok"
             await journal.append(make_event(refused))
@@ -190,7 +199,7 @@ async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
         with capture_logs() as logs:
             with no_file_beyond((tmp_path / "journal.db-wal").stat().st_size + 100_000):
                 refused = await append_until_refused(journal, first=1)
-                journal.note(Notes(cursors={"bms": 2}))
+                journal.move_cursor("bms", 2)
                 for number in range(refused, refused + 3):
                     with pytest.raises(JournalError) as error:
                         await journal.append(make_event(number, padding=200_000))
@@ -207,27 +216,28 @@ async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
 async def test_bodies_stay_until_the_kept_values_include_them(tmp_path: Path) -> None:
     """However full it is: after a kill, nothing else knows the last readings that every sink has."""
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
-        journal.note(Notes(kept_through=3))
+        journal.save(StateChanges(values_through=3))
         number = 0
         while number < 1000 and await takes(journal, number):
             number += 1
-            journal.note(Notes(cursors={"bms": journal.head}))
+            journal.move_cursor("bms", journal.head)
         assert ids(await read_all(journal))[-number + 3 :] == [f"evt_{each}" for each in range(3, number)]
-        journal.note(Notes(kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
         assert await takes(journal, number)
 
 
 async def test_values_and_cursors_have_room_of_their_own(tmp_path: Path) -> None:
     """A journal full of events takes the values of a large building, and stays full for events meanwhile."""
-    values = [KeptValue(f"R{n}/T", f"ast-{n}", "t", n, n, 1, n, "evt_" + "x" * 190) for n in range(20_000)]
+    values = [LastValue(f"R{n}/T", f"ast-{n}", "t", n, n, 1, n, "evt_" + "x" * 190) for n in range(20_000)]
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         refused = await append_until_refused(journal, first=0)
-        journal.note(Notes(kept={each.point: each for each in values}, kept_through=2, cursors={"bms": 1}))
+        journal.save(StateChanges(last_values={each.point: each for each in values}, values_through=2))
+        journal.move_cursor("bms", 1)
         await journal.flush()
         assert not await takes(journal, refused)
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
-        assert len(journal.kept()[0]) == len(values)
-        assert (journal.cursor("bms"), journal.kept()[1]) == (1, 2)
+        assert len(journal.at_start.last_values) == len(values)
+        assert (journal.cursor("bms"), journal.at_start.values_through) == (1, 2)
 
 
 async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
@@ -241,7 +251,8 @@ async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
             await asyncio.gather(
                 *{journal.append(make_event(number)) for number in range(first, first + 500)}
             )
-            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+            journal.save(StateChanges(values_through=journal.head))
+            journal.move_cursor("bms", journal.head)
             await journal.flush()
         delivered = journal.head
         for number in (39_999, 39_000, 38_000):
@@ -249,7 +260,8 @@ async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
         assert status.duplicates == 3
         await append_until_refused(journal, first=40_000)
         assert sum(len(record.event.body) for record in await read_all(journal)) > MIB * 6 // 10
-        journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
+        journal.move_cursor("bms", journal.head)
         assert await takes(journal, 50_000)
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         assert journal.head > delivered
@@ -268,14 +280,16 @@ async def test_a_disk_smaller_than_the_journal(tmp_path: Path) -> None:
                 first, number = number, await append_until_refused(journal, first=number)
                 assert number > first + 100
                 assert disk(tmp_path).free > 3 * MIB
-                journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+                journal.save(StateChanges(values_through=journal.head))
+                journal.move_cursor("bms", journal.head)
                 await journal.flush()
                 assert await takes(journal, number)
                 number += 1
             number = await append_until_refused(journal, first=number)
         async with sqlite_journal(tmp_path, disk_usage=disk) as journal:
             number = await append_until_refused(journal, first=number)
-            journal.note(Notes(cursors={"bms": journal.head}, kept_through=journal.head))
+            journal.save(StateChanges(values_through=journal.head))
+            journal.move_cursor("bms", journal.head)
 
 
 async def test_a_disk_that_others_fill(tmp_path: Path) -> None:
@@ -287,7 +301,7 @@ async def test_a_disk_that_others_fill(tmp_path: Path) -> None:
         refused = await append_until_refused(journal, first=1)
         assert status.state == "the disk of the journal is full"
         disk.others_bytes = 0
-        journal.note(Notes(cursors={"bms": 1}))
+        journal.move_cursor("bms", 1)
         await journal.flush()
         assert status.state == "ok"
         assert await takes(journal, refused)
@@ -321,7 +335,7 @@ async def test_a_burst_that_never_fits_does_not_leave_the_journal_unavailable(tm
             isinstance(each, JournalError) for each in await asyncio.gather(*burst, return_exceptions=True)
         )
         assert status.state == "the journal is full"
-        journal.note(Notes(cursors={"bms": 0}))
+        journal.move_cursor("bms", 0)
         await journal.flush()
         assert status.state == "ok"
 
@@ -340,7 +354,8 @@ async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -
     async with sqlite_journal(tmp_path) as journal:
         for number, age_h in ages_h.items():
             await journal.append(make_event(number, received_ms=START_MS - age_h * HOUR_MS))
-        journal.note(Notes(cursors={"bms": 3}, kept_through=5))
+        journal.save(StateChanges(values_through=5))
+        journal.move_cursor("bms", 3)
     async with sqlite_journal(tmp_path) as journal, asyncio.timeout(5):
         while ids(await journal.read(0, 1)) != ["evt_2"]:  # noqa: ASYNC110 - pruning has no event
             await asyncio.sleep(0.01)
@@ -354,7 +369,7 @@ async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
     """However many there are: otherwise a busy building would grow the file for ever."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await asyncio.gather(*{journal.append(make_event(number)) for number in range(11_000)})
-        journal.note(Notes(kept_through=journal.head))
+        journal.save(StateChanges(values_through=journal.head))
     status = JournalStatus()
     async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS, status=status) as journal:
         await until_pruned(journal)

@@ -9,7 +9,7 @@ from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.units import is_same_unit
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, KnownAsset
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

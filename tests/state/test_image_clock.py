@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.room_state import FRESH_MS, NOON, Room, named
 
-from gateway.model import Forced, Quality
+from gateway.model import Quality
+from gateway.records import Override
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def test_an_override_lasts_for_what_was_asked(points: PointMap, steps: Sequence[
 
 def test_an_override_of_an_earlier_run_ends_where_the_clock_is_behind_its_begin(room: Room) -> None:
     """Nobody knows how long it has lasted: a point that shows what is measured is the safe side."""
-    forced = Forced("R/HOLD", 30, NOON, NOON + 3 * FRESH_MS)
+    forced = Override("R/HOLD", 30, NOON, NOON + 3 * FRESH_MS)
     room.read(at_ms=NOON, hold=21)
     kept = list(room.image.keep().values())
     assert room.restarted(kept, now_ms=NOON + 1, forced=[forced]).shown("R/HOLD")[2] is Quality.FORCED

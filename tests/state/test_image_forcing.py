@@ -9,7 +9,8 @@ from support.point_tables import load_good_tables
 from support.room_state import FRESH_MS, NOON, Room, named
 
 from gateway.errors import GatewayError
-from gateway.model import Forced, Quality
+from gateway.model import Quality
+from gateway.records import Override
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_an_override_ends_by_itself(room: Room) -> None:
     room.read(at_ms=UNTIL, hold=21)
     force(room, "HOLD", 30)
     assert room.image.tick(UNTIL - 1) == []
-    assert room.image.forced() == [Forced("R/HOLD", 30, NOON, UNTIL)]
+    assert room.image.forced() == [Override("R/HOLD", 30, NOON, UNTIL)]
     assert brief(without_age(room.image.tick(UNTIL))) == [
         ("HOLD", 21, 21, Quality.GOOD),
         ("QUAL", 0, 0, Quality.GOOD),
@@ -104,7 +105,7 @@ def test_forcing_again_replaces_value_and_time(room: Room) -> None:
     (first, _) = force(room, "HOLD", 30)
     (second,) = force(room, "HOLD", 31, now_ms=NOON + 1, until_ms=NOON + 5)
     assert [room.image.is_newest(update) for update in (first, second)] == [False, True]
-    assert room.image.forced() == [Forced("R/HOLD", 31, NOON + 1, NOON + 5)]
+    assert room.image.forced() == [Override("R/HOLD", 31, NOON + 1, NOON + 5)]
     assert brief(named(room.image.tick(NOON + 5), "HOLD")) == [("HOLD", None, None, Quality.BAD)]
 
 
@@ -185,4 +186,4 @@ def test_overrides_outlive_a_restart(room: Room) -> None:
     assert again.shown("R/VALUE") == (None, None, Quality.BAD)
     ended = again.image.keep_forced()
     assert ended["R/HOLD"] is None
-    assert ended["R/VALUE"] == Forced("R/VALUE", 32, NOON, UNTIL)
+    assert ended["R/VALUE"] == Override("R/VALUE", 32, NOON, UNTIL)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_state import FRESH_MS, NOON, TABLE, Room, named
 
-from gateway.model import OnlineState, Quality
+from gateway.model import Quality
+from gateway.records import OnlineState
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import KeptValue, Scalar
+    from gateway.model import Scalar
+    from gateway.records import LastValue
 
 
 def test_only_what_changed_is_kept(room: Room) -> None:
@@ -51,7 +52,7 @@ def test_a_restart_shows_the_same(
 ) -> None:
     """What is kept brings back every value, also those that aged meanwhile, and never an older one."""
     room = Room(points, BuildingState(points))
-    kept: dict[str, KeptValue] = {}
+    kept: dict[str, LastValue] = {}
     now_ms = NOON + 3 * FRESH_MS
     for key, value, after_ms in readings:
         room.read(at_ms=NOON + after_ms, now_ms=now_ms, **{key: value})

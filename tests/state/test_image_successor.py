@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_state import FRESH_MS, NOON, Room
 
-from gateway.model import KeptValue, Quality
+from gateway.model import Quality
+from gateway.records import LastValue
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
 def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
     """However many points come and go, no more than some thousand of their readings are remembered."""
     image = BuildingState(old)
-    kept = [KeptValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
+    kept = [LastValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
     image.restore(kept, now_ms=NOON)
     assert [value.point for value in (*image.gone[:1], *image.gone[-1:])] == ["R/P10000", "R/P19999"]
     assert successor_of(image, new).gone == image.gone

@@ -17,7 +17,7 @@ from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from gateway.model import KnownAsset
+    from gateway.records import KnownAsset
 
 ORGANIZATION = "o-test"
 API_KEY = "idt_live_0123456789abcdef0123456789abcdef"

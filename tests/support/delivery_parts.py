@@ -147,7 +147,9 @@ async def delivering(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = BuildingState(points), MappingStatus()
-    head = Pipeline(journal=journal, state=image, status=mapping, clock_ms=clock, steady_ms=clock)
+    head = Pipeline(
+        event_log=journal, state_store=journal, state=image, status=mapping, clock_ms=clock, steady_ms=clock
+    )
     rig = Rig(file, journal, head, image, clock, mapping)
     async with journal:
         feeds = await head.start(list(receivers))
@@ -157,7 +159,8 @@ async def delivering(
                     name=name,
                     make_sink=receiver.make_sink,
                     feed=feeds[name],
-                    journal=journal,
+                    event_log=journal,
+                    state_store=journal,
                     status=receiver.status,
                     clock_ms=clock,
                     steady_ms=clock,

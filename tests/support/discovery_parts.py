@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import load_point_map
-from gateway.model import AssetProperty, AssetType, KnownAsset
+from gateway.records import AssetProperty, AssetType, KnownAsset
 from gateway.tools.discover.discovery import Discovery, Wanted, discover
 from gateway.tools.discover.evidence import Evidence, Sightings
 from gateway.tools.discover.present import Surroundings
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot, Scalar
+    from gateway.model import Scalar
+    from gateway.records import AssetSnapshot
 
 
 def asset_type(name: str, *properties: tuple[str, str | None, str | None, str | None]) -> AssetType:

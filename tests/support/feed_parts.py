@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.delivery.batch import Batch
-    from gateway.model import Point, StoredLetter, Update
+    from gateway.model import Point, Update
+    from gateway.records import StoredDeadLetter
 
 POINT, OTHER = make_point("R/T"), make_point("R/H")
 
@@ -80,7 +81,7 @@ class Stream:
             return None
         return self.shown.get(name) or make_update(make_point(name), len(self.events), seq=0)
 
-    def again(self, stored: StoredLetter) -> Sequence[Update]:
+    def again(self, stored: StoredDeadLetter) -> Sequence[Update]:
         """Return an update for the letter; its number is its value."""
         return [make_update(make_point(stored.letter.point), stored.number, time_ms=1, seq=stored.letter.seq)]
 

@@ -22,7 +22,7 @@ from support.arrival_parts import HOUR_MS, MINUTE_MS, telemetry_event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.model import Alarm
+    from gateway.records import Alarm
 
 DAY_MS = 24 * HOUR_MS
 MONDAY_MS = 1_795_392_000_000  # 2026-11-23T00:00:00Z

@@ -194,7 +194,8 @@ async def running_intake(
     )
     async with journal:
         head = Pipeline(
-            journal=journal,
+            event_log=journal,
+            state_store=journal,
             state=BuildingState(points),
             status=MappingStatus(),
             clock_ms=now_ms,
@@ -206,7 +207,7 @@ async def running_intake(
             max_body_bytes=MAX_BODY_BYTES,
             organization=ORGANIZATION,
             verifier=Verifier([SECRET], tolerance_s=300),
-            journal=journal,
+            event_log=journal,
             status=status,
             clock_ms=clock_ms,
             body_within_s=body_within_s,

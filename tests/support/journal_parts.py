@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
+from gateway.ports import EventLog, StateStore
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 
     from gateway.journal.store import DiskUsage
     from gateway.model import Event, Record
-    from gateway.ports import Journal
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
 RETENTION_S = 48 * 3600.0
 LONG_AFTER_MS = START_MS + 1000 * HOUR_MS
+
+
+class Journal(EventLog, StateStore, Protocol):
+    """An event log and a state store in one place."""
 
 
 class OpenJournal(Protocol):

@@ -10,7 +10,7 @@ from gateway.admin.control_letters import LetterControl
 from gateway.admin.control_requests import control_application
 from gateway.admin.control_socket import control_socket
 from gateway.events import parse_event
-from gateway.model import DeadLetter, Notes
+from gateway.records import DeadLetter, StateChanges
 from gateway.status import SinkStatus
 from support.daemon import telemetry
 from support.journal_parts import START_MS, sqlite_journal
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from gateway.model import StoredLetter
-    from gateway.ports import Journal
+    from gateway.records import StoredDeadLetter
+    from support.journal_parts import Journal
 
 MINUTE_MS = 60_000
 
@@ -36,7 +36,7 @@ async def write_letters(journal: Journal, letters: Sequence[DeadLetter], *, padd
         readings = {"t": seq} | ({"padding": "x" * padding} if padding else {})
         body = telemetry(f"evt_{seq}", "ast-1", readings)
         await journal.append(parse_event(body, received_ms=START_MS + seq * MINUTE_MS))
-    journal.note(Notes(dead_letters=list(letters)))
+    journal.save(StateChanges(dead_letters=list(letters)))
     await journal.flush()
 
 
@@ -64,14 +64,16 @@ class RecordingRetries:
     journal: Journal
     handed: list[list[int]] = field(default_factory=list)
     left: dict[int, str] = field(default_factory=dict)
-    outcome: Callable[[StoredLetter], Notes] = lambda stored: Notes(settled=[stored.number])
+    outcome: Callable[[StoredDeadLetter], StateChanges] = lambda stored: StateChanges(
+        removed_dead_letters=[stored.number]
+    )
 
-    def retry(self, letters: Sequence[StoredLetter]) -> dict[int, str]:
+    def retry(self, letters: Sequence[StoredDeadLetter]) -> dict[int, str]:
         """Take the letters, and have come of them what the test says."""
         self.handed.append([each.number for each in letters])
         for each in letters:
             if each.number not in self.left:
-                self.journal.note(self.outcome(each))
+                self.journal.save(self.outcome(each))
         return {each.number: self.left[each.number] for each in letters if each.number in self.left}
 
 
@@ -96,6 +98,6 @@ async def letter_desk(
             RecordingRetries(journal),
             {name: SinkStatus(type="mqtt", state="up") for name in ("bms", "regs")},
         )
-        control = LetterControl(journal=journal, retries=desk.retries, sinks=desk.sinks)
+        control = LetterControl(state_store=journal, retries=desk.retries, sinks=desk.sinks)
         async with control_socket(folder / "control.sock", control_application(control.routes())):
             yield desk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.model import AssetSnapshot, KnownAsset, Notes
+from gateway.records import AssetSnapshot, KnownAsset, StateChanges
 from support.journal_parts import START_MS, sqlite_journal
 from support.processes import run_gateway
 
@@ -38,4 +38,4 @@ def gateway(config: Path, command: str, *arguments: str) -> subprocess.Completed
 async def remember(folder: Path, *assets: KnownAsset) -> None:
     """Let the journal know assets, as the running gateway does."""
     async with sqlite_journal(folder) as journal:
-        journal.note(Notes(snapshot=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))
+        journal.save(StateChanges(assets=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))

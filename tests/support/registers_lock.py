@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.slots.lock_file import with_slots
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.records import AssetSnapshot, KnownAsset
 from gateway.tools.allocation import Assignment, assign_slots
 from support.point_tables import SINKS, TOPICS
 

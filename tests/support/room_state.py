@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Forced, KeptValue, OnlineState, Scalar, Update
+    from gateway.model import Scalar, Update
+    from gateway.records import LastValue, OnlineState, Override
 
 FRESH_MS = 10_000
 NOON = 1_790_000_000_000
@@ -59,10 +60,10 @@ class Room:
 
     def restarted(
         self,
-        kept: list[KeptValue],
+        kept: list[LastValue],
         *,
         now_ms: int,
-        forced: Iterable[Forced] = (),
+        forced: Iterable[Override] = (),
         online: Iterable[OnlineState] = (),
     ) -> Room:
         """Return the same room in the next run of the gateway."""

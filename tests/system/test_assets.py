@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from support.mosquitto import Mosquitto
 
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
 
 
 @pytest.fixture

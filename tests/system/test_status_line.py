@@ -8,8 +8,8 @@ import pytest
 from support.daemon import Daemon, telemetry
 from support.notified import notification_socket
 
-from gateway.model import Alarm
 from gateway.notify import StatusLine, in_one_line, notify
+from gateway.records import Alarm
 from gateway.status import SinkStatus, Status
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import KnownAsset, Point, Register
+    from gateway.model import Point, Register
+    from gateway.records import KnownAsset
 
 _ENCODED_AT_ONCE = 500  # points, half a millisecond
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from gateway.admin.admission import Admission
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import DeadLetter
-    from gateway.ports import Journal
+    from gateway.ports import EventLog
+    from gateway.records import DeadLetter
     from gateway.state.building_state import BuildingState
     from gateway.status import Status
 
@@ -66,9 +66,9 @@ class Dashboard:
         self._board = Board(image, status=self._refreshed)
         self._events = LastEvents(points=lambda: image().points, sinks=status.sinks)
 
-    def start(self, journal: Journal) -> None:
+    def start(self, event_log: EventLog) -> None:
         """Note what comes from now on; call this once the journal is open."""
-        journal.subscribe(self._events.accept)
+        event_log.subscribe(self._events.accept)
 
     def tick(self) -> None:
         """Tell whoever watches what has changed; once a second."""

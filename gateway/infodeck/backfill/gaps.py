@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from gateway.events import TELEMETRY, asset_of, read_telemetry
 from gateway.infodeck.backfill.synthetic import is_history
-from gateway.model import Gap, Notes
+from gateway.records import Gap, StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.infodeck.backfill.missed import Missed
-    from gateway.model import Event, GapPlace, Record
-    from gateway.ports import Journal
+    from gateway.model import Event, Record
+    from gateway.ports import EventLog, StateStore
+    from gateway.records import GapId
     from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
@@ -41,14 +42,16 @@ class Gaps:
     def __init__(
         self,
         *,
-        journal: Journal,
+        event_log: EventLog,
+        state_store: StateStore,
         image: Callable[[], BuildingState],
         history_after_ms: int,
         status: RefillStatus,
         on_due: Callable[[], None],
     ) -> None:
         """`on_due` is called when a gap is there to be filled."""
-        self._journal = journal
+        self._event_log = event_log
+        self._state_store = state_store
         self._image = image
         self._history_after_ms = history_after_ms
         self._status = status
@@ -56,7 +59,7 @@ class Gaps:
         # Plain values, for after a start there is a gap for every reading, until its next one comes.
         self._since_ms: dict[_Key, int] = {}  # of gaps that are open
         self._newest_ms: dict[_Key, int] = {}  # of those that are kept: the newest that the API supplied
-        self._due: dict[GapPlace, Gap] = {}
+        self._due: dict[GapId, Gap] = {}
         self._due_since_ms: defaultdict[_Key, set[int]] = defaultdict(set)
         self._assets: Counter[str] = Counter()  # how many gaps each has, open or due
         self._early: list[Record] | None = None  # that came while `start` was not done yet
@@ -68,11 +71,11 @@ class Gaps:
 
         To be called once the image is up to date, before any event can come.
         """
-        head, last_ms = self._journal.head, dict(self._last_readings())
+        head, last_ms = self._event_log.head, dict(self._last_readings())
         if self._early is None:
-            self._journal.subscribe(self.accept)
+            self._event_log.subscribe(self.accept)
         self._early = []
-        self._take_up(self._journal.gaps())
+        self._take_up(self._state_store.at_start.gaps)
         await self._catch_up(head)
         for number, (key, time_ms) in enumerate(last_ms.items()):
             if number % _TURN_VALUES == 0:
@@ -92,7 +95,7 @@ class Gaps:
 
     def supply(self, asset: str, missed: Missed) -> None:
         """Open gaps before the API supplies readings of an asset, and have them durable with these."""
-        gaps: dict[GapPlace, Gap | None] = {}
+        gaps: dict[GapId, Gap | None] = {}
         for reading in missed.readings:
             last_ms = missed.gaps.get(reading.key)
             if last_ms is None:
@@ -101,7 +104,7 @@ class Gaps:
             self._begin(key, last_ms)
             if key not in self._newest_ms:
                 gap = Gap(*key, self._since_ms[key])
-                gaps[gap.place] = gap
+                gaps[gap.id] = gap
             self._newest_ms[key] = max(self._newest_ms.get(key, 0), reading.time_ms)
         self._note(gaps)
 
@@ -114,19 +117,23 @@ class Gaps:
 
         Raise `JournalError` where that can't be told.
         """
-        await self._journal.flush()  # then what waits is durable, and its seconds are noted
-        await self._journal.flush()  # and then they are on disk
-        return {gap.since_ms // 1000, (gap.until_ms or 0) // 1000, *await self._journal.known_seconds(gap)}
+        await self._state_store.flush()  # then what waits is durable, and its seconds are noted
+        await self._state_store.flush()  # and then they are on disk
+        return {
+            gap.since_ms // 1000,
+            (gap.until_ms or 0) // 1000,
+            *await self._state_store.known_seconds(gap),
+        }
 
     def settle(self, gap: Gap) -> None:
         """Forget a gap that is filled, or that nothing can fill."""
         key = gap.asset, gap.key
-        del self._due[gap.place]
+        del self._due[gap.id]
         self._due_since_ms[key].discard(gap.since_ms)
         if not self._due_since_ms[key]:
             del self._due_since_ms[key]
         self._count_down(gap.asset)
-        self._note({gap.place: None})
+        self._note({gap.id: None})
 
     def is_wanted(self, asset: str, key: str) -> bool:
         """Say whether a point of the tables in force wants the history of a key."""
@@ -137,9 +144,9 @@ class Gaps:
         """Go on with the gaps of the last run, but for those that nobody wants filled any more."""
         for gap in gaps:
             if not self.is_wanted(gap.asset, gap.key):
-                self._note({gap.place: None})
+                self._note({gap.id: None})
             elif gap.until_ms is not None:
-                if gap.place not in self._due:  # where the last start was cut short, it is
+                if gap.id not in self._due:  # where the last start was cut short, it is
                     self._assets[gap.asset] += 1
                 self._have_due(gap)
             else:
@@ -156,17 +163,18 @@ class Gaps:
 
     async def _catch_up(self, head: int) -> None:
         """Take in what came after the kept values up to `head`: a gap that it closes may not be kept."""
-        kept, through = self._journal.kept()
+        stored = self._state_store.at_start
+        through = stored.values_through
         if through >= head:
             return
         by_name = self._image().points.by_name
-        for value in kept:
+        for value in stored.last_values:
             point = by_name.get(value.point)
             is_same = point is not None and (point.asset, point.source) == (value.asset, value.source)
             if point is not None and is_same and point.refill_history:
                 self._begin((value.asset, value.source), value.time_ms)
         while through < head:
-            records = [each for each in await self._journal.read(through, _READ_EVENTS) if each.seq <= head]
+            records = [each for each in await self._event_log.read(through, _READ_EVENTS) if each.seq <= head]
             if not records:
                 return
             self._take_in(records)
@@ -216,9 +224,9 @@ class Gaps:
 
     def _know(self, gap: Gap, time_ms: int) -> None:
         """Remember that a reading inside a gap is known. What has no gap on disk yet needs none."""
-        if gap.place in self._due or (gap.asset, gap.key) in self._newest_ms:
+        if gap.id in self._due or (gap.asset, gap.key) in self._newest_ms:
             known = Gap(gap.asset, gap.key, gap.since_ms, gap.until_ms, (time_ms // 1000,))
-            self._note({gap.place: known})
+            self._note({gap.id: known})
 
     def _close(self, key: _Key, *, until_ms: int, received_ms: int) -> None:
         """End a gap: it is to be filled where it was long, and forgotten otherwise."""
@@ -227,15 +235,15 @@ class Gaps:
         was_kept = self._newest_ms.pop(key, None) is not None
         if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
             self._have_due(gap)
-            self._note({gap.place: gap})
+            self._note({gap.id: gap})
             self._on_due()
             return
         self._count_down(asset)
         if was_kept:
-            self._note({gap.place: None})
+            self._note({gap.id: None})
 
     def _have_due(self, gap: Gap) -> None:
-        self._due[gap.place] = gap
+        self._due[gap.id] = gap
         self._due_since_ms[gap.asset, gap.key].add(gap.since_ms)
 
     def _count_down(self, asset: str) -> None:
@@ -243,7 +251,7 @@ class Gaps:
         if not self._assets[asset]:
             del self._assets[asset]
 
-    def _note(self, gaps: dict[GapPlace, Gap | None]) -> None:
+    def _note(self, gaps: dict[GapId, Gap | None]) -> None:
         if gaps:
-            self._journal.note(Notes(gaps=gaps))
+            self._state_store.save(StateChanges(gaps=gaps))
         self._status.open_gaps = len(self._newest_ms) + len(self._due)

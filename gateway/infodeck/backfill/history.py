@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.backfill.gaps import Gaps
-    from gateway.model import Gap, GapPlace, Scalar
-    from gateway.ports import Journal
+    from gateway.model import Scalar
+    from gateway.ports import EventLog
+    from gateway.records import Gap, GapId
     from gateway.status import RefillStatus
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class History:
         organization: str,
         metric_time: str,
         metric_value: str,
-        journal: Journal,
+        event_log: EventLog,
         gaps: Gaps,
         stated_unit: Callable[[str, str], str | None],
         status: RefillStatus,
@@ -64,14 +65,14 @@ class History:
         self._organization = organization
         self._metric_time = metric_time
         self._metric_value = metric_value
-        self._journal = journal
+        self._event_log = event_log
         self._gaps = gaps
         self._stated_unit = stated_unit
         self._status = status
         self._clock_ms = clock_ms
         self._requested = asyncio.Event()
         self._not_there: list[str] = []  # assets and keys that the API does not know
-        self._failures: Counter[GapPlace] = Counter()  # of gaps that are due
+        self._failures: Counter[GapId] = Counter()  # of gaps that are due
 
     def request(self) -> None:
         """Fill soon what is due."""
@@ -89,13 +90,13 @@ class History:
         problem: str | None = None
         self._not_there = []
         # What failed most often comes last: it must not keep the others waiting for ever.
-        for gap in sorted(self._gaps.due(), key=lambda gap: self._failures[gap.place]):
-            self._failures[gap.place] += 1
+        for gap in sorted(self._gaps.due(), key=lambda gap: self._failures[gap.id]):
+            self._failures[gap.id] += 1
             try:
                 readings += await self._fill(api, gap)
                 filled += 1
                 failures = 0
-                del self._failures[gap.place]
+                del self._failures[gap.id]
             except (TransientError, JournalError) as error:
                 problem = str(error)
                 break
@@ -185,7 +186,7 @@ class History:
         events = history_events(gap.asset, readings, organization=self._organization, now_ms=self._clock_ms())
         group: set[asyncio.Future[None]] = set()
         for number, event in enumerate(events, start=1):
-            group.add(self._journal.append(event))
+            group.add(self._event_log.append(event))
             if number % _GROUP_EVENTS == 0:
                 await _durable(group)
                 await self._until_sinks_keep_up()
@@ -193,7 +194,7 @@ class History:
         return len(values)
 
     async def _until_sinks_keep_up(self) -> None:
-        while self._journal.backlog > _MOST_BACKLOG:  # noqa: ASYNC110 - nobody tells
+        while self._event_log.backlog > _MOST_BACKLOG:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _show(self, problem: str | None) -> None:

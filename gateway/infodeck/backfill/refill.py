@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.api_client import Item
     from gateway.infodeck.backfill.gaps import Gaps
     from gateway.infodeck.backfill.missed import Missed
-    from gateway.ports import Journal
+    from gateway.ports import EventLog
     from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
@@ -63,7 +63,7 @@ class Refill:
         organization: str,
         tolerance_s: float,
         item_time: Callable[[Any], Any] | None,
-        journal: Journal,
+        event_log: EventLog,
         image: Callable[[], BuildingState],
         gaps: Gaps,
         status: RefillStatus,
@@ -73,7 +73,7 @@ class Refill:
         self._organization = organization
         self._tolerance_ms = round(tolerance_s * 1000)
         self._item_time = item_time
-        self._journal = journal
+        self._event_log = event_log
         self._image = image
         self._gaps = gaps
         self._status = status
@@ -151,7 +151,7 @@ class Refill:
             organization=self._organization,
             now_ms=self._clock_ms(),
         )
-        return self._journal.append(event)
+        return self._event_log.append(event)
 
     def _count(self, missed: Missed) -> None:
         status = self._status

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
 
 
 class Absences:

@@ -9,7 +9,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from gateway.model import AssetSnapshot
+    from gateway.records import AssetSnapshot
     from gateway.status import InventoryStatus
 
 log = structlog.get_logger()

@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, TypeGuard
 
-from gateway.model import AssetProperty, AssetType, KnownAsset, Location
+from gateway.records import AssetProperty, AssetType, KnownAsset, Location
 from gateway.text import sanitise_line
 
 _LONGEST_TEXT = 200

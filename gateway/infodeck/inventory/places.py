@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import KnownAsset, Location
+    from gateway.records import KnownAsset, Location
 
 _DEEPEST = 32
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.infodeck.inventory.items import asset_type, known_asset, location
 from gateway.infodeck.inventory.places import Places
-from gateway.model import AssetSnapshot
+from gateway.records import AssetSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.model import AssetType, KnownAsset, Location
+    from gateway.records import AssetType, KnownAsset, Location
 
 _MOST_ASSETS = 250_000
 _MOST_LOCATIONS = 100_000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from gateway.mapping.compiling.draft import Draft
-    from gateway.model import AssetProperty, AssetSnapshot, AssetType
+    from gateway.records import AssetProperty, AssetSnapshot, AssetType
 
 _MOST_TOLD = 20  # whoever has more of them has mixed up something larger
 

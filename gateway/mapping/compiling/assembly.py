@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.draft import Draft
     from gateway.mapping.compiling.places import Place
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import KnownAsset, Point
+    from gateway.model import Point
+    from gateway.records import KnownAsset
 
 
 @dataclass(slots=True)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from gateway.mapping.compiling.places import Layers
     from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, RefillKeys, StaleAfter
-    from gateway.model import KnownAsset, Register
+    from gateway.model import Register
+    from gateway.records import KnownAsset
 
 _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = (

@@ -12,7 +12,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING
 
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
-from gateway.model import MadeTag
+from gateway.records import AutoTag
 from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.templates import CompiledTemplate
     from gateway.mapping.slots.lock_file import Slots
     from gateway.mapping.table import Match
-    from gateway.model import AssetSnapshot, KnownAsset
+    from gateway.records import AssetSnapshot, KnownAsset
 
 _DEFAULT_TAG = "{name}"
 _MOST_STRANGERS = 20  # whoever has more of them has another problem, and comparing ids takes time
@@ -34,7 +34,7 @@ class Automatic:
 
     known: KnownAsset
     used: CompiledTemplate
-    made: MadeTag
+    made: AutoTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def find_automatic(
             message = f"another asset has this tag, so {wish.asset} is called {chosen.get(wish.asset)} now"
             kept.place.warn(message, "tag")
     return [
-        Automatic(known, used, MadeTag(_pattern(used), chosen[known.id]))
+        Automatic(known, used, AutoTag(_pattern(used), chosen[known.id]))
         for known, used in found
         if known.id in chosen
     ]
@@ -121,7 +121,7 @@ def _pattern(used: CompiledTemplate) -> str:
 
 
 def _wishes(
-    found: Iterable[tuple[KnownAsset, CompiledTemplate]], slots: Slots, published: Mapping[str, MadeTag]
+    found: Iterable[tuple[KnownAsset, CompiledTemplate]], slots: Slots, published: Mapping[str, AutoTag]
 ) -> list[Wish]:
     """Return what tag each asset would have by itself, those with a slot first, in their order.
 

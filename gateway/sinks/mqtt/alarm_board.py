@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from gateway.alarms import Alarms
-    from gateway.model import Alarm
+    from gateway.records import Alarm
     from gateway.sinks.broker.message import Rejection
 
 

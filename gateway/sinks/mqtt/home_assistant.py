@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gateway import __version__
-from gateway.model import KnownAsset, ValueKind
+from gateway.model import ValueKind
+from gateway.records import KnownAsset
 from gateway.sinks.mqtt.home_assistant_words import kind_of, unit_of_measurement
 
 if TYPE_CHECKING:

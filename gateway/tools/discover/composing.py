@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.mapping.compiling.templates import CompiledTemplate
-    from gateway.model import KnownAsset
+    from gateway.records import KnownAsset
     from gateway.tools.discover.drafting import Drafted
     from gateway.tools.discover.evidence import Evidence
     from gateway.tools.discover.grouping import Group

@@ -15,7 +15,7 @@ from gateway.tools.discover.proposal import ProposedPoint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gateway.model import AssetProperty
+    from gateway.records import AssetProperty
     from gateway.tools.discover.grouping import Group
 
 _LONGEST_DESCRIPTION = 200

@@ -11,7 +11,8 @@ from gateway.model import Conversion, Quality, ValueKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.model import AssetType, KnownAsset, Scalar
+    from gateway.model import Scalar
+    from gateway.records import AssetType, KnownAsset
 
 _MOST_WORDS = 5
 _SWITCHED = frozenset({"true", "false"})

@@ -11,7 +11,7 @@ from gateway.tools.discover.naming import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.model import AssetType, KnownAsset
+    from gateway.records import AssetType, KnownAsset
     from gateway.tools.discover.evidence import Evidence
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from gateway.mapping.compiling.templates import CompiledTemplate
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import AssetSnapshot, KnownAsset, WriteLimits
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot, KnownAsset
 
 _T = TypeVar("_T")
 _SERVER = "modbus_server"

@@ -16,13 +16,13 @@ from support.processes import run_gateway
 from support.waiting import until
 
 from gateway.alarms import Alarms
-from gateway.model import Alarm, Notes
+from gateway.records import Alarm, StateChanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.ports import Journal
+    from support.journal_parts import Journal
 
 TABLE = """\
 schema: gateway.points/1
@@ -102,10 +102,10 @@ class Run:
 
     def start(self) -> None:
         """Take over what former runs have left."""
-        self.alarms.start(self.journal.alarms(), keep=self._keep)
+        self.alarms.start(self.journal.at_start.alarms, keep=self._keep)
 
     def _keep(self, alarm: Alarm) -> None:
-        self.journal.note(Notes(alarms={(alarm.name, alarm.since_ms): alarm}))
+        self.journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
 
 
 async def test_a_latched_alarm_holds_until_acknowledged_over_restarts(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ async def test_the_history_is_bounded(tmp_path: Path) -> None:
         run.alarms.hold("oldest", "holds")
         for number in range(1200):
             later = Alarm("passing", "over", START_MS + 1 + number, cleared_ms=START_MS + 2 + number)
-            journal.note(Notes(alarms={(later.name, later.since_ms): later}))
+            journal.save(StateChanges(alarms={(later.name, later.since_ms): later}))
             if number % 300 == 0:
                 await journal.flush()
     async with sqlite_journal(tmp_path) as journal:
@@ -154,4 +154,4 @@ async def test_the_history_is_bounded(tmp_path: Path) -> None:
         assert [alarm.name for alarm in run.alarms.current()] == ["oldest"]
         assert len(run.alarms.past()) == 500
         assert run.alarms.past()[0].since_ms == START_MS + 1200
-        assert len(journal.alarms()) <= 501
+        assert len(journal.at_start.alarms) <= 501

@@ -17,7 +17,7 @@ from support.processes import run_gateway
 
 from gateway.__main__ import parser
 from gateway.errors import CommandError
-from gateway.model import Notes
+from gateway.records import StateChanges
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from support.letter_parts import Desk
 
-    from gateway.model import StoredLetter
+    from gateway.records import StoredDeadLetter
 
 LETTERS = (
     letter("R/A", seq=1, sink="bms"),
@@ -51,7 +51,7 @@ async def deadletters(config: Path, action: str, *arguments: str) -> subprocess.
 async def left(desk: Desk) -> list[int]:
     """Return the numbers of the letters that there are, once all that was noted is written."""
     await desk.journal.flush()
-    return [each.number for each in await desk.journal.letters(range(1, 2000))]
+    return [each.number for each in await desk.journal.dead_letters(range(1, 2000))]
 
 
 async def test_letters_are_handed_out_and_their_delivery_is_told(tmp_path: Path, config: Path) -> None:
@@ -99,8 +99,8 @@ async def test_many_letters_are_handed_out_in_turns(tmp_path: Path, config: Path
 async def test_what_is_refused_again_is_told_with_its_new_number(tmp_path: Path, config: Path) -> None:
     """The exit code is 1 then; an event that again can't be mapped is known by the event."""
 
-    def refuse(stored: StoredLetter) -> Notes:
-        return Notes(dead_letters=[stored.letter], settled=[stored.number])
+    def refuse(stored: StoredDeadLetter) -> StateChanges:
+        return StateChanges(dead_letters=[stored.letter], removed_dead_letters=[stored.number])
 
     async with letter_desk(tmp_path, LETTERS) as desk:
         desk.retries.outcome = refuse
@@ -131,8 +131,8 @@ async def test_what_is_not_handed_out_is_told_with_the_reason(tmp_path: Path, co
 async def test_a_sink_that_is_away_is_not_waited_for(tmp_path: Path, config: Path) -> None:
     """The letter stays, the others' outcome is told, and what the sink says of itself."""
 
-    def regs_alone(stored: StoredLetter) -> Notes:
-        return Notes(settled=[stored.number] if stored.letter.sink == "regs" else [])
+    def regs_alone(stored: StoredDeadLetter) -> StateChanges:
+        return StateChanges(removed_dead_letters=[stored.number] if stored.letter.sink == "regs" else [])
 
     async with letter_desk(tmp_path, LETTERS) as desk:
         desk.sinks["bms"] = SinkStatus(type="mqtt", state="away", last_error="connection refused")
@@ -149,7 +149,7 @@ async def test_a_sink_that_is_away_is_not_waited_for(tmp_path: Path, config: Pat
 async def test_a_sink_that_is_slow_is_waited_for_once(tmp_path: Path, config: Path) -> None:
     """As long as asked for the first hundred letters, not at all for the next ones of the same sink."""
     async with letter_desk(tmp_path, [letter("R/A", sink="bms")] * 250) as desk:
-        desk.retries.outcome = lambda _: Notes()
+        desk.retries.outcome = lambda _: StateChanges()
         began = time.monotonic()
         done = await deadletters(config, "retry", "--all", "--wait", "2s")
         assert done.returncode == 1
@@ -166,7 +166,7 @@ async def test_dropped_letters_are_gone_for_good(tmp_path: Path, config: Path) -
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "2: forgotten\n5: forgotten\n"
         assert desk.retries.handed == []
-        assert [each.number for each in await desk.journal.letters(range(1, 100))] == [1, 3, 4]
+        assert [each.number for each in await desk.journal.dead_letters(range(1, 100))] == [1, 3, 4]
     line = {"event": "deadletters.dropped", "log_level": "info", "numbers": [2, 5], "uid": os.getuid()}
     assert logs == [line]
 
@@ -211,7 +211,7 @@ async def test_large_letters_are_handed_out_and_dropped_one_after_the_other(tmp_
     letters = [letter("R/A", seq=number) for number in range(1, 5)]
     path = tmp_path / "control.sock"
     async with letter_desk(tmp_path, letters, padding=3 << 20) as desk:
-        desk.retries.outcome = lambda _: Notes()
+        desk.retries.outcome = lambda _: StateChanges()
         _, answer = await asyncio.to_thread(
             ask_socket, path, "/deadletters/retry", b'{"numbers": [9, 4, 3, 2, 1]}'
         )

@@ -9,7 +9,7 @@ import pytest
 from support.point_tables import HEAD
 from support.registers_lock import assign, known, load, lock_up, write_tables
 
-from gateway.model import KnownAsset, MadeTag
+from gateway.records import AutoTag, KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
     write_tables(tmp_path, TEMPLATE)
     renamed = KnownAsset(id=ROOM.id, name="Lobby", asset_type="at-iaq")
     namesake = KnownAsset(id="ast-0000", name="Room 1", asset_type="at-iaq")
-    snapshot = replace(known(renamed, namesake), tags={ROOM.id: MadeTag("{name}", "Room 1")})
+    snapshot = replace(known(renamed, namesake), tags={ROOM.id: AutoTag("{name}", "Room 1")})
     kept = {"ast-0001": "Room 1", "ast-0000": "Room 1-0000"}
     assert load(tmp_path, snapshot=snapshot).tags() == kept
     lock_up(tmp_path, snapshot=snapshot)

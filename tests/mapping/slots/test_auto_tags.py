@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from gateway.mapping.table_types import Level
 from gateway.mapping.tags import Wish, choose_tags, wished_tag
-from gateway.model import KnownAsset
+from gateway.records import KnownAsset
 
 TEXT = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["IAQ 1", "a/b", "$x", " ", "#"]))
 ASSETS = st.builds(KnownAsset, id=st.text(min_size=1, max_size=12), name=TEXT, location=TEXT, model=TEXT)

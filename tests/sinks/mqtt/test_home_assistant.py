@@ -11,7 +11,8 @@ from support.home_assistant import Entity
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Conversion, KnownAsset, Mqtt, Quality, ValueKind
+from gateway.model import Conversion, Mqtt, Quality, ValueKind
+from gateway.records import KnownAsset
 from gateway.sinks.mqtt.config import HomeAssistantKeys
 
 if TYPE_CHECKING:

@@ -11,17 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.home_assistant import Entity
 
-from gateway.model import (
-    Conversion,
-    Cov,
-    KnownAsset,
-    OnStale,
-    Point,
-    Quality,
-    StalePolicy,
-    Update,
-    ValueKind,
-)
+from gateway.model import Conversion, Cov, OnStale, Point, Quality, StalePolicy, Update, ValueKind
+from gateway.records import KnownAsset
 from gateway.sinks.mqtt.home_assistant import Discovery
 from gateway.sinks.mqtt.outlet import Outlet
 

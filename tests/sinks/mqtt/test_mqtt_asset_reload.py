@@ -10,7 +10,8 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, PointTable, make_point, make_update, now_ms
 from support.mqtt_rooms import ROOM, on, room, until_retained, values
 
-from gateway.model import Cov, KnownAsset
+from gateway.model import Cov
+from gateway.records import KnownAsset
 
 
 async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquitto) -> None:

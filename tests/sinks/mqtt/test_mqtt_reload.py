@@ -11,7 +11,8 @@ from support.latest_values import DictLatestValues
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 
-from gateway.model import Cov, KnownAsset, Mqtt
+from gateway.model import Cov, Mqtt
+from gateway.records import KnownAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.registers import encoder
 from gateway.mapping.topics import TopicScheme
-from gateway.model import AssetProperty, AssetSnapshot, AssetType, Event, KnownAsset, Quality, Reading
+from gateway.model import Event, Quality, Reading
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset
 from gateway.state.readings import map_readings
 
 if TYPE_CHECKING:

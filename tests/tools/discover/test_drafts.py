@@ -11,7 +11,7 @@ from support.point_tables import EXAMPLES, HEAD, SINKS
 
 from gateway.errors import CommandError
 from gateway.mapping.topics import TopicScheme
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.records import AssetSnapshot, KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,14 +12,7 @@ from support.point_tables import HEAD, load_good_tables
 
 from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
-from gateway.model import (
-    ByteOrder,
-    Conversion,
-    Quality,
-    Register,
-    RegisterTable,
-    ValueKind,
-)
+from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, ValueKind
 from gateway.state.readings import map_readings
 from gateway.tools.explain.explanation import Explanation, explain, steps_of, view_register
 from gateway.tools.explain.report import render_ways

@@ -12,7 +12,7 @@ from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.listing import COLUMNS, Row, list_points
 from gateway.mapping.topics import TopicScheme
-from gateway.model import AssetSnapshot, KnownAsset
+from gateway.records import AssetSnapshot, KnownAsset
 from gateway.tools.sheets.document import Origin, SinkPlace, handover
 from gateway.tools.sheets.importing import import_points
 from gateway.tools.sheets.listing_forms import csv_rows, json_rows, screen_table
