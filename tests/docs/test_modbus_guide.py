@@ -16,7 +16,7 @@ from support.mosquitto import Mosquitto
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import load_settings
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
-from gateway.sinks.modbus_server.identity import ModbusIdentity
+from gateway.sinks.modbus_server.answers import ModbusIdentity
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.modbus_server.tls import ModbusTls
 

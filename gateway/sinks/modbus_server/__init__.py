@@ -1,1 +1,1 @@
-"""What the Modbus server is made of: clients, connections, requests, registers and answers."""
+"""The Modbus server sink: a TCP server whose registers show the points."""

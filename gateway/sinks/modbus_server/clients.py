@@ -1,9 +1,9 @@
-"""Who may connect to the Modbus server, and who gives way when all places are taken."""
+"""The connections of a Modbus server: who may connect, and who is dropped when all places are in use."""
 
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -11,36 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
+    from gateway.sinks.modbus_server.connection import Connection
     from gateway.status import ClientsStatus
 
-_GIVES_WAY_AFTER_S = 10.0
+_DROPPED_AFTER_S = 10.0
 _CALM_AFTER_S = 60.0
-_MOST_NAMED = 100  # hosts that are logged for each kind of refusal, each once
+_MOST_LOGGED = 100  # hosts for each kind of refusal, each once
 
 _log = structlog.get_logger()
 
 
-class Client(Protocol):
-    """A connection."""
-
-    @property
-    def has_asked(self) -> bool:
-        """Say whether any request of it was complete."""
-
-    @property
-    def quiet_since_s(self) -> float:
-        """Return the loop's time of its last whole request, or of its beginning before that."""
-
-    def abort(self) -> None:
-        """Close it at once."""
-
-
 class Clients:
-    """The connections of one server.
+    """The connections of one server, `most` at a time.
 
-    When all places are taken, a newcomer gets the one of a client that never asked anything, or else of
-    the client that has asked nothing for longest, if that is ten seconds or more: a controller that restarts
-    leaves dead connections behind and must get in again. Clients at work are never dropped for a newcomer.
+    A new connection gets the place of one that never sent a request, or of the one that has been quiet for
+    longest, if that is at least ten seconds: a controller that restarts leaves dead connections behind and
+    must get in again. Active connections are never dropped for a new one.
     """
 
     def __init__(
@@ -56,52 +42,51 @@ class Clients:
         self._most = most
         self._status = status
         self._log = _log.bind(**log_fields)
-        self._connected: dict[Client, None] = {}  # in the order in which they came
-        self._full_s: float | None = None  # when all places were last taken; None: it is calm
-        self._named: dict[str, set[str]] = {}  # hosts by what was logged about them
+        self._connected: dict[Connection, None] = {}  # in the order in which they came
+        self._full_s: float | None = None  # when all places were last in use; None if that was logged as over
+        self._logged: dict[str, set[str]] = {}  # hosts by the reason that was logged
 
-    def admit(self, client: Client, host: str, *, now_s: float) -> bool:
-        """Say whether a client may stay."""
+    def admit(self, client: Connection, host: str, *, now_s: float) -> bool:
+        """Add a connection; return false if it must be dropped."""
         if not self.is_open:
             return False
         if not self._is_allowed(host):
             self.refuse(host, "its address is not in `allow`")
             return False
-        if len(self._connected) >= self._most and not self._make_room(host, now_s):
+        if len(self._connected) >= self._most and not self._drop_quietest(host, now_s):
             self._status.refused += 1
             return False
         self._connected[client] = None
-        self._status.connected = len(self._connected)
-        self._note_places(now_s)
+        self._update_status(now_s)
         return True
 
     def refuse(self, host: str, reason: str) -> None:
-        """Count a client that may not stay, and log it if it is the first one of its host and reason."""
+        """Count a refused client, and log it if it is the first one of its host with this reason."""
         self._status.refused += 1
-        named = self._named.setdefault(reason, set())
-        if host not in named and len(named) < _MOST_NAMED:
-            named.add(host)
+        hosts = self._logged.setdefault(reason, set())
+        if host not in hosts and len(hosts) < _MOST_LOGGED:
+            hosts.add(host)
             self._log.warning(f"Modbus client refused: {reason}", client=host)
 
     def count(self, requests: int) -> None:
-        """Take note of answered requests."""
+        """Count answered requests."""
         self._status.requests += requests
 
-    def leave(self, client: Client, *, now_s: float) -> None:
-        """Make room for another client."""
+    def remove(self, client: Connection, *, now_s: float) -> None:
+        """Free the place of a closed connection."""
         self._connected.pop(client, None)
-        self._status.connected = len(self._connected)
-        self._note_places(now_s)
+        self._update_status(now_s)
 
     def close(self) -> None:
-        """Let nobody in any more, and close every connection."""
+        """Admit no more connections, and close all."""
         self.is_open = False
         for client in tuple(self._connected):
             client.abort()
         self._connected.clear()
         self._status.connected = 0
 
-    def _make_room(self, host: str, now_s: float) -> bool:
+    def _drop_quietest(self, host: str, now_s: float) -> bool:
+        """Free a place; return false if all connections are active."""
         if self._full_s is None:
             self._log.warning(
                 "Modbus connections used up (`max_connections`): quiet ones or newcomers are dropped",
@@ -109,14 +94,15 @@ class Clients:
             )
         self._full_s = now_s
         quietest = min(self._connected, key=lambda client: (client.has_asked, client.quiet_since_s))
-        if quietest.has_asked and now_s - quietest.quiet_since_s < _GIVES_WAY_AFTER_S:
+        if quietest.has_asked and now_s - quietest.quiet_since_s < _DROPPED_AFTER_S:
             return False
         del self._connected[quietest]
         quietest.abort()
         return True
 
-    def _note_places(self, now_s: float) -> None:
-        """Log that there are places again, once there were some for a minute: clients come and go quickly."""
+    def _update_status(self, now_s: float) -> None:
+        """Count the connections; log once that places are free, after a minute: clients come and go."""
+        self._status.connected = len(self._connected)
         if self._full_s is not None and now_s - self._full_s >= _CALM_AFTER_S:
             self._full_s = None
             self._log.info("Modbus clients have places again")

@@ -1,4 +1,4 @@
-"""The registers of a Modbus server as they stand: which there are, and what they show. Knows no network."""
+"""The registers of a Modbus server: which ones are mapped, and their values. No I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FUNCTION: Final = {
     RegisterTable.HOLDING: 3,
     RegisterTable.INPUT: 4,
 }
-_DEVICE_ITSELF = (0, 255)  # unit ids that Modbus TCP keeps for the device that is connected to
+_DEVICE_UNITS = (0, 255)  # unit ids that Modbus TCP reserves for the connected device itself
 
 
 class _Words:
@@ -47,7 +47,7 @@ class _Words:
         self._data[start:end] = raw
 
     def get(self, address: int, count: int) -> bytearray | None:
-        """Return the registers as on the wire, None where one of them is not mapped."""
+        """Return the registers as on the wire, None if one of them is not mapped."""
         end = address + count
         if end > len(self._mapped) or self._mapped.find(0, address, end) >= 0:
             return None
@@ -55,7 +55,7 @@ class _Words:
 
 
 class _Bits:
-    """The coils or discrete inputs of one unit: the digit 0 or 1 for each, NUL where none is mapped."""
+    """The coils or discrete inputs of one unit: the digit 0 or 1 for each, NUL for one that is not mapped."""
 
     def __init__(self, registers: Sequence[Register]) -> None:
         self._digits = bytearray(max(register.address for register in registers) + 1)
@@ -67,7 +67,7 @@ class _Bits:
         self._digits[register.address] = ord("1" if any(raw) else "0")
 
     def get(self, address: int, count: int) -> bytes | None:
-        """Return the bits as on the wire, None where one of them is not mapped."""
+        """Return the bits as on the wire, None if one of them is not mapped."""
         digits = self._digits[address : address + count]
         if len(digits) < count or 0 in digits:
             return None
@@ -76,8 +76,8 @@ class _Bits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
-    """Where one register of a point is written, and how."""
+class _TableCell:
+    """The table that a register of a point is written to, and its encoder."""
 
     register: Register
     encode: Callable[[Scalar], bytes]
@@ -85,10 +85,10 @@ class _Cell:
 
 
 class RegisterImage:
-    """All registers of one sink. Never awaits, so that polls see whole writes only.
+    """All registers of one sink. It never awaits, so polls see complete writes only.
 
-    Unit ids 0 and 255 are the device itself: the unit mapped there or, where neither is, the only mapped one.
-    Where several are mapped, the device itself is there and has no registers.
+    Unit ids 0 and 255 mean the device itself: the unit mapped there, otherwise the only mapped unit. If
+    several units are mapped, 0 and 255 answer but have no registers.
     """
 
     def __init__(self, points: tuple[Point, ...], *, sink: str) -> None:
@@ -101,25 +101,25 @@ class RegisterImage:
         self._tables: dict[int, dict[int, _Words | _Bits]] = {}  # by unit and function code
         for (unit, table), registers in grouped.items():
             is_bits = table in {RegisterTable.COIL, RegisterTable.DISCRETE}
-            made = _Bits(registers) if is_bits else _Words(registers)
-            self._tables.setdefault(unit, {})[_FUNCTION[table]] = made
-        self._cells: dict[Point, list[_Cell]] = {}
+            values = _Bits(registers) if is_bits else _Words(registers)
+            self._tables.setdefault(unit, {})[_FUNCTION[table]] = values
+        self._cells: dict[Point, list[_TableCell]] = {}
         for point, register in owned:
             written = self._tables[register.unit][_FUNCTION[register.table]]
-            self._cells.setdefault(point, []).append(_Cell(register, encoder(register), written))
-        self._add_the_device_itself()
+            self._cells.setdefault(point, []).append(_TableCell(register, encoder(register), written))
+        self._add_device_units()
 
-    def _add_the_device_itself(self) -> None:
-        mapped = [self._tables[unit] for unit in _DEVICE_ITSELF if unit in self._tables]
+    def _add_device_units(self) -> None:
+        mapped = [self._tables[unit] for unit in _DEVICE_UNITS if unit in self._tables]
         candidates = mapped or list(self._tables.values())
         device = candidates[0] if len(candidates) == 1 else {}
-        for unit in _DEVICE_ITSELF:
+        for unit in _DEVICE_UNITS:
             self._tables.setdefault(unit, device)
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
-        """Write the updates' plain values; return those that a register cannot hold, by register.
+        """Write the updates' safe values; return those that a register cannot hold, by register.
 
-        What was measured may be one of these, too, and is bad then: something else is shown in its place.
+        A measured value that does not fit is returned as well: its quality is bad, a sentinel is shown.
         """
         refusals = []
         for update in updates:
@@ -140,7 +140,7 @@ class RegisterImage:
         return refusals
 
     def has_unit(self, unit: int) -> bool:
-        """Say whether anything answers at a unit id."""
+        """Say whether a unit id answers."""
         return unit in self._tables
 
     def read(self, unit: int, function: int, address: int, count: int) -> bytes | bytearray | ExcCodes:

@@ -3,17 +3,17 @@
 What a BMS engineer needs to know:
 
 - Function codes 1 to 4 read coils, discrete inputs, holding and input registers, at most 2000 bits or
-  125 registers at a time. Function 43 (MEI type 14) says what the server is, as `identity` has it. Every
-  other function code, all writes among them, gets exception 1.
+  125 registers at a time. Function 43 (MEI type 14) reads the server's `identity`. Every other function
+  code, all writes among them, gets exception 1.
 - Only mapped registers can be read. A request that touches any other gets exception 2; one with a count
   out of bounds or of a wrong length gets exception 3.
-- The unit ids are those of the point tables. Ids 0 and 255 are the device itself, by the conventions of
-  Modbus TCP: where the tables use a single unit, they mean it as well; where they use several, 0 and 255 can
-  be identified but have no registers (exception 2), unless mapped. Other unit ids get exception 11.
+- The unit ids are those of the point tables. Ids 0 and 255 mean the device itself, by the conventions of
+  Modbus TCP: the only unit, if the tables use a single one; otherwise they can be identified but have no
+  registers (exception 2), unless mapped. Other unit ids get exception 11.
 - A value of several registers changes as a whole: read it with one request and it is never torn.
 - A register without a value shows its sentinel (NaN, 0x8000…, 0xFFFF…), a bit or coil without one shows 0.
 - Requests may be pipelined: they are answered in order, each with its own transaction id.
-- When `max_connections` are in use, a new client gets the place of one that asks nothing.
+- When `max_connections` are in use, a new client gets the place of a quiet one.
 - With `tls`, only clients with a certificate of `client_ca` are served (Modbus/TCP Security, port 802).
 """
 
@@ -31,10 +31,9 @@ from pydantic.dataclasses import dataclass
 from gateway.config.decode import STRICT
 from gateway.config.value_types import Address, Network, Period
 from gateway.errors import GatewayError, RefusedError, system_reason
-from gateway.sinks.modbus_server.answers import Answers
+from gateway.sinks.modbus_server.answers import Answers, ModbusIdentity
 from gateway.sinks.modbus_server.clients import Clients
 from gateway.sinks.modbus_server.connection import Connection
-from gateway.sinks.modbus_server.identity import DeviceIdentity, ModbusIdentity
 from gateway.sinks.modbus_server.registers import RegisterImage
 from gateway.sinks.modbus_server.tls import ModbusTls, TlsConnections
 from gateway.status import ClientsStatus
@@ -69,17 +68,17 @@ class ModbusServerConfig:
     tls: ModbusTls | None = None
     """Modbus/TCP Security: certificates on both sides."""
     identity: ModbusIdentity = Field(default_factory=ModbusIdentity)
-    """What the server says of itself when a controller asks for its identification."""
+    """The identification that a controller can read."""
 
     @property
     def place(self) -> str:
-        """Where controllers connect, in words where that is no single address."""
+        """Where controllers connect; in words if that is more than one address."""
         is_everywhere = self.listen != self.listen.reachable
         return f"port {self.listen.port} of each of its addresses" if is_everywhere else str(self.listen)
 
     @property
     def access(self) -> str:
-        """For whom the server is, in words that follow on its place."""
+        """The clients that are served, in words that follow on the place."""
         networks = f", for clients from {' and '.join(map(str, self.allow))}"
         if self.tls is None:
             return networks
@@ -99,8 +98,8 @@ class ModbusServerSink:
         points: PointSource,
         latest: LatestValues,
         status: SinkStatus,
-        retained: dict[str, bool] | None = None,  # noqa: ARG002 - registers do not outlive the server
-        alarms: Alarms | None = None,  # noqa: ARG002 - nobody reads text here
+        retained: dict[str, bool] | None = None,  # noqa: ARG002 - registers end with the server
+        alarms: Alarms | None = None,  # noqa: ARG002 - registers show no text
     ) -> None:
         self.port = config.listen.port
         self._name = name
@@ -109,9 +108,8 @@ class ModbusServerSink:
         self._latest = latest
         self._status = status
         self._image = RegisterImage((), sink=name)
-        identity = DeviceIdentity(config.identity, application=f"{gateway}/{name}")
-        self._answers = Answers(self._image, identity)
-        status.clients = status.clients or ClientsStatus()  # counting on, where the sink is a restarted one
+        self._answers = Answers(self._image, config.identity, application=f"{gateway}/{name}")
+        status.clients = status.clients or ClientsStatus()  # counts go on if the sink was restarted
         self._clients = Clients(
             allow=config.allow,
             most=config.max_connections,
@@ -119,19 +117,19 @@ class ModbusServerSink:
             log_fields={"gateway": gateway, "sink": name},
         )
         self._server: asyncio.Server | None = None
-        self._keeping_current: asyncio.Task[None] | None = None  # the certificate, where there is one
+        self._keeping_current: asyncio.Task[None] | None = None  # the certificate, with `tls`
 
     async def __aenter__(self) -> Self:
         """Fill the registers from the newest values, then open the port."""
         points, known = self._points, self._latest.all_latest()
-        image = await asyncio.to_thread(self._lay_out, points, known)  # what comes meanwhile is written later
-        if self._points is points:  # otherwise another table was adopted meanwhile
-            self._show(image)
+        image = await asyncio.to_thread(self._build_image, points, known)  # newer values are written later
+        if self._points is points:  # no other table was adopted meanwhile
+            self._use_image(image)
         tls = self._config.tls
         secured = TlsConnections(tls, setting=f"sinks.{self._name}.tls") if tls is not None else None
         make_connection = partial(
             secured or Connection,
-            answers=self._answers,
+            answer_all=self._answers.answer_all,
             clients=self._clients,
             idle_timeout_s=self._config.idle_timeout,
         )
@@ -173,36 +171,36 @@ class ModbusServerSink:
     async def write(self, updates: Sequence[Update]) -> None:
         """Show the updates that are their point's newest, all of them between two polls.
 
-        A measured value that its register cannot hold is refused; what `on_stale` says stands there.
+        A measured value that its register cannot hold is refused; the register shows what `on_stale` says.
         """
         is_newest = self._latest.is_newest
         refusals = self._image.write(update for update in updates if is_newest(update))
-        self._answers.forget()
+        self._answers.clear_cache()
         if refusals:
             raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
-        """Lay out the registers of another point table, filled with what it knows."""
-        image = self._lay_out(points, latest.all_latest())
-        held: list[RegisterImage] = []
+        """Build the registers of another point table, with the newest values."""
+        image = self._build_image(points, latest.all_latest())
+        replaced: list[RegisterImage] = []
 
         def adopt(news: Iterable[Update]) -> None:
             image.write(news)
-            held.append(self._image)  # until this function is let go of
+            replaced.append(self._image)  # freed with this function, in slices
             self._points, self._latest = points, latest
-            self._show(image)
+            self._use_image(image)
 
         return adopt
 
-    def _lay_out(self, points: PointSource, known: Iterable[Update]) -> RegisterImage:
-        """Make the registers of a point table; a value that its register can't hold shows as the sentinel."""
+    def _build_image(self, points: PointSource, known: Iterable[Update]) -> RegisterImage:
+        """Return the registers of a point table; a value that does not fit shows as the sentinel."""
         image = RegisterImage(points.points, sink=self._name)
         image.write(known)
         return image
 
-    def _show(self, image: RegisterImage) -> None:
+    def _use_image(self, image: RegisterImage) -> None:
         self._image = image
-        self._answers.show(image)
+        self._answers.use_image(image)
 
 
 def _advice(error: OSError) -> str:

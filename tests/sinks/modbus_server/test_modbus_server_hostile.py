@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import support.hostile_modbus
@@ -21,6 +21,8 @@ from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from gateway.sinks.modbus_server.connection import Connection
 
 TARGET = point("T", *(register(i, "uint16") for i in range(125)))
 ATTACK_S = 3.0
@@ -89,6 +91,11 @@ class Quiet:
         self.dropped = True
 
 
+def connection(client: Quiet) -> Connection:
+    """Return it as what the server has in its place."""
+    return cast("Connection", client)
+
+
 def admitting(most: int) -> Clients:
     """Make an open door with so many places."""
     clients = Clients(allow=[ip_network("127.0.0.1")], most=most, status=ClientsStatus(), log_fields={})
@@ -100,10 +107,10 @@ def test_the_quietest_gives_way_after_ten_seconds() -> None:
     """Of clients that have asked before, the one quiet for longest gives way, and none within ten seconds."""
     clients = admitting(2)
     busy, quiet = Quiet(99.0), Quiet(90.0)
-    assert clients.admit(busy, "127.0.0.1", now_s=90.0)
-    assert clients.admit(quiet, "127.0.0.1", now_s=90.0)
-    assert not clients.admit(Quiet(99.9), "127.0.0.1", now_s=99.9)
-    assert clients.admit(Quiet(100.0), "127.0.0.1", now_s=100.0)
+    assert clients.admit(connection(busy), "127.0.0.1", now_s=90.0)
+    assert clients.admit(connection(quiet), "127.0.0.1", now_s=90.0)
+    assert not clients.admit(connection(Quiet(99.9)), "127.0.0.1", now_s=99.9)
+    assert clients.admit(connection(Quiet(100.0)), "127.0.0.1", now_s=100.0)
     assert (busy.dropped, quiet.dropped) == (False, True)
 
 
@@ -111,9 +118,9 @@ def test_who_never_asked_gives_way_first_and_at_once() -> None:
     """A client that never asked anything gives way before one that is quiet for much longer but did."""
     clients = admitting(2)
     slow, new = Quiet(0.0), Quiet(100.0, has_asked=False)
-    assert clients.admit(slow, "127.0.0.1", now_s=0.0)
-    assert clients.admit(new, "127.0.0.1", now_s=100.0)
-    assert clients.admit(Quiet(100.1), "127.0.0.1", now_s=100.1)
+    assert clients.admit(connection(slow), "127.0.0.1", now_s=0.0)
+    assert clients.admit(connection(new), "127.0.0.1", now_s=100.0)
+    assert clients.admit(connection(Quiet(100.1)), "127.0.0.1", now_s=100.1)
     assert (slow.dropped, new.dropped) == (False, True)
 
 
@@ -123,12 +130,12 @@ def test_a_flood_is_logged_once() -> None:
     with capture_logs() as logs:
         for now_s in range(1000):
             newcomer = Quiet(now_s, has_asked=False)
-            assert clients.admit(newcomer, "127.0.0.1", now_s=now_s)
+            assert clients.admit(connection(newcomer), "127.0.0.1", now_s=now_s)
             if now_s % 20 > 8:
-                clients.leave(newcomer, now_s=now_s)
+                clients.remove(connection(newcomer), now_s=now_s)
         assert len(logs) == 1
-        clients.leave(newcomer, now_s=1060.0)
-        assert clients.admit(Quiet(1061.0), "127.0.0.1", now_s=1061.0)
+        clients.remove(connection(newcomer), now_s=1060.0)
+        assert clients.admit(connection(Quiet(1061.0)), "127.0.0.1", now_s=1061.0)
     assert [log["log_level"] for log in logs] == ["warning", "info"]
 
 
@@ -139,6 +146,6 @@ def test_strangers_are_logged_once_each_and_not_without_end() -> None:
     clients.is_open = True
     with capture_logs() as logs:
         for number in range(1000):
-            assert not clients.admit(Quiet(0.0), f"10.0.{number % 4}.{number % 250}", now_s=0.0)
+            assert not clients.admit(connection(Quiet(0.0)), f"10.0.{number % 4}.{number % 250}", now_s=0.0)
     assert len(logs) == 100
     assert status.refused == 1000

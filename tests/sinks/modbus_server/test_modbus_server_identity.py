@@ -9,7 +9,7 @@ import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from support.modbus_fixtures import connect, make_sink, point, register
 
-from gateway.sinks.modbus_server.identity import ModbusIdentity
+from gateway.sinks.modbus_server.answers import ModbusIdentity
 
 if TYPE_CHECKING:
     from gateway.sinks.modbus_server.sink import ModbusServerSink

@@ -21,8 +21,7 @@ from support.cipher_suites import FORWARD_SECRET, spoken_at
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until, update
 
 from gateway.errors import GatewayError
-from gateway.sinks.modbus_server.roles import role_in
-from gateway.sinks.modbus_server.tls import ModbusTls
+from gateway.sinks.modbus_server.tls import ModbusTls, certificate_role
 from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:
@@ -379,7 +378,7 @@ async def test_roles(authority: Authority, controller: Certificate, tls: ModbusT
 @given(certificate=st.binary(max_size=400))
 def test_no_role_in_garbage(certificate: bytes) -> None:
     """Bytes that are no certificate have no role, and do no harm."""
-    assert role_in(certificate) is None
+    assert certificate_role(certificate) is None
 
 
 async def test_files_that_cannot_be_used(tls: ModbusTls, authority: Authority, tmp_path: Path) -> None:
