@@ -77,7 +77,7 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
 
 def keep_apart(event: Event) -> None:
     """Give an event from outside another id where its own is one that only the gateway gives."""
-    if event.is_refilled:
+    if event.is_backfilled:
         event.event_id = f"webhook_{event.event_id}"
 
 

@@ -1,4 +1,4 @@
-"""The words of this product as data: events, readings, points, registers, updates.
+"""Events, readings, points, registers and updates as data.
 
 Times are Unix milliseconds (`…_ms`) unless a name says otherwise. Register addresses are 0-based
 PDU addresses. `unit` alone is the Modbus unit id; units of measure are always `unit_of_measure`.
@@ -16,39 +16,38 @@ if TYPE_CHECKING:
     from gateway.records import KnownAsset
 
 Scalar = float | int | bool | str | None
-"""What a reading or a point can hold. None: there is a reading, but no usable value."""
-
+"""The value of a reading or a point. None: there is a reading, but no usable value."""
 
 PSEUDO_SOURCES = ("$quality", "$age", "$online")
-"""What a point table may ask for that no sensor measures: the gateway makes it itself."""
+"""Sources in point tables that the gateway computes and no sensor measures."""
 HEARTBEAT = "$heartbeat"
-"""The source of the system's own heartbeat point."""
+"""The source of the gateway's heartbeat point."""
 
 
 class Quality(IntEnum):
-    """How far a value can be trusted; the numbers are what a `$quality` register shows."""
+    """How far a value can be trusted; `$quality` registers show the number."""
 
     GOOD = 0
-    HELD = 1  # no longer fresh, the last value is kept (`on_stale: hold`)
+    HELD = 1  # no longer fresh, shown as it was (`on_stale: hold`)
     STALE = 2  # no longer fresh, replaced by the sentinel or the configured value
     BAD = 3  # out of range, more than its registers can show, not convertible, or null
     FORCED = 4  # a commissioning override
-    OFFLINE = 5  # Infodeck says that the device is not connected
+    OFFLINE = 5  # Infodeck reports that the device is not connected
 
 
 STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFLINE})
-"""The qualities of what is shown in the place of a reading."""
+"""The qualities of values that are shown instead of a reading."""
 
 
-REFILLED = "reconcile_"
-"""How the ids begin of events that the gateway makes itself of what only Infodeck's API has told."""
+BACKFILL_ID_PREFIX = "reconcile_"
+"""The ids of events that the gateway makes from values of Infodeck's API begin with it."""
 
 
 @dataclass(slots=True)
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
 
-    `document` is the parsed body, `body` the bytes as received (what the journal keeps).
+    `document` is the parsed body, `body` the bytes as received, which the event log stores.
     """
 
     event_id: str
@@ -58,14 +57,14 @@ class Event:
     received_ms: int
 
     @property
-    def is_refilled(self) -> bool:
-        """Say whether the gateway has made it of what Infodeck's API told: no webhook brought it."""
-        return self.event_id.startswith(REFILLED)
+    def is_backfilled(self) -> bool:
+        """Whether the gateway made the event from values of Infodeck's API; no webhook delivered it."""
+        return self.event_id.startswith(BACKFILL_ID_PREFIX)
 
 
 @dataclass(slots=True)
 class Record:
-    """An event as the journal holds it. `seq` grows with every event and is never reused.
+    """An event in the event log. `seq` grows with every event and is never reused.
 
     Not frozen: made per event.
     """
@@ -78,7 +77,7 @@ class Record:
 class Reading:
     """One telemetry key of one asset at one time. Not frozen: made by the thousand per second.
 
-    `unit_of_measure` is as the event states it, None where it states none.
+    `unit_of_measure` is as the event states it, None if it states none.
     """
 
     key: str
@@ -89,9 +88,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The readings found in one event. `container` says where they stood in `data.object`.
+    """The readings of one event. `container` is their place in `data.object`.
 
-    `clock_ahead` counts readings whose own time lay in the future and was replaced.
+    `clock_ahead` counts readings whose own time was in the future and was replaced.
     """
 
     asset: str
@@ -123,12 +122,11 @@ class ByteOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Where and how one point stands on one Modbus sink.
+    """Address and encoding of one point on one Modbus sink.
 
-    `type` is one of int16 uint16 int32 uint32 int64 uint64 float32 float64 bit string;
-    `words` is how many 16-bit registers it covers (1 for a coil or discrete input);
-    `bit` is the position in the word (0 = least significant) where `type` is `bit` in a
-    word table, and None elsewhere; the register holds `value * scale`, rounded for integers.
+    `type` is one of int16 uint16 int32 uint32 int64 uint64 float32 float64 bit string. `words` is the number
+    of 16-bit registers (1 for a coil or discrete input). `bit` is the position in the word (0 = least
+    significant) if `type` is `bit` in a word table. The register holds `value * scale`, rounded for integers.
     """
 
     sink: str
@@ -144,9 +142,9 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """What may be written into one controller: with which function codes, and to which unit ids (None: all).
+    """The function codes and unit ids (None: all) that may be used to write into one controller.
 
-    On a serial line, unit 0 means everybody there, of whom nobody answers.
+    On a serial line, unit 0 is a broadcast, which nobody answers.
     """
 
     functions: frozenset[int]
@@ -154,14 +152,14 @@ class WriteLimits:
     is_serial: bool = False
 
     def allow_unit(self, unit: int) -> bool:
-        """Say whether a unit may be written to."""
+        """Return whether a unit may be written to."""
         if self.is_serial and unit == 0:
             return False
         return self.units is None or unit in self.units
 
 
 class StalePolicy(StrEnum):
-    """What a receiver is shown once a value is no longer fresh."""
+    """What is shown once a value is no longer fresh."""
 
     HOLD = "hold"
     SENTINEL = "sentinel"
@@ -170,7 +168,7 @@ class StalePolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnStale:
-    """`on_stale` of a point: the policy, and the value where the policy is `value`."""
+    """`on_stale` of a point: the policy, and the value if the policy is `value`."""
 
     policy: StalePolicy
     value: Scalar = None
@@ -178,7 +176,7 @@ class OnStale:
 
 @dataclass(frozen=True, slots=True)
 class Cov:
-    """Change of value: smaller changes are not sent to event sinks, but at least one every `every_ms`."""
+    """The deadband (change of value): smaller changes are not sent, but one at least every `every_ms`."""
 
     delta: float
     every_ms: int
@@ -225,7 +223,7 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Mqtt:
-    """Where one point stands in MQTT. `sinks` None: on every MQTT sink; `topic` None: the usual one.
+    """The MQTT sinks (None: all) and the topic (None: the usual one) of one point.
 
     `topic` is a template, see `gateway.mapping.topics`.
     """
@@ -234,7 +232,7 @@ class Mqtt:
     topic: str | None = None
 
     def goes_to(self, sink: str) -> bool:
-        """Say whether the point is on an MQTT sink."""
+        """Return whether the point is on an MQTT sink."""
         return self.sinks is None or sink in self.sinks
 
 
@@ -242,11 +240,11 @@ class Mqtt:
 class Point:
     """One value for the building: where it comes from and where it goes.
 
-    `asset` is "" for the system's own points. `source` is a telemetry key, a `$.data.object…` path, or
-    a pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale.
-    `known` is what Infodeck's API says of the asset, but for its connection; None: nothing.
-    `refill_history`: long gaps in its readings are filled from Infodeck's API once they are over.
-    Compared by identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
+    `asset` is "" for the gateway's own points. `source` is a telemetry key, a `$.data.object…` path, or a
+    pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale. `known`
+    is the asset as Infodeck's API describes it, without its connection; None: not at all. With `backfill`,
+    long gaps in its readings are filled from Infodeck's API once they are over. Points are compared by
+    identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
     """
 
     site: str
@@ -264,12 +262,12 @@ class Point:
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
     known: KnownAsset | None = None
-    refill_history: bool = False
+    backfill: bool = False
     name: str = field(init=False)
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
     def __post_init__(self) -> None:
-        """Make once what is used per update."""
+        """Compute once what every update uses."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
         object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
 
@@ -278,11 +276,10 @@ class Point:
 class Update:
     """A point's value at one time, on its way to the sinks. Not frozen: made per reading.
 
-    `value` is what was measured (or what the stale policy puts in its place) and goes together
-    with `quality`. `safe_value` is for receivers that see no quality, such as registers: the value
-    while good, otherwise what `on_stale` says, None for the sentinel.
-    `seq` is the journal's number of the event, 0 where no event caused it. `raw` is the reading as it came,
-    `raw_unit` the unit of measure that the event states for it.
+    `value` is what was measured, or what `on_stale` shows instead, and belongs together with `quality`.
+    `safe_value` is for receivers that see no quality, such as registers: the value while it is good,
+    otherwise as `on_stale` requires, None for the sentinel. `seq` is the number of the event, 0 if no event
+    caused the update. `raw` is the reading as received, `raw_unit` the unit of measure that the event states.
     """
 
     point: Point
@@ -297,11 +294,11 @@ class Update:
 
     @property
     def is_measured(self) -> bool:
-        """Say whether it is a reading: neither made by the gateway nor in the place of one."""
+        """Whether the value is a reading: neither computed by the gateway nor shown instead of one."""
         return not self.point.is_pseudo and self.quality not in STAND_INS
 
     def is_repeated_by(self, later: Update | None) -> bool:
-        """Say whether `later`, which the point shows, is of a later event that has told the same reading."""
+        """Return whether `later`, which the point shows, is the same reading, delivered by a later event."""
         return (
             later is not None
             and later.seq > self.seq
@@ -311,7 +308,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An update that its receiver refused for good, and the reason in the receiver's words."""
+    """An update that its receiver refused permanently, and the reason in the receiver's words."""
 
     update: Update
     reason: str

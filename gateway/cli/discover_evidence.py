@@ -76,7 +76,7 @@ class _Memory:
         telemetry = read_telemetry(event)
         if telemetry is not None:
             for reading in telemetry.readings:
-                if not (event.is_refilled and reading.key.startswith("$")):  # a path, which a point reads
+                if not (event.is_backfilled and reading.key.startswith("$")):  # a path, which a point reads
                     self.sightings.add(telemetry.asset, reading.key, reading.value)
 
     def see_shadows(self, items: list[dict[str, Any]]) -> None:

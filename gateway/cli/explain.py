@@ -137,7 +137,7 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
         ["created", time_text(created_ms) if created_ms is not None else "does not say"],
         ["received", f"{time_text(event.received_ms)}  {how}"],
     ]
-    if event.is_refilled:
+    if event.is_backfilled:
         rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
     if telemetry is None:
         return align_columns(rows, indent="")

@@ -265,7 +265,7 @@ class Pipeline:
             if telemetry is None:
                 self._bury(event, record.seq)
             return ()
-        if not event.is_refilled:
+        if not event.is_backfilled:
             self._status.from_webhooks += 1
         return self._take(plan, updates, now_ms)
 

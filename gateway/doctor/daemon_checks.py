@@ -137,7 +137,7 @@ def _last_event(setup: Setup) -> Finding | None:
     journal, known = setup.settings.journal.path, ""
     try:
         newest = newest_events(journal, limit=_MOST_EVENTS)
-        last_ms = next((event.received_ms for event in newest if not event.is_refilled), None)
+        last_ms = next((event.received_ms for event in newest if not event.is_backfilled), None)
         if last_ms is None and (last_ms := newest_kept_ms(journal)) is not None:
             known = ", as kept values tell"  # events themselves are kept for journal.retention
     except GatewayError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.infodeck.backfill.shadows import read_shadows
-from gateway.model import REFILLED
+from gateway.model import BACKFILL_ID_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -75,4 +75,4 @@ class BothSides:
 
 
 def _is_refilled(event_id: str | None) -> bool:
-    return event_id is not None and event_id.startswith(REFILLED)
+    return event_id is not None and event_id.startswith(BACKFILL_ID_PREFIX)

@@ -15,7 +15,7 @@ from gateway.errors import EventError, GatewayError
 from gateway.journal import assets, letters, notes
 from gateway.journal.layout import check_layout
 from gateway.journal.rows import as_text, event_of, id_hash
-from gateway.model import REFILLED, Event, Record
+from gateway.model import BACKFILL_ID_PREFIX, Event, Record
 from gateway.records import UnmappedAsset
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
 def newest_kept_ms(path: Path) -> int | None:
     """Return the time of the newest reading by webhook that a point has kept, None where there is none."""
     with look(path) as database:
-        newest = database.execute(_NEWEST_KEPT, (REFILLED,)).fetchone() if database else (None,)
+        newest = database.execute(_NEWEST_KEPT, (BACKFILL_ID_PREFIX,)).fetchone() if database else (None,)
         return None if newest[0] is None else int(newest[0])
 
 

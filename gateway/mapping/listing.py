@@ -151,7 +151,7 @@ def _treatment(point: Point) -> Row:
     if not point.is_pseudo:
         never = point.stale_after_ms is None
         row["stale_after"] = "never" if never else duration_text(point.stale_after_ms or 0)
-        row["refill"] = "history" if point.refill_history else None
+        row["refill"] = "history" if point.backfill else None
     return row | {"on_stale": _on_stale(point.on_stale)}
 
 

@@ -46,7 +46,7 @@ def at_paths(
     """
     for rule in plan.by_path:
         source = rule.point.source
-        if event.is_refilled:
+        if event.is_backfilled:
             yield from ((rule, reading) for reading in readings if reading.key == source)
         elif (found := rule.get(event.document)) is not NOT_FOUND:
             yield rule, Reading(source, found, time_ms, rule.stated_unit(event.document))

@@ -116,7 +116,7 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
     }
     again = parse_event(event.body, received_ms=NOW_MS)
     assert again == event
-    assert again.is_refilled
+    assert again.is_backfilled
     assert asset_of(again) == "a"
     telemetry = read_telemetry(again)
     assert telemetry is not None

@@ -333,11 +333,11 @@ def check_records(world: World) -> None:
     known: set[tuple[str, int]] = set()  # by point
     for table, record in sorted(world.records, key=lambda each: each[1].seq):
         event = record.event
-        whole = [point.name for point in world.tables[table].points if point.refill_history]
+        whole = [point.name for point in world.tables[table].points if point.backfill]
         telemetry = read_telemetry(event)
         assert telemetry is not None
         for reading in telemetry.readings:
-            if event.is_refilled:
+            if event.is_backfilled:
                 assert world.measured[int(str(reading.value))] == reading.time_ms  # with its own time
             told = {(name, reading.time_ms) for name in whole if reading.key == "t"}
             if event.document.get("source") == "history":

@@ -22,7 +22,7 @@ from gateway.events import TELEMETRY
 from gateway.infodeck.both_sides import BothSides
 from gateway.infodeck.delivery_monitor.pace import Pace
 from gateway.infodeck.monitoring import Watching
-from gateway.model import REFILLED, Event
+from gateway.model import BACKFILL_ID_PREFIX, Event
 from gateway.status import Status
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ async def test_silence_goes_on_over_a_restart(tmp_path: Path, points: PointMap, 
     clock = Clock(NOON)
     async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}, clock=clock) as rig:
         await bring(rig, ("evt_1", "ours", NOON))
-        await bring(rig, *((f"{REFILLED}{each}", "ours", NOON + 1000 + each) for each in range(refills)))
+        await bring(
+            rig, *((f"{BACKFILL_ID_PREFIX}{each}", "ours", NOON + 1000 + each) for each in range(refills))
+        )
         clock.now_ms += 3 * HOUR_MS
         async with started(rig) as alarms:
             assert "has come by webhook since 2026-09-21T" in await reason_soon(rig, alarms)
@@ -110,7 +112,9 @@ async def test_values_that_are_kept_tell_where_the_journal_does_not(tmp_path: Pa
     clock = Clock(NOON)
     async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}, clock=clock) as rig:
         await bring(rig, ("evt_1", "other", NOON))
-        await bring(rig, *((f"{REFILLED}{each}", "ours", NOON + 1000 + each) for each in range(10_100)))
+        await bring(
+            rig, *((f"{BACKFILL_ID_PREFIX}{each}", "ours", NOON + 1000 + each) for each in range(10_100))
+        )
         clock.now_ms += 3 * HOUR_MS
         async with started(rig) as alarms:
             assert "has come by webhook since 2026-09-21T" in await reason_soon(rig, alarms)

@@ -26,8 +26,8 @@ assets:
 def test_the_nearest_key_counts(tmp_path: Path) -> None:
     """A point's own `refill` wins over its template's defaults, these over the file's; paths have none."""
     points = load_good_tables(tmp_path, TABLE).points
-    assert [point.name for point in points if point.refill_history] == ["A/Q", "B/P"]
-    assert not any(point.refill_history for point in load_good_tables(tmp_path, BARE).points)
+    assert [point.name for point in points if point.backfill] == ["A/Q", "B/P"]
+    assert not any(point.backfill for point in load_good_tables(tmp_path, BARE).points)
 
 
 BARE = """\

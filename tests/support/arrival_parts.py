@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.events import TELEMETRY
 from gateway.infodeck.delivery_monitor.arrivals import Arrivals
-from gateway.model import REFILLED, Event
+from gateway.model import BACKFILL_ID_PREFIX, Event
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z
 MINUTE_MS = 60_000
@@ -33,7 +33,7 @@ def telemetry_event(
 
 def refilled_event(asset: str, *, at_ms: int) -> Event:
     """Make an event that the gateway made itself."""
-    return telemetry_event(asset, at_ms=at_ms, event_id=f"{REFILLED}1")
+    return telemetry_event(asset, at_ms=at_ms, event_id=f"{BACKFILL_ID_PREFIX}1")
 
 
 def arrivals_of(*times_ms: tuple[str, int]) -> Arrivals:

@@ -46,7 +46,7 @@ class LastEvents:
             "seq": seq,
             "id": event.event_id,
             "type": event.type,
-            "source": "reconcile" if event.is_refilled else "webhook",
+            "source": "reconcile" if event.is_backfilled else "webhook",
             "received_ms": event.received_ms,
             "asset": asset,
             "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),

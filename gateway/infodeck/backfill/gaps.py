@@ -138,7 +138,7 @@ class Gaps:
     def is_wanted(self, asset: str, key: str) -> bool:
         """Say whether a point of the tables in force wants the history of a key."""
         plan = self._image().points.by_asset.get(asset)
-        return plan is not None and any(rule.point.refill_history for rule in plan.by_key.get(key, ()))
+        return plan is not None and any(rule.point.backfill for rule in plan.by_key.get(key, ()))
 
     def _take_up(self, gaps: Iterable[Gap]) -> None:
         """Go on with the gaps of the last run, but for those that nobody wants filled any more."""
@@ -158,7 +158,7 @@ class Gaps:
         """Yield key and time of the last reading of every point whose history is wanted."""
         image = self._image()
         for point in image.points.points:
-            if point.refill_history and (last := image.measured(point)) is not None:
+            if point.backfill and (last := image.measured(point)) is not None:
                 yield (point.asset, point.source), last.time_ms
 
     async def _catch_up(self, head: int) -> None:
@@ -171,7 +171,7 @@ class Gaps:
         for value in stored.last_values:
             point = by_name.get(value.point)
             is_same = point is not None and (point.asset, point.source) == (value.asset, value.source)
-            if point is not None and is_same and point.refill_history:
+            if point is not None and is_same and point.backfill:
                 self._begin((value.asset, value.source), value.time_ms)
         while through < head:
             records = [each for each in await self._event_log.read(through, _READ_EVENTS) if each.seq <= head]
@@ -208,9 +208,9 @@ class Gaps:
             if since_ms is None or time_ms <= since_ms:
                 self._know_of_due(key, time_ms)
                 continue
-            if event.is_refilled and key in self._newest_ms:
+            if event.is_backfilled and key in self._newest_ms:
                 self._newest_ms[key] = max(self._newest_ms[key], time_ms)
-            if event.is_refilled or time_ms < self._newest_ms.get(key, 0):  # others may still be missing
+            if event.is_backfilled or time_ms < self._newest_ms.get(key, 0):  # others may still be missing
                 self._know(Gap(*key, since_ms), time_ms)
             else:
                 self._close(key, until_ms=time_ms, received_ms=event.received_ms)

@@ -60,6 +60,6 @@ def _is_missed(reading: Reading, last: Update | None, *, tolerance_ms: int, now_
 
 def _last_ms(key: str, plan: AssetPlan, measured: Measured) -> int | None:
     """Return the time of a key's last reading, None where there is none, or nobody wants its history."""
-    points = [rule.point for rule in plan.by_key.get(key, ()) if rule.point.refill_history]
+    points = [rule.point for rule in plan.by_key.get(key, ()) if rule.point.backfill]
     times = [last.time_ms for point in points if (last := measured(point)) is not None]
     return max(times, default=None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.events import TELEMETRY
-from gateway.model import REFILLED, Event
+from gateway.model import BACKFILL_ID_PREFIX, Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +57,7 @@ def history_events(
 
 def is_history(event: Event) -> bool:
     """Say whether the gateway has made an event of the API's history."""
-    return event.is_refilled and event.document.get("source") == _HISTORY
+    return event.is_backfilled and event.document.get("source") == _HISTORY
 
 
 def _written(reading: Reading) -> Thing:
@@ -68,7 +68,7 @@ def _written(reading: Reading) -> Thing:
 def _event(asset: str, thing: Thing, *, source: str, told_to: str, organization: str, now_ms: int) -> Event:
     thing = {"id": asset} | thing
     digest = sha256(orjson.dumps([thing, told_to], option=orjson.OPT_SORT_KEYS)).hexdigest()
-    event_id = REFILLED + digest[:_ID_DIGITS]
+    event_id = BACKFILL_ID_PREFIX + digest[:_ID_DIGITS]
     document: Thing = {
         "id": event_id,
         "type": TELEMETRY,

@@ -58,7 +58,7 @@ class Arrivals:
 
     def take(self, event: Event) -> None:
         """Take in one event; one of another type, or that the API brought, is passed over."""
-        if event.type != TELEMETRY or event.is_refilled:
+        if event.type != TELEMETRY or event.is_backfilled:
             return
         received_ms, asset = event.received_ms, asset_of(event)
         event_ms = _made_ms(event)

@@ -76,7 +76,7 @@ class Draft:
     get: Callable[[Any], Any] | None
     get_unit: Callable[[Any], Any] | None
     layers: Layers
-    refill_history: bool = False
+    backfill: bool = False
 
     @property
     def is_pseudo(self) -> bool:
@@ -103,7 +103,7 @@ class Draft:
             conversion=self.conversion,
             tags=self.tags,
             known=known,
-            refill_history=self.refill_history,
+            backfill=self.backfill,
         )
 
 
@@ -137,7 +137,7 @@ def draft_point(
         get=compile_path(source) if is_path else None,
         get_unit=compile_path(unit_beside) if is_path and unit_beside != source else None,
         layers=written,
-        refill_history=_refill_history(keys, layers, default=defaults.refill),
+        backfill=_refill_history(keys, layers, default=defaults.refill),
     )
     if is_pseudo:
         _refuse_measuring_keys(keys, layers)

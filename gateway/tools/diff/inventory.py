@@ -89,7 +89,7 @@ def _facts(point: Point) -> dict[str, Any]:
         "stale_after": point.stale_after_ms,
         "on_stale": {"value": stale.value} if stale.policy is StalePolicy.VALUE else stale.policy.value,
         "tags": dict(point.tags) if point.tags else None,
-        "refill": "history" if point.refill_history else "newest",
+        "refill": "history" if point.backfill else "newest",
     }
 
 
