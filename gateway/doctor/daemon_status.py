@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from gateway.settings import Admin
+    from gateway.settings import AdminSettings
 
 _ANSWER_WITHIN_S = 4.0
 _MOST_BODY_BYTES = 1 << 20
@@ -57,7 +57,7 @@ class DaemonStatus:
         return kept_for((name, text(sink, "state"), int(number(sink, "lag"))) for name, sink in sinks.items())
 
 
-async def ask_daemon(settings: Admin) -> DaemonStatus:
+async def ask_daemon(settings: AdminSettings) -> DaemonStatus:
     """Ask the gateway on this machine; its certificate is not verified, since it names another host."""
     admin = settings.listen
     answer = await get(f"{settings.url}/api/status", within_s=_ANSWER_WITHIN_S, tls=False)

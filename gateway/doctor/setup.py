@@ -17,7 +17,7 @@ from gateway.infodeck.delivery_log import newest_deliveries
 from gateway.infodeck.request_errors import Failure, Stage
 from gateway.infodeck.transport import ApiAccess
 from gateway.infodeck.webhooks import leading_here, webhook_of
-from gateway.settings.secret_values import secret_sources
+from gateway.settings.settings_file import secret_sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence

@@ -42,7 +42,7 @@ DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Tls:
+class TlsFiles:
     """PEM files; absolute."""
 
     certificate: RelativePath
@@ -52,14 +52,14 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Intake:
+class IntakeSettings:
     """Where webhooks arrive. `tolerance` in seconds, both ways; `max_body` in bytes."""
 
     listen: Address = DEFAULT_INTAKE
     """Where webhooks arrive; beyond loopback `tls` or `trusted_proxies` is required."""
     path: UrlPath = "/webhooks/infodeck"
     """The path of the webhook's URL."""
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
     """Certificate and key of the gateway's own HTTPS."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of the proxies that end TLS in front of the gateway."""
@@ -72,7 +72,7 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Journal:
+class JournalSettings:
     """Where events are kept, for how long (seconds) and up to which size (bytes)."""
 
     url: JournalUrl = "sqlite:///var/lib/gateway/journal.db"
@@ -89,12 +89,12 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Admin:
+class AdminSettings:
     """Where dashboard, health and metrics are, and the Unix socket of what changes something."""
 
     listen: Address = DEFAULT_ADMIN
     """Where dashboard, health and metrics are; beyond loopback with `token`, and TLS as at the intake."""
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
     """Certificate and key of the admin server's own HTTPS."""
     trusted_proxies: tuple[Network, ...] = ()
     """Networks of the proxies that end TLS in front of it."""
@@ -110,7 +110,7 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Log:
+class LogSettings:
     """What is logged to standard error, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -125,19 +125,19 @@ class Settings:
 
     infodeck: Infodeck
     """The cloud side."""
-    intake: Intake
+    intake: IntakeSettings
     """Where webhooks arrive."""
     name: Name = Field(default_factory=socket.gethostname)
     """This gateway, in topics and status; the host's name if not written."""
-    journal: Journal = Field(default_factory=Journal)
+    journal: JournalSettings = Field(default_factory=JournalSettings)
     """Where events are kept."""
     sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
     """Where values go, by the names that point tables use."""
     mappings: RelativePath = Field(default="../mappings", validate_default=True)
     """The folder of the point tables."""
-    admin: Admin = Field(default_factory=Admin)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
     """Health and status, and the socket of commands that change something."""
-    log: Log = Field(default_factory=Log)
+    log: LogSettings = Field(default_factory=LogSettings)
     """What is logged to standard error, and how."""
 
     @property

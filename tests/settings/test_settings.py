@@ -18,14 +18,14 @@ from gateway.config.value_types import HostPort
 from gateway.errors import ConfigError
 from gateway.settings import (
     SINK_TYPES,
-    Admin,
+    AdminSettings,
     Infodeck,
-    Intake,
-    Journal,
-    Log,
+    IntakeSettings,
+    JournalSettings,
+    LogSettings,
     Reconcile,
     Settings,
-    Tls,
+    TlsFiles,
     load_settings,
     resolve_secrets,
 )
@@ -67,7 +67,8 @@ def test_example() -> None:
 def test_example_shows_every_setting() -> None:
     """Whoever reads the example has seen all there is, except what belongs to single sinks."""
     text = EXAMPLE.read_text()
-    shapes = [fields(shape) for shape in (Settings, Infodeck, Reconcile, Intake, Tls, Journal, Admin, Log)]
+    sections = (Infodeck, Reconcile, IntakeSettings, TlsFiles, JournalSettings, AdminSettings, LogSettings)
+    shapes = [fields(shape) for shape in (Settings, *sections)]
     for field in chain(*shapes):
         assert f"{field.name}:" in text, field.name
 
@@ -106,14 +107,14 @@ def test_defaults(tmp_path: Path) -> None:
         300.0,
         1 << 20,
     )
-    assert settings.journal == Journal()
+    assert settings.journal == JournalSettings()
     assert settings.journal.path == Path("/var/lib/gateway/journal.db")
     assert (settings.journal.retention, settings.journal.max_size) == (172800.0, 2 << 30)
     assert settings.sinks == {}
     assert settings.mappings == tmp_path.parent / "mappings"
-    assert settings.admin == Admin(listen=HostPort("127.0.0.1", 9680))
+    assert settings.admin == AdminSettings(listen=HostPort("127.0.0.1", 9680))
     assert settings.control_socket == Path("/var/lib/gateway/control.sock")
-    assert settings.log == Log(level="info", format=None)
+    assert settings.log == LogSettings(level="info", format=None)
 
 
 def test_everything_set(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_broken_file() -> None:
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
          '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),
         (f"sinks: {{a: {HOME}, home_assistant: {{}}}}, c: {HOME}, prefix: x, home_assistant: {{}}}}}}",
-         "1:119: sinks.c.home_assistant: Home Assistant would hear of each point twice: sinks.a tells it on"),
+         "1:119: sinks.c.home_assistant: Home Assistant would get each point twice: sinks.a publishes it on"),
         (f"sinks: {{a: {HOME}, home_assistant: {{discovery_prefix: a/+}}}}}}",
          "1:75: sinks.a.home_assistant.discovery_prefix: a topic prefix has no wildcards"),
         ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),

@@ -1,13 +1,16 @@
-"""`gateway.yaml` read and checked as a whole: what its keys mean together."""
+"""`gateway.yaml` read and checked as a whole, and the secrets that it refers to."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from gateway.config.decode import MISSING, Document, read_document
+from gateway.config.secrets import Secret, SecretSource
 from gateway.config.value_types import HostPort, parse_host_port
+from gateway.errors import ConfigError
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.settings.sink_types import SinkConfig
     from gateway.sinks.sparkplug.node import NodeName
 
+_SHORTEST_TOKEN = 20
+_TOO_SHORT = f"a token has {_SHORTEST_TOKEN} characters or more: `openssl rand -hex 16` makes one"
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
 
@@ -35,11 +40,69 @@ def load_settings(file: Path) -> Document[Settings]:
         *_port_problems(document),
         *_socket_problems(document),
         *_broker_problems(document),
-        *_home_problems(document),
+        *_home_assistant_problems(document),
         *_controller_problems(document),
     ]
     document.problems.sort(key=lambda problem: problem.location)
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the gateway itself needs; sinks read their own. None: there is none."""
+
+    api_key: Secret | None
+    signing_secrets: tuple[Secret, ...]
+    bearer_token: Secret | None = None
+    admin_token: Secret | None = None
+
+
+def resolve_secrets(document: Document[Settings]) -> Secrets:
+    """Read every secret, those of the sinks too; raise ConfigError with all that cannot be read."""
+    settings = document.require()
+    secrets: dict[SecretSource, Secret] = {}
+    problems = []
+    for path, source in secret_sources(settings):
+        try:
+            secrets[source] = source.resolve()
+        except ConfigError as error:
+            problems.append(document.problem(path, str(error)))
+    token = settings.admin.token
+    if token in secrets and len(secrets[token].reveal()) < _SHORTEST_TOKEN:
+        problems.append(document.problem(("admin", "token"), _TOO_SHORT))
+    if problems:
+        raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
+    infodeck = settings.infodeck
+
+    def optional(source: SecretSource | None) -> Secret | None:
+        return None if source is None else secrets[source]
+
+    return Secrets(
+        api_key=optional(infodeck.api_key),
+        signing_secrets=tuple(secrets[source] for source in settings.intake.signing_secrets),
+        bearer_token=optional(infodeck.bearer_token),
+        admin_token=optional(settings.admin.token),
+    )
+
+
+def read_signing_secrets(settings: Settings) -> list[Secret]:
+    """Read the webhook's signing secrets anew; raise ConfigError with the first that cannot be read."""
+    return [source.resolve() for source in settings.intake.signing_secrets]
+
+
+def secret_sources(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, SecretSource]]:
+    """Yield every secret's source below `value`, with its path in the file."""
+    if isinstance(value, SecretSource):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from secret_sources(inner, (*path, key))
+    elif isinstance(value, tuple):
+        for position, inner in enumerate(value):
+            yield from secret_sources(inner, (*path, position))
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from secret_sources(getattr(value, field.name), (*path, field.name))
 
 
 def _clear_text_problems(document: Document[Settings]) -> Iterator[Problem]:
@@ -125,18 +188,18 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
                 yield document.problem(["sinks", name, "group"], message, sink.group)
 
 
-def _home_problems(document: Document[Settings]) -> Iterator[Problem]:
-    """Yield a problem for each sink that tells Home Assistant what another one tells it already."""
-    told: dict[tuple[str, str], str] = {}
+def _home_assistant_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem for each sink whose discovery messages another one publishes already."""
+    publishers: dict[tuple[str, str], str] = {}
     for name, sink in _readable_sinks(document):
         if not isinstance(sink, MqttConfig) or sink.home_assistant is None:
             continue
         prefix = sink.home_assistant.discovery_prefix
-        other = told.setdefault((sink.url.broker, prefix), name)
+        other = publishers.setdefault((sink.url.broker, prefix), name)
         if other != name:
             yield document.problem(
                 ["sinks", name, "home_assistant"],
-                f"Home Assistant would hear of each point twice: sinks.{other} tells it on the same broker;"
+                f"Home Assistant would get each point twice: sinks.{other} publishes it on the same broker;"
                 " leave it to one of them, or set another `discovery_prefix`",
             )
 
