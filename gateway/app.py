@@ -30,7 +30,7 @@ from gateway.delivery.sink_loop import SinkLoop
 from gateway.delivery.table_watch import watch_tables
 from gateway.errors import GatewayError, JournalError
 from gateway.http_server import ConnectionLimit, answers, listen, quiet_runner
-from gateway.infodeck.service import Cloud
+from gateway.infodeck.service import InfodeckService
 from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_letters
@@ -115,7 +115,7 @@ class App:
             clock_ms=now_ms,
             steady_ms=steady_ms,
         )
-        self._cloud = self._make_cloud(secrets)
+        self._infodeck = self._make_infodeck_service(secrets)
         self._signing = self._make_signing(secrets)
         self._intake = self._make_intake()
         self._certificates = {
@@ -144,8 +144,8 @@ class App:
         """Every point's newest value. It knows the point table in force; after a reload it is another one."""
         return self._head.state
 
-    def _make_cloud(self, secrets: Secrets) -> Cloud:
-        return Cloud(
+    def _make_infodeck_service(self, secrets: Secrets) -> InfodeckService:
+        return InfodeckService(
             settings=self._settings.infodeck,
             secrets=secrets,
             event_log=self._journal,
@@ -181,7 +181,7 @@ class App:
             status=self.status.intake,
             clock_ms=now_ms,
             trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
-            on_assets_changed=self._cloud.reconcile_soon,
+            on_assets_changed=self._infodeck.reconcile_soon,
         )
 
     def _make_dashboard(self) -> Dashboard:
@@ -198,12 +198,12 @@ class App:
 
     def _make_reloader(self, files: TableFiles) -> Reloader:
         return Reloader(
-            read=lambda: files.read(self._cloud.snapshot),
+            read=lambda: files.read(self._infodeck.snapshot),
             head=self._head,
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
-            on_done=self._cloud.follow_tables,
+            on_done=self._infodeck.follow_tables,
         )
 
     def reload(self) -> None:
@@ -232,14 +232,14 @@ class App:
         notify(STATUS="checking the journal")
         async with self._journal:
             self.alarms.start(self._journal.at_start.alarms, keep=self._keep_alarm)
-            self._cloud.start()
+            self._infodeck.start()
             self._signing.start()
             self._dashboard.start(self._journal)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
                 running.append(tasks.create_task(self._tick(), name="clock"))
-                running.append(tasks.create_task(self._cloud.run(), name="cloud"))
+                running.append(tasks.create_task(self._infodeck.run(), name="infodeck"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
                 running.append(tasks.create_task(self._oversight.watch_certificates(), name="certificates"))
                 for setting, certificate in self._certificates.items():
@@ -272,7 +272,7 @@ class App:
         if self._reloader is not None:
             self._reloader.request()
         else:
-            self._cloud.take_stock()
+            self._infodeck.take_stock()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
@@ -396,7 +396,7 @@ class App:
             assets=self.status.tables.assets,
             sinks=list(settings.sinks),
             reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
-            if not self._cloud.is_asked
+            if not self._infodeck.is_asked
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
         freeze_objects()
@@ -414,7 +414,7 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            for tick in (self._head.tick, self._cloud.tick, self._dashboard.tick):
+            for tick in (self._head.tick, self._infodeck.tick, self._dashboard.tick):
                 tick()
                 await asyncio.sleep(0)  # in a large building each takes a while
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between

@@ -10,7 +10,7 @@ from gateway.clock import now_ms
 from gateway.errors import GatewayError
 from gateway.events import named_shadows, read_telemetry, shadow_items
 from gateway.infodeck.api_client import connect
-from gateway.infodeck.inventory.survey import Surveyor
+from gateway.infodeck.inventory import InventoryReader
 from gateway.infodeck.transport import ApiAccess
 from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
 from gateway.records import AssetSnapshot, KnownAsset
@@ -18,7 +18,7 @@ from gateway.text import second_text
 from gateway.tools.discover.evidence import Evidence, Sightings
 
 if TYPE_CHECKING:
-    from gateway.infodeck.inventory.survey import Survey
+    from gateway.infodeck.inventory import FetchedInventory
     from gateway.model import Event
     from gateway.settings import Infodeck, Settings
 
@@ -89,7 +89,7 @@ class _Memory:
                         self.sightings.add(asset, key, value)
 
 
-def _ask(settings: Infodeck, memory: _Memory) -> Survey | None:
+def _ask(settings: Infodeck, memory: _Memory) -> FetchedInventory | None:
     """Return what the API tells; None where it tells nothing, with a note of the reason."""
     if settings.api_key is None:
         memory.notes.append(
@@ -109,15 +109,15 @@ def _ask(settings: Infodeck, memory: _Memory) -> Survey | None:
         return None
 
 
-async def _survey(access: ApiAccess, settings: Infodeck, memory: _Memory) -> Survey:
-    surveyor = Surveyor(
+async def _survey(access: ApiAccess, settings: Infodeck, memory: _Memory) -> FetchedInventory:
+    reader = InventoryReader(
         organization=settings.organization,
         clock_ms=now_ms,
         on_items=memory.see_shadows,
         shadows=settings.refill.shadows,
     )
     async with connect(access, share=settings.request_share) as api:
-        return await surveyor.look(api, memory.snapshot, thorough=True)
+        return await reader.fetch(api, memory.snapshot, thorough=True)
 
 
 def _together(snapshot: AssetSnapshot | None, memory: _Memory, *, is_live: bool) -> Gathered:

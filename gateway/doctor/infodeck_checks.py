@@ -15,8 +15,8 @@ from gateway.doctor.findings import Finding, Level, counted, ok, problem, warnin
 from gateway.doctor.setup import MOST_ATTEMPTS
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
+from gateway.infodeck.asset_items import known_asset
 from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
-from gateway.infodeck.inventory.items import known_asset
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
 from gateway.journal.lookup import read_snapshot

@@ -1,4 +1,4 @@
-"""Asks Infodeck's API for all assets, again and again; what it last said stays until it says more."""
+"""Reconciliation: fetches the inventory again and again. The last good answer stays until a better one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.inventory.absences import Absences
-from gateway.infodeck.inventory.survey import Surveyor
+from gateway.infodeck.inventory import InventoryReader
 from gateway.logs import unforeseen
 from gateway.records import AssetSnapshot, StateChanges
 
@@ -22,30 +21,29 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.infodeck.inventory.survey import Survey
+    from gateway.infodeck.inventory import FetchedInventory
     from gateway.ports import StateStore
     from gateway.records import AutoTag
     from gateway.status import ReconcileStatus
 
 log = structlog.get_logger()
 
-_APART_S = 2.0  # many requests in a row become one
+_APART_S = 2.0  # several requests within it become one
 _LONGEST_APART_S = 30.0
-_REST_SHARE = 3  # a look that has taken long is followed by a rest so many times as long
+_REST_SHARE = 3  # a long fetch is followed by a pause so many times as long
 _FIRST_RETRY_S = 2.0
 _LONGEST_RETRY_S = 300.0
-_LONGEST_REST_S = 900.0  # after a refusal: somebody may mend it at Infodeck's side
+_LONGEST_REST_S = 900.0  # after a refusal, whose cause may be mended at Infodeck's side
 _JITTER = 0.1
 _KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class Reconciler:
-    """Keeps a snapshot of all assets. `run` asks at start, then every `every_s`, and soon after `request`.
+    """Keeps a snapshot of all assets: fetched at start, then every `every_s`, and soon after `request`.
 
-    A new snapshot goes into the journal and to `on_snapshot`, which is awaited. However the API fails, the
-    last one stays; an asset that is missing from one list alone stays, too. `on_items` is called with each
-    page of the list as it comes: the assets as the API has them, shadows included, which nobody keeps. Pages
-    may come of a list that breaks off later.
+    A new snapshot goes to the journal and to `on_snapshot`, which is awaited. However the API fails, the
+    last one stays. `on_items` is called with each page of the list as it arrives, device shadows included;
+    the list may break off later.
     """
 
     def __init__(
@@ -63,12 +61,12 @@ class Reconciler:
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """Prepare; nothing is asked before `run`. `apart_s` lies at least between two looks at all assets.
+        """Fetch nothing before `run`. At least `apart_s` lies between two fetches.
 
-        `shadows` are the names of those that `on_items` is to see, if not the usual one; `tags` returns what
-        is to be kept with the snapshot.
+        `shadows` are the names of the device shadows for `on_items`, if not the usual one; `tags` returns
+        what is kept with the snapshot.
         """
-        self._surveyor = Surveyor(
+        self._reader = InventoryReader(
             organization=organization, clock_ms=clock_ms, on_items=on_items, shadows=shadows
         )
         self._every_s = every_s
@@ -78,19 +76,19 @@ class Reconciler:
         self._tags = tags
         self._apart_s = min(apart_s, every_s)
         self._backoff = backoff or Backoff(first_s=_FIRST_RETRY_S, longest_s=min(_LONGEST_RETRY_S, every_s))
-        self._absences = Absences()
+        self._unlisted: frozenset[str] = frozenset()  # known assets that the last list did not have
         self._was_unsure = False
         self._requested = asyncio.Event()
-        self._due_s = 0.0  # by the event loop's clock: when everything is asked anew
+        self._thorough_at_s = 0.0  # by the event loop's clock: when everything is fetched anew
         self._snapshot: AssetSnapshot | None = None
         self._logged: type[BaseException] | None = None
 
     def request(self) -> None:
-        """Ask soon: something about the assets has changed."""
+        """Fetch soon: something about the assets has changed."""
         self._requested.set()
 
     async def run(self, api: InfodeckApi) -> None:
-        """Ask until cancelled."""
+        """Reconcile until cancelled."""
         self._status.state = "starting"
         if before := self._state_store.at_start.assets:
             self._show(before)
@@ -102,33 +100,32 @@ class Reconciler:
                 await asyncio.wait_for(self._requested.wait(), max(0.0, at_most_s - at_least_s))
 
     async def _reconcile(self, api: InfodeckApi) -> tuple[float, float]:
-        """Ask once; return how many seconds to wait at least, and at most where nobody requests."""
+        """Fetch once; return the seconds to wait at least, and at most if nobody requests the next."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        thorough = began_s >= self._due_s
+        thorough = began_s >= self._thorough_at_s
         try:
-            survey = await self._surveyor.look(api, self._snapshot, thorough=thorough)
-            await self._take(survey)
+            fetched = await self._reader.fetch(api, self._snapshot, thorough=thorough)
+            await self._accept(fetched)
         except TransientError as error:
-            self._fail(error, str(error))
+            self._show_failure(error, str(error))
             pause_s = self._backoff.next_s() + (error.retry_after_s or 0)
             return pause_s, pause_s
         except GatewayError as error:
-            self._fail(error, str(error))
-            pause_s = self._jittered(min(self._every_s, _LONGEST_REST_S))
-            return (pause_s if _refuses_the_key(error) else self._apart_s), pause_s
+            self._show_failure(error, str(error))
+            pause_s = _jittered(min(self._every_s, _LONGEST_REST_S))
+            return (pause_s if _is_key_refused(error) else self._apart_s), pause_s
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            self._fail(error, unforeseen(error))
-            return self._apart_s, self._jittered(min(self._every_s, _LONGEST_REST_S))
+            self._show_failure(error, unforeseen(error))
+            return self._apart_s, _jittered(min(self._every_s, _LONGEST_REST_S))
         if thorough:
-            self._due_s = loop.time() + self._jittered(self._every_s)
+            self._thorough_at_s = loop.time() + _jittered(self._every_s)
         rest_s = min(_LONGEST_APART_S, _REST_SHARE * (loop.time() - began_s))
-        return max(self._apart_s, rest_s, survey.retry_after_s), self._due_s - loop.time()
+        return max(self._apart_s, rest_s, fetched.retry_after_s), self._thorough_at_s - loop.time()
 
-    async def _take(self, survey: Survey) -> None:
-        snapshot, unsure = self._absences.bridge(survey.snapshot, self._snapshot)
+    async def _accept(self, fetched: FetchedInventory) -> None:
+        snapshot = self._with_unsure_assets(fetched.snapshot)
         snapshot = replace(snapshot, tags=self._tags())
-        self._ask_again_about(unsure)
         self._state_store.save(StateChanges(assets=snapshot))
         await self._on_snapshot(snapshot)
         self._show(snapshot)
@@ -136,21 +133,39 @@ class Reconciler:
             log.info("assets.available", assets=len(snapshot.assets), was=self._status.state)
         self._status.state, self._status.last_error, self._logged = "ok", None, None
         self._status.succeeded += 1
-        self._tell_missing(survey.missing)
+        self._show_missing(fetched.missing)
         self._backoff.reset()
 
-    def _ask_again_about(self, unsure: int) -> None:
-        """Have the next look follow soon where assets may be gone; not after each one, should that go on."""
+    def _with_unsure_assets(self, found: AssetSnapshot) -> AssetSnapshot:
+        """Return the snapshot with the assets that are missing from a list for the first time.
+
+        A list arrives page by page while assets are added and deleted, so that one may slip from a later
+        page to an earlier one. An asset without a list entry loses its topics and registers where a template
+        took it by `auto`. So it is gone only when two lists in a row are without it. The second is fetched
+        soon; not so again and again, if assets keep coming and going.
+        """
+        before = self._snapshot or found
+        unlisted = frozenset(before.assets.keys() - found.assets.keys())
+        unsure = sorted(unlisted - self._unlisted)
+        self._unlisted = unlisted
         if unsure:
             log.debug(
-                "assets.unsure", assets=unsure, reason="missing from one list, so it is asked once more"
+                "assets.unsure", assets=len(unsure), reason="missing from one list, so it is asked once more"
             )
-        if unsure and not self._was_unsure:
-            self.request()
-        self._was_unsure = unsure > 0
+            if not self._was_unsure:
+                self.request()
+        self._was_unsure = bool(unsure)
+        if not unsure:
+            return found
+        kept = {
+            asset: replace(before.assets[asset], online=None) for asset in unsure
+        }  # may be offline by now
+        used = {known.asset_type for known in kept.values()}
+        types = {name: one for name, one in before.types.items() if name in used}
+        return replace(found, assets={**found.assets, **kept}, types={**types, **found.types})
 
-    def _tell_missing(self, missing: dict[str, str]) -> None:
-        """Show what the API would not tell besides assets, and log it where that is new."""
+    def _show_missing(self, missing: dict[str, str]) -> None:
+        """Show which parts the API refused, and log it where they are others than before."""
         before, self._status.missing = self._status.missing, missing
         if missing and missing.keys() != before.keys():
             log.warning("assets.incomplete", missing=missing, advice="what was known of it before stays")
@@ -163,8 +178,8 @@ class Reconciler:
         status.assets, status.last_success_ms = len(snapshot.assets), snapshot.at_ms
         status.types, status.locations = len(snapshot.types), len(snapshot.locations)
 
-    def _fail(self, error: Exception, reason: str) -> None:
-        """Show it, and log it once, or again where it is of another kind: away is not refused."""
+    def _show_failure(self, error: Exception, reason: str) -> None:
+        """Show a failure. It is logged once, and again if it is of another kind: away is not refused."""
         self._status.state, self._status.last_error = "failing", reason
         self._status.failed += 1
         if self._logged is type(error):
@@ -173,11 +188,12 @@ class Reconciler:
         level = log.warning if isinstance(error, TransientError) else log.error
         level("assets.unavailable", reason=reason, assets=f"{self._status.assets} known from before")
 
-    def _jittered(self, seconds: float) -> float:
-        """Return about that many seconds: boxes must not march in step."""
-        return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter is no cryptography
+
+def _jittered(seconds: float) -> float:
+    """Return about that many seconds, so that several gateways do not ask in step."""
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter is no cryptography
 
 
-def _refuses_the_key(error: GatewayError) -> bool:
-    """Say whether asking sooner, because an asset has changed, would only be another refusal."""
+def _is_key_refused(error: GatewayError) -> bool:
+    """Whether a request that comes sooner, since an asset has changed, would only be refused again."""
     return isinstance(error, ApiRefusalError) and error.status in _KEY_REFUSED

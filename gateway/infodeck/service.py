@@ -12,7 +12,7 @@ from gateway.infodeck.api_client import connect
 from gateway.infodeck.backfilling import Refilling
 from gateway.infodeck.both_sides import BothSides
 from gateway.infodeck.delivery_monitor.pace import Pace
-from gateway.infodeck.inventory.inventory import Inventory
+from gateway.infodeck.inventory import compare_with_tables
 from gateway.infodeck.lasting import lasting
 from gateway.infodeck.monitoring import Watching
 from gateway.infodeck.reconcile import Reconciler
@@ -38,8 +38,8 @@ _MANY_READINGS = 5_000
 _AT_ONCE = 200  # assets; then others on the event loop have their turn
 
 
-class Cloud:
-    """The cloud side of one gateway. Without an API key, webhooks are watched all the same."""
+class InfodeckService:
+    """All that asks Infodeck. Without an API key, deliveries are monitored all the same."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Cloud:
         self._refill_status = status.refill
         self._reconcile_status = status.reconcile
         self._settled = 0
-        self._inventory = Inventory(status=status.inventory)
+        self._inventory_status = status.inventory
         self._reconciler = self._make_reconciler(status.reconcile)
         self._refilling = self._make_refilling(status.refill) if settings.refill.enabled else None
         self._watching = self._make_watching(alarms, status, clock_skew_s)
@@ -131,7 +131,8 @@ class Cloud:
         """Compare the tables in force with what Infodeck knows, if it was ever asked."""
         self._keep_tags()
         if self.snapshot is not None and self.is_asked:
-            self._inventory.compare(self.snapshot, mapped=self._head.state.points.by_asset.keys())
+            mapped = self._head.state.points.by_asset.keys()
+            compare_with_tables(self.snapshot, mapped=mapped, status=self._inventory_status)
 
     def _keep_tags(self) -> None:
         """Have automatic assets keep their tags: neither a new name nor a namesake moves a topic."""

@@ -11,7 +11,7 @@ import orjson
 from gateway.config.secrets import Secret
 from gateway.demo.api import Answer, SimulatedApi
 from gateway.infodeck.api_client import InfodeckApi
-from gateway.infodeck.inventory.items import known_asset
+from gateway.infodeck.asset_items import known_asset
 from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
 
 if TYPE_CHECKING:

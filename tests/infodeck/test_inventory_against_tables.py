@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from gateway.infodeck.inventory.inventory import Inventory
+from gateway.infodeck.inventory import compare_with_tables
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.status import InventoryStatus
 
@@ -19,19 +19,19 @@ def test_each_side_is_counted_with_a_sample() -> None:
     """Assets that are not online, or of which nobody knows, need no point table yet."""
     status = InventoryStatus()
     snapshot = known("a", "b", "c", offline=("d",), unclear=("e",))
-    Inventory(status=status).compare(snapshot, mapped={"a", "y", "x"})
+    compare_with_tables(snapshot, mapped={"a", "y", "x"}, status=status)
     assert status == InventoryStatus(unmapped=2, unmapped_sample=["b", "c"], gone=2, gone_sample=["x", "y"])
     many = [f"s{number:03}" for number in range(100)]
-    Inventory(status=status).compare(known(*many), mapped=())
+    compare_with_tables(known(*many), mapped=(), status=status)
     assert (status.unmapped, status.unmapped_sample) == (100, many[:20])
 
 
 def test_the_log_tells_when_it_begins_and_when_it_ends() -> None:
     """Not each time, nor each asset."""
-    inventory = Inventory(status=InventoryStatus())
+    status = InventoryStatus()
     with capture_logs() as lines:
         for assets in (("a",), ("a", "b"), ("a", "b", "c"), ("b",), ("a",), ("a", "b"), ("a",)):
-            inventory.compare(known(*assets), mapped={"a"})
+            compare_with_tables(known(*assets), mapped={"a"}, status=status)
     assert [(line["event"], line["log_level"]) for line in lines] == [
         ("inventory.unmapped", "info"),
         ("inventory.gone", "warning"),

@@ -12,7 +12,7 @@ from support.asset_lists import ORGANIZATION, answer, connected, items, simulate
 
 from gateway.demo.api import Answer
 from gateway.errors import GatewayError
-from gateway.infodeck.inventory.survey import Surveyor
+from gateway.infodeck.inventory import InventoryReader
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, Location
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.demo.api import SimulatedApi
     from gateway.infodeck.api_client import InfodeckApi
-    from gateway.infodeck.inventory.survey import Survey
+    from gateway.infodeck.inventory import FetchedInventory
 
 LOCATIONS: list[dict[str, Any]] = [
     {"id": "loc-hq", "name": "HQ"},
@@ -35,15 +35,15 @@ class Looks:
 
     api: SimulatedApi
     infodeck: InfodeckApi
-    surveyor: Surveyor
+    reader: InventoryReader
     last: AssetSnapshot | None = None
 
-    async def look(self, *, thorough: bool = True) -> Survey:
+    async def look(self, *, thorough: bool = True) -> FetchedInventory:
         """Look once more."""
         self.api.asked.clear()
-        survey = await self.surveyor.look(self.infodeck, self.last, thorough=thorough)
-        self.last = survey.snapshot
-        return survey
+        found = await self.reader.fetch(self.infodeck, self.last, thorough=thorough)
+        self.last = found.snapshot
+        return found
 
     @property
     def asked(self) -> list[str]:
@@ -55,7 +55,7 @@ class Looks:
 async def looking(api: SimulatedApi) -> AsyncIterator[Looks]:
     """Look at an API."""
     async with api, connected(api) as infodeck:
-        yield Looks(api, infodeck, Surveyor(organization=ORGANIZATION, clock_ms=lambda: 7))
+        yield Looks(api, infodeck, InventoryReader(organization=ORGANIZATION, clock_ms=lambda: 7))
 
 
 async def test_assets_types_and_locations_make_one_snapshot() -> None:
@@ -63,12 +63,10 @@ async def test_assets_types_and_locations_make_one_snapshot() -> None:
     api = simulated_api(2, locations=LOCATIONS)
     api.types += types("at-unused")
     async with looking(api) as looks:
-        survey = await looks.look()
-    assert (survey.missing, survey.retry_after_s) == ({}, 0)
-    assert survey.snapshot.at_ms == 7
-    assert [
-        (one.location, one.location_id, one.location_path) for one in survey.snapshot.assets.values()
-    ] == [
+        found = await looks.look()
+    assert (found.missing, found.retry_after_s) == ({}, 0)
+    assert found.snapshot.at_ms == 7
+    assert [(one.location, one.location_id, one.location_path) for one in found.snapshot.assets.values()] == [
         ("Level 0", "loc-0", ("HQ", "Level 0")),
         ("Level 1", "loc-1", ("HQ", "Level 1")),
     ]
@@ -76,8 +74,8 @@ async def test_assets_types_and_locations_make_one_snapshot() -> None:
         AssetProperty("temperature", "Temperature", "number", "°C"),
         AssetProperty("humidity", "Humidity", "integer", "%"),
     )
-    assert survey.snapshot.types == {"at-iaq": AssetType("at-iaq", "AT-IAQ", properties)}
-    assert survey.snapshot.locations["loc-0"] == Location("loc-0", "Level 0", "loc-hq")
+    assert found.snapshot.types == {"at-iaq": AssetType("at-iaq", "AT-IAQ", properties)}
+    assert found.snapshot.locations["loc-0"] == Location("loc-0", "Level 0", "loc-hq")
     assert looks.asked == ["/assets", "/locations", "/asset-types/at-iaq"]
 
 
@@ -98,11 +96,11 @@ async def test_types_and_locations_that_cannot_be_had_stop_nobody(fault: Answer)
         before = (await looks.look()).snapshot
         looks.api.items.append(items(3)[2] | {"locationId": "loc-1"})
         looks.api.path_faults = {"/locations": deque([fault]), "/at-iaq": deque([fault])}
-        survey = await looks.look()
-    assert len(survey.snapshot.assets) == 3
-    assert survey.snapshot.assets["ast-2"].location_path == ("HQ", "Level 1")
-    assert (survey.snapshot.types, survey.snapshot.locations) == (before.types, before.locations)
-    assert survey.missing.keys() == {"locations", "asset types"}
+        found = await looks.look()
+    assert len(found.snapshot.assets) == 3
+    assert found.snapshot.assets["ast-2"].location_path == ("HQ", "Level 1")
+    assert (found.snapshot.types, found.snapshot.locations) == (before.types, before.locations)
+    assert found.missing.keys() == {"locations", "asset types"}
 
 
 async def test_what_is_not_asked_again_stays_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +113,9 @@ async def test_what_is_not_asked_again_stays_missing(monkeypatch: pytest.MonkeyP
         assert (await looks.look(thorough=False)).missing == missing
         assert looks.asked == ["/assets"]
         assert (await looks.look()).missing == {}
-        monkeypatch.setattr("gateway.infodeck.inventory.survey._MOST_LOCATIONS", 2)
+        monkeypatch.setattr("gateway.infodeck.inventory._MOST_LOCATIONS", 2)
         assert "more than 2 of them" in (await looks.look()).missing["locations"]
-        monkeypatch.setattr("gateway.infodeck.inventory.survey._MOST_ASSETS", 1)
+        monkeypatch.setattr("gateway.infodeck.inventory._MOST_ASSETS", 1)
         with pytest.raises(GatewayError, match="more than 1 assets"):
             await looks.look()
 
@@ -128,8 +126,8 @@ async def test_a_type_that_is_not_found_alone_is_just_unknown() -> None:
     api.items[1]["assetTypeId"] = "at-gone"
     api.items[2]["assetTypeId"] = "../at gone?"
     async with looking(api) as looks:
-        survey = await looks.look()
-        assert (survey.missing, list(survey.snapshot.types)) == ({}, ["at-iaq"])
+        found = await looks.look()
+        assert (found.missing, list(found.snapshot.types)) == ({}, ["at-iaq"])
         await looks.look(thorough=False)
         assert looks.asked == ["/assets"]
         await looks.look()
@@ -145,10 +143,10 @@ async def test_between_thorough_looks_only_what_is_unknown_is_asked() -> None:
         looks.api.items.append(items(3)[2] | {"assetTypeId": "at-new"})
         looks.api.types += types("at-new")
         looks.api.locations.append({"id": "loc-2", "name": "Level 2"})
-        survey = await looks.look(thorough=False)
+        found = await looks.look(thorough=False)
         assert looks.asked == ["/assets", "/locations", "/asset-types/at-new"]
-        assert survey.snapshot.types.keys() == {"at-iaq", "at-new"}
-        assert survey.snapshot.assets["ast-2"].location == "Level 2"
+        assert found.snapshot.types.keys() == {"at-iaq", "at-new"}
+        assert found.snapshot.assets["ast-2"].location == "Level 2"
         looks.api.items[0]["locationId"] = "loc-nowhere"
         await looks.look(thorough=False)
         assert looks.asked == ["/assets", "/locations"]
@@ -163,8 +161,8 @@ async def test_a_thousand_types_are_asked_in_turns() -> None:
     api.items = [items(1)[0] | {"id": name, "assetTypeId": name} for name in names]
     api.types = types(*names)
     async with looking(api) as looks:
-        survey = await looks.look()
-        assert len(survey.snapshot.types) == len(set(looks.asked)) - 2 == 250
+        found = await looks.look()
+        assert len(found.snapshot.types) == len(set(looks.asked)) - 2 == 250
         again: list[str] = []
         for _ in range(3):
             await looks.look()
@@ -182,24 +180,24 @@ async def test_a_server_in_trouble_is_not_asked_for_every_type() -> None:
     async with looking(api) as looks:
         for fault, questions in ((Answer(status=500), 1), (Answer(body=b"<html>"), 5)):
             api.path_faults = {f"/{name}": deque([fault]) for name in names}
-            survey = await looks.look()
+            found = await looks.look()
             assert sum(one.startswith("/asset-types/") for one in looks.asked) == questions
-            assert survey.missing.keys() == {"asset types"}
+            assert found.missing.keys() == {"asset types"}
         for name in names:
             api.path_faults[f"/{name}"].clear()
         api.path_faults["/at-3"].append(Answer(body=b"<html>"))
-        survey = await looks.look()
-    assert len(survey.snapshot.types) == 19
+        found = await looks.look()
+    assert len(found.snapshot.types) == 19
 
 
 async def test_the_pause_asked_for_beside_the_assets_is_told() -> None:
     """So that nobody asks again before."""
     async with looking(simulated_api(1)) as looks:
         looks.api.path_faults["/locations"] = deque([Answer(status=429, headers={"Retry-After": "600"})])
-        survey = await looks.look()
-    assert survey.retry_after_s == 600
-    assert "429" in survey.missing["locations"]
-    assert "asked for a pause" in survey.missing["asset types"]
+        found = await looks.look()
+    assert found.retry_after_s == 600
+    assert "429" in found.missing["locations"]
+    assert "asked for a pause" in found.missing["asset types"]
 
 
 async def test_lists_that_are_suddenly_empty_are_not_believed() -> None:
@@ -207,9 +205,9 @@ async def test_lists_that_are_suddenly_empty_are_not_believed() -> None:
     async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
         await looks.look()
         looks.api.locations.clear()
-        survey = await looks.look()
-        assert survey.missing == {"locations": "the API lists none any more, but knew 3"}
-        assert len(survey.snapshot.locations) == 3
+        found = await looks.look()
+        assert found.missing == {"locations": "the API lists none any more, but knew 3"}
+        assert len(found.snapshot.locations) == 3
         looks.api.items.clear()
         with pytest.raises(GatewayError, match=r"no asset any more, but knew 2: .* belongs to o-test"):
             await looks.look()
@@ -240,9 +238,9 @@ async def test_the_shadows_that_are_wanted_are_asked_for() -> None:
     api = simulated_api(1)
     api.items[0]["shadows"] = {"DeviceUplink": {"a": 1}, "Other": {"b": 2}, "More": {}}
     for shadows, found in (((), {"DeviceUplink"}), (("Other", "DeviceUplink"), {"Other", "DeviceUplink"})):
-        surveyor = Surveyor(
+        reader = InventoryReader(
             organization=ORGANIZATION, clock_ms=lambda: 7, on_items=pages.append, shadows=shadows
         )
         async with api, connected(api) as infodeck:
-            await surveyor.look(infodeck, None, thorough=True)
+            await reader.fetch(infodeck, None, thorough=True)
         assert pages[-1][0]["shadows"].keys() == found

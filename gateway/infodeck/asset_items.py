@@ -1,7 +1,7 @@
-"""Pure: what the API's items mean. Tolerant: what is missing or of another type says nothing.
+"""Pure: what assets, asset types and locations in the API's lists mean. Unusable fields count as missing.
 
-People type names into Infodeck, and read them in logs, terminals and on MQTT: they become single lines
-without characters that steer a terminal. An id or key with such a character is none that a table could name.
+Names become single lines without control characters: people type them into Infodeck, and read them in logs,
+terminals and on MQTT. An id or key with such a character is ignored, since no point table could name it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from gateway.text import sanitise_line
 
 _LONGEST_TEXT = 200
 _MOST_PROPERTIES = 1_000
-# Control characters, ends of lines and of paragraphs, and what turns the direction of writing.
+# Control characters, line and paragraph separators, and marks that change the direction of writing.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def known_asset(item: Any) -> KnownAsset | None:
-    """Return the asset of one item in the list, None where it has no usable id.
+    """Return the asset in one item of the list, None where it has no usable id.
 
-    Its place is as far as the item tells; see `gateway.infodeck.inventory.places`.
+    Its location is as in the item; `LocationTree` adds the path.
     """
     asset_id = _id(item)
     if asset_id is None:
@@ -43,7 +43,7 @@ def known_asset(item: Any) -> KnownAsset | None:
 
 
 def asset_type(item: Any, *, asked: str) -> AssetType:
-    """Return the type that was asked for by its id, with as much as the answer tells of it."""
+    """Return the type of the id that was requested, as far as the answer describes it."""
     item = _object(item)
     properties: dict[str, AssetProperty] = {}
     listed = item.get("properties")
@@ -55,7 +55,7 @@ def asset_type(item: Any, *, asked: str) -> AssetType:
 
 
 def location(item: Any) -> Location | None:
-    """Return the location of one item in the list, None where it has no usable id."""
+    """Return the location in one item of the list, None where it has no usable id."""
     location_id = _id(item)
     if location_id is None:
         return None
@@ -75,18 +75,17 @@ def _property(item: dict[str, Any]) -> AssetProperty | None:
 
 
 def _id(item: Any) -> str | None:
-    """Return the id of an item; an empty one, or one of another type, is none."""
     found = item.get("id") if isinstance(item, dict) else None
     return found if _is_name(found) else None
 
 
 def _is_name(value: Any) -> TypeGuard[str]:
-    """Say whether this can stand for a thing."""
+    """Whether this can be used as an id or key."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not _STEERING.search(value)
 
 
 def _positive(value: Any) -> float | None:
-    """Return a positive number, also one that comes as text."""
+    """Return a positive number, also from a text."""
     try:
         number = float(value) if isinstance(value, int | float | str) and value is not True else 0.0
     except (ValueError, OverflowError):
@@ -95,7 +94,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _online(item: dict[str, Any]) -> bool | None:
-    """Return what Infodeck says of the device's connection, None where it says nothing clear."""
+    """Return whether the device is connected, None where that is not clear."""
     connected, status = item.get("connectionStatus"), item.get("status")
     if isinstance(connected, bool):
         return connected
@@ -109,7 +108,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return text, or a whole number as text, in one line; anything else says nothing."""
+    """Return a text or integer as one line, None for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return (sanitise_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

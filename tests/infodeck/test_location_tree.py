@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.infodeck.inventory.places import Places
+from gateway.infodeck.inventory import LocationTree
 from gateway.records import KnownAsset, Location
 
 TREE = {
@@ -27,7 +27,7 @@ TREE = {
 
 def located(location_id: str | None) -> tuple[str | None, tuple[str, ...]]:
     """Return name and path of an asset there that tells its location by id alone."""
-    found = Places(TREE).locate(KnownAsset(id="ast-1", location=location_id, location_id=location_id))
+    found = LocationTree(TREE).locate(KnownAsset(id="ast-1", location=location_id, location_id=location_id))
     return found.location, found.location_path
 
 
@@ -51,10 +51,10 @@ def test_a_tree_that_is_none_is_followed_as_far_as_it_goes() -> None:
 @given(parents=st.lists(st.integers(-1, 60), min_size=1, max_size=50))
 def test_every_path_ends_at_its_own_location_and_repeats_none(parents: list[int]) -> None:
     """Whatever leads to whatever."""
-    tree = {f"l{at}": Location(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
-    places = Places(tree)
-    for name in tree:
-        path = places.locate(KnownAsset(id="a", location_id=name)).location_path
+    known = {f"l{at}": Location(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
+    tree = LocationTree(known)
+    for name in known:
+        path = tree.locate(KnownAsset(id="a", location_id=name)).location_path
         assert path[-1] == name
         assert len(set(path)) == len(path) <= 32
-        assert all(tree[inner].parent == outer for outer, inner in pairwise(path))
+        assert all(known[inner].parent == outer for outer, inner in pairwise(path))

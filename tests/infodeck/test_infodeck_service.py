@@ -20,7 +20,7 @@ from gateway.alarms import Alarms
 from gateway.config.secrets import Secret
 from gateway.delivery.pipeline import Pipeline
 from gateway.events import STATUS_CHANGED
-from gateway.infodeck.service import Cloud
+from gateway.infodeck.service import InfodeckService
 from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
 from gateway.model import Event
@@ -60,7 +60,7 @@ class TroubledJournal(SqliteJournal):
         return await super().read(after, limit)
 
 
-class CountingCloud(Cloud):
+class CountingService(InfodeckService):
     """Counts how often the API is to be asked soon."""
 
     asked = 0
@@ -71,13 +71,13 @@ class CountingCloud(Cloud):
 
 
 @asynccontextmanager
-async def made_cloud(folder: Path, status: Status) -> AsyncIterator[CountingCloud]:
-    """Make the cloud side of a gateway without points, as the gateway does."""
+async def made_service(folder: Path, status: Status) -> AsyncIterator[CountingService]:
+    """Make the service side of a gateway without points, as the gateway does."""
     async with sqlite_journal(folder) as journal:
-        yield make_cloud(journal, status, PointMap(points=(), by_asset={}))
+        yield make_service(journal, status, PointMap(points=(), by_asset={}))
 
 
-def make_cloud(
+def make_service(
     journal: SqliteJournal,
     status: Status,
     points: PointMap,
@@ -85,10 +85,10 @@ def make_cloud(
     api: str = "http://127.0.0.1:9/api/v2",
     refills: bool = True,
     on_assets_changed: Callable[[], None] = lambda: None,
-) -> CountingCloud:
-    """Make the cloud side of a gateway with these points."""
+) -> CountingService:
+    """Make the service side of a gateway with these points."""
     image = BuildingState(points)
-    return CountingCloud(
+    return CountingService(
         settings=Infodeck(organization=ORGANIZATION, api=api, refill=Refill(enabled=refills)),
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
         event_log=journal,
@@ -113,11 +113,11 @@ async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path)
     """Once it takes them again, and once only: what Infodeck has given up meanwhile comes from there."""
     status = Status(name="box", started_ms=START_MS)
     asked = []
-    async with made_cloud(tmp_path, status) as cloud:
+    async with made_service(tmp_path, status) as service:
         for state in ("ok", "ok", "the journal is full", "the journal is full", "ok", "ok"):
             status.journal.state = state
-            cloud.tick()
-            asked.append(cloud.asked)
+            service.tick()
+            asked.append(service.asked)
     assert asked == [0, 0, 0, 0, 1, 1]
 
 
@@ -139,12 +139,12 @@ async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
     async with sqlite_journal(tmp_path) as journal:
         status = Status(name="box", started_ms=START_MS)
         step = ""
-        cloud = make_cloud(
+        service = make_service(
             journal, status, points, refills=False, on_assets_changed=lambda: asked.append(step)
         )
         for step, (ours, other) in steps.items():  # noqa: B007 - it is asked for above
             assets = {"a": KnownAsset(id="a", name=ours), "b": KnownAsset(id="b", name=other)}
-            await cloud._take_snapshot(AssetSnapshot(START_MS, assets))
+            await service._take_snapshot(AssetSnapshot(START_MS, assets))
     assert asked == ["first", *compiled]
 
 
@@ -165,19 +165,19 @@ async def test_an_offline_beside_the_list_that_says_online(
     points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
     second_ms = START_MS // 1000 * 1000
     async with sqlite_journal(tmp_path) as journal:
-        cloud = make_cloud(journal, Status(name="box", started_ms=START_MS), points, refills=False)
-        cloud.start()
-        head = cloud._head
+        service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
+        service.start()
+        head = service._head
         await head.start([])
         known = KnownAsset(id="a", online=True)
-        await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        await service._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
         assert head.state.is_online("a") is True
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
     assert head.state.is_online("a") is is_online
-    assert cloud.asked == asked
+    assert service.asked == asked
 
 
 @pytest.mark.parametrize(
@@ -191,9 +191,9 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
     points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
     second_ms = START_MS // 1000 * 1000
     async with sqlite_journal(tmp_path) as journal:
-        cloud = make_cloud(journal, Status(name="box", started_ms=START_MS), points, refills=False)
-        cloud.start()
-        head = cloud._head
+        service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
+        service.start()
+        head = service._head
         await head.start([])
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
@@ -203,11 +203,11 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
             while head.state.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)
-        await cloud._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        await service._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
         assert head.state.is_online("a") is is_online
-        assert cloud.asked == asked
-        await cloud._take_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
-    assert cloud.asked == asked
+        assert service.asked == asked
+        await service._take_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
+    assert service.asked == asked
 
 
 class Piece:
@@ -217,16 +217,16 @@ class Piece:
 async def test_what_is_refilled_in_numbers_is_not_searched_for_garbage(tmp_path: Path) -> None:
     """80,000 readings would hold the event loop for a tenth of a second. What is garbage already is freed."""
     status = Status(name="box", started_ms=START_MS)
-    async with made_cloud(tmp_path, status) as cloud:
+    async with made_service(tmp_path, status) as service:
         piece = Piece()
-        cloud.tick()
+        service.tick()
         assert any(found is piece for found in gc.get_objects())
         circle = [Piece()]
         circle[0].circle = circle  # type: ignore[attr-defined]
         gone = weakref.ref(circle[0])
         del circle
         status.refill.readings = 5_000
-        cloud.tick()
+        service.tick()
         assert gone() is None
         assert not any(found is piece for found in gc.get_objects())
 
@@ -235,11 +235,11 @@ async def test_after_other_tables_came_into_force_the_api_is_asked(tmp_path: Pat
     """A point that is new may have a value at Infodeck; a reload that changed nothing asks for nothing."""
     status = Status(name="box", started_ms=START_MS)
     asked = []
-    async with made_cloud(tmp_path, status) as cloud:
+    async with made_service(tmp_path, status) as service:
         for reloads in (0, 1, 1, 2):
             status.tables.reloads = reloads
-            cloud.follow_tables()
-            asked.append(cloud.asked)
+            service.follow_tables()
+            asked.append(service.asked)
     assert asked == [0, 1, 1, 2]
 
 
@@ -257,9 +257,9 @@ async def test_whatever_fails_in_it_it_begins_again_and_ends_nothing(tmp_path: P
     with capture_logs() as lines:
         async with simulated_api(3) as api, journal:
             await journal.append(make_event(1))  # which the kept values do not include
-            cloud = make_cloud(journal, status, PointMap(points=(), by_asset={}), api=api.url)
+            service = make_service(journal, status, PointMap(points=(), by_asset={}), api=api.url)
             journal.failures = 2  # when open gaps are looked for, and the last webhook
-            running = asyncio.create_task(cloud.run(), name="cloud")
+            running = asyncio.create_task(service.run(), name="infodeck")
             await until(lambda: status.reconcile.state == "ok")
             assert (journal.failures, status.reconcile.assets) == (0, 3)
             assert not running.done()

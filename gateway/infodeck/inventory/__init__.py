@@ -1,1 +1,0 @@
-"""Every asset, its type and its place, as the API lists them."""
