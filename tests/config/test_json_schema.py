@@ -86,7 +86,7 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
     "Given": {"asset": "a", "telemetry": {"k": 1}},
     "Heartbeat": {"every": "10s", "modbus": {}},
     "Infodeck": {"organization": "o-1"},
-    "Intake": {"signing_secrets": [SECRET]},
+    "IntakeSettings": {"signing_secrets": [SECRET]},
     "ModbusClientConfig": {"type": "modbus_client", "host": "a"},
     "ModbusServerConfig": {"type": "modbus_server", "listen": "127.0.0.1:1"},
     "ModbusTls": {"certificate": "c", "key": "k", "client_ca": "a"},
@@ -105,7 +105,7 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
     "SinglePoint": {"tag": "X", "point": "P", "asset": "a"},
     "Table": {"schema": "gateway.points/1", "site": "hq"},
     "Template": {"points": {"A": {}}},
-    "Tls": {"certificate": "c", "key": "k"},
+    "TlsFiles": {"certificate": "c", "key": "k"},
 }
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 5, 15, 16, 255, 256, 65535, 65536, 30001, 1.5, -0.5),
@@ -137,8 +137,8 @@ VALUES: tuple[Any, ...] = (
 )
 LOOSER: dict[tuple[str, str], tuple[Any, ...]] = {  # what no pattern, or no single key, can say
     ("Infodeck", "api"): ("http://x",),  # in the clear on loopback only
-    ("Journal", "retention"): ("90s", "1.5h"),
-    ("Journal", "max_size"): ("1MiB",),
+    ("JournalSettings", "retention"): ("90s", "1.5h"),
+    ("JournalSettings", "max_size"): ("1MiB",),
     ("MqttConfig", "url"): ("mqtt://b:1",),  # goes with no certificate
     ("MqttConfig", "keepalive"): ("48h",),
     ("MqttSparkplugConfig", "url"): ("mqtt://b:1",),

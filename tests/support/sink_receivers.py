@@ -199,10 +199,11 @@ class Controller:
     async def knows_that_the_gateway_is_away(self) -> bool:
         """Try to connect."""
         try:
-            async with connect(self.port):
-                return False
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except ConnectionRefusedError:
             return True
+        writer.transport.abort()
+        return False
 
 
 class WrittenController:
