@@ -33,8 +33,8 @@ from whole_path import SETTINGS, free_port
 from gateway.app import App, new_event_loop
 from gateway.cli.loading import load_to_run, reread_tables
 from gateway.delivery.reload import TableFiles
-from gateway.demo.answers import Answer
-from gateway.demo.api import SimulatedApi
+from gateway.demo.simulated_answers import Answer
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:

@@ -15,10 +15,9 @@ from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, fr
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
 from gateway.config.value_types import parse_duration
-from gateway.demo.api import SimulatedApi
-from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS, api_item
-from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
-from gateway.demo.infodeck import SimulatedInfodeck
+from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, KNOWN_ASSETS, api_item
+from gateway.demo.simulated_api import SimulatedApi
+from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
 from gateway.infodeck.transport import REQUESTS_PER_MINUTE
 from gateway.logs import configure_logging
@@ -64,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(folder: Path, for_s: float | None) -> None:
-    from gateway.demo.broker import DemoBroker  # noqa: PLC0415 - it needs an optional extra
+    from gateway.demo.demo_broker import DemoBroker  # noqa: PLC0415 - it needs an optional extra
 
     ports, now_s = free_ports(), now_ms() / 1000
     token = demo_token(now_s)

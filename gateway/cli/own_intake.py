@@ -6,7 +6,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
-from gateway.demo.envelopes import new_event_id, telemetry_event
+from gateway.demo.deliveries import new_event_id, telemetry_event
 from gateway.intake.signature import HEADER, sign
 
 if TYPE_CHECKING:

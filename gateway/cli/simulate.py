@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gateway.cli.traffic import Tally
-    from gateway.demo.assets import Signal
+    from gateway.demo.demo_building import Signal
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 

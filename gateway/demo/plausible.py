@@ -11,7 +11,7 @@ import re
 from random import Random
 from typing import TYPE_CHECKING
 
-from gateway.demo.assets import alternating, wave
+from gateway.demo.demo_building import alternating, wave
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.registers import integer_limits
 from gateway.mapping.units import standard_spelling
@@ -20,7 +20,7 @@ from gateway.model import Quality, ValueKind
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.demo.assets import Signal
+    from gateway.demo.demo_building import Signal
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Point, Register, Scalar
 

@@ -13,7 +13,7 @@ from support.asset_lists import API_KEY, ORGANIZATION, answer
 from support.commands import gateway
 from support.journal_parts import START_MS, sqlite_journal
 
-from gateway.demo.api import Answer, SimulatedApi
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.infodeck.backfill.synthetic import refill_event
 from gateway.model import Event, Reading
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset, StateChanges, UnmappedAsset
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.commands import Done
+
+    from gateway.demo.simulated_answers import Answer
 
 TYPES = [
     {

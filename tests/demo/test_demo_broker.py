@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
 
-from gateway.demo.broker import DemoBroker
+from gateway.demo.demo_broker import DemoBroker
 from gateway.errors import CommandError
 
 

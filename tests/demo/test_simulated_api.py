@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, items
 
-from gateway.demo.api import Answer, SimulatedApi
+from gateway.demo.simulated_answers import Answer
+from gateway.demo.simulated_api import SimulatedApi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,14 +12,14 @@ from support.simulation import ask_api, calm_infodeck
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
-from gateway.demo.api import SimulatedApi
-from gateway.demo.assets import DEMO_ASSETS
+from gateway.demo.demo_building import DEMO_ASSETS
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.events import parse_event, read_online
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.demo.infodeck import SimulatedInfodeck
+    from gateway.demo.simulated_infodeck import SimulatedInfodeck
 
 ROOM = DEMO_ASSETS[0]
 

@@ -17,9 +17,8 @@ from support.ports import free_port
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
-from gateway.demo.assets import DEMO_ASSETS, KNOWN_ASSETS
-from gateway.demo.building import DEMO_LOCATIONS, DEMO_TYPES
-from gateway.demo.infodeck import SimulatedInfodeck
+from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, KNOWN_ASSETS
+from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.events import parse_event, read_telemetry
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from support.simulation import SIGNING_SECRET, TOKEN, calm_infodeck, manage_webh
 from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
-from gateway.demo.api import SimulatedApi
+from gateway.demo.simulated_api import SimulatedApi
 
 if TYPE_CHECKING:
-    from gateway.demo.infodeck import SimulatedInfodeck
+    from gateway.demo.simulated_infodeck import SimulatedInfodeck
 
 
 def api_of(**options: Any) -> SimulatedApi:

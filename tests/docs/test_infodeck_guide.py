@@ -24,8 +24,8 @@ from support.mosquitto import Mosquitto
 from support.tokens import json_web_token
 
 from gateway.__main__ import COMMANDS, parser
-from gateway.demo.api import SimulatedApi
-from gateway.demo.infodeck import EVENT_TYPES, SimulatedInfodeck
+from gateway.demo.simulated_api import SimulatedApi
+from gateway.demo.simulated_infodeck import EVENT_TYPES, SimulatedInfodeck
 from gateway.settings import load_settings
 from gateway.settings.infodeck import Infodeck
 from gateway.settings.shape import Settings

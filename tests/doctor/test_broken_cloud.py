@@ -11,7 +11,7 @@ from support.asset_lists import answer, items
 from support.odd_server import answering
 from support.ports import free_port
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from support.doctored import Doctored

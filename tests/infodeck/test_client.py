@@ -10,7 +10,8 @@ import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, answer, fetch, items, simulated_api
 from support.ports import free_port
 
-from gateway.demo.api import Answer, SimulatedApi
+from gateway.demo.simulated_answers import Answer
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.errors import GatewayError, TransientError
 from gateway.records import KnownAsset
 

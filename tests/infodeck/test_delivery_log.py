@@ -9,7 +9,8 @@ import pytest
 from support.asset_lists import ORGANIZATION
 
 from gateway.config.secrets import Secret
-from gateway.demo.api import Answer, SimulatedApi
+from gateway.demo.simulated_answers import Answer
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
 from gateway.infodeck.api_client import connect

@@ -15,7 +15,7 @@ from support.point_tables import load_good_tables
 from support.refill_parts import DAY_MS, MINUTE_MS, item, refilling
 from support.waiting import until
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pytest
     from support.refill_parts import RefillRig
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
 
 HOUR_MS = 3_600_000

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from support.refill_parts import RefillRig
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
 
 HOUR_MS = 3_600_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.asset_lists import ORGANIZATION, answer, connected, items, simulated_api, types
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 from gateway.errors import GatewayError
 from gateway.infodeck.inventory import InventoryReader
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, Location
@@ -18,7 +18,7 @@ from gateway.records import AssetProperty, AssetSnapshot, AssetType, Location
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.inventory import FetchedInventory
 

@@ -16,7 +16,7 @@ from support.journal_parts import START_MS, sqlite_journal
 from support.waiting import until
 
 from gateway.backoff import Backoff
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 from gateway.infodeck.reconcile import Reconciler
 from gateway.journal.lookup import read_snapshot
 from gateway.state.table_changes import describe_the_same
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.infodeck.api_client import Item
     from gateway.journal.sqlite import SqliteJournal
     from gateway.records import AssetSnapshot

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from support.refill_parts import RefillRig
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
     from gateway.model import Record
     from gateway.records import Gap

@@ -9,7 +9,8 @@ import aiohttp
 import orjson
 
 from gateway.config.secrets import Secret
-from gateway.demo.api import Answer, SimulatedApi
+from gateway.demo.simulated_answers import Answer
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.infodeck.api_client import InfodeckApi
 from gateway.infodeck.asset_items import known_asset
 from gateway.infodeck.transport import ApiAccess, Transport, request_limiter

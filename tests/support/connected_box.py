@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.demo.api import SimulatedApi
-from gateway.demo.webhook_endpoints import new_webhook
+from gateway.demo.endpoints import new_webhook
+from gateway.demo.simulated_api import SimulatedApi
 from support.asset_lists import API_KEY, items, types
 from support.daemon import ORGANIZATION, SECRET, Daemon
 from support.ports import free_port
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.demo.infodeck import SimulatedInfodeck
+    from gateway.demo.simulated_infodeck import SimulatedInfodeck
 
 ASSET = "ast-0"
 EVENTS = ["asset.telemetry.updated", "asset.status.changed", "asset.created", "asset.deleted"]

@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.demo.api import SimulatedApi
+from gateway.demo.simulated_api import SimulatedApi
 from support.asset_lists import API_KEY, items
 from support.commands import gateway
 from support.daemon import ORGANIZATION, SECRET, Daemon, sign

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
     from gateway.model import Event, Update
     from support.delivery_parts import Rig

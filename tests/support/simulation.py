@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from gateway.demo.infodeck import SimulatedInfodeck
+from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from support.asset_lists import API_KEY, ORGANIZATION
 
 if TYPE_CHECKING:
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
 
 TOKEN = "eyJ.made.up"
 SIGNING_SECRET = b"demo-signing-secret"

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.demo.api import SimulatedApi
-from gateway.demo.webhook_endpoints import new_webhook
+from gateway.demo.endpoints import new_webhook
+from gateway.demo.simulated_api import SimulatedApi
 from support.asset_lists import API_KEY, ORGANIZATION
 from support.daemon import REPOSITORY, SECRET
 from support.processes import run_gateway
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.demo.infodeck import SimulatedInfodeck
+    from gateway.demo.simulated_infodeck import SimulatedInfodeck
     from support.daemon import Daemon
 
 PUBLIC_URL = "https://gateway.example.com/webhooks/infodeck"

@@ -13,7 +13,7 @@ from support.daemon import SECRET, Daemon, sign, telemetry
 from support.mosquitto import subscribe
 from support.waiting import until
 
-from gateway.demo.api import SimulatedApi
+from gateway.demo.simulated_api import SimulatedApi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from support.daemon import Daemon, telemetry
 from support.mosquitto import subscribe
 from support.processes import run_gateway
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 from gateway.journal.lookup import read_snapshot
 
 if TYPE_CHECKING:

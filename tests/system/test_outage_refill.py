@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from support.mosquitto import Mosquitto, Subscriber
 
-    from gateway.demo.api import SimulatedApi
+    from gateway.demo.simulated_api import SimulatedApi
 
 TABLE = """\
 schema: gateway.points/1

@@ -16,7 +16,7 @@ from support.webhook_commands import cloud, launch
 from gateway.cli.webhooks_secret import put_draft, write_draft
 from gateway.cli.webhooks_tell import tell
 from gateway.config.secret_drafts import SecretDraft, secret_draft
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ import pytest
 from support.config_files import complaints, write
 from support.webhook_commands import ROTATE, cloud
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from support.daemon import SECRET, sign, telemetry
 from support.webhook_commands import PUBLIC_URL, cloud
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from support.daemon import Daemon

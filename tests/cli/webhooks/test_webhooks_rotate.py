@@ -17,7 +17,7 @@ from support.building import eventually
 from support.daemon import REPOSITORY, SECRET, sign, telemetry
 from support.webhook_commands import cloud, command, environment, launch
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from support.daemon import Daemon

@@ -13,7 +13,7 @@ from support.processes import run_gateway
 from support.raw_server import http, raw_server
 from support.webhook_commands import PUBLIC_URL, cloud, use_webhooks
 
-from gateway.demo.api import Answer
+from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -41,7 +41,7 @@ class Answer:
     is_usual: bool = False
 
 
-class RefusedError(Exception):
+class HttpRefusalError(Exception):
     """A request that is answered with `status` and a message."""
 
     def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
@@ -75,26 +75,26 @@ def page_response(
 ) -> web.Response:
     """Return the part of a list that a request asks for, each item as `shown` makes it.
 
-    Raise RefusedError (422) for a wrong size or cursor.
+    Raise HttpRefusalError (422) for a wrong size or cursor.
     """
     size_name, default, smallest = _SIZES[pagination]
     size = whole_number(request, size_name, lowest=smallest, highest=_MAX_PAGE_SIZE, default=default)
     try:
         start = _position(request.query.get(pagination))
     except ValueError:
-        raise RefusedError(422, f"Invalid {pagination}") from None
+        raise HttpRefusalError(422, f"Invalid {pagination}") from None
     end = start + size
     cursor = _cursor(end) if end < len(items) else None
     return json_response({"data": [shown(item) for item in items[start:end]], pagination: cursor})
 
 
 def whole_number(request: web.Request, name: str, *, lowest: int, highest: int, default: int | None) -> int:
-    """Return a number of the query; raise RefusedError (422) beyond its bounds, or where it must be given."""
+    """Return a number of the query; HttpRefusalError (422) beyond its bounds or if required."""
     text = request.query.get(name)
     if text is None and default is not None:
         return default
     if text is None or not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
-        raise RefusedError(422, f"{name} must be a whole number from {lowest} to {highest}")
+        raise HttpRefusalError(422, f"{name} must be a whole number from {lowest} to {highest}")
     return int(text)
 
 

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from gateway.demo.answers import Answer, RefusedError, json_response, send_in_place
-from gateway.demo.asset_endpoints import AssetEndpoints
-from gateway.demo.state import CloudState
-from gateway.demo.webhook_endpoints import WebhookEndpoints
+from gateway.demo.endpoints import AssetEndpoints, SimulatedOrganization, WebhookEndpoints
+from gateway.demo.simulated_answers import Answer, HttpRefusalError, json_response, send_in_place
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from gateway.demo.answers import Pagination
-    from gateway.demo.state import Item
+    from gateway.demo.endpoints import Item
+    from gateway.demo.simulated_answers import Pagination
 
-__all__ = ["Answer", "SimulatedApi"]
 
 _HOST = "127.0.0.1"
 _BASE = "/api/v2"
@@ -37,7 +34,7 @@ _MOST_KEPT = 50_000  # requests
 _PLANS_WITH_API = frozenset({"professional", "enterprise"})
 
 
-class SimulatedApi(CloudState):
+class SimulatedApi(SimulatedOrganization):
     """Inside this async context manager, `url` serves what is known to who has the key, or the token.
 
     `pagination` names the cursor. The first `limit` requests are answered, later ones with 429, until
@@ -129,17 +126,17 @@ class SimulatedApi(CloudState):
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Let in who may ask, as often as he may; then the next fault, or the usual answer."""
-        self._note(request)
+        self._record(request)
         try:
             self._identify(request)
             self._count()
-        except RefusedError as refused:
+        except HttpRefusalError as refused:
             return refused.response()
         usual = partial(_usual, request, handler)
         fault = self._next_fault(request.path)
         return await usual() if fault is None else await send_in_place(request, fault, usual)
 
-    def _note(self, request: web.Request) -> None:
+    def _record(self, request: web.Request) -> None:
         self._requests_so_far += 1
         for kept, line in (
             (self.requests, request.query_string),
@@ -149,28 +146,28 @@ class SimulatedApi(CloudState):
             del kept[:-_MOST_KEPT]
 
     def _identify(self, request: web.Request) -> None:
-        """Raise RefusedError unless the request has the key or token that its path asks for."""
+        """Raise HttpRefusalError unless the request has the key or token that its path asks for."""
         below = _BELOW_ORGANIZATION.sub("", request.path)
         if below.startswith("/webhooks"):
             self._check_token(request)
         elif not _same(request.headers.get("X-Api-Key"), self._api_key):
-            raise RefusedError(401, "Invalid API key")
+            raise HttpRefusalError(401, "Invalid API key")
         elif self.plan not in _PLANS_WITH_API:
-            raise RefusedError(403, "API access requires Professional plan")
+            raise HttpRefusalError(403, "API access requires Professional plan")
         if not request.path.startswith(f"{_BASE}/organizations/{self.organization}/"):
-            raise RefusedError(404, "Organization not found")
+            raise HttpRefusalError(404, "Organization not found")
 
     def _check_token(self, request: web.Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise RefusedError(401, "Webhooks are managed with a Bearer token, not with an API key")
+            raise HttpRefusalError(401, "Webhooks are managed with a Bearer token, not with an API key")
         if self._bearer_token is None or not _same(token, self._bearer_token):
-            raise RefusedError(401, "Invalid token")
+            raise HttpRefusalError(401, "Invalid token")
 
     def _count(self) -> None:
-        """Raise RefusedError where there were enough requests; by the minute, only answered ones count."""
+        """Raise HttpRefusalError beyond the limit; by the minute, only answered requests count."""
         if self.limit is not None and self._requests_so_far > self.limit:
-            raise RefusedError(429, "Too many requests", retry_after_s=1)
+            raise HttpRefusalError(429, "Too many requests", retry_after_s=1)
         if self.per_minute is None:
             return
         now_s, answered_s = self._clock_s(), self._answered_s
@@ -178,7 +175,7 @@ class SimulatedApi(CloudState):
             answered_s.popleft()
         if len(answered_s) >= self.per_minute:
             wait_s = answered_s[0] + _MINUTE_S - now_s
-            raise RefusedError(429, "Too many requests", retry_after_s=math.ceil(wait_s))
+            raise HttpRefusalError(429, "Too many requests", retry_after_s=math.ceil(wait_s))
         answered_s.append(now_s)
 
     def _next_fault(self, path: str) -> Answer | None:
@@ -194,7 +191,7 @@ async def _usual(
     """Return what the endpoint answers; refusals, and paths that there are not, as JSON too."""
     try:
         response = await handler(request)
-    except RefusedError as refused:
+    except HttpRefusalError as refused:
         return refused.response()
     except web.HTTPException as error:
         return json_response({"message": error.reason}, status=error.status)

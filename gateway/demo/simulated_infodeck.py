@@ -1,6 +1,6 @@
 """A simulated Infodeck whose halves know each other: what assets report is in its API, and goes out.
 
-Deliveries to webhooks are at least once and in no promised order, see `gateway.demo.outbox`.
+Deliveries to webhooks are at least once and in no promised order, see `gateway.demo.deliveries`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
-from gateway.demo.api import SimulatedApi
-from gateway.demo.assets import api_item
-from gateway.demo.envelopes import TEST, asset_in_event, envelope, telemetry_event
-from gateway.demo.outbox import Outbox, WebhookFaults
-from gateway.demo.webhook_endpoints import new_webhook
+from gateway.demo.deliveries import (
+    TEST,
+    WebhookFaults,
+    WebhookSender,
+    asset_in_event,
+    envelope,
+    telemetry_event,
+)
+from gateway.demo.demo_building import api_item
+from gateway.demo.endpoints import new_webhook
+from gateway.demo.simulated_api import SimulatedApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
-    from gateway.demo.assets import SimulatedAsset
-    from gateway.demo.outbox import Deliveries
-    from gateway.demo.state import Item
+    from gateway.demo.deliveries import Deliveries
+    from gateway.demo.demo_building import SimulatedAsset
+    from gateway.demo.endpoints import Item
     from gateway.model import Scalar
 
 EVENT_TYPES = (
@@ -78,7 +84,7 @@ class SimulatedInfodeck:
         self._random = Random(seed)
         self._clock = clock
         self._started_s = clock()
-        self._outbox = Outbox(
+        self._outbox = WebhookSender(
             self.api,
             faults=self.webhook,
             random=self._random,
@@ -134,7 +140,7 @@ class SimulatedInfodeck:
         item = self._known(asset_id)
         if not _is_connected(item):
             self.connect(asset_id)
-        self.api.note_report(item, telemetry, at_s=now_s)
+        self.api.record_report(item, telemetry, at_s=now_s)
         event = telemetry_event(
             asset={name: item[name] for name in ("id", "name", "assetTypeId") if name in item},
             telemetry=telemetry,

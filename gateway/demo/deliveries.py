@@ -1,13 +1,14 @@
-"""How the simulated Infodeck delivers: signed, at least once, again with growing pauses, in no sure order.
+"""How the simulated Infodeck delivers events: signed, at least once, with growing pauses, in no sure order.
 
-Everything that waits is in one heap of bounded size, and a few connections empty it: neither an endpoint
-that is away nor a flood of events makes memory or tasks grow for ever.
+Whatever waits is in one heap of bounded size, and a few connections empty it: neither an endpoint that is
+away nor a flood of events makes memory or tasks grow for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,14 +19,82 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway.demo.envelopes import TEST
 from gateway.intake import signature
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from random import Random
 
-    from gateway.demo.state import CloudState, Item
+    from gateway.demo.endpoints import Item, SimulatedOrganization
+    from gateway.model import Scalar
+
+
+TEST = "webhook.test"
+TELEMETRY = "asset.telemetry.updated"
+_METADATA = {"manufacturer": "nameOfManufacturer", "model": "modelName", "serialNumber": "serialNumber"}
+_TIMES = {"created": "createdAt", "updated": "updatedAt"}  # Unix seconds
+
+
+def envelope(
+    kind: str,
+    thing: Mapping[str, Any],
+    *,
+    event_id: str,
+    organization: str,
+    created_s: int,
+    previous: Mapping[str, Any] | None = None,
+    is_test: bool = False,
+) -> dict[str, Any]:
+    """Return an event of type `kind` about `thing`; `previous` are the changed attributes as they were."""
+    data: dict[str, Any] = {"object": dict(thing)}
+    if previous is not None:
+        data["previousAttributes"] = dict(previous)
+    event: dict[str, Any] = {
+        "id": event_id,
+        "type": kind,
+        "organizationId": organization,
+        "created": created_s,
+        "data": data,
+        "livemode": not is_test,
+    }
+    return event | {"isTest": True} if is_test else event
+
+
+def asset_in_event(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what events have of an asset, as far as it is known; the API names things otherwise."""
+    named = ("id", "name", "assetTypeId", "locationId", "status")
+    thing = {name: item[name] for name in named if name in item}
+    metadata = {name: item[listed] for name, listed in _METADATA.items() if listed in item}
+    times = {name: item[listed] for name, listed in _TIMES.items() if listed in item}
+    return thing | ({"metadata": metadata} if metadata else {}) | times
+
+
+def telemetry_event(
+    *,
+    asset: Mapping[str, Any],
+    telemetry: Mapping[str, Scalar],
+    timestamp: int,
+    event_id: str,
+    organization: str,
+    created_s: int,
+    is_test: bool = False,
+) -> dict[str, Any]:
+    """Return readings of one asset, which `asset` names; `timestamp` says when, in Unix s or ms."""
+    thing = {**asset, "telemetry": dict(telemetry), "timestamp": timestamp}
+    return envelope(
+        TELEMETRY,
+        thing,
+        event_id=event_id,
+        organization=organization,
+        created_s=created_s,
+        is_test=is_test,
+    )
+
+
+def new_event_id() -> str:
+    """Return an id that no other event has."""
+    return f"evt_{secrets.token_hex(12)}"
+
 
 _CONNECTIONS = 16
 _LONGEST_PAUSE_S = 3600.0
@@ -86,12 +155,12 @@ class _Delivery:
     is_duplicate: bool = field(default=False, compare=False)
 
 
-class Outbox:
+class WebhookSender:
     """Takes events with `put`, and delivers them to the webhooks of `state` while `run` runs."""
 
     def __init__(
         self,
-        state: CloudState,
+        state: SimulatedOrganization,
         *,
         faults: WebhookFaults,
         random: Random,
