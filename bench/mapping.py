@@ -21,23 +21,23 @@ from typing import TYPE_CHECKING
 import orjson
 from _tables import SINKS, TOPICS, make_bodies, write_tables
 
-from gateway.events import event_time_ms, parse_event, read_telemetry
+from gateway.events import parse_event, read_telemetry
 from gateway.mapping.compiler import load_point_map
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Event, Reading
+    from gateway.model import Event, Telemetry
 
 ASSETS = 500
 START_MS = 1_790_000_000_000
 
-Prepared = tuple["AssetPlan", "Sequence[Reading]", "Event", int, int]
-"""One event up to the mapping: its asset's plan, its readings, itself, its time, its number."""
+Prepared = tuple["AssetPlan", "Telemetry", "Event", int]
+"""One event up to the mapping: its asset's plan, its readings, itself, its number."""
 
 
 def load(folder: Path) -> PointMap:
@@ -55,27 +55,27 @@ def prepare(points: PointMap, bodies: Sequence[bytes]) -> list[Prepared]:
         telemetry = read_telemetry(event)
         assert telemetry is not None
         plan = points.by_asset[telemetry.asset]
-        prepared.append((plan, telemetry.readings, event, event_time_ms(event), seq))
+        prepared.append((plan, telemetry, event, seq))
     return prepared
 
 
 def map_all(prepared: Sequence[Prepared]) -> None:
     """Map every event and let go of the result, as the running gateway soon does."""
-    for plan, readings, event, time_ms, seq in prepared:
-        map_readings(plan, readings, event=event, time_ms=time_ms, seq=seq)
+    for plan, telemetry, event, seq in prepared:
+        map_telemetry(plan, telemetry, event=event, seq=seq)
 
 
 def accept_all(image: BuildingState, prepared: Sequence[Prepared]) -> float:
     """Take every event's updates into the image; return the CPU seconds of that alone."""
     mapped = [
-        map_readings(plan, readings, event=event, time_ms=time_ms, seq=seq)
-        for plan, readings, event, time_ms, seq in prepared
+        map_telemetry(plan, telemetry, event=event, seq=seq) for plan, telemetry, event, seq in prepared
     ]
     taken = sum(len(updates) for updates in mapped)
-    assert taken == sum(len(readings) for _, readings, _, _, _ in prepared), "a reading was not mapped"
+    readings = sum(len(telemetry.readings) for _, telemetry, _, _ in prepared)
+    assert taken == readings, "a reading was not mapped"
     began = time.process_time()
-    for (plan, _, _, time_ms, _), updates in zip(prepared, mapped, strict=True):
-        image.accept(plan, updates, now_ms=time_ms)
+    for (plan, telemetry, _, _), updates in zip(prepared, mapped, strict=True):
+        image.apply_updates(plan, updates, now_ms=telemetry.time_ms)
     return time.process_time() - began
 
 
@@ -100,7 +100,7 @@ def measure_mapping(*, events: int, rounds: int) -> None:
         write_tables(Path(folder), assets=ASSETS, files=1, quality=True)
         points = load(Path(folder))
     prepared = prepare(points, bodies)
-    readings = sum(len(found) for _, found, _, _, _ in prepared)
+    readings = sum(len(telemetry.readings) for _, telemetry, _, _ in prepared)
     gc.collect()
     gc.freeze()  # the prepared events are the bench's own: the gateway never holds so many
     rows = []

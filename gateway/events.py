@@ -87,8 +87,36 @@ def is_test(event: Event) -> bool:
     return event.type == "webhook.test" or document.get("isTest") is True or document.get("livemode") is False
 
 
+def read_telemetry(event: Event) -> Telemetry | None:
+    """Return the event's asset, time and readings; None if it names no asset. Found once, then kept in it.
+
+    The readings are those of the first container that has any; all named shadows count as one container.
+    Keys of nested objects are joined by dots.
+    """
+    if event.telemetry is None and (asset := asset_of(event)) is not None:
+        event.telemetry = _find_readings(event, asset)
+    return event.telemetry
+
+
+def _find_readings(event: Event, asset: str) -> Telemetry:
+    event_ms = event_time_ms(event)
+    latest_ms = event.received_ms + _CLOCK_LEAD_MS
+    for container, items in _candidates(_object(event.document)):
+        readings: list[Reading] = []
+        clock_ahead = 0
+        for key, value, timestamp, unit in items:
+            time_ms = event_ms if timestamp is None else (parse_time(timestamp) or event_ms)
+            if time_ms > latest_ms:
+                time_ms = event.received_ms
+                clock_ahead += 1
+            readings.append(Reading(key, value, time_ms, unit))
+        if readings:
+            return Telemetry(asset, event_ms, tuple(readings), container, clock_ahead)
+    return Telemetry(asset, event_ms)
+
+
 def asset_of(event: Event) -> str | None:
-    """Return the id of the asset that an event speaks of, None where it names none."""
+    """Return the id of the asset that an event names, None if it names none."""
     thing = _object(event.document)
     if not isinstance(thing, dict):
         return None
@@ -102,36 +130,11 @@ def asset_of(event: Event) -> str | None:
 
 
 def event_time_ms(event: Event) -> int:
-    """Return the time of readings that carry none: the resource's own, else `created`, else receipt."""
+    """Return the time of readings without their own: the resource's, else `created`, else of receipt."""
     thing = _object(event.document)
     own = parse_time(thing.get("timestamp")) if isinstance(thing, dict) else None
     time_ms = own or parse_time(event.document.get("created")) or event.received_ms
     return min(time_ms, event.received_ms) if time_ms > event.received_ms + _CLOCK_LEAD_MS else time_ms
-
-
-def read_telemetry(event: Event) -> Telemetry | None:
-    """Return the event's readings, None where no asset or no known container is in it.
-
-    The first container that holds a reading is taken; all named shadows are one. Keys of nested objects are
-    joined by dots.
-    """
-    asset, thing = asset_of(event), _object(event.document)
-    if asset is None:
-        return None
-    default_ms = event_time_ms(event)
-    latest_ms = event.received_ms + _CLOCK_LEAD_MS
-    for container, items in _candidates(thing):
-        readings: list[Reading] = []
-        clock_ahead = 0
-        for key, value, timestamp, unit in items:
-            time_ms = default_ms if timestamp is None else (parse_time(timestamp) or default_ms)
-            if time_ms > latest_ms:
-                time_ms = event.received_ms
-                clock_ahead += 1
-            readings.append(Reading(key, value, time_ms, unit))
-        if readings:
-            return Telemetry(asset, container, tuple(readings), clock_ahead)
-    return None
 
 
 def read_online(event: Event) -> OnlineState | None:

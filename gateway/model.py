@@ -47,7 +47,8 @@ BACKFILL_ID_PREFIX = "reconcile_"
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
 
-    `document` is the parsed body, `body` the bytes as received, which the event log stores.
+    `document` is the parsed body, `body` the bytes as received, which the event log stores. `telemetry` is
+    set by `gateway.events.read_telemetry`, so that the readings are searched for only once.
     """
 
     event_id: str
@@ -55,6 +56,7 @@ class Event:
     body: bytes
     document: dict[str, Any]
     received_ms: int
+    telemetry: Telemetry | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def is_backfilled(self) -> bool:
@@ -88,15 +90,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The readings of one event. `container` is their place in `data.object`.
+    """The readings of one asset in one event, as many as were found.
 
-    `clock_ahead` counts readings whose own time was in the future and was replaced.
+    `time_ms` is the time of readings without their own. `container` is their place in `data.object`, "" if
+    there are none. `clock_ahead` counts readings whose own time was in the future and was replaced.
     """
 
     asset: str
-    container: str
-    readings: tuple[Reading, ...]
-    clock_ahead: int
+    time_ms: int
+    readings: tuple[Reading, ...] = ()
+    container: str = ""
+    clock_ahead: int = 0
 
 
 class RegisterTable(StrEnum):

@@ -12,7 +12,7 @@ from gateway.admin.control_requests import answer, document_of, make_durable, ui
 from gateway.errors import CommandError
 from gateway.mapping.listing import list_points
 from gateway.mapping.plan import PointMap
-from gateway.state.overrides import LONGEST_FORCE_S, forced_value
+from gateway.state.overrides import LONGEST_OVERRIDE_S, parse_override
 from gateway.text import second_text, unknown_name
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class ForcedPoints(Protocol):
     def points(self) -> PointMap:
         """Return the point tables in use."""
 
-    def forced(self) -> list[Override]:
-        """Return what is forced now."""
+    def overrides(self) -> list[Override]:
+        """Return the overrides in force."""
 
 
 class OverrideControl:
@@ -79,15 +79,19 @@ class OverrideControl:
         """`{"point": name, "value": scalar, "for_s": seconds}`: answered once the override is durable."""
         asked = await document_of(request)
         name, for_s = asked.get("point"), asked.get("for_s")
-        if not isinstance(for_s, int | float) or isinstance(for_s, bool) or not 0 < for_s <= LONGEST_FORCE_S:
+        if (
+            not isinstance(for_s, int | float)
+            or isinstance(for_s, bool)
+            or not 0 < for_s <= LONGEST_OVERRIDE_S
+        ):
             raise CommandError("a point is forced for more than 0 s and for 24 h at most")
         point = await self._point(name)
-        value = forced_value(point, asked.get("value"))
+        value = parse_override(point, asked.get("value"))
         until_ms = self._clock_ms() + round(for_s * 1000)
         self._overrides.force(point, value, until_ms=until_ms)
         until = second_text(until_ms)
         log.info("point.forced", point=point.name, value=value, until=until, uid=uid_of(request))
-        described = [self._described(one) for one in self._image().forced() if one.point == point.name]
+        described = [self._described(one) for one in self._image().overrides() if one.point == point.name]
         await make_durable(self._flush)
         return answer(described[0])
 
@@ -96,7 +100,7 @@ class OverrideControl:
         asked = await document_of(request)
         one = None if asked.get("all") is True else await self._point(asked.get("point"))
         by_name = self._image().points.by_name
-        released = [by_name[forced.point] for forced in self._image().forced()]
+        released = [by_name[forced.point] for forced in self._image().overrides()]
         if one is not None:
             if one not in released:
                 raise web.HTTPConflict(text=f"{one.name} is not forced")
@@ -108,7 +112,7 @@ class OverrideControl:
         return answer({"released": [point.name for point in released]})
 
     async def _list(self, _: web.Request) -> web.Response:
-        return answer({"forced": [self._described(one) for one in self._image().forced()]})
+        return answer({"forced": [self._described(one) for one in self._image().overrides()]})
 
     async def _point(self, name: object) -> Point:
         if not isinstance(name, str):

@@ -13,13 +13,10 @@ from gateway.errors import CommandError, EventError
 from gateway.events import (
     STATUS_CHANGED,
     TELEMETRY,
-    asset_of,
-    event_time_ms,
     is_test,
     parse_event,
     parse_time,
     read_online,
-    read_telemetry,
 )
 from gateway.journal.lookup import read_cursors, read_event, read_letters
 from gateway.model import Record
@@ -62,15 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     is_file = named == "-" or named.endswith(".json") or "/" in named or Path(named).is_file()
     record = _from_file(named, settings) if is_file else _from_journal(named, settings)
     event = record.event
-    asset = asset_of(event)
-    explanation = explain(
-        point_map,
-        event,
-        asset=asset or "",
-        telemetry=read_telemetry(event),
-        time_ms=event_time_ms(event),
-        seq=record.seq,
-    )
+    explanation = explain(point_map, event, seq=record.seq)
+    asset = None if explanation.telemetry is None else explanation.telemetry.asset
     print(_header(record, asset, explanation), end="")
     verdict = _verdict(event, settings)
     if verdict:
@@ -79,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         if verdict:
             print("Were it one that counts:\n")
-        print(_mapped(explanation, point_map, asset, settings, received_ms=event.received_ms), end="")
+        print(_mapped(explanation, point_map, settings, received_ms=event.received_ms), end="")
     if not is_file:
         print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
     return 0
@@ -139,7 +129,7 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
     ]
     if event.is_backfilled:
         rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
-    if telemetry is None:
+    if telemetry is None or not telemetry.readings:
         return align_columns(rows, indent="")
     rows.append(["readings", f"found in data.object.{telemetry.container}"])
     ahead = telemetry.clock_ahead
@@ -182,24 +172,25 @@ def _connection(event: Event) -> str:
 def _mapped(
     explanation: Explanation,
     point_map: PointMap,
-    asset: str | None,
     settings: Settings,
     *,
     received_ms: int,
 ) -> str:
     if explanation.plan is None:
-        if asset is None or explanation.telemetry is None:
+        telemetry = explanation.telemetry
+        if telemetry is None or not telemetry.readings:
             return (
                 "No asset id or no readings are found in data.object, so it becomes a dead letter;"
                 " name an explicit path in the point table ($.data.object…) where they stand elsewhere.\n"
             )
-        keys = ", ".join(dict.fromkeys(reading.key for reading in explanation.telemetry.readings))
+        keys = ", ".join(dict.fromkeys(reading.key for reading in telemetry.readings))
+        asset = telemetry.asset
         return (
             f"No point table names {asset}: {unknown_name('asset', asset, point_map.by_asset)}\n"
             "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
             f"Its keys are {keys}.\n"
         )
-    if not explanation.ways and explanation.telemetry is None:
+    if not explanation.ways and not (explanation.telemetry and explanation.telemetry.readings):
         return "No readings are found in it, so it becomes a dead letter.\n"
     return render_ways(explanation, lambda output: _messages(output, settings, received_ms))
 

@@ -14,7 +14,7 @@ from gateway.cli.send import parse_value
 from gateway.config.problems import show
 from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError
-from gateway.state.overrides import LONGEST_FORCE_S
+from gateway.state.overrides import LONGEST_OVERRIDE_S
 
 if TYPE_CHECKING:
     import argparse
@@ -71,7 +71,7 @@ def _seconds(duration: str | None) -> float:
         seconds = parse_duration(duration)
     except ValueError as error:
         raise CommandError(f"--for {duration}: {error}") from error
-    if not 0 < seconds <= LONGEST_FORCE_S:
+    if not 0 < seconds <= LONGEST_OVERRIDE_S:
         raise CommandError(f"--for {duration}: must be more than 0s and at most 24h")
     return seconds
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
+from gateway.events import asset_of, parse_event, read_telemetry
 from gateway.logs import unforeseen
 from gateway.model import Record
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan
@@ -25,9 +25,9 @@ def plan_of(image: BuildingState, event: Event) -> AssetPlan | None:
 
 def map_event(plan: AssetPlan, telemetry: Telemetry | None, record: Record) -> list[Update]:
     """Return what an event means for its asset's points."""
-    event = record.event
-    readings = telemetry.readings if telemetry is not None else ()
-    return map_readings(plan, readings, event=event, time_ms=event_time_ms(event), seq=record.seq)
+    if telemetry is None:
+        return []
+    return map_telemetry(plan, telemetry, event=record.event, seq=record.seq)
 
 
 def map_letter(image: BuildingState, stored: StoredDeadLetter) -> tuple[AssetPlan, list[Update]]:

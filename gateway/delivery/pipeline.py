@@ -73,16 +73,18 @@ class Pipeline:
     def swap(self, state: BuildingState) -> None:
         """Go on with the image of another point table, which has taken over from the present one."""
         before, self._state = self._state, state
-        self._drop_forced(before.forced())
+        self._drop_forced(before.overrides())
         self._unshown.look_again(state)
         self._age_sinks = _age_sinks(state.points)
 
     async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
         """Bring the image from the last run's end up to the journal's head; return a feed per sink."""
         stored = self._state_store.at_start
-        self._state.steps.earlier_run_through = self._seen = self._event_log.head
+        self._state.clock_steps.earlier_run_through = self._seen = self._event_log.head
         now_ms = self._now_ms()
-        self._state.restore(stored.last_values, now_ms=now_ms, forced=stored.overrides, online=stored.online)
+        self._state.restore(
+            stored.last_values, now_ms=now_ms, overrides=stored.overrides, connections=stored.online
+        )
         self._seen = self._kept_through = stored.values_through
         while self._seen < self._event_log.head:
             records = await self._event_log.read(self._seen, _READ_EVENTS)
@@ -99,10 +101,10 @@ class Pipeline:
         self._unshown.note(self._state.all_measured(), image=self._state)
         self._event_log.subscribe(self.accept)
         self._drop_forced(stored.overrides)
-        log_restored(self._state.forced())
-        wall_ms = now_ms + self._state.steps.ahead_ms
+        log_restored(self._state.overrides())
+        wall_ms = now_ms + self._state.clock_steps.ahead_ms
         log_undated(
-            each for each in stored.overrides if self._state.is_over(each) and each.until_ms > wall_ms
+            each for each in stored.overrides if self._state.has_expired(each) and each.until_ms > wall_ms
         )
         self.keep()
         return self._feeds
@@ -122,10 +124,10 @@ class Pipeline:
         Of many changes, only some are kept: call `keep_some` until there are no more.
         """
         now_ms = self._now_ms()
-        forced = self._state.forced()
+        forced = self._state.overrides()
         changes = self._state.tick(now_ms)
-        log_expired(filter(self._state.is_over, forced))
-        ages = self._state.ages(now_ms)
+        log_expired(filter(self._state.has_expired, forced))
+        ages = self._state.refresh_ages(now_ms)
         self._push(changes)
         for name, feed in self._feeds.items():
             if name in self._age_sinks:
@@ -179,12 +181,12 @@ class Pipeline:
 
         Values are kept through an event only once those of all points are: after a crash, it is read again.
         """
-        self._status.forced = {forced.point: forced for forced in self._state.forced()}
-        forced, online = self._state.keep_forced(), self._state.keep_online()
+        self._status.forced = {forced.point: forced for forced in self._state.overrides()}
+        forced, online = self._state.pop_unsaved_overrides(), self._state.pop_unsaved_connections()
         if forced or online:
             self._state_store.save(StateChanges(overrides=forced, online=online))
-        kept = self._state.keep(_KEPT_AT_ONCE)
-        if self._state.has_unkept:
+        kept = self._state.pop_unsaved_values(_KEPT_AT_ONCE)
+        if self._state.has_unsaved_values:
             self._state_store.save(StateChanges(last_values=kept))
             return True
         if self._seen > self._kept_through or kept or self._dead_letters:
@@ -203,7 +205,7 @@ class Pipeline:
     def _now_ms(self) -> int:
         """Return the time by the steady clock, and note how far the wall clock is ahead of it."""
         now_ms = self._steady_ms()
-        self._state.steps.follow(self._clock_ms() - now_ms, after=self._seen)
+        self._state.clock_steps.follow(self._clock_ms() - now_ms, after=self._seen)
         return now_ms
 
     async def _received_ms(self, after: int) -> int | None:
@@ -224,9 +226,9 @@ class Pipeline:
 
     def _drop_forced(self, before: Sequence[Override]) -> None:
         """Forget overrides that these tables do not allow: they must not come back with other ones."""
-        there = {forced.point for forced in self._state.forced()}
-        dropped = [each for each in before if each.point not in there and not self._state.is_over(each)]
-        ended = self._state.ended()
+        there = {forced.point for forced in self._state.overrides()}
+        dropped = [each for each in before if each.point not in there and not self._state.has_expired(each)]
+        ended = self._state.ended_overrides()
         self._state_store.save(
             StateChanges(overrides={each.point: ended.get(each.point) for each in dropped})
         )
@@ -262,7 +264,7 @@ class Pipeline:
             self._status.clock_ahead += telemetry.clock_ahead
         updates = map_event(plan, telemetry, record)
         if not updates:
-            if telemetry is None:
+            if telemetry is None or not telemetry.readings:
                 self._bury(event, record.seq)
             return ()
         if not event.is_backfilled:
@@ -274,7 +276,7 @@ class Pipeline:
         self._status.mapped += 1
         asset = updates[0].point.asset
         was_offline = self._state.is_online(asset) is False
-        out = self._state.accept(plan, updates, now_ms=now_ms)
+        out = self._state.apply_updates(plan, updates, now_ms=now_ms)
         self._unshown.note(updates, image=self._state)
         if was_offline and self._state.is_online(asset):
             # The asset's other points show earlier events' values again: a sink that is behind, and reads
@@ -326,7 +328,7 @@ class Pipeline:
             seen.last_ms = event.received_ms
             return
         telemetry = read_telemetry(event)
-        if telemetry is None:
+        if telemetry is None or not telemetry.readings:
             self._bury(event, seq)
             return
         self._status.unmapped += 1

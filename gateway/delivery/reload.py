@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.mapping.table_changes import Difference, compare
 from gateway.memory import free_in_slices, freeze_objects
-from gateway.state.table_changes import Difference, compare
+from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
     from gateway.records import AssetSnapshot
-    from gateway.state.handover import Handover
     from gateway.status import TablesStatus
 
 log = structlog.get_logger()
@@ -145,7 +145,7 @@ class Reloader:
         difference = await asyncio.to_thread(compare, image.points, points)
         if not difference:
             return None
-        handover = image.hand_over()
+        handover = Handover(image)
         # As of the last tick: what has aged since then is told by the next one, to all sinks.
         built = await asyncio.to_thread(handover.build, points, now_ms=image.aged_ms)
         prepared = [await loop.prepare(points, built) for loop in self._loops]

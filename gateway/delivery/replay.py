@@ -64,7 +64,7 @@ class Replay:
             if plan is not None and updates:
                 last_of[updates[0].point.asset] = number, plan
         for number, plan in last_of.values():
-            mapped[number] += self._image().beside(plan)
+            mapped[number] += self._image().shown_without_event(plan)
         events = [
             Mapped(record.seq, self._image().received_ms(record), updates)
             for record, updates in zip(records, mapped, strict=True)
@@ -91,7 +91,7 @@ class Replay:
         plan, mapped = map_letter(self._image(), stored)
         self._take_missed(plan, mapped)
         shown = [self._as_shown(update) for update in mapped]
-        return shown if letter.point else [*shown, *self._image().beside(plan)]
+        return shown if letter.point else [*shown, *self._image().shown_without_event(plan)]
 
     def _map_again(self, record: Record) -> tuple[AssetPlan | None, list[Update]]:
         plan = plan_of(self._image(), record.event) if record.event.type == TELEMETRY else None
@@ -111,10 +111,10 @@ class Replay:
         reading would have neither order nor age.
         """
         image = self._image()
-        missed = [update for update in mapped if image.has_missed(update)]
+        missed = [update for update in mapped if image.is_unseen(update)]
         if not missed:
             return
-        changed = {each.point for each in image.accept(plan, missed, now_ms=self._now_ms())}
+        changed = {each.point for each in image.apply_updates(plan, missed, now_ms=self._now_ms())}
         self._tell_others([update for point in changed if (update := image.latest(point)) is not None])
 
     def _as_shown(self, update: Update) -> Update:

@@ -18,9 +18,9 @@ from gateway.infodeck.monitoring import Watching
 from gateway.infodeck.reconcile import Reconciler
 from gateway.infodeck.transport import ApiAccess
 from gateway.mapping.paths import compile_path
+from gateway.mapping.table_changes import describe_the_same
 from gateway.memory import freeze_new_objects
 from gateway.records import StateChanges
-from gateway.state.table_changes import describe_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence

@@ -1,137 +1,93 @@
-"""From the image of one point table to that of the next: built aside, then swapped with little work."""
+"""From the state of one point table to that of the next: built aside, then swapped with little work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gateway.records import LastValue
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Point, Update
     from gateway.records import Override
-    from gateway.state.building_state import BuildingState
-    from gateway.state.known import Known
-
-
-@dataclass(slots=True)
-class Noted:
-    """What changed in an image: readings, overrides, connections."""
-
-    measured: set[Point] = field(default_factory=set)
-    forced: set[Point] = field(default_factory=set)
-    assets: set[str] = field(default_factory=set)
-
-    def add(self, other: Noted, *, by_name: Mapping[str, Point]) -> None:
-        """Add what was noted of another table's points, as far as they are still there."""
-        for ours, theirs in ((self.measured, other.measured), (self.forced, other.forced)):
-            ours.update(found for point in theirs if (found := by_name.get(point.name)) is not None)
-        self.assets |= other.assets
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.measured.clear()
-        self.forced.clear()
-        self.assets.clear()
+    from gateway.state.point_state import PointState
 
 
 class Handover:
-    """One hand-over: `build` in any thread, then `finish` on the event loop. May be dropped at any time."""
+    """One hand-over: `build` in any thread, then `finish` on the event loop. It may be dropped."""
 
-    def __init__(
-        self,
-        *,
-        known: Known,
-        noted: Noted,
-        image: BuildingState,
-        make_state: Callable[[PointMap], BuildingState],
-    ) -> None:
-        """Begin with what `image` knew; `noted` grows with what changes in it."""
-        self._before = known.copy()
-        self._now = known
-        self._noted = noted
-        self._image = image
-        self._make_image = make_state
+    def __init__(self, state: BuildingState) -> None:
+        """Copy what `state` knows now; it goes on changing until `finish`."""
+        self._state = state
+        self._before = state.known.copy()
         self._successor: BuildingState | None = None
-        self._revived: list[Point] = []
-        self.news: list[Update] = []  # what the successor shows of assets that changed since it was built
+        self.news: list[Update] = []  # what the successor shows differently since it was built
 
     def build(self, points: PointMap, *, now_ms: int) -> BuildingState:
-        """Make the image of the new table from what was known at the beginning; leave the old one alone.
-
-        Nobody changes it until `finish`, but whoever needs it may look at it.
-        """
+        """Build the state of the new table from the copy; nobody changes it before `finish`."""
         before = self._before
-        successor = self._make_image(points)
-        gone = self._image.gone
+        successor = BuildingState(points, clock_steps=self._state.clock_steps)
         successor.restore(
-            chain(gone, kept_values(before, before.measured)),
+            chain(self._state.removed_values(), before.values_to_save(before.readings)),
             now_ms=now_ms,
-            forced=_overrides(before, chain(before.ended, before.forced), points, now_ms),
-            online=before.told.values(),
+            overrides=_overrides(before, chain(before.ended_overrides, before.overrides), points, now_ms),
+            connections=before.connections.values(),
         )
-        self._revived = [point for value in gone if (point := points.by_name.get(value.point)) is not None]
         self._successor = successor
         return successor
 
     def finish(self, *, now_ms: int) -> BuildingState:
-        """Take over what changed meanwhile, and return the new image; let the old one change no more."""
+        """Take over what has changed meanwhile, and return the new state; the old one is done."""
         successor = self._successor
         assert successor is not None  # noqa: S101 - a fault of the caller
-        noted, known = self._noted, self._now
-        for point in noted.forced & self._before.forced.keys() - known.forced.keys():
-            if (released := successor.points.by_name.get(point.name)) is not None:
-                successor.release(released, now_ms=now_ms)
+        before, now = self._before, self._state.known
+        readings = _changed(before.readings, now.readings)
+        overrides = _changed(before.overrides, now.overrides)
+        connections = [
+            state for asset, state in now.connections.items() if before.connections.get(asset) is not state
+        ]
+        released = [point for point in before.overrides if point not in now.overrides]
+        for point in released:
+            if (there := successor.points.by_name.get(point.name)) is not None:
+                successor.release(there, now_ms=now_ms)
+        overridden = [*overrides, *released, *_changed(before.ended_overrides, now.ended_overrides)]
         successor.restore(
-            kept_values(known, noted.measured),
+            now.values_to_save(readings),
             now_ms=now_ms,
-            forced=_overrides(known, noted.forced, successor.points, now_ms),
-            online=[known.told[asset] for asset in noted.assets],
+            overrides=_overrides(now, dict.fromkeys(overridden), successor.points, now_ms),
+            connections=connections,
         )
-        self.news = [*successor.tick(now_ms), *successor.beat(now_ms), *self._shown(successor)]
-        successor.take_over_unkept(self._image, revived=self._revived)
+        assets = {point.asset for point in (*readings, *overridden)} | {state.asset for state in connections}
+        self.news = [*successor.tick(now_ms), *_shown(successor, assets)]
+        successor.take_over_unsaved(self._state)
         return successor
 
-    def _shown(self, successor: BuildingState) -> Iterator[Update]:
-        """Yield what the assets of which something was noted show now."""
-        noted = self._noted
-        assets = noted.assets | {point.asset for point in (*noted.measured, *noted.forced)}
-        for asset in assets & successor.points.by_asset.keys():
-            plan = successor.points.by_asset[asset]
-            yield from filter(None, map(successor.latest, (*plan.measured, *plan.pseudo)))
+
+def _changed(before: Mapping[Point, object], now: Mapping[Point, object]) -> list[Point]:
+    """Return the points whose entry is another object than before."""
+    return [point for point, entry in now.items() if before.get(point) is not entry]
 
 
-def _overrides(known: Known, points: Iterable[Point], table: PointMap, now_ms: int) -> Iterator[Override]:
-    """Return what these points are or were forced to; over where `table` has another unit of measure."""
+def _overrides(
+    known: PointState, points: Iterable[Point], table: PointMap, now_ms: int
+) -> Iterator[Override]:
+    """Yield the overrides of points; one ends if `table` has the point in another unit of measure."""
     for point in points:
-        forced = known.forced.get(point) or known.ended.get(point)
-        if forced is None:
+        override = known.overrides.get(point) or known.ended_overrides.get(point)
+        if override is None:
             continue
         there = table.by_name.get(point.name)
         if there is not None and there.unit_of_measure != point.unit_of_measure:
-            forced = known.ended_now(forced, now_ms)
-        yield forced
+            override = known.expired(override, now_ms)
+        yield override
 
 
-def kept_values(known: Known, points: Iterable[Point]) -> Iterator[LastValue]:
-    """Return the readings of those of `points` that have one, such that any table can take them up."""
-    for point in points:
-        measured = known.measured.get(point)
-        if measured is not None:
-            good = known.last_good.get(point)
-            yield LastValue(
-                point=point.name,
-                asset=point.asset,
-                source=point.source,
-                raw=measured.raw,
-                last_good=good.raw if good is not None else None,
-                time_ms=measured.time_ms,
-                seq=measured.seq,
-                event_id=measured.event_id,
-                raw_unit=measured.raw_unit,
-                last_good_unit=good.raw_unit if good is not None else None,
-            )
+def _shown(state: BuildingState, assets: Iterable[str]) -> Iterator[Update]:
+    """Yield what all points of some assets show."""
+    for asset in assets:
+        plan = state.points.by_asset.get(asset)
+        if plan is not None:
+            yield from filter(None, map(state.latest, (*plan.measured, *plan.pseudo)))

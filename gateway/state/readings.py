@@ -1,4 +1,4 @@
-"""From the readings of one event to updates of points."""
+"""From the readings of one event to updates of points. Pure."""
 
 from __future__ import annotations
 
@@ -8,53 +8,47 @@ from gateway.mapping.paths import NOT_FOUND
 from gateway.model import Quality, Reading, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gateway.mapping.plan import AssetPlan, PathRule, Rule
-    from gateway.model import Event
+    from gateway.model import Event, Telemetry
 
 
-def map_readings(
-    plan: AssetPlan, readings: Sequence[Reading], *, event: Event, time_ms: int, seq: int
-) -> list[Update]:
-    """Return what one event's readings mean for its asset's points, in the order of the readings.
-
-    `time_ms` is the event's own time, for points that read an explicit path.
-    """
+def map_telemetry(plan: AssetPlan, telemetry: Telemetry, *, event: Event, seq: int) -> list[Update]:
+    """Return the updates that an event brings its asset's points, in the order of the readings."""
     event_id = event.event_id
     by_key = plan.by_key
     updates = [
-        update_of(rule, reading, seq, event_id)
-        for reading in readings
+        map_reading(rule, reading, seq, event_id)
+        for reading in telemetry.readings
         for rule in by_key.get(reading.key, ())
     ]
     if plan.by_path:
         updates += [
-            update_of(rule, reading, seq, event_id)
-            for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms)
+            map_reading(rule, reading, seq, event_id)
+            for rule, reading in readings_at_paths(plan, telemetry, event=event)
         ]
     return updates
 
 
-def at_paths(
-    plan: AssetPlan, readings: Sequence[Reading], *, event: Event, time_ms: int
+def readings_at_paths(
+    plan: AssetPlan, telemetry: Telemetry, *, event: Event
 ) -> Iterator[tuple[PathRule, Reading]]:
-    """Yield what an event has for points that read an explicit path.
+    """Yield the readings of points that read an explicit path, with the event's own time.
 
-    An event that the gateway made itself has a reading with the path as its key. What its body looks like
-    is nothing that a path into Infodeck's events could mean.
+    An event that the gateway has made itself has readings with the path as their key.
     """
     for rule in plan.by_path:
         source = rule.point.source
         if event.is_backfilled:
-            yield from ((rule, reading) for reading in readings if reading.key == source)
+            yield from ((rule, reading) for reading in telemetry.readings if reading.key == source)
         elif (found := rule.get(event.document)) is not NOT_FOUND:
-            yield rule, Reading(source, found, time_ms, rule.stated_unit(event.document))
+            yield rule, Reading(source, found, telemetry.time_ms, rule.stated_unit(event.document))
 
 
-def update_of(rule: Rule, reading: Reading, seq: int, event_id: str | None) -> Update:
-    """Return what one reading of an event means for a point."""
+def map_reading(rule: Rule, reading: Reading, seq: int, event_id: str | None) -> Update:
+    """Convert one reading of an event for one point."""
     point, raw, unit = rule.point, reading.value, reading.unit_of_measure
     value, quality = (rule.convert if unit is None else rule.by_unit[unit])(raw)
-    plain = value if quality is Quality.GOOD else point.on_stale.value
-    return Update(point, value, plain, quality, reading.time_ms, seq, event_id, raw, unit)
+    safe_value = value if quality is Quality.GOOD else point.on_stale.value
+    return Update(point, value, safe_value, quality, reading.time_ms, seq, event_id, raw, unit)

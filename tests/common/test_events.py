@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import EventError
 from gateway.events import asset_of, is_test, parse_event, parse_time, read_online, read_telemetry
+from gateway.model import Telemetry
 from gateway.records import OnlineState
 
 if TYPE_CHECKING:
@@ -232,9 +233,15 @@ def test_asset_id_is_found() -> None:
 
 
 @pytest.mark.parametrize("thing", [{}, {"telemetry": 5}, {"readings": []}, {"readings": [1, {"value": 2}]}])
-def test_unreadable_telemetry_is_none(thing: dict[str, Any]) -> None:
-    """Where no container holds a reading, the answer is None, not an error."""
-    assert read_telemetry(event({"id": "ast-1", **thing})) is None
+def test_unreadable_telemetry_has_no_readings(thing: dict[str, Any]) -> None:
+    """If no container holds a reading, the asset and the time are known all the same."""
+    telemetry = read_telemetry(event({"id": "ast-1", **thing}))
+    assert telemetry == Telemetry("ast-1", CREATED * 1000)
+
+
+def test_an_event_that_names_no_asset_has_no_telemetry() -> None:
+    """The answer is None, not an error."""
+    assert read_telemetry(event({"telemetry": {"t": 1}})) is None
 
 
 @pytest.mark.parametrize(

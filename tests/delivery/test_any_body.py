@@ -17,7 +17,7 @@ from support.recording_sink import Receiver
 
 from gateway.admin.dashboard.last_events import LastEvents
 from gateway.errors import EventError
-from gateway.events import asset_of, event_time_ms, keep_apart, parse_event, read_telemetry
+from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality
 from gateway.tools.discover.evidence import Sightings
 from gateway.tools.explain.explanation import explain
@@ -111,9 +111,7 @@ def _as_sent(value: Any) -> Any:
 def look_at(event: Event, table: PointMap) -> None:
     """Show the event as `explain` does, and take of it what `discover` takes."""
     telemetry = read_telemetry(event)
-    explanation = explain(
-        table, event, asset=asset_of(event) or "", telemetry=telemetry, time_ms=event_time_ms(event), seq=1
-    )
+    explanation = explain(table, event, seq=1)
     sightings = Sightings()
     for reading in telemetry.readings if telemetry is not None else ():
         sightings.add("a", reading.key, reading.value)

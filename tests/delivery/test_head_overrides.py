@@ -76,7 +76,7 @@ async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, poi
         clock.now_ms += HOUR_MS
         await rig.delivered()
         assert told(receiver, "R/H") == [(None, Quality.BAD)]
-        assert rig.state.forced() == []
+        assert rig.state.overrides() == []
 
 
 async def test_a_released_point_stays_released_after_a_restart(file: Path, points: PointMap) -> None:
@@ -92,7 +92,7 @@ async def test_a_released_point_stays_released_after_a_restart(file: Path, point
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         assert shown(rig, "R/T") == (21, Quality.GOOD)
         assert shown(rig, "R/H") == (None, Quality.BAD)
-        assert rig.state.forced() == []
+        assert rig.state.overrides() == []
 
 
 TABLE_ONLINE = """\

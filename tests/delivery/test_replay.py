@@ -79,13 +79,13 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
         await rig.delivered()
         reading = asyncio.create_task(replay(rig, seen=lambda: 250).read(0))
         mapped: list[int] = []
-        take = rig.state.has_missed
+        take = rig.state.is_unseen
 
-        def has_missed(update: object) -> bool:
+        def is_unseen(update: object) -> bool:
             mapped[-1] += 1
             return bool(take(update))  # type: ignore[arg-type]  # as given
 
-        rig.state.has_missed = has_missed  # type: ignore[method-assign]  # looked at on its way
+        rig.state.is_unseen = is_unseen  # type: ignore[method-assign]  # looked at on its way
         while not reading.done():
             mapped.append(0)
             await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
 from gateway.model import Quality
+from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,7 +194,7 @@ async def test_an_edited_unit_does_not_show_an_old_value_under_a_new_meaning(tmp
     thing = {"assetId": "a", "readings": [{"key": "t", "value": 20, "unit": "°C"}]}
     async with delivering(tmp_path / "journal.db", celsius, {}) as rig:
         await rig.send_thing(1, thing)
-        handover = rig.state.hand_over()
+        handover = Handover(rig.state)
         handover.build(fahrenheit, now_ms=NOON)
         update = handover.finish(now_ms=NOON).latest(fahrenheit.by_name["R/T"])
         assert update is not None

@@ -11,9 +11,9 @@ from gateway.events import asset_of, parse_event, read_telemetry
 from gateway.infodeck.backfill.missed import missed_readings
 from gateway.infodeck.backfill.shadows import Found, read_shadows
 from gateway.infodeck.backfill.synthetic import history_events, refill_event
-from gateway.model import Event, Reading
+from gateway.model import Event, Reading, Telemetry
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -34,9 +34,10 @@ points:
 def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingState:
     """Return an image whose asset has reported once."""
     image, plan = BuildingState(points), points.by_asset["a"]
-    found = [Reading(key, value, at_ms) for key, value in readings.items()]
+    found = tuple(Reading(key, value, at_ms) for key, value in readings.items())
     event = Event("evt_1", "asset.telemetry.updated", b"", {}, at_ms)
-    image.accept(plan, map_readings(plan, found, event=event, time_ms=at_ms, seq=1), now_ms=NOW_MS)
+    updates = map_telemetry(plan, Telemetry("a", at_ms, found), event=event, seq=1)
+    image.apply_updates(plan, updates, now_ms=NOW_MS)
     return image
 
 
@@ -178,7 +179,7 @@ def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap)
     }
     telemetry = read_telemetry(event)
     assert telemetry is not None
-    updates = map_readings(points.by_asset["a"], telemetry.readings, event=event, time_ms=NOW_MS, seq=2)
+    updates = map_telemetry(points.by_asset["a"], telemetry, event=event, seq=2)
     assert [(update.point.name, update.raw, update.time_ms) for update in updates] == [
         ("R/T", 1, NOW_MS - 3000),
         ("R/X", 7, NOW_MS - 7000),

@@ -1,4 +1,4 @@
-"""An empty image of one room, for each test of what it shows."""
+"""An empty state of one room, for each test of what it shows."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 @pytest.fixture
 def room(points: PointMap) -> Room:
-    """Begin with an empty image."""
+    """Begin with an empty state."""
     return Room(points, BuildingState(points))

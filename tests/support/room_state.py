@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.model import Event, Quality, Reading
+from gateway.model import Event, Quality, Reading, Telemetry
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,10 +35,10 @@ system: {heartbeat: {every: 10s, modbus: {to: regs, register: 0, type: uint16}}}
 
 @dataclass
 class Room:
-    """An image of the table, and short ways to put readings in and to look at points."""
+    """An state of the table, and short ways to put readings in and to look at points."""
 
     points: PointMap
-    image: BuildingState
+    state: BuildingState
     seq: int = 0
 
     def read(
@@ -46,15 +46,15 @@ class Room:
     ) -> list[Update]:
         """Take in one event whose readings were all made `at_ms`."""
         self.seq += 1
-        found = [Reading(key, value, at_ms) for key, value in readings.items()]
+        found = tuple(Reading(key, value, at_ms) for key, value in readings.items())
         plan = self.points.by_asset[asset]
-        event = make_event(self.seq, {})
-        updates = map_readings(plan, found, event=event, time_ms=at_ms, seq=self.seq)
-        return self.image.accept(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
+        telemetry = Telemetry(asset, at_ms, found)
+        updates = map_telemetry(plan, telemetry, event=make_event(self.seq, {}), seq=self.seq)
+        return self.state.apply_updates(plan, updates, now_ms=at_ms if now_ms is None else now_ms)
 
     def shown(self, name: str) -> tuple[Scalar, Scalar, Quality]:
-        """Return value, plain value and quality that a point shows."""
-        update = self.image.latest(self.points.by_name[name])
+        """Return value, safe value and quality that a point shows."""
+        update = self.state.latest(self.points.by_name[name])
         assert update is not None
         return update.value, update.safe_value, update.quality
 
@@ -68,7 +68,7 @@ class Room:
     ) -> Room:
         """Return the same room in the next run of the gateway."""
         room = Room(self.points, BuildingState(self.points), self.seq)
-        room.image.restore(kept, now_ms=now_ms, forced=forced, online=online)
+        room.state.restore(kept, now_ms=now_ms, overrides=forced, connections=online)
         return room
 
 

@@ -58,4 +58,5 @@ class LastEvents:
 
 def _may_be_read(event: Event, plan: AssetPlan | None) -> bool:
     """Say whether readings are found in it, or whether its table says itself where they stand."""
-    return (plan is not None and bool(plan.by_path)) or read_telemetry(event) is not None
+    telemetry = read_telemetry(event)
+    return bool(telemetry and telemetry.readings) or (plan is not None and bool(plan.by_path))

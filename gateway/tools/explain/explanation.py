@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.errors import EncodingError
+from gateway.events import read_telemetry
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.notation import calculation_text
 from gateway.mapping.registers import decoder, encoder, is_orderable, is_scalable, sentinel
 from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import ByteOrder, Quality
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import at_paths, map_readings, update_of
+from gateway.state.readings import map_reading, map_telemetry, readings_at_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,22 +86,19 @@ class RegisterView:
     as_order: dict[ByteOrder, Scalar]
 
 
-def explain(
-    point_map: PointMap, event: Event, *, asset: str, telemetry: Telemetry | None, time_ms: int, seq: int
-) -> Explanation:
-    """Return what becomes of the event in a gateway that knows of no other and receives it at its time.
+def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
+    """Return what becomes of an event in a gateway that knows no other and receives it at its time.
 
-    `asset`: the one that the event speaks of, "" where none; `telemetry`: the readings found in it;
-    `time_ms`: the event's own time; `seq`: its number in the journal.
+    `seq` is its number in the journal.
     """
-    plan = point_map.by_asset.get(asset)
-    if plan is None:
+    telemetry = read_telemetry(event)
+    plan = point_map.by_asset.get(telemetry.asset) if telemetry is not None else None
+    if telemetry is None or plan is None:
         return Explanation(telemetry, None)
-    readings = telemetry.readings if telemetry is not None else ()
-    arrivals = list(_arrivals(plan, readings, event, time_ms=time_ms, seq=seq))
+    arrivals = list(_arrivals(plan, telemetry, event, seq=seq))
     image = BuildingState(point_map)
     updates = [arrival.update for arrival in arrivals]
-    outputs = image.accept(plan, updates, now_ms=event.received_ms) if updates else []
+    outputs = image.apply_updates(plan, updates, now_ms=event.received_ms) if updates else []
     reached = {arrival.update.point for arrival in arrivals}
     used = plan.by_key.keys() | {arrival.reading.key for arrival in arrivals}
     return Explanation(
@@ -115,21 +113,19 @@ def explain(
             for point in (*plan.measured, *plan.pseudo)
             if point in reached or any(update.point is point for update in outputs)
         ),
-        unused=tuple(reading for reading in readings if reading.key not in used),
+        unused=tuple(reading for reading in telemetry.readings if reading.key not in used),
         silent=tuple(point for point in plan.measured if point not in reached),
     )
 
 
-def _arrivals(
-    plan: AssetPlan, readings: tuple[Reading, ...], event: Event, *, time_ms: int, seq: int
-) -> Iterator[Arrival]:
+def _arrivals(plan: AssetPlan, telemetry: Telemetry, event: Event, *, seq: int) -> Iterator[Arrival]:
     """Map one reading at a time, so that every update is known to come from it."""
     by_key = replace(plan, by_path=())
-    for reading in readings:
-        for update in map_readings(by_key, (reading,), event=event, time_ms=time_ms, seq=seq):
+    for reading in telemetry.readings:
+        for update in map_telemetry(by_key, replace(telemetry, readings=(reading,)), event=event, seq=seq):
             yield Arrival(reading, _steps(update), update)
-    for rule, reading in at_paths(plan, readings, event=event, time_ms=time_ms):
-        update = update_of(rule, reading, seq, event.event_id)
+    for rule, reading in readings_at_paths(plan, telemetry, event=event):
+        update = map_reading(rule, reading, seq, event.event_id)
         yield Arrival(reading, _steps(update), update)
 
 

@@ -12,7 +12,7 @@ from support.point_tables import load_good_tables, table_of_points
 
 from gateway.errors import GatewayError
 from gateway.mapping.registers import decoder, encoder
-from gateway.state.overrides import check_forcing, forced_value
+from gateway.state.overrides import check_override, parse_override
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -39,8 +39,8 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 def accepted(points: PointMap, point: Point, asked: object) -> Scalar:
     """Return the value after all checks."""
-    value = forced_value(point, asked)
-    check_forcing(points, point, value)
+    value = parse_override(point, asked)
+    check_override(points, point, value)
     return value
 
 

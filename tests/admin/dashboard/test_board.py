@@ -26,7 +26,7 @@ def room(tmp_path: Path) -> Room:
 
 def make_board(room: Room) -> Board:
     """Return a board of the room."""
-    return Board(lambda: room.image, status=lambda: {"name": "gw"})
+    return Board(lambda: room.state, status=lambda: {"name": "gw"})
 
 
 def told(queue: Any) -> list[tuple[str, Any]]:
@@ -66,7 +66,7 @@ async def test_the_last_numbers_are_remembered_without_anybody_watching(room: Ro
         room.read(at_ms=NOON + 1000 * number, value=number % 50)
         board.tick()
     room.read(at_ms=NOON, value=3)
-    room.image.tick(NOON + 1_000_000)
+    room.state.tick(NOON + 1_000_000)
     board.tick()
     recent = board.recent(["R/VALUE", "R/HOLD", "R/QUAL"])
     assert recent.keys() == {"R/VALUE"}
@@ -113,7 +113,7 @@ async def test_other_tables_begin_anew(room: Room, tmp_path: Path) -> None:
         folder = tmp_path / "other"
         folder.mkdir()
         other = load_good_tables(folder, TABLE.replace("R, point: HOLD", "R, point: KEPT"))
-        room.image = BuildingState(other)
+        room.state = BuildingState(other)
         board.tick()
         generation, points = board.tables()
         assert points is other
@@ -126,10 +126,10 @@ async def test_points_have_the_numbers_that_were_told_last(room: Room, tmp_path:
     board = make_board(room)
     before = board.tables()
     (tmp_path / "other").mkdir()
-    room.image = BuildingState(load_good_tables(tmp_path / "other", TABLE))
+    room.state = BuildingState(load_good_tables(tmp_path / "other", TABLE))
     assert board.tables() == before
     board.tick()
-    assert board.tables() == (before[0] + 1, room.image.points)
+    assert board.tables() == (before[0] + 1, room.state.points)
 
 
 async def test_other_tables_end_what_is_being_told(
@@ -143,7 +143,7 @@ async def test_other_tables_end_what_is_being_told(
         everything = board.everything()
         assert [next(everything)[0] for _ in range(3)] == ["tables", "status", "values"]
         (tmp_path / "other").mkdir()
-        room.image = BuildingState(load_good_tables(tmp_path / "other", TABLE))
+        room.state = BuildingState(load_good_tables(tmp_path / "other", TABLE))
         board.tick()
         assert list(everything) == []
         assert [name for name, _ in told(queue)] == ["tables", "status"]

@@ -121,7 +121,7 @@ def test_a_reading_that_a_later_event_told_again_is_no_history(tmp_path: Path, l
         make_update(point, value, time_ms=BASE_MS + later_ms, seq=seq)
         for seq, (value, later_ms) in enumerate([(1, 0), (2, 1000), (3, 1000), (2, 1000)], start=1)
     ]
-    image.accept(points.by_asset["a"], list(updates), now_ms=BASE_MS)
+    image.apply_updates(points.by_asset["a"], list(updates), now_ms=BASE_MS)
     messages = list(desk.messages(updates, []))
     past = {readings(message)["R1/A"][0] for message in messages if not message.retain}
     live = [readings(message)["R1/A"][0] for message in messages if message.retain]
@@ -161,8 +161,10 @@ def test_a_message_expires_in_time_though_the_clock_is_set_back(tmp_path: Path, 
     image, (point,) = BuildingState(points), points.points
     made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
     desk = Desk(made, image, has_history=True, retained={})
-    image.accept(points.by_asset["a"], [make_update(point, 20, time_ms=BASE_MS, seq=1)], now_ms=BASE_MS)
-    image.steps.follow(-86_400_000, after=1)
+    image.apply_updates(
+        points.by_asset["a"], [make_update(point, 20, time_ms=BASE_MS, seq=1)], now_ms=BASE_MS
+    )
+    image.clock_steps.follow(-86_400_000, after=1)
     image.tick(BASE_MS + 60_000)
     (message,) = desk.all_state()
     assert message.properties is not None

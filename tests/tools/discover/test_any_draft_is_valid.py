@@ -13,9 +13,9 @@ from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.registers import encoder
 from gateway.mapping.topics import TopicScheme
-from gateway.model import Event, Quality, Reading
+from gateway.model import Event, Quality, Reading, Telemetry
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,8 +145,8 @@ def test_a_draft_compiles_and_carries_what_was_seen(
 def assert_carried(point_map: PointMap, asset: str, readings: Mapping[str, Scalar]) -> set[str]:
     """Send the readings that were seen through the points of an asset; return the keys that have one."""
     event = Event("evt", "asset.telemetry.updated", b"", {}, 1)
-    sent = [Reading(key, reading, 1) for key, reading in readings.items()]
-    updates = map_readings(point_map.by_asset[asset], sent, event=event, time_ms=1, seq=1)
+    sent = Telemetry(asset, 1, tuple(Reading(key, reading, 1) for key, reading in readings.items()))
+    updates = map_telemetry(point_map.by_asset[asset], sent, event=event, seq=1)
     for update in updates:
         assert update.quality is (Quality.BAD if update.raw is None else Quality.GOOD), update
         for register in update.point.registers:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_good_tables
 
-from gateway.events import asset_of, event_time_ms, parse_event, read_telemetry
+from gateway.events import parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
 from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, ValueKind
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 from gateway.tools.explain.explanation import Explanation, explain, steps_of, view_register
 from gateway.tools.explain.report import render_ways
 
@@ -53,14 +53,7 @@ def event(readings: dict[str, Any], **more: Any) -> Event:
 
 def explained(points: PointMap, of: Event) -> Explanation:
     """Explain the first event of a journal."""
-    return explain(
-        points,
-        of,
-        asset=asset_of(of) or "",
-        telemetry=read_telemetry(of),
-        time_ms=event_time_ms(of),
-        seq=1,
-    )
+    return explain(points, of, seq=1)
 
 
 def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
@@ -141,20 +134,14 @@ def test_the_last_step_has_what_production_gives(raw: Scalar, conversion: Conver
 
 
 def test_updates_are_those_of_production(tmp_path: Path) -> None:
-    """The points' values and qualities are the ones that the head of the stream would map."""
+    """The points' values and qualities are the ones that the pipeline would map."""
     points = load_good_tables(tmp_path, TABLE)
     received = event({"t": "218.55", "h": "wet", "lux": 3}, x={"y": "off"})
     explanation = explained(points, received)
     telemetry = read_telemetry(received)
     assert telemetry is not None
     assert explanation.telemetry == telemetry
-    mapped = map_readings(
-        points.by_asset["ast-1"],
-        telemetry.readings,
-        event=received,
-        time_ms=event_time_ms(received),
-        seq=1,
-    )
+    mapped = map_telemetry(points.by_asset["ast-1"], telemetry, event=received, seq=1)
     arrived = [arrival.update for way in explanation.ways for arrival in way.arrivals]
     assert sorted(arrived, key=lambda update: update.point.name) == sorted(
         mapped, key=lambda update: update.point.name

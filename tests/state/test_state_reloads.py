@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_state import NOON, Room
 
+from gateway.mapping.table_changes import compare
 from gateway.state.building_state import BuildingState
-from gateway.state.table_changes import compare
+from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Quality, Scalar, Update
-    from gateway.state.handover import Handover
 
 ONE = """\
 schema: gateway.points/1
@@ -56,7 +56,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> tuple[PointMap, PointMap
 
 @dataclass
 class Story:
-    """An image, time, and what a receiver was told, which asks what is newest when it gets something."""
+    """An state, time, and what a receiver was told, which asks what is newest when it gets something."""
 
     tables: tuple[PointMap, PointMap]
     now_ms: int = NOON
@@ -68,7 +68,7 @@ class Story:
     def __post_init__(self) -> None:
         """Begin with the first table."""
         self.room = Room(self.tables[0], BuildingState(self.tables[0]))
-        self.room.image.tick(self.now_ms)
+        self.room.state.tick(self.now_ms)
 
     def read(self, asset: str, key: str, value: Scalar, age_ms: int) -> None:
         """Have a device report; its event waits to be told."""
@@ -79,35 +79,35 @@ class Story:
     def connect(self, asset: str, age_ms: int, *, online: bool) -> None:
         """Have Infodeck say whether a device is connected."""
         at_ms = self.now_ms - age_ms
-        self.waiting.append(self.room.image.set_online(asset, online, at_ms=at_ms, now_ms=self.now_ms))
+        self.waiting.append(self.room.state.set_online(asset, online, at_ms=at_ms, now_ms=self.now_ms))
 
     def force(self, value: int, for_ms: int) -> None:
         """Force a point, or end that."""
-        image, point = self.room.image, self.room.points.by_name["R/X"]
+        state, point = self.room.state, self.room.points.by_name["R/X"]
         if value:
-            changes = image.force(point, value, until_ms=self.now_ms + for_ms, now_ms=self.now_ms)
+            changes = state.force(point, value, until_ms=self.now_ms + for_ms, now_ms=self.now_ms)
         else:
-            changes = image.release(point, now_ms=self.now_ms)
+            changes = state.release(point, now_ms=self.now_ms)
         self.waiting.append(changes)
 
     def tick(self) -> None:
         """Let the time that has passed be seen."""
-        self.waiting.append(self.room.image.tick(self.now_ms))
+        self.waiting.append(self.room.state.tick(self.now_ms))
 
     def tell(self, *, newest_first: bool) -> None:
         """Tell what waits: newest values may overtake what waits for longer."""
         for updates in reversed(self.waiting) if newest_first else self.waiting:
             for update in updates:
-                if self.room.image.is_newest(update):
+                if self.room.state.is_newest(update):
                     self.told[update.point.name] = update.value, update.quality
         self.waiting.clear()
 
     def begin(self) -> None:
-        """Have the other table's image built."""
+        """Have the other table's state built."""
         if self.handover is None:
             other = self.tables[self.room.points is self.tables[0]]
-            self.handover = self.room.image.hand_over()
-            self.handover.build(other, now_ms=self.room.image.aged_ms)
+            self.handover = Handover(self.room.state)
+            self.handover.build(other, now_ms=self.room.state.aged_ms)
 
     def swap(self) -> None:
         """Put it in place; what waited, and what may show something else, is told anew."""
@@ -116,14 +116,14 @@ class Story:
         other = self.tables[self.room.points is self.tables[0]]
         names = {update.point.name for updates in self.waiting for update in updates}
         names |= {*compare(self.room.points, other).shown_anew}
-        successor = self.handover.finish(now_ms=self.room.image.aged_ms)
+        successor = self.handover.finish(now_ms=self.room.state.aged_ms)
         self.room, self.handover = Room(other, successor, self.room.seq), None
         self.waiting = [[shown] for name in names if (shown := self._shown(name)) is not None]
         self.told = {name: said for name, said in self.told.items() if self._shown(name) is not None}
 
     def _shown(self, name: str) -> Update | None:
         point = self.room.points.by_name.get(name)
-        return None if point is None else self.room.image.latest(point)
+        return None if point is None else self.room.state.latest(point)
 
     def check(self) -> None:
         """See that what was told is what is shown."""

@@ -9,8 +9,8 @@ import pytest
 from support.point_tables import SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
+from gateway.mapping.table_changes import compare, describe_the_same
 from gateway.records import AssetSnapshot, AssetType, KnownAsset
-from gateway.state.table_changes import compare, describe_the_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,6 +11,7 @@ from support.room_state import FRESH_MS, NOON, Room, named
 from gateway.model import Quality
 from gateway.records import Override
 from gateway.state.building_state import BuildingState
+from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +38,14 @@ def test_a_reading_is_fresh_for_as_long_as_was_left_when_it_came(
     reload takes one that Infodeck dates ahead for as new as its date.
     """
     room = Room(points, BuildingState(points))
-    image, now_ms, ahead_ms = room.image, NOON, 0
+    state, now_ms, ahead_ms = room.state, NOON, 0
     newest, measured_ms, stale_at_ms = 0, 0, 0
     for what, by_ms in steps:
         if what == "passes":
             now_ms += by_ms
         elif what == "set":
             ahead_ms = by_ms
-            image.steps.follow(ahead_ms, after=room.seq)
+            state.clock_steps.follow(ahead_ms, after=room.seq)
         elif what == "reads":
             dated_ms = now_ms + ahead_ms - by_ms
             room.read(at_ms=dated_ms, now_ms=now_ms, sentinel=21)
@@ -52,15 +53,15 @@ def test_a_reading_is_fresh_for_as_long_as_was_left_when_it_came(
                 newest, measured_ms = dated_ms, now_ms - by_ms
                 stale_at_ms = min(now_ms, measured_ms) + FRESH_MS
         else:
-            handover = image.hand_over()
+            handover = Handover(state)
             handover.build(points, now_ms=now_ms)
-            image = room.image = handover.finish(now_ms=now_ms)
+            state = room.state = handover.finish(now_ms=now_ms)
             stale_at_ms = min(now_ms, measured_ms) + FRESH_MS
-        image.tick(now_ms)
+        state.tick(now_ms)
         if newest:
             expected = Quality.GOOD if now_ms <= stale_at_ms else Quality.STALE
             assert room.shown("R/SENTINEL")[2] is expected
-            (age,) = named(image.ages(now_ms), "AGE")
+            (age,) = named(state.refresh_ages(now_ms), "AGE")
             assert age.value == max(0, now_ms - measured_ms) // 1000
             assert age.time_ms == now_ms + ahead_ms
 
@@ -76,17 +77,17 @@ def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
     """The wall clock alone knows how long the gateway was off, and it may be wrong at first."""
     room = Room(points, BuildingState(points))
     room.read(at_ms=NOON, sentinel=21)
-    kept, began_ms = list(room.image.keep().values()), NOON + off_ms
-    image = BuildingState(points)
-    image.steps.earlier_run_through = room.seq
-    image.restore(kept, now_ms=began_ms)
-    room = Room(points, image, room.seq)
+    kept, began_ms = list(room.state.pop_unsaved_values().values()), NOON + off_ms
+    state = BuildingState(points)
+    state.clock_steps.earlier_run_through = room.seq
+    state.restore(kept, now_ms=began_ms)
+    room = Room(points, state, room.seq)
     now_ms = began_ms
     for ahead_ms, passed_ms in zip([0, *set_ms], pass_ms, strict=False):
-        image.steps.follow(ahead_ms, after=room.seq)
+        state.clock_steps.follow(ahead_ms, after=room.seq)
         now_ms += passed_ms
-        image.tick(now_ms)
-        ahead_ms = image.steps.ahead_ms  # noqa: PLW2901 - a second is no step
+        state.tick(now_ms)
+        ahead_ms = state.clock_steps.ahead_ms  # noqa: PLW2901 - a second is no step
         by_date_ms = now_ms + ahead_ms - NOON
         is_fresh = now_ms - NOON <= FRESH_MS and -LEAD_MS <= by_date_ms <= FRESH_MS
         assert (room.shown("R/SENTINEL")[2] is Quality.GOOD) is is_fresh
@@ -98,11 +99,11 @@ def test_an_override_lasts_for_what_was_asked(points: PointMap, steps: Sequence[
     room, now_ms = Room(points, BuildingState(points)), NOON
     point = points.by_name["R/HOLD"]
     room.read(at_ms=NOON, hold=21)
-    room.image.force(point, 30, until_ms=NOON + 3 * FRESH_MS, now_ms=NOON)
+    room.state.force(point, 30, until_ms=NOON + 3 * FRESH_MS, now_ms=NOON)
     for passed_ms, ahead_ms in steps:
         now_ms += passed_ms
-        room.image.steps.follow(ahead_ms, after=room.seq)
-        room.image.tick(now_ms)
+        room.state.clock_steps.follow(ahead_ms, after=room.seq)
+        room.state.tick(now_ms)
         is_forced = room.shown("R/HOLD")[2] is Quality.FORCED
         assert is_forced is (now_ms < NOON + 3 * FRESH_MS)
 
@@ -111,7 +112,7 @@ def test_an_override_of_an_earlier_run_ends_where_the_clock_is_behind_its_begin(
     """Nobody knows how long it has lasted: a point that shows what is measured is the safe side."""
     forced = Override("R/HOLD", 30, NOON, NOON + 3 * FRESH_MS)
     room.read(at_ms=NOON, hold=21)
-    kept = list(room.image.keep().values())
+    kept = list(room.state.pop_unsaved_values().values())
     assert room.restarted(kept, now_ms=NOON + 1, forced=[forced]).shown("R/HOLD")[2] is Quality.FORCED
     behind = room.restarted(kept, now_ms=NOON - DAY_MS, forced=[forced])
     assert behind.shown("R/HOLD")[2] is not Quality.FORCED

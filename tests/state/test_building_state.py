@@ -1,4 +1,4 @@
-"""The point image: which value is the newest, which is no longer fresh, and what is shown instead."""
+"""The building state: which value is the newest, which is no longer fresh, and what is shown instead."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.room_state import FRESH_MS, NOON, Room, make_event, named
 
-from gateway.model import Quality, Reading
+from gateway.model import Quality, Reading, Telemetry
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_readings
+from gateway.state.readings import map_telemetry
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -29,21 +29,21 @@ def test_an_older_reading_never_overwrites_a_newer_one(points: PointMap, times: 
         late += second < best[0]
         best = max(best, (second, seq))
         assert room.shown("R/HOLD") == (best[1], best[1], Quality.GOOD)
-        assert room.image.is_newest(measured) == (best[1] == seq)
+        assert room.state.is_newest(measured) == (best[1] == seq)
         assert measured.value == seq
-    assert room.image.late == late
+    assert room.state.late == late
 
 
 @given(order=st.permutations(range(8)), seconds=st.lists(st.integers(0, 3), min_size=8, max_size=8))
 def test_the_order_of_arrival_does_not_matter(points: PointMap, order: list[int], seconds: list[int]) -> None:
     """The same events in any order, as when a journal is read again, leave the greatest (time, seq)."""
-    image = BuildingState(points)
+    state = BuildingState(points)
     plan = points.by_asset["a"]
     for seq in order:
         reading = Reading("hold", seq, NOON + seconds[seq])
-        updates = map_readings(plan, [reading], event=make_event(seq, {}), time_ms=NOON, seq=seq)
-        image.accept(plan, updates, now_ms=NOON + 3)
-    latest = image.latest(points.by_name["R/HOLD"])
+        updates = map_telemetry(plan, Telemetry("a", NOON, (reading,)), event=make_event(seq, {}), seq=seq)
+        state.apply_updates(plan, updates, now_ms=NOON + 3)
+    latest = state.latest(points.by_name["R/HOLD"])
     assert latest is not None
     assert (latest.time_ms, latest.seq) == max((NOON + seconds[seq], seq) for seq in order)
 
@@ -51,11 +51,11 @@ def test_the_order_of_arrival_does_not_matter(points: PointMap, order: list[int]
 def test_within_one_event_the_last_of_equal_times_wins(room: Room) -> None:
     """Two readings of one key in one event are both handed on, and the second one stays."""
     plan = room.points.by_asset["a"]
-    readings = [Reading("hold", 1, NOON), Reading("hold", 2, NOON)]
-    updates = map_readings(plan, readings, event=make_event(1, {}), time_ms=NOON, seq=1)
-    out = named(room.image.accept(plan, updates, now_ms=NOON), "HOLD")
+    readings = Reading("hold", 1, NOON), Reading("hold", 2, NOON)
+    updates = map_telemetry(plan, Telemetry("a", NOON, readings), event=make_event(1, {}), seq=1)
+    out = named(room.state.apply_updates(plan, updates, now_ms=NOON), "HOLD")
     assert [update.value for update in out] == [1, 2]
-    assert all(room.image.is_newest(update) for update in out)
+    assert all(room.state.is_newest(update) for update in out)
     assert room.shown("R/HOLD")[0] == 2
 
 
@@ -64,7 +64,7 @@ def test_an_explicit_path_is_read_with_the_events_time(room: Room) -> None:
     plan = room.points.by_asset["a"]
 
     def mapped(thing: dict[str, Any]) -> list[tuple[Scalar, Quality, int]]:
-        updates = map_readings(plan, (), event=make_event(1, thing), time_ms=NOON, seq=1)
+        updates = map_telemetry(plan, Telemetry("a", NOON), event=make_event(1, thing), seq=1)
         return [(update.value, update.quality, update.time_ms) for update in updates]
 
     assert mapped({"deep": {"value": 3}}) == [(3, Quality.GOOD, NOON)]
@@ -85,14 +85,14 @@ def test_a_value_ages_right_after_its_deadline(
 ) -> None:
     """At `stale_after` a value is still fresh, a millisecond later it shows what `on_stale` says, once."""
     (measured,) = named(room.read(at_ms=NOON, **{name.lower(): 21}), name)
-    assert named(room.image.tick(NOON + FRESH_MS), name) == []
+    assert named(room.state.tick(NOON + FRESH_MS), name) == []
     assert room.shown(f"R/{name}") == (21, 21, Quality.GOOD)
-    (change,) = named(room.image.tick(NOON + FRESH_MS + 1), name)
+    (change,) = named(room.state.tick(NOON + FRESH_MS + 1), name)
     assert room.shown(f"R/{name}") == aged == (change.value, change.safe_value, change.quality)
     assert (change.time_ms, change.seq, change.event_id) == (NOON, 1, "evt_1")
-    assert room.image.is_newest(change)
-    assert not room.image.is_newest(measured)
-    assert room.image.tick(NOON + 10 * FRESH_MS) == []
+    assert room.state.is_newest(change)
+    assert not room.state.is_newest(measured)
+    assert room.state.tick(NOON + 10 * FRESH_MS) == []
 
 
 def test_a_repeated_reading_starts_the_time_again(room: Room) -> None:
@@ -100,18 +100,18 @@ def test_a_repeated_reading_starts_the_time_again(room: Room) -> None:
     room.read(at_ms=NOON, hold=1)
     room.read(at_ms=NOON + 5_000, hold=2)
     room.read(at_ms=NOON + 1_000, now_ms=NOON + 5_000, hold=3)
-    assert named(room.image.tick(NOON + FRESH_MS + 5_000), "HOLD") == []
-    assert len(named(room.image.tick(NOON + FRESH_MS + 5_001), "HOLD")) == 1
+    assert named(room.state.tick(NOON + FRESH_MS + 5_000), "HOLD") == []
+    assert len(named(room.state.tick(NOON + FRESH_MS + 5_001), "HOLD")) == 1
 
 
 def test_a_new_reading_ends_staleness(room: Room) -> None:
     """After a stale spell the next fresh reading is shown, and ages again in its turn."""
     room.read(at_ms=NOON, sentinel=1)
-    room.image.tick(NOON + FRESH_MS + 1)
+    room.state.tick(NOON + FRESH_MS + 1)
     again_ms = NOON + 2 * FRESH_MS
     room.read(at_ms=again_ms, sentinel=2)
     assert room.shown("R/SENTINEL") == (2, 2, Quality.GOOD)
-    room.image.tick(again_ms + FRESH_MS + 1)
+    room.state.tick(again_ms + FRESH_MS + 1)
     assert room.shown("R/SENTINEL") == (None, None, Quality.STALE)
 
 
@@ -119,10 +119,10 @@ def test_a_reading_that_comes_too_late_to_be_fresh_never_looks_fresh(room: Room)
     """It is handed on as measured, for historians, followed by what is shown: the stand-in."""
     out = named(room.read(at_ms=NOON, now_ms=NOON + FRESH_MS + 1, sentinel=21), "SENTINEL")
     assert [(update.value, update.quality) for update in out] == [(21, Quality.GOOD), (None, Quality.STALE)]
-    assert [room.image.is_newest(update) for update in out] == [False, True]
+    assert [room.state.is_newest(update) for update in out] == [False, True]
     assert room.shown("R/SENTINEL") == (None, None, Quality.STALE)
     assert room.shown("R/QUAL")[0] == Quality.STALE
-    assert named(room.image.tick(NOON + 2 * FRESH_MS), "SENTINEL") == []
+    assert named(room.state.tick(NOON + 2 * FRESH_MS), "SENTINEL") == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_bad_under_hold_without_any_good_value_shows_nothing(room: Room) -> None
     """Before the first good value there is nothing to hold: the sentinel, then stale."""
     room.read(at_ms=NOON, hold=99)
     assert room.shown("R/HOLD") == (99, None, Quality.BAD)
-    room.image.tick(NOON + FRESH_MS + 1)
+    room.state.tick(NOON + FRESH_MS + 1)
     assert room.shown("R/HOLD") == (None, None, Quality.STALE)
 
 
@@ -149,7 +149,7 @@ def test_a_bad_value_that_ages_under_hold_gives_way_to_the_last_good_one(room: R
     """Once nothing fresh is known, held is held, whatever came last."""
     room.read(at_ms=NOON, hold=21)
     room.read(at_ms=NOON + 1, hold=99)
-    room.image.tick(NOON + FRESH_MS + 2)
+    room.state.tick(NOON + FRESH_MS + 2)
     assert room.shown("R/HOLD") == (21, 21, Quality.HELD)
 
 
@@ -162,7 +162,7 @@ def test_quality_is_the_worst_of_the_asset(room: Room) -> None:
     assert worse.value == Quality.BAD
     (better,) = named(room.read(at_ms=NOON + FRESH_MS, hold=21), "QUAL")
     assert better.value == Quality.GOOD
-    (aged,) = named(room.image.tick(NOON + FRESH_MS + 1), "QUAL")
+    (aged,) = named(room.state.tick(NOON + FRESH_MS + 1), "QUAL")
     assert aged.value == Quality.STALE
 
 
@@ -170,18 +170,18 @@ def test_a_pseudo_reading_counts_only_while_it_is_shown(room: Room) -> None:
     """A `$quality` still on its way when the next one is made never replaces it, whatever the clock did."""
     (first,) = named(room.read(at_ms=NOON, now_ms=NOON, hold=21), "QUAL")
     (second,) = named(room.read(at_ms=NOON + 1, now_ms=NOON - 60_000, hold=99), "QUAL")
-    assert not room.image.is_newest(first)
-    assert room.image.is_newest(second)
+    assert not room.state.is_newest(first)
+    assert room.state.is_newest(second)
     (third,) = named(room.read(at_ms=NOON + 2, now_ms=NOON - 60_000, hold=21), "QUAL")
-    assert [room.image.is_newest(update) for update in (second, third)] == [False, True]
+    assert [room.state.is_newest(update) for update in (second, third)] == [False, True]
 
 
 def test_age_counts_from_the_newest_reading(room: Room) -> None:
     """`$age` is in whole seconds, never negative, and nothing before the asset has reported."""
-    assert named(room.image.ages(NOON), "AGE") == []
+    assert named(room.state.refresh_ages(NOON), "AGE") == []
     room.read(at_ms=NOON, hold=21)
     room.read(at_ms=NOON - 9_000, now_ms=NOON, sentinel=21)
-    assert [named(room.image.ages(NOON + ms), "AGE")[0].value for ms in (-5, 999, 1_000, 90_500)] == [
+    assert [named(room.state.refresh_ages(NOON + ms), "AGE")[0].value for ms in (-5, 999, 1_000, 90_500)] == [
         0,
         0,
         1,
@@ -193,7 +193,7 @@ def test_the_heartbeat_moves_once_a_period_and_wraps(room: Room) -> None:
     """A controller sees another number every ten seconds, always one that any register type can hold."""
 
     def beat(now_ms: int) -> Any:
-        (update,) = [each for each in room.image.ages(now_ms) if each.point.source == "$heartbeat"]
+        (update,) = [each for each in room.state.refresh_ages(now_ms) if each.point.source == "$heartbeat"]
         return update.value
 
     assert beat(NOON) == beat(NOON + 9_999)
@@ -204,22 +204,22 @@ def test_the_heartbeat_moves_once_a_period_and_wraps(room: Room) -> None:
 def test_what_happens_beside_the_events_is_told_to_who_reads_them_again(room: Room) -> None:
     """Stand-ins and pseudo-readings come from no event: a sink that reads the journal needs them too."""
     plan = room.points.by_asset["a"]
-    assert room.image.beside(plan) == []
+    assert room.state.shown_without_event(plan) == []
     room.read(at_ms=NOON, hold=21)
-    assert [update.point.name for update in room.image.beside(plan)] == ["R/QUAL", "R/AGE"]
-    room.image.tick(NOON + FRESH_MS + 1)
-    beside = room.image.beside(plan)
+    assert [update.point.name for update in room.state.shown_without_event(plan)] == ["R/QUAL", "R/AGE"]
+    room.state.tick(NOON + FRESH_MS + 1)
+    beside = room.state.shown_without_event(plan)
     assert [(update.point.name, update.value) for update in beside] == [
         ("R/HOLD", 21),
         ("R/QUAL", Quality.HELD),
         ("R/AGE", 10),
     ]
-    assert all(room.image.is_newest(update) for update in beside)
+    assert all(room.state.is_newest(update) for update in beside)
 
 
 def test_looks_at_a_point_are_planned_once(room: Room) -> None:
     """However many updates come, one deadline waits per point, so memory does not grow with traffic."""
     for second in range(1_000):
         room.read(at_ms=NOON + second, hold=second, sentinel=second)
-        room.image.tick(NOON + second)
-    assert len(room.image._deadlines) == 2
+        room.state.tick(NOON + second)
+    assert len(room.state._deadlines) == 2

@@ -32,7 +32,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 def say(room: Room, *, online: bool, at_ms: int = NOON, now_ms: int | None = None) -> list[Update]:
     """Have Infodeck say whether asset `a` is connected."""
-    return room.image.set_online("a", online, at_ms=at_ms, now_ms=at_ms if now_ms is None else now_ms)
+    return room.state.set_online("a", online, at_ms=at_ms, now_ms=at_ms if now_ms is None else now_ms)
 
 
 def online(room: Room) -> Scalar:
@@ -56,7 +56,7 @@ def test_an_offline_device_shows_stand_ins(
     (change,) = named(say(room, online=False), name)
     assert room.shown(f"R/{name}") == shown == (change.value, change.safe_value, change.quality)
     assert (change.time_ms, change.seq, change.event_id) == (NOON, 1, "evt_1")
-    assert [room.image.is_newest(update) for update in (measured, change)] == [False, True]
+    assert [room.state.is_newest(update) for update in (measured, change)] == [False, True]
     assert room.shown("R/QUAL")[0] == Quality.OFFLINE
     assert online(room) == 0
     assert named(say(room, online=False, at_ms=NOON + 1), name) == []
@@ -69,7 +69,7 @@ def test_a_clock_that_was_hours_fast_does_not_keep_what_it_said(room: Room, *, w
     room.read(at_ms=NOON, hold=21)
     say(room, online=was, at_ms=NOON + hours_ms)
     say(room, online=not was, at_ms=NOON + 1000)
-    assert room.image.is_online("a") is (not was)
+    assert room.state.is_online("a") is (not was)
     assert online(room) == int(not was)
 
 
@@ -78,14 +78,14 @@ def test_a_clock_a_little_ahead_of_ours_keeps_its_order(room: Room) -> None:
     room.read(at_ms=NOON, hold=21)
     say(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
     say(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
-    assert room.image.is_online("a") is False
+    assert room.state.is_online("a") is False
 
 
 def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> None:
     """The clock went on meanwhile: what is fresh still is shown as measured, and ages in its time."""
     room.read(at_ms=NOON, hold=21)
     say(room, online=False)
-    assert room.image.tick(NOON + FRESH_MS) == []
+    assert room.state.tick(NOON + FRESH_MS) == []
     back = say(room, online=True, at_ms=NOON + FRESH_MS)
     assert [(update.point.point, update.value) for update in back if update.point.point != "AGE"] == [
         ("HOLD", 21),
@@ -93,8 +93,8 @@ def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> Non
         ("ONLINE", 1),
     ]
     assert room.shown("R/HOLD") == (21, 21, Quality.GOOD)
-    assert room.image.is_newest(named(back, "HOLD")[0])
-    room.image.tick(NOON + FRESH_MS + 1)
+    assert room.state.is_newest(named(back, "HOLD")[0])
+    room.state.tick(NOON + FRESH_MS + 1)
     assert room.shown("R/HOLD") == (21, 21, Quality.HELD)
 
 
@@ -102,7 +102,7 @@ def test_what_aged_while_offline_is_stale_once_it_is_online(room: Room) -> None:
     """Offline outranks stale, and does not hide it for longer than it lasts."""
     room.read(at_ms=NOON, sentinel=21)
     say(room, online=False)
-    assert named(room.image.tick(NOON + FRESH_MS + 1), "SENTINEL") == []
+    assert named(room.state.tick(NOON + FRESH_MS + 1), "SENTINEL") == []
     assert room.shown("R/SENTINEL") == (None, None, Quality.OFFLINE)
     say(room, online=True, at_ms=NOON + FRESH_MS + 2)
     assert room.shown("R/SENTINEL") == (None, None, Quality.STALE)
@@ -137,31 +137,31 @@ def test_what_was_said_before_the_newest_reading_or_word_counts_for_nothing(room
 def test_connection_is_unknown_until_something_is_said(room: Room) -> None:
     """A reading alone says nothing of it; an offline device that never reported has that quality."""
     room.read(at_ms=NOON, hold=21)
-    assert room.image.latest(room.points.by_name["R/ONLINE"]) is None
-    assert room.image.is_online("a") is None
+    assert room.state.latest(room.points.by_name["R/ONLINE"]) is None
+    assert room.state.is_online("a") is None
     fresh = Room(room.points, BuildingState(room.points))
     say(fresh, online=False)
     assert (fresh.shown("R/QUAL")[0], online(fresh)) == (Quality.OFFLINE, 0)
-    assert fresh.image.latest(room.points.by_name["R/HOLD"]) is None
+    assert fresh.state.latest(room.points.by_name["R/HOLD"]) is None
 
 
 def test_a_forced_value_stays_while_the_device_is_offline(room: Room) -> None:
     """The override is what the engineer asked for; the asset's quality still says the worst."""
     point = room.points.by_name["R/HOLD"]
     room.read(at_ms=NOON, hold=21)
-    room.image.force(point, 30, until_ms=NOON + 60_000, now_ms=NOON)
+    room.state.force(point, 30, until_ms=NOON + 60_000, now_ms=NOON)
     assert named(say(room, online=False, at_ms=NOON + 1), "HOLD") == []
     assert room.shown("R/HOLD") == (30, 30, Quality.FORCED)
     assert room.shown("R/QUAL")[0] == Quality.OFFLINE
-    room.image.release(point, now_ms=NOON + 2)
+    room.state.release(point, now_ms=NOON + 2)
     assert room.shown("R/HOLD") == (21, 21, Quality.OFFLINE)
 
 
 def test_an_asset_of_no_table_is_remembered(room: Room) -> None:
     """Its points may come with the next table; until then nothing changes."""
-    assert room.image.set_online("x", False, at_ms=NOON, now_ms=NOON) == []  # noqa: FBT003 - the state itself
-    assert room.image.keep_online() == {"x": OnlineState("x", online=False, at_ms=NOON)}
-    assert room.image.keep_online() == {}
+    assert room.state.set_online("x", False, at_ms=NOON, now_ms=NOON) == []  # noqa: FBT003 - the state itself
+    assert room.state.pop_unsaved_connections() == {"x": OnlineState("x", online=False, at_ms=NOON)}
+    assert room.state.pop_unsaved_connections() == {}
 
 
 @given(
@@ -184,22 +184,22 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
             say(room, online=what == "online", at_ms=NOON + second, now_ms=NOON + 5)
             newest_word = max(newest_word or (-1, -1, ""), (second, number, what))
     is_offline = newest_word is not None and newest_word[2] == "offline" and newest_reading <= newest_word[0]
-    kept, told = list(room.image.keep().values()), room.image.keep_online()
+    kept, told = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_connections()
     again = room.restarted(kept, now_ms=NOON + 5, online=told.values())
     for each in (room, again):
-        assert each.image.is_online("a") is (None if newest_word is None else not is_offline)
+        assert each.state.is_online("a") is (None if newest_word is None else not is_offline)
         if newest_reading >= 0:
             assert (each.shown("R/HOLD")[2] is Quality.OFFLINE) == is_offline
             assert each.shown("R/HOLD") == room.shown("R/HOLD")
-        assert each.image.latest(points.by_name["R/ONLINE"]) is None or online(each) == int(not is_offline)
-    assert again.image.keep_online() == {}
+        assert each.state.latest(points.by_name["R/ONLINE"]) is None or online(each) == int(not is_offline)
+    assert again.state.pop_unsaved_connections() == {}
 
 
 def test_a_stand_in_that_is_over_is_not_the_newest(room: Room) -> None:
     """It may still be on its way when the device is back: behind the reading that is shown again."""
     say(room, online=False)
     measured, stand_in, *_ = room.read(at_ms=NOON, hold=21)
-    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [False, True]
+    assert [room.state.is_newest(update) for update in (measured, stand_in)] == [False, True]
     (again,) = named(say(room, online=True, at_ms=NOON + 1), "HOLD")
     assert again is measured
-    assert [room.image.is_newest(update) for update in (measured, stand_in)] == [True, False]
+    assert [room.state.is_newest(update) for update in (measured, stand_in)] == [True, False]

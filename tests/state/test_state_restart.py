@@ -1,4 +1,4 @@
-"""What the point image keeps on disk, and what it shows after a restart."""
+"""What the building state keeps on disk, and what it shows after a restart."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_only_what_changed_is_kept(room: Room) -> None:
     """Each point is written to disk once per change, with its last good value; ageing is no change."""
     room.read(at_ms=NOON, hold=21, sentinel=5)
     room.read(at_ms=NOON + 1, hold=99)
-    kept = room.image.keep()
+    kept = room.state.pop_unsaved_values()
     assert sorted(kept) == ["R/HOLD", "R/SENTINEL"]
     hold = kept["R/HOLD"]
     assert (hold.asset, hold.source, hold.raw, hold.last_good) == ("a", "hold", 99, 21)
     assert (hold.time_ms, hold.seq, hold.event_id) == (NOON + 1, 2, "evt_2")
-    room.image.tick(NOON + FRESH_MS + 2)
+    room.state.tick(NOON + FRESH_MS + 2)
     room.read(at_ms=NOON - 1, now_ms=NOON, hold=1)
-    assert room.image.keep() == {}
+    assert room.state.pop_unsaved_values() == {}
 
 
 @given(
@@ -56,15 +56,15 @@ def test_a_restart_shows_the_same(
     now_ms = NOON + 3 * FRESH_MS
     for key, value, after_ms in readings:
         room.read(at_ms=NOON + after_ms, now_ms=now_ms, **{key: value})
-        kept.update(room.image.keep())
-    room.image.tick(now_ms + later_ms)
+        kept.update(room.state.pop_unsaved_values())
+    room.state.tick(now_ms + later_ms)
     again = room.restarted(list(kept.values()), now_ms=now_ms + later_ms)
     for name in kept:
         assert again.shown(name) == room.shown(name)
     assert again.shown("R/QUAL") == room.shown("R/QUAL")
-    assert again.image.keep() == {}
-    room.image.tick(now_ms + 5 * FRESH_MS)
-    again.image.tick(now_ms + 5 * FRESH_MS)
+    assert again.state.pop_unsaved_values() == {}
+    room.state.tick(now_ms + 5 * FRESH_MS)
+    again.state.tick(now_ms + 5 * FRESH_MS)
     assert [again.shown(name) for name in kept] == [room.shown(name) for name in kept]
 
 
@@ -100,7 +100,7 @@ def edited(tmp_path: Path, *readings: Scalar) -> Room:
     for number, value in enumerate(readings):
         room.read(at_ms=NOON + number, t=value)
     room.points = load_good_tables(tmp_path / "after", EDITED)
-    return room.restarted(list(room.image.keep().values()), now_ms=NOON + len(readings))
+    return room.restarted(list(room.state.pop_unsaved_values().values()), now_ms=NOON + len(readings))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_restart_converts_readings_by_the_table_in_force(
 
 def test_values_of_points_that_are_another_now_are_left_out(tmp_path: Path) -> None:
     """A value goes to a point of the same name only where asset and source are the same still."""
-    image = edited(tmp_path, 21).image
-    assert sorted(update.point.name for update in image.all_latest()) == ["R/MADE", "R/SCALED"]
-    made = image.latest(image.points.by_name["R/MADE"])
+    state = edited(tmp_path, 21).state
+    assert sorted(update.point.name for update in state.all_latest()) == ["R/MADE", "R/SCALED"]
+    made = state.latest(state.points.by_name["R/MADE"])
     assert made is not None
     assert made.value == Quality.GOOD

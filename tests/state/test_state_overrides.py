@@ -34,12 +34,12 @@ def without_age(updates: list[Update]) -> list[Update]:
 def force(room: Room, name: str, value: Scalar, *, now_ms: int = NOON, until_ms: int = UNTIL) -> list[Update]:
     """Force a point of tag R."""
     point = room.points.by_name[f"R/{name}"]
-    return without_age(room.image.force(point, value, until_ms=until_ms, now_ms=now_ms))
+    return without_age(room.state.force(point, value, until_ms=until_ms, now_ms=now_ms))
 
 
 def release(room: Room, name: str, *, now_ms: int = NOON) -> list[Update]:
     """Release a point of tag R."""
-    return without_age(room.image.release(room.points.by_name[f"R/{name}"], now_ms=now_ms))
+    return without_age(room.state.release(room.points.by_name[f"R/{name}"], now_ms=now_ms))
 
 
 def brief(updates: list[Update]) -> list[tuple[str, Scalar, Scalar, Quality]]:
@@ -57,21 +57,21 @@ def test_a_forced_value_is_shown_whatever_is_measured(room: Room) -> None:
     ]
     out = room.read(at_ms=NOON + 60_000, hold=22)
     assert brief(named(out, "HOLD")) == [("HOLD", 22, 22, Quality.GOOD)]
-    assert [room.image.is_newest(update) for update in (out[0], forced)] == [False, True]
+    assert [room.state.is_newest(update) for update in (out[0], forced)] == [False, True]
     assert named(out, "QUAL") == []
     assert room.shown("R/HOLD") == (30, 30, Quality.FORCED)
-    assert room.image.keep()["R/HOLD"].raw == 22
+    assert room.state.pop_unsaved_values()["R/HOLD"].raw == 22
 
 
 def test_a_forced_value_does_not_age(room: Room) -> None:
     """Time passes beneath it: released, the point shows what became of its reading, and as the newest."""
     room.read(at_ms=NOON, hold=21)
     force(room, "HOLD", 30)
-    assert room.image.tick(NOON + FRESH_MS + 1) == []
+    assert room.state.tick(NOON + FRESH_MS + 1) == []
     assert room.shown("R/HOLD") == (30, 30, Quality.FORCED)
     (held, quality) = release(room, "HOLD", now_ms=NOON + FRESH_MS + 2)
     assert brief([held, quality]) == [("HOLD", 21, 21, Quality.HELD), ("QUAL", 1, 1, Quality.GOOD)]
-    assert room.image.is_newest(held)
+    assert room.state.is_newest(held)
     assert release(room, "HOLD") == []
 
 
@@ -79,11 +79,11 @@ def test_a_released_point_shows_its_fresh_reading_which_ages_in_its_time(room: R
     """The reading that came meanwhile counts as newest from now on, and its deadline was not lost."""
     force(room, "SENTINEL", 5)
     (late, *_) = room.read(at_ms=NOON + 1, sentinel=21)
-    assert not room.image.is_newest(late)
+    assert not room.state.is_newest(late)
     (measured, _) = release(room, "SENTINEL", now_ms=NOON + 2)
     assert measured is late
-    assert room.image.is_newest(measured)
-    (stale, _) = without_age(room.image.tick(NOON + FRESH_MS + 2))
+    assert room.state.is_newest(measured)
+    (stale, _) = without_age(room.state.tick(NOON + FRESH_MS + 2))
     assert brief([stale]) == [("SENTINEL", None, None, Quality.STALE)]
 
 
@@ -91,22 +91,22 @@ def test_an_override_ends_by_itself(room: Room) -> None:
     """At the end of its time, not before, the measured value is back and nothing is forced any more."""
     room.read(at_ms=UNTIL, hold=21)
     force(room, "HOLD", 30)
-    assert room.image.tick(UNTIL - 1) == []
-    assert room.image.forced() == [Override("R/HOLD", 30, NOON, UNTIL)]
-    assert brief(without_age(room.image.tick(UNTIL))) == [
+    assert room.state.tick(UNTIL - 1) == []
+    assert room.state.overrides() == [Override("R/HOLD", 30, NOON, UNTIL)]
+    assert brief(without_age(room.state.tick(UNTIL))) == [
         ("HOLD", 21, 21, Quality.GOOD),
         ("QUAL", 0, 0, Quality.GOOD),
     ]
-    assert room.image.forced() == []
+    assert room.state.overrides() == []
 
 
 def test_forcing_again_replaces_value_and_time(room: Room) -> None:
     """The later one counts, also where it ends earlier; the one before is not the newest any more."""
     (first, _) = force(room, "HOLD", 30)
     (second,) = force(room, "HOLD", 31, now_ms=NOON + 1, until_ms=NOON + 5)
-    assert [room.image.is_newest(update) for update in (first, second)] == [False, True]
-    assert room.image.forced() == [Override("R/HOLD", 31, NOON + 1, NOON + 5)]
-    assert brief(named(room.image.tick(NOON + 5), "HOLD")) == [("HOLD", None, None, Quality.BAD)]
+    assert [room.state.is_newest(update) for update in (first, second)] == [False, True]
+    assert room.state.overrides() == [Override("R/HOLD", 31, NOON + 1, NOON + 5)]
+    assert brief(named(room.state.tick(NOON + 5), "HOLD")) == [("HOLD", None, None, Quality.BAD)]
 
 
 @pytest.mark.parametrize("name", ["HOLD", "SENTINEL", "VALUE"])
@@ -115,9 +115,9 @@ def test_a_point_without_a_reading_shows_no_value_once_it_is_released(room: Room
     force(room, name, 5)
     nothing, quality = release(room, name, now_ms=NOON + 9)
     assert brief([nothing, quality]) == [(name, None, None, Quality.BAD), ("QUAL", None, None, Quality.BAD)]
-    assert room.image.is_newest(nothing)
+    assert room.state.is_newest(nothing)
     (measured, *_) = room.read(at_ms=NOON, **{name.lower(): 21})
-    assert room.image.is_newest(measured)
+    assert room.state.is_newest(measured)
     assert room.shown(f"R/{name}") == (21, 21, Quality.GOOD)
     assert room.shown("R/QUAL")[0] == Quality.GOOD
 
@@ -134,10 +134,10 @@ def test_a_point_without_a_reading_shows_no_value_once_it_is_released(room: Room
 def test_what_cannot_be_forced_is_refused(room: Room, name: str, value: Scalar, message: str) -> None:
     """The gateway's own points, and what is no value."""
     with pytest.raises(GatewayError) as refused:
-        room.image.force(room.points.by_name[name], value, until_ms=UNTIL, now_ms=NOON)
+        room.state.force(room.points.by_name[name], value, until_ms=UNTIL, now_ms=NOON)
     assert message in str(refused.value)
-    assert room.image.all_latest() == []
-    assert room.image.forced() == []
+    assert room.state.all_latest() == []
+    assert room.state.overrides() == []
 
 
 @pytest.mark.parametrize("value", [-1, 65536, "text"])
@@ -173,17 +173,17 @@ def test_overrides_outlive_a_restart(room: Room) -> None:
     force(room, "HOLD", 30)
     force(room, "SENTINEL", 31, until_ms=NOON + 5)
     force(room, "VALUE", 32)
-    kept, forced = list(room.image.keep().values()), room.image.keep_forced()
-    assert room.image.keep_forced() == {}
+    kept, forced = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_overrides()
+    assert room.state.pop_unsaved_overrides() == {}
     again = room.restarted(kept, now_ms=NOON + 5, forced=[each for each in forced.values() if each])
     assert again.shown("R/HOLD") == (30, 30, Quality.FORCED)
     assert again.shown("R/SENTINEL") == (None, None, Quality.BAD)
     assert again.shown("R/QUAL")[0] == Quality.FORCED
-    assert {each.point for each in again.image.forced()} == {"R/HOLD", "R/VALUE"}
-    assert again.image.keep_forced() == {}
-    again.image.tick(UNTIL)
+    assert {each.point for each in again.state.overrides()} == {"R/HOLD", "R/VALUE"}
+    assert again.state.pop_unsaved_overrides() == {}
+    again.state.tick(UNTIL)
     assert again.shown("R/HOLD") == (21, 21, Quality.HELD)
     assert again.shown("R/VALUE") == (None, None, Quality.BAD)
-    ended = again.image.keep_forced()
+    ended = again.state.pop_unsaved_overrides()
     assert ended["R/HOLD"] is None
     assert ended["R/VALUE"] == Override("R/VALUE", 32, NOON, UNTIL)

@@ -1,4 +1,4 @@
-"""The image of a reloaded point table: built aside while the old one goes on, and swapped whole."""
+"""The state of a reloaded point table: built aside while the old one goes on, and swapped whole."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from support.room_state import FRESH_MS, NOON, Room
 from gateway.model import Quality
 from gateway.records import LastValue
 from gateway.state.building_state import BuildingState
+from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -64,7 +65,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens to an image: a reading, an override, or what is said of a connection."""
+    """Something that happens to an state: a reading, an override, or what is said of a connection."""
 
     what: str
     key: str
@@ -86,18 +87,18 @@ ASSETS = {"hold": "a", "sentinel": "a", "value": "b"}
 
 
 def take(room: Room, step: Step, *, now_ms: int) -> None:
-    """Let one thing happen to an image."""
+    """Let one thing happen to an state."""
     what, asset = step.what, ASSETS[step.key]
     point = room.points.by_name[f"R/{step.key.upper()}"]
     if what == "read":
         room.read(asset, at_ms=NOON + step.after_ms, now_ms=now_ms, **{step.key: step.value})
     elif what == "force":
         value = 21 if step.value in {99, None} else step.value  # what both tables allow
-        room.image.force(point, value, until_ms=now_ms + 1 + step.after_ms, now_ms=now_ms)
+        room.state.force(point, value, until_ms=now_ms + 1 + step.after_ms, now_ms=now_ms)
     elif what == "release":
-        room.image.release(point, now_ms=now_ms)
+        room.state.release(point, now_ms=now_ms)
     else:
-        room.image.set_online(asset, what == "online", at_ms=NOON + step.after_ms, now_ms=now_ms)
+        room.state.set_online(asset, what == "online", at_ms=NOON + step.after_ms, now_ms=now_ms)
 
 
 @given(before=STEPS, during=STEPS, wait_ms=st.tuples(st.integers(0, FRESH_MS), st.integers(0, 2 * FRESH_MS)))
@@ -111,53 +112,56 @@ def test_a_successor_shows_what_an_image_of_the_new_table_would(
     for step in before:
         for room in rooms:
             take(room, step, now_ms=began_ms)
-    handover = rooms[0].image.hand_over()
+    handover = Handover(rooms[0].state)
     for step in during:
         for room in rooms:
             take(room, step, now_ms=ended_ms)
     handover.build(new, now_ms=began_ms)
     for room in rooms:
-        room.image.tick(ended_ms)
+        room.state.tick(ended_ms)
     successor = Room(new, handover.finish(now_ms=ended_ms))
-    assert successor.image.points is new
+    assert successor.state.points is new
     for now_ms in (ended_ms, ended_ms + wait_ms[1]):
         for room in (rooms[1], successor):
-            room.image.tick(now_ms)
-            room.image.ages(now_ms)
+            room.state.tick(now_ms)
+            room.state.refresh_ages(now_ms)
         for name in SHOWN:
-            ours, theirs = (room.image.latest(new.by_name[name]) for room in (successor, rooms[1]))
+            ours, theirs = (room.state.latest(new.by_name[name]) for room in (successor, rooms[1]))
             assert (ours and (ours.value, ours.safe_value, ours.quality)) == (
                 theirs and (theirs.value, theirs.safe_value, theirs.quality)
             ), name
-    assert set(successor.image.forced()) == set(rooms[1].image.forced())
-    assert successor.image.latest(new.by_name["R/MOVED"]) is None
-    assert successor.image.keep_online() == rooms[1].image.keep_online()
+    assert set(successor.state.overrides()) == set(rooms[1].state.overrides())
+    assert successor.state.latest(new.by_name["R/MOVED"]) is None
+    assert successor.state.pop_unsaved_connections() == rooms[1].state.pop_unsaved_connections()
 
 
 def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: PointMap) -> None:
     """Changes before, during and after the hand-over reach the disk once, whoever is asked for them."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1, sentinel=1)
-    room.image.keep()
+    room.state.pop_unsaved_values()
     room.read(at_ms=NOON, sentinel=2)
     room.read(at_ms=NOON - 1, sentinel=2)
-    handover = room.image.hand_over()
+    handover = Handover(room.state)
     handover.build(new, now_ms=NOON)
     room.read("b", at_ms=NOON, value=3, gone=3)
-    room.image.force(old.by_name["R/HOLD"], 5, until_ms=NOON + 9, now_ms=NOON)
+    room.state.force(old.by_name["R/HOLD"], 5, until_ms=NOON + 9, now_ms=NOON)
     successor = handover.finish(now_ms=NOON)
-    assert {name: kept.raw for name, kept in successor.keep().items()} == {"R/SENTINEL": 2, "R/VALUE": 3}
-    assert list(successor.keep_forced()) == ["R/HOLD"]
-    assert (successor.late, successor.keep(), successor.keep_forced()) == (2, {}, {})
+    assert {name: kept.raw for name, kept in successor.pop_unsaved_values().items()} == {
+        "R/SENTINEL": 2,
+        "R/VALUE": 3,
+    }
+    assert list(successor.pop_unsaved_overrides()) == ["R/HOLD"]
+    assert (successor.late, successor.pop_unsaved_values(), successor.pop_unsaved_overrides()) == (2, {}, {})
 
 
 def test_a_hand_over_that_is_dropped_changes_nothing(old: PointMap, new: PointMap) -> None:
-    """A table that turns out bad leaves the image as it is, and the next hand-over misses nothing."""
+    """A table that turns out bad leaves the state as it is, and the next hand-over misses nothing."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
-    room.image.hand_over()
+    Handover(room.state)
     room.read(at_ms=NOON + 1, hold=2)
-    handover = room.image.hand_over()
+    handover = Handover(room.state)
     handover.build(new, now_ms=NOON + 1)
     assert room.shown("R/HOLD") == (2, 2, Quality.GOOD)
     room.read(at_ms=NOON + 2, hold=3)
@@ -170,9 +174,9 @@ def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
     """An update of a point of the old table never passes for live after the swap."""
     room = Room(old, BuildingState(old))
     (update, *_) = room.read(at_ms=NOON, hold=1)
-    handover = room.image.hand_over()
+    handover = Handover(room.state)
     handover.build(new, now_ms=NOON)
-    assert room.image.is_newest(update)
+    assert room.state.is_newest(update)
     assert not handover.finish(now_ms=NOON).is_newest(update)
 
 
@@ -180,10 +184,10 @@ def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: Poin
     """A point that was out of the tables for a while, or meant something else, does not go back in time."""
     room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, gone=21, value=3, sentinel=4)
-    room = Room(old, successor_of(successor_of(room.image, new), old))
+    room = Room(old, successor_of(successor_of(room.state, new), old))
     assert [room.shown(f"R/{name}")[0] for name in ("GONE", "VALUE", "MOVED")] == [21, 3, 4]
     (early, *_) = room.read("b", at_ms=NOON - 1, gone=20)
-    assert not room.image.is_newest(early)
+    assert not room.state.is_newest(early)
 
 
 RENAMED = """\
@@ -212,23 +216,23 @@ def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> 
     room.read(at_ms=NOON - 1, hold=21)
     room.read(at_ms=NOON, hold=99, sentinel=3)
     room.read("b", at_ms=NOON, value=4)
-    room.image.keep()
-    handover = room.image.hand_over()
+    room.state.pop_unsaved_values()
+    handover = Handover(room.state)
     handover.build(renamed, now_ms=NOON)
     room.read("b", at_ms=NOON + 1, value=5)
-    image = handover.finish(now_ms=NOON + 1)
-    kept = [*room.image.keep().values(), *image.keep().values()]
+    state = handover.finish(now_ms=NOON + 1)
+    kept = [*room.state.pop_unsaved_values().values(), *state.pop_unsaved_values().values()]
     restarted = BuildingState(renamed)
     restarted.restore(kept, now_ms=NOON + 1)
-    for after in (Room(renamed, image), Room(renamed, restarted)):
+    for after in (Room(renamed, state), Room(renamed, restarted)):
         assert after.shown("NEW/HOLD") == (99, 21, Quality.BAD)
         assert after.shown("NEW/SECOND") == (198, 198, Quality.GOOD)
         assert after.shown("R/SENTINEL") == (5, 5, Quality.GOOD)
         assert after.shown("R/VALUE") == (3, 3, Quality.GOOD)
         assert after.shown("R/QUAL") == (3, 3, Quality.GOOD)
-        assert after.image.latest(renamed.by_name["NEW/OTHER"]) is None
+        assert after.state.latest(renamed.by_name["NEW/OTHER"]) is None
         (early, *_) = after.read(at_ms=NOON - 1, hold=20)
-        assert not after.image.is_newest(early)
+        assert not after.state.is_newest(early)
 
 
 def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
@@ -237,12 +241,12 @@ def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
     """The newest reading of the asset's source is shown, whichever name it came under."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
-    room = Room(renamed, successor_of(room.image, renamed), 1)
+    room = Room(renamed, successor_of(room.state, renamed), 1)
     room.read(at_ms=NOON + 1, hold=2)
-    room = Room(old, successor_of(room.image, old), 2)
+    room = Room(old, successor_of(room.state, old), 2)
     assert room.shown("R/HOLD") == (2, 2, Quality.GOOD)
     room.read(at_ms=NOON + 2, hold=3)
-    assert Room(renamed, successor_of(room.image, renamed)).shown("NEW/HOLD") == (3, 3, Quality.GOOD)
+    assert Room(renamed, successor_of(room.state, renamed)).shown("NEW/HOLD") == (3, 3, Quality.GOOD)
 
 
 def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_offline(
@@ -252,31 +256,36 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
     room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, value=3)
     connected = False
-    room.image.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
-    handover = room.image.hand_over()
+    room.state.set_online("b", connected, at_ms=NOON + 1, now_ms=NOON + 1)
+    handover = Handover(room.state)
     handover.build(new, now_ms=NOON + 1)
     room.read("b", at_ms=NOON + 2, gone=21)
     assert room.shown("R/VALUE") == (3, 3, Quality.GOOD)
     assert Room(new, handover.finish(now_ms=NOON + 1)).shown("R/VALUE") == (3, 3, Quality.GOOD)
-    assert Room(new, successor_of(room.image, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
+    assert Room(new, successor_of(room.state, new)).shown("R/VALUE") == (3, 3, Quality.GOOD)
     restarted = Room(new, BuildingState(new))
-    restarted.image.restore(
-        room.image.keep().values(), now_ms=NOON + 2, online=room.image.keep_online().values()
+    restarted.state.restore(
+        room.state.pop_unsaved_values().values(),
+        now_ms=NOON + 2,
+        connections=room.state.pop_unsaved_connections().values(),
     )
     assert restarted.shown("R/VALUE") == (3, 3, Quality.GOOD)
 
 
 def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
     """However many points come and go, no more than some thousand of their readings are remembered."""
-    image = BuildingState(old)
+    state = BuildingState(old)
     kept = [LastValue(f"R/P{number}", "a", "x", number, None, NOON, number, None) for number in range(20_000)]
-    image.restore(kept, now_ms=NOON)
-    assert [value.point for value in (*image.gone[:1], *image.gone[-1:])] == ["R/P10000", "R/P19999"]
-    assert successor_of(image, new).gone == image.gone
+    state.restore(kept, now_ms=NOON)
+    assert [value.point for value in (*state.removed_values()[:1], *state.removed_values()[-1:])] == [
+        "R/P10000",
+        "R/P19999",
+    ]
+    assert successor_of(state, new).removed_values() == state.removed_values()
 
 
-def successor_of(image: BuildingState, points: PointMap) -> BuildingState:
-    """Return the image of another table, as a reload makes it."""
-    handover = image.hand_over()
+def successor_of(state: BuildingState, points: PointMap) -> BuildingState:
+    """Return the state of another table, as a reload makes it."""
+    handover = Handover(state)
     handover.build(points, now_ms=NOON)
     return handover.finish(now_ms=NOON)
