@@ -10,8 +10,8 @@ from aiohttp import web
 
 from gateway.admin.control_requests import answer, document_of, make_durable, uid_of
 from gateway.errors import CommandError
-from gateway.mapping.listing import list_points
 from gateway.mapping.plan import PointMap
+from gateway.mapping.register_map import register_map
 from gateway.state.overrides import LONGEST_OVERRIDE_S, parse_override
 from gateway.text import second_text, unknown_name
 
@@ -126,7 +126,7 @@ class OverrideControl:
     def _described(self, forced: Override) -> dict[str, Any]:
         """Return the override, and where it is seen."""
         point = self._image().points.by_name[forced.point]
-        rows = list_points(PointMap(points=(point,), by_asset={}), topics=self._topics)
+        rows = register_map(PointMap(points=(point,), by_asset={}), topics=self._topics)
         return {
             "point": forced.point,
             "value": forced.value,

@@ -13,54 +13,58 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
-from gateway.mapping.listing import list_points
 from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
-from gateway.tools.diff.comparison import compare
-from gateway.tools.diff.handed_out import inventory_in
-from gateway.tools.diff.inventory import inventory_of
-from gateway.tools.diff.report import CHANGE_FORMS, render_changes
-from gateway.tools.sheets.listing_forms import csv_rows
+from gateway.tools.diff import compare
+from gateway.tools.diff_inventory import inventory_from_csv, inventory_of
+from gateway.tools.diff_report import CHANGE_FORMATS, render_changes
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.mapping.plan import PointMap
-    from gateway.mapping.topics import TopicScheme
     from gateway.settings import Settings
-    from gateway.tools.diff.inventory import Inventory
+    from gateway.tools.diff_inventory import Inventory
 
-_UNUSABLE = 2  # as argparse exits for what it cannot use
-_SINK_FACTS = (
-    "type",
-    "url",
-    "listen",
-    "host",
-    "port",
-    "serial",
-    "payload",
-)  # what a receiver has to know of a sink
+_UNUSABLE = 2  # the exit code of argparse for unusable arguments
+_SINK_FACTS = ("type", "url", "listen", "host", "port", "serial", "payload")  # what a receiver depends on
 _USE = "give a folder of point tables, a gateway.yaml, or a .csv that `gateway points --format csv` wrote"
 
 
 @dataclass(frozen=True, slots=True)
+class _CsvFile:
+    data: bytes
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class _Tables:
-    """Compiled tables with the settings that they belong to."""
+    """Compiled tables and their settings."""
 
     settings: Settings
     points: PointMap
 
     def inventory(self) -> Inventory:
-        """Return all that there is to know."""
-        return inventory_of(self.points, topics=_places(self.settings), sinks=_sinks(self.settings))
+        settings = self.settings
+        nodes = {
+            name: sink.name_of(settings.name).topic("DDATA")
+            for name, sink in settings.sinks.items()
+            if isinstance(sink, MqttSparkplugConfig)
+        }
+        metrics = {name: sparkplug_scheme(node) for name, node in nodes.items()}
+        sinks = {
+            name: {fact: str(getattr(sink, fact)) for fact in _SINK_FACTS if hasattr(sink, fact)}
+            for name, sink in settings.sinks.items()
+        }
+        return inventory_of(self.points, topics=settings.mqtt_topics | metrics, sinks=sinks)
 
-    def csv(self) -> bytes:
-        """Return what `gateway points --format csv` prints."""
-        return csv_rows(list_points(self.points, topics=self.settings.mqtt_topics)).encode()
+    def inventory_like_csv(self) -> Inventory:
+        """Return the inventory to compare with that of a CSV, which has no topics of Sparkplug."""
+        return inventory_of(self.points, topics=self.settings.mqtt_topics, sinks={}).like_csv()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "old",
         type=Path,
@@ -70,14 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", type=Path, metavar="NEW", help="likewise")
     add_config_argument(parser)
     parser.add_argument(
-        "--format", choices=tuple(CHANGE_FORMS), default="text", help="(default: %(default)s)"
+        "--format", choices=tuple(CHANGE_FORMATS), default="text", help="(default: %(default)s)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every change with its reason, those that break something first; return the exit code."""
     try:
-        old, new = _inventories(arguments.old, arguments.new, config=arguments.config)
+        old, new = _inventories(
+            _read(arguments.old, arguments.config), _read(arguments.new, arguments.config)
+        )
     except GatewayError as error:
         print_failure(str(error), problems_of(error))
         return _UNUSABLE
@@ -86,21 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(change.kind.breaks for change in changes) else 0
 
 
-def _inventories(old: Path, new: Path, *, config: Path) -> tuple[Inventory, Inventory]:
-    """Return both sides in the same detail: where one is a CSV, the other is taken as its CSV as well."""
-    sides = [_read(path, config) for path in (old, new)]
-    if any(isinstance(side, bytes) for side in sides):
-        first, second = (
-            inventory_in(side if isinstance(side, bytes) else side.csv(), file=str(path))
-            for side, path in zip(sides, (old, new), strict=True)
-        )
-        return first, second
-    before, after = (side.inventory() for side in sides if isinstance(side, _Tables))
-    return before, after
-
-
-def _read(path: Path, config: Path) -> _Tables | bytes:
-    """Return compiled tables, or the contents of a CSV."""
+def _read(path: Path, config: Path) -> _Tables | _CsvFile:
     if path.is_dir():
         return _Tables(*load(config, folder=path))
     try:
@@ -108,7 +100,7 @@ def _read(path: Path, config: Path) -> _Tables | bytes:
     except OSError as error:
         raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
     if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
-        return data
+        return _CsvFile(data, path)
     if path.suffix.lower() not in {".yaml", ".yml"}:
         raise CommandError(f"{path}: {_USE}")
     if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
@@ -116,19 +108,14 @@ def _read(path: Path, config: Path) -> _Tables | bytes:
     return _Tables(*load(path))
 
 
-def _places(settings: Settings) -> dict[str, TopicScheme]:
-    """Return where points stand on each MQTT sink, whatever it speaks there."""
-    nodes = {
-        name: sink.name_of(settings.name).topic("DDATA")
-        for name, sink in settings.sinks.items()
-        if isinstance(sink, MqttSparkplugConfig)
-    }
-    return settings.mqtt_topics | {name: sparkplug_scheme(node) for name, node in nodes.items()}
-
-
-def _sinks(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return what a receiver has to know of each sink, by its name."""
-    return {
-        name: {fact: str(getattr(sink, fact)) for fact in _SINK_FACTS if hasattr(sink, fact)}
-        for name, sink in settings.sinks.items()
-    }
+def _inventories(*sides: _Tables | _CsvFile) -> list[Inventory]:
+    """Return both sides in the same detail: that of a CSV if one of them is a CSV."""
+    has_csv = any(isinstance(side, _CsvFile) for side in sides)
+    return [
+        inventory_from_csv(side.data, file=str(side.path))
+        if isinstance(side, _CsvFile)
+        else side.inventory_like_csv()
+        if has_csv
+        else side.inventory()
+        for side in sides
+    ]

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
 from gateway.settings import load_settings
-from gateway.tools.sheets.importing import import_points
+from gateway.tools.import_table import import_points
 
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.mapping.topics import TopicScheme
-    from gateway.model import WriteLimits
+    from gateway.settings import Settings
+    from gateway.tools.import_table import ImportedTable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "file",
         type=Path,
@@ -42,22 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write or print the table; return 0. Raises CommandError after printing what is wrong."""
+    """Write or print the table; return 0. Raises CommandError after printing the problems."""
     output: Path | None = arguments.output
     if output is not None:
         check_name(output)
     if output is not None and output.exists() and not arguments.force:
         raise CommandError(f"{output} is there already; take another name, or replace it with --force")
-    known = _known(arguments.config)
+    settings = None if arguments.config is None else load_settings(arguments.config).require()
     try:
-        imported = import_points(
-            _read(arguments.file),
-            name=arguments.file.name,
-            site=arguments.site,
-            sinks=known.sinks,
-            topics=known.topics,
-            limits=known.limits,
-        )
+        imported = _import(arguments.file, settings, site=arguments.site)
     except ConfigError as error:
         for problem in error.problems:
             print(f"{arguments.file}: {problem}", file=sys.stderr)
@@ -73,25 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the settings say of sinks, as for `load_point_map`; None where there are no settings to ask."""
-
-    sinks: dict[str, str] | None = None
-    topics: dict[str, TopicScheme] | None = None
-    limits: dict[str, WriteLimits] | None = None
-
-
-def _known(config: Path | None) -> _Known:
-    if config is None:
-        return _Known()
-    settings = load_settings(config).require()
-    types = {name: sink.type for name, sink in settings.sinks.items()}
-    return _Known(types, settings.mqtt_topics, settings.write_limits)
-
-
-def _read(file: Path) -> bytes:
+def _import(file: Path, settings: Settings | None, *, site: str | None) -> ImportedTable:
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    return import_points(
+        data,
+        name=file.name,
+        site=site,
+        sinks=None if settings is None else {name: sink.type for name, sink in settings.sinks.items()},
+        topics=None if settings is None else settings.mqtt_topics,
+        limits=None if settings is None else settings.write_limits,
+    )

@@ -6,28 +6,26 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError
-from gateway.mapping.listing import list_points
+from gateway.mapping.register_map import register_map
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
-from gateway.tools.sheets.document import Origin, SinkPlace, handover
-from gateway.tools.sheets.listing_forms import csv_rows, json_rows, screen_table
+from gateway.tools.document import SinkDescription, handover_document
+from gateway.tools.register_map_text import csv_text, json_text, screen_table
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.settings import SinkConfig
 
-_FORMS = ("table", "csv", "json", "md")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "--format",
-        choices=_FORMS,
+        choices=("table", "csv", "json", "md"),
         default="table",
         help="md is a document to hand over; csv and json have every column, csv can be imported again "
         "(default: table)",
@@ -44,24 +42,24 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.excel and arguments.format != "csv":
         raise CommandError("--excel is about --format csv; add that")
     settings, point_map = load(arguments.config)
-    rows = list_points(point_map, topics=settings.mqtt_topics)
+    rows = register_map(point_map, topics=settings.mqtt_topics)
     match arguments.format:
         case "csv":
-            text = csv_rows(rows, excel=arguments.excel)
+            text = csv_text(rows, excel=arguments.excel)
         case "json":
-            text = json_rows(rows)
+            text = json_text(rows)
         case "md":
-            sinks = [_place(name, sink, settings.name) for name, sink in settings.sinks.items()]
-            text = handover(rows, Origin(gateway=settings.name, sinks=tuple(sinks)))
+            sinks = [_description(name, sink, settings.name) for name, sink in settings.sinks.items()]
+            text = handover_document(rows, gateway=settings.name, sinks=sinks)
         case _:
             text = screen_table(rows)
     print(text, end="")
     return 0
 
 
-def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
+def _description(name: str, sink: SinkConfig, gateway: str) -> SinkDescription:
     if isinstance(sink, MqttConfig):
-        return SinkPlace(
+        return SinkDescription(
             name,
             sink.type,
             address=str(sink.url),
@@ -71,7 +69,7 @@ def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
         )
     if isinstance(sink, MqttSparkplugConfig):
         node = sink.name_of(gateway)
-        return SinkPlace(
+        return SinkDescription(
             name,
             sink.type,
             address=str(sink.url),
@@ -80,7 +78,9 @@ def _place(name: str, sink: SinkConfig, gateway: str) -> SinkPlace:
             primary_host=sink.primary_host,
         )
     if isinstance(sink, ModbusClientConfig):
-        return SinkPlace(name, sink.type, address=sink.line, transport=sink.wire, functions=sink.functions)
+        return SinkDescription(
+            name, sink.type, address=sink.line, transport=sink.wire, functions=sink.functions
+        )
     if isinstance(sink, ModbusServerConfig):
-        return SinkPlace(name, sink.type, address=sink.place, access=sink.access)
-    return SinkPlace(name, sink.type)
+        return SinkDescription(name, sink.type, address=sink.place, access=sink.access)
+    return SinkDescription(name, sink.type)

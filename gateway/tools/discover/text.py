@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.tools.discover.layout import EXACT_TO
 from gateway.tools.discover.naming import one_line
-from gateway.tools.sheets.flow import flow, text
-from gateway.tools.sheets.table_text import wrapped
+from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,7 @@ def draft_text(proposal: Proposal) -> str:
     lines += ["", "assets:"]
     for use, group in groupby(proposal.assets, key=lambda asset: str(asset.keys["use"])):
         lines.append(f"  # {one_line(use)}" + _remark_of(proposal.joined.get(use, "")))
-        lines += [_with_remark(f"  - {flow(asset.keys)}", asset.remark) for asset in group]
+        lines += [_with_remark(f"  - {flow_text(asset.keys)}", asset.remark) for asset in group]
     if proposal.left_out:
         lines += ["", "# Left out:", *map(_left_out, proposal.left_out)]
     return "\n".join(lines) + "\n"
@@ -46,24 +45,24 @@ def _head(proposal: Proposal) -> Iterator[str]:
         yield f"# A float32 takes any number, and shows whole ones exactly up to {EXACT_TO:,}."
     yield ""
     yield "schema: gateway.points/1"
-    yield _with_remark(f"site: {text(proposal.site)}", proposal.site_remark)
+    yield _with_remark(f"site: {string_text(proposal.site)}", proposal.site_remark)
     if has_registers:
         yield ""
         yield "defaults:"
-        yield f"  modbus: {flow(proposal.modbus)}"
+        yield f"  modbus: {flow_text(proposal.modbus)}"
 
 
 def _template(template: ProposedTemplate) -> Iterator[str]:
-    yield _with_remark(f"  {text(template.name)}:", template.title)
+    yield _with_remark(f"  {string_text(template.name)}:", template.title)
     for remark in template.remarks:
         yield f"    # {one_line(remark, longest=_LONGEST_REMARK)}"
     for key, value in template.keys.items():
-        yield f"    {key}: {flow(value)}"
+        yield f"    {key}: {flow_text(value)}"
     yield "    points:"
     for point in template.points:
         if point.remarks:
             yield f"      # {one_line('; '.join(point.remarks), longest=_LONGEST_REMARK)}"
-        yield from wrapped(f"      {text(point.name)}: ", point.keys)
+        yield from wrapped_mapping(f"      {string_text(point.name)}: ", point.keys)
 
 
 def _remark_of(joined: str) -> str:

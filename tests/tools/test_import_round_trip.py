@@ -17,17 +17,17 @@ from support.point_tables import EXAMPLES
 
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.listing import list_points
+from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
-from gateway.tools.sheets.flow import flow
-from gateway.tools.sheets.importing import import_points
-from gateway.tools.sheets.listing_forms import csv_rows
+from gateway.tools.import_table import import_points
+from gateway.tools.register_map_text import csv_text
+from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.mapping.listing import Row
     from gateway.mapping.plan import PointMap
+    from gateway.mapping.register_map import MapRow
     from gateway.model import Point
 
 SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
@@ -180,7 +180,7 @@ def tables(draw: Any) -> str:
     if draw(st.booleans()):
         form = {"register": next(addresses) * 8, "table": "holding", "type": "uint16"}
         table["system"] = {"heartbeat": {"every": draw(duration), "modbus": form}}
-    return flow(table)
+    return flow_text(table)
 
 
 def as_data(point: Point) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def compiled(table: str) -> PointMap:
 EXCEL_WORDS = {"true": "WAHR", "false": "FALSCH"}
 
 
-def has_names_that_excel_changes(rows: list[Row]) -> bool:
+def has_names_that_excel_changes(rows: list[MapRow]) -> bool:
     """Say whether a name is a word that Excel takes for a truth value: nothing tells what it was before."""
     return any(
         str(cell) in EXCEL_WORDS
@@ -237,10 +237,10 @@ def through_excel(text: str) -> bytes:
 
 
 WAYS: dict[str, Callable[[list[Any]], bytes]] = {
-    "our own CSV": lambda rows: csv_rows(rows).encode(),
-    "Excel with points": lambda rows: csv_rows(rows, excel="point").encode(),
-    "Excel's Unicode text": lambda rows: through_excel(csv_rows(rows, excel="comma")),
-    "Excel with commas": lambda rows: csv_rows(rows, excel="comma").encode(),
+    "our own CSV": lambda rows: csv_text(rows).encode(),
+    "Excel with points": lambda rows: csv_text(rows, excel="point").encode(),
+    "Excel's Unicode text": lambda rows: through_excel(csv_text(rows, excel="comma")),
+    "Excel with commas": lambda rows: csv_text(rows, excel="comma").encode(),
 }
 
 
@@ -249,7 +249,7 @@ WAYS: dict[str, Callable[[list[Any]], bytes]] = {
 def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     """Table → CSV → import → table gives every field of every point, registers and conversion included."""
     first = compiled(table)
-    rows = list_points(first, topics=TOPICS)
+    rows = register_map(first, topics=TOPICS)
     assume(rows)
     assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
@@ -266,6 +266,6 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
 def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
     """So do the shipped tables, with nothing to remark."""
     first = compiled(example.read_text(encoding="utf-8"))
-    imported = import_points(WAYS[way](list_points(first, topics=TOPICS)), name="l.csv", sinks=SINKS)
+    imported = import_points(WAYS[way](register_map(first, topics=TOPICS)), name="l.csv", sinks=SINKS)
     assert imported.notes == ()
     compare(first, compiled(imported.text))

@@ -8,7 +8,7 @@ import pytest
 from support.point_tables import load_good_tables
 
 from gateway.errors import ConfigError
-from gateway.tools.sheets.importing import import_points
+from gateway.tools.import_table import import_points
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.listing import COLUMNS, Row, list_points
+from gateway.mapping.register_map import COLUMNS, MapRow, register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.records import AssetSnapshot, KnownAsset
-from gateway.tools.sheets.document import Origin, SinkPlace, handover
-from gateway.tools.sheets.importing import import_points
-from gateway.tools.sheets.listing_forms import csv_rows, json_rows, screen_table
+from gateway.tools.document import SinkDescription, handover_document
+from gateway.tools.import_table import import_points
+from gateway.tools.register_map_text import csv_text, json_text, screen_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,18 +32,20 @@ TABLE = f"""{HEAD}points:
     modbus: {{register: 9, type: int32, scale: 2}}
   - {{tag: X, point: B, asset: b, from: f, modbus: [{{register: 8, bit: 4}}, {{table: coil, register: 99}}]}}
 """
-ORIGIN = Origin(
-    gateway="edge_1",
-    sinks=(
-        SinkPlace("bms", "mqtt", address="mqtt://10.0.0.5:1883", topics=TOPICS["bms"]),
-        SinkPlace("regs", "modbus_server", address="10.0.0.2:502"),
-    ),
+SINK_DESCRIPTIONS = (
+    SinkDescription("bms", "mqtt", address="mqtt://10.0.0.5:1883", topics=TOPICS["bms"]),
+    SinkDescription("regs", "modbus_server", address="10.0.0.2:502"),
 )
 
 
-def rows_of(folder: Path, table: str = TABLE) -> list[Row]:
+def document_of(rows: list[MapRow]) -> str:
+    """Return the document of a gateway with one broker and one server."""
+    return handover_document(rows, gateway="edge_1", sinks=SINK_DESCRIPTIONS)
+
+
+def rows_of(folder: Path, table: str = TABLE) -> list[MapRow]:
     """Return the rows of one table."""
-    return list_points(load_good_tables(folder, table), topics=TOPICS)
+    return register_map(load_good_tables(folder, table), topics=TOPICS)
 
 
 def test_every_register_has_a_row(tmp_path: Path) -> None:
@@ -98,8 +100,8 @@ system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}
 def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
     """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
     rows = rows_of(tmp_path)
-    assert json.loads(json_rows(rows)) == rows
-    parsed = list(csv.DictReader(io.StringIO(csv_rows(rows))))
+    assert json.loads(json_text(rows)) == rows
+    parsed = list(csv.DictReader(io.StringIO(csv_text(rows))))
     assert tuple(parsed[0]) == COLUMNS
     assert [(row["modicon"], row["description"]) for row in parsed][:2] == [("", "A | B, C"), ("410001", "")]
     table = screen_table(rows).splitlines()
@@ -119,32 +121,32 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
     snapshot = AssetSnapshot(0, {"a": room, "b": hall})
     point_map = load_point_map(tmp_path, SINKS, topics=TOPICS, snapshot=snapshot).point_map
     assert point_map is not None
-    rows = list_points(point_map, topics=TOPICS)
+    rows = register_map(point_map, topics=TOPICS)
     assert [(row["asset_name"], row["location"]) for row in rows[1:3]] == [
         ("Room | 1", "HQ / Level 3"), (None, "loc-9"),
     ]  # fmt: skip
     assert screen_table(rows).splitlines()[1].endswith("Room | 1     HQ / Level 3")
     lines = "| tag | asset | name | where |\n| --- | --- | --- | --- |\n"
     lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
-    assert f"## Assets in Infodeck\n\n{lines}" in handover(rows, ORIGIN)
-    assert "## Assets" not in handover(rows_of(tmp_path), ORIGIN)
-    bare = import_points(csv_rows(rows_of(tmp_path)).encode(), name="points.csv").text
-    assert import_points(csv_rows(rows).encode(), name="points.csv").text == bare
+    assert f"## Assets in Infodeck\n\n{lines}" in document_of(rows)
+    assert "## Assets" not in document_of(rows_of(tmp_path))
+    bare = import_points(csv_text(rows_of(tmp_path)).encode(), name="points.csv").text
+    assert import_points(csv_text(rows).encode(), name="points.csv").text == bare
 
 
 def test_the_table_fits_a_screen() -> None:
     """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
     point_map = load_point_map(EXAMPLES, SINKS).point_map
     assert point_map is not None
-    lines = screen_table(list_points(point_map, topics=TOPICS)).splitlines()
+    lines = screen_table(register_map(point_map, topics=TOPICS)).splitlines()
     assert lines[0].index("topic") <= 100
 
 
 def test_excel_gets_what_it_asks_for(tmp_path: Path) -> None:
     """For Excel, CSV begins with a byte order mark; one with decimal commas parts cells by semicolons."""
     rows = rows_of(tmp_path, f"{HEAD}points:\n  - {{tag: X, point: T, asset: a, from: t, gain: 0.5}}\n")
-    assert csv_rows(rows, excel="point").startswith("\ufefftag,point,")
-    text = csv_rows(rows, excel="comma")
+    assert csv_text(rows, excel="point").startswith("\ufefftag,point,")
+    text = csv_text(rows, excel="comma")
     assert text.startswith("\ufefftag;point;")
     assert ";0,5;" in text
     assert text.count("\r\n") == 2
@@ -154,7 +156,7 @@ def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
     """Text that a spreadsheet would take for a formula has ' before it; negative numbers are no text."""
     keys = "tag: -X, point: '@P', asset: =a, from: '+t', description: \"=cmd|' /C calc'!A1\", offset: -5"
     (row,) = rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n")
-    (parsed,) = csv.DictReader(io.StringIO(csv_rows([row])))
+    (parsed,) = csv.DictReader(io.StringIO(csv_text([row])))
     assert [parsed[column] for column in ("tag", "point", "asset", "from", "description", "offset")] == [
         "'-X", "'@P", "'=a", "'+t", "'=cmd|' /C calc'!A1", "-5",
     ]  # fmt: skip
@@ -165,7 +167,7 @@ def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
     rows = rows_of(
         tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
     )
-    document = handover(rows, ORIGIN)
+    document = document_of(rows)
     assert document.startswith(
         "# Points of gateway edge\\_1\n\nSite hq: 5 points under 1 tag, 5 Modbus registers.\n"
     )
@@ -194,7 +196,7 @@ def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
     point_map = load_good_tables(tmp_path, TABLE)
     found = {}
     for scheme in (BOTH, ASSETS):
-        rows = list_points(point_map, topics={"bms": scheme})
+        rows = register_map(point_map, topics={"bms": scheme})
         found[scheme.prefix, scheme.points] = {
             str(row["name"]): (row["topic"], row["asset_topic"]) for row in rows
         }
@@ -216,10 +218,10 @@ def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
 
 def test_the_document_tells_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
     """Each point has a line under its asset's topic, and the form of a message is shown."""
-    rows = list_points(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
+    rows = register_map(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
     for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
-        sink = SinkPlace("bms", "mqtt", topics=ASSETS, payload=payload)
-        document = handover(rows, Origin(gateway="edge", sinks=(sink,)))
+        sink = SinkDescription("bms", "mqtt", topics=ASSETS, payload=payload)
+        document = handover_document(rows, gateway="edge", sinks=(sink,))
         assert form in document
         assert "| f | last value |" in document
         assert "| gw/v1/X | T | degC | null | A \\| B, C |" in document
@@ -229,6 +231,6 @@ def test_the_document_tells_what_messages_of_whole_assets_have_in_them(tmp_path:
 def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
     """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
     keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
-    document = handover(rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"), ORIGIN)
+    document = document_of(rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
     (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
     assert line == ("| gw/v1/hq/X/T | null | a\\|b c \\`d\\` \\*e\\* \\<f\\>; 1 = \\|, 0 = on |")

@@ -1,4 +1,4 @@
-"""Changes of point tables as text for a terminal, as Markdown to send along, or as JSON for scripts."""
+"""The changes that `gateway diff` found as text for a terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from gateway.mapping.notation import address_text, format_text, modicon_text
 from gateway.mapping.registers import is_orderable
 from gateway.model import Register
 from gateway.text import align_columns
-from gateway.tools.diff.comparison import summary
-from gateway.tools.diff.verdicts import Kind
+from gateway.tools.diff import ChangeKind, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from gateway.tools.diff.verdicts import Change
+    from gateway.tools.diff import Change
 
 _HEADINGS = {True: "Would break an existing BMS database", False: "Harmless"}
-_TOGETHER = 4  # topics that moved alike are told in one line from this number on
-_SINKS = frozenset({Kind.SINK_GONE, Kind.SINK_CHANGED, Kind.NEW_SINK})
+_FEWEST_TOGETHER = 4  # topics that moved alike become one line from this number on
+_SINK_KINDS = frozenset({ChangeKind.SINK_GONE, ChangeKind.SINK_CHANGED, ChangeKind.NEW_SINK})
 
 
 def render_changes(changes: Sequence[Change], *, form: str) -> str:
-    """Return the changes as `compare` ordered them; `form` is one of CHANGE_FORMS."""
-    return CHANGE_FORMS[form](changes)
+    """Return the changes in the order of `compare`; `form` is one of CHANGE_FORMATS."""
+    return CHANGE_FORMATS[form](changes)
 
 
 def _text(changes: Sequence[Change]) -> str:
@@ -38,48 +37,45 @@ def _text(changes: Sequence[Change]) -> str:
 
 
 def _rows(changes: Iterable[Change]) -> list[list[str]]:
-    """Return the lines of one kind. Topics that moved together, with all below a level, are one line."""
+    """Return the lines of one kind; many topics below one level that moved together are one line."""
     groups: dict[object, list[Change]] = {}
     for change in changes:
-        groups.setdefault(_topic_heads(change) or change, []).append(change)
+        groups.setdefault(_moved_levels(change) or change, []).append(change)
     rows = []
     for group in groups.values():
-        heads = _topic_heads(group[0])
-        if heads is not None and len(group) >= _TOGETHER:
-            was, now = heads
-            rows.append([f"{len(group):,} points", group[0].what or "", f"{was}/…", "->", f"{now}/…"])
+        levels = _moved_levels(group[0])
+        if levels is not None and len(group) >= _FEWEST_TOGETHER:
+            old, new = levels
+            rows.append([f"{len(group):,} points", group[0].what or "", f"{old}/…", "->", f"{new}/…"])
         else:
             rows += map(_row, group)
     return rows
 
 
-def _topic_heads(change: Change) -> tuple[str, str] | None:
-    """Return what differs of two topics without the levels that they have in common at their end."""
-    if change.kind is not Kind.TOPIC_MOVED:
+def _moved_levels(change: Change) -> tuple[str, str] | None:
+    """Return both topics without their common last levels."""
+    if change.kind is not ChangeKind.TOPIC_MOVED:
         return None
-    was, now = str(change.old).split("/"), str(change.new).split("/")
-    while was and now and was[-1] == now[-1]:
-        was.pop()
-        now.pop()
-    return "/".join(was), "/".join(now)
+    old, new = str(change.old).split("/"), str(change.new).split("/")
+    while old and new and old[-1] == new[-1]:
+        old.pop()
+        new.pop()
+    return "/".join(old), "/".join(new)
 
 
 def _row(change: Change) -> list[str]:
     """Return the cells of one line, old and new side by side."""
-    if change.kind is Kind.REGISTER_TAKEN and isinstance(change.old, Register):
-        *place, form = _cells(change.old)
-        now = _cells(change.new)
-        if now[:-1] == place:
-            now = now[-1:]
-        return [*place, "was", change.subject, form, "is now", str(change.other), " ".join(now)]
-    if change.other is not None:
-        return [*_cells(change.old), "was", change.subject, "is now", change.other]
-    subject = [change.subject, change.what or ""]
-    if change.old is None or change.new is None:
-        return [*subject, *_cells(change.old), *_cells(change.new)]
-    if change.kind is Kind.RENAMED:
-        return ["was", *_cells(change.old), "is now", *_cells(change.new)]
-    return [*subject, *_cells(change.old), "->", *_cells(change.new)]
+    old, new = _cells(change.old), _cells(change.new)
+    if change.kind is ChangeKind.REGISTER_TAKEN:
+        *place, form = old
+        shown = new[-1:] if new[:-1] == place else new
+        return [*place, "was", change.subject, form, "is now", str(change.other), " ".join(shown)]
+    if change.kind is ChangeKind.TOPIC_TAKEN:
+        return [*old, "was", change.subject, "is now", str(change.other)]
+    if change.kind is ChangeKind.RENAMED:
+        return ["was", *old, "is now", *new]
+    arrow = ["->"] if change.old is not None and change.new is not None else []
+    return [change.subject, change.what or "", *old, *arrow, *new]
 
 
 def _cells(side: Register | str | None) -> list[str]:
@@ -115,10 +111,10 @@ def _json(changes: Sequence[Change]) -> str:
             {
                 "kind": change.kind.name.lower(),
                 "breaks": change.kind.breaks,
-                "sink" if change.kind in _SINKS else "point": change.subject,
+                "sink" if change.kind in _SINK_KINDS else "point": change.subject,
                 "what": change.what,
-                "old": _plain(change.old),
-                "new": _plain(change.new),
+                "old": _json_value(change.old),
+                "new": _json_value(change.new),
                 "other": change.other,
                 "why": f"{change.kind.title}: {change.kind.why}",
             }
@@ -128,7 +124,7 @@ def _json(changes: Sequence[Change]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _plain(side: Register | str | None) -> Any:
+def _json_value(side: Register | str | None) -> Any:
     if not isinstance(side, Register):
         return side
     return {
@@ -145,7 +141,7 @@ def _plain(side: Register | str | None) -> Any:
     }
 
 
-CHANGE_FORMS: dict[str, Callable[[Sequence[Change]], str]] = {
+CHANGE_FORMATS: dict[str, Callable[[Sequence[Change]], str]] = {
     "text": _text,
     "json": _json,
     "md": _markdown,

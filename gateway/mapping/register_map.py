@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.notation import modicon_text
+from gateway.mapping.notation import modicon_text, type_text
 from gateway.mapping.registers import is_orderable, is_scalable
 from gateway.mapping.topics import PointNames
 from gateway.model import HEARTBEAT, StalePolicy
 from gateway.text import duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
     from gateway.model import OnStale, Point, Register
 
-    Topic = Callable[["Row", TopicScheme], str | None]
-
 Cell = str | int | float | list[str] | Mapping[str, Any] | None
-Row = dict[str, Cell]
+MapRow = dict[str, Cell]
 """One register of a point, or a point without registers; every row has all COLUMNS, None where empty."""
 
 COLUMNS = (
@@ -65,53 +63,47 @@ COLUMNS = (
     "refill",  # history, or empty
     "mqtt",  # empty: on every MQTT sink; false: on none; or the names of sinks
     "own_topic",  # `mqtt: {topic: …}`
-    "asset_topic",  # where a message has all points of the asset, each by its name; likewise parted by spaces
+    "asset_topic",  # of messages with all points of the asset; separated by spaces, too
     "tags",
     "every",  # of the heartbeat
 )
 
 
-def list_points(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[Row]:
-    """Return the rows in the order of the tables. `topics`: those of each MQTT sink by its name."""
+def register_map(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[MapRow]:
+    """Return the rows in the order of the tables. `topics`: the scheme of each MQTT sink by its name."""
     rows = []
     for point in point_map.points:
         row = dict.fromkeys(COLUMNS) | _identity(point, topics) | _treatment(point)
         if point.source == HEARTBEAT and point_map.heartbeat is not None:
             row["every"] = duration_text(point_map.heartbeat[0])
-        rows += [row | _place(register) for register in point.registers] or [row]
+        rows += [row | _register(register) for register in point.registers] or [row]
     return rows
 
 
-def is_on(row: Row, sink: str) -> bool:
-    """Say whether a row's point goes to an MQTT sink."""
-    wanted = row["mqtt"]
-    return wanted is not False and (not isinstance(wanted, list) or sink in wanted)
+def is_published(row: MapRow, sink: str) -> bool:
+    """Return whether a row's point goes to an MQTT sink."""
+    mqtt = row["mqtt"]
+    return mqtt is not False and (not isinstance(mqtt, list) or sink in mqtt)
 
 
-def point_topic(row: Row, scheme: TopicScheme) -> str | None:
-    """Return a row's own topic on an MQTT sink that it goes to, None where the sink has no such topics."""
+def point_topic(row: MapRow, scheme: TopicScheme) -> str | None:
+    """Return the topic of a row's point on an MQTT sink, or None if the sink has no topics of points."""
     own = row["own_topic"]
     return scheme.point_topic(_names(row), own=None if own is None else str(own))
 
 
-def asset_topic(row: Row, scheme: TopicScheme) -> str | None:
-    """Return the topic of its asset's messages on an MQTT sink that it goes to, None where there are none."""
+def asset_topic(row: MapRow, scheme: TopicScheme) -> str | None:
+    """Return the topic of its asset's messages on an MQTT sink, or None if the sink has none of assets."""
     return scheme.asset_topic(_names(row))
 
 
-def _names(row: Row) -> PointNames:
+def _names(row: MapRow) -> PointNames:
     return PointNames(str(row["site"]), str(row["tag"]), str(row["point"]), str(row["asset"] or ""))
 
 
-def _joined(row: Row, topics: Mapping[str, TopicScheme], topic: Topic) -> str | None:
-    """Return the topics on all sinks that the row goes to, each once."""
-    found = (topic(row, scheme) for sink, scheme in topics.items() if is_on(row, sink))
-    return " ".join(dict.fromkeys(filter(None, found))) or None
-
-
-def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> Row:
+def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> MapRow:
     mqtt = point.mqtt
-    row: Row = {
+    row: MapRow = {
         "tag": point.tag,
         "point": point.point,
         "name": point.name,
@@ -126,15 +118,20 @@ def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> Row:
         "own_topic": None if mqtt is None else mqtt.topic,
         "tags": None if point.tags is None else dict(point.tags),
     }
+    schemes = [scheme for sink, scheme in topics.items() if is_published(row, sink)]
     return row | {
-        "topic": _joined(row, topics, point_topic),
-        "asset_topic": _joined(row, topics, asset_topic),
+        "topic": _joined(point_topic(row, scheme) for scheme in schemes),
+        "asset_topic": _joined(asset_topic(row, scheme) for scheme in schemes),
     }
 
 
-def _treatment(point: Point) -> Row:
+def _joined(topics: Iterable[str | None]) -> str | None:
+    return " ".join(dict.fromkeys(filter(None, topics))) or None
+
+
+def _treatment(point: Point) -> MapRow:
     conversion, cov, limits = point.conversion, point.cov, point.conversion.range
-    row: Row = {
+    row: MapRow = {
         "source_unit": conversion.source_unit,
         "gain": None if conversion.gain == 1 else conversion.gain,
         "offset": conversion.offset or None,
@@ -160,8 +157,7 @@ def _on_stale(on_stale: OnStale) -> Cell:
     return {"value": on_stale.value} if is_value else on_stale.policy.value
 
 
-def _place(register: Register) -> Row:
-    is_text = register.type == "string"
+def _register(register: Register) -> MapRow:
     scale = register.scale
     return {
         "sink": register.sink,
@@ -171,7 +167,7 @@ def _place(register: Register) -> Row:
         "number": register.address + 1,
         "modicon": modicon_text(register.table, register.address),
         "words": register.words,
-        "type": f"string({2 * register.words})" if is_text else register.type,
+        "type": type_text(register),
         "order": register.order.value if is_orderable(register.type) else None,
         "scale": (int(scale) if scale.is_integer() else scale) if is_scalable(register.type) else None,
         "bit": register.bit,
@@ -180,7 +176,7 @@ def _place(register: Register) -> Row:
 
 
 def _sentinel(register: Register) -> str:
-    """Return the register's contents without a value, as one number whatever the byte order is."""
+    """Return the contents of the register without a value as one number, independent of the byte order."""
     if register.type.startswith("float"):
         return "NaN"
     if register.type == "bit":

@@ -13,10 +13,9 @@ from support.point_tables import HEAD, SINKS, TOPICS
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.model import Register, RegisterTable
-from gateway.tools.diff.comparison import compare, summary
-from gateway.tools.diff.inventory import Inventory, ListedPoint, inventory_of
-from gateway.tools.diff.report import render_changes
-from gateway.tools.diff.verdicts import Change, Kind
+from gateway.tools.diff import Change, ChangeKind, compare, summary
+from gateway.tools.diff_inventory import Inventory, PointEntry, inventory_of
+from gateway.tools.diff_report import render_changes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,19 +43,19 @@ def inventory(folder: Path, *points: str) -> Inventory:
     return inventory_of(load(folder, text), topics=TOPICS, sinks={name: {} for name in TWO_SINKS})
 
 
-def kinds(changes: list[Change]) -> list[tuple[Kind, str]]:
+def kinds(changes: list[Change]) -> list[tuple[ChangeKind, str]]:
     """Return what a test is about."""
     return [(change.kind, change.subject) for change in changes]
 
 
 BREAKING = {
-    Kind.REGISTER_MOVED: [
+    ChangeKind.REGISTER_MOVED: [
         ("modbus: {register: 0, type: int16}", "modbus: {register: 1, type: int16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {unit: 2, register: 0, type: int16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {table: holding, register: 0, type: int16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {to: ahu, table: holding, register: 0, type: int16}"),
     ],
-    Kind.REGISTER_FORM: [
+    ChangeKind.REGISTER_FORM: [
         ("modbus: {register: 0, type: int16}", "modbus: {register: 0, type: uint16}"),
         ("modbus: {register: 0, type: int16}", "modbus: {register: 0, type: int16, scale: 10}"),
         (
@@ -66,53 +65,53 @@ BREAKING = {
         ("modbus: {register: 0, bit: 1}", "modbus: {register: 0, bit: 2}"),
         ("modbus: {register: 0, type: string(8)}", "modbus: {register: 0, type: string(6)}"),
     ],
-    Kind.REGISTER_GONE: [
+    ChangeKind.REGISTER_GONE: [
         ("modbus: {register: 0, type: int16}", "description: none"),
         (
             "modbus: [{register: 0, type: int16}, {table: holding, register: 0, type: int16}]",
             "modbus: {register: 0, type: int16}",
         ),
     ],
-    Kind.TOPIC_MOVED: [("mqtt: true", "mqtt: {topic: x/y}")],
-    Kind.TOPIC_GONE: [("mqtt: true", "mqtt: false")],
-    Kind.UNIT_OF_MEASURE: [("unit: degC", "unit: degF")],
-    Kind.SOURCE: [("from: t", "from: u"), ("from: t", "from: $.data.object.t")],
-    Kind.ASSET: [("asset: a", "asset: b")],
-    Kind.MAP: [
+    ChangeKind.TOPIC_MOVED: [("mqtt: true", "mqtt: {topic: x/y}")],
+    ChangeKind.TOPIC_GONE: [("mqtt: true", "mqtt: false")],
+    ChangeKind.UNIT_OF_MEASURE: [("unit: degC", "unit: degF")],
+    ChangeKind.SOURCE: [("from: t", "from: u"), ("from: t", "from: $.data.object.t")],
+    ChangeKind.ASSET: [("asset: a", "asset: b")],
+    ChangeKind.MAP: [
         ("map: {x: 0, y: 1}", "map: {x: 1, y: 0}"),
         ("map: {x: 0, y: 1}", "map: {x: 0}"),
         ("map: {x: 0}", "unit: degC"),
     ],
-    Kind.CALCULATION: [
+    ChangeKind.CALCULATION: [
         ("gain: 1", "gain: 0.001"),
         ("gain: 1", "gain: -1"),
         ("offset: 0", "offset: 273.15"),
         ("range: [0, 10]", "range: [0, 10], offset: 2"),
     ],
-    Kind.TAKEN_AS: [("mqtt: true", "cov: 1")],
+    ChangeKind.TAKEN_AS: [("mqtt: true", "cov: 1")],
 }
 HARMLESS = {
-    Kind.NEW_REGISTER: [("mqtt: true", "modbus: {register: 0, type: string(4)}")],
-    Kind.NEW_TOPIC: [("mqtt: false", "mqtt: true")],
-    Kind.CORRECTED: [
+    ChangeKind.NEW_REGISTER: [("mqtt: true", "modbus: {register: 0, type: string(4)}")],
+    ChangeKind.NEW_TOPIC: [("mqtt: false", "mqtt: true")],
+    ChangeKind.CORRECTED: [
         ("unit: degC", "unit: degC, offset: -0.4"),
         ("gain: 0.001", "gain: 0.00102"),
         ("range: [0, 1000]", "range: [0, 1000], offset: 50"),
     ],
-    Kind.MAP_EXTENDED: [("map: {x: 0}", "map: {x: 0, y: 1}")],
-    Kind.UNIT_TOLD: [("gain: 10", "gain: 10, unit: degC")],
-    Kind.DESCRIPTION: [("description: one", "description: two")],
-    Kind.COV: [
+    ChangeKind.MAP_EXTENDED: [("map: {x: 0}", "map: {x: 0, y: 1}")],
+    ChangeKind.UNIT_TOLD: [("gain: 10", "gain: 10, unit: degC")],
+    ChangeKind.DESCRIPTION: [("description: one", "description: two")],
+    ChangeKind.COV: [
         ("cov: 1", "cov: 2"),
         ("cov: 1", "cov: {delta: 1, every: 10s}"),
         ("cov: 1", "gain: 1, unit: m"),
     ],
-    Kind.RANGE: [
+    ChangeKind.RANGE: [
         ("range: [0, 9]", "range: [0, 10]"),
         ("range: [0, 9]", "range: [0, 9], clamp: true"),
     ],
-    Kind.DECIMALS: [("decimals: 1", "decimals: 2")],
-    Kind.STALE: [
+    ChangeKind.DECIMALS: [("decimals: 1", "decimals: 2")],
+    ChangeKind.STALE: [
         ("stale_after: 10m", "stale_after: never"),
         ("on_stale: hold", "on_stale: {value: 5}"),
     ],
@@ -123,7 +122,7 @@ HARMLESS = {
     ("kind", "before", "after"),
     [(kind, *pair) for table in (BREAKING, HARMLESS) for kind, pairs in table.items() for pair in pairs],
 )
-def test_each_kind_of_change_is_told(tmp_path: Path, kind: Kind, before: str, after: str) -> None:
+def test_each_kind_of_change_is_told(tmp_path: Path, kind: ChangeKind, before: str, after: str) -> None:
     """A point that changed in one way is told with this kind, which breaks a BMS database or does not."""
     keys = BASIC
     for key in ("from: t", "asset: a"):
@@ -142,8 +141,8 @@ def test_a_gone_point_breaks_and_a_new_one_does_not(tmp_path: Path) -> None:
         "tag: T, point: P, from: t, asset: a, modbus: {register: 0, type: int16}",
         "tag: T, point: Q, from: u, asset: a, modbus: {register: 4, type: int16}",
     )
-    assert kinds(compare(less, more)) == [(Kind.NEW_POINT, "T/Q")]
-    assert kinds(compare(more, less)) == [(Kind.POINT_GONE, "T/Q")]
+    assert kinds(compare(less, more)) == [(ChangeKind.NEW_POINT, "T/Q")]
+    assert kinds(compare(more, less)) == [(ChangeKind.POINT_GONE, "T/Q")]
 
 
 def test_a_register_that_another_point_has_now_comes_first(tmp_path: Path) -> None:
@@ -153,10 +152,10 @@ def test_a_register_that_another_point_has_now_comes_first(tmp_path: Path) -> No
     swapped = [first.replace("register: 0", "register: 2"), second.replace("register: 2", "register: 0")]
     changes = compare(inventory(tmp_path, first, second), inventory(tmp_path, *swapped))
     assert [(change.kind, change.subject, change.other) for change in changes[:2]] == [
-        (Kind.REGISTER_TAKEN, "A/P", "B/P"),
-        (Kind.REGISTER_TAKEN, "B/P", "A/P"),
+        (ChangeKind.REGISTER_TAKEN, "A/P", "B/P"),
+        (ChangeKind.REGISTER_TAKEN, "B/P", "A/P"),
     ]
-    assert kinds(changes[2:]) == [(Kind.REGISTER_MOVED, "A/P"), (Kind.REGISTER_MOVED, "B/P")]
+    assert kinds(changes[2:]) == [(ChangeKind.REGISTER_MOVED, "A/P"), (ChangeKind.REGISTER_MOVED, "B/P")]
     line = render_changes(changes, form="text").splitlines()[3]
     expected = "regs unit 1 input 0-1 30001 was A/P float32 ABCD is now B/P float32 ABCD"
     assert " ".join(line.split()) == expected
@@ -182,7 +181,7 @@ def test_one_shared_word_or_bit_is_taken(tmp_path: Path, before: str, after: str
         inventory(tmp_path, f"tag: A, point: P, from: t, asset: a, modbus: {{{before}}}"),
         inventory(tmp_path, f"tag: B, point: P, from: t, asset: b, modbus: {{{after}}}"),
     )
-    assert any(change.kind is Kind.REGISTER_TAKEN for change in changes) == is_taken
+    assert any(change.kind is ChangeKind.REGISTER_TAKEN for change in changes) == is_taken
 
 
 def test_a_topic_that_another_point_has_now(tmp_path: Path) -> None:
@@ -191,19 +190,22 @@ def test_a_topic_that_another_point_has_now(tmp_path: Path) -> None:
         inventory(tmp_path, "tag: A, point: P, from: t, asset: a, mqtt: {topic: x}"),
         inventory(tmp_path, "tag: B, point: P, from: u, asset: a, mqtt: {topic: x}"),
     )
-    assert (changes[0].kind, changes[0].subject, changes[0].other) == (Kind.TOPIC_TAKEN, "A/P", "B/P")
+    assert (changes[0].kind, changes[0].subject, changes[0].other) == (ChangeKind.TOPIC_TAKEN, "A/P", "B/P")
 
 
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ("mqtt: false, modbus: {register: 0, type: int16}", [(Kind.RENAMED, "B/P")]),
-        ("mqtt: {topic: x}", [(Kind.RENAMED, "B/P")]),
-        ("modbus: {register: 0, type: int16}", [(Kind.TOPIC_MOVED, "B/P"), (Kind.RENAMED, "B/P")]),
+        ("mqtt: false, modbus: {register: 0, type: int16}", [(ChangeKind.RENAMED, "B/P")]),
+        ("mqtt: {topic: x}", [(ChangeKind.RENAMED, "B/P")]),
+        (
+            "modbus: {register: 0, type: int16}",
+            [(ChangeKind.TOPIC_MOVED, "B/P"), (ChangeKind.RENAMED, "B/P")],
+        ),
     ],
 )
 def test_a_point_that_only_changed_its_name(
-    tmp_path: Path, keys: str, expected: list[tuple[Kind, str]]
+    tmp_path: Path, keys: str, expected: list[tuple[ChangeKind, str]]
 ) -> None:
     """The same reading in the same place under another name is renamed, not gone, new and taken."""
     before = inventory(tmp_path, f"tag: A, point: P, from: t, asset: a, {keys}")
@@ -219,9 +221,9 @@ def test_another_asset_in_the_same_register_is_not_renamed(tmp_path: Path) -> No
         inventory(tmp_path, f"tag: B, asset: b, {keys}"),
     )
     assert [kind for kind, _ in kinds(compare(before, after))] == [
-        Kind.REGISTER_TAKEN,
-        Kind.POINT_GONE,
-        Kind.NEW_POINT,
+        ChangeKind.REGISTER_TAKEN,
+        ChangeKind.POINT_GONE,
+        ChangeKind.NEW_POINT,
     ]
 
 
@@ -229,24 +231,26 @@ def test_what_is_refilled_is_harmless() -> None:
     """Only what comes to `$history` after a long gap is another."""
 
     def with_refill(refill: str) -> Inventory:
-        point = ListedPoint(name="T/P", topics=frozenset(), registers=(), facts={"refill": refill})
+        point = PointEntry(name="T/P", topics=frozenset(), registers=(), facts={"refill": refill})
         return Inventory(points={"T/P": point}, sinks={})
 
-    assert kinds(compare(with_refill("newest"), with_refill("history"))) == [(Kind.REFILL, "T/P")]
+    assert kinds(compare(with_refill("newest"), with_refill("history"))) == [(ChangeKind.REFILL, "T/P")]
 
 
 def test_tags_of_a_point_are_harmless() -> None:
     """Brick classes and markers are for people and tools."""
 
     def with_tags(tags: dict[str, str] | None) -> Inventory:
-        point = ListedPoint(name="T/P", topics=frozenset(), registers=(), facts={"tags": tags})
+        point = PointEntry(name="T/P", topics=frozenset(), registers=(), facts={"tags": tags})
         return Inventory(points={"T/P": point}, sinks={})
 
-    assert kinds(compare(with_tags(None), with_tags({"brick": "Sensor"}))) == [(Kind.TAGS, "T/P")]
+    assert kinds(compare(with_tags(None), with_tags({"brick": "Sensor"}))) == [(ChangeKind.TAGS, "T/P")]
 
 
-@pytest.mark.parametrize(("every", "kind"), [("60s", Kind.HEARTBEAT), ("5s", Kind.HEARTBEAT_FASTER)])
-def test_a_slower_heartbeat_breaks_watchdogs(tmp_path: Path, every: str, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("every", "kind"), [("60s", ChangeKind.HEARTBEAT), ("5s", ChangeKind.HEARTBEAT_FASTER)]
+)
+def test_a_slower_heartbeat_breaks_watchdogs(tmp_path: Path, every: str, kind: ChangeKind) -> None:
     """A BMS that watches the heartbeat alarms when it beats slower, not when it beats faster."""
     beat = HEAD + "system: {heartbeat: {every: 10s, modbus: {register: 0, type: uint16}}}\n"
     before = inventory_of(load(tmp_path, beat), topics=TOPICS, sinks={})
@@ -266,8 +270,8 @@ def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
     before = inventory_of(both, topics=TOPICS | CLOUD, sinks={"bms": {}, "cloud": {"url": "mqtt://a"}})
     after = inventory_of(one, topics=TOPICS, sinks={"bms": {}})
     (change,) = compare(before, after)
-    assert (change.kind, change.subject, change.old) == (Kind.SINK_GONE, "cloud", "30 points")
-    assert Kind.NEW_SINK in dict(kinds(compare(after, before)))
+    assert (change.kind, change.subject, change.old) == (ChangeKind.SINK_GONE, "cloud", "30 points")
+    assert ChangeKind.NEW_SINK in dict(kinds(compare(after, before)))
 
 
 def test_a_sink_that_is_elsewhere_breaks(tmp_path: Path) -> None:
@@ -277,15 +281,15 @@ def test_a_sink_that_is_elsewhere_breaks(tmp_path: Path) -> None:
     after = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:5020", "type": "m"}})
     (change,) = compare(before, after)
     assert change == Change(
-        kind=Kind.SINK_CHANGED, subject="regs", old="127.0.0.1:502", new="127.0.0.1:5020", what="listen"
+        kind=ChangeKind.SINK_CHANGED, subject="regs", old="127.0.0.1:502", new="127.0.0.1:5020", what="listen"
     )
     assert change.kind.breaks
 
 
 def test_every_kind_has_its_words() -> None:
     """Every kind has a title and a reason of its own; those that break come first."""
-    assert len({kind.title for kind in Kind}) == len(Kind)
-    assert [kind.breaks for kind in Kind] == sorted((kind.breaks for kind in Kind), reverse=True)
+    assert len({kind.title for kind in ChangeKind}) == len(ChangeKind)
+    assert [kind.breaks for kind in ChangeKind] == sorted((kind.breaks for kind in ChangeKind), reverse=True)
 
 
 registers = st.builds(
@@ -308,7 +312,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
     points = {}
     for name, topic, place in zip(names, topics, places, strict=False):
         facts = {"asset": draw(st.sampled_from("xy")), "from": "t"}
-        points[name] = ListedPoint(
+        points[name] = PointEntry(
             name=name,
             topics=frozenset([("bms", topic)]) if draw(st.booleans()) else frozenset(),
             registers=(place,) if draw(st.booleans()) else (),
@@ -317,7 +321,7 @@ def inventories(draw: st.DrawFn) -> Inventory:
     return Inventory(points=points, sinks={"bms": {}, "regs": {}})
 
 
-GONE = {Kind.POINT_GONE, Kind.POINT_UNSEEN}
+GONE = {ChangeKind.POINT_GONE, ChangeKind.POINT_UNSEEN}
 
 
 @given(inventories(), inventories())
@@ -325,18 +329,18 @@ def test_swapping_old_and_new_mirrors_the_result(old: Inventory, new: Inventory)
     """What is gone one way is new the other way; what was renamed, renamed back; what moved, moves back."""
     there, back = compare(old, new), compare(new, old)
 
-    def subjects(changes: list[Change], *of_kind: Kind) -> set[str]:
+    def subjects(changes: list[Change], *of_kind: ChangeKind) -> set[str]:
         return {change.subject for change in changes if change.kind in of_kind}
 
-    def pairs(changes: list[Change], kind: Kind) -> set[tuple[object, object]]:
+    def pairs(changes: list[Change], kind: ChangeKind) -> set[tuple[object, object]]:
         return {(change.old, change.new) for change in changes if change.kind is kind}
 
-    assert subjects(there, *GONE) == subjects(back, Kind.NEW_POINT)
-    assert subjects(back, *GONE) == subjects(there, Kind.NEW_POINT)
-    for kind in (Kind.RENAMED, Kind.REGISTER_MOVED, Kind.TOPIC_MOVED, Kind.ASSET):
+    assert subjects(there, *GONE) == subjects(back, ChangeKind.NEW_POINT)
+    assert subjects(back, *GONE) == subjects(there, ChangeKind.NEW_POINT)
+    for kind in (ChangeKind.RENAMED, ChangeKind.REGISTER_MOVED, ChangeKind.TOPIC_MOVED, ChangeKind.ASSET):
         assert pairs(there, kind) == {(new_side, old_side) for old_side, new_side in pairs(back, kind)}
-    assert len([change for change in there if change.kind is Kind.REGISTER_TAKEN]) == len(
-        [change for change in back if change.kind is Kind.REGISTER_TAKEN]
+    assert len([change for change in there if change.kind is ChangeKind.REGISTER_TAKEN]) == len(
+        [change for change in back if change.kind is ChangeKind.REGISTER_TAKEN]
     )
 
 
@@ -350,10 +354,10 @@ def test_without_a_change_there_is_nothing_to_tell(same: Inventory) -> None:
 def test_topics_that_moved_together_are_one_line() -> None:
     """Another prefix or site moves every topic: the text says so once, JSON has every point."""
     moved = [
-        Change(kind=Kind.TOPIC_MOVED, subject=f"T/P{n}", old=f"gw/v1/hq/T/P{n}", new=f"gw/v2/hq/T/P{n}")
+        Change(kind=ChangeKind.TOPIC_MOVED, subject=f"T/P{n}", old=f"gw/v1/hq/T/P{n}", new=f"gw/v2/hq/T/P{n}")
         for n in range(9)
     ]
-    alone = Change(kind=Kind.TOPIC_MOVED, subject="T/own", old="a/b", new="c/b")
+    alone = Change(kind=ChangeKind.TOPIC_MOVED, subject="T/own", old="a/b", new="c/b")
     lines = render_changes([*moved, alone], form="text").splitlines()
     assert [" ".join(line.split()) for line in lines[3:5]] == [
         "9 points gw/v1/… -> gw/v2/…",

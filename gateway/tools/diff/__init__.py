@@ -1,1 +1,0 @@
-"""What a change of point tables does to those who use the points."""

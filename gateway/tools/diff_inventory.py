@@ -1,0 +1,180 @@
+"""What a BMS database is built from: every point with its topics, registers and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ConfigError
+from gateway.model import HEARTBEAT, PSEUDO_SOURCES, StalePolicy
+from gateway.tools.import_table import USUAL_SINK, compile_points
+from gateway.tools.sheet_points import read_points
+from gateway.tools.spreadsheet import read_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import Point, Register
+    from gateway.tools.sheet_points import SheetPoint
+    from gateway.tools.spreadsheet import Sheet, SheetRow
+
+SinkTopic = tuple[str, str]
+"""An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
+
+_COLUMNS = {"every_ms": "every", "range": "range_low"}  # of facts with another name
+_UNSTATED_OF_PSEUDO = frozenset({"stale_after", "on_stale", "refill"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointEntry:
+    """One point as a BMS may use it. `facts`: everything else about it, by the keys of point tables."""
+
+    name: str
+    topics: frozenset[SinkTopic]
+    registers: tuple[Register, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All points by name, and the facts about each sink by its name."""
+
+    points: Mapping[str, PointEntry]
+    sinks: Mapping[str, Mapping[str, str]]
+
+    def like_csv(self) -> Inventory:
+        """Return the inventory in the detail of a CSV, which has no settings of sinks."""
+        return Inventory(
+            points={
+                name: replace(point, topics=frozenset(("", topic) for _, topic in point.topics))
+                for name, point in self.points.items()
+            },
+            sinks={register.sink: {} for point in self.points.values() for register in point.registers},
+        )
+
+
+def inventory_of(
+    point_map: PointMap, *, topics: Mapping[str, TopicScheme], sinks: Mapping[str, Mapping[str, str]]
+) -> Inventory:
+    """Return the inventory of compiled tables. `topics`: the scheme of each MQTT sink by its name."""
+    beat = point_map.heartbeat
+    return Inventory(
+        points={
+            point.name: PointEntry(
+                name=point.name,
+                topics=_topics(point, topics),
+                registers=point.registers,
+                facts=_facts(point) | ({"every_ms": beat[0]} if beat and beat[1] is point else {}),
+            )
+            for point in point_map.points
+        },
+        sinks=sinks,
+    )
+
+
+def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
+    """Return the inventory of a CSV that `gateway points` printed; columns that it lacks are unknown facts.
+
+    The rows are compiled as `gateway import` does it. Raises ConfigError with every unusable cell,
+    `file: row 7, column type: …`.
+    """
+    try:
+        sheet = read_sheet(data)
+        listed = _compiled(sheet)
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from error
+    rows = {f"{row.text('tag')}/{row.text('point')}": row for row in reversed(sheet.rows)}
+    points = {
+        name: replace(
+            point,
+            topics=_csv_topics(rows[name]) if name in rows else frozenset(),
+            facts=_csv_facts(point, sheet.columns),
+        )
+        for name, point in listed.items()
+    }
+    return Inventory(points=points, sinks={}).like_csv()
+
+
+def _compiled(sheet: Sheet) -> dict[str, PointEntry]:
+    by_site: dict[str, list[SheetPoint]] = {}
+    for point in read_points(sheet, sink=USUAL_SINK):
+        by_site.setdefault(point.site or "site", []).append(point)
+    sheet.raise_problems()
+    listed: dict[str, PointEntry] = {}
+    for site, points in by_site.items():
+        point_map = compile_points(sheet, points, site=site)
+        listed |= {} if point_map is None else inventory_of(point_map, topics={}, sinks={}).points
+    sheet.raise_problems()
+    return listed
+
+
+def _csv_topics(row: SheetRow) -> frozenset[SinkTopic]:
+    """Return the topics of a row, whose cells may hold those of several sinks."""
+    asset_end = f"/{row.text('site')}/{row.text('tag')}"
+    point_end = f"{asset_end}/{row.text('point')}"
+    own = [row.text("topic") or ""] if row.text("own_topic") else _split(row.text("topic") or "", point_end)
+    of_asset = _split(row.text("asset_topic") or "", asset_end)
+    found = [*own, *(_in_message(topic, row.text("point") or "") for topic in of_asset)]
+    return frozenset(("", topic) for topic in found if topic)
+
+
+def _split(cell: str, usual_end: str) -> list[str]:
+    """Split a cell behind the usual end of each topic, because names may contain spaces."""
+    if not cell.endswith(usual_end):
+        return [cell] if cell else []
+    return [f"{start.strip()}{usual_end}" for start in cell.split(usual_end)[:-1]]
+
+
+def _csv_facts(point: PointEntry, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the facts that the CSV states; it states less about points without a reading."""
+    unstated = _UNSTATED_OF_PSEUDO if point.facts["from"] in {*PSEUDO_SOURCES, HEARTBEAT} else ()
+    return {
+        fact: value
+        for fact, value in point.facts.items()
+        if _COLUMNS.get(fact, fact) in columns and fact not in unstated
+    }
+
+
+def _topics(point: Point, topics: Mapping[str, TopicScheme]) -> frozenset[SinkTopic]:
+    mqtt = point.mqtt
+    if mqtt is None:
+        return frozenset()
+    found: set[SinkTopic] = set()
+    for sink, scheme in topics.items():
+        if not mqtt.goes_to(sink):
+            continue
+        if (own := scheme.point_topic(point, own=mqtt.topic)) is not None:
+            found.add((sink, own))
+        if (of_asset := scheme.asset_topic(point)) is not None:
+            found.add((sink, _in_message(of_asset, point.point)))
+    return frozenset(found)
+
+
+def _in_message(asset_topic: str, point: str) -> str:
+    """Return the place of a point in its asset's messages, whose topic it shares with others."""
+    return f"{asset_topic} ({point})"
+
+
+def _facts(point: Point) -> dict[str, Any]:
+    conversion, stale = point.conversion, point.on_stale
+    gain, offset = conversion.linear  # with the conversion of units: what makes another number of a reading
+    return {
+        "map": dict(conversion.map) if conversion.map is not None else None,
+        "gain": gain,
+        "offset": offset,
+        "kind": conversion.kind.value,
+        "asset": point.asset or None,
+        "from": point.source,
+        "unit_of_measure": point.unit_of_measure,
+        "description": point.description,
+        "range": conversion.range,
+        "clamp": conversion.clamp,
+        "decimals": conversion.decimals,
+        "cov": point.cov and (point.cov.delta, point.cov.every_ms),
+        "stale_after": point.stale_after_ms,
+        "on_stale": {"value": stale.value} if stale.policy is StalePolicy.VALUE else stale.policy.value,
+        "tags": dict(point.tags) if point.tags else None,
+        "refill": "history" if point.backfill else "newest",
+    }
