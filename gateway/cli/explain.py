@@ -20,9 +20,8 @@ from gateway.events import (
 )
 from gateway.journal.lookup import read_cursors, read_event, read_letters
 from gateway.model import Record
-from gateway.sinks.mqtt.asset import Member
-from gateway.sinks.mqtt.outlet import Outlet
 from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.mqtt.value_topics import AssetMember, PointTopic
 from gateway.sinks.sparkplug.layout import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
@@ -209,17 +208,17 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
         if isinstance(config, MqttSparkplugConfig):
             yield name, *_metric(output, config, gateway=settings.name)
             continue
-        topics, is_plain = config.topics(settings.name), config.payload == "value"
+        topics, is_bare = config.topics(settings.name), config.payload == "value"
         if (topic := topics.point_topic(update.point, own=mqtt.topic)) is not None:
-            outlet = Outlet.of(update.point, topic, plain=is_plain)
+            point_topic = PointTopic(update.point, topic, bare=is_bare)
             message = (
-                outlet.live(update, age_ms=received_ms - update.time_ms)
+                point_topic.live(update, age_ms=received_ms - update.time_ms)
                 if output.is_newest
-                else outlet.history(update)
+                else point_topic.history(update)
             )
             yield name, message.topic, message.payload.decode(errors="replace")
         if (topic := topics.asset_topic(update.point)) is not None:
-            part = Member.of(update.point, plain=is_plain).show(update).decode(errors="replace")
+            part = AssetMember(update.point, bare=is_bare).json(update).decode(errors="replace")
             yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
 
 

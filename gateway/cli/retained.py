@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import secrets
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.cli.control_client import NotRunningError, ask
@@ -19,9 +18,8 @@ from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained
 from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.broker.connection import connect
-from gateway.sinks.broker.dial import Dial
 from gateway.sinks.broker.message import Message
+from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.sparkplug.bd_seq import is_number
 from gateway.text import align_columns, unknown_name
 
@@ -144,12 +142,11 @@ def _check_is_retired(config: Path, name: str, settings: Settings) -> None:
 
 async def _publish_empty(topics: Iterable[str], config: BrokerConfig) -> list[Rejection]:
     """Clear retained topics; return what the broker refuses."""
-    dial = Dial.to(config, client_id="", will=None)
-    connection = await connect(replace(dial, client_id=f"gateway-retained-{secrets.token_hex(4)}"))
+    connection = await connect(config, client_id=f"gateway-retained-{secrets.token_hex(4)}")
     try:
         return await connection.publish(Message(topic, b"", retain=True) for topic in topics)
     finally:
-        connection.leave()
+        await connection.close()
 
 
 def _forget(config: Path, name: str) -> None:

@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 import stat
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,8 +14,7 @@ from gateway.doctor.findings import Finding, bundled, ok, problem
 from gateway.errors import ConfigError, GatewayError, TransientError
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.broker.connection import connect
-from gateway.sinks.broker.dial import Dial
+from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.modbus_client.link import open_link
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 
@@ -77,13 +75,10 @@ async def _side_by_side(checks: Iterable[Callable[[], Awaitable[T]]]) -> list[T]
 
 
 async def _broker(name: str, config: BrokerConfig) -> Finding | None:
-    dial = replace(
-        Dial.to(config, client_id="", will=None), client_id=f"gateway-doctor-{secrets.token_hex(4)}"
-    )
     where = f"{name}: {config.url}"
     try:
         async with asyncio.timeout(_BROKER_WITHIN_S):
-            connection = await connect(dial)
+            connection = await connect(config, client_id=f"gateway-doctor-{secrets.token_hex(4)}")
     except TimeoutError:
         failure = Failure(Stage.TIME, f"does not answer within {_BROKER_WITHIN_S:g} s")
         return _unreachable_broker(name, config, failure)
@@ -96,7 +91,7 @@ async def _broker(name: str, config: BrokerConfig) -> Finding | None:
         return _refused_by_broker(name, config, str(error))
     except GatewayError as error:
         return problem(f"{where}: {error}", f"correct the files that sinks.{name} names")
-    connection.leave()
+    await connection.close()
     return ok(f"{where} lets the gateway in")
 
 

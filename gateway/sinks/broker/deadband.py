@@ -1,4 +1,4 @@
-"""Which changes of a value are too small to be told to receivers of events."""
+"""The deadband: which changes of a value are too small to be published."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
     from gateway.model import Cov, Scalar, Update
 
 
-class Told(NamedTuple):
-    """What was told last of a point, without the point itself, which may be of a table that has gone."""
+class PublishedValue(NamedTuple):
+    """What was published last of a point, without the point itself, which may be of a former table."""
 
     value: Scalar
     quality: Quality
     time_ms: int
 
 
-def is_small_change(cov: Cov | None, told: Update | Told, update: Update) -> bool:
-    """Say whether `update` differs too little from what was told last, and comes too early, to be told."""
-    if cov is None or update.quality is not told.quality:
+def is_small_change(cov: Cov | None, last: Update | PublishedValue, update: Update) -> bool:
+    """Return whether `update` is within the deadband around the last published value, and within its time."""
+    if cov is None or update.quality is not last.quality:
         return False
-    if abs(update.time_ms - told.time_ms) >= cov.every_ms:  # the clock may have been set back
+    if abs(update.time_ms - last.time_ms) >= cov.every_ms:  # the clock may have been set back
         return False
-    if update.quality is Quality.GOOD and _is_number(update.value) and _is_number(told.value):
+    if update.quality is Quality.GOOD and _is_number(update.value) and _is_number(last.value):
         # A millionth less than `delta`: in binary, 21.7 - 21.6 does not reach a deadband of 0.1.
-        return abs(update.value - told.value) < cov.delta * 0.999999
-    return update.value == told.value
+        return abs(update.value - last.value) < cov.delta * 0.999999
+    return update.value == last.value
 
 
 def _is_number(value: Scalar) -> TypeGuard[float]:

@@ -1,42 +1,25 @@
-"""What is published on one MQTT connection, and what its broker refuses of that."""
+"""Messages for one broker, and what the broker refuses of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from paho.mqtt.properties import Properties
-
 if TYPE_CHECKING:
     from gateway.model import Update
+    from gateway.sinks.broker.paho_client import PackedProperties
 
 _HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 
 
-class PackedProperties(Properties):
-    """MQTT 5 properties of a PUBLISH, already as bytes: paho builds 30 entries for each set of its own."""
-
-    _packed: bytes
-
-    def __init__(self, packed: bytes) -> None:
-        object.__setattr__(self, "_packed", packed)  # paho's own setter takes the names of MQTT only
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def pack(self) -> bytes:
-        """Return the property length and the properties."""
-        return self._packed
-
-
 class Message(NamedTuple):
-    """One PUBLISH, and the updates that it carries."""
+    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt."""
 
     topic: str
     payload: bytes
     retain: bool
     properties: PackedProperties | None = None
     updates: tuple[Update, ...] = ()
-    qos: int = 1  # or 0: nothing says that the broker has it, but `Connection.settle` for all of them
+    qos: int = 1
 
     @property
     def size_bytes(self) -> int:
@@ -46,9 +29,9 @@ class Message(NamedTuple):
 
 
 class Rejection(NamedTuple):
-    """A message that the broker acknowledged with a failure (MQTT 5 only), and which.
+    """A message that was not published, with MQTT's reason code.
 
-    Not `is_final`: it takes nothing else either, but may later.
+    Not `is_final`: the broker refuses everything at present, and may accept it later.
     """
 
     message: Message
@@ -58,5 +41,5 @@ class Rejection(NamedTuple):
 
 
 def too_large_text(largest_bytes: int) -> str:
-    """Say that a broker would not take a packet, as MQTT's own reason does."""
+    """Return the reason for a packet above the broker's limit, in MQTT's own words."""
     return f"Packet too large, at most {largest_bytes} bytes"

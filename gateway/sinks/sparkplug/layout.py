@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.model import Quality, ValueKind
-from gateway.sinks.broker.deadband import Told, is_small_change
+from gateway.sinks.broker.deadband import PublishedValue, is_small_change
 from gateway.sinks.sparkplug.payload import DataType, Property, Sample
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Known:
     """
 
     type: DataType | None
-    told: Told | None = None
+    told: PublishedValue | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +67,9 @@ class Metric:
 
     def tell(self, update: Update | None) -> None:
         """Remember what hosts are told now; None: nothing that would count as told."""
-        self.known.told = None if update is None else Told(update.value, update.quality, update.time_ms)
+        self.known.told = (
+            None if update is None else PublishedValue(update.value, update.quality, update.time_ms)
+        )
 
     def says_nothing_new(self, update: Update) -> bool:
         """Say whether the host knows as much: data is sent by exception, changes alone."""

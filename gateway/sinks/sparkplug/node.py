@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.model import Refusal
-from gateway.sinks.broker.hang_ups import HANGS_UP
 from gateway.sinks.broker.message import Message, too_large_text
+from gateway.sinks.broker.skipped_topics import SKIPPED
 from gateway.sinks.sparkplug.layout import NODE
 from gateway.sinks.sparkplug.payload import REBIRTH, DataType, Sample, encode
 
@@ -303,7 +303,7 @@ class EdgeNode:
 
     def _why_not(self, topic: str) -> str:
         """Say why the broker does not take a message."""
-        return HANGS_UP if self._skips(topic) else too_large_text(self._largest_bytes)
+        return SKIPPED if self._skips(topic) else too_large_text(self._largest_bytes)
 
 
 def _any_historical(tellings: Iterable[_Telling]) -> bool:

@@ -19,10 +19,10 @@ from gateway.errors import RefusedError, TransientError
 from gateway.mapping.table_types import Level
 from gateway.model import Quality
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.broker.connection import connect
-from gateway.sinks.broker.dial import Dial, Will
-from gateway.sinks.broker.link import Link
 from gateway.sinks.broker.message import Message
+from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.broker.paho_client import Will
+from gateway.sinks.broker.reconnecting import ReconnectingBroker
 from gateway.sinks.connecting import ConnectingSink
 from gateway.sinks.sparkplug.bd_seq import BdSeq
 from gateway.sinks.sparkplug.host import PrimaryHost
@@ -36,13 +36,12 @@ if TYPE_CHECKING:
     from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
     from gateway.ports import Adopt, LatestValues, PointSource
-    from gateway.sinks.broker.connection import Connection
+    from gateway.sinks.broker.mqtt_connection import MqttConnection
     from gateway.sinks.sparkplug.layout import QualityCodes
     from gateway.status import SinkStatus
 
 __all__ = ["MqttSparkplugConfig", "MqttSparkplugSink"]
 
-_FAREWELL_S = 2.0
 _REBIRTH_PAUSE_S = 5.0  # between one answer to a demand for births and the next
 _LARGEST_COMMAND_BYTES = 1 << 16
 
@@ -109,11 +108,13 @@ class MqttSparkplugSink(ConnectingSink):
         """Sort the points by device. `clock` gives Unix milliseconds. `retained`: see `BdSeq`."""
         self._sink_name = name
         self._config = config
-        self._client_id = f"gateway-{gateway}-{name}"
+        self._client_id = config.client_id or f"gateway-{gateway}-{name}"
         self._clock = clock
         self._rebirth_pause_s = rebirth_pause_s
         self._name = config.name_of(gateway)
-        self._link = Link(name=name, url=config.url, status=status, session=self._session, clock=clock)
+        self._link = ReconnectingBroker(
+            name=name, url=config.url, status=status, session=self._session, clock=clock
+        )
         self._node = EdgeNode(
             sink=name,
             name=self._name,
@@ -122,7 +123,7 @@ class MqttSparkplugSink(ConnectingSink):
             codes=config.codes,
             history=config.history,
             types_in_data=config.types_in_data,
-            skips=self._link.hang_ups.skips,
+            skips=self._link.skipped_topics.is_skipped,
             clock=clock,
         )
         super().__init__(self._link.stay_connected, task_name=f"mqtt sink {name}")
@@ -134,7 +135,7 @@ class MqttSparkplugSink(ConnectingSink):
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Tell hosts what is new in the updates, live or as history; return when the broker has all of it."""
-        connection = await self._link.connected()
+        connection = await self._link.wait_connected()
         refusals: list[Refusal] = []
         async with self._publishing:
             if connection is not self._link.connection:  # what hosts know belongs to another one by now
@@ -157,28 +158,32 @@ class MqttSparkplugSink(ConnectingSink):
     async def _session(self) -> str:
         """Hold one connection until it is lost or the primary host leaves; return which it was."""
         self._bd_seq.advance()
-        connection = await connect(self._dial(), self._link.hang_ups)
+        connection = await connect(
+            self._config,
+            client_id=self._client_id,
+            will=Will(self._name.topic("NDEATH"), self._death(), retain=False),
+            skipped_topics=self._link.skipped_topics,
+        )
         try:
             await self._listen(connection)
             async with self._publishing:
                 self._is_rebirth_demanded = False
                 self._node.begin(bd_seq=self._bd_seq.number, largest_bytes=connection.largest_bytes)
                 await self._tell(connection, self._node.announcements())
-            self._link.come_up(connection)
+            self._link.set_up(connection)
             reason = await self._attending(connection)
-            self._link.go_down()
+            self._link.set_down()
             async with self._publishing:  # lets a write come to its end
                 return reason
         finally:
-            self._link.go_down()
+            self._link.set_down()
             # With MQTT 5, section 6.4.25 demands both the message and the will.
             await connection.close(
                 Message(self._name.topic("NDEATH"), self._death(), retain=False),
-                timeout_s=_FAREWELL_S,
                 with_will=True,
             )
 
-    async def _listen(self, connection: Connection) -> None:
+    async def _listen(self, connection: MqttConnection) -> None:
         """Hear commands, and wait for the primary host where there is one."""
         topics = [self._name.topic("NCMD")]
         if self._config.primary_host is None:
@@ -186,8 +191,8 @@ class MqttSparkplugSink(ConnectingSink):
             return
         self._host = host = PrimaryHost(self._config.primary_host)
         await connection.subscribe([*topics, state_topic(host.name)], self._receive)
-        self._link.note_away(f"waiting for the primary host {host.name} to be online")
-        await _first_of(host.arrived, connection.ended)
+        self._link.mark_away(f"waiting for the primary host {host.name} to be online")
+        await _first_of(host.arrived, connection.wait_lost)
 
     def _receive(self, topic: str, payload: bytes) -> None:
         if self._host is not None and topic == state_topic(self._host.name):
@@ -200,18 +205,18 @@ class MqttSparkplugSink(ConnectingSink):
             self._is_rebirth_demanded = True
             self._news.set()
 
-    async def _attending(self, connection: Connection) -> str:
+    async def _attending(self, connection: MqttConnection) -> str:
         """Tell what news there is until the session has to end; return why."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(
                 self._tell_news(connection), name=f"sparkplug births {self._sink_name}"
             )
             leaving = () if self._host is None else (self._host.left,)
-            reason = await _first_of(connection.ended, *leaving)
+            reason = await _first_of(connection.wait_lost, *leaving)
             telling.cancel()
         return reason
 
-    async def _tell_news(self, connection: Connection) -> None:
+    async def _tell_news(self, connection: MqttConnection) -> None:
         """Announce what a reload has changed, and everything where a host demands it, but not too often."""
         with suppress(TransientError):
             while True:
@@ -225,7 +230,7 @@ class MqttSparkplugSink(ConnectingSink):
                 if is_rebirth:
                     await asyncio.sleep(self._rebirth_pause_s)
 
-    async def _tell(self, connection: Connection, messages: Iterator[Message]) -> None:
+    async def _tell(self, connection: MqttConnection, messages: Iterator[Message]) -> None:
         """Publish, and return when the broker has everything; where there is nothing, at once."""
         first = next(messages, None)
         if first is not None:
@@ -233,10 +238,6 @@ class MqttSparkplugSink(ConnectingSink):
             # QoS 0 has no acknowledgement. Once for all of them, the answer to a packet behind them stands
             # in for it; nobody is ever subscribed to this topic.
             await connection.settle(self._name.topic("NCMD") + "/settled")
-
-    def _dial(self) -> Dial:
-        will = Will(self._name.topic("NDEATH"), self._death(), retain=False)
-        return Dial.to(self._config, client_id=self._client_id, will=will)
 
     def _death(self) -> bytes:
         return node_death(bd_seq=self._bd_seq.number, time_ms=self._clock())

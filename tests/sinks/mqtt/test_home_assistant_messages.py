@@ -13,8 +13,8 @@ from support.home_assistant import Entity
 
 from gateway.model import Conversion, Cov, OnStale, Point, Quality, StalePolicy, Update, ValueKind
 from gateway.records import KnownAsset
-from gateway.sinks.mqtt.home_assistant import Discovery
-from gateway.sinks.mqtt.outlet import Outlet
+from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
+from gateway.sinks.mqtt.value_topics import PointTopic
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 STATUS = "gw/v1/$gateway/edge-1/status"
 TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
 NUMBER = Conversion(kind=ValueKind.NUMBER)
-DISCOVERY = Discovery(prefix="homeassistant", gateway="edge-1", status_topic=STATUS, plain=False)
-PLAIN = replace(DISCOVERY, plain=True)
+DISCOVERY = HomeAssistantDiscovery(prefix="homeassistant", gateway="edge-1", status_topic=STATUS, bare=False)
+PLAIN = replace(DISCOVERY, bare=True)
 
 
 def make(**traits: Any) -> Point:
@@ -41,23 +41,25 @@ def make(**traits: Any) -> Point:
     return Point(**(usual | traits))
 
 
-def told(point: Point, discovery: Discovery = DISCOVERY, *, in_asset: bool = False) -> Entity:
+def told(point: Point, discovery: HomeAssistantDiscovery = DISCOVERY, *, in_asset: bool = False) -> Entity:
     """Return the entity that Home Assistant makes of a point."""
-    message = discovery.tell(point, topic=TOPIC, in_asset=in_asset)
+    message = discovery.entity(point, topic=TOPIC, in_asset=in_asset)
     assert message is not None
     return Entity.discover(*message)
 
 
 def live(point: Point, value: Scalar, quality: Quality = Quality.GOOD, *, plain: bool = False) -> bytes:
     """Return the payload of the point's own topic."""
-    outlet = Outlet.of(point, TOPIC, plain=plain)
-    return outlet.live(Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1"), age_ms=0).payload
+    point_topic = PointTopic(point, TOPIC, bare=plain)
+    return point_topic.live(
+        Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1"), age_ms=0
+    ).payload
 
 
 def test_a_temperature_says_all_that_is_certain() -> None:
     """Name, unit and class, where its state is, who sends it, and when silence means something."""
     point = make(unit_of_measure="degC", conversion=replace(NUMBER, decimals=1), description="Zone air")
-    message = DISCOVERY.tell(point, topic=TOPIC)
+    message = DISCOVERY.entity(point, topic=TOPIC)
     assert message is not None
     assert message[0] == "homeassistant/sensor/edge-1/L03-RM312__ZN-T/config"
     config = orjson.loads(message[1])
@@ -183,7 +185,7 @@ def test_what_the_gateway_makes_itself_is_diagnostic(source: str, expected: tupl
 
 def test_an_age_is_not_told() -> None:
     """On MQTT it moves only with its asset's events: between them, zero seconds would look fresh."""
-    assert DISCOVERY.tell(make(source="$age"), topic=TOPIC) is None
+    assert DISCOVERY.entity(make(source="$age"), topic=TOPIC) is None
 
 
 def test_silence_within_a_deadband_is_no_bad_sign() -> None:
@@ -258,7 +260,7 @@ def test_no_two_points_share_a_topic_or_an_id(places: list[tuple[str, str]], gat
     """Whatever tags and points are called, their ids are of the characters allowed, and their own."""
     discovery = replace(DISCOVERY, gateway=gateway)
     points = [make(tag=tag, point=point) for tag, point in places]
-    messages = [discovery.tell(point, topic=f"t/{number}") for number, point in enumerate(points)]
+    messages = [discovery.entity(point, topic=f"t/{number}") for number, point in enumerate(points)]
     entities = [Entity.discover(*message) for message in messages if message is not None]
     assert len({message[0] for message in messages if message is not None}) == len(points)
     assert len({entity.info.unique_id for entity in entities}) == len(points)
@@ -283,7 +285,9 @@ def test_a_point_is_found_in_its_assets_message_whatever_it_is_called(name: str,
 
 @pytest.mark.parametrize("name", ["items", "keys", "value"])
 @pytest.mark.parametrize("discovery", [DISCOVERY, PLAIN])
-def test_a_point_that_its_assets_message_lacks_is_unavailable(name: str, discovery: Discovery) -> None:
+def test_a_point_that_its_assets_message_lacks_is_unavailable(
+    name: str, discovery: HomeAssistantDiscovery
+) -> None:
     """Whatever a template could take its name for, what is not there is not found."""
     for payload in ('{"points":{}}', '{"points":null}', "{}"):
         entity = told(make(point=name), discovery, in_asset=True).receive_all([(STATUS, "online")])

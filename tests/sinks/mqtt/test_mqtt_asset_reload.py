@@ -7,10 +7,9 @@ from itertools import pairwise
 
 from support.latest_values import DictLatestValues
 from support.mosquitto import Mosquitto, subscribe
-from support.mqtt_parts import MqttRig, PointTable, make_point, make_update, now_ms
+from support.mqtt_parts import MqttRig, PointTable, make_update
 from support.mqtt_rooms import ROOM, on, room, until_retained, values
 
-from gateway.model import Cov
 from gateway.records import KnownAsset
 
 
@@ -69,24 +68,6 @@ async def test_an_asset_without_values_is_cleared(broker: Mosquitto) -> None:
         await rig.deliver(make_update(point, 1))
         rig.sink.prepare(PointTable((replace(point, asset="ast-2"),)), DictLatestValues())(())
         await until_retained(broker, f"{ROOM}/$meta")
-
-
-async def test_the_deadband_of_assets_goes_on_over_a_reload(broker: Mosquitto) -> None:
-    """A reload is no reason to repeat a state in which nothing left its deadband."""
-    cov = Cov(delta=1.0, every_ms=3_600_000)
-    point = make_point("R1/A", cov=cov)
-    rig = MqttRig(broker.url, [point], layout="asset")
-    now = now_ms()
-    async with rig.sink, subscribe(broker.port) as subscriber:
-        await rig.deliver(make_update(point, 20, time_ms=now))
-        again = replace(point)
-        rig.swap(again)
-        await rig.deliver(make_update(again, 20.5, time_ms=now + 1))
-        await subscriber.catch_up()
-        assert [values(message) for message in on(subscriber, ROOM)] == [{"A": 20}]
-        await rig.deliver(make_update(again, 21.5, time_ms=now + 2))
-        await subscriber.catch_up()
-        assert [values(message) for message in on(subscriber, ROOM)] == [{"A": 20}, {"A": 21.5}]
 
 
 POINTS = {f"{ROOM}/{end}" for end in ("A", "A/$meta", "B", "B/$meta")}

@@ -1,4 +1,4 @@
-"""What the MQTT client does in another way than paho: many packets in one write, quick acknowledgements."""
+"""What the MQTT client does in another way than paho: partial writes, quick acknowledgements."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from support.mqtt_parts import MqttRig, make_point, make_update
 from support.odd_broker import odd_broker
 
 from gateway.errors import RefusedError
-from gateway.sinks.broker.client import BrokerClient
+from gateway.sinks.broker.paho_client import PahoClient
 
 _SIP_BYTES = 4096  # what the listener's network takes at a time
 
 
-async def test_packets_that_leave_together_arrive_whole_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_packets_over_a_narrow_network_arrive_whole_and_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """2,000 messages arrive one by one as they were, over a network that takes a part of a few at a time."""
-    connect = BrokerClient._create_socket_connection
+    connect = PahoClient._create_socket_connection
 
-    def connect_narrowly(client: BrokerClient) -> socket.socket:
+    def connect_narrowly(client: PahoClient) -> socket.socket:
         sock = connect(client)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SIP_BYTES)
         return sock
 
-    monkeypatch.setattr(BrokerClient, "_create_socket_connection", connect_narrowly)
+    monkeypatch.setattr(PahoClient, "_create_socket_connection", connect_narrowly)
     points = [make_point(f"T/P{number}") for number in range(2_000)]
     updates = [make_update(point, f"{number:04}" * 400) for number, point in enumerate(points)]
 

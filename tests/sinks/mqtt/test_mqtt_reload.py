@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.latest_values import DictLatestValues
 from support.mosquitto import Mosquitto, subscribe
-from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
+from support.mqtt_parts import MqttRig, make_point, make_update
 
-from gateway.model import Cov, Mqtt
+from gateway.model import Mqtt
 from gateway.records import KnownAsset
 
 if TYPE_CHECKING:
@@ -186,27 +186,6 @@ async def test_a_new_description_is_told_and_no_other(broker: Mosquitto) -> None
         assert [(m.topic, m.json["description"]) for m in subscriber.meta[told:]] == [
             (f"{topic(one)}/$meta", "Supply air")
         ]
-
-
-async def test_the_deadband_goes_on_where_a_point_means_the_same(broker: Mosquitto) -> None:
-    """A reload is no reason to repeat a value within its deadband, unless it is another value now."""
-    cov = Cov(delta=1.0, every_ms=3_600_000)
-    same, mended = make_point("T/SAME", cov=cov), make_point("T/MENDED", cov=cov)
-    rig = MqttRig(broker.url, [same, mended])
-    now = now_ms()
-    async with rig.sink, subscribe(broker.port) as subscriber:
-        await rig.deliver(make_update(same, 20, time_ms=now), make_update(mended, 20, time_ms=now))
-        seen = len(subscriber.seen)
-        await subscriber.catch_up()
-        seen = len(subscriber.seen)
-        now_same = replace(same)
-        now_mended = replace(mended, conversion=replace(mended.conversion, gain=1.01))
-        rig.swap(now_same, now_mended)
-        await rig.deliver(
-            make_update(now_same, 20.2, time_ms=now + 1), make_update(now_mended, 20.2, time_ms=now + 1)
-        )
-        await subscriber.catch_up()
-    assert [(m.topic, m.json["value"]) for m in subscriber.seen[seen:]] == [(topic(mended), 20.2)]
 
 
 async def test_a_point_that_has_no_value_any_more_has_its_topic_cleared(broker: Mosquitto) -> None:

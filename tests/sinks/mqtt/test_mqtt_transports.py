@@ -17,7 +17,7 @@ from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update
 from support.ports import free_port
 
-from gateway.sinks.broker.client import BrokerClient
+from gateway.sinks.broker.paho_client import PahoClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,14 +78,14 @@ async def test_websockets_over_a_network_that_takes_a_part_of_a_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages that do not fit into the network at once arrive whole, each once, in one connection."""
-    connect = BrokerClient._create_socket_connection
+    connect = PahoClient._create_socket_connection
 
-    def connect_narrowly(client: BrokerClient) -> socket.socket:
+    def connect_narrowly(client: PahoClient) -> socket.socket:
         sock = connect(client)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SIP_BYTES)
         return sock
 
-    monkeypatch.setattr(BrokerClient, "_create_socket_connection", connect_narrowly)
+    monkeypatch.setattr(PahoClient, "_create_socket_connection", connect_narrowly)
     updates = [make_update(make_point(f"T/P{n}"), f"{n:04}" * (10 + 5 * n % 500)) for n in range(300)]
     with Mosquitto(tmp_path) as broker:
         async with websocket_front(broker.port) as url:

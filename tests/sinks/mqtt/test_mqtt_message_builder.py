@@ -15,8 +15,8 @@ from support.mqtt_parts import make_point, make_update
 from support.point_tables import load_good_tables
 
 from gateway.mapping.topics import ASSET_TOPIC, POINT_TOPIC, TopicScheme
-from gateway.sinks.mqtt.desk import Desk
-from gateway.sinks.mqtt.layout import Layout
+from gateway.sinks.mqtt.message_builder import MessageBuilder
+from gateway.sinks.mqtt.topic_map import TopicMap
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
     """
     latest = DictLatestValues()
     scheme = SCHEMES[layout]
-    desk = Desk(
-        Layout.of(POINTS, sink="bms", topics=scheme, plain=False),
+    builder = MessageBuilder(
+        TopicMap(POINTS, sink="bms", topics=scheme, bare=False),
         latest,
         has_history=True,
         retained={},
@@ -87,7 +87,7 @@ def test_every_reading_is_live_or_history_and_live_moves_forward(
         latest.take(islice(coming, max(0, due - known)))
         known = max(known, due)
         refusals: list[Refusal] = []
-        for message in desk.messages(batch, refusals):
+        for message in builder.messages(batch, refusals):
             latest.take(islice(coming, meanwhile))
             known += meanwhile
             of_asset = b'"points"' in message.payload
@@ -115,14 +115,14 @@ def test_a_reading_that_a_later_event_told_again_is_no_history(tmp_path: Path, l
     table = "points: [{tag: R1, point: A, asset: a, from: t}]"
     points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
     image, (point,) = BuildingState(points), points.points
-    made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
-    desk = Desk(made, image, has_history=True, retained={})
+    made = TopicMap(points.points, sink="bms", topics=SCHEMES[layout], bare=False)
+    builder = MessageBuilder(made, image, has_history=True, retained={})
     updates = [
         make_update(point, value, time_ms=BASE_MS + later_ms, seq=seq)
         for seq, (value, later_ms) in enumerate([(1, 0), (2, 1000), (3, 1000), (2, 1000)], start=1)
     ]
     image.apply_updates(points.by_asset["a"], list(updates), now_ms=BASE_MS)
-    messages = list(desk.messages(updates, []))
+    messages = list(builder.messages(updates, []))
     past = {readings(message)["R1/A"][0] for message in messages if not message.retain}
     live = [readings(message)["R1/A"][0] for message in messages if message.retain]
     assert past == {1, 3}
@@ -139,8 +139,8 @@ def test_a_value_within_its_deadband_never_expires_while_it_is_fresh(
     table = f"points:\n  - {{tag: R1, point: A, asset: a, from: t, stale_after: 10m, cov: {cov}}}\n"
     (point,) = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}").points
     latest = DictLatestValues()
-    made = Layout.of([point], sink="bms", topics=SCHEMES[layout], plain=False)
-    desk = Desk(made, latest, has_history=True, retained={})
+    made = TopicMap([point], sink="bms", topics=SCHEMES[layout], bare=False)
+    builder = MessageBuilder(made, latest, has_history=True, retained={})
     expires_ms = 0
     for number in range(50):
         now_ms = BASE_MS + number * every_s * 1000
@@ -148,7 +148,7 @@ def test_a_value_within_its_deadband_never_expires_while_it_is_fresh(
         update = make_update(point, 20 + number / 100, time_ms=now_ms)
         latest.take([update])
         latest.now_ms = now_ms
-        for message in desk.messages([update], []):
+        for message in builder.messages([update], []):
             assert message.properties is not None
             expires_ms = now_ms + 1000 * int.from_bytes(message.properties.pack()[2:6], "big")
 
@@ -159,14 +159,14 @@ def test_a_message_expires_in_time_though_the_clock_is_set_back(tmp_path: Path, 
     table = "points: [{tag: R1, point: A, asset: a, from: t, stale_after: 10m}]"
     points = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n")
     image, (point,) = BuildingState(points), points.points
-    made = Layout.of(points.points, sink="bms", topics=SCHEMES[layout], plain=False)
-    desk = Desk(made, image, has_history=True, retained={})
+    made = TopicMap(points.points, sink="bms", topics=SCHEMES[layout], bare=False)
+    builder = MessageBuilder(made, image, has_history=True, retained={})
     image.apply_updates(
         points.by_asset["a"], [make_update(point, 20, time_ms=BASE_MS, seq=1)], now_ms=BASE_MS
     )
     image.clock_steps.follow(-86_400_000, after=1)
     image.tick(BASE_MS + 60_000)
-    (message,) = desk.all_state()
+    (message,) = builder.all_state()
     assert message.properties is not None
     assert int.from_bytes(message.properties.pack()[2:6], "big") == 540
 
@@ -176,14 +176,14 @@ def test_what_the_gateway_makes_is_sent_again_though_the_clock_is_set_back(tmp_p
     table = "points: [{tag: R1, point: A, asset: a, from: $quality, cov: {delta: 1, every: 5m}}]"
     (point,) = load_good_tables(tmp_path, f"schema: gateway.points/1\nsite: hq\n{table}\n").points
     latest = DictLatestValues()
-    desk = Desk(
-        Layout.of([point], sink="bms", topics=SCHEMES["point"], plain=False),
+    builder = MessageBuilder(
+        TopicMap([point], sink="bms", topics=SCHEMES["point"], bare=False),
         latest,
         has_history=True,
         retained={},
     )
     sent = [
-        len(list(desk.messages([make_update(point, 0, time_ms=BASE_MS + after_ms)], [])))
+        len(list(builder.messages([make_update(point, 0, time_ms=BASE_MS + after_ms)], [])))
         for after_ms in (0, 60_000, -86_400_000)
     ]
     assert sent == [1, 0, 1]

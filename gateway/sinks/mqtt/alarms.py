@@ -1,4 +1,4 @@
-"""What needs a person, on one retained topic beside the gateway's status."""
+"""Publishes the current alarms on one retained topic beside the gateway's status."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ import orjson
 
 from gateway.errors import TransientError
 from gateway.sinks.broker.message import Message
-from gateway.sinks.mqtt.announcer import log_rejected
+from gateway.sinks.mqtt.metadata import log_rejected
 from gateway.text import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
     from gateway.alarms import Alarms
     from gateway.records import Alarm
-    from gateway.sinks.broker.message import Rejection
+    from gateway.sinks.mqtt.metadata import Publish
 
 
-class AlarmBoard:
-    """Publishes the alarms that hold, at each connection and whenever they change; all of them at a time."""
+class AlarmPublisher:
+    """Publishes all current alarms in one message, at each connection and whenever they change."""
 
     def __init__(self, alarms: Alarms, *, sink: str, topic: str, retained: dict[str, bool]) -> None:
-        """`retained`: see `Announcer`; `topic` is noted there, for whoever has to clear it one day."""
+        """`retained`: see `MetadataPublisher`."""
         self._alarms = alarms
         self._sink = sink
         self._topic = topic
         self._retained = retained
 
-    async def run(self, publish: Callable[[Iterable[Message]], Awaitable[list[Rejection]]]) -> None:
+    async def run(self, publish: Publish) -> None:
         """Publish until the connection is lost."""
-        news = asyncio.Event()
-        self._alarms.subscribe(news.set)
+        changed = asyncio.Event()
+        self._alarms.subscribe(changed.set)
         try:
-            told = None
+            published = None
             while True:
-                news.clear()
+                changed.clear()
                 payload = alarms_json(self._alarms.current())
-                if payload != told:
+                if payload != published:
                     if self._topic not in self._retained:
                         self._retained[self._topic] = False
                     log_rejected(await publish([Message(self._topic, payload, retain=True)]), sink=self._sink)
-                    told = payload
-                await news.wait()
+                    published = payload
+                await changed.wait()
         except TransientError:
-            return  # the next connection begins with all of it
+            return  # the next connection publishes them again
         finally:
-            self._alarms.unsubscribe(news.set)
+            self._alarms.unsubscribe(changed.set)
 
 
 def alarms_json(alarms: Iterable[Alarm]) -> bytes:

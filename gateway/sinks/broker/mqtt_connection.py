@@ -1,7 +1,7 @@
 """One MQTT connection on asyncio: paho-mqtt without its threads, and a window of unacknowledged publishes.
 
-A `Connection` lives from CONNECT to its end and is never used again: paho's own reconnection and
-its memory of unacknowledged messages stay out of play, and the sink alone decides what is sent again.
+An `MqttConnection` lives from CONNECT to its end and is not reused: paho's reconnection and its memory of
+unacknowledged messages play no part, and the sink alone decides what is published again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
-from gateway.sinks.broker.dial import dial_broker
-from gateway.sinks.broker.hang_ups import HANGS_UP, HangUps
 from gateway.sinks.broker.message import Message, Rejection, too_large_text
+from gateway.sinks.broker.paho_client import open_client
+from gateway.sinks.broker.skipped_topics import SKIPPED, SkippedTopics
 from gateway.tls import alert_in
 
 if TYPE_CHECKING:
@@ -28,21 +28,22 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
     from paho.mqtt.properties import Properties
 
-    from gateway.sinks.broker.client import BrokerClient
-    from gateway.sinks.broker.dial import Dial
+    from gateway.sinks.broker.config import BrokerConfig
+    from gateway.sinks.broker.paho_client import PahoClient, Will
 
     Receive = Callable[[str, bytes], None]
 
 _CONNACK_TIMEOUT_S = 10.0
+_FAREWELL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
-_BURST = 20  # messages made and queued before the event loop gets its turn, about 2 ms
+_BURST = 20  # messages built and queued before the event loop gets its turn, about 2 ms
 _FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
 _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
 _PACKET_TOO_LARGE = 0x95
 _UNSPECIFIED = 0x80
 _PROTOCOL_ERROR = 0x82
-_WITH_WILL = 0x04  # reason code of a DISCONNECT
+_DISCONNECT_WITH_WILL = 0x04
 _NOT_AUTHORIZED = 0x87
 # Reasons for a DISCONNECT that may be about one message; others are about the client or the broker.
 _ABOUT_A_MESSAGE = frozenset({_UNSPECIFIED, 0x81, _PROTOCOL_ERROR, 0x83, _NOT_AUTHORIZED, 0x90, 0x95, 0x99})
@@ -58,46 +59,51 @@ _ADVICE = {
 }
 
 
-async def connect(dial: Dial, hang_ups: HangUps | None = None) -> Connection:
+async def connect(
+    config: BrokerConfig,
+    *,
+    client_id: str,
+    will: Will | None = None,
+    skipped_topics: SkippedTopics | None = None,
+) -> MqttConnection:
     """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise.
 
-    `hang_ups`: what is known of the broker from former connections.
+    `skipped_topics`: what earlier connections of the sink have found.
     """
     try:
-        client = await asyncio.to_thread(dial_broker, dial)  # names, TCP and TLS: all of them may block
+        client = await asyncio.to_thread(open_client, config, client_id=client_id, will=will)
     except (OSError, ValueError) as error:
         alert = alert_in(error) if isinstance(error, ssl.SSLError) else ""
         raise TransientError(f"cannot connect: {_tls_refusal(alert) if alert else error}") from error
-    connection = Connection(client, dial, hang_ups or HangUps())
+    connection = MqttConnection(client, config, skipped_topics or SkippedTopics())
     try:
-        await connection.accepted()
+        await connection.wait_accepted()
     except BaseException:
         connection.abort("not accepted")
         raise
     return connection
 
 
-class Connection:
+class MqttConnection:
     """One connection. Publishing is for one caller at a time."""
 
-    def __init__(self, client: BrokerClient, dial: Dial, hang_ups: HangUps) -> None:
-        """Take the client over from the thread that dialled."""
+    def __init__(self, client: PahoClient, config: BrokerConfig, skipped_topics: SkippedTopics) -> None:
+        """Take the client over from the thread that opened it."""
         self._client = client
         self._loop = asyncio.get_running_loop()
-        self._window = dial.window
-        self._largest_bytes = _LARGEST_PACKET_BYTES
-        self._stall_s = 2.0 * dial.keepalive_s
-        self._hang_ups = hang_ups
-        self._has_taken_any = False
-        self._unsettled: list[
-            str
-        ] = []  # topics of what was sent with QoS 0, of which nothing says that it came
+        self._window = config.in_flight
+        self._stall_s = 2.0 * round(config.keepalive)
+        self._skipped_topics = skipped_topics
+        self.largest_bytes = _LARGEST_PACKET_BYTES
+        """The largest packet that the broker accepts."""
+        self._has_accepted_any = False
+        self._unproven: list[str] = []  # topics published with QoS 0 since the last `settle`
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
         self._receive: Receive | None = None
-        self._progressed_at = self._alone_since = self._loop.time()
-        self._progress: asyncio.Future[None] | None = None
-        self._awaited = 0  # how few unacknowledged messages make it
+        self._progressed_at = self._loop.time()
+        self._waiter: asyncio.Future[None] | None = None
+        self._waited_for = 0  # the number of unacknowledged messages at which the waiter goes on
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._timer = self._loop.call_later(_TICK_S, self._tick)
@@ -116,82 +122,76 @@ class Connection:
         client.on_socket_unregister_write = self._on_socket_unregister_write
         sock = client.socket()
         if sock is None:
-            self._end(self._how_it_broke())
+            self._end(self._break_text())
             return
-        self._loop.add_reader(sock.fileno(), self._readable)
+        self._loop.add_reader(sock.fileno(), self._on_readable)
         client.loop_write()  # what the thread may not have been able to send
 
-    @property
-    def largest_bytes(self) -> int:
-        """The largest packet that the broker takes."""
-        return self._largest_bytes
-
-    async def accepted(self) -> None:
-        """Wait for the broker's CONNACK; raise `TransientError` where it refuses or keeps silent."""
+    async def wait_accepted(self) -> None:
+        """Wait for CONNACK; raise `TransientError` where the broker refuses or does not answer."""
         try:
             async with asyncio.timeout(_CONNACK_TIMEOUT_S):
                 await self._accepted
         except TimeoutError:
             raise TransientError(f"the broker did not answer within {_CONNACK_TIMEOUT_S:.0f} s") from None
 
-    async def ended(self) -> str:
-        """Wait until the connection is lost, and return the reason in words."""
+    async def wait_lost(self) -> str:
+        """Wait until the connection is lost, and return the reason."""
         await asyncio.wait([self._lost])
         return self._lost.result()
 
     async def publish(self, messages: Iterable[Message]) -> list[Rejection]:
-        """Return once the broker has acknowledged every message, with those that it rejected.
+        """Return the rejected messages once the broker has acknowledged every message.
 
-        A message with QoS 0 counts as acknowledged when the system has taken it.
-        Takes from `messages` only what the window has room for: each is made when it is sent.
-        Raises `TransientError` when the connection ends, or nothing is acknowledged for too long.
+        A message with QoS 0 counts as acknowledged when the system has accepted it. `messages` yields each
+        message when the window has room for it. Raises `TransientError` when the connection ends, or when
+        nothing is acknowledged for too long.
         """
         rejections: list[Rejection] = []
-        self._rejections, hang_ups = rejections, self._hang_ups
+        self._rejections, skipped_topics = rejections, self._skipped_topics
         for count, message in enumerate(messages, 1):
-            if message.size_bytes > self._largest_bytes:  # the broker would disconnect, again and again
-                rejections.append(Rejection(message, _PACKET_TOO_LARGE, too_large_text(self._largest_bytes)))
+            if message.size_bytes > self.largest_bytes:  # the broker would disconnect, again and again
+                rejections.append(Rejection(message, _PACKET_TOO_LARGE, too_large_text(self.largest_bytes)))
                 continue
-            if message.topic in hang_ups.watched:
-                await self._publish_alone(message)
+            if message.topic in skipped_topics:
+                await self._publish_suspect(message)
                 continue
             if len(self._unacknowledged) >= self._window:
                 # Half the window keeps the broker busy, and one waking serves the other half.
-                await self._acknowledged(down_to=self._window // 2)
+                await self._wait_acknowledged(down_to=self._window // 2)
             self._send(message)
             if count % _BURST == 0:
                 await asyncio.sleep(0)
-        await self._acknowledged(down_to=0)
+        await self._wait_acknowledged(down_to=0)
         return rejections
 
-    async def _publish_alone(self, message: Message) -> None:
-        """Publish with nothing else on its way, for the broker may hang up; nothing where it always does."""
-        if self._hang_ups.skips(message.topic):
-            self._rejections.append(Rejection(message, _NOT_AUTHORIZED, HANGS_UP))
+    async def _publish_suspect(self, message: Message) -> None:
+        """Publish with nothing else in flight, since the broker may disconnect; reject a skipped topic."""
+        if self._skipped_topics.is_skipped(message.topic):
+            self._rejections.append(Rejection(message, _NOT_AUTHORIZED, SKIPPED))
             return
-        await self._taken(message)
-        await asyncio.wait([self._lost], timeout=self._hang_ups.quiet_s(message.topic))
-        self._alone_since = self._loop.time()
+        await self._wait_accepted_by_broker(message)
+        await asyncio.wait([self._lost], timeout=self._skipped_topics.quiet_s(message.topic))
         self._send(message)
-        await self._taken(message)
-        self._hang_ups.acquit(message.topic)
+        await self._wait_accepted_by_broker(message)
+        self._skipped_topics.record_accepted(message.topic)
 
-    async def _taken(self, message: Message) -> None:
-        """Wait until the broker has everything, as far as that can be known of such a message."""
+    async def _wait_accepted_by_broker(self, message: Message) -> None:
+        """Wait until nothing is in flight any more, whatever the message's QoS."""
         if message.qos:
-            await self._acknowledged(down_to=0)
+            await self._wait_acknowledged(down_to=0)
         else:
             await self.settle(message.topic)
 
     async def subscribe(self, topics: Sequence[str], receive: Receive) -> None:
-        """Have `receive` called with topic and payload of whatever comes there; it must not raise.
+        """Call `receive` with topic and payload of each message on these topics; it must not raise.
 
-        Raises `TransientError` where the broker refuses that, or does not answer.
+        Raises `TransientError` where the broker refuses the subscription, or does not answer.
         """
         self._receive = receive
         self._rejections = rejections = list[Rejection]()
-        self._await_answer(self._client.subscribe([(topic, 1) for topic in topics])[1], ", ".join(topics))
-        await self._acknowledged(down_to=0)
+        self._expect_answer(self._client.subscribe([(topic, 1) for topic in topics])[1], ", ".join(topics))
+        await self._wait_acknowledged(down_to=0)
         if rejections:
             refused = rejections[0]
             raise TransientError(
@@ -199,29 +199,29 @@ class Connection:
             )
 
     async def settle(self, topic: str) -> None:
-        """Return once the broker has taken in all that was sent before, whatever its QoS.
+        """Return once the broker has all messages sent before, whatever their QoS.
 
-        A broker handles the packets of a connection in their order, and answers an UNSUBSCRIBE, also
-        from `topic`, to which nobody has subscribed. Raises `TransientError` where it does not.
+        A broker handles the packets of a connection in order, and answers an UNSUBSCRIBE also from a `topic`
+        to which nobody has subscribed. Raises `TransientError` where it does not answer.
         """
-        self._await_answer(self._client.unsubscribe(topic)[1], topic)
-        await self._acknowledged(down_to=0)
-        self._has_taken_any = self._has_taken_any or bool(self._unsettled)
-        self._unsettled.clear()
+        self._expect_answer(self._client.unsubscribe(topic)[1], topic)
+        await self._wait_acknowledged(down_to=0)
+        self._has_accepted_any = self._has_accepted_any or bool(self._unproven)
+        self._unproven.clear()
 
-    def _await_answer(self, packet_identifier: int | None, topic: str) -> None:
-        """Treat a packet that is no PUBLISH, but is acknowledged, as if it were one."""
+    def _expect_answer(self, packet_identifier: int | None, topic: str) -> None:
+        """Count a packet that is acknowledged, but is no PUBLISH, among the unacknowledged."""
         self._raise_if_lost()
         if packet_identifier is not None:
             self._progressed_at = self._loop.time()
             self._unacknowledged[packet_identifier] = Message(topic, b"", retain=False, qos=0)
 
-    async def _acknowledged(self, *, down_to: int) -> None:
-        """Wait until no more than `down_to` messages are unacknowledged."""
+    async def _wait_acknowledged(self, *, down_to: int) -> None:
+        """Wait until at most `down_to` messages are unacknowledged."""
         if len(self._unacknowledged) > down_to and not self._lost.done():
-            self._awaited = down_to
-            self._progress = self._loop.create_future()
-            await self._progress
+            self._waited_for = down_to
+            self._waiter = self._loop.create_future()
+            await self._waiter
         self._raise_if_lost()
 
     def _send(self, message: Message) -> None:
@@ -232,38 +232,31 @@ class Connection:
         sent = self._client.publish(topic, payload, qos, retain, properties)
         self._unacknowledged[sent.mid] = message
         if not qos:
-            self._unsettled.append(topic)
+            self._unproven.append(topic)
 
     def _raise_if_lost(self) -> None:
         if self._lost.done():
             raise TransientError(self._lost.result())
 
-    def leave(self) -> None:
-        """DISCONNECT without having said anything."""
-        self._client.disconnect()
-        self._client.loop_write()
-        self.abort("closed")
-
-    async def close(self, farewell: Message, *, timeout_s: float, with_will: bool = False) -> None:
+    async def close(self, farewell: Message | None = None, *, with_will: bool = False) -> None:
         """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost.
 
-        `with_will`: with MQTT 5, tell the broker that it is to publish the will all the same.
+        `with_will`: with MQTT 5, have the broker publish the will all the same.
         """
         is_mqtt_5 = self._client.protocol == MQTTProtocolVersion.MQTTv5
-        reason = (
-            ReasonCode(PacketTypes.DISCONNECT, identifier=_WITH_WILL) if with_will and is_mqtt_5 else None
-        )
+        code = _DISCONNECT_WITH_WILL if with_will and is_mqtt_5 else None
+        reason = None if code is None else ReasonCode(PacketTypes.DISCONNECT, identifier=code)
         try:
             with suppress(TransientError, TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self.publish([farewell])
+                async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
+                    await self.publish(() if farewell is None else (farewell,))
                 self._client.disconnect(reason)
                 self._client.loop_write()
         finally:
             self.abort("closed")
 
     def abort(self, reason: str) -> None:
-        """End the connection without a word; the broker publishes the will."""
+        """End the connection without DISCONNECT: the broker publishes the will."""
         self._end(reason)
         stream = self._client.stream
         if self._client.socket() is not None and stream is not None:
@@ -277,20 +270,20 @@ class Connection:
             self._lost.set_result(reason)
         if not self._accepted.done():
             self._accepted.set_exception(TransientError(reason))
-        self._wake()
+        self._wake_waiter()
 
-    def _wake(self) -> None:
-        if self._progress is not None and not self._progress.done():
-            self._progress.set_result(None)
+    def _wake_waiter(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _tick(self) -> None:
-        """Keep the connection alive, and end it when the broker is dead."""
+        """Send PINGREQ when due, and end the connection when the broker stalls."""
         self._timer = self._loop.call_later(_TICK_S, self._tick)
         self._client.loop_misc()
         if self._unacknowledged and self._loop.time() - self._progressed_at > self._stall_s:
             self.abort(f"the broker acknowledged nothing for {self._stall_s:.0f} s")
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         self._client.loop_read()
         # TLS may hold decrypted packets which the socket will not announce again.
         stream = self._client.stream
@@ -319,10 +312,10 @@ class Connection:
         properties: Properties | None,
     ) -> None:
         if reason.value >= _FIRST_FAILURE:
-            self._end(f"the broker refuses the connection: {_in_words(reason)}")
+            self._end(f"the broker refuses the connection: {_reason_text(reason)}")
         elif not self._accepted.done():
             self._window = min(self._window, getattr(properties, "ReceiveMaximum", _MOST_UNACKNOWLEDGED))
-            self._largest_bytes = getattr(properties, "MaximumPacketSize", _LARGEST_PACKET_BYTES)
+            self.largest_bytes = getattr(properties, "MaximumPacketSize", _LARGEST_PACKET_BYTES)
             self._accepted.set_result(None)
 
     def _on_disconnect(
@@ -334,23 +327,21 @@ class Connection:
         _properties: Properties | None,
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            words = f"the broker ended the connection: {_in_words(reason)}"
+            text = f"the broker ended the connection: {_reason_text(reason)}"
         elif reason.value == _PROTOCOL_ERROR:
-            words = f"the broker does not keep to MQTT{self._client.fault}"
+            text = f"the broker does not keep to MQTT{self._client.fault}"
         elif reason.value == _UNSPECIFIED:  # as paho calls a broken connection
-            words = self._how_it_broke()
+            text = self._break_text()
         else:
-            words = f"the connection ended: {_in_words(reason)}"
+            text = f"the connection ended: {_reason_text(reason)}"
         if self._accepted.done() and not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
-            under_way = [message.topic for message in self._unacknowledged.values() if message.qos]
-            self._hang_ups.note(
-                [*under_way, *self._unsettled],
-                after_s=self._loop.time() - self._alone_since,
-                has_taken_others=self._has_taken_any,
+            in_flight = [message.topic for message in self._unacknowledged.values() if message.qos]
+            self._skipped_topics.record_disconnect(
+                [*in_flight, *self._unproven], accepted_others=self._has_accepted_any
             )
-        self._end(words)
+        self._end(text)
 
-    def _how_it_broke(self) -> str:
+    def _break_text(self) -> str:
         alert = getattr(self._client.stream, "alert", "")
         return _tls_refusal(alert) if alert else "the connection broke"
 
@@ -359,10 +350,8 @@ class Connection:
     ) -> None:
         message = self._unacknowledged.pop(mid)
         if message.qos:
-            self._has_taken_any = True
-        if reason.value >= _FIRST_FAILURE:
-            self._rejections.append(Rejection(message, reason.value, str(reason)))
-        self._note_progress()
+            self._has_accepted_any = True
+        self._record_answer(message, reason)
 
     def _on_subscribe(
         self,
@@ -372,18 +361,15 @@ class Connection:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        message = self._unacknowledged.pop(mid)
-        self._rejections += [
-            Rejection(message, reason.value, str(reason))
-            for reason in reasons
-            if reason.value >= _FIRST_FAILURE
-        ]
-        self._note_progress()
+        self._record_answer(self._unacknowledged.pop(mid), *reasons)
 
-    def _note_progress(self) -> None:
+    def _record_answer(self, message: Message, *reasons: ReasonCode) -> None:
+        for reason in reasons:
+            if reason.value >= _FIRST_FAILURE:
+                self._rejections.append(Rejection(message, reason.value, str(reason)))
         self._progressed_at = self._loop.time()
-        if len(self._unacknowledged) <= self._awaited:
-            self._wake()
+        if len(self._unacknowledged) <= self._waited_for:
+            self._wake_waiter()
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         if self._receive is not None:
@@ -394,6 +380,6 @@ def _tls_refusal(alert: str) -> str:
     return f"the broker ended TLS: {alert}; check `certificate` and `key`"
 
 
-def _in_words(reason: ReasonCode) -> str:
+def _reason_text(reason: ReasonCode) -> str:
     advice = _ADVICE.get(reason.value)
     return f"{reason}; {advice}" if advice else str(reason)

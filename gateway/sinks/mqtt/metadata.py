@@ -1,0 +1,162 @@
+"""Publishes what describes the values (`$meta`, Home Assistant's discovery), and clears retained topics."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.errors import TransientError
+from gateway.sinks.broker.message import Message
+from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
+from gateway.sinks.mqtt.topic_map import meta_only
+from gateway.sinks.mqtt.value_topics import AssetTopic, Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+
+    from gateway.mapping.topics import TopicScheme
+    from gateway.sinks.broker.message import Rejection
+    from gateway.sinks.mqtt.config import MqttConfig
+    from gateway.sinks.mqtt.message_builder import MessageBuilder
+    from gateway.sinks.mqtt.topic_map import Describe
+    from gateway.sinks.mqtt.value_topics import ValueTopic
+
+    Publish = Callable[[Iterable[Message]], Awaitable[list[Rejection]]]
+
+_AT_ONCE = 50  # topics before live values have their turn
+_CLEAR_AGAIN_FOR_S = 3600.0  # mosquitto saves itself every half hour; much later, others may use the topics
+
+_log = structlog.get_logger()
+
+
+def describe_by(config: MqttConfig, *, topics: TopicScheme, status_topic: str) -> Describe:
+    """Return the function that describes topics: by `$meta`, and to Home Assistant if the sink is set so."""
+    if config.home_assistant is None:
+        return meta_only
+    discovery = HomeAssistantDiscovery(
+        prefix=config.home_assistant.discovery_prefix,
+        gateway=topics.gateway,
+        status_topic=status_topic,
+        bare=config.payload == "value",
+    )
+
+    def describe(topic: ValueTopic) -> Iterator[Metadata]:
+        yield topic.meta()
+        for point in topic.points:
+            if topics.topics(point)[0] != topic.topic:
+                continue  # described once: by its own topic rather than by its asset's
+            entity = discovery.entity(point, topic=topic.topic, in_asset=isinstance(topic, AssetTopic))
+            if entity is not None:
+                yield Metadata(*entity)
+
+    return describe
+
+
+class MetadataPublisher:
+    """Publishes metadata of the topics that are dirty, and clears those that have no point or no value.
+
+    A topic without a value is cleared, since what the broker retains there was measured by another device.
+    All topics are dirty at each connection. A cleared topic is cleared again at each connection for an hour:
+    a broker that lost power restarts with what it last saved.
+    """
+
+    def __init__(
+        self,
+        builder: MessageBuilder,
+        *,
+        sink: str,
+        retained: dict[str, bool],
+        other_topics: Collection[str] = (),
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`retained`: topics that the broker may retain a message on, and whether that is a value.
+
+        `other_topics` belong to no point, and are left alone. `clock_s` only moves forward.
+        """
+        self._builder = builder
+        self._sink = sink
+        self._retained = retained
+        self._other_topics = other_topics
+        self._clock_s = clock_s
+        self._cleared_at_s: dict[str, float] = {}  # oldest first
+        self._dirty: dict[str, None] = {}
+        self._has_dirty = asyncio.Event()
+
+    def mark_dirty(self, topics: Iterable[str]) -> None:
+        """Have the metadata of these topics published, or the topics cleared if they are gone."""
+        self._dirty.update(dict.fromkeys(topics))
+        self._has_dirty.set()
+
+    def mark_all_dirty(self) -> None:
+        """Have all metadata published, and whatever else is retained cleared."""
+        topics = self._builder.topics
+        gone = [each for each in self._retained if each not in self._other_topics and each not in topics]
+        self.mark_dirty((*topics.by_topic, *gone))
+
+    async def run(self, publish: Publish) -> None:
+        """Publish whatever is dirty, until the connection is lost."""
+        while True:
+            await self._has_dirty.wait()
+            self._has_dirty.clear()
+            while self._dirty:
+                topics = list(islice(self._dirty, _AT_ONCE))
+                for topic in topics:
+                    del self._dirty[topic]
+                cleared: dict[str, None] = {}
+                try:
+                    rejections = await publish(self._messages(topics, cleared))
+                except BaseException as error:
+                    self.mark_dirty(topics)
+                    if isinstance(error, TransientError):
+                        return
+                    raise
+                log_rejected(rejections, sink=self._sink)
+                for rejection in rejections:
+                    cleared.pop(rejection.message.topic, None)
+                self._record_cleared(cleared)
+
+    def _messages(self, dirty: Iterable[str], cleared: dict[str, None]) -> Iterator[Message]:
+        """Yield messages by the table in force when each is sent; add to `cleared` the topics cleared."""
+        for name in dirty:
+            topics = self._builder.topics
+            topic = topics.by_topic.get(name)
+            if topic is None and topics.is_metadata(name):
+                continue  # published with the topic that it describes
+            if name in self._retained and (topic is None or not self._builder.has_value(topic)):
+                cleared[name] = None
+                yield Message(name, b"", retain=True)
+            if topic is None:
+                continue
+            yield from self._builder.outdated_state(topic)
+            for each in topics.describe(topic):
+                if self._retained.get(each.topic) is not False:
+                    self._retained[each.topic] = False
+                cleared.pop(each.topic, None)  # a reload during this loop has brought it back
+                self._cleared_at_s.pop(each.topic, None)
+                yield Message(each.topic, each.payload, retain=True)
+
+    def _record_cleared(self, topics: Iterable[str]) -> None:
+        """Record topics as cleared, and forget those cleared an hour ago."""
+        now_s = self._clock_s()
+        for topic in topics:
+            if self._retained[topic]:  # a value was published there after it was last cleared
+                self._retained[topic] = False
+                self._cleared_at_s.pop(topic, None)
+            self._cleared_at_s.setdefault(topic, now_s)
+        for topic, cleared_at_s in list(self._cleared_at_s.items()):
+            if now_s - cleared_at_s < _CLEAR_AGAIN_FOR_S:
+                return
+            del self._cleared_at_s[topic]
+            if not self._retained[topic]:  # otherwise it has a value again
+                del self._retained[topic]
+
+
+def log_rejected(rejections: Sequence[Rejection], *, sink: str) -> None:
+    """Log once what the broker refuses of messages that no write waits for."""
+    if rejections:
+        topic, reason = rejections[0].message.topic, rejections[0].reason
+        _log.warning("sink.refused", sink=sink, topics=len(rejections), first=topic, reason=reason)
