@@ -166,7 +166,7 @@ class App:
             tolerance_s=self._settings.intake.tolerance,
             status=self.status.intake,
             clock_ms=now_ms,
-            ticks_ms=steady_ms,
+            steady_ms=steady_ms,
             alarms=self.alarms,
         )
 
@@ -209,7 +209,7 @@ class App:
     def reload(self) -> None:
         """Have signing secrets and point tables read again, as an administrator asks by SIGHUP."""
         notify_reloading()
-        self._signing.request(done=self._reload_tables)
+        self._signing.request_reread(self._reload_tables)
 
     def _reload_tables(self) -> None:
         if self._files is None or self._reloader is None:
@@ -253,7 +253,6 @@ class App:
                 for task in running:
                     task.cancel()
             self._head.keep()
-            await self._signing.close()
         log.info("gateway.stopped")
         notify(STATUS="stopped")  # systemd goes on showing the last one
         if self._journal.corrupt is not None:
@@ -403,7 +402,7 @@ class App:
         self._notify_ready()
 
     def _notify_ready(self) -> None:
-        if self._signing.is_asked:
+        if self._signing.is_reread_pending:
             return  # another reload was asked for meanwhile, and tells
         self._status_line.announce_ready(self._in_one_line())
 

@@ -41,12 +41,15 @@ class SecretControl:
             raise CommandError("`secret` is missing: the new signing secret, as a text of one line")
         if not isinstance(keep, bool):
             raise CommandError("`keep_previous` is true or false")
-        problem = await self._signing.announce(secret.encode(), keep=keep)
-        former = len(self._signing.in_force.former)
-        log.info("signing_secrets.rotated", previous=former, kept=keep, uid=uid_of(request))
+        problem = await self._signing.announce(secret.encode(), keep_previous=keep)
+        log.info(
+            "signing_secrets.rotated", previous=len(self._signing.previous), kept=keep, uid=uid_of(request)
+        )
         return self._answer(problem)
 
     def _answer(self, problem: str | None) -> web.Response:
-        in_force = self._signing.in_force
-        previous = [{"since_ms": one.since_ms, "last_used_ms": one.last_used_ms} for one in in_force.former]
-        return answer({"current": len(in_force.current), "previous": previous, "problem": problem})
+        signing = self._signing
+        previous = [
+            {"since_ms": one.replaced_ms, "last_used_ms": one.last_used_ms} for one in signing.previous
+        ]
+        return answer({"current": signing.current_count, "previous": previous, "problem": problem})

@@ -77,7 +77,7 @@ Exit code 0: Infodeck says that it is on; 1: not so, and what is the case.
 """
 _ROTATE = """\
 Renews the signing secret, in its file and in the running gateway, without a delivery being lost: the old one
-is accepted until nothing was signed with it for 24 h. The API makes the new one (infodeck.webhook.rotate
+is accepted for 48 h more. The API makes the new one (infodeck.webhook.rotate
 says where), or Infodeck's web page (--from-stdin).
 
     gateway webhooks rotate -c config/gateway.yaml --from-stdin
@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action(
             "rotate",
             rotate,
-            summary="a new signing secret; the old one is accepted until unused for 24 h",
+            summary="a new signing secret; the old one is accepted for 48 h more",
             description=_ROTATE,
         )
     )

@@ -61,19 +61,23 @@ async def webhooks_of(api: InfodeckApi) -> list[Webhook]:
     return [webhook_of(item) for item in await api.webhooks()]
 
 
-async def find_webhook(api: InfodeckApi, settings: Settings, *, wanted: str | None) -> tuple[Webhook, str]:
-    """Return the webhook with the id `wanted`, or else the one that leads here; and its id.
+async def find_webhook(
+    api: InfodeckApi, settings: Settings, *, webhook_id: str | None
+) -> tuple[Webhook, str]:
+    """Return the webhook with the id `webhook_id`, or else the one that leads here; and its id.
 
     Raises CommandError where there is none or more than one.
     """
     named = settings.infodeck.webhook
-    if wanted is None and named is None:
+    if webhook_id is None and named is None:
         raise CommandError(
             "which webhook leads here is not known: set infodeck.webhook.url, or say --id ID as `gateway"
             " webhooks list` shows it"
         )
     every = await webhooks_of(api)
-    found = [one for one in every if (leads_here(one, settings) if wanted is None else one.id == wanted)]
+    found = [
+        one for one in every if (leads_here(one, settings) if webhook_id is None else one.id == webhook_id)
+    ]
     if len(found) == 1 and found[0].id is not None:
         return found[0], found[0].id
     if found:
@@ -81,14 +85,16 @@ async def find_webhook(api: InfodeckApi, settings: Settings, *, wanted: str | No
         raise CommandError(
             f"{len(found)} webhooks lead here ({ids}): say --id ID, or set infodeck.webhook.id"
         )
-    raise CommandError(_none_found(settings, wanted, count=len(every)))
+    raise CommandError(_none_found(settings, webhook_id, count=len(every)))
 
 
-def _none_found(settings: Settings, wanted: str | None, *, count: int) -> str:
+def _none_found(settings: Settings, webhook_id: str | None, *, count: int) -> str:
     named = settings.infodeck.webhook
-    if wanted is not None or (named is not None and named.id is not None):
+    if webhook_id is not None or (named is not None and named.id is not None):
         what = (
-            f"--id {wanted}" if wanted is not None or named is None else f"infodeck.webhook.id ({named.id})"
+            f"--id {webhook_id}"
+            if webhook_id is not None or named is None
+            else f"infodeck.webhook.id ({named.id})"
         )
         return f"none of {count} webhooks has this id: {what}; `gateway webhooks list` shows them"
     url = "" if named is None else named.url

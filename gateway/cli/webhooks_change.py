@@ -30,7 +30,7 @@ def remove(arguments: argparse.Namespace) -> int:
     """Have Infodeck remove a webhook; return 0 once it lists it no more."""
     settings = load_settings(arguments.config).require()
     _require_call(settings, "remove")
-    webhook, left = manage(settings, lambda api: _changed(api, settings, "remove", wanted=arguments.id))
+    webhook, left = manage(settings, lambda api: _changed(api, settings, "remove", webhook_id=arguments.id))
     if any(one.id == webhook.id for one in left):
         raise CommandError(f"Infodeck has answered, but still lists the webhook {webhook.id}: {_WEB_PAGE}")
     print(f"Infodeck has the webhook {webhook.id} ({webhook.url or '?'}) no more.")
@@ -43,7 +43,7 @@ def enable(arguments: argparse.Namespace) -> int:
     """Have Infodeck switch a webhook on again; return 0 once it says that it is."""
     settings = load_settings(arguments.config).require()
     _require_call(settings, "enable")
-    webhook, listed = manage(settings, lambda api: _changed(api, settings, "enable", wanted=arguments.id))
+    webhook, listed = manage(settings, lambda api: _changed(api, settings, "enable", webhook_id=arguments.id))
     now = next((one for one in listed if one.id == webhook.id), webhook)
     if not now.is_healthy:
         raise CommandError(f"Infodeck has answered, but says that it is {now.status}: {_WEB_PAGE}")
@@ -65,10 +65,10 @@ def _require_call(settings: Settings, action: Action) -> str:
 
 
 async def _changed(
-    api: InfodeckApi, settings: Settings, action: Action, *, wanted: str | None
+    api: InfodeckApi, settings: Settings, action: Action, *, webhook_id: str | None
 ) -> tuple[Webhook, list[Webhook]]:
     """Return the webhook as it was, and all that Infodeck lists once it was asked."""
-    webhook, webhook_id = await find_webhook(api, settings, wanted=wanted)
+    webhook, webhook_id = await find_webhook(api, settings, webhook_id=webhook_id)
     method, path, document = parse_api_call(_require_call(settings, action))
     path = path.replace("{id}", quote(webhook_id, safe=""))
     try:

@@ -7,9 +7,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.secret_file import open_secret_file, uninterrupted
 from gateway.cli.webhooks_access import leads_here, manage, webhooks_of
-from gateway.cli.webhooks_secret import file_for_new_webhook, put_draft, uninterrupted, write_draft
-from gateway.config.secret_drafts import secret_draft
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
 from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS, leads_to, signing_secret_of, webhook_of
@@ -29,12 +28,12 @@ def register(arguments: argparse.Namespace) -> int:
     """Have Infodeck make the webhook; return 0 once its secret is in its file."""
     settings = load_settings(arguments.config).require()
     url = _url(arguments.url, settings)
-    path = file_for_new_webhook(settings, arguments.secret_file)
+    path = arguments.secret_file or _file_of(settings)
     description = arguments.description or f"building gateway {settings.name}"
 
     if not arguments.again:
         manage(settings, lambda api: _refuse_second(api, url))
-    with secret_draft(path, may_replace=False) as draft, uninterrupted():
+    with open_secret_file(path, may_replace=False) as file, uninterrupted():
         item = manage(
             settings, lambda api: _made(api, url=url, events=arguments.events, description=description)
         )
@@ -45,7 +44,7 @@ def register(arguments: argparse.Namespace) -> int:
                 " `signingSecret`: make a new secret in Infodeck's web page, and give it to `gateway webhooks"
                 " rotate --from-stdin`"
             )
-        problem = write_draft(draft, secret.encode()) or put_draft(draft)
+        problem = file.write_new(secret.encode()) or file.rename_new()
     print(f"Infodeck has the webhook {webhook_of(item).id or '?'} for {url}: {', '.join(arguments.events)}")
     if problem is not None:
         print(problem)
@@ -57,6 +56,16 @@ def register(arguments: argparse.Namespace) -> int:
     for line in _of_no_use(arguments.events):
         print(line)
     return 0
+
+
+def _file_of(settings: Settings) -> Path:
+    source = settings.intake.signing_secrets[0]
+    if source.kind == "file":
+        return Path(source.name)
+    raise CommandError(
+        f"intake.signing_secrets[0] is {source}: say with --secret-file FILE where the signing secret is to"
+        " be written; it is never shown"
+    )
 
 
 def _of_no_use(events: Sequence[str]) -> list[str]:

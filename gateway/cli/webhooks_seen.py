@@ -47,7 +47,7 @@ def print_deliveries(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
 
     async def read(api: InfodeckApi) -> tuple[str, list[Attempt]]:
-        _, webhook_id = await find_webhook(api, settings, wanted=arguments.id)
+        _, webhook_id = await find_webhook(api, settings, webhook_id=arguments.id)
         return webhook_id, await newest_attempts(api, webhook_id)
 
     webhook_id, attempts = manage(settings, read)

@@ -57,12 +57,12 @@ def try_webhook(arguments: argparse.Namespace) -> int:
     """Have a test event sent, and say what became of it; return 0 once the running gateway has it."""
     settings = load_settings(arguments.config).require()
     wait_s = _seconds(arguments.wait)
-    return manage(settings, lambda api: _try(api, settings, wanted=arguments.id, wait_s=wait_s))
+    return manage(settings, lambda api: _try(api, settings, webhook_id=arguments.id, wait_s=wait_s))
 
 
-async def _try(api: InfodeckApi, settings: Settings, *, wanted: str | None, wait_s: float) -> int:
+async def _try(api: InfodeckApi, settings: Settings, *, webhook_id: str | None, wait_s: float) -> int:
     before = now = await _intake(settings.admin.url)
-    webhook, webhook_id = await find_webhook(api, settings, wanted=wanted)
+    webhook, webhook_id = await find_webhook(api, settings, webhook_id=webhook_id)
     began_ms = time.time() * 1000
     await api.test_webhook(webhook_id)
     print(f"Infodeck was asked to send a webhook.test to {webhook.url or webhook_id}.")

@@ -136,7 +136,7 @@ async def check_signing_secrets(setup: Setup) -> list[Finding]:
     previous = intake.get("previous_secrets")
     count = int(number(previous, "number")) if isinstance(previous, dict) else 0
     if count:
-        findings.append(ok(f"{counted(count, 'former one')} accepted until unused for a day"))
+        findings.append(ok(f"{counted(count, 'previous one')} accepted for 48 h after it was replaced"))
     return [finding for finding in findings if finding is not None]
 
 

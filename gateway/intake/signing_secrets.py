@@ -1,37 +1,38 @@
-"""The signing secrets of the running gateway: checked with, replaced while deliveries come in, remembered.
+"""The signing secrets of the running gateway: current and previous ones, replaced while deliveries come in.
 
-A rotation loses no delivery, wherever it ends. `gateway webhooks rotate` makes a draft of the secret's
-file, asks Infodeck, writes the secret into the draft, tells the gateway, and renames the draft. Ends it
+A secret that another one replaces is accepted for 48 h more; Infodeck repeats a delivery for 24 h.
 
-- before Infodeck was asked: nothing has changed;
-- once Infodeck may have a new secret and nobody here knows it: deliveries are answered with 401, and
-  Infodeck repeats them for 24 hours; rotating again gives another secret, which is then known here;
-- with the secret in the draft: it is on disk, and `--from-stdin` takes it from there;
-- once the gateway was told: it knows both secrets, and has them on disk before it says so, so that
-  neither a restart nor a power cut forgets one, whether the file was renamed or not;
-- after the renaming: a start reads the new secret from its file, and the former one from our own.
+No delivery is lost wherever `gateway webhooks rotate` is killed. It prepares `FILE.new` beside the secret's
+file, has Infodeck make the secret, writes it to `FILE.new`, sends it to the gateway and renames `FILE.new`.
+Killed
 
-A secret's file that was changed by hand is taken over on SIGHUP in the same way.
+- before Infodeck has made a secret: nothing has changed;
+- before the secret is in `FILE.new`: nobody here has it. Deliveries are answered with 401, Infodeck repeats
+  them for 24 h, and the next rotation makes another secret;
+- before the gateway has it: it is on disk, and `--from-stdin` reads it from `FILE.new`;
+- before `FILE.new` is renamed: the gateway accepts both secrets, and had both on disk before it answered, so
+  that no restart or power cut loses one;
+- later: a start reads the new secret from its file, and the previous one from the gateway's own.
+
+A secret's file that was edited by hand is read again on SIGHUP, with the same effect.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.alarms import FORMER_USED
 from gateway.errors import GatewayError
-from gateway.intake.former_secrets import forget_former, read_former, write_former
-from gateway.intake.secret_ages import first_seen_ms
-from gateway.intake.secrets_in_force import UNUSED_FOR_MS, SecretsInForce
+from gateway.intake.secret_memory import Kept, SecretMemory
 from gateway.intake.signature import Verifier
 from gateway.status import SecretStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gateway.alarms import Alarms
@@ -40,14 +41,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_OVERDUE_AFTER_MS = 2 * UNUSED_FOR_MS  # Infodeck repeats a delivery for a day
-_LOOK_EVERY_S = 60.0
-_TOLD = "told by `gateway webhooks rotate`, not in the settings' sources yet"
-_KEEP_USE_EVERY_MS = 10 * 60 * 1000  # after a crash, a former secret is dropped this much too early at most
+ACCEPTED_FOR_MS = 48 * 3_600_000
+REPEATED_FOR_MS = 25 * 3_600_000  # how long Infodeck repeats a delivery, and an hour more
+
+_CHECK_EVERY_S = 60.0
+_MOST_PREVIOUS = 8  # each of them costs an HMAC per delivery
+_ANNOUNCED = "sent by `gateway webhooks rotate`, not in the settings' sources yet"
+
+
+@dataclass(slots=True)
+class PreviousSecret:
+    """A secret that was replaced at `replaced_ms` (Unix) and is accepted until `ends_ms` (steady clock)."""
+
+    secret: bytes = field(repr=False)
+    replaced_ms: int
+    ends_ms: int
+    last_used_ms: int | None = None  # since the start
 
 
 class SigningSecrets:
-    """Checks signatures against every secret in force. Belongs to the event loop."""
+    """Verifies signatures with every secret in force. Belongs to the event loop."""
 
     def __init__(
         self,
@@ -58,170 +71,214 @@ class SigningSecrets:
         tolerance_s: float,
         status: IntakeStatus,
         clock_ms: Callable[[], int],
-        ticks_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
         alarms: Alarms,
     ) -> None:
-        """`read` reads the settings' sources anew, in a thread; `file` is where former secrets are kept.
-
-        `ticks_ms` counts what passes, whatever the clock is set to.
-        """
+        """`read` reads the settings' sources again, blocking; `file` keeps the rest over restarts."""
         self._read = read
-        self._file = file
-        self._ages = file.with_suffix(".known")
+        self._memory = SecretMemory(file)
         self._tolerance_s = tolerance_s
-        self._shown = status
-        self._status = status.previous_secrets
-        self._described: dict[bytes, SecretStatus] = {}
+        self._status = status
         self._clock_ms = clock_ms
-        self._ticks_ms = ticks_ms
+        self._steady_ms = steady_ms
         self._alarms = alarms
-        self._clock_less_ticks_ms = clock_ms() - ticks_ms()
-        self._requested = asyncio.Event()
+        self._sources = _by_secret(configured)
+        self._current = tuple(self._sources)
+        self._previous: tuple[PreviousSecret, ...] = ()
+        self._put_back: Kept = {}  # secrets that were replaced, but that the sources had at the start
+        self._shown: dict[bytes, SecretStatus] = {}  # of the current ones; the same objects as in the status
+        self._reread_requested = asyncio.Event()
         self._waiting: list[Callable[[], None]] = []
-        self._writing = threading.Lock()  # not asyncio's: a thread goes on when its task is cancelled
-        self._use_kept_ms = 0
         self._problem: str | None = None  # why the file could not be written last
-        source = self._describe(configured)
-        self._take(SecretsInForce(source, source))
 
     def start(self) -> None:
-        """Accept what was accepted before the start; a file that can't be used is told, and left."""
-        now_ms = self._clock_ms()
-        self._note_ages(self._described)
+        """Accept what was accepted before the start; a file that can't be used is logged and replaced."""
         try:
-            kept = read_former(self._file, now_ms=now_ms)
+            kept = self._memory.read()
         except GatewayError as error:
-            log.warning(
-                "signing_secrets.forgotten", reason=str(error), advice="only those of the settings count"
-            )
-            return
-        self._take(self._secrets.with_kept(kept))
-        former = self._secrets.former
-        if any(each.was_told for each in former):
+            advice = "only the settings' secrets are accepted"
+            log.warning("signing_secrets.forgotten", reason=str(error), advice=advice)
+            kept = {}
+        if any(ms is None and secret not in self._sources for secret, ms in kept.items()):
             log.warning(
                 "signing_secrets.not_in_settings",
-                reason="the secret that the gateway was told of last is in no source of the settings, and is"
-                " forgotten once it was not used for 24 h",
-                advice="see which secret intake.signing_secrets names, and that `gateway webhooks rotate` has"
-                " written to that file",
+                reason="your settings contain an outdated secret; the newest one is accepted for 48 h more",
+                advice="check which secret intake.signing_secrets names, and rotate again",
             )
-        if former:
-            log.info("signing_secrets.previous", accepted=len(former))
+        self._put_back = {secret: ms for secret, ms in kept.items() if secret in self._sources and ms}
+        previous = [self._restored(secret, ms) for secret, ms in kept.items() if secret not in self._sources]
+        self._accept(self._current, [one for one in previous if one.ends_ms > self._steady_ms()])
+        if self._previous:
+            log.info("signing_secrets.previous", accepted=len(self._previous))
+        self._update_memory()
+        self._log_problem(self._write_memory())
 
     def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
-        """Do as `Verifier.verify` does, and remember when a former secret was needed."""
+        """Do as `Verifier.verify` does, and record when each secret was used last."""
         index = self._verifier.verify(raw, header, now_s=now_s)
-        former = index - self._current
-        if former >= 0:
-            used_ms = round(now_s * 1000)
-            self._secrets.former[former].last_used_ms = self._status.last_used_ms = used_ms
+        used_ms = round(now_s * 1000)
+        if index < len(self._current):
+            self._status.secrets[index].last_used_ms = used_ms
         else:
-            self._shown.secrets[index].last_used_ms = round(now_s * 1000)
+            self._previous[index - len(self._current)].last_used_ms = used_ms
+            self._status.previous_secrets.last_used_ms = used_ms
         return index
 
     @property
-    def in_force(self) -> SecretsInForce:
-        """What is accepted now."""
-        return self._secrets
+    def current_count(self) -> int:
+        """How many secrets are current."""
+        return len(self._current)
 
     @property
-    def is_asked(self) -> bool:
+    def previous(self) -> tuple[PreviousSecret, ...]:
+        """Those that were replaced and are still accepted, the oldest first."""
+        return self._previous
+
+    async def announce(self, secret: bytes, *, keep_previous: bool) -> str | None:
+        """Accept a new secret at once, as the first; return why a restart would forget it, None if it won't.
+
+        Without `keep_previous`, the one before and earlier ones are refused at once.
+        """
+        current = (secret, *(other for other in self._current[1:] if other != secret))
+        if not keep_previous:
+            self._put_back.clear()
+        self._accept(current, self._with_replaced(current) if keep_previous else ())
+        problem = await self._save()
+        if problem is None or keep_previous:
+            return problem
+        try:  # a secret that has leaked must not come back with a restart
+            await asyncio.to_thread(self._memory.remove)
+        except OSError:
+            return f"{problem}. Remove it, for a restart would accept secrets again that were replaced"
+        return problem
+
+    def request_reread(self, done: Callable[[], None]) -> None:
+        """Have the settings' sources read again; `done` is called after a reading that began after this."""
+        self._waiting.append(done)
+        self._reread_requested.set()
+
+    @property
+    def is_reread_pending(self) -> bool:
         """Whether the sources are to be read again, and were not yet."""
         return bool(self._waiting)
 
-    async def announce(self, secret: bytes, *, keep: bool) -> str | None:
-        """Accept `secret` at once, as the first; return why a restart would forget that, None if not.
-
-        The one before stays accepted until it was not used for a day, or is refused at once: `keep`.
-        """
-        self._take(self._secrets.announced(secret, now_ms=self._clock_ms(), keep=keep))
-        await asyncio.to_thread(self._note_ages, dict(self._described))
-        problem = await self._keep()
-        if problem is not None and not keep:
-            return await self._forget(problem)
-        return problem
-
-    def request(self, done: Callable[[], None]) -> None:
-        """Have the sources read again; `done` is called after a reading that began after this."""
-        self._waiting.append(done)
-        self._requested.set()
-
     async def run(self) -> None:
-        """Serve requests, and forget what nobody needs any more, until cancelled."""
+        """Read the sources again when requested, and drop previous secrets in time, until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._requested.wait()
+                async with asyncio.timeout(_CHECK_EVERY_S):
+                    await self._reread_requested.wait()
             except TimeoutError:
-                await self._forget_unused()
-                self._alarms.set(FORMER_USED, _overdue(self._secrets.used_after_ms))
+                await self._drop_ended()
+                self._alarms.set(FORMER_USED, self._late_use())
                 continue
-            self._requested.clear()
-            asked = len(self._waiting)
+            self._reread_requested.clear()
+            requests = len(self._waiting)
             await self._reread()
-            waiting, self._waiting = self._waiting[:asked], self._waiting[asked:]
+            waiting, self._waiting = self._waiting[:requests], self._waiting[requests:]
             for done in waiting:
                 done()
 
-    async def close(self) -> None:
-        """Keep when the former ones were used last."""
-        if self._secrets.former:
-            await self._keep()
-
     async def _reread(self) -> None:
+        """Take over what the sources hold, unless they hold what they held before.
+
+        A systemd credential stays as it is until a restart, and must not undo an announced secret.
+        """
         try:
-            source = self._describe(await asyncio.to_thread(self._read))
+            sources = _by_secret(await asyncio.to_thread(self._read))
         except GatewayError as error:
             log.warning(
                 "signing_secrets.unreadable",
                 reason=str(error),
-                advice="those in force stay; SIGHUP tries again",
+                advice="the secrets in force stay; SIGHUP tries again",
             )
             return
-        found = self._secrets.reread(source, now_ms=self._clock_ms())
-        if found is not self._secrets:
-            self._take(found)
-            log.info("signing_secrets.reread", current=len(source), previous=len(found.former))
-            await self._keep()
-        else:
-            self._show_current()
-        await asyncio.to_thread(self._note_ages, dict(self._described))
+        changed = list(sources) != list(self._sources)
+        self._sources = sources
+        current = tuple(sources) if changed else self._current
+        self._accept(current, self._with_replaced(current))
+        if changed:
+            log.info("signing_secrets.reread", current=len(current), previous=len(self._previous))
+        await self._save()
 
-    async def _forget_unused(self) -> None:
-        ahead_ms = self._follow_clock()
-        before = self._secrets
-        needed = before.without_unused(now_ms=self._clock_ms())
-        if needed is not before:
-            self._take(needed)
-            dropped, left = len(before.former) - len(needed.former), len(needed.former)
-            log.info("signing_secrets.dropped", unused_for="24h", dropped=dropped, previous=left)
-            await self._keep()
-        elif self._problem is not None or (before.former and self._are_times_old(ahead_ms)):
-            await self._keep()
+    async def _drop_ended(self) -> None:
+        left = [one for one in self._previous if self._steady_ms() < one.ends_ms]
+        dropped = len(self._previous) - len(left)
+        if dropped:
+            self._accept(self._current, left)
+            log.info("signing_secrets.dropped", after="48h", dropped=dropped, previous=len(left))
+        if dropped or self._problem is not None:
+            await self._save()
 
-    def _are_times_old(self, ahead_ms: int) -> bool:
-        """Say whether the times on disk have become so different that a crash would make a difference."""
-        used_ms = self._status.last_used_ms or 0
-        return max(ahead_ms, used_ms - self._use_kept_ms) > _KEEP_USE_EVERY_MS
+    def _late_use(self) -> str | None:
+        """Return what is wrong if a previous secret was used when Infodeck had nothing to repeat any more."""
+        late = (one.last_used_ms - one.replaced_ms for one in self._previous if one.last_used_ms is not None)
+        if max(late, default=0) < REPEATED_FOR_MS:
+            return None
+        return (
+            "deliveries are signed with a secret that was replaced more than a day ago, and are refused 48 h"
+            " after it was: Infodeck has another one than intake.signing_secrets, or somebody else has an old"
+            " one; `gateway webhooks rotate --forget-old` ends both"
+        )
 
-    def _follow_clock(self) -> int:
-        """Return by how much the clock was set ahead since the last look: that is no time that has passed."""
+    def _with_replaced(self, current: Sequence[bytes]) -> list[PreviousSecret]:
+        """Return the previous secrets, together with those that `current` replaces now."""
+        now_ms, ends_ms = self._clock_ms(), self._steady_ms() + ACCEPTED_FOR_MS
+        replaced = [secret for secret in self._current if secret not in current]
+        return [*self._previous, *(PreviousSecret(secret, now_ms, ends_ms) for secret in replaced)]
+
+    def _restored(self, secret: bytes, replaced_ms: int | None) -> PreviousSecret:
+        """Return a kept secret as a previous one; one that is in no source counts as replaced by this start.
+
+        The clock may be wrong at a start, so the rest of the 48 h is counted by the steady clock from now on.
+        """
         now_ms = self._clock_ms()
-        clock_less_ticks_ms = now_ms - self._ticks_ms()
-        ahead_ms = max(0, clock_less_ticks_ms - self._clock_less_ticks_ms)
-        self._clock_less_ticks_ms = clock_less_ticks_ms
-        self._secrets.follow_clock(ahead_ms, now_ms=now_ms)
-        return ahead_ms
+        since_ms = now_ms if replaced_ms is None else replaced_ms
+        left_ms = min(since_ms + ACCEPTED_FOR_MS - now_ms, ACCEPTED_FOR_MS)
+        return PreviousSecret(secret, since_ms, self._steady_ms() + left_ms)
 
-    async def _keep(self) -> str | None:
-        """Write what a restart must not forget; return what is in the way, which the log is told once."""
-        self._follow_clock()
-        used_ms, problem = self._status.last_used_ms or 0, None
+    def _accept(self, current: tuple[bytes, ...], previous: Iterable[PreviousSecret]) -> None:
+        """Put these in force, from the next delivery on, and show them."""
+        self._current = current
+        self._previous = tuple(one for one in previous if one.secret not in current)[-_MOST_PREVIOUS:]
+        secrets = (*current, *(one.secret for one in self._previous))
+        self._verifier = Verifier(secrets, tolerance_s=self._tolerance_s)
+        self._show()
+
+    def _show(self) -> None:
+        used = [one.last_used_ms for one in self._previous if one.last_used_ms is not None]
+        shown = self._status.previous_secrets
+        shown.number, shown.last_used_ms = len(self._previous), max(used, default=None)
+        self._shown = {secret: self._status_of(secret) for secret in self._current}
+        self._status.secrets = list(self._shown.values())
+
+    def _status_of(self, secret: bytes) -> SecretStatus:
+        source, before = self._sources.get(secret), self._shown.get(secret)
+        first_seen_ms = self._memory.first_seen_ms(secret, now_ms=self._clock_ms())
+        return SecretStatus(
+            source=_ANNOUNCED if source is None else source.source,
+            changed_ms=first_seen_ms if source is None else source.changed_ms or first_seen_ms,
+            last_used_ms=None if before is None else before.last_used_ms,
+        )
+
+    def _update_memory(self) -> None:
+        kept: Kept = self._put_back | {one.secret: one.replaced_ms for one in self._previous}
+        kept |= {secret: None for secret in self._current if secret not in self._sources}
+        self._memory.update(current=self._current, kept=kept)
+
+    async def _save(self) -> str | None:
+        """Write what a restart must not forget; return why that failed, None if it did not."""
+        self._update_memory()
+        return self._log_problem(await asyncio.to_thread(self._write_memory))
+
+    def _write_memory(self) -> str | None:
         try:
-            await asyncio.to_thread(self._write)
-            self._use_kept_ms = used_ms
+            self._memory.write()
         except OSError as error:
-            problem = f"{self._file} can't be written: {error.strerror or error}"
+            return f"{self._memory.file} can't be written: {error.strerror or error}"
+        return None
+
+    def _log_problem(self, problem: str | None) -> str | None:
         before, self._problem = self._problem, problem
         if problem is not None and before is None:
             log.warning("signing_secrets.not_kept", reason=problem)
@@ -229,64 +286,10 @@ class SigningSecrets:
             log.info("signing_secrets.kept", was=before)
         return problem
 
-    def _write(self) -> None:
-        with self._writing:
-            write_former(self._file, self._secrets)
 
-    async def _forget(self, problem: str) -> str:
-        """Have nothing kept, or else say how: a secret that has leaked must not come back with a restart."""
-        try:
-            await asyncio.to_thread(self._forget_kept)
-        except OSError:
-            return f"{problem}. Remove it, for a restart would accept secrets again that were replaced"
-        return problem
-
-    def _forget_kept(self) -> None:
-        with self._writing:
-            forget_former(self._file)
-
-    def _describe(self, secrets: Sequence[Secret]) -> tuple[bytes, ...]:
-        """Remember where secrets are and how old they are; return what they are, each once."""
-        for secret in reversed(secrets):  # of two sources with the same one, the first is named
-            known = self._described.get(secret.reveal())
-            used_ms = known.last_used_ms if known is not None else None
-            self._described[secret.reveal()] = SecretStatus(secret.source, secret.changed_ms, used_ms)
-        return tuple(dict.fromkeys(secret.reveal() for secret in secrets))
-
-    def _note_ages(self, described: Mapping[bytes, SecretStatus]) -> None:
-        """Remember since when secrets are known; that is the age of one whose source does not tell it."""
-        try:
-            with self._writing:
-                seen = first_seen_ms(self._ages, described, now_ms=self._clock_ms())
-        except OSError as error:
-            log.warning("signing_secrets.age_not_kept", reason=f"{self._ages}: {error.strerror or error}")
-            return
-        for secret, since_ms in seen.items():
-            described[secret].changed_ms = described[secret].changed_ms or since_ms
-
-    def _take(self, secrets: SecretsInForce) -> None:
-        """Put these in force, from the next delivery on."""
-        self._secrets = secrets
-        self._verifier = Verifier(secrets.all, tolerance_s=self._tolerance_s)
-        self._current = len(secrets.current)
-        self._show_current()
-        used = [each.last_used_ms for each in secrets.former if each.last_used_ms is not None]
-        self._status.number, self._status.last_used_ms = len(secrets.former), max(used, default=None)
-
-    def _show_current(self) -> None:
-        """Show the secrets in force, but for former ones; `verify` notes there when each was needed."""
-        current = self._secrets.current
-        self._described = {secret: self._described.get(secret) or SecretStatus(_TOLD) for secret in current}
-        self._shown.secrets = list(self._described.values())
-
-
-def _overdue(used_after_ms: int | None) -> str | None:
-    """Return what is wrong where a former secret goes on to be used for longer than Infodeck repeats."""
-    if used_after_ms is None or used_after_ms < _OVERDUE_AFTER_MS:
-        return None
-    days = used_after_ms // UNUSED_FOR_MS
-    return (
-        f"deliveries are signed with a secret that was replaced {days} days ago: Infodeck has another one"
-        " than intake.signing_secrets, or somebody else has an old one; `gateway webhooks rotate"
-        " --forget-old` ends both"
-    )
+def _by_secret(secrets: Iterable[Secret]) -> dict[bytes, Secret]:
+    """Return each secret once, with the first source that has it."""
+    found: dict[bytes, Secret] = {}
+    for secret in secrets:
+        found.setdefault(secret.reveal(), secret)
+    return found

@@ -260,7 +260,7 @@ def test_what_a_rotation_says_is_what_the_page_has() -> None:
     said = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
     sources = [
         *(REPOSITORY / "gateway/cli").glob("webhooks_*.py"),
-        REPOSITORY / "gateway/config/secret_drafts.py",
+        REPOSITORY / "gateway/cli/secret_file.py",
     ]
     texts = "".join(re.sub(r'"\s*f?"', "", source.read_text(encoding="utf-8")) for source in sources)
     assert len(said) == 7

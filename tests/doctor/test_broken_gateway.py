@@ -285,7 +285,7 @@ def _status(**sections: Any) -> str:
         ),
         (
             {"intake": {"previous_secrets": {"number": 1, "last_used_ms": None}}},
-            ("signing secret", "ok", "1 former one accepted until unused for a day"),
+            ("signing secret", "ok", "1 previous one accepted for 48 h after it was replaced"),
             "",
         ),
         ({"ready": False}, ("gateway", "problem", "it runs, but takes no events"), "journalctl"),

@@ -42,7 +42,7 @@ function showCounts() {
     card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
       facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, nowMs()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
     card("Signing secrets", facts(intake.secrets.map((secret) => [secret.source, secretText(secret)])),
-      intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} former ones are accepted until unused for a day.`) : ""),
+      intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} previous ones are accepted for 48 h after they were replaced.`) : ""),
     card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
     card("What became of them", facts([
       ["Mapped", mapping.mapped.toLocaleString()], ["In no table", mapping.unmapped.toLocaleString()], ["Unreadable", mapping.unreadable.toLocaleString()],

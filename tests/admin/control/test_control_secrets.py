@@ -1,4 +1,4 @@
-"""A new signing secret is told to the running gateway over its control socket."""
+"""A new signing secret is sent to the running gateway over its control socket."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_what_is_no_secret_is_refused_and_not_quoted(
 
 
 def test_rotation_and_what_is_kept_of_it(daemon: Daemon) -> None:
-    """The new one is accepted at once, the former one too, unless it has leaked; SIGHUP undoes nothing.
+    """The new one is accepted at once, the previous one too, unless it has leaked; SIGHUP undoes nothing.
 
     The file of the daemon's memory is its own alone, and neither log nor status have a secret.
     """
@@ -67,7 +67,7 @@ def test_rotation_and_what_is_kept_of_it(daemon: Daemon) -> None:
     assert daemon.status()["intake"]["previous_secrets"]["last_used_ms"] is not None
 
     assert daemon.process is not None
-    daemon.process.send_signal(signal.SIGHUP)  # its file still holds the former secret
+    daemon.process.send_signal(signal.SIGHUP)  # its file still holds the previous secret
     assert accepted(daemon, "made-up-2")
     (daemon.folder / "secret").write_text("made-up-3")  # by hand
     daemon.process.send_signal(signal.SIGHUP)

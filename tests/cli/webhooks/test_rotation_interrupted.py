@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from collections import deque
@@ -13,10 +14,10 @@ from support.daemon import SECRET, sign, telemetry
 from support.waiting import until
 from support.webhook_commands import cloud, launch
 
-from gateway.cli.webhooks_secret import put_draft, write_draft
-from gateway.cli.webhooks_tell import tell
-from gateway.config.secret_drafts import SecretDraft, secret_draft
+from gateway.cli.secret_file import open_secret_file
+from gateway.cli.webhooks_rotate import send_secret
 from gateway.demo.simulated_answers import Answer
+from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -79,7 +80,7 @@ async def test_gateway_that_is_restarted_meanwhile(daemon: Daemon) -> None:
     """It is waited for, with the old secret still in its file: so it starts with that, and then has both."""
     async with in_the_midst(daemon) as (infodeck, process):
         daemon.kill()
-        await until(lambda: (daemon.folder / "secret.new").read_bytes().strip() != b"", within_s=20)
+        await until((daemon.folder / "secret.new").exists, within_s=20)
         assert (daemon.folder / "secret").read_text() == SECRET
         await asyncio.to_thread(daemon.start)
         assert await asyncio.to_thread(process.wait, 20) == 0
@@ -89,17 +90,46 @@ async def test_gateway_that_is_restarted_meanwhile(daemon: Daemon) -> None:
 
 
 async def test_gateway_that_does_not_come_back(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret is in its file all the same, and it is said what a gateway does that starts or reloads."""
-    monkeypatch.setattr("gateway.cli.webhooks_tell._BACK_WITHIN_S", 0.1)
-    problem = await asyncio.to_thread(tell, daemon.config, NEW, keep=True, source="file")
-    assert problem is not None
-    assert "The gateway could not be told of the new secret: nobody listens on" in problem
-    assert "`systemctl reload gateway`" in problem
-    for source, keep in (("credential", True), ("file", False)):
-        problem = await asyncio.to_thread(tell, daemon.config, NEW, keep=keep, source=source)
+    """The secret is in its file all the same; the message says what a gateway does that starts or reloads."""
+    monkeypatch.setattr("gateway.cli.webhooks_rotate._BACK_WITHIN_S", 0.1)
+
+    async def problem_with(source: str, *, keep_previous: bool) -> str:
+        text = daemon.config.read_text()
+        daemon.config.write_text(text.replace("{file: secret}", source))
+        settings = load_settings(daemon.config).require()
+        daemon.config.write_text(text)
+        problem = await asyncio.to_thread(
+            send_secret, daemon.config, NEW, settings, keep_previous=keep_previous
+        )
         assert problem is not None
+        assert "The new secret could not be sent to the gateway: nobody listens on" in problem
+        return problem
+
+    assert "`systemctl reload gateway`" in await problem_with("{file: secret}", keep_previous=True)
+    for source, keep in (("{credential: signing}", True), ("{file: secret}", False)):
+        problem = await problem_with(source, keep_previous=keep)
         assert "restart it" in problem
         assert "reload" not in problem
+
+
+async def test_killed_while_it_waits_for_the_gateway(daemon: Daemon) -> None:
+    """The secret is in `FILE.new`: the same command again finishes, without another secret."""
+    async with in_the_midst(daemon) as (infodeck, process):
+        daemon.kill()
+        await until((daemon.folder / "secret.new").exists, within_s=20)
+        process.kill()
+        process.wait()
+        made = infodeck.secret
+        await asyncio.to_thread(daemon.start)
+        assert await accepts(daemon, SECRET)
+        done = await infodeck.run("rotate")
+        assert done.returncode == 0, done.stderr
+        assert "finished a rotation that did not end; no other secret was made" in done.stdout
+        assert infodeck.secret == made
+        assert (daemon.folder / "secret").read_text() == made + "\n"
+        assert await accepts(daemon, made)
+        assert await accepts(daemon, SECRET)
+        assert not (daemon.folder / "secret.new").exists()
 
 
 async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
@@ -110,42 +140,34 @@ async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
         assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
 
 
-def draft_in(folder: Path) -> SecretDraft:
-    """Return a draft whose descriptor is dead, as on a disk that is gone."""
-    (folder / "secret").write_bytes(b"old")
-    descriptor = os.open(folder / "secret.new", os.O_RDWR | os.O_CREAT, 0o600)
-    os.close(descriptor)
-    return SecretDraft(folder / "secret", descriptor, replaces=True)
+def test_file_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that has failed meanwhile: what to do, and no secret in the message."""
+    (tmp_path / "secret").touch(mode=0o600)
+    (tmp_path / "secret").write_bytes(b"old")
 
+    def refused(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-def test_draft_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret goes to another disk, and it is said where; if that fails, how to go on."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(elsewhere))
-    problem = write_draft(draft_in(tmp_path), NEW)
-    file = next(elsewhere.iterdir())
-    assert problem is not None
-    assert f"The new secret is in {file}: move it to {tmp_path}/secret" in problem
-    assert file.read_bytes() == NEW + b"\n"
-    assert file.stat().st_mode & 0o777 == 0o600
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
-    problem = write_draft(draft_in(tmp_path), NEW)
-    assert problem is not None
-    assert "in no file: make room, then have Infodeck make another one" in problem
-    assert NEW.decode() not in problem
+    with open_secret_file(tmp_path / "secret", may_replace=True) as file:
+        monkeypatch.setattr("os.fsync", refused)
+        problem = file.write_new(NEW)
+    assert problem == (
+        f"{tmp_path}/secret.new can't be written: Input/output error. The new secret is in no file: make"
+        " room, then rotate again"
+    )
+    assert [one.name for one in tmp_path.iterdir()] == ["secret"]
 
 
 def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
-    """The draft stays, and it is said what to do with it."""
+    """`FILE.new` stays, and the message says what to do with it."""
     file = tmp_path / "secret"
     file.touch(mode=0o600)
     file.write_bytes(b"old")
-    with secret_draft(file, may_replace=True) as draft:
-        assert write_draft(draft, NEW) is None
+    with open_secret_file(file, may_replace=True) as opened:
+        assert opened.write_new(NEW) is None
         file.unlink()
         file.mkdir()
-        problem = put_draft(draft)
+        problem = opened.rename_new()
     assert problem == (
         f"{file} can't be replaced: Is a directory. The new secret is in {file}.new: mv {file}.new {file}"
     )

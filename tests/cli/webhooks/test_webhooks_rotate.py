@@ -44,7 +44,7 @@ async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "accepts it, and the old one until nothing was signed with that for 24 h" in done.stdout
+        assert "accepts it, and the old one for 48 h" in done.stdout
         assert infodeck.secret != SECRET
         assert file.read_text() == infodeck.secret + "\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -214,7 +214,7 @@ async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> No
         assert f"the gateway reads {daemon.folder}/secret" in other.stderr
         (daemon.folder / "secret.new").mkdir()
         blocked = await infodeck.run("rotate")
-        assert "can't be replaced, for nothing can be written" in blocked.stderr
+        assert "secret.new is no draft of a secret" in blocked.stderr
         settings = daemon.config.read_text()
         daemon.config.write_text(settings.replace("{file: secret}", "{env: SIGNING_SECRET}"))
         variable = await infodeck.run("rotate")
@@ -282,7 +282,7 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
     async with cloud(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         for answer, message in (
-            (Answer(status=404), "has made no new secret, the old one goes on: the API answered 404"),
+            (Answer(status=404), "has made no new secret, the old one stays: the API answered 404"),
             (Answer(status=502), "whether Infodeck has made a new secret is not known: the API answered 502"),
             (Answer(body=b"<html>"), "not with a secret that can be used"),
             (Answer(body=b'{"secret":"hidden"}'), "no `signingSecret` in it that can be used ('secret')"),
@@ -302,20 +302,23 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
         assert (await asyncio.to_thread(daemon.status))["intake"]["previous_secrets"]["number"] == 0
 
 
-async def test_killed_before_the_gateway_was_told(daemon: Daemon) -> None:
-    """The secret is in the draft: another rotation does not overwrite it, and it is taken over from there."""
+async def test_secret_that_an_earlier_rotation_left(daemon: Daemon) -> None:
+    """It is finished with that secret; one from standard input takes its place."""
+    draft = daemon.folder / "secret.new"
     async with cloud(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
-        draft = daemon.folder / "secret.new"
-        draft.touch(mode=0o600)
-        draft.write_text("made-and-kept\n")
-        infodeck.webhook["signingSecret"] = "made-and-kept"
-        done = await infodeck.run("rotate")
-        assert f"rotate --from-stdin < {draft}`" in done.stderr
-        assert rotations(infodeck) == 0
-        done = await infodeck.run("rotate", "--from-stdin", given=draft.read_text())
-        assert done.returncode == 0, done.stderr
-        assert await accepts(daemon, infodeck.secret)
-        assert await accepts(daemon, SECRET)
-    assert (daemon.folder / "secret").read_text() == "made-and-kept\n"
-    assert not draft.exists()
+        for arguments, given, expected in (
+            ((), "", "made-and-kept"),
+            (("--from-stdin",), "made-and-kept", "made-and-kept"),
+            (("--from-stdin",), "made-later", "made-later"),
+        ):
+            draft.touch(mode=0o600)
+            draft.write_text("made-and-kept\n")
+            done = await infodeck.run("rotate", *arguments, given=given)
+            assert done.returncode == 0, done.stderr
+            assert ("did not end" in done.stdout) is not bool(given)
+            assert rotations(infodeck) == 0
+            assert await accepts(daemon, expected)
+            assert await accepts(daemon, SECRET)
+            assert (daemon.folder / "secret").read_text() == f"{expected}\n"
+            assert not draft.exists()

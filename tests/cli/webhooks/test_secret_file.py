@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.cli.secret_file import open_secret_file
 from gateway.config.private_files import write_private
-from gateway.config.secret_drafts import secret_draft
 from gateway.config.secrets import SecretSource
 from gateway.errors import CommandError
 
@@ -36,11 +36,11 @@ def left_behind(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir() if file.name != "secret")
 
 
-def replaced(path: Path, secret: bytes, *, may_replace: bool = True, holding: bytes | None = None) -> None:
+def replaced(path: Path, secret: bytes, *, may_replace: bool = True) -> None:
     """Put a secret in the place of the file."""
-    with secret_draft(path, may_replace=may_replace, holding=holding) as draft:
-        draft.write(secret)
-        draft.put()
+    with open_secret_file(path, may_replace=may_replace) as file:
+        assert file.write_new(secret) is None
+        assert file.rename_new() is None
 
 
 def test_file_keeps_owner_group_and_mode(tmp_path: Path) -> None:
@@ -65,13 +65,13 @@ def test_missing_file_belongs_to_the_folders_owner(tmp_path: Path) -> None:
 
 
 def test_nobody_sees_half_of_it(tmp_path: Path) -> None:
-    """Until the draft is put, the old secret is read; the draft is never readable by others."""
+    """Until `FILE.new` is renamed, the old secret is read; it is never readable by others."""
     file = existing(tmp_path)
-    with secret_draft(file, may_replace=True) as draft:
-        assert stat.S_IMODE(draft.file.stat().st_mode) == 0o600
-        draft.write(b"new")
+    with open_secret_file(file, may_replace=True) as opened:
+        opened.write_new(b"new")
+        assert stat.S_IMODE(opened.new.stat().st_mode) == 0o600
         assert file.read_bytes() == b"old\n"
-        draft.put()
+        opened.rename_new()
         assert file.read_bytes() == b"new\n"
 
 
@@ -99,58 +99,54 @@ def test_secret_is_not_overwritten_unless_wanted(tmp_path: Path, content: bytes)
 
 
 def test_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
-    """Where there was none, none may have come; the secret stays in the draft."""
-    with secret_draft(tmp_path / "secret", may_replace=False) as draft:
-        draft.write(b"new")
+    """Where there was none, none may have come; the secret stays in `FILE.new`, as the message says."""
+    with open_secret_file(tmp_path / "secret", may_replace=False) as file:
+        file.write_new(b"new")
         existing(tmp_path, b"somebody else's")
-        with pytest.raises(FileExistsError):
-            draft.put()
+        assert (
+            file.rename_new()
+            == f"{file.path} can't be replaced: File exists. The new secret is in {file.new}:"
+            f" mv {file.new} {file.path}"
+        )
     assert (tmp_path / "secret").read_bytes() == b"somebody else's"
-    assert draft.file.read_bytes() == b"new\n"
+    assert file.new.read_bytes() == b"new\n"
 
 
-def test_draft_without_a_secret_is_removed(tmp_path: Path) -> None:
+def test_nothing_is_left_where_there_was_no_secret(tmp_path: Path) -> None:
     """Where Infodeck was not asked, or refused, everything is as before."""
     file = existing(tmp_path)
-    with pytest.raises(RuntimeError), secret_draft(file, may_replace=True):
-        raise RuntimeError
+    with open_secret_file(file, may_replace=True):
+        assert not left_behind(tmp_path)
     assert file.read_bytes() == b"old\n"
     assert not left_behind(tmp_path)
 
 
-def test_forgotten_draft_is_not_overwritten(tmp_path: Path) -> None:
-    """After a crash it may be the only place where the secret is; whoever brings that secret goes on."""
-    file = existing(tmp_path)
-    with secret_draft(file, may_replace=True) as draft:
-        draft.write(b"new")
-    with pytest.raises(CommandError, match=r"--from-stdin < .*/secret\.new`") as refused:
-        replaced(file, b"newer")
-    assert "new\n" not in str(refused.value)
-    with pytest.raises(RuntimeError), secret_draft(file, may_replace=True, holding=b"new"):
-        raise RuntimeError
-    assert draft.file.read_bytes() == b"new\n"
-    replaced(file, b"new", holding=b"new")
-    assert file.read_bytes() == b"new\n"
-    assert not left_behind(tmp_path)
-
-
-def test_draft_of_a_register_killed_at_its_very_end_is_no_obstacle(tmp_path: Path) -> None:
-    """It is the file's second name by then, and both go on to be one: nothing is lost with it."""
-    file = tmp_path / "secret"
-    with secret_draft(file, may_replace=False) as draft:
-        draft.write(b"made")
-        os.link(draft.file, file)
+def test_secret_that_a_killed_command_left_is_found(tmp_path: Path) -> None:
+    """It may be nowhere else: the next rotation finishes it; a newer secret that is given takes its place."""
+    file = existing(tmp_path, mode=0o440)
+    with open_secret_file(file, may_replace=True) as killed:
+        assert killed.pending is None
+        killed.write_new(b"new")
+    with open_secret_file(file, may_replace=True) as again:
+        assert again.pending == b"new"
     assert left_behind(tmp_path) == ["secret.new"]
-    with secret_draft(file, may_replace=True) as draft:
-        assert file.read_bytes() == b"made\n"
-        draft.write(b"newer")
-        draft.put()
+    replaced(file, b"newer")
     assert file.read_bytes() == b"newer\n"
     assert not left_behind(tmp_path)
 
 
-def test_blank_draft_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
-    """It was killed before there was a secret."""
+def test_secret_that_a_killed_register_left_is_not_overwritten(tmp_path: Path) -> None:
+    """It is of another webhook, so that nothing goes on with it by itself."""
+    file = tmp_path / "secret"
+    with open_secret_file(file, may_replace=False) as killed:
+        killed.write_new(b"made")
+    with pytest.raises(CommandError, match=r"secret\.new holds a secret already: move it to"):
+        replaced(file, b"another", may_replace=False)
+    assert killed.new.read_bytes() == b"made\n"
+
+
+def test_blank_file_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
+    """Whatever left it: there is no secret in it."""
     file = existing(tmp_path)
     (tmp_path / "secret.new").write_bytes(b"\n" * 4096)
     replaced(file, b"new")
@@ -160,11 +156,11 @@ def test_blank_draft_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
 def test_two_commands_at_once(tmp_path: Path) -> None:
     """The second one is refused before it asks Infodeck for anything, and disturbs nothing."""
     file = existing(tmp_path)
-    with secret_draft(file, may_replace=True) as first:
+    with open_secret_file(file, may_replace=True) as first:
         with pytest.raises(CommandError, match="another command is writing"), ExitStack() as stack:
-            stack.enter_context(secret_draft(file, may_replace=True))
-        first.write(b"new")
-        first.put()
+            stack.enter_context(open_secret_file(file, may_replace=True))
+        first.write_new(b"new")
+        first.rename_new()
     assert file.read_bytes() == b"new\n"
 
 
@@ -177,7 +173,7 @@ def test_what_cannot_be_replaced_is_refused_first(tmp_path: Path) -> None:
         replaced(tmp_path / "none" / "secret", b"new")
     file = existing(tmp_path)
     (tmp_path / "secret.new").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CommandError, match="can't be replaced"):
+    with pytest.raises(CommandError, match=r"secret\.new is no draft .*remove it"):
         replaced(file, b"new")
     assert not (tmp_path / "elsewhere").exists()
 
@@ -187,11 +183,9 @@ def a_pipe(draft: Path) -> None:
     os.mkfifo(draft)
 
 
-def a_second_name(draft: Path) -> None:
-    """Put another name of some file in the draft's place."""
-    other = draft.with_name("other")
-    other.touch(mode=0o600)
-    os.link(other, draft)
+def a_folder(draft: Path) -> None:
+    """Put a folder in the draft's place."""
+    draft.mkdir()
 
 
 def a_file_of_somebody_else(draft: Path) -> None:
@@ -204,7 +198,7 @@ def a_file_of_somebody_else(draft: Path) -> None:
         a_pipe(draft)
 
 
-@pytest.mark.parametrize("put_there", [a_pipe, a_second_name, a_file_of_somebody_else])
+@pytest.mark.parametrize("put_there", [a_pipe, a_folder, a_file_of_somebody_else])
 def test_what_somebody_has_put_in_the_drafts_place_gets_no_secret(
     tmp_path: Path, put_there: Callable[[Path], None]
 ) -> None:
@@ -229,20 +223,12 @@ def test_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a container's single file: nothing can be renamed to it, which the kernel's table tells."""
-    folder = tmp_path / "a folder"
-    folder.mkdir()
-    file = existing(folder)
-    written = str(file).replace(" ", r"\040")
-    table = tmp_path / "mountinfo"
-    table.write_text(f"63 43 254:0 /src {written} rw,relatime - ext4 /dev/vda rw\n")
-    monkeypatch.setattr("gateway.config.secret_places._MOUNTS", table)
+    """Such as a container's single file: nothing can be renamed to it."""
+    file = existing(tmp_path)
+    monkeypatch.setattr("os.path.ismount", file.__eq__)
     with pytest.raises(CommandError, match=r"mounted by itself.* mount its folder"):
         replaced(file, b"new")
-    assert not left_behind(folder)
-    table.write_text(f"63 43 254:0 /src {tmp_path} rw,relatime - ext4 /dev/vda rw\n")
-    replaced(file, b"new")
-    assert file.read_bytes() == b"new\n"
+    assert not left_behind(tmp_path)
 
 
 @contextmanager
@@ -257,7 +243,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_full_disk_is_noticed_before_there_is_a_secret(tmp_path: Path) -> None:
-    """The room is taken at once."""
+    """A file is tried out at once."""
     file = existing(tmp_path)
     with pytest.raises(CommandError, match="File too large"), full_disk():
         replaced(file, b"new")
