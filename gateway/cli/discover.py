@@ -15,30 +15,28 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.discover_evidence import gather
+from gateway.cli.discover_sources import DiscoverSources
 from gateway.cli.loading import add_config_argument, refusal
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
 from gateway.mapping.topics import check_level
 from gateway.settings import load_settings
 from gateway.text import unknown_name
-from gateway.tools.discover.discovery import Wanted, discover
-from gateway.tools.discover.present import Surroundings
+from gateway.tools.discover import DraftRequest, discover
+from gateway.tools.existing_tables import TableFolder
 
 if TYPE_CHECKING:
     import argparse
 
-    from gateway.cli.discover_evidence import Gathered
-    from gateway.records import AssetSnapshot
     from gateway.settings import Settings
-    from gateway.tools.discover.discovery import Discovery
-    from gateway.tools.discover.evidence import Evidence
+    from gateway.tools.discover import Discovery
+    from gateway.tools.draft_points import Evidence
 
 _MOST_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "--type", action="append", default=[], metavar="ID", help="only assets of this type; may be repeated"
@@ -59,50 +57,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write or print the draft, and tell stderr what is not in it; return 0, also with nothing to draft."""
+    """Write or print the draft, and print on stderr what is not in it; return 0, also without a draft."""
     document = load_settings(arguments.config)
     if document.problems:
         raise refusal(document.problems, document.file)
     settings = document.require()
-    output: Path | None = arguments.output
-    _check(output, settings, is_alone=arguments.all)
-    gathered = gather(settings, is_offline=arguments.offline)
-    for note in gathered.notes:
+    _check_output(arguments.output, settings, is_alone=arguments.all)
+    sources = DiscoverSources()
+    sources.read_journal(settings)
+    if not arguments.offline:
+        sources.ask_infodeck(settings.infodeck)
+    for note in sources.notes:
         print(f"note: {note}", file=sys.stderr)
-    _require_something(gathered, settings)
-    wanted = _wanted(arguments, settings, gathered.evidence)
-    surroundings = _surroundings(settings, gathered.snapshot, is_alone=arguments.all)
-    discovery = discover(gathered.evidence, surroundings, wanted)
+    evidence = sources.evidence()
+    _check_evidence(evidence, settings, is_live=sources.is_live)
+    folder = TableFolder(
+        folder=settings.mappings,
+        is_ignored=arguments.all,
+        sinks={name: sink.type for name, sink in settings.sinks.items()},
+        topics=settings.mqtt_topics,
+        limits=settings.write_limits,
+        snapshot=sources.snapshot,
+    )
+    discovery = discover(evidence, folder, _request(arguments, settings, evidence))
     if discovery.problems:
         raise refusal([*discovery.problems], document.file)
-    _tell(discovery, is_alone=arguments.all)
+    _print_notes(discovery, is_alone=arguments.all)
     if discovery.text is not None:
-        _show(discovery, discovery.text, output, arguments.config)
+        _show(discovery, discovery.text, arguments.output, arguments.config)
     return 0
 
 
-def _check(output: Path | None, settings: Settings, *, is_alone: bool) -> None:
-    """Refuse, before anything is asked, where the draft could not be written."""
+def _check_output(output: Path | None, settings: Settings, *, is_alone: bool) -> None:
+    """Refuse a file that could not be written, before anything is requested."""
     if output is None:
         return
     check_name(output)
     if output.exists():
         raise CommandError(f"{output} is there already; take another name")
-    if (
-        is_alone
-        and output.resolve().parent == settings.mappings.resolve()
-        and any(settings.mappings.glob("*.yaml"))
-    ):
+    is_beside = output.resolve().parent == settings.mappings.resolve()
+    if is_alone and is_beside and any(settings.mappings.glob("*.yaml")):
         raise CommandError(
             f"{output}: with --all the draft has assets that the tables there have, too: take a folder of"
             " its own"
         )
 
 
-def _require_something(gathered: Gathered, settings: Settings) -> None:
-    if gathered.evidence.assets or gathered.evidence.unlisted:
+def _check_evidence(evidence: Evidence, settings: Settings, *, is_live: bool) -> None:
+    if evidence.assets or evidence.unlisted:
         return
-    if gathered.is_live:
+    if is_live:
         organization = settings.infodeck.organization
         raise CommandError(f"Infodeck lists no asset of {organization}: check infodeck.organization")
     raise CommandError(
@@ -110,8 +114,8 @@ def _require_something(gathered: Gathered, settings: Settings) -> None:
     )
 
 
-def _wanted(arguments: argparse.Namespace, settings: Settings, evidence: Evidence) -> Wanted:
-    assets = evidence.assets
+def _request(arguments: argparse.Namespace, settings: Settings, evidence: Evidence) -> DraftRequest:
+    assets, site = evidence.assets, arguments.site
     types = {one.asset_type for one in assets.values() if one.asset_type is not None}
     for name in arguments.type:
         if name not in types:
@@ -119,48 +123,34 @@ def _wanted(arguments: argparse.Namespace, settings: Settings, evidence: Evidenc
     for asset in arguments.asset:
         if asset not in assets and asset not in evidence.unlisted:
             raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, assets)}")
+    try:
+        site = None if site is None else check_level(site)
+    except ValueError as error:
+        raise CommandError(f"--site {site}: {error}") from error
     chosen = {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}
     is_all = not arguments.asset and not arguments.type
-    return Wanted(
+    return DraftRequest(
         organization=settings.infodeck.organization,
         assets=None if is_all else frozenset(chosen),
-        site=_site(arguments.site),
+        site=site,
     )
 
 
-def _site(written: str | None) -> str | None:
-    try:
-        return None if written is None else check_level(written)
-    except ValueError as error:
-        raise CommandError(f"--site {written}: {error}") from error
-
-
-def _surroundings(settings: Settings, snapshot: AssetSnapshot | None, *, is_alone: bool) -> Surroundings:
-    return Surroundings(
-        folder=settings.mappings,
-        is_alone=is_alone,
-        sinks={name: sink.type for name, sink in settings.sinks.items()},
-        topics=settings.mqtt_topics,
-        limits=settings.write_limits,
-        snapshot=snapshot,
-    )
-
-
-def _tell(discovery: Discovery, *, is_alone: bool) -> None:
-    """Say on stderr what is not in the draft, and why."""
-    if discovery.mapped:
-        print(f"note: {_assets(discovery.mapped)} in the tables already", file=sys.stderr)
-    left_out = () if discovery.proposal is None else discovery.proposal.left_out
+def _print_notes(discovery: Discovery, *, is_alone: bool) -> None:
+    """Print what is not in the draft, and why."""
+    notes = [f"{_assets(discovery.mapped)} in the tables already"] if discovery.mapped else []
+    left_out = [] if discovery.draft is None else discovery.draft.left_out
     if discovery.text is None:
-        for one in left_out[:_MOST_SHOWN]:
-            print(f"note: {one.asset}: {one.reason}", file=sys.stderr)
+        notes += [f"{one.asset}: {one.reason}" for one in left_out[:_MOST_SHOWN]]
         if (more := len(left_out) - _MOST_SHOWN) > 0:
-            print(f"note: {_assets(more)} left out besides, for such reasons", file=sys.stderr)
-        print("note: nothing to draft", file=sys.stderr)
+            notes.append(f"{_assets(more)} left out besides, for such reasons")
+        notes.append("nothing to draft")
     elif left_out:
-        print(f"note: {_assets(len(left_out))} left out: the end of the draft says why", file=sys.stderr)
+        notes.append(f"{_assets(len(left_out))} left out: the end of the draft says why")
     if discovery.text is not None and is_alone:
-        print("note: drafted as if there were no tables, for a folder of its own", file=sys.stderr)
+        notes.append("drafted as if there were no tables, for a folder of its own")
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _show(discovery: Discovery, text: str, output: Path | None, config: Path) -> None:
@@ -168,7 +158,7 @@ def _show(discovery: Discovery, text: str, output: Path | None, config: Path) ->
         print(text, end="")
         return
     write_table(output, text)
-    count = len(discovery.proposal.assets) if discovery.proposal is not None else 0
+    count = len(discovery.draft.assets) if discovery.draft is not None else 0
     print(
         f"{output}: {count} asset{'' if count == 1 else 's'}; edit it, then run `gateway check -c {config}`"
     )

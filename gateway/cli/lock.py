@@ -23,13 +23,13 @@ from gateway.errors import CommandError
 from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots, with_successors
 from gateway.settings import load_settings
 from gateway.text import align_columns, short_list
-from gateway.tools.allocation import assign_slots
+from gateway.tools.allocate_registers import assign_slots
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.mapping.slots.lock_file import Slot
-    from gateway.tools.allocation import Assignment
+    from gateway.tools.allocate_registers import SlotAssignment
 
 _READABLE_BY_ALL = 0o644
 
@@ -101,7 +101,7 @@ def _print_slots(slots: list[Slot], tags: Mapping[str, str]) -> None:
     print(align_columns(rows, indent=""), end="")
 
 
-def _warn_of_left(assignment: Assignment) -> None:
+def _warn_of_left(assignment: SlotAssignment) -> None:
     """Say which slots belong to nobody any more where new ones were added: they may be meant."""
     templates = {slot.template for slot in assignment.added}
     left = [
@@ -115,7 +115,7 @@ def _warn_of_left(assignment: Assignment) -> None:
         )
 
 
-def _write(file: Path, assignment: Assignment, successors: Mapping[str, str]) -> None:
+def _write(file: Path, assignment: SlotAssignment, successors: Mapping[str, str]) -> None:
     """Replace the file as a whole, once what would stand there was read and found right."""
     target = file.resolve()  # a link stays a link
     try:
@@ -141,7 +141,7 @@ def _write(file: Path, assignment: Assignment, successors: Mapping[str, str]) ->
         raise CommandError(f"{file} cannot be written: {error.strerror}") from error
 
 
-def _check(aside: Path, file: Path, assignment: Assignment) -> None:
+def _check(aside: Path, file: Path, assignment: SlotAssignment) -> None:
     """Refuse to write what would not read as the slots that were there and the new ones."""
     value = read_document(aside, LockFile).value
     expected = {slot.asset: slot for slot in _all(assignment)}
@@ -152,5 +152,5 @@ def _check(aside: Path, file: Path, assignment: Assignment) -> None:
         )
 
 
-def _all(assignment: Assignment) -> list[Slot]:
+def _all(assignment: SlotAssignment) -> list[Slot]:
     return [*(slot for slot, _ in assignment.slots), *assignment.added]

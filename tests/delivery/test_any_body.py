@@ -19,7 +19,7 @@ from gateway.admin.dashboard.last_events import LastEvents
 from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality
-from gateway.tools.discover.evidence import Sightings
+from gateway.tools.draft_points import Sightings
 from gateway.tools.explain.explanation import explain
 from gateway.tools.explain.report import render_readings, render_ways
 

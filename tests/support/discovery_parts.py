@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import load_point_map
 from gateway.records import AssetProperty, AssetType, KnownAsset
-from gateway.tools.discover.discovery import Discovery, Wanted, discover
-from gateway.tools.discover.evidence import Evidence, Sightings
-from gateway.tools.discover.present import Surroundings
+from gateway.tools.discover import Discovery, DraftRequest, discover
+from gateway.tools.draft_points import Evidence, Sightings
+from gateway.tools.existing_tables import TableFolder
 from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def draft(
     **wanted: Any,
 ) -> Discovery:
     """Draft a table beside those in a folder."""
-    surroundings = Surroundings(
-        folder=folder, is_alone=is_alone, sinks=sinks, topics=topics, limits={}, snapshot=snapshot
+    tables = TableFolder(
+        folder=folder, is_ignored=is_alone, sinks=sinks, topics=topics, limits={}, snapshot=snapshot
     )
-    return discover(found, surroundings, Wanted(organization="o-test", **wanted))
+    return discover(found, tables, DraftRequest(organization="o-test", **wanted))
 
 
 def put(

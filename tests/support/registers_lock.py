@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.slots.lock_file import with_slots
 from gateway.records import AssetSnapshot, KnownAsset
-from gateway.tools.allocation import Assignment, assign_slots
+from gateway.tools.allocate_registers import SlotAssignment, assign_slots
 from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def assign(folder: Path, *, snapshot: AssetSnapshot | None = None) -> tuple[dict
     return {slot.asset: slot.base for slot in found.added}, _lines(found.problems, folder)
 
 
-def assign_files(folder: Path, *, snapshot: AssetSnapshot | None = None) -> Assignment:
+def assign_files(folder: Path, *, snapshot: AssetSnapshot | None = None) -> SlotAssignment:
     """Return the assignment for the files as they are."""
     return assign_slots(folder, SINKS, topics=TOPICS, snapshot=snapshot)
 

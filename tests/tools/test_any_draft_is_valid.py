@@ -123,21 +123,21 @@ def test_a_draft_compiles_and_carries_what_was_seen(
         found = evidence(assets.values(), types=types, seen=seen)
         made = draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot)
         assert not made.problems
-        assert made.proposal is not None
-        left = {one.asset for one in made.proposal.left_out}
-        drafted = {str(one.keys["id"]) for one in made.proposal.assets}
+        assert made.draft is not None
+        left = {one.asset for one in made.draft.left_out}
+        drafted = {str(one.keys["id"]) for one in made.draft.assets}
         assert len(left) + len(drafted) + made.mapped == len(assets)
         if made.text is None:
             assert not drafted
             return
         point_map = put(folder, made, sinks=sinks, topics=topics, snapshot=snapshot)
-        new = {template.name for template in made.proposal.templates}
-        for one in made.proposal.assets:
+        new = {template.name for template in made.draft.templates}
+        for one in made.draft.assets:
             if one.keys["use"] in new:
                 readings = seen[str(one.keys["id"])]
                 usable = {key for key in readings if key and not key.startswith("$")}
                 assert assert_carried(point_map, str(one.keys["id"]), readings) == usable
-        again = draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot).proposal
+        again = draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot).draft
         assert again is not None
         assert not drafted & {one.keys["id"] for one in again.assets}
 

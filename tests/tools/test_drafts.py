@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar
-    from gateway.tools.discover.discovery import Discovery
+    from gateway.tools.discover import Discovery
 
 ROOMS = [KnownAsset(id=f"ast-{number}", name=f"Room {number}", asset_type="at-iaq") for number in (10, 2, 1)]
 
@@ -210,8 +210,8 @@ def test_keys_that_no_point_can_read_are_told(tmp_path: Path) -> None:
     assert "no point for the key '$age'" in text
     only = draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5}}))
     assert only.text is None
-    assert only.proposal is not None
-    assert "no point for the key '$age'" in only.proposal.left_out[0].reason
+    assert only.draft is not None
+    assert "no point for the key '$age'" in only.draft.left_out[0].reason
 
 
 def test_registers_come_behind_everything_and_never_overlap(tmp_path: Path) -> None:

@@ -1,0 +1,212 @@
+"""Registers for assets that have none yet: what `gateway lock` writes, and what `gateway discover` drafts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import CommandError
+from gateway.mapping.compiler import Compiler
+from gateway.mapping.compiling.footprint import Area, area_text
+from gateway.mapping.registers import HIGHEST_ADDRESS
+from gateway.mapping.slots.kept import reserves, slot_ranges
+from gateway.mapping.slots.lock_file import LOCK_NAME, Slot, Slots
+from gateway.mapping.sources import read_sources
+from gateway.text import closest_name, short_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from gateway.config.decode import Problem
+    from gateway.mapping.slots.needs import Need
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAssignment:
+    """The slots of registers.lock, those to add, and those of assets that are gone (`left`).
+
+    Nothing is added while there are problems. `tags`: the tag of each asset.
+    """
+
+    slots: Slots
+    added: list[Slot]
+    left: list[Slot]
+    tags: Mapping[str, str]
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def assign_slots(
+    folder: Path,
+    sinks: Mapping[str, str],
+    *,
+    topics: Mapping[str, TopicScheme],
+    snapshot: AssetSnapshot | None,
+    limits: Mapping[str, WriteLimits] | None = None,
+    successors: Mapping[str, str] | None = None,
+) -> SlotAssignment:
+    """Find registers for every asset that has neither base nor slot: listed assets in order, then others.
+
+    Parameters as for `load_point_map`. Nothing is written. The same files and assets give the same slots.
+    `successors`: new assets by the old ones whose slots they get; then no slot is added. Raises CommandError
+    if a slot cannot be handed over.
+    """
+    sources = read_sources(folder)
+    for old, new in (successors or {}).items():
+        _hand_over(sources.slots, old, new)
+    compiler = Compiler(sources, sinks, topics, snapshot, limits or {})
+    point_map = compiler.compile()
+    added = [] if sources.findings()[0] or successors else _assign(compiler)
+    problems, warnings = sources.findings()
+    for old, new in () if problems else (successors or {}).items():
+        _check_successor(compiler, old, new)
+    tags = {point.asset: point.tag for point in point_map.points}
+    return SlotAssignment(
+        sources.slots, [] if problems else added, compiler.left_slots(), tags, problems, warnings
+    )
+
+
+def _hand_over(slots: Slots, old: str, new: str) -> None:
+    if slots.of(old) is None and slots.is_readable:
+        close = closest_name(old, [slot.asset for slot, _ in slots])
+        advice = (
+            f"did you mean {close}?"
+            if close
+            else "an asset with a `base`, or without registers, needs the new id in its table alone"
+        )
+        raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
+    if (kept := slots.of(new)) is not None:
+        raise CommandError(
+            f"--replace: {new} has a slot already at {kept.place}, {kept.slot.base}-{kept.slot.last}: delete"
+            " that line if no BMS reads these registers, then run this again"
+        )
+    slots.hand_over(old, new)
+
+
+def _check_successor(compiler: Compiler, old: str, new: str) -> None:
+    """Raise CommandError if the new asset would not use the slot."""
+    if old in compiler.listed:
+        where = compiler.listed[old].text("id")
+        raise CommandError(f"--replace: {where} still names {old}: write {new} there, then run this again")
+    if new in compiler.listed and new not in compiler.in_slots:
+        place = compiler.listed[new]
+        reason = "has a base of its own" if place.has("base") else "has no registers that need a slot"
+        raise CommandError(f"--replace: {new} {reason} at {place}: it would not use the slot of {old}")
+    if new not in compiler.in_slots:
+        raise CommandError(
+            f"--replace: {new} is in no table, nor an asset that a template with `auto` takes: write it into"
+            f" a table in place of {old}, then run this again"
+        )
+
+
+def _assign(compiler: Compiler) -> list[Slot]:
+    """Return the new slots; report each template that runs out of registers."""
+    free = FreeRegisters(compiler)
+    added: list[Slot] = []
+    unplaced: dict[str, list[Need]] = {}
+    for need in compiler.needs:
+        base = free.allocate(need.template, need.areas, need.stride)
+        if base is None:
+            unplaced.setdefault(need.template, []).append(need)
+        else:
+            added.append(
+                Slot(asset=need.asset, template=need.template, base=base, stride=need.stride, tag=need.tag)
+            )
+    for name, needs in unplaced.items():
+        _report_full(compiler, name, needs)
+    return added
+
+
+def _report_full(compiler: Compiler, name: str, needs: list[Need]) -> None:
+    place, reserve = compiler.templates[name].place, compiler.templates[name].template.reserve
+    assets, stride = short_list([need.asset for need in needs]), needs[0].stride
+    if reserve is not None:
+        place.report(
+            f"is full: {assets} would need slots of {stride} registers: widen it, or write"
+            f" a `base` for them, or delete lines of {LOCK_NAME} that no BMS reads any more",
+            "reserve",
+        )
+    else:
+        where = ", ".join(area_text(area) for area in sorted(needs[0].areas))
+        place.report(
+            f"no {stride} free registers in a row are left for {assets} among the {where}:"
+            " use another unit, or a smaller `stride`",
+            "stride",
+        )
+
+
+class FreeRegisters:
+    """The registers that neither tables nor reserves nor registers.lock keep, area by area."""
+
+    def __init__(self, compiler: Compiler) -> None:
+        self._reserves = reserves(compiler.templates.values())
+        self._used: dict[Area, bytearray] = {}
+        self._next: dict[tuple[str, frozenset[Area]], int] = {}
+        slots = slot_ranges(compiler.slots, compiler.templates)
+        self._everywhere = [slot for slot in slots if not slot.areas]  # of templates that are gone
+        for area, addresses in compiler.assembly.claims.addresses():
+            used = self._map_of(area)
+            for address in addresses:
+                used[address] = 1
+        for slot in slots:
+            self._mark_used(slot.areas, slot.first, slot.last)
+        self._mark_strides(compiler)
+
+    def allocate(self, template: str, areas: frozenset[Area], stride: int) -> int | None:
+        """Return the base of the next free registers for an asset of a template, or None if it is full.
+
+        They lie in the template's reserve, if it has one, and never in the reserve of another template.
+        """
+        own = next((kept for kept in self._reserves if kept.template == template), None)
+        first, last = (0, HIGHEST_ADDRESS) if own is None else (own.first, own.last)
+        others = [kept for kept in self._reserves if kept is not own and kept.areas & areas]
+        key = (template, areas)
+        for base in range(self._next.get(key, first), last - stride + 2, stride):
+            end = base + stride
+            if not any(other.overlaps(base, end - 1) for other in others) and all(
+                self._map_of(area).find(1, base, end) < 0 for area in areas
+            ):
+                self._mark_used(areas, base, end - 1)
+                self._next[key] = end
+                return base
+        self._next[key] = last + 1
+        return None
+
+    def allocate_behind(self, areas: Iterable[Area], stride: int) -> int | None:
+        """Return the base, a multiple of the stride, of registers behind everything used or reserved."""
+        end = max(self._end(area) for area in areas)
+        base = -(-end // stride) * stride
+        if base + stride - 1 > HIGHEST_ADDRESS:
+            return None
+        self._mark_used(areas, base, base + stride - 1)
+        return base
+
+    def _end(self, area: Area) -> int:
+        reserved = [kept.last for kept in self._reserves if area in kept.areas]
+        return max(self._map_of(area).rfind(1), *reserved, -1) + 1
+
+    def _mark_strides(self, compiler: Compiler) -> None:
+        """Mark the whole stride of each asset with a base, so that its template can grow."""
+        for _, table in compiler.tables:
+            for entry in table.assets:
+                used = compiler.templates.get(entry.use)
+                if entry.base is not None and used is not None:
+                    size = max(used.template.stride or 1, used.footprint.size)
+                    self._mark_used(used.footprint.areas, entry.base, entry.base + size - 1)
+
+    def _mark_used(self, areas: Iterable[Area], first: int, last: int) -> None:
+        last = min(last, HIGHEST_ADDRESS)
+        for area in areas:
+            self._map_of(area)[first : last + 1] = b"\1" * (last - first + 1)
+
+    def _map_of(self, area: Area) -> bytearray:
+        used = self._used.get(area)
+        if used is None:
+            used = self._used[area] = bytearray(HIGHEST_ADDRESS + 1)
+            for slot in self._everywhere:
+                self._mark_used((area,), slot.first, slot.last)
+        return used

@@ -1,1 +1,0 @@
-"""A point table drafted from what Infodeck knows and what was reported."""
