@@ -47,7 +47,7 @@ class _Tables:
     def inventory(self) -> Inventory:
         settings = self.settings
         nodes = {
-            name: sink.name_of(settings.name).topic("DDATA")
+            name: sink.node_name(settings.name).topic("DDATA")
             for name, sink in settings.sinks.items()
             if isinstance(sink, MqttSparkplugConfig)
         }

@@ -22,7 +22,7 @@ from gateway.journal.lookup import read_cursors, read_event, read_letters
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.mqtt.value_topics import AssetMember, PointTopic
-from gateway.sinks.sparkplug.layout import Metric
+from gateway.sinks.sparkplug.devices import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
 from gateway.tools.explain.explanation import explain
@@ -225,13 +225,13 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
 def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> tuple[str, str]:
     """Return the topic where Sparkplug tells an update, and what it says."""
     point, update = output.update.point, output.update
-    metric = Metric.of(point)
-    metric.learn(update.value)
-    name = config.name_of(gateway)
+    metric = Metric(point)
+    metric.widen_type(update.value)
+    name = config.node_name(gateway)
     topic = name.topic("DDATA", point.tag) if point.asset else name.topic("NDATA")
     told = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
     historical = "" if output.is_newest else ", historical"
-    return topic, f"{told}  {metric.shown_type.name}, quality {config.codes[update.quality]}{historical}"
+    return topic, f"{told}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"
 
 
 def _delivery(record: Record, settings: Settings) -> str:

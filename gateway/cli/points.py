@@ -68,7 +68,7 @@ def _description(name: str, sink: SinkConfig, gateway: str) -> SinkDescription:
             history=sink.history,
         )
     if isinstance(sink, MqttSparkplugConfig):
-        node = sink.name_of(gateway)
+        node = sink.node_name(gateway)
         return SinkDescription(
             name,
             sink.type,

@@ -20,7 +20,7 @@ from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.message import Message
 from gateway.sinks.broker.mqtt_connection import connect
-from gateway.sinks.sparkplug.bd_seq import is_number
+from gateway.sinks.sparkplug.session import is_bd_seq
 from gateway.text import align_columns, unknown_name
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _clear(arguments: argparse.Namespace) -> int:
 def _remembered(settings: Settings) -> dict[str, set[str]]:
     """Return the topics by sink."""
     noted = read_retained(settings.journal.path)
-    topics = {name: {each for each in entries if not is_number(each)} for name, entries in noted.items()}
+    topics = {name: {each for each in entries if not is_bd_seq(each)} for name, entries in noted.items()}
     return {name: found for name, found in topics.items() if found}
 
 

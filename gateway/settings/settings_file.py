@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Problem
     from gateway.settings.sink_types import SinkConfig
-    from gateway.sinks.sparkplug.node import NodeName
+    from gateway.sinks.sparkplug.config import NodeName
 
 _SHORTEST_TOKEN = 20
 _TOO_SHORT = f"a token has {_SHORTEST_TOKEN} characters or more: `openssl rand -hex 16` makes one"
@@ -182,7 +182,7 @@ def _broker_problems(document: Document[Settings]) -> Iterator[Problem]:
                 )
                 yield document.problem(["sinks", name, "prefix"], message, sink.prefix)
         if isinstance(sink, MqttSparkplugConfig):
-            other = nodes.setdefault((broker, sink.name_of(settings.name)), name)
+            other = nodes.setdefault((broker, sink.node_name(settings.name)), name)
             if other != name:
                 message = f"sinks.{other} is the same node on the same broker: set another `group` or `node`"
                 yield document.problem(["sinks", name, "group"], message, sink.group)

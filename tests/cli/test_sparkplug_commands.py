@@ -145,4 +145,4 @@ def test_most_keys_may_be_left_out(tmp_path: Path) -> None:
     document = read_document(write_settings(tmp_path, keys=""), Settings, may_be_null=lambda _: False)
     sink = document.require().sinks["scada"]
     assert isinstance(sink, MqttSparkplugConfig)
-    assert (sink.name_of("edge-1").node, sink.history, sink.quality_codes) == ("edge-1", True, "sparkplug")
+    assert (sink.node_name("edge-1").node, sink.history, sink.quality_codes) == ("edge-1", True, "sparkplug")

@@ -105,7 +105,8 @@ class MqttConnection:
         self._waiter: asyncio.Future[None] | None = None
         self._waited_for = 0  # the number of unacknowledged messages at which the waiter goes on
         self._accepted: asyncio.Future[None] = self._loop.create_future()
-        self._lost: asyncio.Future[str] = self._loop.create_future()
+        self.lost: asyncio.Future[str] = self._loop.create_future()
+        """Done, with the reason, once the connection is lost."""
         self._timer = self._loop.call_later(_TICK_S, self._tick)
         self._attach()
 
@@ -134,11 +135,6 @@ class MqttConnection:
                 await self._accepted
         except TimeoutError:
             raise TransientError(f"the broker did not answer within {_CONNACK_TIMEOUT_S:.0f} s") from None
-
-    async def wait_lost(self) -> str:
-        """Wait until the connection is lost, and return the reason."""
-        await asyncio.wait([self._lost])
-        return self._lost.result()
 
     async def publish(self, messages: Iterable[Message]) -> list[Rejection]:
         """Return the rejected messages once the broker has acknowledged every message.
@@ -171,7 +167,7 @@ class MqttConnection:
             self._rejections.append(Rejection(message, _NOT_AUTHORIZED, SKIPPED))
             return
         await self._wait_accepted_by_broker(message)
-        await asyncio.wait([self._lost], timeout=self._skipped_topics.quiet_s(message.topic))
+        await asyncio.wait([self.lost], timeout=self._skipped_topics.quiet_s(message.topic))
         self._send(message)
         await self._wait_accepted_by_broker(message)
         self._skipped_topics.record_accepted(message.topic)
@@ -218,7 +214,7 @@ class MqttConnection:
 
     async def _wait_acknowledged(self, *, down_to: int) -> None:
         """Wait until at most `down_to` messages are unacknowledged."""
-        if len(self._unacknowledged) > down_to and not self._lost.done():
+        if len(self._unacknowledged) > down_to and not self.lost.done():
             self._waited_for = down_to
             self._waiter = self._loop.create_future()
             await self._waiter
@@ -235,8 +231,8 @@ class MqttConnection:
             self._unproven.append(topic)
 
     def _raise_if_lost(self) -> None:
-        if self._lost.done():
-            raise TransientError(self._lost.result())
+        if self.lost.done():
+            raise TransientError(self.lost.result())
 
     async def close(self, farewell: Message | None = None, *, with_will: bool = False) -> None:
         """Publish `farewell`, then DISCONNECT so that the broker drops the will; harmless once lost.
@@ -266,8 +262,8 @@ class MqttConnection:
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()
-        if not self._lost.done():
-            self._lost.set_result(reason)
+        if not self.lost.done():
+            self.lost.set_result(reason)
         if not self._accepted.done():
             self._accepted.set_exception(TransientError(reason))
         self._wake_waiter()
@@ -334,7 +330,7 @@ class MqttConnection:
             text = self._break_text()
         else:
             text = f"the connection ended: {_reason_text(reason)}"
-        if self._accepted.done() and not self._lost.done() and reason.value in _ABOUT_A_MESSAGE:
+        if self._accepted.done() and not self.lost.done() and reason.value in _ABOUT_A_MESSAGE:
             in_flight = [message.topic for message in self._unacknowledged.values() if message.qos]
             self._skipped_topics.record_disconnect(
                 [*in_flight, *self._unproven], accepted_others=self._has_accepted_any

@@ -168,10 +168,10 @@ class MqttSink(ConnectingSink):
             running = [tasks.create_task(self._metadata.run(publish), name=f"mqtt meta {self._name}")]
             if self._alarms is not None:
                 running.append(tasks.create_task(self._alarms.run(publish), name=f"mqtt alarms {self._name}"))
-            reason = await connection.wait_lost()
+            await asyncio.wait([connection.lost])
             for task in running:
                 task.cancel()
-        return reason
+        return connection.lost.result()
 
     def _present_status(self) -> Message:
         return self._status(is_online=self._broker.connection is not None)

@@ -1,7 +1,7 @@
 """Sparkplug B payloads: Google Protocol Buffers by the field numbers of the specification.
 
-Sections are those of Sparkplug 3.0.0 (Eclipse Foundation). Only what this gateway says and hears is described
-to the encoder: readers take a payload field by field, and what is not there is not there.
+Sections are those of Sparkplug 3.0.0 (Eclipse Foundation). Only the fields that this gateway writes and reads
+are described to the encoder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REBIRTH = "Node Control/Rebirth"
 """The metric by which a host asks for all births again (section 6.4.19)."""
 
-_FIELDS = {  # by number, of those that are said or heard
+_FIELDS = {  # by number
     "PropertyValue": {
         1: ("type", "uint32"),
         2: ("is_null", "bool"),
@@ -51,7 +51,7 @@ _INT64_RANGE = range(-(2**63), 2**63)
 
 
 class DataType(IntEnum):
-    """What a metric's values are; the numbers of section 6.4.16."""
+    """The type of a metric's values; the numbers of section 6.4.16."""
 
     INT32 = 3
     INT64 = 4
@@ -59,8 +59,8 @@ class DataType(IntEnum):
     BOOLEAN = 11
     STRING = 12
 
-    def holds(self, value: Scalar) -> bool:
-        """Say whether a value stays what it is in this type. A switch is a boolean or the numbers 0 and 1."""
+    def can_hold(self, value: Scalar) -> bool:
+        """Return whether a value keeps its meaning; 0 and 1 do as booleans."""
         match self:
             case DataType.BOOLEAN:
                 return isinstance(value, bool) or (isinstance(value, int | float) and value in {0, 1})
@@ -71,7 +71,7 @@ class DataType(IntEnum):
             case _:
                 return isinstance(value, int)
 
-    def of(self, value: Scalar) -> Scalar:
+    def convert(self, value: Scalar) -> Scalar:
         """Return a value as this type encodes it; raise ValueError or OverflowError where it cannot."""
         if value is None:
             return None
@@ -89,15 +89,15 @@ class DataType(IntEnum):
 
 
 class Property(NamedTuple):
-    """What is said of a metric beside its value (section 6.4.9)."""
+    """A property of a metric beside its value (section 6.4.9)."""
 
     key: str
     type: DataType
     value: int | str
 
 
-class Sample(NamedTuple):
-    """One value of one metric (section 6.4.6), of its type already; None: there is no value."""
+class MetricValue(NamedTuple):
+    """One value of one metric (section 6.4.6), converted to its type already; None: there is no value."""
 
     name: str
     type: DataType
@@ -108,27 +108,27 @@ class Sample(NamedTuple):
 
 
 def encode(
-    samples: Iterable[Sample], *, time_ms: int | None, seq: int | None, with_types: bool = True
+    values: Iterable[MetricValue], *, time_ms: int | None, seq: int | None, with_types: bool = True
 ) -> bytes:
-    """Return the payload (section 6.4.5). `seq` None: it has no number, as a death of the node has none.
+    """Return the payload (section 6.4.5). `seq` None: a death of the node has no number.
 
-    Types are told by births and should not be told by data (section 6.4.6).
+    Births have types; data should not have them (section 6.4.6).
     """
     payload = _payload_class()()
     if time_ms is not None:
         payload.timestamp = time_ms
-    for sample in samples:
+    for each in values:
         metric = payload.metrics.add()
-        metric.name, metric.timestamp = sample.name, sample.time_ms
+        metric.name, metric.timestamp = each.name, each.time_ms
         if with_types:
-            metric.datatype = sample.type
-        if sample.is_historical:
+            metric.datatype = each.type
+        if each.is_historical:
             metric.is_historical = True
-        if sample.value is None:
+        if each.value is None:
             metric.is_null = True
         else:
-            _set_value(metric, sample.type, sample.value)
-        for key, of_type, value in sample.properties:
+            _set_value(metric, each.type, each.value)
+        for key, of_type, value in each.properties:
             metric.properties.keys.append(key)
             added = metric.properties.values.add()
             added.type = of_type
@@ -139,8 +139,18 @@ def encode(
     return encoded
 
 
+def bd_seq_metric(number: int, time_ms: int) -> MetricValue:
+    """Return the metric with the number of the session (section 6.4.19)."""
+    return MetricValue("bdSeq", DataType.INT64, number, time_ms)
+
+
+def node_death(*, bd_seq: int, time_ms: int) -> bytes:
+    """Return the payload of NDEATH: the number of the session that ends, and no `seq` (section 6.4.25)."""
+    return encode([bd_seq_metric(bd_seq, time_ms)], time_ms=time_ms, seq=None)
+
+
 def asks_for_rebirth(command: bytes) -> bool:
-    """Say whether the payload of a node's command (NCMD) demands all births; what is no payload does not."""
+    """Return whether a command (NCMD) asks for all births; False if it cannot be decoded."""
     from google.protobuf.message import DecodeError  # noqa: PLC0415 - loaded where Sparkplug is used only
 
     payload = _payload_class()()
@@ -152,7 +162,7 @@ def asks_for_rebirth(command: bytes) -> bool:
 
 
 def _set_value(message: Any, of_type: DataType, value: Any) -> None:
-    """Set the field that stands for a type; negative numbers are written in two's complement."""
+    """Set the field of a type; negative numbers are written in two's complement."""
     match of_type:
         case DataType.DOUBLE:
             message.double_value = value
@@ -170,13 +180,13 @@ def _text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = value if isinstance(value, str) else f"{value}"
-    text.encode()  # half a surrogate pair is no text: it raises ValueError
+    text.encode()  # half a surrogate pair raises ValueError
     return text
 
 
 @cache
 def _payload_class() -> Any:
-    """Build the class of payloads, apart from those of other libraries in this process."""
+    """Return the class of payloads, kept apart from those of other libraries in this process."""
     from google.protobuf import (  # noqa: PLC0415 - loaded where Sparkplug is used only
         descriptor_pb2,
         descriptor_pool,

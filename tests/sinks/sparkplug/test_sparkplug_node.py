@@ -12,9 +12,9 @@ from support.mqtt_parts import make_point, make_update
 from support.sparkplug_host import GROUP, NODE, SparkplugHost
 
 from gateway.model import Quality
-from gateway.sinks.sparkplug.layout import Layout
-from gateway.sinks.sparkplug.node import EdgeNode, NodeName
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig, NodeName
+from gateway.sinks.sparkplug.devices import DeviceMap
+from gateway.sinks.sparkplug.edge_node import EdgeNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.model import Point, Refusal, Scalar, Update
     from gateway.sinks.broker.message import Message
 
-CODES = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP).codes  # type: ignore[arg-type]  # parsed from text
+CONFIG = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP)  # type: ignore[arg-type]  # parsed from text
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")
 VALUES = st.sampled_from([21.5, 22, True, "open", None])
 WRITES = st.lists(st.tuples(st.sampled_from(NAMES), VALUES, st.sampled_from([0, 0, 5])), max_size=4)
@@ -57,14 +57,13 @@ class Day:
         self.node = EdgeNode(
             sink="scada",
             name=NodeName(GROUP, NODE),
-            layout=self._layout(),
+            config=CONFIG,
+            devices=self._devices(),
             latest=self.latest,
-            codes=CODES,
-            history=True,
             clock=lambda: self.now,
         )
-        self.node.begin(bd_seq=0, largest_bytes=10**6)
-        self._hear(self.node.announcements())
+        self.node.begin_session(bd_seq=0, largest_bytes=10**6)
+        self._hear(self.node.births_and_deaths())
 
     def write(self, values: Iterable[tuple[str, Scalar, int]]) -> None:
         """Deliver readings, some of them late, as the delivery loop does."""
@@ -104,27 +103,27 @@ class Day:
         """Put another table in place; hosts hear of it with the next message."""
         self.reloads += 1
         self.points = {name: make(name, self.reloads) for name in names}
-        layout = self._layout()
-        self.node.adopt(layout, self.latest, layout.follow(self.node.layout))
+        devices = self._devices()
+        self.node.change_table(devices, self.latest, devices.continue_from(self.node.devices))
 
     def rebirth(self, _: None) -> None:
         """Have the host demand births."""
-        self.node.be_reborn()
+        self.node.request_rebirth()
         self.news(None)
 
     def reconnect(self, _: None) -> None:
         """Lose the connection; the host hears the will."""
         self.host.is_online = False
         self.bd_seq += 1
-        self.node.begin(bd_seq=self.bd_seq, largest_bytes=10**6)
+        self.node.begin_session(bd_seq=self.bd_seq, largest_bytes=10**6)
         self.news(None)
 
     def news(self, _: None) -> None:
         """Say what is due without any data."""
-        self._hear(self.node.announcements())
+        self._hear(self.node.births_and_deaths())
 
-    def _layout(self) -> Layout:
-        return Layout.of(self.points.values(), sink="scada")
+    def _devices(self) -> DeviceMap:
+        return DeviceMap(self.points.values(), sink="scada")
 
     def _deliver(self, updates: Iterable[Update]) -> None:
         refusals: list[Refusal] = []

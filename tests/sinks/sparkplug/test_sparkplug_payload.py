@@ -11,8 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.sparkplug_payloads import command, decode, eclipse, pysparkplug
 
-from gateway.sinks.sparkplug.node import node_death
-from gateway.sinks.sparkplug.payload import DataType, Property, Sample, asks_for_rebirth, encode
+from gateway.sinks.sparkplug.payload import (
+    DataType,
+    MetricValue,
+    Property,
+    asks_for_rebirth,
+    encode,
+    node_death,
+)
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
@@ -28,11 +34,11 @@ VALUES: dict[DataType, st.SearchStrategy[Any]] = {
 
 
 @st.composite
-def samples(draw: st.DrawFn) -> Sample:
+def samples(draw: st.DrawFn) -> MetricValue:
     """Make a metric of any type, with or without value and properties."""
     of_type = draw(st.sampled_from(DataType))
     kinds = draw(st.lists(st.sampled_from([DataType.INT32, DataType.STRING]), max_size=3))
-    return Sample(
+    return MetricValue(
         draw(st.text()),
         of_type,
         draw(st.none() | VALUES[of_type]),
@@ -44,7 +50,7 @@ def samples(draw: st.DrawFn) -> Sample:
 
 @given(st.lists(samples(), max_size=5), st.none() | TIMES, st.none() | st.integers(0, 255))
 def test_what_we_encode_theirs_decodes_equal(
-    made: list[Sample], time_ms: int | None, seq: int | None
+    made: list[MetricValue], time_ms: int | None, seq: int | None
 ) -> None:
     """Names, types, values, times, flags and properties come out as they went in, and nothing else."""
     seen = decode(encode(made, time_ms=time_ms, seq=seq))
@@ -59,7 +65,7 @@ def test_what_we_encode_theirs_decodes_equal(
 
 def test_a_birth_is_one_for_the_other_library() -> None:
     """Its reader of births, which is strict about names and types, takes ours."""
-    made = [Sample("ZN-T", DataType.DOUBLE, 21.5, 7), Sample("OCC", DataType.BOOLEAN, None, 8)]
+    made = [MetricValue("ZN-T", DataType.DOUBLE, 21.5, 7), MetricValue("OCC", DataType.BOOLEAN, None, 8)]
     birth = pysparkplug.DBirth.decode(encode(made, time_ms=9, seq=3))
     assert (birth.seq, birth.timestamp) == (3, 9)
     assert [(metric.name, metric.value, metric.is_null) for metric in birth.metrics] == [
@@ -91,7 +97,7 @@ def test_a_death_is_one_for_the_other_library() -> None:
 )
 def test_a_value_takes_the_type_of_its_metric(of_type: DataType, value: Scalar, encoded: Scalar) -> None:
     """A metric has one type, whatever kinds of values come."""
-    made = of_type.of(value)
+    made = of_type.convert(value)
     assert made == encoded
     assert type(made) is type(encoded)
 
@@ -108,7 +114,7 @@ def test_a_value_takes_the_type_of_its_metric(of_type: DataType, value: Scalar, 
 def test_what_no_type_holds_is_refused(of_type: DataType, value: Scalar) -> None:
     """It is told, not cut to fit."""
     with pytest.raises((ValueError, OverflowError)):
-        of_type.of(value)
+        of_type.convert(value)
 
 
 def test_only_a_rebirth_command_asks_for_rebirth() -> None:
