@@ -150,7 +150,7 @@ class App:
             secrets=secrets,
             event_log=self._journal,
             state_store=self._journal,
-            head=self._head,
+            pipeline=self._head,
             status=self.status,
             alarms=self.alarms,
             clock_skew_s=self._settings.intake.tolerance,
@@ -271,7 +271,7 @@ class App:
         if self._reloader is not None:
             self._reloader.request()
         else:
-            self._infodeck.take_stock()
+            self._infodeck.compare_tables()
 
     async def _start_delivery(self) -> None:
         feeds = await self._head.start(list(self._settings.sinks))
@@ -395,7 +395,7 @@ class App:
             assets=self.status.tables.assets,
             sinks=list(settings.sinks),
             reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
-            if not self._infodeck.is_asked
+            if not self._infodeck.has_api_key
             else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
         )
         freeze_objects()

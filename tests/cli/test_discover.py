@@ -14,7 +14,7 @@ from support.commands import gateway
 from support.journal_parts import START_MS, sqlite_journal
 
 from gateway.demo.simulated_api import SimulatedApi
-from gateway.infodeck.backfill.synthetic import refill_event
+from gateway.infodeck.backfill_events import newest_event
 from gateway.model import Event, Reading
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset, StateChanges, UnmappedAsset
 
@@ -285,7 +285,7 @@ async def test_a_path_that_was_refilled_is_no_telemetry_key(config: Path) -> Non
         Reading("power", 12.5, START_MS),
         Reading("$.data.object.shadows.Up.state.reported.mode", "eco", START_MS),
     ]
-    event = refill_event("ast-7", readings, told_to="", organization=ORGANIZATION, now_ms=START_MS)
+    event = newest_event("ast-7", readings, tables_id="", organization=ORGANIZATION, now_ms=START_MS)
     stranger = UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))
     await remember(config.parent, StateChanges(unmapped_assets={stranger.asset: stranger}), event)
     done = gateway("discover", "-c", config, "--offline")

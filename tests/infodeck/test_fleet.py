@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS
 from support.fleet import DAY_MS, Fleet, Sensor, never, on_time
 
-from gateway.infodeck.delivery_monitor.pace import Pace
+from gateway.infodeck.delivery_monitor import MonitorTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -225,14 +225,16 @@ def test_nothing_can_be_missing_for_long_without_an_alarm(
     late_h: int | None,
 ) -> None:
     """Whatever the API says, however often the gateway starts: three days, or `silence`, are the most."""
-    pace = Pace.of(delivery_s=60, skew_s=300, silence_s=3600 * silence_h, reconcile_every_s=900)
-    fleet = Fleet(sensors=sensors, has_api=has_api, pace=pace)
+    times = MonitorTimes.from_seconds(
+        delivery_s=60, skew_s=300, silence_s=3600 * silence_h, reconcile_every_s=900
+    )
+    fleet = Fleet(sensors=sensors, has_api=has_api, times=times)
     fleet.run(days_before * DAY_MS)
     began_ms = fleet.now_ms
     fleet.deliver = never if late_h is None else lambda _, at_ms: iter([at_ms + late_h * HOUR_MS])
     if not api_is_honest:
         fleet.api_tells = lambda _: began_ms - DAY_MS
-    had_come = fleet.arrivals.received_ms is not None
+    had_come = fleet.monitor.arrivals.received_ms is not None
     for hours in restarts_h:
         fleet.run(hours * HOUR_MS)
         if had_come:  # otherwise nobody knows of anything before the start

@@ -93,7 +93,7 @@ def make_service(
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
         event_log=journal,
         state_store=journal,
-        head=Pipeline(
+        pipeline=Pipeline(
             event_log=journal,
             state_store=journal,
             state=image,
@@ -144,7 +144,7 @@ async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
         )
         for step, (ours, other) in steps.items():  # noqa: B007 - it is asked for above
             assets = {"a": KnownAsset(id="a", name=ours), "b": KnownAsset(id="b", name=other)}
-            await service._take_snapshot(AssetSnapshot(START_MS, assets))
+            await service._accept_snapshot(AssetSnapshot(START_MS, assets))
     assert asked == ["first", *compiled]
 
 
@@ -167,10 +167,10 @@ async def test_an_offline_beside_the_list_that_says_online(
     async with sqlite_journal(tmp_path) as journal:
         service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
         service.start()
-        head = service._head
+        head = service._pipeline
         await head.start([])
         known = KnownAsset(id="a", online=True)
-        await service._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
         assert head.state.is_online("a") is True
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
@@ -193,7 +193,7 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
     async with sqlite_journal(tmp_path) as journal:
         service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
         service.start()
-        head = service._head
+        head = service._pipeline
         await head.start([])
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
@@ -203,10 +203,10 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
             while head.state.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)
-        await service._take_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
+        await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
         assert head.state.is_online("a") is is_online
         assert service.asked == asked
-        await service._take_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
+        await service._accept_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
     assert service.asked == asked
 
 
@@ -258,6 +258,7 @@ async def test_whatever_fails_in_it_it_begins_again_and_ends_nothing(tmp_path: P
         async with simulated_api(3) as api, journal:
             await journal.append(make_event(1))  # which the kept values do not include
             service = make_service(journal, status, PointMap(points=(), by_asset={}), api=api.url)
+            service.start()
             journal.failures = 2  # when open gaps are looked for, and the last webhook
             running = asyncio.create_task(service.run(), name="infodeck")
             await until(lambda: status.reconcile.state == "ok")
@@ -267,6 +268,6 @@ async def test_whatever_fails_in_it_it_begins_again_and_ends_nothing(tmp_path: P
             with pytest.raises(asyncio.CancelledError):
                 await running
     failed = {line["event"]: line for line in lines if line["event"] in ("cloud.failed", "watch.forgot")}
-    assert failed["cloud.failed"]["part"] == "refilling"
+    assert failed["cloud.failed"]["part"] == "backfill"
     reasons = [line["reason"].partition(" (")[0] for line in failed.values()]
     assert reasons == 2 * ["OperationalError: disk I/O error"]

@@ -18,7 +18,7 @@ from support.point_tables import load_good_tables
 from support.refill_parts import MINUTE_MS, item, refilling
 from support.waiting import until
 
-from gateway.infodeck.both_sides import BothSides
+from gateway.infodeck.delivery_monitor import AssetReports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 def newest_in_api(run: RefillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Return what the alarms about webhooks see of an asset that the API lists."""
-    sides = BothSides(
-        image=lambda: run.rig.state,
+    reports = AssetReports(
+        state=lambda: run.rig.state,
         snapshot=lambda: None,
         clock_ms=run.rig.clock,
         item_time=None,
         keep_alive_unit=None,
     )
-    return sides.newest_in_api([listed])
+    return reports.newest_in_api([listed])
 
 
 TABLE = """\
@@ -207,7 +207,7 @@ async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: P
     ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
     async with refilling(file, points) as run:
         for _ in range(3):
-            run.refilling.take([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+            run.backfill.accept_page([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
         await run.reconcile(item("a", at_ms=None, t=1), ahead)
         assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
         assert "no time (1)" in str(run.status.last_error)

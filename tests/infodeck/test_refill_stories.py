@@ -188,7 +188,7 @@ async def take(step: Step, run: RefillRig, world: World) -> None:
         case Repeat(which) if world.sent:
             await send(run, world, world.sent[which % len(world.sent)])
         case Reconcile("away") if world.measured:
-            run.refilling.take([world.listed("right")])  # and the rest of the list never comes
+            run.backfill.accept_page([world.listed("right")])  # and the rest of the list never comes
         case Reconcile(how) if world.measured:
             await run.reconcile(world.listed(how))
             if how == "right":
@@ -212,15 +212,15 @@ def check_told(run: RefillRig, time_ms: int) -> None:
 
 def watch(run: RefillRig, world: World) -> None:
     """Keep what becomes durable, and what is said to be filled."""
-    gaps = run.refilling._gaps
-    settle = gaps.settle
+    gaps = run.backfill._gaps
+    close = gaps.close
 
-    def settle_and_note(gap: Gap) -> None:
-        if gaps.is_wanted(gap.asset, gap.key):
+    def note_and_close(gap: Gap) -> None:
+        if gaps.is_used(gap.asset, gap.key):
             world.filled.append((gap, set(world.measured)))
-        settle(gap)
+        close(gap)
 
-    gaps.settle = settle_and_note  # type: ignore[method-assign]
+    gaps.close = note_and_close  # type: ignore[method-assign]
     table, kept = world.table, world.records
     run.rig.journal.subscribe(lambda records: kept.extend((table, record) for record in records))
 
@@ -286,7 +286,7 @@ async def settled(run: RefillRig) -> None:
 
     A webhook that comes while a gap is being filled is one that comes after that: it is told again.
     """
-    await until(lambda: not run.refilling._gaps.due())
+    await until(lambda: not run.backfill._gaps.due())
     run.rig.head.tick()
     await run.rig.journal.flush()
 

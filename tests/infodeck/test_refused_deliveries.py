@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS
 
-from gateway.infodeck.delivery_monitor.refused_deliveries import RefusedDeliveries
+from gateway.infodeck.refused_deliveries import RefusedDeliveries
 from gateway.status import IntakeStatus
 
 

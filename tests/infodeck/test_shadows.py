@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.infodeck.backfill.shadows import Found, read_shadows
+from gateway.infodeck.shadows import ShadowReadings, read_shadows
 from gateway.mapping.paths import compile_path
 from gateway.model import Reading
 
@@ -33,7 +33,7 @@ points:
 """
 
 
-def found(points: PointMap, shadows: Any, *, time: str | None = None, **item: Any) -> Found:
+def found(points: PointMap, shadows: Any, *, time: str | None = None, **item: Any) -> ShadowReadings:
     """Read an item with these shadows."""
     return read_shadows(
         {"id": "a", "shadows": shadows, "status": "Online"} | item,

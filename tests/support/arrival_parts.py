@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from gateway.events import TELEMETRY
-from gateway.infodeck.delivery_monitor.arrivals import Arrivals
+from gateway.infodeck.delivery_monitor import AssetReports
+from gateway.infodeck.missed_deliveries import WebhookArrivals
 from gateway.model import BACKFILL_ID_PREFIX, Event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z
 MINUTE_MS = 60_000
@@ -36,9 +42,45 @@ def refilled_event(asset: str, *, at_ms: int) -> Event:
     return telemetry_event(asset, at_ms=at_ms, event_id=f"{BACKFILL_ID_PREFIX}1")
 
 
-def arrivals_of(*times_ms: tuple[str, int]) -> Arrivals:
+def arrivals_of(*times_ms: tuple[str, int]) -> WebhookArrivals:
     """Return what is known once each asset's events have come at these times."""
-    arrivals = Arrivals(Everything)
+    arrivals = WebhookArrivals(Everything)
     for asset, at_ms in times_ms:
-        arrivals.take(telemetry_event(asset, at_ms=at_ms))
+        arrivals.accept(telemetry_event(asset, at_ms=at_ms))
     return arrivals
+
+
+class MadeUpReports(AssetReports):
+    """Reports of assets without tables: `page` makes a page of the API's list."""
+
+    def __init__(
+        self,
+        assets: Collection[str],
+        read_ms: Mapping[str, int] | None = None,
+        keep_alives_ms: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """`read_ms` has the newest readings that webhooks brought; all may be changed meanwhile."""
+        self._assets = assets
+        self._read_ms = {} if read_ms is None else read_ms
+        self._promised_ms = {} if keep_alives_ms is None else keep_alives_ms
+
+    @staticmethod
+    def page(times_ms: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Return these assets, each with the time of its newest reading."""
+        return [{"id": asset, "time_ms": time_ms} for asset, time_ms in times_ms.items()]
+
+    def mapped(self) -> Collection[str]:
+        """Return the assets."""
+        return self._assets
+
+    def newest_in_api(self, items: Iterable[dict[str, Any]]) -> Iterator[tuple[str, int]]:
+        """Yield what `page` made."""
+        return ((item["id"], item["time_ms"]) for item in items)
+
+    def newest_by_webhook(self, asset: str) -> int:
+        """Return what was given."""
+        return self._read_ms.get(asset, 0)
+
+    def keep_alives_ms(self) -> list[int]:
+        """Return what was given, of the assets that have one."""
+        return [each for each in self._promised_ms.values() if each is not None]

@@ -13,11 +13,9 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.alarms import Alarms
-from gateway.infodeck.delivery_monitor.arrivals import Arrivals
-from gateway.infodeck.delivery_monitor.pace import Pace
-from gateway.infodeck.delivery_monitor.webhook_watch import WebhookWatch
+from gateway.infodeck.delivery_monitor import DeliveryMonitor, MonitorTimes
 from gateway.status import Status
-from support.arrival_parts import HOUR_MS, MINUTE_MS, telemetry_event
+from support.arrival_parts import HOUR_MS, MINUTE_MS, MadeUpReports, telemetry_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +92,7 @@ class Fleet:
     api_is_up: bool = True
     api_tells: Callable[[int], int] = lambda time_ms: time_ms
     deliver: Callable[[str, int], Iterator[int]] = on_time
-    pace: Pace = field(default_factory=Pace)
+    times: MonitorTimes = field(default_factory=MonitorTimes)
     now_ms: int = MONDAY_MS + 9 * HOUR_MS
 
     def __post_init__(self) -> None:
@@ -115,7 +113,7 @@ class Fleet:
     def restart(self) -> None:
         """Start the gateway again: it forgets what it learnt, and knows when webhooks came last."""
         self._note(())
-        self._start_gateway(last_ms=self.arrivals.received_ms or self._restored_ms)
+        self._start_gateway(last_ms=self.monitor.arrivals.received_ms or self._restored_ms)
 
     def run(self, for_ms: int) -> None:
         """Let time pass."""
@@ -126,7 +124,7 @@ class Fleet:
                 heapq.heappop(self._due)[2]()
             if self.has_api and self.now_ms >= self._api_due_ms:
                 self._list()
-            self.watch.look(self.now_ms)
+            self.monitor.judge(self.now_ms)
 
     def stop_devices(self) -> None:
         """Have no device report any more."""
@@ -138,23 +136,19 @@ class Fleet:
         return {alarm.name for alarm in self.alarms.current()}
 
     def _start_gateway(self, *, last_ms: int | None) -> None:
-        self.arrivals = Arrivals(lambda: self._keep_alive)
         self.status = Status(name="edge-1", started_ms=self.now_ms)
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
         self.alarms.subscribe(lambda: self._note(self.alarms.current()))
-        self.watch = WebhookWatch(
-            self.arrivals,
+        self.monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
-            pace=self.pace,
+            reports=MadeUpReports(self._keep_alive, self._read, self._keep_alive),
+            times=self.times,
             clock_ms=lambda: self.now_ms,
-            mapped=lambda: self._keep_alive,
-            read_ms=lambda asset: self._read.get(asset, 0),
-            keep_alive_ms=lambda asset: self._keep_alive[asset],
             ask_api=self._ask,
         )
         self._restored_ms = last_ms
-        self.watch.restore(last_ms, used_ms=last_ms)
+        self.monitor.restore(last_ms, used_ms=last_ms)
 
     def _at(self, at_ms: int, what: Callable[[], None]) -> None:
         heapq.heappush(self._due, (at_ms, next(self._number), what))
@@ -167,7 +161,7 @@ class Fleet:
         self._at(sensor.next_ms(made_ms, self._chance), lambda: self._report(sensor))
 
     def _arrive(self, asset: str, made_ms: int) -> None:
-        self.arrivals.take(telemetry_event(asset, at_ms=made_ms, late_ms=self.now_ms - made_ms))
+        self.monitor.arrivals.accept(telemetry_event(asset, at_ms=made_ms, late_ms=self.now_ms - made_ms))
         self.status.mapping.from_webhooks += 1
         self._read[asset] = max(made_ms, self._read.get(asset, 0))
 
@@ -180,10 +174,10 @@ class Fleet:
         if not self.api_is_up:
             reconcile.state, reconcile.last_error = "failing", "the API answered 503"
             return
-        for asset, time_ms in self._in_api.items():
-            self.watch.see(asset, self.api_tells(time_ms))
+        shown = {asset: self.api_tells(time_ms) for asset, time_ms in self._in_api.items()}
+        self.monitor.accept_page(MadeUpReports.page(shown))
         reconcile.state, reconcile.last_success_ms = "ok", self.now_ms
-        self.watch.listed(at_ms=self.now_ms)
+        self.monitor.finish_list(at_ms=self.now_ms)
 
     def _note(self, current: tuple[Alarm, ...]) -> None:
         names = {alarm.name for alarm in current}

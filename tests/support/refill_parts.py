@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.infodeck.backfilling import Refilling
+from gateway.infodeck.backfill import Backfill
 from gateway.mapping.paths import compile_path
 from gateway.status import RefillStatus
 from support.asset_lists import connected, simulated_api
@@ -44,7 +44,7 @@ class RefillRig:
     """One run of the gateway with refilling."""
 
     rig: Rig
-    refilling: Refilling
+    backfill: Backfill
     status: RefillStatus
     receiver: Receiver
 
@@ -64,8 +64,8 @@ class RefillRig:
     async def list_assets(self, *items: dict[str, Any]) -> None:
         """Let the API list these assets, a page of 100 at a time; return once that is worked through."""
         for start in range(0, len(items), 100):
-            self.refilling.take(list(items[start : start + 100]))
-        await self.refilling.end_round()
+            self.backfill.accept_page(list(items[start : start + 100]))
+        await self.backfill.finish_list()
 
     async def until_filled(self) -> None:
         """Wait until no gap is open any more, and every sink has what came of it."""
@@ -105,7 +105,7 @@ async def refilling(
     all_receivers = {name: Receiver() for name in receivers}
     async with delivering(file, points, all_receivers, clock=clock) as rig:
         status = RefillStatus()
-        made = Refilling(
+        made = Backfill(
             organization=ORGANIZATION,
             tolerance_s=TOLERANCE_S,
             item_time=None if time is None else compile_path(time),
@@ -114,7 +114,7 @@ async def refilling(
             metric_value="value",
             event_log=rig.journal,
             state_store=rig.journal,
-            image=lambda: rig.head.state,
+            state=lambda: rig.head.state,
             status=status,
             clock_ms=clock,
         )

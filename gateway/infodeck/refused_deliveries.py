@@ -10,28 +10,27 @@ if TYPE_CHECKING:
 
 _SEVERAL = 3
 _WITHIN_MS = 10 * 60_000
-_FORGOTTEN_AFTER_MS = 24 * 3_600_000  # Infodeck tries for so long
-_AFTER_ACCEPTED_MS = 5 * 60_000  # until then, somebody else's nonsense may be among good ones
+_FORGOTTEN_AFTER_MS = 24 * 3_600_000  # Infodeck repeats a delivery for so long
+_AFTER_ACCEPTED_MS = 5 * 60_000  # until then, somebody else's nonsense may be among good deliveries
 _CLOCK = "outside tolerance"
 _JUDGED = ("mismatch", _CLOCK)
 
 
 class RefusedDeliveries:
-    """Looks at the intake's counters again and again. A single accepted delivery ends it."""
+    """Judges the intake's counters again and again. A single accepted delivery ends the fault."""
 
     def __init__(self, intake: IntakeStatus) -> None:
-        """Count from now on."""
         self._intake = intake
         self._accepted = 0
-        self._accepted_ms: int | None = None  # when one was seen last
+        self._accepted_ms: int | None = None
         self._refused = dict.fromkeys(_JUDGED, 0)
         self._last = _JUDGED[0]  # why the last one was refused
-        self._times_ms: list[int] = []  # of the last refusals that nothing accepted has followed
+        self._times_ms: list[int] = []  # of the last refusals since the last accepted delivery
         self.is_held = False
-        """What was said last."""
+        """What was judged last."""
 
     def judge(self, now_ms: int) -> str | None:
-        """Return what is wrong with the deliveries' signatures, None where nothing is."""
+        """Return what is wrong with the deliveries' signatures, None if nothing is."""
         accepted = self._intake.answers[HTTPStatus.OK]
         refused = {reason: self._intake.refused[reason] for reason in _JUDGED}
         more = {reason: count - self._refused[reason] for reason, count in refused.items()}
@@ -59,7 +58,7 @@ class RefusedDeliveries:
 
     def _reason(self) -> str:
         if self._last == _CLOCK:
-            return _about_the_clock(self._intake.signature_age_s or 0.0)
+            return _clock_reason(self._intake.signature_age_s or 0.0)
         return (
             "deliveries come, but their signatures do not fit: none of intake.signing_secrets is this"
             " webhook's, or something on the way changes bodies; was the secret rotated, or the webhook made"
@@ -67,9 +66,10 @@ class RefusedDeliveries:
         )
 
 
-def _about_the_clock(age_s: float) -> str:
-    """Say what a right signature of that age means; negative: it comes from the future."""
-    about_s = _rounded(abs(age_s))
+def _clock_reason(age_s: float) -> str:
+    """Return what a valid signature of that age means; a negative age is in the future."""
+    step = 60 if abs(age_s) >= 600 else 10  # noqa: PLR2004 - ten minutes; the reason must not change all the time
+    about_s = round(abs(age_s) / step) * step
     if age_s < 0:
         return (
             f"deliveries come, signed about {about_s} s ahead of this machine's clock, which is slow by that"
@@ -80,9 +80,3 @@ def _about_the_clock(age_s: float) -> str:
         " (`timedatectl` says whether it is synchronised), or they are held up on the way; where the clock is"
         " right, see intake.tolerance"
     )
-
-
-def _rounded(seconds: float) -> int:
-    """Return it by the minute where it is long: a reason should not change with every delivery."""
-    step = 60 if seconds >= 600 else 10  # noqa: PLR2004 - ten minutes
-    return round(seconds / step) * step

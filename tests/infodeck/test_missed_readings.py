@@ -8,9 +8,8 @@ import orjson
 import pytest
 
 from gateway.events import asset_of, parse_event, read_telemetry
-from gateway.infodeck.backfill.missed import missed_readings
-from gateway.infodeck.backfill.shadows import Found, read_shadows
-from gateway.infodeck.backfill.synthetic import history_events, refill_event
+from gateway.infodeck.backfill_events import history_events, newest_event
+from gateway.infodeck.shadows import ShadowReadings, find_missed, read_shadows
 from gateway.model import Event, Reading, Telemetry
 from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_telemetry
@@ -61,8 +60,12 @@ def test_a_reading_is_missed(
     """Newer by more than the tolerance; or newer at all, another, and older than the tolerance."""
     image = image_with(points, at_ms=NOW_MS - last_ago_s * 1000, t=last)
     reading = Reading("t", value, NOW_MS - ago_s * 1000)
-    missed = missed_readings(
-        Found({"t": reading}), points.by_asset["a"], image.measured, tolerance_ms=60_000, now_ms=NOW_MS
+    missed = find_missed(
+        ShadowReadings({"t": reading}),
+        points.by_asset["a"],
+        image.measured,
+        tolerance_ms=60_000,
+        now_ms=NOW_MS,
     )
     assert missed.readings == ([reading] if is_missed else [])
     assert missed.gaps == ({"t": NOW_MS - last_ago_s * 1000} if is_missed else {})
@@ -72,8 +75,8 @@ def test_without_any_reading_everything_is_missed(points: PointMap) -> None:
     """However old it is: its time tells. There is no gap, for there is nothing before it."""
     image = image_with(points, at_ms=NOW_MS, t=1)
     old = Reading("h", 3, NOW_MS - 10**9)
-    missed = missed_readings(
-        Found({"h": old, "t": Reading("t", 2, NOW_MS - 1)}),
+    missed = find_missed(
+        ShadowReadings({"h": old, "t": Reading("t", 2, NOW_MS - 1)}),
         points.by_asset["a"],
         image.measured,
         tolerance_ms=60_000,
@@ -87,8 +90,8 @@ def made(points: PointMap, item: dict[str, Any], **readings: Any) -> Event:
     plan = points.by_asset["a"]
     image = image_with(points, at_ms=NOW_MS - 10**9, **readings)
     found = read_shadows(item, plan, now_ms=NOW_MS)
-    missed = missed_readings(found, plan, image.measured, tolerance_ms=60_000, now_ms=NOW_MS)
-    return refill_event("a", missed.readings, told_to="x", organization="o-1", now_ms=NOW_MS)
+    missed = find_missed(found, plan, image.measured, tolerance_ms=60_000, now_ms=NOW_MS)
+    return newest_event("a", missed.readings, tables_id="x", organization="o-1", now_ms=NOW_MS)
 
 
 def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
@@ -127,7 +130,7 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
 def test_a_stated_unit_goes_along() -> None:
     """A webhook's 70 °F must not come again as 70 of the point's own unit."""
     reading = Reading("t", 70, NOW_MS, "°F")
-    event = refill_event("a", [reading], told_to="x", organization="o-1", now_ms=NOW_MS)
+    event = newest_event("a", [reading], tables_id="x", organization="o-1", now_ms=NOW_MS)
     telemetry = read_telemetry(parse_event(event.body, received_ms=NOW_MS))
     assert telemetry is not None
     assert telemetry.readings == (reading,)
@@ -137,8 +140,8 @@ def test_the_same_again_has_the_same_id() -> None:
     """Whenever it is found; another value, time, key or asset makes another id, and so do other tables."""
     readings = [Reading("t", 1, NOW_MS), Reading("h", 2, NOW_MS)]
 
-    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS, told_to: str = "x") -> str:
-        return refill_event(asset, readings, told_to=told_to, organization="o-1", now_ms=now_ms).event_id
+    def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS, tables_id: str = "x") -> str:
+        return newest_event(asset, readings, tables_id=tables_id, organization="o-1", now_ms=now_ms).event_id
 
     assert id_of("a", readings) == id_of("a", readings[::-1], NOW_MS + 9999)
     others = [
@@ -148,7 +151,7 @@ def test_the_same_again_has_the_same_id() -> None:
         id_of("a", [readings[0], Reading("h", 2, NOW_MS + 1)]),
         id_of("a", [readings[0], Reading("h", "2", NOW_MS)]),
         id_of("a", [readings[0], Reading("H", 2, NOW_MS)]),
-        id_of("a", readings, told_to="y"),
+        id_of("a", readings, tables_id="y"),
     ]
     assert len({id_of("a", readings), *others}) == 8
 

@@ -11,7 +11,6 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 from support.arrival_parts import HOUR_MS, MINUTE_MS
-from support.asset_lists import connected, simulated_api
 from support.delivery_parts import NOON, Clock, delivering
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
@@ -19,9 +18,7 @@ from support.waiting import until
 
 from gateway.alarms import Alarms
 from gateway.events import TELEMETRY
-from gateway.infodeck.both_sides import BothSides
-from gateway.infodeck.delivery_monitor.pace import Pace
-from gateway.infodeck.monitoring import Watching
+from gateway.infodeck.delivery_monitor import AssetReports, DeliveryMonitor, MonitorTimes
 from gateway.model import BACKFILL_ID_PREFIX, Event
 from gateway.status import Status
 
@@ -40,7 +37,7 @@ points:
   - {tag: R, point: T, asset: ours, from: t}
   - {tag: S, point: T, asset: other, from: t}
 """
-PACE = Pace(tick_ms=2, jump_ms=HOUR_MS)
+TIMES = MonitorTimes(tick_ms=2, jump_ms=HOUR_MS)
 
 
 @pytest.fixture(scope="module")
@@ -63,25 +60,23 @@ async def bring(rig: Rig, *events: tuple[str, str, int]) -> None:
 async def started(rig: Rig) -> AsyncIterator[Alarms]:
     """Watch from now on, as after a start."""
     alarms = Alarms(clock_ms=rig.clock)
-    watching = Watching(
+    monitor = DeliveryMonitor(
         alarms=alarms,
         status=Status(name="box", started_ms=rig.clock.now_ms),
-        event_log=rig.journal,
-        sides=BothSides(
-            image=lambda: rig.head.state,
+        reports=AssetReports(
+            state=lambda: rig.head.state,
             snapshot=lambda: None,
             clock_ms=rig.clock,
             item_time=None,
             keep_alive_unit=None,
         ),
-        pace=PACE,
+        times=TIMES,
         clock_ms=rig.clock,
         ask_api=lambda: None,
-        webhook=None,
     )
-    watching.start()
-    async with simulated_api(0) as api, connected(api) as infodeck, asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(watching.run(infodeck))
+    monitor.start(rig.journal)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(monitor.run())
         yield alarms
         running.cancel()
 

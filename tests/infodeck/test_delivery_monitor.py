@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
-from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, telemetry_event
+from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, MadeUpReports, telemetry_event
 from support.waiting import until
 
 from gateway.alarms import Alarms
 from gateway.errors import GatewayError, TransientError
-from gateway.infodeck.delivery_monitor.arrivals import Arrivals
-from gateway.infodeck.delivery_monitor.pace import Pace
-from gateway.infodeck.delivery_monitor.webhook_watch import WebhookWatch
+from gateway.infodeck.delivery_monitor import DeliveryMonitor, MonitorTimes
 from gateway.status import SinkStatus, Status
 
 if TYPE_CHECKING:
@@ -22,26 +20,23 @@ if TYPE_CHECKING:
 
 
 class Watched:
-    """A watch over three mapped assets, whose clock is moved by the test."""
+    """A monitor of three mapped assets, whose clock is moved by the test."""
 
-    def __init__(self, *, pace: Pace | None = None) -> None:
+    def __init__(self, *, times: MonitorTimes | None = None) -> None:
         self.now_ms = NOW_MS
         self.mapped = {"ast-1", "ast-2", "ast-3"}
         self.asked = 0
-        self.arrivals = Arrivals(lambda: self.mapped)
         self.status = Status(name="edge-1", started_ms=NOW_MS)
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
-        self.watch = WebhookWatch(
-            self.arrivals,
+        self.monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
-            pace=pace or Pace(),
+            reports=MadeUpReports(self.mapped),
+            times=times or MonitorTimes(),
             clock_ms=lambda: self.now_ms,
-            mapped=lambda: self.mapped,
-            read_ms=lambda _: 0,
-            keep_alive_ms=lambda _: None,
             ask_api=self._ask,
         )
+        self.arrivals = self.monitor.arrivals
 
     def _ask(self) -> None:
         self.asked += 1
@@ -51,20 +46,21 @@ class Watched:
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
             self.now_ms = min(self.now_ms + MINUTE_MS, until_ms)
-            self.watch.look(self.now_ms)
+            self.monitor.judge(self.now_ms)
         return self.reasons
 
     def ask(self, ages_ms: Mapping[str, int]) -> None:
         """Have the API tell how long ago each asset's data are from."""
         self.status.reconcile.state = "ok"
         self.status.reconcile.last_success_ms = self.now_ms
-        for asset, age_ms in ages_ms.items():
-            self.watch.see(asset, self.now_ms - age_ms)
-        self.watch.listed(at_ms=self.now_ms)
+        self.monitor.accept_page(
+            MadeUpReports.page({asset: self.now_ms - age_ms for asset, age_ms in ages_ms.items()})
+        )
+        self.monitor.finish_list(at_ms=self.now_ms)
 
     def webhook(self, asset: str) -> None:
         """Let an event arrive now."""
-        self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms))
+        self.arrivals.accept(telemetry_event(asset, at_ms=self.now_ms))
         self.status.mapping.from_webhooks += asset in self.mapped
 
     @property
@@ -165,7 +161,7 @@ def test_what_comes_is_of_no_use() -> None:
     watched.webhook("ast-1")
     for _ in range(72 * 2):
         assert watched.later(HOUR_MS // 2 - MINUTE_MS) == {}
-        watched.arrivals.take(telemetry_event("ast-1", at_ms=watched.now_ms))
+        watched.arrivals.accept(telemetry_event("ast-1", at_ms=watched.now_ms))
         watched.later(MINUTE_MS)
     assert watched.reasons["webhook-silent"].startswith(
         "telemetry of assets in the point tables comes by webhook, but none with a reading that a point asks"
@@ -181,7 +177,7 @@ def test_what_comes_cannot_be_read() -> None:
     watched.status.reconcile.state = "ok"
     for minutes in range(0, 70, 10):
         assert (minutes > 60) == ("webhook-silent" in watched.reasons)
-        watched.arrivals.take(telemetry_event("ast-1", at_ms=watched.now_ms))
+        watched.arrivals.accept(telemetry_event("ast-1", at_ms=watched.now_ms))
         watched.status.mapping.unreadable += 1
         watched.ask(dict.fromkeys(watched.mapped, minutes * MINUTE_MS))
         watched.later(10 * MINUTE_MS)
@@ -225,7 +221,7 @@ def test_what_comes_is_of_yesterday() -> None:
     """Only repeated deliveries, each of them 20 hours old, are no telemetry: it says so."""
     watched = Watched()
     for _ in range(60):
-        watched.arrivals.take(telemetry_event("ast-1", at_ms=watched.now_ms, late_ms=20 * HOUR_MS))
+        watched.arrivals.accept(telemetry_event("ast-1", at_ms=watched.now_ms, late_ms=20 * HOUR_MS))
         watched.later(MINUTE_MS)
     assert (
         "(the last that came was 20 h late: Infodeck repeats what failed)"
@@ -289,7 +285,7 @@ def test_what_the_api_has_is_judged_after_the_clock_was_set(by_ms: int) -> None:
 def test_no_point_tables_no_alarm() -> None:
     """Where no asset is mapped, nothing is waited for."""
     watched = Watched()
-    watched.mapped = set()
+    watched.mapped.clear()
     assert watched.later(10 * HOUR_MS) == {}
 
 
@@ -379,7 +375,7 @@ def test_signatures_that_do_not_fit() -> None:
     assert watched.later(1000) == {}
 
 
-FAST = Pace(silence_ms=1000, shortest_silence_ms=1000, look_again_ms=20, tick_ms=5)
+FAST = MonitorTimes(silence_ms=1000, look_again_ms=20, tick_ms=5)
 
 
 async def test_infodeck_is_asked_why() -> None:
@@ -387,7 +383,7 @@ async def test_infodeck_is_asked_why() -> None:
 
     The log has the first one.
     """
-    watched = Watched(pace=FAST)
+    watched = Watched(times=FAST)
     answers: list[str | GatewayError] = ["of its last 5 deliveries: 5x 401"]
     looks = 0
 
@@ -404,7 +400,7 @@ async def test_infodeck_is_asked_why() -> None:
 
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(watched.watch.run(look_up))
+            running = tasks.create_task(watched.monitor.run(look_up))
             await asyncio.sleep(0)
             assert looks == 0
             watched.now_ms += 1000
@@ -420,11 +416,11 @@ async def test_infodeck_is_asked_why() -> None:
 
 async def test_an_error_of_our_own_is_an_alarm_and_takes_nothing_down() -> None:
     """What cannot be judged is told as such, once; everything else is judged, and so is that afterwards."""
-    watched = Watched(pace=FAST)
+    watched = Watched(times=FAST)
     journal, watched.status.journal = watched.status.journal, None  # type: ignore[assignment]  # no code does so
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(watched.watch.run())
+            running = tasks.create_task(watched.monitor.run())
             await until(lambda: "journal-unavailable" in watched.reasons)
             assert (
                 "cannot be judged, by an error of the gateway itself"

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.errors import JournalError
-from gateway.infodeck.lasting import lasting
+from gateway.infodeck.service import keep_running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,7 +55,7 @@ async def test_it_begins_again_after_whatever_it_raises(
         await work()
 
     with capture_logs() as lines:
-        running = asyncio.create_task(lasting("part", counted, first_pause_s=0.001), name="part")
+        running = asyncio.create_task(keep_running("part", counted, first_pause_s=0.001), name="part")
         await often.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -73,7 +73,7 @@ async def test_cancelled_it_ends_also_while_it_pauses() -> None:
             begun.set()
             await work()
 
-        running = asyncio.create_task(lasting("part", noted, first_pause_s=3600), name="part")
+        running = asyncio.create_task(keep_running("part", noted, first_pause_s=3600), name="part")
         await begun.wait()
         for _ in range(5):
             await asyncio.sleep(0)

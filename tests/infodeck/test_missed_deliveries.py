@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
-from gateway.infodeck.delivery_monitor.arrivals import Arrivals
-from gateway.infodeck.delivery_monitor.undelivered import ApiSays, Undelivered
+from gateway.infodeck.missed_deliveries import MissedDeliveries, WebhookArrivals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,34 +21,33 @@ EVERY_MS = 15 * MINUTE_MS
 class Building:
     """A gateway that has run for an hour, whose API is asked now and then."""
 
-    def __init__(self, *, keep_alive_ms: int | None = None) -> None:
+    def __init__(self) -> None:
         self.now_ms = NOW_MS
-        self.arrivals = Arrivals(Everything)
+        self.arrivals = WebhookArrivals(Everything)
         self.read: dict[str, int] = {}
-        self.missed = Undelivered(
+        self.missed = MissedDeliveries(
             self.arrivals,
-            tolerance_ms=TOLERANCE_MS,
+            delivery_ms=TOLERANCE_MS,
             skew_ms=SKEW_MS,
-            read_ms=lambda asset: self.read.get(asset, 0),
-            keep_alive_ms=lambda _: keep_alive_ms,
+            newest_by_webhook=lambda asset: self.read.get(asset, 0),
         )
         self.missed.begin(NOW_MS - HOUR_MS)
 
     def webhook(self, asset: str, *, age_ms: int = 0) -> None:
         """Let an event arrive now that is of `age_ms` ago."""
-        self.arrivals.take(telemetry_event(asset, at_ms=self.now_ms - age_ms, late_ms=age_ms))
+        self.arrivals.accept(telemetry_event(asset, at_ms=self.now_ms - age_ms, late_ms=age_ms))
 
     def ask(
         self, shown: Mapping[str, int], *, mapped: int | None = None, meanwhile: Collection[str] = ()
-    ) -> ApiSays | None:
+    ) -> bool | None:
         """Have the API say how long ago each asset's data are from, and judge after the time for a delivery.
 
         The webhooks of some assets come `meanwhile`.
         """
         asked_ms = self.now_ms
         for asset, age_ms in shown.items():
-            self.missed.see(asset, self.now_ms - age_ms)
-        said = self.missed.listed(at_ms=asked_ms, mapped=len(shown) if mapped is None else mapped)
+            self.missed.compare(asset, self.now_ms - age_ms)
+        said = self.missed.finish_list(at_ms=asked_ms, mapped=len(shown) if mapped is None else mapped)
         self.now_ms += TOLERANCE_MS
         for asset in meanwhile:
             self.webhook(asset)
@@ -58,7 +56,7 @@ class Building:
 
     def judge(self, shown: Mapping[str, int]) -> None:
         """Judge now."""
-        self.missed.recover(self.now_ms)
+        self.missed.drop_recovered(self.now_ms)
         self.missed.judge(shown.keys())
 
     @property
@@ -96,10 +94,10 @@ def test_a_few_may_be_repeated_soon() -> None:
 def test_a_list_that_broke_off_is_no_reason_to_doubt_the_next_one() -> None:
     """What it had newer has come by then, so the next whole list says that all is quiet."""
     building = Building()
-    building.missed.see("a", building.now_ms)
+    building.missed.compare("a", building.now_ms)
     building.webhook("a")
     building.now_ms += EVERY_MS
-    assert building.ask({"a": EVERY_MS}) == ApiSays(building.now_ms - TOLERANCE_MS, is_quiet=True)
+    assert building.ask({"a": EVERY_MS}) is True
 
 
 def test_what_comes_a_day_late_is_still_missed() -> None:
@@ -111,7 +109,7 @@ def test_what_comes_a_day_late_is_still_missed() -> None:
         building.ask(dict.fromkeys("abc", 0), meanwhile=[])
         assert building.held == {"a", "b", "c"}, turn
         building.webhook("a", age_ms=20 * HOUR_MS)
-        building.missed.recover(building.now_ms)
+        building.missed.drop_recovered(building.now_ms)
         assert building.held == {"a", "b", "c"}
         building.now_ms += EVERY_MS - TOLERANCE_MS
 
@@ -121,8 +119,8 @@ def test_a_webhook_that_is_on_its_way_is_not_missed() -> None:
     building = Building()
     building.webhook("a", age_ms=10 * MINUTE_MS)
     building.now_ms += 10 * MINUTE_MS
-    building.missed.see("a", building.now_ms)
-    building.missed.listed(at_ms=building.now_ms, mapped=1)
+    building.missed.compare("a", building.now_ms)
+    building.missed.finish_list(at_ms=building.now_ms, mapped=1)
     building.now_ms += 20_000
     building.webhook("a", age_ms=20_000)
     building.now_ms += 40_000
@@ -137,7 +135,7 @@ def test_sensors_that_are_silent_in_the_api_too_are_not_missed() -> None:
     building.webhook("b")
     for hour in range(12):
         said = building.ask({"a": hour * HOUR_MS, "b": hour * HOUR_MS})
-        assert said == ApiSays(building.now_ms - TOLERANCE_MS, is_quiet=True)
+        assert said is True
         assert building.held == set()
         building.now_ms += HOUR_MS - TOLERANCE_MS
 
@@ -186,7 +184,7 @@ def test_it_ends_when_webhooks_come_again() -> None:
     assert building.held == {"a", "b", "dead"}
     building.webhook("a")
     building.now_ms += MINUTE_MS
-    building.missed.recover(building.now_ms)
+    building.missed.drop_recovered(building.now_ms)
     assert building.held == {"b", "dead"}
     building.now_ms += EVERY_MS
     building.webhook("b")
@@ -235,20 +233,11 @@ def test_a_device_whose_clock_is_ahead_is_not_missed() -> None:
     assert building.held == set()
 
 
-def test_keep_alive_makes_one_asset_count_sooner() -> None:
-    """Where it says that several reports are missing, nobody waits for the API to be asked again."""
-    building = Building(keep_alive_ms=5 * MINUTE_MS)
-    building.webhook("a", age_ms=HOUR_MS)
-    building.webhook("other")
-    building.ask({"a": 0}, meanwhile=["other"])
-    assert building.held == {"a"}
-
-
 def test_assets_that_left_the_tables_are_not_missed() -> None:
     """A reload takes them out at the next judgement."""
     building = Building()
-    building.missed.see("a", building.now_ms)
-    building.missed.listed(at_ms=building.now_ms, mapped=1)
+    building.missed.compare("a", building.now_ms)
+    building.missed.finish_list(at_ms=building.now_ms, mapped=1)
     building.missed.judge([])
     assert building.held == set()
 
@@ -279,8 +268,8 @@ def test_no_false_alarm_where_everything_arrives(turns: list[list[tuple[str, int
             newest[asset] = max(at_ms, newest.get(asset, 0))
             on_their_way.append((asset, age_s))
         for asset, at_ms in newest.items():
-            building.missed.see(asset, at_ms)
-        building.missed.listed(at_ms=asked_ms, mapped=3)
+            building.missed.compare(asset, at_ms)
+        building.missed.finish_list(at_ms=asked_ms, mapped=3)
         building.now_ms += 5000
         for asset, age_s in on_their_way:
             building.webhook(asset, age_ms=5000 + age_s * 1000)

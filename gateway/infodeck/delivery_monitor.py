@@ -1,0 +1,364 @@
+"""Monitors whether webhooks arrive, and raises alarms that say what to do where they do not.
+
+It repairs nothing: the backfill fetches what webhooks missed. Its alarms end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
+from gateway.errors import GatewayError
+from gateway.infodeck.missed_deliveries import MissedDeliveries, WebhookArrivals
+from gateway.infodeck.refused_deliveries import RefusedDeliveries
+from gateway.infodeck.shadows import read_shadows
+from gateway.infodeck.silence import SilenceWatch
+from gateway.logs import unforeseen
+from gateway.model import BACKFILL_ID_PREFIX
+from gateway.status import kept_for
+from gateway.text import second_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+
+    from gateway.alarms import Alarms
+    from gateway.infodeck.api_client import Item
+    from gateway.model import Record
+    from gateway.ports import EventLog
+    from gateway.records import AssetSnapshot
+    from gateway.state.building_state import BuildingState
+    from gateway.status import Status
+
+_UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+_EVENTS_READ = 250
+_MOST_EVENTS = 10_000  # searched for the last event that a webhook brought
+_SLICE = 500  # assets processed before the event loop gets its turn
+_ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorTimes:
+    """The monitor's periods, in milliseconds.
+
+    `delivery_ms` is what a delivery may take, `skew_ms` how far Infodeck's clock may be off ours,
+    `unreachable_ms` how long the API may fail. The monitor judges every `tick_ms`; an interval that is off by
+    `jump_ms` means that the clock was set, or that the machine slept. While an alarm holds, the delivery log
+    is read every `look_again_ms`.
+    """
+
+    delivery_ms: int = 60_000
+    skew_ms: int = 300_000
+    silence_ms: int = _HOUR_MS
+    unreachable_ms: int = _HOUR_MS
+    look_again_ms: int = 300_000
+    tick_ms: int = 5_000
+    jump_ms: int = 120_000
+
+    @classmethod
+    def from_seconds(
+        cls, *, delivery_s: float, skew_s: float, silence_s: float, reconcile_every_s: float
+    ) -> Self:
+        """Return the periods that follow from the settings."""
+        delivery_ms, silence_ms = round(delivery_s * 1000), round(silence_s * 1000)
+        return cls(
+            delivery_ms=delivery_ms,
+            skew_ms=round(skew_s * 1000),
+            silence_ms=silence_ms,
+            unreachable_ms=max(_HOUR_MS, round(4000 * reconcile_every_s)),
+            tick_ms=max(100, min(5_000, delivery_ms // 4, silence_ms // 4)),
+        )
+
+
+class AssetReports:
+    """What webhooks and the API reported of the assets in the tables in force. Unix milliseconds."""
+
+    def __init__(
+        self,
+        *,
+        state: Callable[[], BuildingState],
+        snapshot: Callable[[], AssetSnapshot | None],
+        clock_ms: Callable[[], int],
+        item_time: Callable[[Any], Any] | None,
+        keep_alive_unit: str | None,
+    ) -> None:
+        """`item_time` returns the time of an item's shadows, see `read_shadows`.
+
+        `keep_alive_unit` is s, min, h, or None: the unit of `keepAlive` is not known.
+        """
+        self._state = state
+        self._snapshot = snapshot
+        self._clock_ms = clock_ms
+        self._item_time = item_time
+        self._keep_alive_ms = None if keep_alive_unit is None else _UNITS_MS[keep_alive_unit]
+
+    def mapped(self) -> Collection[str]:
+        """Return the assets of the tables."""
+        return self._state().points.by_asset.keys()
+
+    def newest_in_api(self, items: Iterable[Item]) -> Iterator[tuple[str, int]]:
+        """Yield each listed asset that has points, and the time of its newest reading for them."""
+        by_asset, now_ms = self._state().points.by_asset, self._clock_ms()
+        for item in items:
+            asset = item.get("id")
+            plan = by_asset.get(asset) if isinstance(asset, str) else None
+            if asset is None or plan is None:
+                continue
+            found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
+            if found.readings:
+                yield asset, max(reading.time_ms for reading in found.readings.values())
+
+    def newest_by_webhook(self, asset: str) -> int:
+        """Return the time of the newest reading that a webhook brought and a point shows, 0 if none."""
+        state = self._state()
+        plan = state.points.by_asset.get(asset)
+        measured = map(state.measured, plan.measured) if plan is not None else ()
+        return max(
+            (update.time_ms for update in measured if update and not _is_backfilled(update.event_id)),
+            default=0,
+        )
+
+    def keep_alives_ms(self) -> list[int]:
+        """Return how often devices report at least, for those whose `keepAlive` is known and usable."""
+        snapshot, unit_ms = self._snapshot(), self._keep_alive_ms
+        if snapshot is None or unit_ms is None:
+            return []
+        known = [snapshot.assets[asset] for asset in self.mapped() if asset in snapshot.assets]
+        return [round(one.keep_alive * unit_ms) for one in known if one.keep_alive is not None]
+
+
+def _is_backfilled(event_id: str | None) -> bool:
+    return event_id is not None and event_id.startswith(BACKFILL_ID_PREFIX)
+
+
+class DeliveryMonitor:
+    """Judges every few seconds by what arrives, what the API lists, and the gateway's own counters."""
+
+    def __init__(
+        self,
+        *,
+        alarms: Alarms,
+        status: Status,
+        reports: AssetReports,
+        times: MonitorTimes,
+        clock_ms: Callable[[], int],
+        ask_api: Callable[[], None],
+    ) -> None:
+        """`ask_api` has the API asked soon."""
+        self.arrivals = WebhookArrivals(reports.mapped)
+        self._alarms = alarms
+        self._status = status
+        self._reports = reports
+        self._times = times
+        self._clock_ms = clock_ms
+        self._ask_api = ask_api
+        self._event_log: EventLog | None = None
+        self._judged_ms = started_ms = clock_ms()
+        self._missed = MissedDeliveries(
+            self.arrivals,
+            delivery_ms=times.delivery_ms,
+            skew_ms=times.skew_ms,
+            newest_by_webhook=reports.newest_by_webhook,
+        )
+        self._missed.begin(started_ms)
+        self._silence = SilenceWatch(
+            self.arrivals,
+            mapping=status.mapping,
+            silence_ms=times.silence_ms,
+            keep_alives_ms=reports.keep_alives_ms,
+            started_ms=started_ms,
+        )
+        self._refused = RefusedDeliveries(status.intake)
+        self._judge_list_at_ms: int | None = None
+        self._api_success_ms: int | None = None
+        self._api_silent_ms = 0
+        self._explanation = ""  # what Infodeck says of the webhook, while an alarm about it holds
+
+    def start(self, event_log: EventLog) -> None:
+        """Take in what comes from now on; call this once the log is open."""
+        self._event_log = event_log
+        event_log.subscribe(self.arrivals.accept_records)
+
+    def accept_page(self, items: list[Item]) -> None:
+        """Compare a page of assets, as the API lists them, with what webhooks brought."""
+        for asset, time_ms in self._reports.newest_in_api(items):
+            self._missed.compare(asset, time_ms)
+
+    def finish_list(self, *, at_ms: int) -> None:
+        """End a list that was requested at `at_ms`. It is judged later, for webhooks may be on their way."""
+        is_quiet = self._missed.finish_list(at_ms=at_ms, mapped=len(self._reports.mapped()))
+        if is_quiet is not None:
+            self._silence.accept_answer(is_quiet=is_quiet)
+        if self._judge_list_at_ms is None:
+            self._judge_list_at_ms = self._clock_ms() + self._times.delivery_ms
+
+    async def run(self, explain: Callable[[], Awaitable[str]] | None = None) -> None:
+        """Monitor until cancelled.
+
+        `explain` returns Infodeck's own records of the webhook, or raises `GatewayError`; None if they cannot
+        be read.
+        """
+        if self._event_log is not None:
+            await self._restore(self._event_log)
+        async with asyncio.TaskGroup() as tasks:
+            if explain is not None:
+                tasks.create_task(self._explain_alarms(explain), name="explain webhook alarms")
+            while True:
+                self.judge(self._clock_ms())
+                await asyncio.sleep(self._times.tick_ms / 1000)
+
+    def restore(self, received_ms: int | None, *, used_ms: int | None) -> None:
+        """Go on with the silence from before the start: when the last events came, None if unknown."""
+        self._silence.restore(received_ms, used_ms=used_ms, now_ms=self._judged_ms)
+
+    def judge(self, now_ms: int) -> None:
+        """Judge everything once. What cannot be judged, by an error of ours, is an alarm as well."""
+        elapsed_ms = self._elapsed_ms(now_ms)
+        for name, reason_now in (
+            (JOURNAL, self._journal_reason),
+            (RECONCILE, self._api_reason),
+            (SIGNATURE, lambda now_ms, _: self._refused.judge(now_ms)),
+            (MISSED, self._missed_reason),
+            (SILENT, self._silence_reason),
+        ):
+            try:
+                reason = reason_now(now_ms, elapsed_ms)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged
+                reason = f"cannot be judged, by an error of the gateway itself: {unforeseen(error)}"
+            self._alarms.set(name, reason)
+        if not self._is_unexplained:
+            self._explanation = ""
+
+    def _elapsed_ms(self, now_ms: int) -> int:
+        """Return the watched time since the last judgement: without a jump of the clock, or sleep."""
+        elapsed_ms, self._judged_ms = now_ms - self._judged_ms, now_ms
+        if -self._times.jump_ms <= elapsed_ms - self._times.tick_ms <= self._times.jump_ms:
+            return max(0, elapsed_ms)
+        log.warning("watch.jumped", seconds=(elapsed_ms - self._times.tick_ms) // 1000)
+        self._judge_list_at_ms = None
+        self._missed.begin(now_ms)
+        return self._times.tick_ms
+
+    def _journal_reason(self, now_ms: int, _: int) -> str | None:
+        """Return why no event can be accepted. What comes meanwhile is not missed: Infodeck repeats it."""
+        state = self._status.journal.state
+        if state == "ok":
+            return None
+        self._missed.begin(now_ms)
+        self._silence.begin()
+        sinks = self._status.sinks.items()
+        kept = kept_for((name, sink.state, sink.lag) for name, sink in sinks)
+        return (
+            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; "
+            + (f"{kept}; " if kept else "")
+            + "see the disk, its free space, file permissions and journal.max_size"
+        )
+
+    def _api_reason(self, now_ms: int, elapsed_ms: int) -> str | None:
+        reconcile, unreachable_ms = self._status.reconcile, self._times.unreachable_ms
+        self._api_silent_ms += elapsed_ms
+        if reconcile.last_success_ms is not None and reconcile.last_success_ms != self._api_success_ms:
+            self._api_success_ms = reconcile.last_success_ms
+            self._api_silent_ms = min(self._api_silent_ms, max(0, now_ms - reconcile.last_success_ms))
+        limit_ms = unreachable_ms if reconcile.state == "failing" else max(_DAY_MS, unreachable_ms)
+        if reconcile.state == "off" or self._api_silent_ms < limit_ms:
+            return None
+        why = reconcile.last_error or "no answer"
+        return f"Infodeck's API has told nothing since {second_text(now_ms - self._api_silent_ms)}: {why}"
+
+    def _missed_reason(self, now_ms: int, _: int) -> str | None:
+        self._missed.drop_recovered(now_ms)
+        if self._judge_list_at_ms is not None and now_ms >= self._judge_list_at_ms:
+            self._judge_list_at_ms = None
+            self._missed.judge(self._reports.mapped())
+        if not self._missed.missed:
+            return None
+        return self._missed.text(are_refused=self._refused.is_held) + self._why()
+
+    def _silence_reason(self, now_ms: int, elapsed_ms: int) -> str | None:
+        if not self._reports.mapped():  # nothing is expected
+            self._silence.begin()
+            return None
+        can_ask = self._status.reconcile.state == "ok"
+        ask_api = self._ask_api if can_ask else None
+        if not self._silence.judge(now_ms, elapsed_ms=elapsed_ms, ask_api=ask_api):
+            return None
+        intake, are_refused = self._status.intake, self._refused.is_held
+        text = self._silence.text(intake, now_ms=now_ms, can_ask=can_ask, are_refused=are_refused)
+        return text + self._why()
+
+    @property
+    def _is_unexplained(self) -> bool:
+        return any(alarm.name in (MISSED, SILENT) for alarm in self._alarms.current())
+
+    def _why(self) -> str:
+        return f" {self._explanation}; {_ADVICE}" if self._explanation else f" {_ADVICE}"
+
+    async def _explain_alarms(self, explain: Callable[[], Awaitable[str]]) -> None:
+        """Read Infodeck's records while an alarm holds, now and then. The log gets the first ones."""
+        while True:
+            if not self._is_unexplained:
+                await asyncio.sleep(self._times.tick_ms / 1000)
+                continue
+            try:
+                explanation = await explain()
+            except GatewayError as error:
+                explanation = f"Infodeck's delivery log cannot be read: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
+                explanation = f"Infodeck's delivery log cannot be read: {unforeseen(error)}"
+            if not self._is_unexplained:
+                continue
+            if not self._explanation:
+                log.warning("alarm.explained", infodeck=explanation)
+            self._explanation = explanation
+            await asyncio.sleep(self._times.look_again_ms / 1000)
+
+    async def _restore(self, event_log: EventLog) -> None:
+        """Find out when webhooks came before the start; else frequent starts would hide that none come."""
+        before = WebhookArrivals(self._reports.mapped)
+        try:
+            await self._read_back(event_log, before)
+            used_ms = (
+                await self._newest_shown_ms() or before.mapped_ms
+            )  # where only the API's values are kept
+        except Exception as error:  # noqa: BLE001 - monitoring begins without what was before
+            log.error("watch.forgot", reason=unforeseen(error))  # noqa: TRY400 - no traceback
+            used_ms = None
+        self.restore(before.received_ms or used_ms, used_ms=used_ms)
+
+    async def _read_back(self, event_log: EventLog, before: WebhookArrivals) -> None:
+        """Read events from the newest back, until one that a webhook brought for the tables."""
+        end = event_log.head
+        earliest = max(0, end - _MOST_EVENTS)
+        while end > earliest and before.mapped_ms is None:
+            begin = max(earliest, end - _EVENTS_READ)
+            found = WebhookArrivals(self._reports.mapped)
+            found.accept_records(await _read(event_log, begin, end))
+            before.received_ms = before.received_ms or found.received_ms
+            before.mapped_ms = found.mapped_ms
+            end = begin
+
+    async def _newest_shown_ms(self) -> int:
+        """Return the time of the newest reading by a webhook that any point shows, 0 if there is none."""
+        newest_ms = 0
+        for number, asset in enumerate(list(self._reports.mapped())):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            newest_ms = max(newest_ms, self._reports.newest_by_webhook(asset))
+        return newest_ms
+
+
+async def _read(event_log: EventLog, after: int, through: int) -> list[Record]:
+    """Return all events of a part of the log."""
+    records: list[Record] = []
+    while after < through and (more := await event_log.read(after, through - after)):
+        records += more
+        after = more[-1].seq
+    return [record for record in records if record.seq <= through]

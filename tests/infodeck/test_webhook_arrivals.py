@@ -1,0 +1,76 @@
+"""When webhooks came, and how often they are expected."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.arrival_parts import (
+    HOUR_MS,
+    MINUTE_MS,
+    NOW_MS,
+    Everything,
+    refilled_event,
+    telemetry_event,
+)
+
+from gateway.infodeck.missed_deliveries import WebhookArrivals
+from gateway.model import Event
+
+
+@given(st.permutations([0, 1, 2, 3, 4, 5]))
+def test_order_of_delivery_does_not_move_an_asset_back(order: list[int]) -> None:
+    """Webhooks come in any order; the newest event counts, and what came last came last."""
+    arrivals = WebhookArrivals(Everything)
+    for number, minute in enumerate(order):
+        late_ms = HOUR_MS // 2 + number - minute * MINUTE_MS
+        arrivals.accept(telemetry_event("a", at_ms=NOW_MS + minute * MINUTE_MS, late_ms=late_ms))
+    assert arrivals.made_ms("a") == NOW_MS + 5 * MINUTE_MS
+    assert arrivals.received_ms == NOW_MS + HOUR_MS // 2 + 5
+    assert arrivals.has_come("a", since_ms=NOW_MS + HOUR_MS // 2 + 4)
+    assert not arrivals.has_come("a", since_ms=NOW_MS + HOUR_MS // 2 + 5)
+
+
+def test_what_is_old_when_it_comes_is_no_sign_of_life() -> None:
+    """Infodeck repeats for a day: what is more than an hour old says nothing of webhooks now."""
+    arrivals = WebhookArrivals(Everything)
+    arrivals.accept(telemetry_event("a", at_ms=NOW_MS))
+    arrivals.accept(telemetry_event("a", at_ms=NOW_MS + HOUR_MS, late_ms=20 * HOUR_MS))
+    assert (arrivals.received_ms, arrivals.mapped_ms) == (NOW_MS, NOW_MS)
+    assert not arrivals.has_come("a", since_ms=NOW_MS)
+    assert arrivals.made_ms("a") == NOW_MS + HOUR_MS
+    assert arrivals.late_ms == 20 * HOUR_MS
+    arrivals.accept(telemetry_event("a", at_ms=NOW_MS + 21 * HOUR_MS, late_ms=HOUR_MS))
+    assert arrivals.received_ms == arrivals.mapped_ms == NOW_MS + 22 * HOUR_MS
+    assert arrivals.late_ms == 0
+
+
+def test_assets_are_told_apart_only_where_they_are_mapped() -> None:
+    """Memory is bounded by the tables, whatever Infodeck sends."""
+    arrivals = WebhookArrivals(lambda: {"ours"})
+    for number in range(1_000):
+        arrivals.accept(telemetry_event(f"ast-{number}", at_ms=NOW_MS))
+    arrivals.accept(telemetry_event("ours", at_ms=NOW_MS + 1000))
+    assert arrivals.made_ms("ast-999") == 0
+    assert arrivals.made_ms("ours") == NOW_MS + 1000
+    assert arrivals.received_ms == arrivals.mapped_ms == NOW_MS + 1000
+
+
+@pytest.mark.parametrize("created", ["soon", None, -1, 0, 1e300, True, NOW_MS, NOW_MS // 1000 + 3600])
+def test_an_event_without_a_plausible_time_counts_when_it_came(created: object) -> None:
+    """Nonsense, milliseconds and a clock that is an hour ahead: then only its receipt is known."""
+    event = telemetry_event("a", at_ms=NOW_MS, late_ms=500, created=created)
+    event.document["created"] = created
+    arrivals = WebhookArrivals(Everything)
+    arrivals.accept(event)
+    assert arrivals.made_ms("a") == NOW_MS + 500
+
+
+def test_what_no_webhook_brought_does_not_count() -> None:
+    """Neither the gateway's own events nor those without readings are a sign of telemetry."""
+    arrivals = WebhookArrivals(Everything)
+    arrivals.accept(refilled_event("a", at_ms=NOW_MS))
+    arrivals.accept(Event("evt_2", "asset.status.changed", b"", {"data": {"object": {"id": "a"}}}, NOW_MS))
+    assert (arrivals.received_ms, arrivals.made_ms("a")) == (None, 0)
+    arrivals.accept(Event("evt_3", "asset.telemetry.updated", b"", {"data": {"object": {}}}, NOW_MS))
+    assert arrivals.received_ms == NOW_MS
