@@ -33,7 +33,7 @@ from gateway.http_server import ConnectionLimit, answers, listen, quiet_runner
 from gateway.infodeck.service import InfodeckService
 from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
-from gateway.journal.lookup import read_letters
+from gateway.journal.lookup import read_dead_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.memory import freeze_objects
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
@@ -190,7 +190,7 @@ class App:
             status=self.status,
             refresh=self._refresh_status,
             topics=self._settings.mqtt_topics,
-            letters=partial(read_letters, self._settings.journal.path),
+            letters=partial(read_dead_letters, self._settings.journal.path),
             show_alarms=self._alarm_control.show,
             admission=self._admission,
             actions=self._building_controls(),

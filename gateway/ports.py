@@ -96,8 +96,8 @@ class StateStore(Protocol):
     async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that exist, oldest first.
 
-        May return fewer than there are, but at least one if there is one. A dead letter has the body of its
-        event, or its own if the event is gone. Raise `JournalError` if they cannot be read.
+        May return fewer than there are, but at least one if there is one. Each comes with the body it was
+        saved with or, while the log has it, that of its event. Raise `JournalError` if they cannot be read.
         """
 
     async def known_seconds(self, gap: Gap) -> set[int]:

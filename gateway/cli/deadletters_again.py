@@ -10,7 +10,7 @@ from gateway.cli.control_client import ask
 from gateway.cli.deadletters_seen import of_sink, one_line
 from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError
-from gateway.journal.lookup import read_letters
+from gateway.journal.lookup import read_dead_letters
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def retry(arguments: argparse.Namespace) -> int:
     wait_s = _seconds(arguments.wait)
     path = load_settings(arguments.config).require().journal.path
     numbers = _selected(arguments, path)
-    asked = _Retry(arguments.config, path, wait_s=wait_s, before=read_letters(path))
+    asked = _Retry(arguments.config, path, wait_s=wait_s, before=read_dead_letters(path))
     for some in _batches(numbers):
         for line in asked.hand_out(some):
             print(line, flush=True)
@@ -63,7 +63,7 @@ def _selected(arguments: argparse.Namespace, path: Path) -> list[int]:
         )
     if arguments.numbers:
         return sorted(set(arguments.numbers))
-    letters = read_letters(path)
+    letters = read_dead_letters(path)
     if arguments.sink is not None:
         letters = of_sink(letters, arguments.sink, load_settings(arguments.config).require())
     if not letters:
@@ -110,7 +110,7 @@ class _Retry:
         """Return all letters once these are gone, but for those of sinks that are away or slow."""
         deadline = time.monotonic() + self.wait_s
         while True:
-            now = read_letters(self.path)
+            now = read_dead_letters(self.path)
             waiting = {self.before[number].sink for number in numbers if number in now} - self._busy
             if not waiting or time.monotonic() > deadline:
                 self._busy |= waiting

@@ -8,8 +8,8 @@ import orjson
 
 from gateway.errors import CommandError
 from gateway.events import parse_time
-from gateway.journal.letters import MOST_KEPT
-from gateway.journal.lookup import read_event, read_letter, read_letters
+from gateway.journal.dead_letter_table import MOST_DEAD_LETTERS
+from gateway.journal.lookup import read_dead_letter, read_dead_letters, read_event
 from gateway.settings import load_settings
 from gateway.text import align_columns, second_text, time_text, unknown_name
 
@@ -28,7 +28,7 @@ MAPPING = "mapping"
 def print_list(arguments: argparse.Namespace) -> int:
     """Print the newest letters; return 0, also where there are none."""
     settings = load_settings(arguments.config).require()
-    kept = read_letters(settings.journal.path)
+    kept = read_dead_letters(settings.journal.path)
     found = kept if arguments.sink is None else of_sink(kept, arguments.sink, settings)
     if arguments.point is not None:
         found = {number: letter for number, letter in found.items() if letter.point == arguments.point}
@@ -57,7 +57,7 @@ def of_sink(letters: Mapping[int, DeadLetter], sink: str, settings: Settings) ->
 def show(arguments: argparse.Namespace) -> int:
     """Print everything about one letter, or its event's body alone; return 0."""
     settings = load_settings(arguments.config).require()
-    stored = read_letter(settings.journal.path, arguments.number)
+    stored = read_dead_letter(settings.journal.path, arguments.number)
     if stored is None:
         raise CommandError(
             f"{arguments.number}: there is no dead letter of this number, or it is gone by now"
@@ -116,7 +116,7 @@ def _count(*, kept: int, found: int, shown: int) -> str:
         counted += f", {found} of them as asked"
     if shown < found:
         counted += f"; these are the newest {shown}, --limit shows more"
-    return f"{counted}. The newest {MOST_KEPT:,} are kept."
+    return f"{counted}. The newest {MOST_DEAD_LETTERS:,} are kept."
 
 
 def _described(stored: StoredDeadLetter, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from gateway.events import named_shadows, read_telemetry, shadow_items
 from gateway.infodeck.api_client import connect
 from gateway.infodeck.inventory import InventoryReader
 from gateway.infodeck.transport import ApiAccess
-from gateway.journal.lookup import newest_events, read_snapshot, read_unmapped
+from gateway.journal.lookup import newest_events, read_assets, read_unmapped_assets
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.text import second_text
 from gateway.tools.draft_points import Evidence, Sightings
@@ -43,8 +43,8 @@ class DiscoverSources:
         """Read the journal; an unreadable one becomes a note."""
         path = settings.journal.path
         try:
-            self.snapshot = read_snapshot(path)
-            for unmapped in read_unmapped(path):
+            self.snapshot = read_assets(path)
+            for unmapped in read_unmapped_assets(path):
                 self.unmapped_ms[unmapped.asset] = unmapped.last_ms
                 for key in unmapped.keys:
                     self.sightings.add(unmapped.asset, key)

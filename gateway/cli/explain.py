@@ -18,7 +18,7 @@ from gateway.events import (
     parse_time,
     read_online,
 )
-from gateway.journal.lookup import read_cursors, read_event, read_letters
+from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.mqtt.value_topics import AssetMember, PointTopic
@@ -247,7 +247,7 @@ def _delivery(record: Record, settings: Settings) -> str:
             rows.append([name, "done"])
         else:
             rows.append([name, f"waiting, {record.seq - cursor} behind"])
-    for number, dead in read_letters(path, event_id=record.event.event_id).items():
+    for number, dead in read_dead_letters(path, event_id=record.event.event_id).items():
         where = " ".join(part for part in (dead.sink or "mapping", dead.point) if part)
         rows.append([where, f"dead letter {number}: {dead.reason}", time_text(dead.at_ms)])
     return align_columns(rows)

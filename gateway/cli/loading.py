@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError, GatewayError
-from gateway.journal.lookup import read_snapshot
+from gateway.journal.lookup import read_assets
 from gateway.mapping.compiler import CompiledTables, load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
 
@@ -177,7 +177,7 @@ def _known_assets(
 ) -> tuple[AssetSnapshot | None, list[Problem]]:
     """Look into the journal; one that can't be read stops nobody who asks for something else."""
     try:
-        return read_snapshot(settings.journal.path), []
+        return read_assets(settings.journal.path), []
     except GatewayError as error:
         message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
         return None, [document.problem(("journal", "url"), message)]

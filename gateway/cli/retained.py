@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.control_client import NotRunningError, ask
 from gateway.cli.loading import add_config_argument
 from gateway.errors import CommandError
-from gateway.journal.lookup import read_retained
+from gateway.journal.lookup import read_retained_topics
 from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.message import Message
@@ -96,7 +96,7 @@ def _clear(arguments: argparse.Namespace) -> int:
 
 def _remembered(settings: Settings) -> dict[str, set[str]]:
     """Return the topics by sink."""
-    noted = read_retained(settings.journal.path)
+    noted = read_retained_topics(settings.journal.path)
     topics = {name: {each for each in entries if not is_bd_seq(each)} for name, entries in noted.items()}
     return {name: found for name, found in topics.items() if found}
 

@@ -10,7 +10,7 @@ from gateway.doctor.daemon_status import get, number, text
 from gateway.doctor.findings import Finding, Level, bundled, counted, ok, problem, span, warning
 from gateway.errors import GatewayError
 from gateway.infodeck.request_errors import Failure
-from gateway.journal.lookup import newest_events, newest_kept_ms
+from gateway.journal.lookup import newest_events, newest_webhook_value_ms
 from gateway.text import second_text
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _last_event(setup: Setup) -> Finding | None:
     try:
         newest = newest_events(journal, limit=_MOST_EVENTS)
         last_ms = next((event.received_ms for event in newest if not event.is_backfilled), None)
-        if last_ms is None and (last_ms := newest_kept_ms(journal)) is not None:
+        if last_ms is None and (last_ms := newest_webhook_value_ms(journal)) is not None:
             known = ", as kept values tell"  # events themselves are kept for journal.retention
     except GatewayError:
         return None

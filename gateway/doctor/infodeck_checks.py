@@ -19,7 +19,7 @@ from gateway.infodeck.asset_items import known_asset
 from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
-from gateway.journal.lookup import read_snapshot
+from gateway.journal.lookup import read_assets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -186,7 +186,7 @@ async def _known(setup: Setup) -> Mapping[str, KnownAsset]:
         if listed.is_whole:
             return {asset.id: asset for item in listed.items if (asset := known_asset(item)) is not None}
     try:
-        snapshot = await asyncio.to_thread(read_snapshot, setup.settings.journal.path)
+        snapshot = await asyncio.to_thread(read_assets, setup.settings.journal.path)
     except GatewayError:
         return {}  # reported by the check of the journal
     return {} if snapshot is None else snapshot.assets

@@ -15,9 +15,9 @@ from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import number, text
 from gateway.doctor.findings import Finding, counted, ok, problem, warning
 from gateway.errors import system_reason
-from gateway.journal.lookup import ailment
-from gateway.journal.opening import corrupt_files
-from gateway.journal.store import disk_reserve
+from gateway.journal.journal_file import disk_reserve
+from gateway.journal.lookup import read_error
+from gateway.journal.recovery import corrupt_files
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.config.value_types import HostPort
     from gateway.doctor.daemon_status import DaemonStatus
     from gateway.doctor.setup import Setup
-    from gateway.journal.store import DiskUsage
+    from gateway.journal.journal_file import DiskUsage
 
 _CONNECT_WITHIN_S = 4.0
 _FIRST_FREE_PORT = 1024
@@ -178,7 +178,7 @@ def _make_room(daemon: DaemonStatus, most: str) -> str:
 def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:
     """Return what keeps the file from being read; only a warning if this user may not read it."""
     findings = []
-    if (found := ailment(journal)) is not None:
+    if (found := read_error(journal)) is not None:
         level = problem if os.access(journal, os.R_OK) and not runs else warning
         findings.append(level(*found))
     if corrupt := corrupt_files(journal):

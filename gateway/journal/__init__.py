@@ -1,1 +1,1 @@
-"""The durable log of events, one cursor per sink."""
+"""The event log and the state store, both in one SQLite file."""

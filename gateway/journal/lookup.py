@@ -1,7 +1,7 @@
-"""A look into the journal for commands, while the gateway runs or not: it locks and changes nothing.
+"""Reads the journal for commands, whether the gateway runs or not; locks and changes nothing. Blocking.
 
-Blocking. A journal that is not there yet is empty; one that can't be read raises GatewayError, whose text
-ends with what to do, behind a semicolon.
+A journal that does not exist yet is empty. One that cannot be read raises GatewayError, whose text ends with
+what to do, after a semicolon.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.errors import EventError, GatewayError
-from gateway.journal import assets, letters, notes
-from gateway.journal.layout import check_layout
-from gateway.journal.rows import as_text, event_of, id_hash
+from gateway.journal import state_tables
+from gateway.journal.dead_letter_table import read_all_dead_letters, read_stored
+from gateway.journal.event_table import decode_event, id_hash
+from gateway.journal.journal_file import check_layout, create_tables, primary_code
 from gateway.model import BACKFILL_ID_PREFIX, Event, Record
-from gateway.records import UnmappedAsset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +24,14 @@ if TYPE_CHECKING:
 
     from gateway.records import AssetSnapshot, DeadLetter, StoredDeadLetter, UnmappedAsset
 
-# Bodies of delivered events are given up first when the journal is full; a dead letter keeps its own.
+# Bodies of delivered events are freed first when the journal is full; a dead letter keeps its copy.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE id_hash = ?"""
 _CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
+_NEWEST_VALUE = "SELECT max(time_ms) FROM last_values WHERE instr(coalesce(event_id, ''), ?) != 1"
 
-_NEWEST_KEPT = "SELECT max(time_ms) FROM kept WHERE instr(coalesce(event_id, ''), ?) != 1"
-
-_PRIMARY_CODE = 0xFF  # of SQLite's extended codes
 _RIGHTS = "the command needs the rights of the gateway's user"
 _DAMAGED = (
     "start the gateway, which moves the file aside and takes over what can be read (`A damaged journal` in"
@@ -48,11 +46,11 @@ _REMEDIES = {
 }
 
 
-def ailment(path: Path) -> tuple[str, str] | None:
-    """Return why the journal can't be read and what to do; None where it can, or is not there yet."""
+def read_error(path: Path) -> tuple[str, str] | None:
+    """Return why the journal cannot be read and what to do; None if it can, or does not exist yet."""
     try:
         next(newest_events(path, limit=1), None)
-        read_snapshot(path)
+        read_assets(path)
     except GatewayError as error:
         found, _, remedy = str(error).rpartition("; ")
         return found, remedy
@@ -60,109 +58,113 @@ def ailment(path: Path) -> tuple[str, str] | None:
 
 
 def read_event(path: Path, event_id: str) -> Record | None:
-    """Return the event as it was received, or None where it is not, or no longer, in the journal.
+    """Return the event as it was received, None if it is not, or no longer, in the journal.
 
-    Its type and body are empty where a full journal freed them after delivery, or where they are damaged.
+    Type and body are empty if a full journal freed them after delivery, or if they are damaged.
     """
-    with look(path) as database:
-        row = database and database.execute(_EVENT, (id_hash(event_id),)).fetchone()
-        if not row:
-            return None
-        seq, received_ms, body = row
-        event = Event(event_id, "", b"", {}, received_ms)
-        with suppress(EventError):
-            event = event_of(id_hash(event_id), received_ms, body or b"")
-        return Record(seq, event)
+    with open_read_only(path) as database:
+        row = database.execute(_EVENT, (id_hash(event_id),)).fetchone()
+    if not row:
+        return None
+    seq, received_ms, body = row
+    event = Event(event_id, "", b"", {}, received_ms)
+    with suppress(EventError):
+        event = decode_event(id_hash(event_id), received_ms, body or b"")
+    return Record(seq, event)
 
 
-def read_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
-    """Return by number all that could not be delivered, or what could not of one event, oldest first."""
-    with look(path) as database:
-        return letters.read_all(database, event_id=event_id) if database else {}
+def read_dead_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
+    """Return all dead letters by number, or those of one event, without bodies, oldest first."""
+    with open_read_only(path) as database:
+        return read_all_dead_letters(database, event_id=event_id)
 
 
-def read_letter(path: Path, number: int) -> StoredDeadLetter | None:
-    """Return one dead letter with its event's body, None where there is none of this number any more."""
-    with look(path) as database:
-        return next(iter(letters.read(database, [number], enough_bytes=0)), None) if database else None
+def read_dead_letter(path: Path, number: int) -> StoredDeadLetter | None:
+    """Return one dead letter with its event's body, None if the number does not exist, or no longer."""
+    with open_read_only(path) as database:
+        return next(iter(read_stored(database, [number])), None)
 
 
 def read_cursors(path: Path) -> dict[str, int]:
-    """Return the number of the last event that each sink is done with; the last moments may be missing."""
-    with look(path) as database:
-        return dict(database.execute(_CURSORS)) if database else {}
+    """Return the number of the last event that each sink completed; the last moments may be missing."""
+    with open_read_only(path) as database:
+        return dict(database.execute(_CURSORS))
 
 
-def read_retained(path: Path) -> dict[str, dict[str, bool]]:
-    """Return by sink the topics that it may have left something on, and whether that is a value."""
-    with look(path) as database:
-        return notes.read_retained(database) if database else {}
+def read_retained_topics(path: Path) -> dict[str, dict[str, bool]]:
+    """Return by sink the topics on which something may be retained, and whether that is a value."""
+    with open_read_only(path) as database:
+        return state_tables.read_retained(database)
 
 
-def read_snapshot(path: Path) -> AssetSnapshot | None:
-    """Return what Infodeck's API last said of the assets, or None where it was never asked."""
-    with look(path) as database:
-        return assets.read(database) if database else None
+def read_assets(path: Path) -> AssetSnapshot | None:
+    """Return the assets as Infodeck's API last described them, None if it was never asked."""
+    with open_read_only(path) as database:
+        return state_tables.read_assets(database)
 
 
-def read_unmapped(path: Path) -> list[UnmappedAsset]:
-    """Return the assets that have reported while no point table named them, by id."""
-    with look(path) as database:
-        return notes.read_unmapped(database) if database else []
+def read_unmapped_assets(path: Path) -> list[UnmappedAsset]:
+    """Return the assets that reported while no point table named them, by id."""
+    with open_read_only(path) as database:
+        return state_tables.read_unmapped_assets(database)
 
 
 def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
-    """Yield the last `limit` events that still have their bodies, the newest first."""
-    with look(path) as database:
-        for row in database.execute(_NEWEST, (limit,)) if database else ():
+    """Yield the last `limit` events that still have their bodies, newest first."""
+    with open_read_only(path) as database:
+        for row in database.execute(_NEWEST, (limit,)):
             with suppress(EventError):  # damaged; the gateway makes a dead letter of it
-                yield event_of(*row)
+                yield decode_event(*row)
 
 
-def newest_kept_ms(path: Path) -> int | None:
-    """Return the time of the newest reading by webhook that a point has kept, None where there is none."""
-    with look(path) as database:
-        newest = database.execute(_NEWEST_KEPT, (BACKFILL_ID_PREFIX,)).fetchone() if database else (None,)
-        return None if newest[0] is None else int(newest[0])
+def newest_webhook_value_ms(path: Path) -> int | None:
+    """Return the time of the newest last value that a webhook delivered, None if there is none."""
+    with open_read_only(path) as database:
+        newest: int | None = database.execute(_NEWEST_VALUE, (BACKFILL_ID_PREFIX,)).fetchone()[0]
+        return newest
 
 
 @contextmanager
-def look(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Open the file read-only; None where there is none, or nothing in it yet."""
+def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the journal read-only; an empty one in memory if there is none yet."""
     try:
-        if not _exists(path):
-            yield None
-            return
         with closing(sqlite3.connect(_address(path), uri=True)) as database:
-            database.text_factory = as_text
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            check_layout(path, version)
-            yield database if version else None
+            database.text_factory = state_tables.as_text
+            layout = database.execute("PRAGMA user_version").fetchone()[0]
+            check_layout(path, layout)
+            if layout:
+                yield database
+                return
+        with closing(sqlite3.connect(":memory:")) as empty:
+            create_tables(empty)
+            yield empty
     except (sqlite3.Error, OSError) as error:
         raise GatewayError(f"{path}: the journal can't be read: {_reason(path, error)}") from error
 
 
 def _reason(path: Path, error: sqlite3.Error | OSError) -> str:
-    """Say why a file can't be read, and what to do."""
+    """Return why a file cannot be read, and what to do."""
     if isinstance(error, OSError):
         return f"{error.strerror}; {_RIGHTS}"
     if path.is_dir():
         return "it is a folder; name a file in journal.url"
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY_CODE
-    return f"{error}; {_REMEDIES.get(code, _RIGHTS)}"
+    return f"{error}; {_REMEDIES.get(primary_code(error), _RIGHTS)}"
 
 
 def _address(path: Path) -> str:
-    """Return SQLite's name for the file. Without a log beside it nobody writes, and no log shall be begun.
+    """Return SQLite's name for the file.
 
-    Otherwise a user who only looks would leave files behind that the gateway's own user can't open.
+    Without a write-ahead log nobody writes. Then the file is opened as immutable, so that no log is created:
+    one that belongs to the user of a command could not be opened by the gateway's own user.
     """
+    if not _exists(path):
+        return ":memory:"
     immutable = "" if _exists(path.with_name(path.name + "-wal")) else "&immutable=1"
     return f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
 
 
 def _exists(path: Path) -> bool:
-    """Say whether there is such a file; raise OSError where the user may not know."""
+    """Return whether there is such a file; raise OSError if the user may not know."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

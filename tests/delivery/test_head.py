@@ -66,14 +66,14 @@ async def test_many_changes_are_kept_in_pieces(file: Path, tmp_path: Path) -> No
         await asyncio.sleep(0)  # listeners are told behind the answers
         rig.head.tick()
         await rig.journal.flush()
-        assert rows(file, "SELECT count(*) FROM kept") == [(1_000,)]
+        assert rows(file, "SELECT count(*) FROM last_values") == [(1_000,)]
         crashed = crash(file)
         pieces = 1
         while rig.head.keep_some():
             pieces += 1
         assert pieces == 2
         await rig.journal.flush()
-        assert rows(file, "SELECT count(*) FROM kept") == [(MANY,)]
+        assert rows(file, "SELECT count(*) FROM last_values") == [(MANY,)]
     async with delivering(crashed, points, {}) as rig:
         assert [shown(rig, points, f"R{number}/T") for number in range(MANY)] == [
             (number, Quality.GOOD) for number in range(MANY)
@@ -92,7 +92,7 @@ async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap
         await rig.send_thing(4, {"assetId": "y", "telemetry": {"co2": 400}})
         await rig.delivered()
         assert (rig.mapping.unmapped, rig.mapping.unreadable, rig.mapping.mapped) == (4, 0, 0)
-    found = rows(file, "SELECT asset, events, first_ms, last_ms, keys FROM unmapped ORDER BY asset")
+    found = rows(file, "SELECT asset, events, first_ms, last_ms, keys FROM unmapped_assets ORDER BY asset")
     assert [(*row[:4], json.loads(row[4])) for row in found] == [
         ("x", 3, NOON, NOON + 5_000, ["t", "h"]),
         ("y", 1, NOON + 5_000, NOON + 5_000, ["co2"]),
@@ -163,7 +163,7 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
         await rig.send_thing("x2", {"assetId": "x", "telemetry": {"t": 1}})
         await rig.send_thing("bad", {"assetId": "a"})
         crashed = crash(file)
-    assert rows(crashed, "SELECT point, raw FROM kept WHERE point = 'R/T'") == [("R/T", "1")]
+    assert rows(crashed, "SELECT point, raw FROM last_values WHERE point = 'R/T'") == [("R/T", "1")]
     receiver = Receiver()
     async with delivering(crashed, points, {"bms": receiver}, clock=clock) as rig:
         assert shown(rig, points, "R/T") == (2, Quality.GOOD)
@@ -171,9 +171,9 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
         assert shown(rig, points, "R/QUAL") == (0, Quality.GOOD)
         await rig.delivered()
     assert receiver.values("R/T") == [1, 2]
-    assert rows(crashed, "SELECT asset, events FROM unmapped") == [("x", 2)]
+    assert rows(crashed, "SELECT asset, events FROM unmapped_assets") == [("x", 2)]
     assert rows(crashed, "SELECT event_id FROM dead_letters") == [("evt_bad",)]
-    assert rows(crashed, "SELECT raw FROM kept WHERE point = 'R/T'") == [("2",)]
+    assert rows(crashed, "SELECT raw FROM last_values WHERE point = 'R/T'") == [("2",)]
 
 
 async def test_a_restart_does_not_bring_old_values_back(file: Path, points: PointMap) -> None:

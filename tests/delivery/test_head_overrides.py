@@ -66,7 +66,7 @@ async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, poi
         rig.head.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
         rig.head.force(points.by_name["R/H"], 40, until_ms=NOON + 2 * HOUR_MS)
         await rig.journal.flush()
-        assert rig.rows("SELECT point, value FROM forced ORDER BY point") == [("R/H", "40"), ("R/T", "30")]
+        assert rig.rows("SELECT point, value FROM overrides ORDER BY point") == [("R/H", "40"), ("R/T", "30")]
     clock.now_ms += HOUR_MS
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
@@ -193,7 +193,7 @@ async def test_a_status_that_says_nothing_of_the_connection_changes_nothing(
         await rig.delivered()
         assert (rig.mapping.connections, rig.mapping.connections_unclear) == (0, 1)
         assert rig.state.all_latest() == []
-    assert rows(file, "SELECT * FROM dead_letters") == rows(file, "SELECT * FROM unmapped") == []
+    assert rows(file, "SELECT * FROM dead_letters") == rows(file, "SELECT * FROM unmapped_assets") == []
 
 
 async def test_pseudo_readings_move_by_themselves_and_after_a_restart(
@@ -230,4 +230,4 @@ async def test_what_cannot_be_forced_changes_nothing(file: Path, points: PointMa
             rig.head.force(points.by_name["R/QUAL"], 1, until_ms=NOON + HOUR_MS)
         await rig.delivered()
     assert receiver.updates == []
-    assert rows(file, "SELECT * FROM forced") == []
+    assert rows(file, "SELECT * FROM overrides") == []

@@ -266,7 +266,7 @@ async def test_notes_survive_a_commit_that_fails(file: Path, points: PointMap) -
                     await rig.journal.flush()
             await rig.until(lambda: receiver.values("R/T") == [1, 2])
         await rig.delivered()
-        assert rows(file, "SELECT asset, events FROM unmapped") == [("stranger", 2)]
+        assert rows(file, "SELECT asset, events FROM unmapped_assets") == [("stranger", 2)]
         assert rows(file, "SELECT seq, point FROM dead_letters") == [(3, "R/H")]
         assert cursor(file) == 4
-        assert ("R/T", "2") in rows(file, "SELECT point, raw FROM kept")
+        assert ("R/T", "2") in rows(file, "SELECT point, raw FROM last_values")

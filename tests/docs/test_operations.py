@@ -19,7 +19,7 @@ from support.mosquitto import Mosquitto
 from support.processes import run_script
 
 from gateway import alarms
-from gateway.journal.lookup import read_letters
+from gateway.journal.lookup import read_dead_letters
 from gateway.model import Event
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def test_dead_letters(tmp_path: Path) -> None:
         journal = daemon.folder / "journal.db"
         for number, value in enumerate((70000, 80000), 1):
             assert daemon.post(telemetry(f"evt_{number}", "a", {"n": value}))[0] == 200
-            eventually(lambda: len(read_letters(journal)), number)
+            eventually(lambda: len(read_dead_letters(journal)), number)
         printed = ""
         for kind, text in CHAPTERS["What could not be delivered"]:
             if kind == "text":

@@ -18,7 +18,7 @@ from support.waiting import until
 from gateway.backoff import Backoff
 from gateway.demo.simulated_answers import Answer
 from gateway.infodeck.reconcile import Reconciler
-from gateway.journal.lookup import read_snapshot
+from gateway.journal.lookup import read_assets
 from gateway.mapping.table_changes import describe_the_same
 from gateway.status import ReconcileStatus
 
@@ -92,7 +92,7 @@ async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) ->
         async with reconciling(journal, api, every_s=60) as watch:
             await watch.until(lambda: watch.status.state == "ok")
         await journal.flush()
-        kept = read_snapshot(tmp_path / "journal.db")
+        kept = read_assets(tmp_path / "journal.db")
     assert watch.status == ReconcileStatus("ok", 150, START_MS, None, types=1, succeeded=1)
     assert [snapshot.at_ms for snapshot in watch.snapshots] == [START_MS]
     assert watch.snapshots[0].assets.keys() == {item["id"] for item in items(150)}
@@ -107,7 +107,7 @@ async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path:
             api.items = items(4)[1:]
             await watch.until(lambda: watch.status.assets == 3)
         await journal.flush()
-        kept = read_snapshot(tmp_path / "journal.db")
+        kept = read_assets(tmp_path / "journal.db")
     assert kept is not None
     assert list(kept.assets) == list(watch.snapshots[-1].assets) == ["ast-1", "ast-2", "ast-3"]
 

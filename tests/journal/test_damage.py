@@ -21,8 +21,8 @@ from support.journal_parts import (
 )
 
 from gateway.errors import JournalError
-from gateway.journal.lookup import read_letters, read_unmapped
-from gateway.journal.opening import corrupt_files
+from gateway.journal.lookup import read_dead_letters, read_unmapped_assets
+from gateway.journal.recovery import corrupt_files
 from gateway.records import DeadLetter, LastValue, OnlineState, Override, StateChanges, UnmappedAsset
 from gateway.status import JournalStatus
 
@@ -85,7 +85,7 @@ async def test_a_damaged_event_becomes_a_dead_letter(tmp_path: Path, body: bytes
         assert "3 of its events cannot be read and are dead letters now: number 70, 71, 72." in reports[0]
     async with sqlite_journal(tmp_path, on_damage=reports.append) as journal:
         assert len(await read_all(journal)) == EVENTS - 3
-        found = read_letters(tmp_path / "journal.db")
+        found = read_dead_letters(tmp_path / "journal.db")
         assert [letter.seq for letter in found.values()] == [2, 70, 71, 72]
         assert found[2].reason.startswith("damaged in the journal: ")
         assert (await journal.dead_letters([2]))[0].body is not None
@@ -104,18 +104,18 @@ async def test_the_id_of_a_damaged_event_is_found_where_it_is_left(tmp_path: Pat
     async with sqlite_journal(tmp_path) as journal:
         await read_all(journal)
         await journal.flush()
-        found = read_letters(tmp_path / "journal.db")
+        found = read_dead_letters(tmp_path / "journal.db")
     assert [(letter.seq, letter.event_id) for letter in found.values()][1:] == [(70, "evt_69"), (71, "")]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE kept SET raw = '{' WHERE point = 'R/a'",
-        "UPDATE kept SET raw = '[1]' WHERE point = 'R/a'",
-        "UPDATE kept SET last_good = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
-        "UPDATE kept SET asset = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
-        "UPDATE forced SET value = 'tru' WHERE point = 'R/a'",
+        "UPDATE last_values SET raw = '{' WHERE point = 'R/a'",
+        "UPDATE last_values SET raw = '[1]' WHERE point = 'R/a'",
+        "UPDATE last_values SET last_good = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
+        "UPDATE last_values SET asset = CAST(x'ff' AS TEXT) WHERE point = 'R/a'",
+        "UPDATE overrides SET value = 'tru' WHERE point = 'R/a'",
     ],
 )
 async def test_a_damaged_value_spoils_no_other(tmp_path: Path, change: str) -> None:
@@ -137,7 +137,7 @@ async def test_a_damaged_value_spoils_no_other(tmp_path: Path, change: str) -> N
 async def test_where_a_value_is_lost_the_newest_events_are_mapped_again(tmp_path: Path) -> None:
     """They are where the value came from."""
     await fill(tmp_path)
-    damage(tmp_path, "UPDATE kept SET raw = '{' WHERE point = 'R/a'")
+    damage(tmp_path, "UPDATE last_values SET raw = '{' WHERE point = 'R/a'")
     async with sqlite_journal(tmp_path) as journal:
         assert journal.at_start.values_through == 0
 
@@ -145,8 +145,8 @@ async def test_where_a_value_is_lost_the_newest_events_are_mapped_again(tmp_path
 async def test_unmapped_assets_are_read_but_for_damaged_ones(tmp_path: Path) -> None:
     """`gateway discover` goes on with the others."""
     await fill(tmp_path)
-    damage(tmp_path, "UPDATE unmapped SET keys = '[7' WHERE asset = 'ast-a'")
-    assert read_unmapped(tmp_path / "journal.db") == UNMAPPED[1:]
+    damage(tmp_path, "UPDATE unmapped_assets SET keys = '[7' WHERE asset = 'ast-a'")
+    assert read_unmapped_assets(tmp_path / "journal.db") == UNMAPPED[1:]
 
 
 def spoil(file: Path, first_page: int, last_page: int) -> None:

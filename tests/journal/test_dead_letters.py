@@ -1,14 +1,15 @@
-"""Dead letters in the journal's SQLite file: how many are kept and counted."""
+"""Dead letters in the journal's SQLite file: their events' bodies, how many are stored and counted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from support.edited_tables import until
-from support.journal_parts import START_MS, sqlite_journal
+from support.journal_parts import LONG_AFTER_MS, START_MS, make_event, sqlite_journal, until_pruned
 
-from gateway.journal.lookup import read_letters
-from gateway.records import DeadLetter, StateChanges
+from gateway.journal.lookup import read_dead_letters
+from gateway.records import DeadLetter, StateChanges, StoredDeadLetter
 from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 LETTER = DeadLetter("bms", 0, "", "L03/ZN-T", "topic refused", START_MS)
 MOST = 10_000
+
+
+def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
+    """Make a dead letter of the event that `make_event` makes as number `seq`, 0 for none."""
+    return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, "no such register", START_MS + seq)
 
 
 async def test_the_newest_ten_thousand_are_kept_however_many_were_settled(tmp_path: Path) -> None:
@@ -29,7 +35,7 @@ async def test_the_newest_ten_thousand_are_kept_however_many_were_settled(tmp_pa
     status = JournalStatus()
     async with sqlite_journal(tmp_path, status=status):
         await until(lambda: status.dead_letters == MOST)
-    assert list(read_letters(tmp_path / "journal.db")) == [*range(51, 101), *range(151, MOST + 101)]
+    assert list(read_dead_letters(tmp_path / "journal.db")) == [*range(51, 101), *range(151, MOST + 101)]
 
 
 async def test_status_counts_the_letters_that_are_kept(tmp_path: Path) -> None:
@@ -43,3 +49,59 @@ async def test_status_counts_the_letters_that_are_kept(tmp_path: Path) -> None:
         journal.save(StateChanges(dead_letters=[LETTER], removed_dead_letters=[1, 2, 9]))
         await journal.flush()
         assert status.dead_letters == 2
+
+
+async def test_dead_letters_are_read_by_number_with_their_events_bodies(tmp_path: Path) -> None:
+    """In the order of writing, also after a restart; what no event caused has no body."""
+    events = [make_event(number) for number in (1, 2)]
+    noted = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
+    bodies = [events[1].body, None, events[0].body]
+    async with sqlite_journal(tmp_path) as journal:
+        assert await journal.dead_letters([1, 2, 3]) == []
+        for event in events:
+            await journal.append(event)
+        journal.save(StateChanges(dead_letters=noted[:2]))
+        journal.save(StateChanges(dead_letters=noted[2:]))
+        await journal.flush()
+        found = await journal.dead_letters(range(1, 100))
+        assert [(each.letter, each.body) for each in found] == list(zip(noted, bodies, strict=True))
+        numbers = [each.number for each in found]
+        assert numbers == sorted(set(numbers))
+        assert await journal.dead_letters(numbers[:0:-1]) == found[1:]  # asked for in any order
+        assert await journal.dead_letters([]) == []
+    async with sqlite_journal(tmp_path) as journal:
+        assert await journal.dead_letters(numbers) == found
+
+
+async def test_large_dead_letters_are_read_one_after_the_other(tmp_path: Path) -> None:
+    """At least one comes however large it is, and asking for the others gives them all."""
+    async with sqlite_journal(tmp_path) as journal:
+        for number in range(1, 5):
+            await journal.append(make_event(number, padding=3 << 20))
+        journal.save(StateChanges(dead_letters=[dead_letter("A", seq=number) for number in range(1, 5)]))
+        await journal.flush()
+        found: list[StoredDeadLetter] = []
+        while more := await journal.dead_letters(range(found[-1].number + 1 if found else 1, 100)):
+            assert len(more) <= 2
+            found += more
+        assert [each.body for each in found] == [make_event(n, padding=3 << 20).body for n in range(1, 5)]
+
+
+async def test_a_letter_written_again_keeps_its_events_body(tmp_path: Path) -> None:
+    """Refused again long after its event was given up, it brings the body, to be handed out once more."""
+    event, letter = make_event(1), dead_letter("A", seq=1)
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        await journal.append(event)
+        journal.save(StateChanges(dead_letters=[letter], values_through=1))
+    async with sqlite_journal(tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS) as journal:
+        await until_pruned(journal)
+        (before,) = await journal.dead_letters(range(1, 100))
+        journal.save(
+            StateChanges(
+                dead_letters=[replace(letter, body=before.body)], removed_dead_letters=[before.number]
+            )
+        )
+        await journal.flush()
+        (after,) = await journal.dead_letters(range(1, 100))
+        assert (after.letter, after.body) == (letter, event.body)
+        assert after.number > before.number

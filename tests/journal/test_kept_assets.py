@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
-from gateway.journal.lookup import read_snapshot
+from gateway.journal.lookup import read_assets
 from gateway.records import (
     AssetProperty,
     AssetSnapshot,
@@ -53,7 +53,7 @@ async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> Non
         journal.move_cursor("bms", 0)
     async with sqlite_journal(tmp_path) as journal:
         assert journal.at_start.assets == SNAPSHOT
-    assert read_snapshot(tmp_path / "journal.db") == SNAPSHOT
+    assert read_assets(tmp_path / "journal.db") == SNAPSHOT
 
 
 async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path,
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
-        database.execute("UPDATE assets SET known = ?", (known,))
+        database.execute("UPDATE assets SET snapshot = ?", (known,))
     async with sqlite_journal(tmp_path) as journal:
         assert journal.at_start.assets is None
 
@@ -101,26 +101,25 @@ async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path,
 @pytest.mark.parametrize(
     "known",
     [
-        '[{"id": "ast-1", "colour": "red"}]',  # as earlier gateways kept it
         '{"assets": [{"id": "ast-1", "colour": "red"}]}',
         '{"assets": [{"id": "ast-1"}], "types": [], "locations": [], "floors": [7]}',
     ],
 )
-async def test_what_earlier_and_later_gateways_keep_is_read(tmp_path: Path, known: str) -> None:
-    """The same layout said less once, and may say more of an asset one day."""
+async def test_what_a_later_gateway_stores_is_read(tmp_path: Path, known: str) -> None:
+    """The same layout may say more of an asset one day."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
-        database.execute("UPDATE assets SET known = ?", (known,))
-    found = read_snapshot(tmp_path / "journal.db")
+        database.execute("UPDATE assets SET snapshot = ?", (known,))
+    found = read_assets(tmp_path / "journal.db")
     assert found == AssetSnapshot(START_MS, {"ast-1": KnownAsset(id="ast-1")})
 
 
 async def test_many_assets_are_kept_in_the_order_of_their_ids(tmp_path: Path) -> None:
-    """They are encoded in pieces, and none is lost between two of them."""
+    """So what has not changed stays where it was in the file."""
     many = {f"ast-{number}": KnownAsset(id=f"ast-{number}") for number in range(1234)}
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=AssetSnapshot(1, many)))
-    found = read_snapshot(tmp_path / "journal.db")
+    found = read_assets(tmp_path / "journal.db")
     assert found == AssetSnapshot(1, many)
     assert list(found.assets) == sorted(many)

@@ -12,14 +12,14 @@ from support.journal_parts import START_MS, make_event, sqlite_journal
 
 from gateway.errors import GatewayError
 from gateway.journal.lookup import (
-    ailment,
     newest_events,
+    read_assets,
     read_cursors,
+    read_dead_letter,
+    read_dead_letters,
+    read_error,
     read_event,
-    read_letter,
-    read_letters,
-    read_snapshot,
-    read_unmapped,
+    read_unmapped_assets,
 )
 from gateway.records import DeadLetter, StateChanges, StoredDeadLetter, UnmappedAsset
 
@@ -46,10 +46,10 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
         assert (found.seq, found.event) == (1, make_event(1))
         assert read_event(path, "evt_2") is None
         assert read_cursors(path) == {"bms": 1, "regs": 0}
-        assert read_letters(path) == read_letters(path, event_id="evt_1") == {1: LETTER}
-        assert read_letters(path, event_id="evt_2") == {}
-        assert read_letter(path, 1) == StoredDeadLetter(1, LETTER, make_event(1).body)
-        assert read_letter(path, 2) is None
+        assert read_dead_letters(path) == read_dead_letters(path, event_id="evt_1") == {1: LETTER}
+        assert read_dead_letters(path, event_id="evt_2") == {}
+        assert read_dead_letter(path, 1) == StoredDeadLetter(1, LETTER, make_event(1).body)
+        assert read_dead_letter(path, 2) is None
 
 
 async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path
     before = _files(tmp_path)
     found = read_event(tmp_path / "journal.db", "evt_1")
     assert found is not None
-    assert read_letters(tmp_path / "journal.db") == {1: LETTER}
+    assert read_dead_letters(tmp_path / "journal.db") == {1: LETTER}
     assert _files(tmp_path) == before
 
 
@@ -76,7 +76,7 @@ async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_pat
             await journal.append(make_event(number))
         journal.save(StateChanges(unmapped_assets={one.asset: one for one in reversed(strangers)}))
         await journal.flush()
-        assert read_unmapped(path) == strangers
+        assert read_unmapped_assets(path) == strangers
         assert list(newest_events(path, limit=2)) == [make_event(4), make_event(3)]
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE events SET body = NULL WHERE seq > 2")
@@ -86,7 +86,7 @@ async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_pat
 def test_a_journal_that_is_not_there_yet_has_seen_nothing(tmp_path: Path) -> None:
     """Before the gateway's first start there is nothing to tell, and nothing is created."""
     path = tmp_path / "journal.db"
-    assert (read_unmapped(path), list(newest_events(path, limit=9))) == ([], [])
+    assert (read_unmapped_assets(path), list(newest_events(path, limit=9))) == ([], [])
     assert _files(tmp_path) == []
 
 
@@ -113,10 +113,10 @@ def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path, name: str) -> 
     before = sorted(tmp_path.iterdir())
     path = tmp_path / name
     assert read_event(path, "evt_1") is None
-    assert read_snapshot(path) is None
+    assert read_assets(path) is None
     assert read_cursors(path) == {}
-    assert read_letters(path) == {}
-    assert read_letter(path, 1) is None
+    assert read_dead_letters(path) == {}
+    assert read_dead_letter(path, 1) is None
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -132,19 +132,19 @@ def test_a_file_of_a_newer_gateway_is_refused_in_words(tmp_path: Path) -> None:
 def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> None:
     """Damaged, newer, a folder: each has its own remedy, and only a lack of rights asks for rights."""
     path = tmp_path / "journal.db"
-    assert ailment(path) is None
-    assert ailment(tmp_path) == (
+    assert read_error(path) is None
+    assert read_error(tmp_path) == (
         f"{tmp_path}: the journal can't be read: it is a folder",
         "name a file in journal.url",
     )
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA user_version=99")
-        newer = ailment(path)
+        newer = read_error(path)
         assert newer is not None
         assert newer[0].startswith(f"{path}: written by a newer gateway (layout 99")
         assert newer[1] == "install that version again"
     path.write_bytes(b"no database at all, but long enough to be taken for one" * 50)
-    damaged = ailment(path)
+    damaged = read_error(path)
     assert damaged is not None
     assert damaged[0] == f"{path}: the journal can't be read: file is not a database"
     assert damaged[1].startswith(
@@ -160,7 +160,7 @@ async def test_a_journal_that_another_program_keeps_locked(tmp_path: Path) -> No
         database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("BEGIN EXCLUSIVE")
         database.execute("CREATE TABLE another(a)")
-        locked = await asyncio.to_thread(ailment, tmp_path / "journal.db")
+        locked = await asyncio.to_thread(read_error, tmp_path / "journal.db")
     assert locked is not None
     assert locked[0].endswith("the journal can't be read: database is locked")
     assert locked[1].startswith("end the program that keeps it locked")
@@ -173,4 +173,4 @@ def test_what_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match=r"name\.db: the journal can't be read: file is not a database"):
         read_event(no_database, "evt_1")
     with pytest.raises(GatewayError, match="the journal can't be read"):
-        read_snapshot(tmp_path)
+        read_assets(tmp_path)

@@ -23,7 +23,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import GatewayError, JournalError
-from gateway.journal.lookup import read_letters
+from gateway.journal.lookup import read_dead_letters
 from gateway.records import DeadLetter, LastValue, StateChanges
 from gateway.status import JournalStatus
 
@@ -129,7 +129,7 @@ async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
             journal.move_cursor("bms", seq)
             await journal.flush()
         assert path.stat().st_size < 2 * MIB
-        assert list(read_letters(path)) == list(numbers)
+        assert list(read_dead_letters(path)) == list(numbers)
         stored = [each for number in numbers for each in await journal.dead_letters([number])]
         assert all(f'"evt_{each.letter.seq}"'.encode() in (each.body or b"") for each in stored)
         for number in range(11, 100):
@@ -375,3 +375,40 @@ async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
         await until_pruned(journal)
         await journal.flush()
         assert status.bytes_used < 100_000
+
+
+async def test_numbers_are_never_used_again(tmp_path: Path) -> None:
+    """Not even where every event was given up after its retention, and the gateway restarted twice."""
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        for number in range(3):
+            await journal.append(make_event(number))
+        head = journal.head
+        journal.save(StateChanges(values_through=head))
+    async with sqlite_journal(
+        tmp_path, sinks=(), clock_ms=lambda: LONG_AFTER_MS
+    ) as journal:  # held back by nobody
+        await until_pruned(journal)
+        assert journal.head == head
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        assert journal.head == head
+        await journal.append(make_event(3))
+        assert journal.head > head
+
+
+async def test_a_full_journal_turns_events_away_until_others_are_delivered(tmp_path: Path) -> None:
+    """It says when to come again, accepts nothing by halves, and goes on once a sink has caught up."""
+    async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
+        accepted = 0
+        with pytest.raises(JournalError) as full:  # noqa: PT012 - which append it is that fails is not known
+            while accepted < 1000:
+                await journal.append(make_event(accepted, padding=20_000))
+                accepted += 1
+        assert full.value.retry_after_s > 0
+        with pytest.raises(JournalError):
+            await journal.append(make_event(accepted))
+        expected = [f"evt_{number}" for number in range(accepted)]
+        assert ids(await read_all(journal)) == expected
+        journal.save(StateChanges(values_through=journal.head))
+        journal.move_cursor("bms", journal.head)
+        await journal.append(make_event(accepted))
+        assert ids(await read_all(journal))[-1] == f"evt_{accepted}"

@@ -1,4 +1,4 @@
-"""Journals on real disk files, in all their implementations, and events to put into them."""
+"""Event logs and state stores on real disk files, in all their implementations, and events for them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from gateway.journal.store import DiskUsage
+    from gateway.journal.journal_file import DiskUsage
     from gateway.model import Event, Record
 
 START_MS = 1_800_000_000_000
@@ -28,21 +27,6 @@ LONG_AFTER_MS = START_MS + 1000 * HOUR_MS
 
 class Journal(EventLog, StateStore, Protocol):
     """An event log and a state store in one place."""
-
-
-class OpenJournal(Protocol):
-    """Makes a journal that is not entered yet; made again, it stands on the same disk state."""
-
-    def __call__(
-        self,
-        folder: Path,
-        *,
-        sinks: Sequence[str] = ("bms",),
-        max_bytes: int = 1 << 30,
-        clock_ms: Callable[[], int] = lambda: START_MS,
-        status: JournalStatus | None = None,
-    ) -> AbstractAsyncContextManager[Journal]:
-        """Return the journal, on disk in `folder`, with a retention of `RETENTION_S`."""
 
 
 def sqlite_journal(
@@ -70,7 +54,8 @@ def sqlite_journal(
     )
 
 
-JOURNALS: dict[str, OpenJournal] = {"sqlite": sqlite_journal}
+EVENT_LOGS = {"sqlite": sqlite_journal}
+STATE_STORES = {"sqlite": sqlite_journal}
 
 
 def make_event(number: int, *, received_ms: int = START_MS, padding: int = 0) -> Event:
@@ -85,7 +70,7 @@ def ids(records: Sequence[Record]) -> list[str]:
     return [record.event.event_id for record in records]
 
 
-async def read_all(journal: Journal, *, limit: int = 1000) -> list[Record]:
+async def read_all(journal: EventLog, *, limit: int = 1000) -> list[Record]:
     """Read on from the beginning until there is nothing more."""
     records: list[Record] = []
     while more := await journal.read(records[-1].seq if records else 0, limit):
@@ -94,7 +79,7 @@ async def read_all(journal: Journal, *, limit: int = 1000) -> list[Record]:
     return records
 
 
-async def until_pruned(journal: Journal) -> None:
+async def until_pruned(journal: EventLog) -> None:
     """Wait until nothing can be read any more: what begins with entering has happened."""
     async with asyncio.timeout(60):
         while await journal.read(0, 1):  # noqa: ASYNC110 - pruning has no event

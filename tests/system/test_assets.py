@@ -15,7 +15,7 @@ from support.mosquitto import subscribe
 from support.processes import run_gateway
 
 from gateway.demo.simulated_answers import Answer
-from gateway.journal.lookup import read_snapshot
+from gateway.journal.lookup import read_assets
 
 if TYPE_CHECKING:
     import subprocess
@@ -61,7 +61,7 @@ async def kept(daemon: Daemon) -> AssetSnapshot:
     """Return what commands find in the journal, once it is there."""
     async with asyncio.timeout(10):
         while True:
-            if found := read_snapshot(daemon.folder / "journal.db"):
+            if found := read_assets(daemon.folder / "journal.db"):
                 return found
             await asyncio.sleep(0.02)
 

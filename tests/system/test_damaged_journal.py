@@ -38,7 +38,7 @@ def test_an_event_that_is_damaged_while_a_sink_is_away(daemon: Daemon, broker: M
     daemon.kill()
     with closing(sqlite3.connect(daemon.folder / "journal.db")) as database, database:
         database.execute("UPDATE events SET body = CAST(substr(body, 1, 40) AS BLOB) WHERE seq = 2")
-        database.execute("DELETE FROM kept")
+        database.execute("DELETE FROM last_values")
         database.execute("DELETE FROM cursors WHERE sink = '$kept'")
     daemon.start()
     broker.start()

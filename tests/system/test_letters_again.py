@@ -13,7 +13,7 @@ from support.edited_tables import post, running, swap, table
 from support.mosquitto import Mosquitto, subscribe
 from support.processes import run_gateway
 
-from gateway.journal.lookup import read_letters
+from gateway.journal.lookup import read_dead_letters
 
 if TYPE_CHECKING:
     import subprocess
@@ -38,7 +38,7 @@ def deadletters(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[
 
 def letters(daemon: Daemon) -> dict[int, tuple[str, str]]:
     """Return sink and reason of the letters in the journal."""
-    found = read_letters(daemon.folder / "journal.db")
+    found = read_dead_letters(daemon.folder / "journal.db")
     return {number: (letter.sink, letter.reason) for number, letter in found.items()}
 
 

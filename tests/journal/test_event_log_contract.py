@@ -1,0 +1,195 @@
+"""What every event log promises (`gateway.ports.EventLog`), on real disk files; one line adds another one."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+from support.journal_parts import EVENT_LOGS, ids, make_event, read_all
+from support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from gateway.model import Record
+    from gateway.ports import EventLog
+
+    Open = Callable[..., AbstractAsyncContextManager[EventLog]]
+
+
+@pytest.fixture(params=list(EVENT_LOGS.values()), ids=list(EVENT_LOGS))
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Return what opens the event log under test, always on the same disk state."""
+    return partial(request.param, tmp_path)
+
+
+async def test_events_stand_in_the_order_of_acceptance(open_log: Open) -> None:
+    """Whatever is appended in one turn of the loop or one after the other is read in that order, whole."""
+    async with open_log() as log:
+        assert log.head == 0
+        events = [make_event(number) for number in range(300)]
+        await asyncio.gather(*{log.append(event) for event in events[:250]})
+        for event in events[250:]:
+            await log.append(event)
+        records = await read_all(log)
+        assert [record.event for record in records] == events
+        numbers = [record.seq for record in records]
+        assert numbers == sorted(set(numbers))
+        assert log.head == numbers[-1]
+
+
+async def test_events_outlive_a_restart(open_log: Open) -> None:
+    """After a stop everything is read as before, and numbering goes on behind it."""
+    async with open_log() as log:
+        for number in range(3):
+            await log.append(make_event(number))
+        before = await read_all(log)
+    async with open_log() as log:
+        assert await read_all(log) == before
+        assert log.head == before[-1].seq
+        await log.append(make_event(3))
+        assert (await read_all(log))[-1].seq > before[-1].seq
+
+
+async def test_a_duplicate_is_accepted_and_stored_once(open_log: Open) -> None:
+    """The same id in one batch, in a later one and after a restart counts as durable, and is told once."""
+    event, told = make_event(1), list[str]()
+    async with open_log() as log:
+        log.subscribe(lambda records: told.extend(ids(records)))
+        await asyncio.gather(*{log.append(each) for each in (event, make_event(0), event)})
+        await log.append(event)
+        await asyncio.gather(*{log.append(each) for each in (make_event(2), event, make_event(3))})
+        await asyncio.sleep(0)
+        assert told == ["evt_1", "evt_0", "evt_2", "evt_3"]
+    async with open_log() as log:
+        await log.append(event)
+        assert ids(await read_all(log)) == told
+
+
+async def test_reading_begins_after_a_number_and_ends_at_a_limit(open_log: Open) -> None:
+    """`after` is left out, `limit` is kept, and behind the head there is nothing."""
+    async with open_log() as log:
+        for number in range(10):
+            await log.append(make_event(number))
+        records = await read_all(log)
+        assert await log.read(records[3].seq, 4) == records[4:8]
+        assert await log.read(records[8].seq, 4) == records[9:]
+        assert await log.read(log.head, 4) == []
+        assert await read_all(log, limit=3) == records
+
+
+async def test_large_events_are_read_one_after_the_other(open_log: Open) -> None:
+    """A read gives at least one event however large it is, and reading on gives them all."""
+    async with open_log() as log:
+        events = [make_event(number, padding=3 << 20) for number in range(4)]
+        await asyncio.gather(*{log.append(event) for event in events})
+        assert [record.event for record in await read_all(log)] == events
+        assert 1 <= len(await log.read(0, 1000)) <= 2
+
+
+async def test_each_sink_has_a_cursor_of_its_own(open_log: Open) -> None:
+    """A cursor is what was written for this sink, at once and after a restart."""
+    sinks = ("bms", "regs")
+    async with open_log(sinks=sinks) as log:
+        for number in range(5):
+            await log.append(make_event(number))
+        log.move_cursor("bms", 2)
+        log.move_cursor("regs", 5)
+        log.move_cursor("bms", 3)
+        assert (log.cursor("bms"), log.cursor("regs")) == (3, 5)
+    async with open_log(sinks=sinks) as log:
+        assert (log.cursor("bms"), log.cursor("regs")) == (3, 5)
+
+
+async def test_a_new_sink_begins_at_the_head_and_stays_there(open_log: Open) -> None:
+    """A sink gets what came after it was first configured, also what came while it was never reached."""
+    async with open_log(sinks=()) as log:
+        await log.append(make_event(0))
+        began = log.head
+    async with open_log(sinks=("bms",)) as log:
+        assert log.cursor("bms") == began
+        await log.append(make_event(1))
+    async with open_log(sinks=("bms", "regs")) as log:
+        assert log.cursor("bms") == began
+        assert log.cursor("regs") == log.head > began
+
+
+async def test_a_sink_that_was_taken_out_begins_anew(open_log: Open) -> None:
+    """It holds nothing back while it is away, so when it comes back it is a new one."""
+    async with open_log(sinks=("bms",)) as log:
+        await log.append(make_event(0))
+    async with open_log(sinks=()) as log:
+        await log.append(make_event(1))
+    async with open_log(sinks=("bms",)) as log:
+        assert log.cursor("bms") == log.head
+
+
+async def test_listeners_get_what_is_durable_in_order(open_log: Open) -> None:
+    """Each listener gets every new event once, in order, when it can be read already."""
+    async with open_log() as log:
+        told: list[Record] = []
+        others: list[str] = []
+
+        def listen(records: Sequence[Record]) -> None:
+            assert records
+            assert log.head >= records[-1].seq
+            told.extend(records)
+
+        log.subscribe(listen)
+        log.subscribe(lambda records: others.extend(ids(records)))
+        for turn in range(20):
+            await asyncio.gather(*{log.append(make_event(10 * turn + n)) for n in range(10)})
+        await until(lambda: len(told) == len(others) == 200)
+        assert told == await read_all(log)
+        assert others == ids(told) == [f"evt_{number}" for number in range(200)]
+
+
+async def test_a_listener_that_fails_stops_no_other(open_log: Open) -> None:
+    """Listeners after it get every event; the fault is logged, and not once for each event."""
+
+    def fail(_: Sequence[Record]) -> None:
+        raise ZeroDivisionError("made up")
+
+    with capture_logs() as lines:
+        async with open_log() as log:
+            told: list[str] = []
+            log.subscribe(fail)
+            log.subscribe(lambda records: told.extend(ids(records)))
+            for number in range(3):
+                await log.append(make_event(number))
+            await until(lambda: len(told) == 3)
+            assert told == ["evt_0", "evt_1", "evt_2"]
+    assert [line["event"] for line in lines] == ["journal.listener_failed"]
+
+
+async def test_backlog_is_what_the_last_sink_still_has_to_get(open_log: Open) -> None:
+    """It falls with the cursor of the slowest sink alone."""
+    async with open_log(sinks=("bms", "regs")) as log:
+        for number in range(3):
+            await log.append(make_event(number))
+        assert log.backlog == 3
+        log.move_cursor("bms", 3)
+        assert log.backlog == 3
+        log.move_cursor("regs", 2)
+        assert log.backlog == 1
+
+
+async def test_leaving_stores_what_was_appended_and_moved(open_log: Open) -> None:
+    """Nobody needs to flush or to wait before leaving, also with a commit under way."""
+    async with asyncio.timeout(5):
+        async with open_log() as log:
+            log.append(make_event(0))
+            log.move_cursor("bms", 1)
+            log.append(make_event(1))
+        async with open_log() as log:
+            assert ids(await read_all(log)) == ["evt_0", "evt_1"]
+            assert log.cursor("bms") == 1
+            log.append(make_event(2))
+            await asyncio.sleep(0)
+        async with open_log() as log:
+            assert ids(await read_all(log)) == ["evt_0", "evt_1", "evt_2"]
