@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, locate_tables, refusal
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
-from gateway.mapping.slots.lock_file import LOCK_NAME, LockFile, with_slots, with_successors
+from gateway.mapping.compile.lock_file import LOCK_NAME, LockFile, add_slots, rename_assets
 from gateway.settings import load_settings
 from gateway.text import align_columns, short_list
 from gateway.tools.allocate_registers import assign_slots
@@ -28,7 +28,7 @@ from gateway.tools.allocate_registers import assign_slots
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mapping.slots.lock_file import Slot
+    from gateway.mapping.compile.lock_file import Slot
     from gateway.tools.allocate_registers import SlotAssignment
 
 _READABLE_BY_ALL = 0o644
@@ -126,9 +126,9 @@ def _write(file: Path, assignment: SlotAssignment, successors: Mapping[str, str]
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 if successors:
-                    stream.write(with_successors(text or "", assignment.slots, successors.values()))
+                    stream.write(rename_assets(text or "", assignment.slots, successors.values()))
                 else:
-                    stream.write(with_slots(text, assignment.slots, assignment.added))
+                    stream.write(add_slots(text, assignment.slots, assignment.added))
                 stream.flush()
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())

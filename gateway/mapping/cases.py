@@ -1,4 +1,4 @@
-"""The users' own checks of their tables: given these readings, expect these values."""
+"""The users' own tests of their tables: given these readings, expect these values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from gateway.text import unknown_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.mapping.compiling.places import Place
+    from gateway.mapping.compile.file_places import Place
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.mapping.table import CaseEntry
-    from gateway.mapping.table_types import Plain
     from gateway.model import Point, Scalar
 
 
@@ -32,7 +31,7 @@ class _Result(NamedTuple):
 def compile_case(
     entry: CaseEntry, place: Place, *, by_name: Mapping[str, Point], by_asset: Mapping[str, AssetPlan]
 ) -> Case:
-    """Return the case in a form that can be run; report names of assets and points that do not exist."""
+    """Return a case that can be run; report names of assets and points that do not exist."""
     asset = entry.given.asset
     if asset not in by_asset:
         place.report(unknown_name("asset", asset, by_asset), "given", "asset")
@@ -42,21 +41,19 @@ def compile_case(
         if point is None:
             place.report(unknown_name("point", name, by_name), "expect", name)
         elif point.asset != asset:
-            place.report(
-                f"is a point of {point.asset or 'the gateway itself'}, not of {asset}", "expect", name
-            )
-        expect.append(_expectation(name, expected, place.text("expect", name)))
+            owner = point.asset or "the gateway itself"
+            place.report(f"is a point of {owner}, not of {asset}", "expect", name)
+        where = place.text("expect", name)
+        if isinstance(expected, Expected):
+            quality = Quality[expected.quality.upper()]
+            expect.append(Expectation(name, expected.value, quality, where))
+        else:
+            expect.append(Expectation(name, expected, None, where))
     return Case(asset, entry.given.telemetry, tuple(expect), place.text())
 
 
-def _expectation(name: str, expected: Expected | Plain, place: str) -> Expectation:
-    if isinstance(expected, Expected):
-        return Expectation(name, expected.value, Quality[expected.quality.upper()], place)
-    return Expectation(name, expected, None, place)
-
-
 def run_cases(point_map: PointMap) -> list[str]:
-    """Run every case; return one line per expectation that is not met, each with its place."""
+    """Run every case; return one line with its place per expectation that is not met."""
     return [line for case in point_map.cases for line in _run(case, point_map.by_asset[case.asset])]
 
 
@@ -78,21 +75,21 @@ def _run(case: Case, plan: AssetPlan) -> list[str]:
 def _compare(expectation: Expectation, result: _Result | None) -> list[str]:
     if result is None:
         return [f"{expectation.place}: expected {_shown(expectation.value)}, but nothing given leads here"]
-    value, quality = result.value, result.quality
-    wanted = expectation.quality
-    if wanted is None:
-        wanted = Quality.BAD if expectation.value is None else Quality.GOOD
-    if _is_same(value, expectation.value):
-        if quality is wanted:
+    quality = expectation.quality
+    if quality is None:
+        quality = Quality.BAD if expectation.value is None else Quality.GOOD
+    if _is_same(result.value, expectation.value):
+        if result.quality is quality:
             return []
-        if wanted is Quality.GOOD and (unshown := _unshown(expectation, result)):
-            return unshown
-    expected = f"{_shown(expectation.value)} ({wanted.name.lower()})"
-    return [f"{expectation.place}: expected {expected}, got {_shown(value)} ({quality.name.lower()})"]
+        if quality is Quality.GOOD and (refused := _refusing_registers(expectation, result)):
+            return refused
+    expected = f"{_shown(expectation.value)} ({quality.name.lower()})"
+    got = f"{_shown(result.value)} ({result.quality.name.lower()})"
+    return [f"{expectation.place}: expected {expected}, got {got}"]
 
 
-def _unshown(expectation: Expectation, result: _Result) -> list[str]:
-    """Return which registers cannot show a value, and make it bad thereby."""
+def _refusing_registers(expectation: Expectation, result: _Result) -> list[str]:
+    """Return the registers that cannot hold the value, which makes it bad."""
     return [
         f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
         f" cannot show it: {error}"
@@ -101,7 +98,7 @@ def _unshown(expectation: Expectation, result: _Result) -> list[str]:
 
 
 def _is_same(value: Scalar, expected: Scalar) -> bool:
-    """Compare numbers as far as anyone would write them down; true and 1 are the same."""
+    """Compare numbers with as many digits as people write; true and 1 are the same."""
     if isinstance(value, float | int) and isinstance(expected, float | int):
         return math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
     return value == expected

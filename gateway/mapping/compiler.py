@@ -1,4 +1,4 @@
-"""Point tables into a PointMap: read every file, compile every point once, refuse what clashes."""
+"""The compiler: from the point tables of a folder to a PointMap, or to everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.cases import compile_case
-from gateway.mapping.compiling.against_types import warn_of_types
-from gateway.mapping.compiling.assembly import Assembly
-from gateway.mapping.compiling.blocks import sink_problem
-from gateway.mapping.compiling.claims import ONE_NAME
-from gateway.mapping.compiling.draft import draft_heartbeat, draft_point
-from gateway.mapping.compiling.footprint import footprint, without_relative
-from gateway.mapping.compiling.gaps import Gaps
-from gateway.mapping.compiling.places import Layers, Place
-from gateway.mapping.compiling.templates import CompiledTemplate, compile_templates, drafts_for
-from gateway.mapping.compiling.writable import check_writable
+from gateway.mapping.compile.assembly import Assembly
+from gateway.mapping.compile.automatic import find_automatic
+from gateway.mapping.compile.claims import ONE_NAME
+from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
+from gateway.mapping.compile.file_places import Place, PointPlaces
+from gateway.mapping.compile.infodeck_warnings import (
+    warn_of_mismatches,
+    warn_of_types,
+    warn_of_unknown_assets,
+)
+from gateway.mapping.compile.lock_file import slot_problem
+from gateway.mapping.compile.register_blocks import SinkTypes
+from gateway.mapping.compile.reserved import (
+    SlotRequest,
+    check_claims,
+    check_ranges,
+    report_missing_slots,
+    slot_ranges,
+    template_ranges,
+)
+from gateway.mapping.compile.sources import MissingParts, Sources, read_sources
+from gateway.mapping.compile.templates import (
+    CompiledTemplate,
+    compile_templates,
+    draft_asset,
+    footprint,
+    without_relative,
+)
 from gateway.mapping.plan import PointMap
-from gateway.mapping.slots.automatic import find_automatic, warn_of_misfits, warn_of_strangers
-from gateway.mapping.slots.kept import check_claims, check_ranges, reserves, slot_ranges
-from gateway.mapping.slots.lock_file import misfit
-from gateway.mapping.slots.needs import Need, report_needs
-from gateway.mapping.sources import Sources, read_sources
-from gateway.mapping.table_outputs import MqttDefaults
+from gateway.mapping.table import MqttDefaults
 from gateway.mapping.topics import TopicScheme
 from gateway.memory import free_in_slices
 from gateway.text import unknown_name
@@ -32,22 +45,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.decode import Document, Problem
-    from gateway.mapping.compiling.draft import Draft
+    from gateway.mapping.compile.automatic import AutomaticAsset
+    from gateway.mapping.compile.drafts import PointDraft
+    from gateway.mapping.compile.lock_file import Slot
     from gateway.mapping.plan import Case
-    from gateway.mapping.slots.automatic import Automatic
-    from gateway.mapping.slots.lock_file import Slot
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import Point, WriteLimits
     from gateway.records import AssetSnapshot, AutoTag
 
-_UNKNOWN = TopicScheme(prefix="")  # of a sink whose settings nobody knows
-_LIKE_MODICON = {30_001, 40_001}  # a base that counts as Modicon numbers do
-_SYSTEM_TAG = "$gateway"  # no table can use it, for a tag cannot start with $
+_UNKNOWN_TOPICS = TopicScheme(prefix="")  # of a sink whose settings are not at hand
+_LIKE_MODICON = {30_001, 40_001}  # a base in the numbers of a BMS
+_SYSTEM_TAG = "$gateway"  # no table can use it, because a tag cannot start with $
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledTables:
-    """All tables of a folder. `point_map` is None while there are problems; warnings do no harm to it."""
+    """All tables of a folder. `point_map` is None if there are problems; warnings do not matter to it."""
 
     point_map: PointMap | None
     problems: list[Problem]
@@ -62,18 +75,16 @@ def load_point_map(
     snapshot: AssetSnapshot | None = None,
     limits: Mapping[str, WriteLimits] | None = None,
 ) -> CompiledTables:
-    """Return the compiled tables of a folder, or everything that is wrong with them.
+    """Read and compile the tables of a folder, `*.yaml` in the order of their names. Never raises.
 
-    `sinks` gives each sink's type by its name, such as mqtt or modbus_client; `topics` those of the
-    MQTT sinks, so that no two points or assets share one, the usual ones where nothing is known;
-    `snapshot` what Infodeck's API knows of assets, None where nobody has asked it; `limits` what each
-    Modbus client may write. Reads `*.yaml` in the order of their names. Never raises for what the files
-    contain.
+    `sinks` has each sink's type by its name, such as mqtt or modbus_client. `topics` are those of the MQTT
+    sinks, so that no two points share one; the default ones if unknown. `snapshot` has the assets in
+    Infodeck, None if the API was not asked. `limits` are what each Modbus client may write.
     """
     sources = read_sources(folder)
     compiler = Compiler(sources, sinks, topics or {}, snapshot, limits or {})
     point_map = compiler.compile()
-    compiler.report_needs()
+    compiler.report_missing_slots()
     problems, warnings = sources.findings()
     used: list[object] = [sources, compiler]
     del sources, compiler
@@ -82,9 +93,9 @@ def load_point_map(
 
 
 class Compiler:
-    """Compiles the tables of one folder together. Problems go to the documents they are in.
+    """Compiles the tables of one folder together. Problems are added to the documents that they are in.
 
-    `needs` are the assets whose relative registers have no place: they have none in the result.
+    `slot_requests` are the assets whose relative registers have no place: the result is without these.
     """
 
     def __init__(
@@ -96,54 +107,47 @@ class Compiler:
         limits: Mapping[str, WriteLimits],
     ) -> None:
         self.slots = sources.slots
-        self.needs: list[Need] = []
+        self.slot_requests: list[SlotRequest] = []
         self.templates: dict[str, CompiledTemplate] = {}
         self._topics = {
-            name: topics.get(name, _UNKNOWN) for name, of_type in sinks.items() if of_type == "mqtt"
+            name: topics.get(name, _UNKNOWN_TOPICS) for name, of_type in sinks.items() if of_type == "mqtt"
         }
-        self.assembly = Assembly(
-            topics=self._topics,
-            known=None if snapshot is None else snapshot.assets,
-        )
+        self.assembly = Assembly(topics=self._topics, known=None if snapshot is None else snapshot.assets)
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
         self._all_are_readable = not any(one.problems for one in sources.tables)
-        self._gaps = Gaps.of(sources.tables)
-        self._is_incomplete = self._gaps.points  # points or assets are missing because of a problem elsewhere
+        self._missing = MissingParts.from_tables(sources.tables)
+        self._is_incomplete = self._missing.points  # points or assets are missing because of other problems
         self._snapshot = snapshot
-        self._sinks = sinks
-        self._limits = limits
+        self._sinks = SinkTypes(sinks, limits)
         self.listed: dict[str, Place] = {}  # the first place of each asset that uses a template
-        self.in_slots: set[str] = set()  # assets that have the registers of their slots
+        self.in_slots: set[str] = set()  # assets that use their slot
         self._tags: dict[str, Place] = {}
         self._singles: dict[str, Place] = {}
         self._uses: dict[str, str] = {}
-        self._read: list[tuple[str, Mapping[str, Draft]]] = []  # what is read of each asset
-        self._placed: set[str] = set()
+        self._read: list[tuple[str, Mapping[str, PointDraft]]] = []  # the drafts of each asset
+        self._placed: set[str] = set()  # templates with an asset that has a base
         self._made_tags: dict[str, AutoTag] = {}
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
 
     def compile(self) -> PointMap:
-        """Take all templates first, for assets may use those of other files; automatic assets last."""
+        """Compile templates first, because assets may use those of other files, and automatic assets last."""
         for document, table in self.tables:
-            self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
-            for name, template in table.templates.items():
-                self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
-            self._take_templates(document, table)
+            self._add_templates(document, table)
         for document, table in self.tables:
             for index, entry in zip(document.remains.positions("assets"), table.assets, strict=True):
-                self._take_asset(entry, Place(document, ("assets", index)), site=table.site)
+                self._add_asset(entry, Place(document, ("assets", index)), site=table.site)
         for document, table in self.tables:
             for index, single in zip(document.remains.positions("points"), table.points, strict=True):
-                self._take_single(single, Place(document, ("points", index)), table)
+                self._add_single(single, Place(document, ("points", index)), table)
             if table.system.heartbeat is not None:
-                self._take_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
+                self._add_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
         self._warn_of_unused_templates()
-        self._check_kept_registers()
+        self._check_reserved_registers()
         self._check_automatic_templates()
-        cases = self._cases()
+        cases = self._compile_cases()
         if self._snapshot is not None and self._all_are_readable:
-            self._take_automatic(self._snapshot)
+            self._add_automatic(self._snapshot)
         return PointMap(
             tuple(self.assembly.points),
             self.assembly.plans(),
@@ -153,14 +157,14 @@ class Compiler:
             made_tags=self._made_tags,
         )
 
-    def report_needs(self) -> None:
-        """Report assets without registers, once all is compiled: what `gateway lock` gives them."""
-        report_needs(self.needs, self.templates, self.slots, left=self.left_slots())
+    def report_missing_slots(self) -> None:
+        """After `compile`: report assets without registers, to which `gateway lock` gives slots."""
+        report_missing_slots(self.slot_requests, self.templates, self.slots, unused=self.unused_slots())
 
-    def left_slots(self) -> list[Slot]:
-        """Return the slots of assets that no table reads any more, once all is compiled.
+    def unused_slots(self) -> list[Slot]:
+        """After `compile`: return the slots of assets that no table reads any more.
 
-        Those of automatic assets are not among them while nobody knows which assets there are.
+        Slots of automatic assets are left out while it is unknown which assets there are.
         """
         read = {*self.listed, *(asset for asset, _ in self._read)}
         return [
@@ -169,170 +173,44 @@ class Compiler:
             if slot.asset not in read and (slot.tag is None or self._snapshot is not None)
         ]
 
-    def _cases(self) -> tuple[Case, ...]:
-        """Compile the cases of all tables; they are about what stands there, not about automatic assets."""
-        if self._is_incomplete or not any(table.cases for _, table in self.tables):
-            return ()
-        by_name = {point.name: point for point in self.assembly.points}
-        by_asset = self.assembly.plans()
-        return tuple(
-            compile_case(case, Place(document, ("cases", index)), by_name=by_name, by_asset=by_asset)
-            for document, table in self.tables
-            for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
-        )
-
-    def _check_kept_registers(self) -> None:
-        slots, kept = slot_ranges(self.slots, self.templates), reserves(self.templates.values())
-        check_ranges(slots, kept)
-        check_claims([*slots, *kept], self.assembly.claims, uses=self._uses, in_slots=self.in_slots)
-        for slot, place in self.slots if self._all_are_readable else ():
-            if slot.template not in self.templates:
-                place.warn(
-                    "there is no template of this name any more: its registers are kept from new slots, but"
-                    " nobody checks that no point is laid over them",
-                    "template",
-                )
-
-    def _check_automatic_templates(self) -> None:
-        """Find clashes inside of templates that no asset with registers shows yet: a new one must not."""
-        for used in self.templates.values():
-            if used.template.auto and used.name not in self._placed:
-                trial = Assembly(topics=self._topics)
-                trial.add_asset(
-                    used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
-                )
-
-    def _take_automatic(self, snapshot: AssetSnapshot) -> None:
-        """Take what Infodeck knows beyond the tables. From here on there are only warnings."""
-        warn_of_strangers(self.listed, self._singles, snapshot)
-        warn_of_misfits(self.templates, snapshot, ids=self.listed, uses=self._uses)
-        tags = {*self._tags, *(point.tag for point in self.assembly.points)}
-        named = {*self.listed, *self._singles}
-        unplaced: dict[str, dict[str, Draft]] = {}
-        for one in find_automatic(
-            self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
-        ):
-            used = one.used
-            self._read.append((one.known.id, used.drafts))
-            base = self._automatic_base(one)
-            if base is None and used.name not in unplaced:
-                rest = without_relative(used.drafts)
-                unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt is not None}
-            is_added = self.assembly.add_automatic(
-                used.drafts if base is not None else unplaced[used.name],
-                Place(used.place.document, used.place.path),
-                site=used.site,
-                tag=one.made.tag,
-                asset=one.known.id,
-                base=base or 0,
-            )
-            if is_added:
-                self._made_tags[one.known.id] = one.made
-        warn_of_types(self._read, snapshot)
-
-    def _automatic_base(self, one: Automatic) -> int | None:
-        """Return the base of the asset's slot; None where its registers have no place."""
-        used, asset = one.used, one.known.id
-        if not used.footprint.areas:
-            return 0
-        kept = self.slots.of(asset)
-        if kept is None:
-            stride = used.template.stride or used.footprint.size
-            self.needs.append(Need(asset, used.name, stride, used.footprint.areas, None, one.made.tag))
-            return None
-        problem = misfit(kept.slot, template=used.name, footprint=used.footprint)
-        if problem:
-            key, message = problem
-            kept.place.warn(f"{message}. Until then it is on MQTT only", key)
-            return None
-        self.in_slots.add(asset)
-        return kept.slot.base
-
-    def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
-        to = defaults.modbus.to
-        if to is not None and (problem := sink_problem(to, self._sinks, kind="modbus")):
-            place.report(problem, "modbus", "to")
-        mqtt = defaults.mqtt
-        for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
-            if problem := sink_problem(name, self._sinks, kind="mqtt"):
-                place.report(problem, "mqtt", "to", index)
-
-    def _take_templates(self, document: Document[Table], table: Table) -> None:
+    def _add_templates(self, document: Document[Table], table: Table) -> None:
+        self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
+        for name, template in table.templates.items():
+            self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
         for compiled in compile_templates(document, table, sinks=self._sinks):
-            for draft in compiled.drafts.values():
-                self._check_writable(draft)
             first = self.templates.setdefault(compiled.name, compiled)
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
 
-    def _warn_of_unused_templates(self) -> None:
-        used = {entry.use for _, table in self.tables for entry in table.assets}
-        for name, compiled in self.templates.items():
-            if name not in used and not compiled.template.auto and not self._gaps.points:
-                compiled.place.warn("no asset uses this template, so its points are nowhere")
+    def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
+        to = defaults.modbus.to
+        if to is not None and (problem := self._sinks.problem(to, kind="modbus")):
+            place.report(problem, "modbus", "to")
+        mqtt = defaults.mqtt
+        for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
+            if problem := self._sinks.problem(name, kind="mqtt"):
+                place.report(problem, "mqtt", "to", index)
 
-    def _take_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
+    def _add_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
         is_repeated = self._is_repeated(entry, place, site=site)
         used = self.templates.get(entry.use)
         if used is None:
             self._is_incomplete = True
-            if not self._gaps.may_have(entry.use):  # otherwise it is there once something else is mended
+            if not self._missing.may_have(entry.use):
                 place.report(unknown_name("template", entry.use, self.templates), "use")
             return
-        drafts = drafts_for(entry, place, used, sinks=self._sinks, gaps=self._gaps)
-        for name in entry.points:
-            if name in drafts:
-                self._check_writable(drafts[name])
-        if is_repeated or not place.is_whole:  # nobody knows which one is right, or where its points are
+        drafts = draft_asset(entry, place, used, sinks=self._sinks, missing=self._missing)
+        if is_repeated or not place.is_whole:  # it is unclear which one is right, or where its points are
             self._is_incomplete = True
             return
         self._uses[entry.id] = entry.use
         self._read.append((entry.id, drafts))
-        base = self._base(entry, place, used, drafts)
+        base = self._find_base(entry, place, used, drafts)
         if base is None:
             drafts = without_relative(drafts)
         else:
             self._placed.add(used.name)
         self.assembly.add_asset(drafts, place, site=site, tag=entry.tag, asset=entry.id, base=base or 0)
-
-    def _base(
-        self, entry: AssetEntry, place: Place, used: CompiledTemplate, drafts: Mapping[str, Draft]
-    ) -> int | None:
-        """Return what to add to relative registers; None where they have no place (yet)."""
-        kept = self.slots.of(entry.id)
-        if entry.base is not None:
-            if kept is not None:
-                message = (
-                    "is not used, for the asset has a base of its own; delete this line when no BMS reads"
-                )
-                kept.place.warn(f"{message} its registers any more", "asset")
-            if entry.base in _LIKE_MODICON:
-                place.warn(
-                    "a 0-based PDU address: what a BMS calls 30001, or 40001, is 0 in its table",
-                    "base",
-                )
-            return entry.base
-        needed = used.footprint if drafts is used.drafts else footprint(drafts)
-        if not needed.areas:
-            return 0
-        if kept is not None:
-            problem = misfit(kept.slot, template=used.name, footprint=needed)
-            if problem:
-                key, message = problem
-                kept.place.report(message, key)
-                return None
-            self.in_slots.add(entry.id)
-            if kept.slot.tag not in {None, entry.tag}:
-                kept.place.warn(f"is not used, for the table calls this asset {entry.tag}", "tag")
-            return kept.slot.base
-        if used.template.stride is None:
-            place.report(
-                f"has no `base`: write one, or give the template {used.name} a `stride` and run"
-                " `gateway lock -c …`"
-            )
-        else:
-            self.needs.append(Need(entry.id, used.name, used.template.stride, needed.areas, place, None))
-        return None
 
     def _is_repeated(self, entry: AssetEntry, place: Place, *, site: str) -> bool:
         first_id = self.listed.setdefault(entry.id, place)
@@ -344,24 +222,143 @@ class Compiler:
             place.report(f"{ONE_NAME if other_site else ''}this tag is already at {first_tag}", "tag")
         return first_id is not place or first_tag is not place
 
-    def _take_single(self, single: SinglePoint, place: Place, table: Table) -> None:
-        draft = draft_point(
-            single, Layers((place,)), defaults=table.defaults, sinks=self._sinks, is_relative=False
-        )
-        self._check_writable(draft)
+    def _find_base(
+        self, entry: AssetEntry, place: Place, used: CompiledTemplate, drafts: Mapping[str, PointDraft]
+    ) -> int | None:
+        """Return the base of relative registers: the asset's own or its slot's, None if it has neither."""
+        slot_entry = self.slots.find(entry.id)
+        if entry.base is not None:
+            if slot_entry is not None:
+                slot_entry.place.warn(
+                    "is not used, for the asset has a base of its own; delete this line when no BMS reads its"
+                    " registers any more",
+                    "asset",
+                )
+            if entry.base in _LIKE_MODICON:
+                place.warn(
+                    "a 0-based PDU address: what a BMS calls 30001, or 40001, is 0 in its table", "base"
+                )
+            return entry.base
+        needed = used.footprint if drafts is used.drafts else footprint(drafts)
+        if not needed.areas:
+            return 0
+        if slot_entry is not None:
+            slot = slot_entry.slot
+            if problem := slot_problem(slot, template=used.name, footprint=needed):
+                key, message = problem
+                slot_entry.place.report(message, key)
+                return None
+            self.in_slots.add(entry.id)
+            if slot.tag not in {None, entry.tag}:
+                slot_entry.place.warn(f"is not used, for the table calls this asset {entry.tag}", "tag")
+            return slot.base
+        if used.template.stride is None:
+            place.report(
+                f"has no `base`: write one, or give the template {used.name} a `stride` and run"
+                " `gateway lock -c …`"
+            )
+        else:
+            request = SlotRequest(entry.id, used.name, used.template.stride, needed.areas, place, None)
+            self.slot_requests.append(request)
+        return None
+
+    def _add_single(self, single: SinglePoint, place: Place, table: Table) -> None:
+        places = PointPlaces((place,))
+        draft = draft_point(single, places, defaults=table.defaults, sinks=self._sinks, is_relative=False)
         self._singles.setdefault(single.asset, place)
         self._read.append((single.asset, {single.point: draft}))
         self.assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
 
-    def _take_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
+    def _add_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
             place.report(f"there is one for the whole gateway, already at {self._heartbeat_place}")
             return
         self._heartbeat_place = place
-        draft = draft_heartbeat(heartbeat, Layers((place,)), defaults=table.defaults, sinks=self._sinks)
-        self._check_writable(draft)
+        draft = draft_heartbeat(heartbeat, PointPlaces((place,)), defaults=table.defaults, sinks=self._sinks)
         point = self.assembly.add(draft, site=table.site, tag=_SYSTEM_TAG, name="heartbeat", asset="")
         self._heartbeat = (round(heartbeat.every * 1000), point)
 
-    def _check_writable(self, draft: Draft) -> None:
-        check_writable(draft, sinks=self._sinks, limits=self._limits)
+    def _warn_of_unused_templates(self) -> None:
+        used = {entry.use for _, table in self.tables for entry in table.assets}
+        for name, compiled in self.templates.items():
+            if name not in used and not compiled.template.auto and not self._missing.points:
+                compiled.place.warn("no asset uses this template, so its points are nowhere")
+
+    def _check_reserved_registers(self) -> None:
+        slots, reserves = slot_ranges(self.slots, self.templates), template_ranges(self.templates.values())
+        check_ranges(slots, reserves)
+        check_claims([*slots, *reserves], self.assembly.claims, uses=self._uses, in_slots=self.in_slots)
+        for slot, place in self.slots if self._all_are_readable else ():
+            if slot.template not in self.templates:
+                place.warn(
+                    "there is no template of this name any more: its registers are kept from new slots, but"
+                    " nobody checks that no point is laid over them",
+                    "template",
+                )
+
+    def _check_automatic_templates(self) -> None:
+        """Report clashes inside templates before the first asset shows them: a new asset must not."""
+        for used in self.templates.values():
+            if used.template.auto and used.name not in self._placed:
+                trial = Assembly(topics=self._topics)
+                trial.add_asset(
+                    used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
+                )
+
+    def _compile_cases(self) -> tuple[Case, ...]:
+        """Compile the cases of all tables, before automatic assets, which they are not about."""
+        if self._is_incomplete or not any(table.cases for _, table in self.tables):
+            return ()
+        by_name = {point.name: point for point in self.assembly.points}
+        by_asset = self.assembly.plans()
+        return tuple(
+            compile_case(case, Place(document, ("cases", index)), by_name=by_name, by_asset=by_asset)
+            for document, table in self.tables
+            for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
+        )
+
+    def _add_automatic(self, snapshot: AssetSnapshot) -> None:
+        """Add the assets that only Infodeck has. From here on there are only warnings."""
+        warn_of_unknown_assets(self.listed, self._singles, snapshot)
+        warn_of_mismatches(self.templates, snapshot, ids=self.listed, uses=self._uses)
+        tags = {*self._tags, *(point.tag for point in self.assembly.points)}
+        named = {*self.listed, *self._singles}
+        unplaced: dict[str, dict[str, PointDraft]] = {}
+        for automatic in find_automatic(
+            self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
+        ):
+            used, asset = automatic.used, automatic.known.id
+            self._read.append((asset, used.drafts))
+            base = self._automatic_base(automatic)
+            if base is None and used.name not in unplaced:
+                rest = without_relative(used.drafts)
+                unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt is not None}
+            is_added = self.assembly.add_automatic(
+                used.drafts if base is not None else unplaced[used.name],
+                Place(used.place.document, used.place.path),
+                site=used.site,
+                tag=automatic.made.tag,
+                asset=asset,
+                base=base or 0,
+            )
+            if is_added:
+                self._made_tags[asset] = automatic.made
+        warn_of_types(self._read, snapshot)
+
+    def _automatic_base(self, automatic: AutomaticAsset) -> int | None:
+        """Return the base of the asset's slot; None if its registers have no place."""
+        used, asset = automatic.used, automatic.known.id
+        if not used.footprint.areas:
+            return 0
+        entry = self.slots.find(asset)
+        if entry is None:
+            stride = used.template.stride or used.footprint.size
+            tag = automatic.made.tag
+            self.slot_requests.append(SlotRequest(asset, used.name, stride, used.footprint.areas, None, tag))
+            return None
+        if problem := slot_problem(entry.slot, template=used.name, footprint=used.footprint):
+            key, message = problem
+            entry.place.warn(f"{message}. Until then it is on MQTT only", key)
+            return None
+        self.in_slots.add(asset)
+        return entry.slot.base

@@ -1,7 +1,8 @@
-"""The shape of a point table, `mappings/*.yaml`: which keys there are and what each may hold.
+"""The shape of a point table, `mappings/*.yaml`: its keys, and the values that each accepts.
 
-What only shows when keys come together (overlaps, values that a register cannot hold) is found by the
-compiler. A key that is not written is None here, so that overrides and defaults can be laid over each other.
+The docstrings below the keys are what editors show to users (`gateway schema`). The compiler finds what is
+wrong only with several keys together, such as overlaps. A key that is not written is None, so that overrides
+and defaults can be merged.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from pydantic.dataclasses import dataclass
 from gateway.config.decode import STRICT
 from gateway.config.salvage import ANY, Parts
 from gateway.config.value_types import Period
-from gateway.mapping.table_outputs import ModbusDefaults, ModbusKeys, MqttDefaults, MqttKeys
-from gateway.mapping.table_types import (
+from gateway.mapping.table_values import (
     Address,
+    BitPosition,
     Factor,
     Level,
+    Modicon,
     Number,
-    Plain,
     Range,
     Reserve,
     SchemaName,
@@ -29,25 +30,88 @@ from gateway.mapping.table_types import (
     Tag,
     TagPattern,
     Text,
+    Topic,
+    Type,
+    UnitId,
+    Value,
 )
+from gateway.model import ByteOrder, RegisterTable
+
+Sinks = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ModbusDefaults:
+    """`defaults.modbus`: defaults of register blocks."""
+
+    to: Text | None = None
+    """The Modbus sink that the registers are on, by its name in gateway.yaml."""
+    unit: UnitId | None = None
+    """Modbus unit id; 1 if it is written nowhere."""
+    table: RegisterTable | None = None
+    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
+    order: ByteOrder | None = None
+    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ModbusKeys:
+    """One register block: `register` is a 0-based PDU address, `modicon` a number such as 30001."""
+
+    to: Text | None = None
+    """The Modbus sink that the register is on, by its name in gateway.yaml."""
+    unit: UnitId | None = None
+    """Modbus unit id."""
+    table: RegisterTable | None = None
+    """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
+    register: Address | None = None
+    """0-based PDU address; in a template relative to the asset's `base`. Or write `modicon`."""
+    modicon: Modicon | None = None
+    """Address as a BMS shows it, such as 31001, which also says the table. Or write `register`."""
+    type: Type | None = None
+    """Type of the value in the register; bit for coils, discrete inputs and single bits."""
+    order: ByteOrder | None = None
+    """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
+    scale: Factor | None = None
+    """The register holds the value times this: 10 shows 21.5 as 215."""
+    bit: BitPosition | None = None
+    """Position of the bit in the register, 0 is the lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class MqttDefaults:
+    """`defaults.mqtt`: the MQTT sinks that points go to."""
+
+    to: Sinks
+    """The MQTT sinks that the points go to, by their names in gateway.yaml."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class MqttKeys:
+    """`mqtt` of a point: its sinks, and a topic that replaces `<prefix>/<site>/<tag>/<point>`."""
+
+    to: Sinks | None = None
+    """The MQTT sinks that the point goes to, by their names in gateway.yaml; all if not written."""
+    topic: Topic | None = None
+    """The point's own topic; it may contain {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class CovKeys:
-    """`cov` with its own longest silence."""
+    """`cov` with its own longest interval."""
 
     delta: Annotated[Number, Field(ge=0)]
     """Smaller changes are not sent."""
     every: Period | None = None
-    """A value is sent at least this often; half of `stale_after` if not written, and at most."""
+    """A value is sent at least this often; default and maximum: half of `stale_after`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class OnStaleValue:
     """`on_stale: {value: X}`."""
 
-    value: Plain
-    """What is shown in place of a value that is no longer fresh."""
+    value: Value
+    """Shown instead of a stale value."""
 
 
 StaleAfter = Literal["never"] | Period
@@ -57,56 +121,56 @@ RefillKeys = Literal["newest", "history"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Defaults:
-    """`defaults` of a file hold for its templates and single points, those of a template for its points."""
+    """`defaults` of a file apply to its templates and single points, those of a template to its points."""
 
     stale_after: StaleAfter | None = None
-    """A value is no longer fresh after this time without a reading; 90m if not written anywhere."""
+    """A value is stale after this time without a reading; 90m if written nowhere."""
     on_stale: OnStaleKeys | None = None
-    """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
+    """Shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
     refill: RefillKeys | None = None
-    """What is taken from Infodeck's API where no webhook brought it: the newest value, or history as well."""
+    """What is fetched from Infodeck's API if webhooks were missed: the newest value, or history as well."""
     modbus: ModbusDefaults = Field(default_factory=ModbusDefaults)
-    """What the register blocks need not repeat."""
+    """Defaults of the register blocks."""
     mqtt: bool | MqttDefaults | None = None
-    """false: on no MQTT sink, unless a point says so; or which MQTT sinks."""
+    """false: on no MQTT sink, unless a point has its own `mqtt`; or the names of MQTT sinks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class PointKeys:
-    """A point of a template, or what one asset overrides of it."""
+    """A point of a template, or the keys of it that one asset overrides."""
 
     source: Source | None = Field(default=None, alias="from")
-    """A telemetry key of the asset, a path such as $.data.object.x, or $age, $quality and the like."""
+    """A telemetry key of the asset, a path such as $.data.object.x, or $quality, $age or $online."""
     unit: Text | None = None
     """Unit of measure that is published: any text. Readings that state another known unit are converted."""
     source_unit: Text | None = None
-    """The sensor's unit of measure, such as degF, whatever its readings state; it is converted to `unit`."""
+    """The sensor's unit of measure, such as degF, whatever its readings state; converted to `unit`."""
     gain: Factor | None = None
     """The value is multiplied by this."""
     offset: Number | None = None
     """This is added, after `gain`."""
-    map: dict[str, Plain] | None = Field(default=None, min_length=1)
-    """What readings stand for: words, numbers or true/false on the left, values on the right."""
+    map: dict[str, Value] | None = Field(default=None, min_length=1)
+    """Values of readings: words, numbers or true/false on the left, the point's values on the right."""
     range: Range | None = None
-    """[lowest, highest]; a value outside of it is of bad quality."""
+    """[lowest, highest]; a value outside is of bad quality."""
     clamp: bool | None = None
-    """Outside of `range`, take its nearer end as a good value."""
+    """Outside `range`, its nearer end becomes the value, of good quality."""
     decimals: Annotated[int, Field(ge=0, le=9)] | None = None
-    """Round to so many decimals."""
+    """Round to this many decimals."""
     cov: Annotated[Number, Field(ge=0)] | CovKeys | None = None
     """Deadband: smaller changes are not sent to event sinks such as MQTT."""
     stale_after: StaleAfter | None = None
-    """The value is no longer fresh after this time without a reading; never: it always is."""
+    """The value is stale after this time without a reading; never: it never is."""
     on_stale: OnStaleKeys | None = None
-    """What is shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
+    """Shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
     refill: RefillKeys | None = None
-    """What is taken from Infodeck's API where no webhook brought it: the newest value, or history as well."""
+    """What is fetched from Infodeck's API if webhooks were missed: the newest value, or history as well."""
     description: Text | None = None
     """What the point is, for people."""
     tags: dict[Text, Tag] | None = Field(default=None, min_length=1)
     """What the point is, for programs, such as a Brick class or Haystack markers."""
     mqtt: bool | MqttKeys | None = None
-    """false: on no MQTT sink; or which sinks, and a topic of its own."""
+    """false: on no MQTT sink; or the names of sinks, and its own topic."""
     modbus: ModbusKeys | tuple[ModbusKeys, ...] | None = None
     """The register that shows the point, or a list of several."""
 
@@ -125,47 +189,47 @@ class SinglePoint(PointKeys):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Match:
-    """What a template is made for. All that is written must hold; `name` is a pattern such as "IAQ *"."""
+    """The devices that a template is made for: all criteria must match. `name` is a pattern, "IAQ *"."""
 
     asset_type: Text | None = None
     """Id of the asset type in Infodeck."""
     model: Text | None = None
     """The device's model."""
     manufacturer: Text | None = None
-    """Who makes the device."""
+    """The device's manufacturer."""
     name: Text | None = None
     """The asset's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Template:
-    """The points of one type of device; `stride` is how many registers each asset of it is given.
+    """The points of one type of device. Each asset gets `stride` registers.
 
-    `reserve` is the first and last register kept for assets without base. With `auto`, every asset that
-    Infodeck knows and `match` fits gets the points under a tag made by the pattern `tag`.
+    `reserve` is the first and last register for assets without `base`. With `auto`, every asset in Infodeck
+    that matches has these points, under a tag made by the pattern `tag`.
     """
 
     match: Match | None = None
     """Which devices the template is made for."""
     defaults: Defaults = Field(default_factory=Defaults)
-    """What the points of this template need not repeat; it wins over the file's `defaults`."""
+    """Defaults for the points of this template; they override the file's `defaults`."""
     auto: bool = False
-    """Take every asset that Infodeck knows, that `match` fits and that no table names."""
+    """Apply to every asset in Infodeck that matches and that no table names."""
     tag: TagPattern | None = None
     """The tag of such an asset, made of {name}, {id}, {location} and {model}; "{name}" if not written."""
     stride: Stride | None = None
-    """Registers kept for each asset."""
+    """Registers reserved for each asset."""
     reserve: Reserve | None = None
-    """[first, last]: registers kept for assets of this template without `base`."""
+    """[first, last]: registers reserved for assets of this template without `base`."""
     points: dict[Level, PointKeys] = Field(min_length=1)
     """The points of each asset, by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AssetEntry:
-    """One asset that uses a template; `base` is added to the template's registers.
+    """One asset that uses a template. `base` is added to the template's registers.
 
-    Without `base` it has the base of its slot in registers.lock.
+    Without `base`, its slot in registers.lock says where they are.
     """
 
     id: Text
@@ -177,12 +241,12 @@ class AssetEntry:
     base: Address | None = None
     """Added to the template's register addresses."""
     points: dict[str, PointKeys] = Field(default_factory=dict)
-    """What this asset has other than the template, by the names of points."""
+    """Keys that differ from the template's, by the names of points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Heartbeat:
-    """A register that the gateway counts up, so that a controller sees a dead gateway."""
+    """A register that the gateway counts up, so that a controller detects a dead gateway."""
 
     every: Period
     """How often it counts."""
@@ -195,16 +259,16 @@ class System:
     """The gateway's own points."""
 
     heartbeat: Heartbeat | None = None
-    """A register that counts up while the gateway runs, so that a controller sees when it does not."""
+    """A register that counts up while the gateway runs, so that a controller detects when it stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Given:
-    """What a case starts from: readings of one asset, by telemetry key or `$.data.object…` path."""
+    """The readings of a case, of one asset."""
 
     asset: Text
     """The asset's id."""
-    telemetry: dict[Text, Plain] = Field(min_length=1)
+    telemetry: dict[Text, Value] = Field(min_length=1)
     """Readings by telemetry key or path."""
 
 
@@ -212,7 +276,7 @@ class Given:
 class Expected:
     """A point's value together with its quality."""
 
-    value: Plain
+    value: Value
     """The value; null is no value."""
     quality: Literal["good", "bad"]
     """Its quality."""
@@ -220,26 +284,26 @@ class Expected:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class CaseEntry:
-    """One check of the table by its author, run by `gateway test`."""
+    """One test of the table by its author, run by `gateway test`."""
 
     given: Given
-    """What the case starts from."""
-    expect: dict[str, Expected | Plain] = Field(min_length=1)
+    """The readings that the case starts from."""
+    expect: dict[str, Expected | Value] = Field(min_length=1)
     """Points as <tag>/<point>, each with its value, or with value and quality."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Table:
-    """One file."""
+    """One file of the mappings folder."""
 
     schema: SchemaName
     """The version of this language."""
     site: Level
     """The building; part of every topic of this file."""
     defaults: Defaults = Field(default_factory=Defaults)
-    """What the points of this file need not repeat."""
+    """Defaults for the points of this file."""
     templates: dict[Text, Template] = Field(default_factory=dict)
-    """The points of device types, by a name of your own."""
+    """The points of device types, by names that you choose."""
     assets: tuple[AssetEntry, ...] = ()
     """The assets that use a template."""
     points: tuple[SinglePoint, ...] = ()
@@ -247,7 +311,7 @@ class Table:
     system: System = Field(default_factory=System)
     """The gateway's own points."""
     cases: tuple[CaseEntry, ...] = ()
-    """Checks of this table that `gateway test` runs."""
+    """Tests of this table, run by `gateway test`."""
 
 
 PARTS = Parts(
@@ -265,9 +329,9 @@ PARTS = Parts(
     stand_ins={"site": "-"},
     essential=("schema", "defaults"),
 )
-"""What can be left out of a table that has problems, so that the rest of it is checked all the same."""
+"""What is left out of a table with problems, so that the rest is checked in the same run."""
 
 
 def may_be_null(path: tuple[str | int, ...]) -> bool:
-    """Say whether null is a value at a path of a table: what a map gives, what a case sends and expects."""
+    """Return whether null is a value at a path: in a map, in `on_stale`, or in a case."""
     return path[0] == "cases" or path[-2:] == ("on_stale", "value") or path[-2:-1] == ("map",)

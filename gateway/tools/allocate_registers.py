@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
+from gateway.mapping.compile.lock_file import LOCK_NAME, Slot, Slots
+from gateway.mapping.compile.reserved import slot_ranges, template_ranges
+from gateway.mapping.compile.sources import read_sources
+from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.compiler import Compiler
-from gateway.mapping.compiling.footprint import Area, area_text
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.slots.kept import reserves, slot_ranges
-from gateway.mapping.slots.lock_file import LOCK_NAME, Slot, Slots
-from gateway.mapping.sources import read_sources
 from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.config.decode import Problem
-    from gateway.mapping.slots.needs import Need
+    from gateway.mapping.compile.reserved import SlotRequest
     from gateway.mapping.topics import TopicScheme
     from gateway.model import WriteLimits
     from gateway.records import AssetSnapshot
@@ -66,12 +66,12 @@ def assign_slots(
         _check_successor(compiler, old, new)
     tags = {point.asset: point.tag for point in point_map.points}
     return SlotAssignment(
-        sources.slots, [] if problems else added, compiler.left_slots(), tags, problems, warnings
+        sources.slots, [] if problems else added, compiler.unused_slots(), tags, problems, warnings
     )
 
 
 def _hand_over(slots: Slots, old: str, new: str) -> None:
-    if slots.of(old) is None and slots.is_readable:
+    if slots.find(old) is None and slots.is_readable:
         close = closest_name(old, [slot.asset for slot, _ in slots])
         advice = (
             f"did you mean {close}?"
@@ -79,12 +79,12 @@ def _hand_over(slots: Slots, old: str, new: str) -> None:
             else "an asset with a `base`, or without registers, needs the new id in its table alone"
         )
         raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
-    if (kept := slots.of(new)) is not None:
+    if (kept := slots.find(new)) is not None:
         raise CommandError(
             f"--replace: {new} has a slot already at {kept.place}, {kept.slot.base}-{kept.slot.last}: delete"
             " that line if no BMS reads these registers, then run this again"
         )
-    slots.hand_over(old, new)
+    slots.reassign(old, new)
 
 
 def _check_successor(compiler: Compiler, old: str, new: str) -> None:
@@ -107,8 +107,8 @@ def _assign(compiler: Compiler) -> list[Slot]:
     """Return the new slots; report each template that runs out of registers."""
     free = FreeRegisters(compiler)
     added: list[Slot] = []
-    unplaced: dict[str, list[Need]] = {}
-    for need in compiler.needs:
+    unplaced: dict[str, list[SlotRequest]] = {}
+    for need in compiler.slot_requests:
         base = free.allocate(need.template, need.areas, need.stride)
         if base is None:
             unplaced.setdefault(need.template, []).append(need)
@@ -121,7 +121,7 @@ def _assign(compiler: Compiler) -> list[Slot]:
     return added
 
 
-def _report_full(compiler: Compiler, name: str, needs: list[Need]) -> None:
+def _report_full(compiler: Compiler, name: str, needs: list[SlotRequest]) -> None:
     place, reserve = compiler.templates[name].place, compiler.templates[name].template.reserve
     assets, stride = short_list([need.asset for need in needs]), needs[0].stride
     if reserve is not None:
@@ -143,7 +143,7 @@ class FreeRegisters:
     """The registers that neither tables nor reserves nor registers.lock keep, area by area."""
 
     def __init__(self, compiler: Compiler) -> None:
-        self._reserves = reserves(compiler.templates.values())
+        self._reserves = template_ranges(compiler.templates.values())
         self._used: dict[Area, bytearray] = {}
         self._next: dict[tuple[str, frozenset[Area]], int] = {}
         slots = slot_ranges(compiler.slots, compiler.templates)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import CommandError, GatewayError
-from gateway.mapping.tags import Wish, choose_tags, wished_tag
+from gateway.mapping.compile.automatic import TagRequest, assign_tags, tag_from_pattern
 from gateway.model import ByteOrder
 from gateway.tools.draft_points import (
     comment_text,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.config.problems import Problem
-    from gateway.mapping.compiling.templates import CompiledTemplate
+    from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.records import KnownAsset
     from gateway.tools.draft_points import AssetGroup, DraftPoint, Evidence
     from gateway.tools.existing_tables import RegisterStyle, TableFolder
@@ -128,9 +128,10 @@ class _Drafter:
     def draft_assets(self, assets: list[KnownAsset], evidence: Evidence) -> None:
         """Draft all assets, those of one type together."""
         wishes = [
-            Wish(one.id, wished_tag(_TAG_PATTERN, one)) for one in sorted(assets, key=lambda one: one.id)
+            TagRequest(one.id, tag_from_pattern(_TAG_PATTERN, one))
+            for one in sorted(assets, key=lambda one: one.id)
         ]
-        self._tags = choose_tags(wishes, taken=self._tables.tags)
+        self._tags = assign_tags(wishes, taken=self._tables.tags)
         for one in assets:
             if one.id not in self._tags:
                 self._leave_out(one, "another asset has every tag that it could have")

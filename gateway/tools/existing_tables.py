@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.config.decode import read_document
+from gateway.mapping.compile.automatic import Matcher
+from gateway.mapping.compile.lock_file import Slots
+from gateway.mapping.compile.sources import NO_TABLE, Sources, read_sources
 from gateway.mapping.compiler import Compiler
-from gateway.mapping.slots.automatic import Fit
-from gateway.mapping.slots.lock_file import Slots
-from gateway.mapping.sources import NO_TABLE, Sources, read_sources
 from gateway.mapping.table import PARTS, Table, may_be_null
 from gateway.model import ByteOrder, RegisterTable
 from gateway.tools.allocate_registers import FreeRegisters
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.config.problems import Problem
-    from gateway.mapping.compiling.footprint import Area
-    from gateway.mapping.compiling.templates import CompiledTemplate
+    from gateway.mapping.compile.templates import Area, CompiledTemplate
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
     from gateway.model import WriteLimits
@@ -60,7 +59,7 @@ class TableFolder:
             sources = Sources([*sources.tables, document], sources.slots, sources.problems)
         compiler = Compiler(sources, self.sinks, self.topics, self.snapshot, self.limits)
         point_map = compiler.compile()
-        compiler.report_needs()
+        compiler.report_missing_slots()
         return compiler, point_map, sources.findings()[0]
 
     def sites(self) -> list[str]:
@@ -101,14 +100,14 @@ class ExistingTables:
         self._used_units = {(sink, unit) for sink, unit, _ in areas}
         self._units = [] if self.style is None else [self.style.unit]
         self._fits = [
-            (used, Fit(used.template.match))
+            (used, Matcher(used.template.match))
             for used in compiler.templates.values()
             if used.template.match is not None and _accepts_assets(used, sinks)
         ]
 
     def template_for(self, known: KnownAsset) -> CompiledTemplate | None:
         """Return the only template that matches such assets, or None."""
-        fitting = [used for used, fit in self._fits if fit.takes(known)]
+        fitting = [used for used, fit in self._fits if fit.matches(known)]
         return fitting[0] if len(fitting) == 1 else None
 
     def allocate_for(self, used: CompiledTemplate) -> int | None:

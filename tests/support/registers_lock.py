@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.mapping.compile.lock_file import add_slots
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.slots.lock_file import with_slots
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.tools.allocate_registers import SlotAssignment, assign_slots
 from support.point_tables import SINKS, TOPICS
@@ -77,7 +77,7 @@ def lock_up(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:
     found = assign_files(folder, snapshot=snapshot)
     assert found.problems == []
     text = file.read_text("utf-8") if file.exists() else None
-    file.write_text(with_slots(text, found.slots, found.added), "utf-8")
+    file.write_text(add_slots(text, found.slots, found.added), "utf-8")
 
 
 def known(*assets: KnownAsset) -> AssetSnapshot:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from gateway.mapping.table_types import Level
-from gateway.mapping.tags import Wish, choose_tags, wished_tag
+from gateway.mapping.compile.automatic import TagRequest, assign_tags, tag_from_pattern
+from gateway.mapping.table_values import Level
 from gateway.records import KnownAsset
 
 TEXT = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["IAQ 1", "a/b", "$x", " ", "#"]))
@@ -16,7 +16,7 @@ ASSETS = st.builds(KnownAsset, id=st.text(min_size=1, max_size=12), name=TEXT, l
 PATTERNS = st.sampled_from(["{name}", "{id}", "{location}-{name}", "L3 {model}.{id}", "{name}{name}"])
 WISHES = st.lists(
     st.builds(
-        Wish,
+        TagRequest,
         asset=st.text("ab1", min_size=1, max_size=6),
         tag=st.sampled_from(["A", "B", "A-ab", "A-a1b1"]),
         kept=st.sampled_from([None, None, None, "K", "A"]),
@@ -40,20 +40,20 @@ WISHES = st.lists(
 )
 def test_a_tag_is_made_of_what_is_known(pattern: str, asset: KnownAsset, tag: str) -> None:
     """Placeholders are filled in, and what no topic level can hold becomes a dash."""
-    assert wished_tag(pattern, asset) == tag
+    assert tag_from_pattern(pattern, asset) == tag
 
 
 @given(pattern=PATTERNS, asset=ASSETS)
 def test_a_tag_can_always_stand_in_a_topic(pattern: str, asset: KnownAsset) -> None:
     """Whatever people type in Infodeck, the tag passes the rule that holds for tags in tables."""
-    tag = wished_tag(pattern, asset)
+    tag = tag_from_pattern(pattern, asset)
     assert TypeAdapter(Level).validate_python(tag) == tag
 
 
 @given(wishes=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))
-def test_no_two_assets_have_one_tag(wishes: list[Wish], taken: set[str]) -> None:
+def test_no_two_assets_have_one_tag(wishes: list[TagRequest], taken: set[str]) -> None:
     """Nobody shares a tag with another or with a table, and a tag that is kept and free stays."""
-    tags = choose_tags(wishes, taken=taken)
+    tags = assign_tags(wishes, taken=taken)
     assert len(set(tags.values())) == len(tags)
     assert taken.isdisjoint(tags.values())
     keepers = [wish.asset for wish in wishes if wish.kept == "K"]
@@ -62,20 +62,20 @@ def test_no_two_assets_have_one_tag(wishes: list[Wish], taken: set[str]) -> None
 
 
 @given(wishes=WISHES, data=st.data())
-def test_the_order_of_assets_does_not_matter(wishes: list[Wish], data: st.DataObject) -> None:
+def test_the_order_of_assets_does_not_matter(wishes: list[TagRequest], data: st.DataObject) -> None:
     """Without kept tags any order gives the same."""
-    free = [Wish(wish.asset, wish.tag) for wish in wishes]
+    free = [TagRequest(wish.asset, wish.tag) for wish in wishes]
     shuffled = data.draw(st.permutations(free))
-    assert choose_tags(free, taken=()) == choose_tags(shuffled, taken=())
+    assert assign_tags(free, taken=()) == assign_tags(shuffled, taken=())
 
 
 def test_all_namesakes_are_told_apart_by_their_ids() -> None:
     """None of them has the plain tag: it would pass to another device when one goes or comes."""
-    wishes = [Wish("ast-a001", "A"), Wish("ast-b002", "A"), Wish("ast-c003", "C")]
-    assert choose_tags(wishes, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
+    wishes = [TagRequest("ast-a001", "A"), TagRequest("ast-b002", "A"), TagRequest("ast-c003", "C")]
+    assert assign_tags(wishes, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
 
 
 def test_ids_with_the_same_end_take_more_of_it() -> None:
     """The end grows until it tells them apart."""
-    wishes = [Wish("ast-1x-0001", "A"), Wish("ast-2x-0001", "A")]
-    assert choose_tags(wishes, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}
+    wishes = [TagRequest("ast-1x-0001", "A"), TagRequest("ast-2x-0001", "A")]
+    assert assign_tags(wishes, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}

@@ -1,6 +1,6 @@
-"""Registers of assets without `base`: the file `registers.lock`, read, checked, and with slots added.
+"""The file `registers.lock`: a slot of registers for each asset without `base`.
 
-The running gateway only reads it; `gateway lock` writes what `with_slots` returns.
+The running gateway only reads it. `gateway lock` writes what `add_slots` and `rename_assets` return.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from pydantic.dataclasses import dataclass
 from gateway.config.decode import STRICT, Document, FieldError, read_document
 from gateway.config.problems import key_text
 from gateway.config.salvage import ANY, Parts
-from gateway.mapping.compiling.places import Place
+from gateway.mapping.compile.file_places import Place
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.table_types import Address, Level, Stride, Text
+from gateway.mapping.table_values import Address, Level, Stride, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from gateway.mapping.compiling.footprint import Footprint
+    from gateway.mapping.compile.templates import Footprint
 
 LOCK_NAME = "registers.lock"
 _SCHEMA = "gateway.registers/1"
@@ -39,7 +39,7 @@ slots:
 """
 _KEYS = re.compile(r"[A-Za-z_][\w-]*")
 _REMOVE = "delete this line when no BMS reads its registers any more and run `gateway lock -c …`"
-_WRITTEN = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s]+""")  # a text of YAML on one line
+_SCALAR = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s]+""")  # YAML text on one line
 _INDENT = re.compile(" *(?=- )")
 _NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}  # in YAML 1.1 or 1.2
 
@@ -56,13 +56,13 @@ class Slot:
 
     @property
     def last(self) -> int:
-        """The last PDU address that is kept."""
+        """The last PDU address of the slot."""
         return self.base + self.stride - 1
 
     def __str__(self) -> str:
-        tag = "" if self.tag is None else f", tag: {_scalar(self.tag)}"
+        tag = "" if self.tag is None else f", tag: {_yaml_text(self.tag)}"
         return (
-            f"{{asset: {_scalar(self.asset)}, template: {_scalar(self.template)}, base: {self.base},"
+            f"{{asset: {_yaml_text(self.asset)}, template: {_yaml_text(self.template)}, base: {self.base},"
             f" stride: {self.stride}{tag}}}"
         )
 
@@ -75,16 +75,16 @@ def _check_schema(text: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LockFile:
-    """`registers.lock`."""
+    """The keys of `registers.lock`."""
 
     schema: Annotated[str, AfterValidator(_check_schema)]
-    slots: tuple[Slot, ...] | None = None  # None: nothing stands after `slots:`
+    slots: tuple[Slot, ...] | None = None  # None: nothing follows `slots:`
 
 
 _PARTS = Parts(droppable=(("slots", ANY),), essential=("schema",))
 
 
-class Kept(NamedTuple):
+class SlotEntry(NamedTuple):
     """A slot and where it is written."""
 
     slot: Slot
@@ -92,53 +92,51 @@ class Kept(NamedTuple):
 
 
 class Slots:
-    """All slots of a folder's registers.lock; where it must be mended, those that can be read."""
+    """All slots of a folder's registers.lock; of a file with problems, those that can be read."""
 
     def __init__(self, document: Document[LockFile] | None) -> None:
-        """Take the file as read; None: there is none."""
+        """`document`: the file as read, None if there is none."""
         self.document = document
         self.is_readable = document is None or document.value is not None
-        self._by_asset: dict[str, Kept] = {}
+        self._by_asset: dict[str, SlotEntry] = {}
         if document is not None and document.remains.value is not None:
             slots = document.remains.value.slots or ()
             for index, slot in zip(document.remains.positions("slots"), slots, strict=True):
-                self._take(Kept(slot, Place(document, ("slots", index))))
+                self._add(SlotEntry(slot, Place(document, ("slots", index))))
 
-    def __iter__(self) -> Iterator[Kept]:
+    def __iter__(self) -> Iterator[SlotEntry]:
         return iter(self._by_asset.values())
 
-    def of(self, asset: str) -> Kept | None:
+    def find(self, asset: str) -> SlotEntry | None:
         """Return an asset's slot."""
         return self._by_asset.get(asset)
 
-    def hand_over(self, old: str, new: str) -> None:
-        """Give the slot of one asset to another one that has none; it stays where it is written."""
+    def reassign(self, old: str, new: str) -> None:
+        """Give the slot of one asset to another one that has none."""
         self._by_asset = {
             (new if asset == old else asset): (
-                kept._replace(slot=replace(kept.slot, asset=new)) if asset == old else kept
+                entry._replace(slot=replace(entry.slot, asset=new)) if asset == old else entry
             )
-            for asset, kept in self._by_asset.items()
+            for asset, entry in self._by_asset.items()
         }
 
-    def _take(self, kept: Kept) -> None:
-        slot, place = kept
-        first = self._by_asset.setdefault(slot.asset, kept)
-        if first is not kept:
+    def _add(self, entry: SlotEntry) -> None:
+        slot, place = entry
+        first = self._by_asset.setdefault(slot.asset, entry)
+        if first is not entry:
             place.report(f"this asset has a slot already at {first.place}", "asset")
         if slot.last > HIGHEST_ADDRESS:
             place.report(f"the slot would end at register {slot.last}, the last is {HIGHEST_ADDRESS}", "base")
 
 
 def read_slots(folder: Path) -> Slots:
-    """Read a folder's registers.lock. Never raises for what it contains: see `Slots.document`."""
+    """Read a folder's registers.lock. Its problems are in `Slots.document`."""
     file = folder / LOCK_NAME
-    return Slots(
-        read_document(file, LockFile, parts=_PARTS) if lexists(file) else None
-    )  # a dead link is a problem
+    return Slots(read_document(file, LockFile, parts=_PARTS) if lexists(file) else None)  # also a dead link
 
 
-def misfit(slot: Slot, *, template: str, footprint: Footprint) -> tuple[str, str] | None:
-    """Return why an asset cannot use its slot, and the key of the slot that is about it; None: it can."""
+def slot_problem(slot: Slot, *, template: str, footprint: Footprint) -> tuple[str, str] | None:
+    """Return the key and the reason why an asset cannot use its slot, or None if it can."""
     uses = f"the template {key_text(template)}"
     if slot.template != template:
         return "template", (
@@ -153,13 +151,13 @@ def misfit(slot: Slot, *, template: str, footprint: Footprint) -> tuple[str, str
     return None
 
 
-def with_slots(text: str | None, slots: Slots, added: Iterable[Slot]) -> str:
-    """Return the text of registers.lock with further slots, sorted by base; lines there are kept as they are.
+def add_slots(text: str | None, slots: Slots, added: Iterable[Slot]) -> str:
+    """Return the text of registers.lock with more slots, sorted by base. Existing lines are unchanged.
 
-    `text`: of the file that `slots` were read from, None where there is none. Comments above a slot
+    `text`: that of the file which `slots` were read from, None if there is none. Comments above a slot
     stay above it.
     """
-    head, pieces, tail = _pieces(_NEW_FILE if text is None else text, slots)
+    head, pieces, tail = _split(_NEW_FILE if text is None else text, slots)
     indent = next((found[0] for _, own in pieces for line in own if (found := _INDENT.match(line))), "  ")
     pieces += [(slot, [f"{indent}- {slot}"]) for slot in added]
     pieces.sort(key=lambda piece: piece[0].base)
@@ -167,32 +165,28 @@ def with_slots(text: str | None, slots: Slots, added: Iterable[Slot]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_successors(text: str, slots: Slots, assets: Iterable[str]) -> str:
-    """Return the text of registers.lock with the ids of these assets in their slots, and no other change.
-
-    `slots`: those of the file, handed over to the assets.
-    """
+def rename_assets(text: str, slots: Slots, assets: Iterable[str]) -> str:
+    """Return the text of registers.lock with the new ids of reassigned slots, and no other change."""
     lines = text.split("\n")
     for asset in assets:
-        kept = slots.of(asset)
-        assert kept is not None  # noqa: S101 - it was handed over
-        at = kept.place.document.location((*kept.place.path, "asset"))
+        entry = slots.find(asset)
+        assert entry is not None  # noqa: S101 - it was reassigned
+        at = entry.place.document.location((*entry.place.path, "asset"))
         before, after = lines[at.line - 1][: at.column - 1], lines[at.line - 1][at.column - 1 :]
-        written = _WRITTEN.match(after)
-        lines[at.line - 1] = before + _scalar(asset) + after[written.end() if written else 0 :]
+        written = _SCALAR.match(after)
+        lines[at.line - 1] = before + _yaml_text(asset) + after[written.end() if written else 0 :]
     return "\n".join(lines)
 
 
-def _pieces(text: str, slots: Slots) -> tuple[list[str], list[tuple[Slot, list[str]]], list[str]]:
-    """Split the file into what stands above the slots, each slot's own lines, and what stands below."""
+def _split(text: str, slots: Slots) -> tuple[list[str], list[tuple[Slot, list[str]]], list[str]]:
+    """Split the file into the lines above the slots, each slot's own lines, and the lines below."""
     lines = text.splitlines()
-    starts = [(kept.place.document.location(kept.place.path).line - 1, kept.slot) for kept in slots]
+    starts = [(entry.place.document.location(entry.place.path).line - 1, entry.slot) for entry in slots]
     begin = next((number for number, line in enumerate(lines) if line.startswith("slots:")), len(lines)) + 1
     head, at = lines[:begin], begin
     pieces = []
     for number, (_, slot) in enumerate(starts):
-        following = starts[number + 1][0] if number + 1 < len(starts) else len(lines)
-        end = following
+        end = starts[number + 1][0] if number + 1 < len(starts) else len(lines)
         while end > at and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
             end -= 1
         pieces.append((slot, lines[at:end]))
@@ -202,8 +196,8 @@ def _pieces(text: str, slots: Slots) -> tuple[list[str], list[tuple[Slot, list[s
     return head, pieces, lines[at:]
 
 
-def _scalar(text: str) -> str:
-    """Return text as YAML that reads as this text, in quotes where it would not by itself."""
+def _yaml_text(text: str) -> str:
+    """Return text as a YAML scalar, in quotes if necessary."""
     if _KEYS.fullmatch(text) and text.isascii() and text.lower() not in _NOT_TEXT:
         return text
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The single values of a point table: the type of each, with its check and what editors are told of it."""
+"""The values of a point table: the type of each, with its check and its JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _check_reserve(registers: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pattern(pattern: str, *words: str) -> WithJsonSchema:
-    """Let editors know the rule as far as a pattern can say it, and the words to complete."""
+    """Return a JSON Schema for editors: a pattern, and words to complete."""
     by_pattern = {"type": "string", "pattern": pattern}
     return WithJsonSchema({"anyOf": [{"enum": words}, by_pattern]} if words else by_pattern)
 
@@ -72,7 +72,7 @@ Factor = Annotated[
     Number, AfterValidator(_check_factor), WithJsonSchema({"type": "number", "not": {"const": 0}})
 ]
 Range = Annotated[tuple[Number, Number], AfterValidator(_check_range)]
-Plain = bool | int | float | str | None
+Value = bool | int | float | str | None
 Tag = bool | int | float | Text | Annotated[tuple[Text, ...], Field(min_length=1)]
 Address = Annotated[int, Field(ge=0, le=HIGHEST_ADDRESS)]
 Modicon = Annotated[

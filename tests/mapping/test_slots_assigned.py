@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.point_tables import HEAD
 from support.registers_lock import assign, assign_files, load, lock_up, write_tables
 
-from gateway.mapping.slots.lock_file import with_slots
+from gateway.mapping.compile.lock_file import add_slots
 
 POINTS = """    points:
       T: {from: t, modbus: {register: 0, type: float32}}
@@ -241,6 +241,6 @@ def test_the_same_files_give_the_same_slots(tmp_path: Path) -> None:
     texts = set()
     for _ in range(2):
         found = assign_files(tmp_path)
-        texts.add(with_slots(None, found.slots, found.added))
+        texts.add(add_slots(None, found.slots, found.added))
     (text,) = texts
     assert text.startswith("# Registers of assets that have no `base`. Written by `gateway lock`;")

@@ -1,0 +1,1 @@
+"""The parts of the point table compiler, `gateway.mapping.compiler`."""

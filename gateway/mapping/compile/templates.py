@@ -1,0 +1,215 @@
+"""Templates: the points of each device type, compiled once for all assets, with what an asset overrides."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.mapping.compile.drafts import PointDraft, draft_point
+from gateway.mapping.compile.file_places import Place, PointPlaces
+from gateway.mapping.notation import parse_modicon
+from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys
+from gateway.mapping.topics import names_asset
+from gateway.model import RegisterTable
+from gateway.text import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.config.decode import Document
+    from gateway.mapping.compile.register_blocks import SinkTypes
+    from gateway.mapping.compile.sources import MissingParts
+    from gateway.mapping.table import AssetEntry, Table, Template
+
+Area = tuple[str, int, RegisterTable]
+"""One table of one Modbus unit of one sink."""
+_Keys = TypeVar("_Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The areas of an asset's relative registers, and how many registers from the base on they cover."""
+
+    areas: frozenset[Area]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledTemplate:
+    """A template with its point drafts by name. `defaults`: the file's, overridden by its own."""
+
+    name: str
+    template: Template
+    place: Place
+    defaults: Defaults
+    drafts: dict[str, PointDraft]
+    footprint: Footprint
+    site: str
+
+
+def compile_templates(document: Document[Table], table: Table, *, sinks: SinkTypes) -> list[CompiledTemplate]:
+    """Compile the templates of one file."""
+    compiled = []
+    for name, template in table.templates.items():
+        place = Place(document, ("templates", name))
+        defaults = _merge_defaults(table.defaults, template.defaults)
+        drafts = {
+            point: draft_point(
+                keys,
+                PointPlaces((Place(document, (*place.path, "points", point)),)),
+                defaults=defaults,
+                sinks=sinks,
+                is_relative=True,
+            )
+            for point, keys in template.points.items()
+        }
+        for draft in drafts.values():
+            _check_stride(draft, template.stride)
+        used = CompiledTemplate(name, template, place, defaults, drafts, footprint(drafts), table.site)
+        _check_reserve(used)
+        _check_automatic(used)
+        compiled.append(used)
+    return compiled
+
+
+def draft_asset(
+    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: SinkTypes, missing: MissingParts
+) -> dict[str, PointDraft]:
+    """Return the drafts of one asset: the template's own, except for points that the asset overrides."""
+    if not entry.points:
+        return used.drafts
+    drafts = dict(used.drafts)
+    for name, override in entry.points.items():
+        point = used.template.points.get(name)
+        if point is None:
+            if (used.name, name) not in missing.template_points:
+                message = unknown_name("point", name, drafts)
+                place.report(f"{message} (template {used.name})", "points", name)
+            continue
+        own = Place(place.document, (*place.path, "points", name))
+        places = PointPlaces((own, drafts[name].places.bottom))
+        keys = _merge_point(point, override)
+        drafts[name] = draft_point(keys, places, defaults=used.defaults, sinks=sinks, is_relative=True)
+        _check_stride(drafts[name], used.template.stride)
+    return drafts
+
+
+def footprint(drafts: Mapping[str, PointDraft]) -> Footprint:
+    """Return the footprint of all relative blocks of an asset's points."""
+    blocks = [block for draft in drafts.values() for block in draft.blocks if block.is_relative]
+    registers = [block.register for block in blocks]
+    return Footprint(
+        frozenset((register.sink, register.unit, register.table) for register in registers),
+        max((block.last_address(0) + 1 for block in blocks), default=0),
+    )
+
+
+def without_relative(drafts: Mapping[str, PointDraft]) -> dict[str, PointDraft]:
+    """Return the drafts of an asset whose relative registers have no place."""
+    return {
+        name: replace(draft, blocks=tuple(block for block in draft.blocks if not block.is_relative))
+        for name, draft in drafts.items()
+    }
+
+
+def area_text(area: Area) -> str:
+    """Return an area for messages: `input registers of unit 1 on regs`."""
+    sink, unit, table = area
+    names = {RegisterTable.COIL: "coils", RegisterTable.DISCRETE: "discrete inputs"}
+    return f"{names.get(table, f'{table} registers')} of unit {unit} on {sink}"
+
+
+def _check_stride(draft: PointDraft, stride: int | None) -> None:
+    for block in draft.blocks:
+        last = block.last_address(0)
+        if stride is not None and block.is_relative and last >= stride:
+            message = f"ends at register {last}, beyond the template's stride of {stride}"
+            draft.places.report(message, *block.steps, "register")
+
+
+def _check_reserve(used: CompiledTemplate) -> None:
+    reserve, stride = used.template.reserve, used.template.stride
+    if reserve is None:
+        return
+    size = reserve[1] - reserve[0] + 1
+    if stride is None:
+        used.place.report("`stride` is required with `reserve`: how many registers of it each asset is given")
+    elif size < stride:
+        used.place.report(f"has {size} registers, but the stride of a single asset is {stride}", "reserve")
+    if not used.footprint.areas:
+        used.place.warn("keeps nothing, for this template has no relative registers", "reserve")
+
+
+def _check_automatic(used: CompiledTemplate) -> None:
+    """Report keys that cannot be the same for many assets."""
+    template, place = used.template, used.place
+    if not template.auto:
+        if template.tag is not None:
+            place.report("is for automatic assets: write `auto: true` and `match`, or leave it out", "tag")
+        return
+    if template.match is None or template.match == Match():
+        place.report("needs `match` beside it, which says for what assets: asset_type, model, …", "auto")
+    if used.footprint.areas and template.stride is None:
+        place.report("needs `stride` beside it: how many registers each asset is given", "auto")
+    for draft in used.drafts.values():
+        for block in draft.blocks:
+            if not block.is_relative:
+                message = "must be relative with `auto` (`register`): each asset has registers of its own"
+                draft.places.report(message, *block.steps)
+        topic = draft.mqtt.topic if draft.mqtt is not None else None
+        if topic is not None and not names_asset(topic):
+            draft.places.report(
+                "would be the same for every asset of a template with `auto`: write {tag} or {asset} into it",
+                "mqtt",
+                "topic",
+            )
+
+
+def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
+    """Return the point with every key that the override has.
+
+    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces all blocks.
+    """
+    given = _written(override, PointKeys)
+    if isinstance(point.modbus, ModbusKeys) and isinstance(override.modbus, ModbusKeys):
+        given["modbus"] = _merge_block(point.modbus, override.modbus)
+    if point.tags and override.tags:
+        given["tags"] = point.tags | override.tags
+    return _with(point, given)
+
+
+def _merge_defaults(defaults: Defaults, override: Defaults) -> Defaults:
+    modbus = _with(defaults.modbus, _written(override.modbus, ModbusDefaults))
+    return _with(defaults, _written(override, Defaults) | {"modbus": modbus})
+
+
+def _merge_block(block: ModbusKeys, override: ModbusKeys) -> ModbusKeys:
+    """Merge key by key. `register` replaces `modicon`, whose table stays, and the other way round."""
+    given = _written(override, ModbusKeys)
+    if "modicon" in given:
+        given = {"register": None, "table": None} | given
+    elif "register" in given:
+        given = {"modicon": None, "table": block.table or _table_of(block.modicon)} | given
+    return _with(block, given)
+
+
+def _table_of(number: int | str | None) -> RegisterTable | None:
+    """Return the table of a Modicon number; None if it is invalid, which is reported at its own place."""
+    try:
+        return None if number is None else parse_modicon(number)[0]
+    except ValueError:
+        return None
+
+
+def _written(keys: Any, shape: type[_Keys]) -> dict[str, Any]:
+    given = {field.name: getattr(keys, field.name) for field in fields(shape)}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _with(keys: _Keys, changes: dict[str, Any]) -> _Keys:
+    """Return a changed copy. Nothing is validated again: both sides were when they were read."""
+    merged = copy.copy(keys)
+    for name, value in changes.items():
+        object.__setattr__(merged, name, value)
+    return merged
