@@ -1,1 +1,1 @@
-"""What the Modbus client is made of: what is wanted, the requests that write it, and the line."""
+"""The Modbus client sink: writes points into the registers and coils of controllers."""

@@ -29,7 +29,7 @@ def _check_serial_port(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Serial:
-    """A serial line with RTU on it, eight data bits."""
+    """A serial line with Modbus RTU, eight data bits."""
 
     port: Annotated[
         Path, AfterValidator(_check_serial_port), WithJsonSchema({"type": "string", "pattern": "^/"})
@@ -47,7 +47,7 @@ class Serial:
 
     @property
     def parity_letter(self) -> str:
-        """What pyserial calls it."""
+        """The name that pyserial uses."""
         return self.parity[0].upper()
 
 
@@ -111,12 +111,12 @@ class ModbusClientConfig:
 
     @property
     def receiver(self) -> str:
-        """What is the same of two ways to write `line` that surely lead to one controller."""
+        """The same text for two spellings of `line` that certainly mean one controller."""
         return self.line if self.host is None else f"{machine_of(self.host)}:{self.tcp_port}"
 
     @property
     def wire(self) -> str:
-        """What is spoken there, in words."""
+        """The protocol, in words."""
         if self.serial is not None:
             serial = self.serial
             return (
@@ -139,7 +139,7 @@ class ModbusClientConfig:
         return self.allow is None or any(address in network for network in self.allow)
 
     def _may_be_allowed(self, host: str) -> bool:
-        """Say whether an address is allowed; of a name it is not known before it is looked up."""
+        """Say whether an address is allowed; a name is checked when it is looked up."""
         try:
             return self.allows(ip_address(host))
         except ValueError:

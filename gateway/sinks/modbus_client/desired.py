@@ -1,4 +1,4 @@
-"""What a point table wants a controller to hold: its points' values as the bytes of its units. No I/O."""
+"""The values that the points of one table give to the registers and coils of a controller. No I/O."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import EncodingError
 from gateway.mapping.registers import encoder, encoding_errors, sentinel
 from gateway.model import Quality, Refusal, RegisterTable
-from gateway.sinks.modbus_client.blocks import Span, can_write, place_text
-from gateway.sinks.modbus_client.unit import Unit
+from gateway.sinks.modbus_client.unit import Span, Unit, can_write, place_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,43 +19,23 @@ if TYPE_CHECKING:
 _OFF, _ON = b"\0", b"\1"
 
 
-class _Cell(NamedTuple):
-    """Where one register of a point is written, and how; `bit` None: it has the whole span.
+class DesiredState:
+    """What one controller should hold, as bytes in its units; without what must not be written there.
 
-    The unit's lists stand beside it, for they are looked up with each value.
-    """
-
-    encode: Callable[[Scalar], bytes]
-    position: int  # of its span in the lists
-    wanted: list[bytes | None]
-    held: list[bytes | None]
-    owed: bytearray
-    bit: int | None
-    empty: bytes
-    unit: Unit
-
-
-_Put = Callable[["Scalar"], "str | None"]
-"""Wants a value in all registers of a point; returns what of it can't be written, and why."""
-
-
-class Desired:
-    """The registers and coils of one point table in one controller. What may not be written is not in it.
-
-    A word with bits is the gateway's as a whole: bits of it that no point has, or whose point has had no
+    A word with bits belongs to the gateway as a whole: bits without a point, or whose point has had no
     reading yet, are 0.
     """
 
     def __init__(self, points: Iterable[Point], *, sink: str, limits: WriteLimits) -> None:
-        owned = {
+        written = {
             point: registers
             for point in points
             if (registers := [each for each in point.registers if _is_written(each, sink, limits)])
         }
-        self._owned = owned
-        self._heartbeats = [point for point in owned if point.source == "$heartbeat"]
+        self._registers = written
+        self._heartbeats = [point for point in written if point.source == "$heartbeat"]
         spans: dict[int, dict[Span, None]] = {}
-        for registers in owned.values():
+        for registers in written.values():
             for register in registers:
                 spans.setdefault(register.unit, {})[_span(register)] = None
         self.units = {
@@ -71,115 +50,91 @@ class Desired:
             point: tuple(
                 _cell(each, self.units[each.unit], indexes[each.unit, _span(each)]) for each in registers
             )
-            for point, registers in owned.items()
+            for point, registers in written.items()
         }
-        self._puts = {point: _put(cells, point.conversion.range) for point, cells in self._cells.items()}
-        self._open: dict[Point, Update] = {}  # taken, and owed when that was asked last
+        self._setters = {
+            point: _setter(cells, point.conversion.range) for point, cells in self._cells.items()
+        }
+        self._unconfirmed: dict[Point, Update] = {}  # still dirty when `refusals` was called last
 
     @property
     def silent(self) -> str | None:
-        """Why nothing gets through to any unit; None where something does, or there is nothing to write."""
+        """Why no request gets through to any unit; None if some do, or if there is nothing to write."""
         reasons = [unit.silent for unit in self.units.values() if unit.silent is not None]
         if not reasons or any(unit.silent is None and unit.is_used for unit in self.units.values()):
             return None
         return "; ".join(reasons)
 
-    def take(
+    def apply_updates(
         self, updates: Iterable[Update], *, is_newest: Callable[[Update], bool] = lambda _: True
     ) -> tuple[list[Update], dict[Point, str]]:
-        """Want what the newest updates show; return those with a place here, and why some can't be written.
+        """Set the values of the newest updates; return those with a register here, and why some don't fit.
 
-        In the place of what can't be written, the sentinel is: an old value must not look fresh.
+        A value that does not fit is replaced by the sentinel: an old value must not look fresh.
         """
-        taken: list[Update] = []
+        applied: list[Update] = []
         reasons: dict[Point, str] = {}
-        find = self._puts.get
+        find = self._setters.get
         for update in updates:
             point = update.point
-            put = find(point)
-            if put is None or not is_newest(update):
+            set_value = find(point)
+            if set_value is None or not is_newest(update):
                 continue
-            taken.append(update)
-            problem = put(update.safe_value)
+            applied.append(update)
+            problem = set_value(update.safe_value)
             if update.quality is Quality.BAD and problem is None:
                 problem = self._misfit(update)
             if problem is not None:
                 reasons[point] = problem
             elif reasons:
                 reasons.pop(point, None)
-        return taken, reasons
+        return applied, reasons
 
-    def _misfit(self, update: Update) -> str | None:
-        """Return why what was measured cannot be written: it is bad then, and something else is wanted."""
-        found = [
-            f"{place_text(register.unit, register.table, register.address, register.words)}: {error}"
-            for register, error in encoding_errors(update.point, update.value)
-            if register in self._owned[update.point]
-        ]
-        return "; ".join(found) or None
+    def apply_latest(self, latest: LatestValues) -> None:
+        """Set the newest values of all points; none of them goes before the others."""
+        self.apply_updates(update for point in self._cells if (update := latest.latest(point)) is not None)
+        for unit in self.units.values():
+            unit.clear_fresh()
 
-    def is_awaited(self, taken: Iterable[Update]) -> bool:
-        """Say whether something of `taken` is owed to a unit that gets along."""
-        if not any(unit.is_awaited for unit in self.units.values()):
+    def apply_heartbeats(self, latest: LatestValues) -> None:
+        """Set the present heartbeats, which wait for no batch."""
+        self.apply_updates(
+            update for point in self._heartbeats if (update := latest.latest(point)) is not None
+        )
+
+    def is_pending(self, updates: Iterable[Update]) -> bool:
+        """Say whether something of `updates` is still to be written to a unit that gets along."""
+        if not any(unit.is_pending for unit in self.units.values()):
             return False
-        cells = (cell for update in taken for cell in self._cells[update.point])
-        return any(cell.owed[cell.position] and cell.unit.is_awaited for cell in cells)
+        cells = (cell for update in updates for cell in self._cells[update.point])
+        return any(cell.dirty[cell.position] and cell.unit.is_pending for cell in cells)
 
     @property
-    def has_open(self) -> bool:
-        """Say whether something that was taken was still owed when `refusals` was asked last."""
-        return bool(self._open)
+    def has_unconfirmed(self) -> bool:
+        """Say whether an applied update was still dirty when `refusals` was called last."""
+        return bool(self._unconfirmed)
 
-    def refusals(self, taken: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
-        """Return what became of `take`: the last update of each point that is refused, with all reasons.
+    def refusals(self, applied: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
+        """Return the refused updates with all reasons, of those that `apply_updates` returned.
 
-        What is still owed is looked at again the next time, for it may be refused later.
+        Updates that are still dirty are checked again the next time, since they may be refused later.
         """
         units = self.units.values()
-        if not (reasons or self._open or any(unit.refused or 1 in unit.owed for unit in units)):
+        if not (reasons or self._unconfirmed or any(unit.refused or 1 in unit.dirty for unit in units)):
             return []
-        asked = {**self._open, **{update.point: update for update in taken}}
-        self._open = {}
+        checked = {**self._unconfirmed, **{update.point: update for update in applied}}
+        self._unconfirmed = {}
         found = []
-        for point, update in asked.items():
+        for point, update in checked.items():
             cells = self._cells[point]
             words = [reasons.get(point), *(cell.unit.refusal(cell.position) for cell in cells)]
             if any(words):
                 found.append(Refusal(update, "; ".join(dict.fromkeys(filter(None, words)))))
-            elif any(cell.owed[cell.position] for cell in cells):
-                self._open[point] = update
+            elif any(cell.dirty[cell.position] for cell in cells):
+                self._unconfirmed[point] = update
         return found
 
-    def refresh(self, latest: LatestValues) -> None:
-        """Want the newest values of all points."""
-        self.take(update for point in self._cells if (update := latest.latest(point)) is not None)
-
-    def beat(self, latest: LatestValues) -> None:
-        """Want the present heartbeat, which waits for no batch."""
-        self.take(update for point in self._heartbeats if (update := latest.latest(point)) is not None)
-
-    def forget(self) -> None:
-        """Take nothing for held: the controller may have lost it. All that is wanted is owed."""
-        for unit in self.units.values():
-            unit.forget()
-
-    def forget_silent(self) -> None:
-        """Take nothing for held by the units in trouble; one of the others is to show that the line lives."""
-        known = [unit for unit in self.units.values() if unit.is_known]
-        if not known:
-            return self.forget()
-        for unit in self.units.values():
-            if unit.due_s is not None:
-                unit.forget()
-        return min(known, key=lambda unit: unit.tried_s).doubt()
-
-    def learn(self, before: Desired) -> None:
-        """Take over what another point table knows of the same registers: only changes are written."""
-        for number, unit in self.units.items():
-            if number in before.units:
-                unit.take_over(before.units[number])
-
-    def refused(self) -> dict[str, str]:
+    def refused_places(self) -> dict[str, str]:
         """Return the places that are refused now, each with the reason."""
         return {
             unit.place(index): reason
@@ -187,6 +142,47 @@ class Desired:
             for index in unit.refused
             if (reason := unit.refusal(index)) is not None
         }
+
+    def mark_all_dirty(self) -> None:
+        """Have everything written again: the controller may have lost it."""
+        for unit in self.units.values():
+            unit.mark_all_dirty()
+
+    def adopt_state(self, before: DesiredState) -> None:
+        """Continue with what another table has learnt of the same registers: only changes are written."""
+        for number, unit in self.units.items():
+            if number in before.units:
+                unit.adopt_state(before.units[number])
+
+    def _misfit(self, update: Update) -> str | None:
+        """Return why a measured value does not fit its registers, so that a sentinel is written."""
+        found = [
+            f"{place_text(register.unit, register.table, register.address, register.words)}: {error}"
+            for register, error in encoding_errors(update.point, update.value)
+            if register in self._registers[update.point]
+        ]
+        return "; ".join(found) or None
+
+
+class _Cell(NamedTuple):
+    """Where one register of a point is written, and how; `bit` is None if it has the whole span.
+
+    The unit's lists are kept here, too, because they are needed for each value.
+    """
+
+    encode: Callable[[Scalar], bytes]
+    position: int  # of its span in the lists
+    wanted: list[bytes | None]
+    acknowledged: list[bytes | None]
+    dirty: bytearray
+    fresh: bytearray
+    bit: int | None
+    empty: bytes
+    unit: Unit
+
+
+_Setter = Callable[["Scalar"], "str | None"]
+"""Sets a value in all registers of a point; returns why it does not fit, if so."""
 
 
 def _is_written(register: Register, sink: str, limits: WriteLimits) -> bool:
@@ -203,20 +199,20 @@ def _span(register: Register) -> Span:
 
 def _cell(register: Register, unit: Unit, index: int) -> _Cell:
     encode, empty = encoder(register), sentinel(register)
-    lists = unit.wanted, unit.held, unit.owed
+    lists = unit.wanted, unit.acknowledged, unit.dirty, unit.fresh
     if register.table is RegisterTable.COIL:
         return _Cell(lambda value: _ON if any(encode(value)) else _OFF, index, *lists, None, _OFF, unit)
     return _Cell(encode, index, *lists, register.bit, empty, unit)
 
 
-def _put(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Put:
-    """Return how a point's values are wanted: most points have one register, by a shorter way."""
+def _setter(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Setter:
+    """Return the function that sets a point's values; most points have one register, with a shorter way."""
 
-    def put_each(value: Scalar) -> str | None:
+    def set_each(value: Scalar) -> str | None:
         problem = _outside(value, limits) if limits is not None else None
         if problem is not None:
             value = None
-        for encode, position, wanted, held, owed, bit, empty, unit in cells:
+        for encode, position, wanted, acknowledged, dirty, fresh, bit, empty, unit in cells:
             try:
                 raw = encode(value)
             except EncodingError as error:
@@ -226,24 +222,24 @@ def _put(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Put:
             if bit is not None:
                 raw = _with_bit(wanted[position], raw, bit)
             wanted[position] = raw
-            owed[position] = raw != held[position]
+            dirty[position] = fresh[position] = raw != acknowledged[position]
         return problem
 
     if len(cells) > 1 or cells[0].bit is not None:
-        return put_each
-    encode, position, wanted, held, owed = cells[0][:5]
+        return set_each
+    encode, position, wanted, acknowledged, dirty, fresh = cells[0][:6]
 
-    def put(value: Scalar) -> str | None:
+    def set_one(value: Scalar) -> str | None:
         try:
             if limits is not None and not (value is None or limits[0] <= value <= limits[1]):  # type: ignore[operator]  # text raises TypeError
-                return put_each(value)
+                return set_each(value)
             wanted[position] = raw = encode(value)
         except (EncodingError, TypeError):
-            return put_each(value)
-        owed[position] = raw != held[position]
+            return set_each(value)
+        dirty[position] = fresh[position] = raw != acknowledged[position]
         return None
 
-    return put
+    return set_one
 
 
 def _with_bit(word: bytes | None, raw: bytes, bit: int) -> bytes:
@@ -253,7 +249,7 @@ def _with_bit(word: bytes | None, raw: bytes, bit: int) -> bytes:
 
 
 def _outside(value: Scalar, limits: tuple[float, float]) -> str | None:
-    """Say that a value is outside of its point's range; no value is not."""
+    """Return the problem of a value outside of its point's range."""
     low, high = limits
     if value is None or (not isinstance(value, str) and low <= value <= high):
         return None

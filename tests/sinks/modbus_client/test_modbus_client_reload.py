@@ -88,6 +88,7 @@ async def test_a_refused_register_is_known_to_the_next_table(controller: Libmodb
     rig.latest.take(values_of(points, [1, 2, 3, 4, 5]))
     async with rig.sink:
         await rig.until(lambda: controller.registers(0, 5) == [1, 2, 0, 4, 5])
+        await rig.until(lambda: rig.status.state == "up")  # the last answer has arrived, too
         rig.swap(*(held_point(f"P{n}", holding(n, scale=10)) for n in range(5)))
         controller.requests()
         await rig.until(lambda: controller.registers(0, 5) == [10, 20, 0, 40, 50])

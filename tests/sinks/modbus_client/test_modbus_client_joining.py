@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import RegisterTable
-from gateway.sinks.modbus_client.blocks import MOST, Layout, Span, can_write
+from gateway.sinks.modbus_client.unit import MOST, Layout, Span, can_write
 
 if TYPE_CHECKING:
-    from gateway.sinks.modbus_client.blocks import Block
+    from gateway.sinks.modbus_client.unit import Block
 
 SIZES = st.sampled_from([1, 1, 1, 2, 2, 4, 8, 123])
 FUNCTIONS = st.sets(st.sampled_from([5, 6, 15, 16]), min_size=1)
@@ -21,11 +21,11 @@ OFTEN = st.integers(0, 5).map(bool)
 
 
 class Plan(NamedTuple):
-    """Spans of one unit, which of them are owed and which stand alone, and the requests for it."""
+    """Spans of one unit, which of them are dirty and which stand alone, and the requests for it."""
 
     layout: Layout
     functions: set[int]
-    owed: set[Span]
+    dirty: set[Span]
     alone: set[Span]
     blocks: list[Block]
 
@@ -34,12 +34,13 @@ class Plan(NamedTuple):
         return self.layout.spans[block.first : block.end]
 
 
-def all_blocks(layout: Layout, owed: bytearray) -> list[Block]:
-    """Return one request after the other, until nothing is owed."""
+def all_blocks(layout: Layout, dirty: bytearray) -> list[Block]:
+    """Return one request after the other, until nothing is dirty."""
     found: list[Block] = []
-    while (block := layout.next_block(bytes(owed), start=found[-1].end if found else 0)) is not None:
+    while 1 in dirty:
+        block = layout.next_block(bytes(dirty), start=found[-1].end if found else 0)
         found.append(block)
-        owed[block.first : block.end] = bytes(block.end - block.first)
+        dirty[block.first : block.end] = bytes(block.end - block.first)
     return found
 
 
@@ -61,18 +62,18 @@ def plans(draw: st.DrawFn) -> Plan:
     return Plan(
         layout,
         functions,
-        owed={span for span, (is_owed, _) in zip(layout.spans, flags, strict=True) if is_owed},
+        dirty={span for span, (is_dirty, _) in zip(layout.spans, flags, strict=True) if is_dirty},
         alone={span for span, (_, joins) in zip(layout.spans, flags, strict=True) if not joins},
-        blocks=all_blocks(layout, bytearray(is_owed for is_owed, _ in flags)),
+        blocks=all_blocks(layout, bytearray(is_dirty for is_dirty, _ in flags)),
     )
 
 
 @given(plans())
-def test_exactly_what_is_owed_is_written_each_value_whole(plan: Plan) -> None:
+def test_exactly_what_is_dirty_is_written_each_value_whole(plan: Plan) -> None:
     """Every value is in one request, whole; no request has a gap or is longer than the protocol allows."""
     written = [span for block in plan.blocks for span in plan.spans_of(block)]
-    assert len(written) == len(plan.owed)
-    assert set(written) == plan.owed
+    assert len(written) == len(plan.dirty)
+    assert set(written) == plan.dirty
     for block in plan.blocks:
         spans = plan.spans_of(block)
         assert {span.table for span in spans} == {block.table}
