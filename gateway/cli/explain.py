@@ -1,4 +1,4 @@
-"""`gateway explain`: one event's way: received, readings, points, topics, register words, delivery."""
+"""`gateway explain`: one event from its receipt to readings, points, topics, register words and delivery."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from gateway.sinks.mqtt.value_topics import AssetMember, PointTopic
 from gateway.sinks.sparkplug.devices import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
-from gateway.tools.explain.explanation import explain
-from gateway.tools.explain.report import render_readings, render_ways
+from gateway.tools.explain import explain, readings_text, traces_text
 
 if TYPE_CHECKING:
     import argparse
@@ -35,13 +34,13 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
     from gateway.model import Event
     from gateway.settings import Settings
-    from gateway.tools.explain.explanation import Explanation, Output
+    from gateway.tools.explain import Explanation, Output
 
-_OFFLINE = 0  # the journal number of an event that is in no journal
+_NO_SEQ = 0  # of an event that is in no journal
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "event",
@@ -52,30 +51,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the event's way; return 0, or raise CommandError where there is no such event."""
+    """Print what becomes of the event; return 0, or raise CommandError if there is no such event."""
     settings, point_map = load(arguments.config)
     named = arguments.event
     is_file = named == "-" or named.endswith(".json") or "/" in named or Path(named).is_file()
     record = _from_file(named, settings) if is_file else _from_journal(named, settings)
     event = record.event
     explanation = explain(point_map, event, seq=record.seq)
-    asset = None if explanation.telemetry is None else explanation.telemetry.asset
-    print(_header(record, asset, explanation), end="")
-    verdict = _verdict(event, settings)
-    if verdict:
-        print(f"\n{verdict}")
+    print(_header(record, explanation), end="")
+    ending = _ending(event, settings)
+    if ending:
+        print(f"\n{ending}")
     if event.type == TELEMETRY:
         print()
-        if verdict:
+        if ending:
             print("Were it one that counts:\n")
-        print(_mapped(explanation, point_map, settings, received_ms=event.received_ms), end="")
+        print(_mapping(explanation, point_map, settings, received_ms=event.received_ms), end="")
     if not is_file:
         print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
     return 0
 
 
 def _from_file(name: str, settings: Settings) -> Record:
-    """Return the event in a file. It is taken as received when it was created."""
+    """Return the event in a file, as received at the time of its creation."""
     try:
         body = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
@@ -91,7 +89,7 @@ def _from_file(name: str, settings: Settings) -> Record:
     except EventError as error:
         raise CommandError(f"{name}: no event, the intake answers 400: {error}") from error
     event.received_ms = parse_time(event.document.get("created")) or received_ms
-    return Record(_OFFLINE, event)
+    return Record(_NO_SEQ, event)
 
 
 def _from_journal(event_id: str, settings: Settings) -> Record:
@@ -113,12 +111,13 @@ def _from_journal(event_id: str, settings: Settings) -> Record:
     return record
 
 
-def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
+def _header(record: Record, explanation: Explanation) -> str:
     event, telemetry = record.event, explanation.telemetry
+    asset = None if telemetry is None else telemetry.asset
     created_ms = parse_time(event.document.get("created"))
     tags = () if explanation.plan is None else (point.tag for point in explanation.plan.measured)
     tag = ", ".join(dict.fromkeys(tags))
-    how = "(taken from a file)" if record.seq == _OFFLINE else f"(number {record.seq} of the journal)"
+    how = "(taken from a file)" if record.seq == _NO_SEQ else f"(number {record.seq} of the journal)"
     rows = [
         ["event", event.event_id],
         ["type", event.type],
@@ -134,11 +133,11 @@ def _header(record: Record, asset: str | None, explanation: Explanation) -> str:
     ahead = telemetry.clock_ahead
     if ahead:
         rows.append(["", f"{ahead} with a time in the future, taken as measured when received"])
-    return align_columns(rows, indent="") + render_readings(telemetry.readings)
+    return align_columns(rows, indent="") + readings_text(telemetry.readings)
 
 
-def _verdict(event: Event, settings: Settings) -> str | None:
-    """Say why the event goes no further than the intake; None where it goes on to the journal."""
+def _ending(event: Event, settings: Settings) -> str | None:
+    """Return why the intake does not store the event, or None if it does."""
     organization = event.document.get("organizationId")
     ours = settings.infodeck.organization
     if is_test(event):
@@ -156,7 +155,7 @@ def _verdict(event: Event, settings: Settings) -> str | None:
 
 
 def _connection(event: Event) -> str:
-    """Say what a status event does to the points of its asset."""
+    """Return what a status event does to the points of its asset."""
     state = read_online(event)
     if state is None:
         return "A status that says nothing of a device's connection: it is counted, and changes nothing."
@@ -168,36 +167,31 @@ def _connection(event: Event) -> str:
     )
 
 
-def _mapped(
-    explanation: Explanation,
-    point_map: PointMap,
-    settings: Settings,
-    *,
-    received_ms: int,
-) -> str:
-    if explanation.plan is None:
-        telemetry = explanation.telemetry
+def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings, *, received_ms: int) -> str:
+    telemetry = explanation.telemetry
+    has_readings = telemetry is not None and bool(telemetry.readings)
+    if telemetry is None or explanation.plan is None:
         if telemetry is None or not telemetry.readings:
             return (
                 "No asset id or no readings are found in data.object, so it becomes a dead letter;"
                 " name an explicit path in the point table ($.data.object…) where they stand elsewhere.\n"
             )
         keys = ", ".join(dict.fromkeys(reading.key for reading in telemetry.readings))
-        asset = telemetry.asset
+        suggestion = unknown_name("asset", telemetry.asset, point_map.by_asset)
         return (
-            f"No point table names {asset}: {unknown_name('asset', asset, point_map.by_asset)}\n"
+            f"No point table names {telemetry.asset}: {suggestion}\n"
             "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
             f"Its keys are {keys}.\n"
         )
-    if not explanation.ways and not (explanation.telemetry and explanation.telemetry.readings):
+    if not explanation.traces and not has_readings:
         return "No readings are found in it, so it becomes a dead letter.\n"
-    return render_ways(explanation, lambda output: _messages(output, settings, received_ms))
+    return traces_text(explanation, lambda output: _messages(output, settings, received_ms))
 
 
 def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[tuple[str, ...]]:
-    """Yield sink, topic and payload of what each MQTT sink is sent, as the sink itself makes them.
+    """Yield sink, topic and payload of each MQTT message, built by the sink's own code.
 
-    Of a message that has all points of the asset: this point's part.
+    Of a message with all points of the asset, only this point's part is shown.
     """
     update, mqtt = output.update, output.update.point.mqtt
     for name, config in settings.sinks.items():
@@ -223,19 +217,19 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
 
 
 def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> tuple[str, str]:
-    """Return the topic where Sparkplug tells an update, and what it says."""
+    """Return the Sparkplug topic of an update, and the metric's content."""
     point, update = output.update.point, output.update
     metric = Metric(point)
     metric.widen_type(update.value)
     name = config.node_name(gateway)
     topic = name.topic("DDATA", point.tag) if point.asset else name.topic("NDATA")
-    told = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
+    content = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
     historical = "" if output.is_newest else ", historical"
-    return topic, f"{told}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"
+    return topic, f"{content}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"
 
 
 def _delivery(record: Record, settings: Settings) -> str:
-    """Return how far each sink is, and what could not be delivered."""
+    """Return how far each sink is, and the event's dead letters."""
     path = settings.journal.path
     cursors = read_cursors(path)
     rows = []

@@ -62,7 +62,7 @@ class Received(Flag):
 
 
 @dataclass(slots=True)
-class Sample:
+class KeySample:
     """What was received of one telemetry key; empty if only the key is known.
 
     `largest`: the greatest magnitude of its numbers; `words`: a few of its texts.
@@ -86,7 +86,7 @@ class Sample:
             self.received |= Received.TEXT
             self._add_words((value,) if value.strip() else ())
 
-    def merge(self, other: Sample) -> None:
+    def merge(self, other: KeySample) -> None:
         """Add what was received of the same key from another asset."""
         self.received |= other.received
         self.largest = max(self.largest, other.largest)
@@ -97,7 +97,7 @@ class Sample:
             self.words = tuple(dict.fromkeys((*self.words, *words)))[:_MOST_WORDS]
 
 
-Samples = dict[str, Sample]
+Samples = dict[str, KeySample]
 """What was received of one asset or type, by telemetry key."""
 
 
@@ -109,7 +109,7 @@ class Sightings:
 
     def add(self, asset: str, key: str, value: Scalar = None) -> None:
         """Add one reading; without a value only its key."""
-        self.by_asset.setdefault(asset, {}).setdefault(key, Sample()).add(value)
+        self.by_asset.setdefault(asset, {}).setdefault(key, KeySample()).add(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def group_assets(assets: Iterable[KnownAsset], evidence: Evidence) -> list[Asset
 
 def _merge(samples: Samples, others: Samples) -> None:
     for key, sample in others.items():
-        samples.setdefault(key, Sample()).merge(sample)
+        samples.setdefault(key, KeySample()).merge(sample)
 
 
 @dataclass(slots=True)
@@ -183,7 +183,7 @@ class _Key:
 
     key: str
     listed: AssetProperty | None
-    sample: Sample | None
+    sample: KeySample | None
 
     @property
     def kind(self) -> ReadingKind:
@@ -292,7 +292,7 @@ def _remarks(key: _Key, group: AssetGroup) -> Iterator[str]:
         yield from _unit_remarks(key.unit)
 
 
-def _examples(sample: Sample) -> str:
+def _examples(sample: KeySample) -> str:
     """Return some of the texts, and whether numbers were received as well: then few texts may be wrong."""
     if Received.TEXT not in sample.received:
         return ""

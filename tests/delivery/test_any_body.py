@@ -20,8 +20,7 @@ from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality
 from gateway.tools.draft_points import Sightings
-from gateway.tools.explain.explanation import explain
-from gateway.tools.explain.report import render_readings, render_ways
+from gateway.tools.explain import explain, readings_text, traces_text
 
 if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
@@ -115,7 +114,7 @@ def look_at(event: Event, table: PointMap) -> None:
     sightings = Sightings()
     for reading in telemetry.readings if telemetry is not None else ():
         sightings.add("a", reading.key, reading.value)
-    assert render_ways(explanation, lambda _: ()) + render_readings(explanation.unused)
+    assert traces_text(explanation, lambda _: ()) + readings_text(explanation.unused)
 
 
 async def deliver(folder: Path, events: list[Event], table: PointMap) -> Update | None:

@@ -14,8 +14,7 @@ from gateway.events import parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
 from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, ValueKind
 from gateway.state.readings import map_telemetry
-from gateway.tools.explain.explanation import Explanation, explain, steps_of, view_register
-from gateway.tools.explain.report import render_ways
+from gateway.tools.explain import Explanation, conversion_steps, explain, traces_text, view_register
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +57,7 @@ def explained(points: PointMap, of: Event) -> Explanation:
 
 def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
     """Return the steps of a point's only reading."""
-    (way,) = (way for way in explanation.ways if way.point.name == name)
+    (way,) = (way for way in explanation.traces if way.point.name == name)
     (arrival,) = way.arrivals
     return [(step.what, step.value) for step in arrival.steps]
 
@@ -77,7 +76,7 @@ def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> Non
     refilled = parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
     explanation = explained(load_good_tables(tmp_path, TABLE), refilled)
     assert way_of(explanation, "R/X") == [("map", 1)]
-    (way,) = (way for way in explanation.ways if way.point.name == "R/X")
+    (way,) = (way for way in explanation.traces if way.point.name == "R/X")
     assert way.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
     assert [reading.key for reading in explanation.unused] == ["z"]
 
@@ -127,7 +126,7 @@ conversions = st.builds(
 @given(scalars | st.sampled_from(["on", "21.5", "1"]) | st.floats(-100, 100), conversions)
 def test_the_last_step_has_what_production_gives(raw: Scalar, conversion: Conversion) -> None:
     """Whatever arrives: after the last step, value and quality are those of the compiled conversion."""
-    steps = steps_of(conversion, raw)
+    steps = conversion_steps(conversion, raw)
     value, quality = (steps[-1].value, steps[-1].quality) if steps else (raw, Quality.GOOD)
     expected = compile_conversion(conversion)(raw)
     assert repr((value, quality)) == repr(expected)
@@ -142,7 +141,7 @@ def test_updates_are_those_of_production(tmp_path: Path) -> None:
     assert telemetry is not None
     assert explanation.telemetry == telemetry
     mapped = map_telemetry(points.by_asset["ast-1"], telemetry, event=received, seq=1)
-    arrived = [arrival.update for way in explanation.ways for arrival in way.arrivals]
+    arrived = [arrival.update for way in explanation.traces for arrival in way.arrivals]
     assert sorted(arrived, key=lambda update: update.point.name) == sorted(
         mapped, key=lambda update: update.point.name
     )
@@ -154,7 +153,7 @@ def test_what_is_left_over_is_told(tmp_path: Path) -> None:
     explanation = explained(points, event({"t": 904, "lux": 3}))
     assert [reading.key for reading in explanation.unused] == ["lux"]
     assert [point.name for point in explanation.silent] == ["R/H", "R/X"]
-    (quality,) = (way for way in explanation.ways if way.point.name == "R/Q")
+    (quality,) = (way for way in explanation.traces if way.point.name == "R/Q")
     assert quality.arrivals == ()
     assert [output.update.value for output in quality.outputs] == [Quality.BAD.value]
 
@@ -171,12 +170,12 @@ def test_a_reading_that_came_too_late_goes_to_history(tmp_path: Path) -> None:
     """What is older than `stale_after` when it comes is history, and the point shows that it is stale."""
     points = load_good_tables(tmp_path, TABLE)
     late = {"value": 40, "timestamp": CREATED_S - 3600}
-    (way,) = explained(points, event({"h": late})).ways[:1]
+    (way,) = explained(points, event({"h": late})).traces[:1]
     assert [(output.is_newest, output.update.quality) for output in way.outputs] == [
         (False, Quality.GOOD),
         (True, Quality.STALE),
     ]
-    text = render_ways(explained(points, event({"h": late})), lambda _output: ())
+    text = traces_text(explained(points, event({"h": late})), lambda _output: ())
     assert "goes to history" in text
     assert "older than 10m" in text
 
@@ -208,7 +207,7 @@ def test_register_words_are_those_of_the_wire() -> None:
 def test_the_report_marks_the_configured_order(tmp_path: Path) -> None:
     """An integrator sees the four orders side by side, and which one the table says."""
     points = load_good_tables(tmp_path, TABLE)
-    text = render_ways(
+    text = traces_text(
         explained(points, event({"t": 219})), lambda output: [("bms", "topic", str(output.update.value))]
     )
     assert "input 0-1  30001  float32 CDAB  0000 41AC = 21.5" in text

@@ -1,1 +1,0 @@
-"""One event's way through the mapping, told step by step."""
