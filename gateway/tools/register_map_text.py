@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gateway.mapping.register_map import COLUMNS
 from gateway.text import align_columns
-from gateway.tools.cells import is_flag
+from gateway.tools.spreadsheet import is_flag, quoted_formula
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ _SCREEN_HEADINGS = {  # topics are last, where a narrow screen cuts
     "asset_name": "in Infodeck",
     "location": "where",
 }
-_FORMULA = re.compile(r"'*[=+@\t\r\n＝＋－＠-]")  # noqa: RUF001 - full-width forms work as formulas, too
-_QUOTED_FORMULA = re.compile(f"'{_FORMULA.pattern}")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -92,10 +89,5 @@ def _csv_cell(cell: Cell, *, has_comma: bool) -> str:
     """Return a cell; text that a spreadsheet would run as a formula gets a leading quote."""
     text = cell_text(cell)
     if isinstance(cell, str | list):
-        return f"'{text}" if _FORMULA.match(text) else text
+        return quoted_formula(text)
     return text.replace(".", ",") if has_comma and type(cell) is float else text
-
-
-def without_formula_quote(text: str) -> str:
-    """Return the text of a CSV cell without the quote that keeps it from being a formula."""
-    return text[1:] if _QUOTED_FORMULA.match(text) else text

@@ -9,7 +9,10 @@ from gateway.mapping.notation import BIT_TABLES, parse_modicon
 from gateway.mapping.register_map import COLUMNS
 from gateway.mapping.registers import is_orderable
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
-from gateway.tools.cells import (
+from gateway.tools.spreadsheet import (
+    REQUIRED,
+    SheetRow,
+    cell_problem,
     damage_note,
     parse_cell_duration,
     parse_flag,
@@ -19,7 +22,6 @@ from gateway.tools.cells import (
     parse_sinks,
     parse_whole,
 )
-from gateway.tools.spreadsheet import REQUIRED, SheetRow, cell_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
