@@ -12,8 +12,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, TextIO
 
 from gateway import __version__
-from gateway.cli.help_format import HelpFormatter
-from gateway.cli.terminal import harmless_output, print_failure, problems_of
+from gateway.cli.terminal import HelpFormatter, print_failure, problems_of, sanitised_output
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def main() -> None:
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
         arguments = parser(*named).parse_args()  # which imports the command, and takes a while
-        with nullcontext() if arguments.draws else harmless_output():
+        with nullcontext() if arguments.draws else sanitised_output():
             code = _code_of(arguments)
     except KeyboardInterrupt:
         code = _INTERRUPTED

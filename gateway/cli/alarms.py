@@ -5,36 +5,28 @@ It asks the running gateway over its control socket, which only the gateway's us
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.arguments import add_actions, run_action
 from gateway.cli.control_client import ask
-from gateway.cli.loading import add_config_argument
 from gateway.text import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import argparse
 
 _MOST_LISTED = 20
 
+run = run_action
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_config_argument(parser)
-    parser.set_defaults(act=_list)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    actions.add_parser("list", help="the alarms that hold, and the newest past ones (default)")
-    acknowledging = actions.add_parser("ack", help="acknowledge alarms; this ends a latched one")
+    """Add the command's actions."""
+    actions = {
+        "list": (_list, "current alarms, and the newest past ones (default)"),
+        "ack": (_acknowledge, "acknowledge alarms; this ends a latched one"),
+    }
+    acknowledging = add_actions(parser, actions, default=_list)["ack"]
     acknowledging.add_argument("names", nargs="+", metavar="NAME", help="such as webhook-silent")
-    acknowledging.set_defaults(act=_acknowledge)
-    for action in actions.choices.values():
-        add_config_argument(action, default=argparse.SUPPRESS)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Do what is asked; return 0 where all of it could be done."""
-    act: Callable[[argparse.Namespace], int] = arguments.act
-    return act(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -51,14 +43,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _line(alarm: dict[str, Any]) -> str:
-    notes = [f"since {second_text(alarm['since_ms'])}"]
+    facts = [f"since {second_text(alarm['since_ms'])}"]
     if alarm["cleared_ms"] is not None:
-        notes.append(f"until {second_text(alarm['cleared_ms'])}")
+        facts.append(f"until {second_text(alarm['cleared_ms'])}")
     if alarm["acknowledged_ms"] is not None:
-        notes.append(f"acknowledged {second_text(alarm['acknowledged_ms'])} by {alarm['acknowledged_by']}")
+        facts.append(f"acknowledged {second_text(alarm['acknowledged_ms'])} by {alarm['acknowledged_by']}")
     elif alarm["latched"]:
-        notes.append("until it is acknowledged")
-    return f"  {alarm['name']} {', '.join(notes)}\n    {alarm['reason']}"
+        facts.append("until it is acknowledged")
+    return f"  {alarm['name']} {', '.join(facts)}\n    {alarm['reason']}"
 
 
 def _acknowledge(arguments: argparse.Namespace) -> int:

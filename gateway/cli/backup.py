@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("file", type=Path, metavar="FILE", help="where to; an earlier copy is replaced")
 

@@ -1,4 +1,4 @@
-"""What commands need to ask the running gateway to change something: its control socket, and its answers."""
+"""Asks the running gateway for something over its control socket."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN_S = 30.0
 _ERRORS_FROM = 400
-_NOBODY_LISTENS = frozenset({ENOENT, ECONNREFUSED})
-_HUNG_UP = frozenset({ECONNRESET, EPIPE})
+_NO_LISTENER = frozenset({ENOENT, ECONNREFUSED})
+_CLOSED = frozenset({ECONNRESET, EPIPE})
 
 
 class NotRunningError(CommandError):
-    """Nobody listens on the control socket, or not any more."""
+    """Nobody listens on the control socket, or no longer."""
 
 
 def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
     """Post `document`, or get without one; return the gateway's answer.
 
-    Only `gateway.yaml` is read: point tables that somebody is editing do not matter, the gateway has its
-    own. Raises CommandError with the gateway's reason, or with what to do where it cannot be reached;
-    NotRunningError, which is one, where there is no gateway.
+    Only `gateway.yaml` is read, not the point tables, which somebody may be editing. Raises CommandError with
+    the gateway's reason, or with what to do if it cannot be reached; NotRunningError if it is not running.
     """
     file = load_settings(config).require().control_socket
     try:
@@ -41,16 +40,16 @@ def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict
 
 
 def _unreachable(file: Path, config: Path, error: Exception) -> CommandError:
-    """Return what is the matter; aiohttp's errors keep the system's number, but are not of its types."""
+    """Return why there is no answer; aiohttp's errors have the system's number, but not its types."""
     number = error.errno if isinstance(error, OSError) else None
     if number in {EACCES, EPERM}:
         return CommandError(f"{file} may be used by the gateway's user and by root only; try again with sudo")
-    if number in _NOBODY_LISTENS:
+    if number in _NO_LISTENER:
         return NotRunningError(
             f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
             " (`systemctl status gateway` shows it)"
         )
-    if number in _HUNG_UP or isinstance(error, aiohttp.ServerDisconnectedError):
+    if number in _CLOSED or isinstance(error, aiohttp.ServerDisconnectedError):
         return NotRunningError(f"{file}: the gateway has stopped without an answer")
     return CommandError(f"{file}: no answer ({error})")
 

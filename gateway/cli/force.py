@@ -1,4 +1,4 @@
-"""`gateway force`: makes a point show a value of yours for some time, whatever is measured (commissioning).
+"""`gateway force`: overrides a point with a value of yours for some time, whatever is measured.
 
 It asks the running gateway over its control socket, which only the gateway's user and root may use.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli.arguments import duration_option
 from gateway.cli.control_client import ask
 from gateway.cli.loading import add_config_argument
 from gateway.cli.send import parse_value
 from gateway.config.problems import show
-from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError
 from gateway.state.overrides import LONGEST_OVERRIDE_S
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("point", nargs="?", metavar="POINT", help="its name, such as L03-RM312/ZN-T")
     parser.add_argument(
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Force the point, or list what is forced; return 0 once it holds."""
+    """Force the point, or list the forced points; return 0 once it is done."""
     if arguments.list:
         if arguments.point is not None or arguments.duration is not None:
             raise CommandError("--list shows all forced points; it takes no point and no --for")
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         "for_s": _seconds(arguments.duration),
     }
     answer = ask(arguments.config, "/force", document)
-    print(f"{_shown(answer)} holds, forced until {_until(answer['until_ms'])}")
+    print(f"{_value_text(answer)} holds, forced until {_until(answer['until_ms'])}")
     for line in _places(answer):
         print(f"  {line}")
     print(f"End it earlier: gateway release -c {arguments.config} {answer['point']}")
@@ -67,40 +67,39 @@ def _value(text: str) -> Scalar:
 def _seconds(duration: str | None) -> float:
     if duration is None:
         raise CommandError("say for how long: --for 10m, at most 24h; then the measured value is shown again")
-    try:
-        seconds = parse_duration(duration)
-    except ValueError as error:
-        raise CommandError(f"--for {duration}: {error}") from error
+    seconds = duration_option("--for", duration)
     if not 0 < seconds <= LONGEST_OVERRIDE_S:
         raise CommandError(f"--for {duration}: must be more than 0s and at most 24h")
     return seconds
 
 
-def _print_list(forced: list[dict[str, Any]]) -> None:
-    if not forced:
+def _print_list(overrides: list[dict[str, Any]]) -> None:
+    if not overrides:
         print("nothing is forced")
         return
-    rows = [(_shown(one), f"until {_until(one['until_ms'])}", "; ".join(_places(one))) for one in forced]
+    rows = [
+        (_value_text(one), f"until {_until(one['until_ms'])}", "; ".join(_places(one))) for one in overrides
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _shown(forced: dict[str, Any]) -> str:
-    unit = forced["unit_of_measure"]
-    return f"{forced['point']} = {show(forced['value'])}" + (f" {unit}" if unit else "")
+def _value_text(override: dict[str, Any]) -> str:
+    unit = override["unit_of_measure"]
+    return f"{override['point']} = {show(override['value'])}" + (f" {unit}" if unit else "")
 
 
 def _until(time_ms: int) -> str:
-    """Return the time on this machine's clock, and in UTC as logs and MQTT have it."""
+    """Return the time in this machine's time zone, and in UTC as in logs and MQTT."""
     moment = datetime.fromtimestamp(time_ms / 1000, UTC)
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({moment:%Y-%m-%dT%H:%M:%SZ})"
 
 
-def _places(forced: dict[str, Any]) -> list[str]:
-    """Return a line for each place where the building sees the value."""
-    topics = [f"MQTT {forced[key]}" for key in ("topic", "asset_topic") if forced[key]]
-    return [*topics, *(_place(register) for register in forced["registers"])]
+def _places(override: dict[str, Any]) -> list[str]:
+    """Return a line for each topic and register that shows the value."""
+    topics = [f"MQTT {override[key]}" for key in ("topic", "asset_topic") if override[key]]
+    return [*topics, *(_place(register) for register in override["registers"])]
 
 
 def _place(register: dict[str, Any]) -> str:

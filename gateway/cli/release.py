@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("point", nargs="?", metavar="POINT", help="its name, such as L03-RM312/ZN-T")
     parser.add_argument("--all", action="store_true", help="release every forced point")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Release; return 0 once it holds."""
+    """Release one point or all; return 0 once it is done."""
     if arguments.all == (arguments.point is not None):
         raise CommandError("say which point to release, or --all")
     document = {"all": True} if arguments.all else {"point": arguments.point}

@@ -1,19 +1,18 @@
-"""`gateway retained`: what sinks have left on their brokers, and clears what a retired one has left.
+"""`gateway retained`: lists what sinks have retained on brokers, and clears what a retired one has.
 
-The journal remembers which topics a sink may have something retained on. A sink in the settings clears by
-itself what is gone, so this is for sinks that are not there any more.
+The journal stores the topics on which a sink may have something retained. A sink in the settings clears its
+outdated topics by itself, so clearing is for sinks that are not in the settings any more.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import secrets
 import sys
 from typing import TYPE_CHECKING
 
+from gateway.cli.arguments import add_actions, run_action
 from gateway.cli.control_client import NotRunningError, ask
-from gateway.cli.loading import add_config_argument
 from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained_topics
 from gateway.settings import load_settings
@@ -24,50 +23,46 @@ from gateway.sinks.sparkplug.session import is_bd_seq
 from gateway.text import align_columns, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    import argparse
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
     from gateway.settings import Settings
     from gateway.sinks.broker.message import Rejection
 
 
+run = run_action
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    add_config_argument(parser)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="how many topics of which sink, or those of one sink")
-    listing.add_argument("sink", nargs="?", metavar="SINK", help="its name")
-    listing.set_defaults(act=_list)
-    clearing = actions.add_parser("clear", help="list what a retired sink has left, and clear it with --yes")
+    """Add the command's actions."""
+    actions = {
+        "list": (_list, "the number of topics of each sink, or the topics of one"),
+        "clear": (_clear, "list the topics of a retired sink, and clear them with --yes"),
+    }
+    parsers = add_actions(parser, actions)
+    parsers["list"].add_argument("sink", nargs="?", metavar="SINK", help="its name")
+    clearing = parsers["clear"]
     clearing.add_argument("sink", metavar="SINK", help="the name that it had")
     clearing.add_argument(
-        "--via", required=True, metavar="NAME", help="the MQTT sink whose broker has it, and lets us in"
+        "--via", required=True, metavar="NAME", help="the MQTT sink whose broker has them, to log in there"
     )
-    clearing.add_argument("--yes", action="store_true", help="clear it; otherwise it is listed only")
-    clearing.set_defaults(act=_clear)
-    for action in actions.choices.values():
-        add_config_argument(action, default=argparse.SUPPRESS)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Do what is asked; return 0 where all of it could be done."""
-    act: Callable[[argparse.Namespace], int] = arguments.act
-    return act(arguments)
+    clearing.add_argument("--yes", action="store_true", help="clear them; otherwise they are listed only")
 
 
 def _list(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
-    remembered = _remembered(settings)
+    stored = _stored_topics(settings)
     if arguments.sink is not None:
-        for topic in _of(arguments.sink, remembered, settings):
+        for topic in _topics_of(arguments.sink, stored, settings):
             print(topic)
         return 0
     rows = [
         (name, str(len(topics)), "" if name in settings.sinks else "retired")
-        for name, topics in sorted(remembered.items())
+        for name, topics in sorted(stored.items())
     ]
     print(
-        align_columns([("sink", "topics", ""), *rows], indent="") if rows else "Nothing is remembered.\n",
+        align_columns([("sink", "topics", ""), *rows], indent="") if rows else "Nothing is stored.\n",
         end="",
     )
     return 0
@@ -77,9 +72,9 @@ def _clear(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     name, via = arguments.sink, _broker(arguments.via, settings)
     _check_is_retired(arguments.config, name, settings)
-    remembered = _remembered(settings)
-    in_use = {topic for sink in settings.sinks for topic in remembered.get(sink, ())}
-    topics = [topic for topic in _of(name, remembered, settings) if topic not in in_use]
+    stored = _stored_topics(settings)
+    in_use = {topic for sink in settings.sinks for topic in stored.get(sink, ())}
+    topics = [topic for topic in _topics_of(name, stored, settings) if topic not in in_use]
     for topic in topics:
         print(topic)
     if not arguments.yes:
@@ -94,19 +89,19 @@ def _clear(arguments: argparse.Namespace) -> int:
     return 1 if rejections else 0
 
 
-def _remembered(settings: Settings) -> dict[str, set[str]]:
+def _stored_topics(settings: Settings) -> dict[str, set[str]]:
     """Return the topics by sink."""
-    noted = read_retained_topics(settings.journal.path)
-    topics = {name: {each for each in entries if not is_bd_seq(each)} for name, entries in noted.items()}
+    found = read_retained_topics(settings.journal.path)
+    topics = {name: {each for each in entries if not is_bd_seq(each)} for name, entries in found.items()}
     return {name: found for name, found in topics.items() if found}
 
 
-def _of(name: str, remembered: dict[str, set[str]], settings: Settings) -> list[str]:
-    if name in settings.sinks and name not in remembered:
+def _topics_of(name: str, stored: dict[str, set[str]], settings: Settings) -> list[str]:
+    if name in settings.sinks and name not in stored:
         raise CommandError(f"{name} has left nothing")
-    if name not in remembered:
-        raise CommandError(f"{name}: nothing is remembered of it, {unknown_name('sink', name, remembered)}")
-    return sorted(remembered[name])
+    if name not in stored:
+        raise CommandError(f"{name}: nothing is remembered of it, {unknown_name('sink', name, stored)}")
+    return sorted(stored[name])
 
 
 def _count(topics: list[str], *, less: int = 0) -> str:
@@ -124,7 +119,7 @@ def _broker(name: str, settings: Settings) -> BrokerConfig:
 
 
 def _check_is_retired(config: Path, name: str, settings: Settings) -> None:
-    """Raise CommandError where the sink is in the settings, or in the gateway that runs."""
+    """Raise CommandError if the sink is in the settings, or in the running gateway."""
     if name in settings.sinks:
         raise CommandError(
             f"{name} is in the settings: it clears by itself what is gone; to have all of it cleared, take it"

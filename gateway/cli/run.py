@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; return 0 after an orderly stop."""
     configure_logging(level="info", form=None)  # until the settings are read
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # until it is served: changes since `began_ns` are found then
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it is handled, which finds changes since `began_ns`
     began_ns = time.time_ns()
     written = arguments.config.read_bytes() if arguments.config.is_file() else b""
     settings, secrets, tables = load_to_run(arguments.config)
@@ -43,14 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
         settings_written=written,
     )
     app = App(settings=settings, secrets=secrets, points=tables.point_map, files=files)
-    del tables  # the first reload lets go of them
+    del tables  # so that the first reload frees them
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_until_signal(app))
     return 0
 
 
 async def run_until_signal(app: App) -> None:
-    """Run the gateway; SIGTERM and SIGINT stop it, SIGHUP has it read signing secrets and tables again."""
+    """Run the gateway; SIGTERM and SIGINT stop it, SIGHUP makes it read signing secrets and tables again."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)

@@ -5,29 +5,34 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from typing import TYPE_CHECKING
+import ssl
+import time
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
 
 from gateway.cli.loading import add_config_argument, load_with_secrets
-from gateway.cli.own_intake import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
+from gateway.demo.deliveries import new_event_id, telemetry_event
 from gateway.errors import CommandError
 from gateway.infodeck.request_errors import failure_of
+from gateway.intake.signature import HEADER, sign
 from gateway.text import closest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Scalar
+    from gateway.settings import Settings
 
+ANSWER_WITHIN_S = 30.0
 _OK = 200
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("--asset", required=True, metavar="ID", help="the asset's id, such as ast-a1b2c3d4")
     parser.add_argument(
@@ -58,7 +63,7 @@ def parse_reading(text: str) -> tuple[str, Scalar]:
 
 
 def parse_value(text: str) -> Scalar:
-    """Return what is meant: numbers, true, false and null as such, all else is text.
+    """Return the value: numbers, true, false and null as such, everything else as text.
 
     Raises ValueError for a number with a decimal comma, which would be text.
     """
@@ -94,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _unread(plan: AssetPlan, readings: Iterable[str]) -> Iterator[str]:
-    """Yield a note for each reading that no point of the asset takes."""
+    """Yield a note for each reading that no point of the asset reads."""
     paths = [rule.point.source for rule in plan.by_path]
     for key in readings:
         if key not in plan.by_key and not any(key in path for path in paths):
@@ -114,3 +119,44 @@ async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:
     except (aiohttp.ClientError, TimeoutError) as error:
         reason = failure_of(error, within_s=ANSWER_WITHIN_S).reason
         raise CommandError(f"{url} {reason}; is the gateway running?") from error
+
+
+def intake_url(settings: Settings) -> str:
+    """Return the URL of the intake on this machine."""
+    intake = settings.intake
+    scheme = "http" if intake.tls is None else "https"
+    return f"{scheme}://{intake.listen.reachable}{intake.path}"
+
+
+def own_tls() -> ssl.SSLContext:
+    """Return a context that accepts our own certificate, which names the public host and not this socket."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def readings_event(
+    *,
+    asset: str,
+    telemetry: Mapping[str, Scalar],
+    organization: str,
+    timestamp: int | None = None,
+    event_id: str | None = None,
+    is_test: bool = False,
+) -> dict[str, Any]:
+    """Return an event with readings of an asset, measured at a Unix time in s or ms (default: now)."""
+    created_s = int(time.time())
+    return telemetry_event(
+        asset={"assetId": asset},
+        telemetry=telemetry,
+        timestamp=created_s if timestamp is None else timestamp,
+        event_id=event_id or new_event_id(),
+        organization=organization,
+        created_s=created_s,
+        is_test=is_test,
+    )
+
+
+def signed_headers(body: bytes, secret: bytes) -> dict[str, str]:
+    """Return the headers of a delivery of `body` that is sent now."""
+    return {"Content-Type": "application/json", HEADER: sign(body, secret, int(time.time()))}

@@ -14,30 +14,39 @@ import argparse
 import asyncio
 import signal
 import sys
-from itertools import cycle
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count, cycle
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+import orjson
+
 from gateway.app import new_event_loop
+from gateway.cli.arguments import duration_option
 from gateway.cli.loading import add_config_argument, load_with_secrets
-from gateway.cli.own_intake import intake_url, readings_event
-from gateway.cli.traffic import Traffic
+from gateway.cli.send import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.clock import now_ms
-from gateway.config.value_types import parse_duration
 from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
 from gateway.http_server import answers
+from gateway.infodeck.request_errors import failure_of
 from gateway.mapping.paths import set_path
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from gateway.cli.traffic import Tally
     from gateway.demo.demo_building import Signal
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
 
+_OK = 200
+_CONNECTIONS = 50
+_LATE_S = 0.25  # a later event shifts the schedule, so that no burst follows
+_LONGEST_REASON = 120
 _USUAL_PERIOD_S = 60.0  # of each asset's reports
 _HIGHEST_RATE = 100_000.0
 _LOOK_WITHIN_S = 5.0
@@ -45,7 +54,7 @@ _SHOW_EVERY_S = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "--rate",
@@ -89,11 +98,8 @@ def _rate(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send until the time is over or Ctrl-C, print what became of it; return 1 if anything was refused."""
-    try:
-        for_s = None if arguments.duration is None else parse_duration(arguments.duration)
-    except ValueError as error:
-        raise CommandError(f"--for {arguments.duration}: {error}") from error
+    """Send until the time is over or Ctrl-C, and print a summary; return 1 if anything was refused."""
+    for_s = None if arguments.duration is None else duration_option("--for", arguments.duration)
     settings, found, points = load_with_secrets(arguments.config)
     signals = _signals(points, arguments.assets, seed=arguments.seed)
     rate = arguments.rate or len(signals) / _USUAL_PERIOD_S
@@ -120,15 +126,15 @@ def _warn(settings: Settings) -> None:
     )
 
 
-def _signals(points: PointMap, wanted: Sequence[str] | None, *, seed: int) -> dict[str, dict[str, Signal]]:
-    """Return the signals of each asset that is to report; assets without a measured point have none."""
-    for asset in wanted or ():
+def _signals(points: PointMap, selected: Sequence[str] | None, *, seed: int) -> dict[str, dict[str, Signal]]:
+    """Return the signals of each asset that reports; assets without a measured point have none."""
+    for asset in selected or ():
         if asset not in points.by_asset:
             raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, points.by_asset)}")
     signals = {
         asset: plausible_signals(plan, seed=seed)
         for asset, plan in points.by_asset.items()
-        if plan.measured and (wanted is None or asset in wanted)
+        if plan.measured and (selected is None or asset in selected)
     }
     if not signals:
         raise CommandError("no point table has a point that is measured, so there is nothing to send")
@@ -138,7 +144,7 @@ def _signals(points: PointMap, wanted: Sequence[str] | None, *, seed: int) -> di
 def _events(
     signals: Mapping[str, Mapping[str, Signal]], *, organization: str, random: Random, is_test: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield one event after the other, asset by asset in turns, each as of the moment when it is taken."""
+    """Yield events asset by asset in turns, each as of the moment when it is requested."""
     for asset, sources in cycle(signals.items()):
         at_ms = now_ms()
         readings = {source: signal(at_ms / 1000, random) for source, signal in sources.items()}
@@ -187,7 +193,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def _show(traffic: Traffic) -> None:
-    """On a terminal, say every second how it goes, always on the same line."""
+    """On a terminal, print the progress every second, always on the same line."""
     while sys.stderr.isatty():
         await asyncio.sleep(_SHOW_EVERY_S)
         tally = traffic.tally
@@ -212,3 +218,117 @@ def _summary(tally: Tally, *, asked: float, assets: int) -> Iterator[str]:
         yield f"          {tally.slipped_s:.1f} s behind: answers came too slowly for this rate"
     p50, p95, p99 = (tally.percentile_ms(share) for share in (0.5, 0.95, 0.99))
     yield f"answered  within {p50:g} ms (half of them), {p95:g} ms (95%), {p99:g} ms (99%)"
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts the answers: `refused` by code and reason, `took_ms` by time with two significant digits."""
+
+    sent: int = 0
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    took_ms: Counter[float] = field(default_factory=Counter)
+    slipped_s: float = 0.0  # how far the schedule slipped, since answers came too slowly
+    began_s: float = field(default_factory=time.monotonic)
+    ended_s: float | None = None
+
+    @property
+    def lasted_s(self) -> float:
+        """How long events were sent."""
+        return (self.ended_s or time.monotonic()) - self.began_s
+
+    @property
+    def rate(self) -> float:
+        """Events per second that were sent."""
+        return self.sent / self.lasted_s if self.lasted_s > 0 else 0.0
+
+    def percentile_ms(self, share: float) -> float:
+        """Return the milliseconds within which this share of the answers came."""
+        needed, seen = share * self.took_ms.total(), 0
+        for took_ms in sorted(self.took_ms):
+            seen += self.took_ms[took_ms]
+            if seen >= needed:
+                return took_ms
+        return 0.0
+
+    def count_answer(self, reason: str | None, *, took_s: float) -> None:
+        """Count an answer; `reason` None: accepted."""
+        if reason is None:
+            self.accepted += 1
+        else:
+            self.refused[reason] += 1
+        self.took_ms[float(f"{took_s * 1000:.2g}")] += 1
+
+
+class Traffic:
+    """Posts the events of an endless iterator at an even pace; `tally` is always up to date."""
+
+    def __init__(self, *, url: str, secret: bytes, events: Iterator[dict[str, Any]], rate: float) -> None:
+        """`rate`: events per second."""
+        self.tally = Tally()
+        self._url = url
+        self._secret = secret
+        self._events = events
+        self._rate = rate
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
+
+    async def run(self, *, for_s: float | None, stop: asyncio.Event) -> None:
+        """Post until the time is over or `stop` is set, then wait for the answers under way."""
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=own_tls())
+        timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            self.tally = Tally()
+            pacing = group.create_task(self._pace(session, group, for_s=for_s), name="pace")
+            stopping = group.create_task(stop.wait(), name="stop")
+            await asyncio.wait([pacing, stopping], return_when=asyncio.FIRST_COMPLETED)
+            self.tally.ended_s = time.monotonic()
+            pacing.cancel()
+            stopping.cancel()
+
+    async def _pace(
+        self, session: aiohttp.ClientSession, group: asyncio.TaskGroup, *, for_s: float | None
+    ) -> None:
+        """Post each event at its own time: number n at n / rate, whenever the one before was posted."""
+        began_s = time.monotonic()
+        end_s = None if for_s is None else began_s + for_s
+        for number in count():
+            due_s = began_s + number / self._rate
+            if end_s is not None and due_s >= end_s:
+                await asyncio.sleep(end_s - time.monotonic())
+                return
+            await asyncio.sleep(due_s - time.monotonic())
+            await self._connections.acquire()
+            late_s = time.monotonic() - due_s
+            if late_s > _LATE_S:
+                began_s += late_s
+                self.tally.slipped_s += late_s
+            self.tally.sent += 1
+            group.create_task(self._post(session, next(self._events)), name=f"event {number}")
+
+    async def _post(self, session: aiohttp.ClientSession, event: dict[str, Any]) -> None:
+        body = orjson.dumps(event)
+        began_s = time.perf_counter()
+        try:
+            headers = signed_headers(body, self._secret)
+            async with session.post(self._url, data=body, headers=headers) as response:
+                answer = await response.read()
+            reason = None if response.status == _OK else f"{response.status} {_reason_in(answer)}".strip()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = failure_of(error, within_s=ANSWER_WITHIN_S).reason[:_LONGEST_REASON]
+        finally:
+            self._connections.release()
+        self.tally.count_answer(reason, took_s=time.perf_counter() - began_s)
+
+
+def _reason_in(answer: bytes) -> str:
+    """Return the reason that an answer states, on one line."""
+    try:
+        document = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        document = None
+    reason = document.get("error") if isinstance(document, dict) else None
+    text = reason if isinstance(reason, str) else answer.decode(errors="replace")
+    return " ".join(text.split())[:_LONGEST_REASON]

@@ -1,13 +1,16 @@
-"""What commands print has characters of text alone: no name from elsewhere moves a cursor or hides a line.
+"""Sanitises what commands print, so that no name from elsewhere moves a cursor or hides a line; formats help.
 
-Names of assets, keys of readings and reasons of failures are whatever somebody has typed into Infodeck, a
-device or a proxy. What could steer a terminal is shown as JSON would have it: a backslash and its number.
+Names of assets, keys of readings and reasons of failures come from Infodeck, devices and proxies. Control
+characters are shown as JSON writes them: a backslash and the number.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from itertools import groupby
+from textwrap import dedent
 from typing import TYPE_CHECKING, TextIO, cast
 
 from gateway.errors import CommandError
@@ -20,17 +23,17 @@ if TYPE_CHECKING:
 
 
 def print_failure(reason: str, problems: Sequence[str] = ()) -> None:
-    """Say why a command has failed, below the problems of files, each with its place."""
+    """Print why a command failed, below the problems of files, each with its place."""
     print(*problems, f"gateway: {reason}", sep="\n", file=sys.stderr)
 
 
 def problems_of(error: GatewayError) -> Sequence[str]:
-    """Return the problems that are shown above what an error says."""
+    """Return the problems that are shown above the text of an error."""
     return error.problems if isinstance(error, CommandError) else ()
 
 
-class _HarmlessStream:
-    """A stream for text that shows what could steer a terminal."""
+class _SanitisingStream:
+    """A text stream that shows control characters instead of sending them."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -45,12 +48,27 @@ class _HarmlessStream:
 
 
 @contextmanager
-def harmless_output() -> Iterator[None]:
-    """Have standard output and standard error show what could steer a terminal."""
-    with redirect_stdout(_harmless(sys.stdout)), redirect_stderr(_harmless(sys.stderr)):
+def sanitised_output() -> Iterator[None]:
+    """Sanitise what is printed to standard output and standard error."""
+    with redirect_stdout(_sanitising(sys.stdout)), redirect_stderr(_sanitising(sys.stderr)):
         yield
 
 
-def _harmless(stream: TextIO | None) -> TextIO | None:
-    """Return the stream in its wrapping; there is none where a shell has closed it."""
-    return None if stream is None else cast("TextIO", _HarmlessStream(stream))
+def _sanitising(stream: TextIO | None) -> TextIO | None:
+    """Return the stream, wrapped; None if a shell closed it."""
+    return None if stream is None else cast("TextIO", _SanitisingStream(stream))
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Fills each paragraph, and leaves indented lines as they are: those are commands to copy."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        first, _, rest = text.partition("\n")
+        lines = [first, *dedent(rest).splitlines()]
+        paragraphs = groupby(lines, key=lambda line: (not line.strip(), line.startswith(" ")))
+        return "\n".join(
+            "\n".join(group)
+            if is_blank or is_command
+            else super(HelpFormatter, self)._fill_text(" ".join(group), width, indent)
+            for (is_blank, is_command), group in paragraphs
+        )

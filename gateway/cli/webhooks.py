@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.help_format import HelpFormatter
 from gateway.cli.loading import add_config_argument
+from gateway.cli.terminal import HelpFormatter
 from gateway.cli.webhooks_change import enable, remove
 from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate

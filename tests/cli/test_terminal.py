@@ -16,7 +16,7 @@ from support.commands import gateway
 from support.config_files import write
 from support.daemon import REPOSITORY
 
-from gateway.cli.terminal import harmless_output
+from gateway.cli.terminal import sanitised_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_documents_stay_what_they_are(text: str) -> None:
 
 def test_half_a_character_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """As in the name of a file that is no UTF-8."""
-    with harmless_output():
+    with sanitised_output():
         sys.stdout.write("a\udcffb\n")
     assert capsys.readouterr().out == "a\\udcffb\n"
 
@@ -88,6 +88,6 @@ def test_output_that_is_closed() -> None:
 def printed(text: str) -> str:
     """Return what is printed of a text."""
     out = io.StringIO()
-    with redirect_stdout(out), harmless_output():
+    with redirect_stdout(out), sanitised_output():
         sys.stdout.write(text)
     return out.getvalue()
