@@ -20,7 +20,7 @@ from gateway.tools.draft_points import Evidence, Sightings
 if TYPE_CHECKING:
     from gateway.infodeck.inventory import FetchedInventory
     from gateway.model import Event
-    from gateway.settings import Infodeck, Settings
+    from gateway.settings import InfodeckSettings, Settings
 
 _NEWEST_EVENTS = 20_000  # half an hour of a large building, read in a second
 _FROM_JOURNAL = "Drafted from the journal alone"
@@ -60,7 +60,7 @@ class DiscoverSources:
                 if not (event.is_backfilled and reading.key.startswith("$")):  # the path of a point
                     self.sightings.add(telemetry.asset, reading.key, reading.value)
 
-    def ask_infodeck(self, settings: Infodeck) -> None:
+    def ask_infodeck(self, settings: InfodeckSettings) -> None:
         """Replace the stored snapshot by that of the API; if it does not answer, add a note."""
         if settings.api_key is None:
             self.notes.append(f"Infodeck was not asked: infodeck.api_key is not set. {_FROM_JOURNAL}")
@@ -81,7 +81,7 @@ class DiscoverSources:
             f"{part} could not be had, so they are as before: {why}" for part, why in fetched.missing.items()
         ]
 
-    async def _fetch(self, access: ApiAccess, settings: Infodeck) -> FetchedInventory:
+    async def _fetch(self, access: ApiAccess, settings: InfodeckSettings) -> FetchedInventory:
         reader = InventoryReader(
             organization=settings.organization,
             clock_ms=now_ms,

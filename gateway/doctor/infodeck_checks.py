@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.delivery_log import Attempt
     from gateway.infodeck.webhooks import Webhook
     from gateway.records import KnownAsset
-    from gateway.settings.infodeck import Webhook as NamedWebhook
+    from gateway.settings.infodeck import WebhookSettings
 
 _SLOW_S = 5.0
 _CLOCK_WARNING_S = 30.0
@@ -233,7 +233,7 @@ async def _unlistable_webhooks(setup: Setup, error: GatewayError) -> Finding | l
     return why
 
 
-def _missing(named: NamedWebhook, others: Sequence[Webhook]) -> Finding:
+def _missing(named: WebhookSettings, others: Sequence[Webhook]) -> Finding:
     there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_WEBHOOKS]) or "none at all"
     if (more := len(others) - _MOST_WEBHOOKS) > 0:
         there += f" and {more} more"

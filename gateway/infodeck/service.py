@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.model import Record
     from gateway.ports import EventLog, StateStore
     from gateway.records import AssetSnapshot, AutoTag, OnlineState
-    from gateway.settings import Infodeck, Secrets
+    from gateway.settings import InfodeckSettings, Secrets
     from gateway.status import Status
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ class InfodeckService:
     def __init__(
         self,
         *,
-        settings: Infodeck,
+        settings: InfodeckSettings,
         secrets: Secrets,
         event_log: EventLog,
         state_store: StateStore,

@@ -1,6 +1,6 @@
 """The whole of `gateway.yaml`: its shape, its defaults, its rules; and which sinks there are."""
 
-from gateway.settings.infodeck import Infodeck, Reconcile, Refill, Webhook
+from gateway.settings.infodeck import InfodeckSettings, ReconcileSettings, RefillSettings, WebhookSettings
 from gateway.settings.settings_file import Secrets, load_settings, read_signing_secrets, resolve_secrets
 from gateway.settings.shape import (
     AdminSettings,
@@ -15,17 +15,17 @@ from gateway.settings.sink_types import SINK_TYPES, SinkConfig
 __all__ = [
     "SINK_TYPES",
     "AdminSettings",
-    "Infodeck",
+    "InfodeckSettings",
     "IntakeSettings",
     "JournalSettings",
     "LogSettings",
-    "Reconcile",
-    "Refill",
+    "ReconcileSettings",
+    "RefillSettings",
     "Secrets",
     "Settings",
     "SinkConfig",
     "TlsFiles",
-    "Webhook",
+    "WebhookSettings",
     "load_settings",
     "read_signing_secrets",
     "resolve_secrets",

@@ -1,4 +1,4 @@
-"""The `infodeck` section of `gateway.yaml`: the cloud side, and how it is asked."""
+"""The `infodeck` section of `gateway.yaml`: Infodeck's API and webhook, and how the gateway uses them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def _check_item_path(path: str) -> str:
 
 
 def check_webhook_url(text: str) -> str:
-    """Return the address of a webhook; raise ValueError where Infodeck would not post to it."""
+    """Return the address of a webhook; raise ValueError if Infodeck would not post to it."""
     try:
         url = urlsplit(text)
-        is_loopback = HostPort(url.hostname or "", 0).is_loopback  # nobody but a simulation posts there
+        is_loopback = HostPort(url.hostname or "", 0).is_loopback  # where only a simulation posts
         is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback)
         usable = is_safe and is_host(url.hostname or "") and url.port != 0 and not url.fragment
     except ValueError:
@@ -79,7 +79,7 @@ ItemPath = Annotated[str, AfterValidator(_check_item_path)]
 """A path into an item of an API's list."""
 
 WebhookUrl = Annotated[str, AfterValidator(check_webhook_url)]
-"""The address of a webhook, which Infodeck wants to be https; a simulation on this machine takes http."""
+"""The address of a webhook: https for Infodeck; http for a simulation on this machine."""
 
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
 """A path below the organization, with `{id}` for the webhook's id."""
@@ -89,21 +89,21 @@ ApiCall = Annotated[str, AfterValidator(_check_api_call)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Reconcile:
-    """How often (seconds) the API is asked for what webhooks may have missed."""
+class ReconcileSettings:
+    """How often the API is asked for what webhooks may have missed. Times in seconds."""
 
     every: Period = 15 * 60.0
     """How often the API is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Refill:
-    """What is read from the API where webhooks did not bring it. Times in seconds."""
+class RefillSettings:
+    """The backfill of what webhooks missed, from the API. Times in seconds."""
 
     enabled: bool = True
-    """false: what webhooks missed stays missing until the next one."""
+    """false: what webhooks missed stays missing until the next report."""
     tolerance: Period = 60.0
-    """How much newer than the last reading the API's must be to count as missed."""
+    """How much newer than the last reading the API's must be to count as missed: what a delivery may take."""
     shadows: tuple[Text, ...] = ()
     """Names of the device shadows to ask for; if not written, the API's usual one (DeviceUplink)."""
     time: ItemPath | None = None
@@ -117,8 +117,8 @@ class Refill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Webhook:
-    """Infodeck's webhook that leads here, for commands that manage it and for what its delivery log says."""
+class WebhookSettings:
+    """Infodeck's webhook that leads here, for the commands that manage it and for its delivery log."""
 
     url: WebhookUrl
     """The public address that Infodeck posts to."""
@@ -133,8 +133,8 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Infodeck:
-    """The cloud side. Without `api_key` there is no reconciliation."""
+class InfodeckSettings:
+    """Infodeck's API and webhook. Without `api_key` there is no reconciliation."""
 
     organization: Organization
     """The organization's id; events of others go nowhere."""
@@ -147,14 +147,14 @@ class Infodeck:
     bearer_token: SecretReference | None = None
     """Where the JWT is that manages webhooks; without it the delivery log cannot be read."""
     request_share: Annotated[float, Field(ge=0.01, le=1)] = 0.5
-    """How much of the 1,000 requests a minute that a key may send this gateway takes: 0.5 is half."""
-    reconcile: Reconcile = Field(default_factory=Reconcile)
+    """The share of the 1,000 requests a minute of a key that this gateway uses: 0.5 is half."""
+    reconcile: ReconcileSettings = Field(default_factory=ReconcileSettings)
     """Asking the API for what webhooks may have missed."""
-    refill: Refill = Field(default_factory=Refill)
-    """Taking from the API what webhooks have missed."""
-    webhook: Webhook | None = None
+    refill: RefillSettings = Field(default_factory=RefillSettings)
+    """The backfill of what webhooks missed, from the API."""
+    webhook: WebhookSettings | None = None
     """Infodeck's webhook that leads here."""
     keep_alive_unit: Literal["s", "min", "h"] | None = None
-    """The unit of `keepAlive`; without it, how often an asset reports is learnt from its reports."""
+    """The unit of `keepAlive`, how often assets promise to report; without it, `keepAlive` is not used."""
     silence: Period = 3600.0
-    """An alarm is raised where no telemetry arrives for this long; sooner, where assets report more often."""
+    """An alarm is raised if no telemetry arrives for so long; sooner, if `keepAlive` promises more."""

@@ -28,7 +28,7 @@ from gateway.config.value_types import (
     SinkName,
     UrlPath,
 )
-from gateway.settings.infodeck import Infodeck
+from gateway.settings.infodeck import InfodeckSettings
 from gateway.settings.sink_types import AnySinkConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.sinks.mqtt.sink import MqttConfig
@@ -123,7 +123,7 @@ class LogSettings:
 class Settings:
     """`gateway.yaml`. `mappings` is the folder of the point tables, absolute."""
 
-    infodeck: Infodeck
+    infodeck: InfodeckSettings
     """The cloud side."""
     intake: IntakeSettings
     """Where webhooks arrive."""

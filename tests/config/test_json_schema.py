@@ -85,7 +85,7 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
     "Expected": {"value": 1, "quality": "good"},
     "Given": {"asset": "a", "telemetry": {"k": 1}},
     "Heartbeat": {"every": "10s", "modbus": {}},
-    "Infodeck": {"organization": "o-1"},
+    "InfodeckSettings": {"organization": "o-1"},
     "IntakeSettings": {"signing_secrets": [SECRET]},
     "ModbusClientConfig": {"type": "modbus_client", "host": "a"},
     "ModbusServerConfig": {"type": "modbus_server", "listen": "127.0.0.1:1"},
@@ -136,7 +136,7 @@ VALUES: tuple[Any, ...] = (
     *({"a": "b", "c": ["d"]}, {"a": []}, {"a": None}, {"a": {}}, {"brick": ["x", 1]}, {"register": 1}),
 )
 LOOSER: dict[tuple[str, str], tuple[Any, ...]] = {  # what no pattern, or no single key, can say
-    ("Infodeck", "api"): ("http://x",),  # in the clear on loopback only
+    ("InfodeckSettings", "api"): ("http://x",),  # in the clear on loopback only
     ("JournalSettings", "retention"): ("90s", "1.5h"),
     ("JournalSettings", "max_size"): ("1MiB",),
     ("MqttConfig", "url"): ("mqtt://b:1",),  # goes with no certificate

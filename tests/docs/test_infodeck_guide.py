@@ -27,7 +27,7 @@ from gateway.__main__ import COMMANDS, parser
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import EVENT_TYPES, SimulatedInfodeck
 from gateway.settings import load_settings
-from gateway.settings.infodeck import Infodeck
+from gateway.settings.infodeck import InfodeckSettings
 from gateway.settings.shape import Settings
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def test_every_setting_is_told_with_its_default(tmp_path: Path) -> None:
         for key_cell, _, default_cell in rows("Settings")
         for key, default in _pairs(key_cell, default_cell)
     ]
-    assert sorted(key for key, _ in told) == sorted(keys_of(Infodeck))
+    assert sorted(key for key, _ in told) == sorted(keys_of(InfodeckSettings))
     usual = loaded(tmp_path, {})
     for key, default in told:
         if default is not None:
@@ -203,7 +203,7 @@ def _pairs(keys: str, defaults: str) -> Iterator[tuple[str, str | None]]:
     return zip(code(keys), values, strict=True)
 
 
-def loaded(folder: Path, section: dict[str, Any]) -> Infodeck:
+def loaded(folder: Path, section: dict[str, Any]) -> InfodeckSettings:
     """Return the settings of `infodeck` with some keys of it."""
     written = {"infodeck": {"organization": ORGANIZATION} | section} | yaml.safe_load(HEAD)
     return load_settings(write(folder, json.dumps(written), "gateway.yaml")).require().infodeck
@@ -233,7 +233,7 @@ async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> Non
         finally:
             box.stop()
     in_status = {f"{name}.{key}" for name, part in status.items() if isinstance(part, dict) for key in part}
-    settings = {key for shape in (Settings, Infodeck) for key in keys_of(shape)}
+    settings = {key for shape in (Settings, InfodeckSettings) for key in keys_of(shape)}
     sections = {key.rpartition(".")[0] for key in settings}
     known = settings | sections | in_status | {*EVENT_TYPES} | logged_of_secrets()
     for text in code(re.sub(r"^```.*?^```$", "", GUIDE.text, flags=re.MULTILINE | re.DOTALL)):

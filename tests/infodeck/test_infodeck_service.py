@@ -25,8 +25,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.mapping.plan import PointMap
 from gateway.model import Event
 from gateway.records import AssetSnapshot, KnownAsset
-from gateway.settings import Infodeck, Secrets
-from gateway.settings.infodeck import Refill
+from gateway.settings import InfodeckSettings, RefillSettings, Secrets
 from gateway.state.building_state import BuildingState
 from gateway.status import JournalStatus, Status
 
@@ -89,7 +88,7 @@ def make_service(
     """Make the service side of a gateway with these points."""
     image = BuildingState(points)
     return CountingService(
-        settings=Infodeck(organization=ORGANIZATION, api=api, refill=Refill(enabled=refills)),
+        settings=InfodeckSettings(organization=ORGANIZATION, api=api, refill=RefillSettings(enabled=refills)),
         secrets=Secrets(signing_secrets=(Secret(b"s"),), api_key=Secret(API_KEY.encode())),
         event_log=journal,
         state_store=journal,

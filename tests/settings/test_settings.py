@@ -19,11 +19,11 @@ from gateway.errors import ConfigError
 from gateway.settings import (
     SINK_TYPES,
     AdminSettings,
-    Infodeck,
+    InfodeckSettings,
     IntakeSettings,
     JournalSettings,
     LogSettings,
-    Reconcile,
+    ReconcileSettings,
     Settings,
     TlsFiles,
     load_settings,
@@ -67,7 +67,15 @@ def test_example() -> None:
 def test_example_shows_every_setting() -> None:
     """Whoever reads the example has seen all there is, except what belongs to single sinks."""
     text = EXAMPLE.read_text()
-    sections = (Infodeck, Reconcile, IntakeSettings, TlsFiles, JournalSettings, AdminSettings, LogSettings)
+    sections = (
+        InfodeckSettings,
+        ReconcileSettings,
+        IntakeSettings,
+        TlsFiles,
+        JournalSettings,
+        AdminSettings,
+        LogSettings,
+    )
     shapes = [fields(shape) for shape in (Settings, *sections)]
     for field in chain(*shapes):
         assert f"{field.name}:" in text, field.name
@@ -96,7 +104,7 @@ def test_defaults(tmp_path: Path) -> None:
     """An organization and a signing secret are enough."""
     settings = settings_of(tmp_path, LEAST)
     assert settings.name == socket.gethostname()
-    assert settings.infodeck == Infodeck(organization="o-1")
+    assert settings.infodeck == InfodeckSettings(organization="o-1")
     assert (settings.infodeck.api, settings.infodeck.api_key) == ("https://app.infodeck.io/api/v2", None)
     assert settings.infodeck.reconcile.every == 900.0
     intake = settings.intake
