@@ -1,4 +1,4 @@
-"""Which broker a sink speaks to and how: the keys that all kinds of MQTT sinks share."""
+"""The settings that both types of MQTT sinks share: which broker, and how to connect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _USUAL_PATH = "/mqtt"  # what most brokers expect; mosquitto takes any
 
 @plain_dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """Where the broker listens, and whether it speaks TLS there. `path` None: no websocket."""
+    """The broker's address. `path` is a websocket's; None: no websocket."""
 
     host: str
     port: int
@@ -31,7 +31,7 @@ class BrokerUrl:
 
     @property
     def broker(self) -> str:
-        """What is the same of two URLs that surely lead to one broker."""
+        """Machine and port: if two URLs have the same, they lead to one broker."""
         return f"{machine_of(self.host)}:{self.port}"
 
     def __str__(self) -> str:
@@ -55,12 +55,12 @@ def parse_broker_url(text: object) -> BrokerUrl:
     if url.username is not None or url.password is not None:
         raise FieldError("no user or password here: they have their own keys", secret=True)
     return BrokerUrl(
-        host=host, port=port or _PORTS[url.scheme], tls=url.scheme in _ENCRYPTED, path=_path_of(url)
+        host=host, port=port or _PORTS[url.scheme], tls=url.scheme in _ENCRYPTED, path=_websocket_path(url)
     )
 
 
-def _path_of(url: SplitResult) -> str | None:
-    """Return the path of a websocket, None where it is none."""
+def _websocket_path(url: SplitResult) -> str | None:
+    """Return the path of a websocket; None for other URLs."""
     is_websocket = url.scheme in _WEBSOCKETS
     if url.query or url.fragment:
         raise FieldError('a broker\'s address has no "?" or "#"', secret=True)  # there may be a token behind
@@ -79,10 +79,8 @@ def _check_protocol_name(name: str) -> str:
     return name
 
 
-def _unquoted_five(value: object) -> object:
-    return (
-        "5" if type(value) is int and str(value) == "5" else value
-    )  # YAML reads 5 as a number, 3.1.1 as text
+def _five_as_text(value: object) -> object:
+    return "5" if type(value) is int and value == 5 else value  # noqa: PLR2004 - YAML reads 5 as a number
 
 
 _URL = WithJsonSchema({"type": "string", "pattern": "^(mqtts?://[^/@?# ]+/?|wss?://[^/@?# ]+(/[^@?# ]*)?)$"})
@@ -96,18 +94,18 @@ _PROTOCOL = WithJsonSchema({"enum": [5, "5", "3.1.1"]})
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class BrokerConfig:
-    """One broker, and how to be let in there."""
+    """One broker, and how to connect."""
 
     url: Annotated[BrokerUrl, BeforeValidator(parse_broker_url), _URL]
     """The broker: mqtt://host:1883, mqtts://host:8883 for TLS, or ws:// and wss:// through websockets."""
-    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_unquoted_five), _PROTOCOL] = "5"
+    protocol: Annotated[Literal["5", "3.1.1"], BeforeValidator(_five_as_text), _PROTOCOL] = "5"
     """Version of MQTT."""
     client_id: Annotated[str, Field(min_length=1)] | None = None
-    """How the broker knows this gateway; made from its name if not written."""
+    """The MQTT client id; made from the names of gateway and sink if not written."""
     user: str | None = None
-    """The user that the broker knows."""
+    """The user at the broker."""
     password: SecretReference | None = None
-    """Where the user's password is."""
+    """The user's password."""
     ca: RelativePath | None = None
     """PEM file with the certificates to trust; the system's if not written."""
     certificate: RelativePath | None = None
@@ -115,11 +113,11 @@ class BrokerConfig:
     key: RelativePath | None = None
     """PEM file with the client certificate's key."""
     alpn: Annotated[tuple[_ProtocolName, ...], Field(min_length=1)] | None = None
-    """What TLS names as the protocol (ALPN), such as [mqtt], where a port serves several."""
+    """The protocol names that TLS offers (ALPN), such as [mqtt], for a port that serves several."""
     keepalive: Annotated[Duration, Field(ge=1, le=65535)] = 30.0
-    """How often a sign of life is sent; 1s to 65535s."""
+    """The MQTT keep-alive; 1s to 65535s."""
     in_flight: Annotated[int, Field(ge=1, le=1000)] = 20
-    """How many messages may wait for the broker's acknowledgement."""
+    """How many messages may be unacknowledged."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

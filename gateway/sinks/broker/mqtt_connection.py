@@ -25,7 +25,7 @@ from gateway.tls import alert_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.client import Client, DisconnectFlags, MQTTMessage, SocketLike
     from paho.mqtt.properties import Properties
 
     from gateway.sinks.broker.config import BrokerConfig
@@ -111,21 +111,24 @@ class MqttConnection:
         self._attach()
 
     def _attach(self) -> None:
-        client = self._client
-        client.on_connect = self._on_connect
-        client.on_disconnect = self._on_disconnect
+        client, loop = self._client, self._loop
+        client.on_connect = lambda _, _data, _flags, reason, properties: self._on_connack(reason, properties)
+        client.on_disconnect = lambda _, _data, flags, reason, _properties: self._on_disconnect(flags, reason)
         client.on_publish = self._on_publish
-        client.on_subscribe = self._on_subscribe
-        client.on_unsubscribe = self._on_subscribe
-        client.on_message = self._on_message
-        client.on_socket_close = self._on_socket_close
-        client.on_socket_register_write = self._on_socket_register_write
-        client.on_socket_unregister_write = self._on_socket_unregister_write
+        client.on_subscribe = client.on_unsubscribe = lambda _, _data, mid, reasons, _properties: (
+            self._record_answer(self._unacknowledged.pop(mid), *reasons)
+        )
+        client.on_message = lambda _, _data, message: self._on_message(message)
+        client.on_socket_close = self._remove_reader
+        client.on_socket_register_write = lambda _, _data, sock: loop.add_writer(
+            sock.fileno(), client.loop_write
+        )
+        client.on_socket_unregister_write = self._remove_writer
         sock = client.socket()
         if sock is None:
             self._end(self._break_text())
             return
-        self._loop.add_reader(sock.fileno(), self._on_readable)
+        loop.add_reader(sock.fileno(), self._on_readable)
         client.loop_write()  # what the thread may not have been able to send
 
     async def wait_accepted(self) -> None:
@@ -290,23 +293,13 @@ class MqttConnection:
             # until TCP acknowledges the first, which Linux puts off for 40 ms where nothing is sent.
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def _on_socket_close(self, _client: Client, _data: Any, sock: SocketLike) -> None:
+    def _remove_reader(self, _client: Client, _data: Any, sock: SocketLike) -> None:
         self._loop.remove_reader(sock.fileno())
 
-    def _on_socket_register_write(self, client: Client, _data: Any, sock: SocketLike) -> None:
-        self._loop.add_writer(sock.fileno(), client.loop_write)
-
-    def _on_socket_unregister_write(self, _client: Client, _data: Any, sock: SocketLike) -> None:
+    def _remove_writer(self, _client: Client, _data: Any, sock: SocketLike) -> None:
         self._loop.remove_writer(sock.fileno())
 
-    def _on_connect(
-        self,
-        _client: Client,
-        _data: Any,
-        _flags: ConnectFlags,
-        reason: ReasonCode,
-        properties: Properties | None,
-    ) -> None:
+    def _on_connack(self, reason: ReasonCode, properties: Properties | None) -> None:
         if reason.value >= _FIRST_FAILURE:
             self._end(f"the broker refuses the connection: {_reason_text(reason)}")
         elif not self._accepted.done():
@@ -314,14 +307,7 @@ class MqttConnection:
             self.largest_bytes = getattr(properties, "MaximumPacketSize", _LARGEST_PACKET_BYTES)
             self._accepted.set_result(None)
 
-    def _on_disconnect(
-        self,
-        _client: Client,
-        _data: Any,
-        flags: DisconnectFlags,
-        reason: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
+    def _on_disconnect(self, flags: DisconnectFlags, reason: ReasonCode) -> None:
         if flags.is_disconnect_packet_from_server:
             text = f"the broker ended the connection: {_reason_text(reason)}"
         elif reason.value == _PROTOCOL_ERROR:
@@ -349,16 +335,6 @@ class MqttConnection:
             self._has_accepted_any = True
         self._record_answer(message, reason)
 
-    def _on_subscribe(
-        self,
-        _client: Client,
-        _data: Any,
-        mid: int,
-        reasons: list[ReasonCode],
-        _properties: Properties | None,
-    ) -> None:
-        self._record_answer(self._unacknowledged.pop(mid), *reasons)
-
     def _record_answer(self, message: Message, *reasons: ReasonCode) -> None:
         for reason in reasons:
             if reason.value >= _FIRST_FAILURE:
@@ -367,7 +343,7 @@ class MqttConnection:
         if len(self._unacknowledged) <= self._waited_for:
             self._wake_waiter()
 
-    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+    def _on_message(self, message: MQTTMessage) -> None:
         if self._receive is not None:
             self._receive(message.topic, bytes(message.payload))
 

@@ -31,21 +31,21 @@ class HomeAssistantKeys:
     """Points as entities in Home Assistant, by its MQTT discovery."""
 
     discovery_prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "homeassistant"
-    """Where Home Assistant listens for them."""
+    """The discovery prefix in Home Assistant's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttConfig(BrokerConfig):
-    """Values as topics on one broker."""
+    """Topics with values on one broker."""
 
     type: Literal["mqtt"]
     """An MQTT broker."""
     prefix: Annotated[str, AfterValidator(check_prefix), _PREFIX] = "gw/v1"
-    """What every topic begins with."""
+    """The beginning of every topic."""
     topic: Annotated[str, AfterValidator(check_point_topics), _TOPIC] = POINT_TOPIC
-    """Where points stand, made of {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
+    """The topic of a point, with {prefix}, {site}, {tag}, {point}, {asset} and {gateway}."""
     asset_topic: Annotated[str, AfterValidator(check_asset_topics), _ASSET_TOPIC] = ASSET_TOPIC
-    """Where whole assets stand with `layout: asset` or `both`, made like `topic` but without {point}."""
+    """The topic of a whole asset with `layout: asset` or `both`, like `topic` but without {point}."""
     layout: Literal["point", "asset", "both"] = "point"
     """point: a message per point; asset: one with all points of the asset; or both."""
     payload: Literal["json", "value"] = "json"
@@ -53,7 +53,7 @@ class MqttConfig(BrokerConfig):
     history: bool = True
     """Whether readings that are not the newest go to <topic>/$history."""
     home_assistant: HomeAssistantKeys | None = None
-    """Tell Home Assistant of every point; off if not written."""
+    """Publish every point to Home Assistant; off if not written."""
 
     def topics(self, gateway: str) -> TopicScheme:
         """Return the topics of this sink; `gateway` is this gateway's name."""

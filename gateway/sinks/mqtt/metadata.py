@@ -11,19 +11,12 @@ import structlog
 
 from gateway.errors import TransientError
 from gateway.sinks.broker.message import Message
-from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
-from gateway.sinks.mqtt.topic_map import meta_only
-from gateway.sinks.mqtt.value_topics import AssetTopic, Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
-    from gateway.mapping.topics import TopicScheme
     from gateway.sinks.broker.message import Rejection
-    from gateway.sinks.mqtt.config import MqttConfig
     from gateway.sinks.mqtt.message_builder import MessageBuilder
-    from gateway.sinks.mqtt.topic_map import Describe
-    from gateway.sinks.mqtt.value_topics import ValueTopic
 
     Publish = Callable[[Iterable[Message]], Awaitable[list[Rejection]]]
 
@@ -31,29 +24,6 @@ _AT_ONCE = 50  # topics before live values have their turn
 _CLEAR_AGAIN_FOR_S = 3600.0  # mosquitto saves itself every half hour; much later, others may use the topics
 
 _log = structlog.get_logger()
-
-
-def describe_by(config: MqttConfig, *, topics: TopicScheme, status_topic: str) -> Describe:
-    """Return the function that describes topics: by `$meta`, and to Home Assistant if the sink is set so."""
-    if config.home_assistant is None:
-        return meta_only
-    discovery = HomeAssistantDiscovery(
-        prefix=config.home_assistant.discovery_prefix,
-        gateway=topics.gateway,
-        status_topic=status_topic,
-        bare=config.payload == "value",
-    )
-
-    def describe(topic: ValueTopic) -> Iterator[Metadata]:
-        yield topic.meta()
-        for point in topic.points:
-            if topics.topics(point)[0] != topic.topic:
-                continue  # described once: by its own topic rather than by its asset's
-            entity = discovery.entity(point, topic=topic.topic, in_asset=isinstance(topic, AssetTopic))
-            if entity is not None:
-                yield Metadata(*entity)
-
-    return describe
 
 
 class MetadataPublisher:

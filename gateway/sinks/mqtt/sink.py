@@ -14,8 +14,9 @@ from gateway.sinks.broker.reconnecting import ReconnectingBroker
 from gateway.sinks.connecting import ConnectingSink
 from gateway.sinks.mqtt.alarms import AlarmPublisher
 from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
-from gateway.sinks.mqtt.metadata import MetadataPublisher, describe_by, log_rejected
+from gateway.sinks.mqtt.metadata import MetadataPublisher, log_rejected
 from gateway.sinks.mqtt.topic_map import TopicMap
 
 if TYPE_CHECKING:
@@ -64,7 +65,14 @@ class MqttSink(ConnectingSink):
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
         alarms_topic = f"{config.prefix}/$gateway/{gateway}/alarms"
         self._topics = config.topics(gateway)
-        self._describe = describe_by(config, topics=self._topics, status_topic=self._status_topic)
+        self._discovery = None
+        if config.home_assistant is not None:
+            self._discovery = HomeAssistantDiscovery(
+                prefix=config.home_assistant.discovery_prefix,
+                gateway=gateway,
+                status_topic=self._status_topic,
+                bare=config.payload == "value",
+            )
         self._retained = retained = {} if retained is None else retained
         self._builder = MessageBuilder(
             self._map_topics(points), latest, has_history=config.history, retained=retained
@@ -120,7 +128,7 @@ class MqttSink(ConnectingSink):
             sink=self._name,
             topics=self._topics,
             bare=self._config.payload == "value",
-            describe=self._describe,
+            discovery=self._discovery,
         )
 
     async def _session(self) -> str:

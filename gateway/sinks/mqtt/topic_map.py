@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gateway.sinks.mqtt.value_topics import AssetMember, AssetTopic, Metadata, PointTopic, ValueTopic
+from gateway.sinks.mqtt.value_topics import AssetMember, AssetTopic, Metadata, PointTopic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.mapping.topics import TopicScheme
     from gateway.model import Point
-
-Describe = Callable[[ValueTopic], Iterable[Metadata]]
-"""Returns the metadata of a topic, which is published and cleared with it."""
+    from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
+    from gateway.sinks.mqtt.value_topics import ValueTopic
 
 _shown = attrgetter("point", "asset", "source", "unit_of_measure")
-
-
-def meta_only(topic: ValueTopic) -> Iterable[Metadata]:
-    """Describe a topic by `…/$meta`."""
-    return (topic.meta(),)
 
 
 class TopicMap:
@@ -33,10 +28,11 @@ class TopicMap:
         sink: str,
         topics: TopicScheme,
         bare: bool,
-        describe: Describe = meta_only,
+        discovery: HomeAssistantDiscovery | None = None,
     ) -> None:
         """Make the topics of every point that goes to this sink."""
-        self.describe = describe
+        self._scheme = topics
+        self._discovery = discovery
         self.by_point: dict[Point, PointTopic] = {}
         self.asset_by_point: dict[Point, AssetTopic] = {}
         assets: dict[str, AssetTopic] = {}
@@ -50,11 +46,24 @@ class TopicMap:
                 asset.members[point] = AssetMember(point, bare=bare)
                 self.asset_by_point[point] = asset
         self.by_topic: dict[str, ValueTopic] = {each.topic: each for each in self.by_point.values()} | assets
-        self._metadata = {each.topic for topic in self.by_topic.values() for each in describe(topic)}
+        self._metadata = {each.topic for topic in self.by_topic.values() for each in self.describe(topic)}
 
     def __contains__(self, topic: str) -> bool:
         """Return whether a value or metadata may be retained on a topic."""
         return topic in self.by_topic or topic in self._metadata
+
+    def describe(self, topic: ValueTopic) -> Iterator[Metadata]:
+        """Yield the metadata of a topic, which is published and cleared with it."""
+        yield topic.meta()
+        if self._discovery is None:
+            return
+        for point in topic.points:
+            if self._scheme.topics(point)[0] != topic.topic:
+                continue  # described once: by its own topic rather than by its asset's
+            in_asset = isinstance(topic, AssetTopic)
+            entity = self._discovery.entity(point, topic=topic.topic, in_asset=in_asset)
+            if entity is not None:
+                yield Metadata(*entity)
 
     def is_metadata(self, topic: str) -> bool:
         """Return whether a topic describes another one."""

@@ -60,11 +60,11 @@ class MqttSparkplugConfig(BrokerConfig):
     primary_host: Level | None = None
     """Publish only while this host application says that it is online."""
     quality_codes: Literal["sparkplug", "ignition"] = "sparkplug"
-    """sparkplug: 192, 500 and 0, as specified; ignition: what Ignition shows as good, stale and bad."""
+    """sparkplug: 192, 500 and 0, as specified; ignition: those that Ignition shows as good, stale and bad."""
     history: bool = True
     """Whether readings that are not the newest are sent, marked as historical."""
     types_in_data: bool = False
-    """Whether data tells the types of its values again, for hosts that do not remember those of births."""
+    """Whether data has types, too, for hosts that do not remember those of births."""
 
     @property
     def codes(self) -> QualityCodes:

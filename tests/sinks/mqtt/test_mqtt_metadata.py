@@ -14,29 +14,26 @@ from support.waiting import until
 from gateway.mapping.topics import TopicScheme
 from gateway.sinks.broker.message import Message
 from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.topic_map import TopicMap, meta_only
-from gateway.sinks.mqtt.value_topics import Metadata
+from gateway.sinks.mqtt.topic_map import TopicMap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.model import Point
-    from gateway.sinks.mqtt.value_topics import ValueTopic
 
 
-def with_card(topic: ValueTopic) -> Iterable[Metadata]:
-    """Describe a topic by `$meta`, and on a topic that is elsewhere."""
-    return (topic.meta(), Metadata(f"cards/{topic.points[0].point}", b"card"))
+ENTITIES = HomeAssistantDiscovery(prefix="ha", gateway="edge-1", status_topic="status", bare=False)
 
 
-def topics_of(*points: Point, has_cards: bool = True) -> TopicMap:
+def topics_of(*points: Point, has_entities: bool = True) -> TopicMap:
     """Return the topics of points for the sink `bms`."""
-    describe = with_card if has_cards else meta_only
-    return TopicMap(points, sink="bms", topics=TopicScheme(prefix="gw/v1"), bare=False, describe=describe)
+    discovery = ENTITIES if has_entities else None
+    return TopicMap(points, sink="bms", topics=TopicScheme(prefix="gw/v1"), bare=False, discovery=discovery)
 
 
 class Publisher:
@@ -81,8 +78,8 @@ async def until_there(broker: Mosquitto, *expected: str) -> None:
 
 
 ONE, OTHER = make_point("T/ONE"), make_point("T/OTHER")
-ONES = ("gw/v1/hq/T/ONE/$meta", "cards/ONE")
-OTHERS = ("gw/v1/hq/T/OTHER/$meta", "cards/OTHER")
+ONES = ("gw/v1/hq/T/ONE/$meta", "ha/sensor/edge-1/T__ONE/config")
+OTHERS = ("gw/v1/hq/T/OTHER/$meta", "ha/sensor/edge-1/T__OTHER/config")
 
 
 async def test_companions_come_and_go_with_their_point(broker: Mosquitto) -> None:
@@ -100,7 +97,7 @@ async def test_companions_of_a_former_run_are_cleared(broker: Mosquitto) -> None
     retained: dict[str, bool] = {}
     async with Publisher(topics_of(ONE, OTHER), retained).open(broker):
         await until_there(broker, *ONES, *OTHERS)
-    async with Publisher(topics_of(ONE, has_cards=False), retained).open(broker):
+    async with Publisher(topics_of(ONE, has_entities=False), retained).open(broker):
         await until_there(broker, "gw/v1/hq/T/ONE/$meta")
     assert retained == dict.fromkeys((*ONES, *OTHERS), False)
 
