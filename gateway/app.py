@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.admin.admin_server import admin_application
 from gateway.admin.admission import Admission
-from gateway.admin.control_alarms import AlarmControl
-from gateway.admin.control_letters import LetterControl
-from gateway.admin.control_overrides import OverrideControl
-from gateway.admin.control_requests import control_application
-from gateway.admin.control_retained import RetainedControl
-from gateway.admin.control_secrets import SecretControl
-from gateway.admin.control_socket import control_socket
-from gateway.admin.dashboard.routes import Dashboard
-from gateway.admin.gateway_alarms import Oversight
-from gateway.admin.server import admin_application
+from gateway.admin.control_overrides import OverrideRequests
+from gateway.admin.control_requests import (
+    DeadLetterRequests,
+    alarm_routes,
+    retained_topic_routes,
+    signing_secret_routes,
+)
+from gateway.admin.control_socket import control_application, control_socket
+from gateway.admin.dashboard import Dashboard
+from gateway.admin.gateway_alarms import GatewayAlarms
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
 from gateway.delivery.pipeline import Pipeline
@@ -93,7 +94,6 @@ class App:
         self.status = Status(name=settings.name, started_ms=now_ms())
         self.alarms = Alarms(clock_ms=now_ms)
         self.alarms.subscribe(self._show_alarms)
-        self._alarm_control = AlarmControl(self.alarms)
         note_tables(
             self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
         )
@@ -128,12 +128,12 @@ class App:
             secrets.admin_token, trusted_proxies=admin.trusted_proxies if admin.tls is None else None
         )
         self._dashboard = self._make_dashboard()
-        self._oversight = Oversight(
+        self._own_alarms = GatewayAlarms(
             status=self.status,
             alarms=self.alarms,
             certificates={pair.setting: pair.certificate for pair in certificates_in(settings)},
             clock_ms=now_ms,
-            ticks_ms=steady_ms,
+            steady_ms=steady_ms,
         )
         self._loops: list[SinkLoop] = []
         self._status_line = StatusLine()
@@ -186,12 +186,12 @@ class App:
 
     def _make_dashboard(self) -> Dashboard:
         return Dashboard(
-            image=lambda: self.state,
+            state=lambda: self.state,
             status=self.status,
             refresh=self._refresh_status,
             topics=self._settings.mqtt_topics,
-            letters=partial(read_dead_letters, self._settings.journal.path),
-            show_alarms=self._alarm_control.show,
+            dead_letters=partial(read_dead_letters, self._settings.journal.path),
+            alarms=self.alarms,
             admission=self._admission,
             actions=self._building_controls(),
         )
@@ -241,7 +241,7 @@ class App:
                 running.append(tasks.create_task(self._tick(), name="clock"))
                 running.append(tasks.create_task(self._infodeck.run(), name="infodeck"))
                 running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
-                running.append(tasks.create_task(self._oversight.watch_certificates(), name="certificates"))
+                running.append(tasks.create_task(self._own_alarms.watch_certificates(), name="certificates"))
                 for setting, certificate in self._certificates.items():
                     running.append(tasks.create_task(certificate.keep_current(), name=setting))
                 async with self._listening():
@@ -368,21 +368,24 @@ class App:
         return None if certificate is None else certificate.lasting
 
     def _control(self) -> web.Application:
-        secrets = SecretControl(self._signing)
-        retained = RetainedControl(state_store=self._journal, sinks=self.status.sinks)
-        return control_application([*self._building_controls(), *secrets.routes(), *retained.routes()])
+        retained = retained_topic_routes(state_store=self._journal, sinks=self.status.sinks)
+        return control_application(
+            [*self._building_controls(), *signing_secret_routes(self._signing), *retained]
+        )
 
     def _building_controls(self) -> list[web.RouteDef]:
-        """Return what may be done with points, dead letters and alarms: by commands, and on the dashboard."""
-        overrides = OverrideControl(
+        """Return the requests about points, dead letters and alarms, of commands and of the dashboard."""
+        overrides = OverrideRequests(
             overrides=self._head,
-            image=lambda: self.state,
+            state=lambda: self.state,
             topics=self._settings.mqtt_topics,
             flush=self._journal.flush,
             clock_ms=now_ms,
         )
-        letters = LetterControl(state_store=self._journal, retries=self._head, sinks=self.status.sinks)
-        return [*overrides.routes(), *letters.routes(), *self._alarm_control.routes()]
+        letters = DeadLetterRequests(
+            state_store=self._journal, retry=self._head.retry, sinks=self.status.sinks
+        )
+        return [*overrides.routes(), *letters.routes(), *alarm_routes(self.alarms)]
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -419,7 +422,7 @@ class App:
             while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
             self._refresh_lags()
-            self._oversight.tick()
+            self._own_alarms.tick()
             self._status_line.follow(self._in_one_line, at_s=time.monotonic())
 
     async def _feed_watchdog(self) -> None:

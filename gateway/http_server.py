@@ -9,6 +9,7 @@ import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
+import orjson
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -268,6 +269,11 @@ class ConnectionLog:
             log.error(self._failed, reason=message % arguments, exc_info=exc_info)
 
     exception = debug
+
+
+def json_answer(document: object, *, code: int = 200) -> web.Response:
+    """Return a document as a JSON answer."""
+    return web.Response(status=code, body=orjson.dumps(document), content_type="application/json")
 
 
 def quiet_runner(

@@ -1,7 +1,7 @@
-"""Who may look at the admin port: this machine's own programs and browsers; from elsewhere, with the token.
+"""Who may use the admin port: programs and browsers of this machine; others need the admin token.
 
-A browser sends the token as the password of HTTP's Basic authentication, whatever the user, and a program as
-a Bearer. What changes something needs it as a Bearer in any case: browsers send that for no other page.
+A browser sends the token as the password of HTTP Basic authentication, with any user, and a program as a
+Bearer. What changes something needs a Bearer in any case, which browsers send for no other page.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.admin.control_requests import answer
-from gateway.http_server import connection_of
+from gateway.http_server import connection_of, json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from gateway.config.secrets import Secret
     from gateway.config.value_types import Network
 
-_ACTIONS = "/api/actions/"  # has its own look at the token
-_FORWARDED = ("X-Forwarded-For", "Forwarded")  # set by a proxy: somebody else asks
-_BY_ITS_NAME = "ask by 127.0.0.1 or localhost"
+_ACTIONS = "/api/actions/"  # the dashboard checks the token there
+_FORWARDED = ("X-Forwarded-For", "Forwarded")  # set by a proxy: the request is not from this machine
+_OTHER_NAME = "ask by 127.0.0.1 or localhost"
 _NO_PROXY = "plain HTTP is accepted from trusted proxies only"
 _NO_TOKEN = "from elsewhere, the admin token is needed, and none is set in gateway.yaml"  # noqa: S105 - a text
 _WRONG_TOKEN = "the admin token is missing or wrong"  # noqa: S105 - a text
@@ -34,34 +33,38 @@ _ASK = {"WWW-Authenticate": 'Basic realm="gateway: any user, the admin token as 
 
 
 class Admission:
-    """Judges requests."""
+    """Lets requests in or refuses them."""
 
     def __init__(self, token: Secret | None, *, trusted_proxies: Sequence[Network] | None) -> None:
-        """`trusted_proxies`: who may connect from other machines; None: everybody, over TLS."""
+        """Accept `trusted_proxies` from other machines; None: everybody, over TLS."""
         self._token = None if token is None else token.reveal()
         self._trusted_proxies = trusted_proxies
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer the request, or say what is missing."""
+        """Handle the request, or answer what is missing."""
         peer, own = _addresses(request)
         if not self.may_connect(peer, own):
-            return answer({"error": _NO_PROXY}, code=403)
+            return json_answer({"error": _NO_PROXY}, code=403)
         if self.has_token(request, schemes=("bearer", "basic")):
             return await _let_in(request, handler)
         if request.path.startswith(_ACTIONS):
             return await handler(request)
         if is_here(peer, own) and not any(name in request.headers for name in _FORWARDED):
-            is_known = _is_own_name(request)
-            return await _let_in(request, handler) if is_known else answer({"error": _BY_ITS_NAME}, code=403)
+            if _names_this_machine(request):
+                return await _let_in(request, handler)
+            return json_answer({"error": _OTHER_NAME}, code=403)
+        return self._refuse()
+
+    def _refuse(self) -> web.Response:
         if self._token is None:
-            return answer({"error": _NO_TOKEN}, code=403)
-        response = answer({"error": _WRONG_TOKEN}, code=401)
+            return json_answer({"error": _NO_TOKEN}, code=403)
+        response = json_answer({"error": _WRONG_TOKEN}, code=401)
         response.headers.update(_ASK)
         return response
 
     def has_token(self, request: web.Request, *, schemes: Sequence[str] = ("bearer",)) -> bool:
-        """Say whether the request carries the token, in one of these ways."""
+        """Return whether the request carries the token, by one of these schemes."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if self._token is None or scheme.lower() not in schemes:
             return False
@@ -71,24 +74,24 @@ class Admission:
         return hmac.compare_digest(as_sent, self._token)
 
     @property
-    def is_possible(self) -> bool:
-        """Say whether there is a token at all."""
+    def is_token_set(self) -> bool:
+        """Whether the settings have a token."""
         return self._token is not None
 
     def may_connect(self, peer: str, own: str) -> bool:
-        """Say whether the connection's other end is this machine, a trusted proxy, or protected by TLS."""
+        """Return whether the other end is this machine, a trusted proxy, or connected by TLS."""
         if self._trusted_proxies is None or is_here(peer, own):
             return True
         return any(ip_address(peer) in network for network in self._trusted_proxies)
 
 
 def is_here(peer: str, own: str) -> bool:
-    """Say whether a connection begins on this machine, by the addresses of both ends."""
+    """Return whether a connection comes from this machine, by the addresses of both ends."""
     return ip_address(peer).is_loopback or peer == own
 
 
 async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer the request; its connection outlasts those of strangers."""
+    """Handle the request; its connection is kept longer than unverified ones."""
     connection = connection_of(request.transport)
     if connection is not None:
         connection.mark_verified()
@@ -96,15 +99,18 @@ async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def _addresses(request: web.Request) -> tuple[str, str]:
-    """Return the addresses of both ends; those of nobody where the connection is gone already."""
+    """Return the addresses of both ends, and others if the connection is gone already."""
     transport = request.transport
     ends = [transport.get_extra_info(name) if transport else None for name in ("peername", "sockname")]
     peer, own = (end[0].partition("%")[0] if end else "" for end in ends)
     return peer or "0.0.0.0", own  # noqa: S104 - compared, not listened on
 
 
-def _is_own_name(request: web.Request) -> bool:
-    """Say whether it was asked for as this machine: a page of the internet could give itself another name."""
+def _names_this_machine(request: web.Request) -> bool:
+    """Return whether the host in the request is an address or `localhost`.
+
+    The host name of a page from the internet may lead to this machine, too (DNS rebinding).
+    """
     try:
         name = (request.url.host or "").rstrip(".").lower()
     except ValueError:  # a port that is no number, half an address
@@ -113,7 +119,7 @@ def _is_own_name(request: web.Request) -> bool:
 
 
 def _password(credentials: bytes) -> bytes:
-    """Return the password of Basic credentials, b"" where they are none."""
+    """Return the password of Basic credentials, b"" if they are none."""
     try:
         return b64decode(credentials, validate=True).partition(b":")[2]
     except ValueError:

@@ -1,29 +1,37 @@
 """The control socket: where commands reach the running gateway that change something in it.
 
-Everybody on this machine may ask the admin port, but not everybody may override a point. So this is a
-Unix socket of mode 0600, and the system itself lets nobody connect but the gateway's user and root.
+Everybody on this machine may read from the admin port, but not everybody may override a point. So this is a
+Unix socket of mode 0600: the system lets only the gateway's user and root connect.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import socket
 import stat
+import struct
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gateway.errors import GatewayError
-from gateway.http_server import quiet_runner
+import orjson
+from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
+
+from gateway.errors import CommandError, GatewayError, JournalError
+from gateway.http_server import json_answer, quiet_runner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
     from pathlib import Path
 
-    from aiohttp import web
+    from aiohttp.typedefs import Handler
 
 _CLOSE_WITHIN_S = 2.0
+_LARGEST_BODY_BYTES = 64 << 10
+_PEER = struct.Struct("3i")  # struct ucred: process, user and group of whoever connected
 
 
 @asynccontextmanager
@@ -33,7 +41,7 @@ async def control_socket(
     """Serve the application on a Unix socket at `path`, which is removed on leaving.
 
     The socket of a gateway that was killed is replaced, that of a running one is not. Raises GatewayError
-    where there can be no socket.
+    if there can be no socket.
     """
     counts = Counter() if no_http is None else no_http
     runner = quiet_runner(application, "control", no_http=counts, close_within_s=_CLOSE_WITHIN_S)
@@ -57,7 +65,7 @@ def _bound(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
         try:
             _remove_stale(path)
-            os.fchmod(bound.fileno(), 0o600)  # before it has a name: the file takes the mode over
+            os.fchmod(bound.fileno(), 0o600)  # before it has a name: the file gets the same mode
             bound.bind(str(path))
         except OSError as error:
             raise GatewayError(
@@ -72,7 +80,7 @@ def _bound(path: Path) -> Iterator[socket.socket]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove what a killed gateway left behind; nobody answers there."""
+    """Remove the socket of a killed gateway; nobody answers there."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -86,3 +94,67 @@ def _remove_stale(path: Path) -> None:
                 probe.connect(str(path))
             raise GatewayError(f"admin.socket: a running gateway listens on {path} already")
     path.unlink()
+
+
+def control_application(routes: Iterable[web.RouteDef]) -> web.Application:
+    """Return the application that answers these requests; errors are answered as `{"error": text}`."""
+    application = web.Application(middlewares=[_answer_errors], client_max_size=_LARGEST_BODY_BYTES)
+    application.router.add_routes(routes)
+    return application
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except JournalError as error:
+        return json_answer({"error": str(error)}, code=503)
+    except GatewayError as error:
+        return json_answer({"error": str(error)}, code=400)
+    except web.HTTPException as error:
+        return json_answer({"error": error.text}, code=error.status)
+
+
+async def read_document(request: web.Request) -> dict[str, Any]:
+    """Return the JSON object that was posted."""
+    try:
+        document = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise CommandError("the body is not JSON") from error
+    except (RequestPayloadError, ConnectionError) as error:
+        raise CommandError("the body is incomplete") from error
+    if not isinstance(document, dict):
+        raise CommandError("the body is not a JSON object")
+    return document
+
+
+def uid_of(request: web.Request) -> int | None:
+    """Return the user id of whoever connected, as the system knows it; None for the network's users."""
+    transport = request.transport
+    peer = None if transport is None else transport.get_extra_info("socket")
+    if peer is None or peer.family != socket.AF_UNIX:
+        return None
+    uid: int = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+    return uid
+
+
+def user_of(request: web.Request) -> str:
+    """Return who asks, for a record of it: a user of this machine, or a dashboard with the token."""
+    uid = uid_of(request)
+    if uid is None:
+        return f"dashboard from {request.remote}"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a container's user has no name
+        return f"user id {uid}"
+
+
+async def make_durable(flush: Callable[[], Awaitable[None]]) -> None:
+    """Return once what was done is on disk; raise JournalError, which says that it is done but not there."""
+    try:
+        await flush()
+    except JournalError as error:
+        raise JournalError(
+            f"done, but a restart would forget it, for it can't be written to disk: {error}",
+            retry_after_s=error.retry_after_s,
+        ) from error

@@ -1,4 +1,4 @@
-"""Raises the alarms that follow from the gateway's own state: what its counters and its certificates say."""
+"""Alarms about the gateway itself: absent sinks, refused tables, a filling journal, ending certificates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.status import SinkStatus, Status
 
 _AWAY_MS = 5 * 60_000
-_STEADY_MS = 60_000  # a receiver that is there for less has not come back
+_BACK_MS = 60_000  # a receiver that is there for less has not come back
 _FILLING = 0.8
 _WAITING_S = 5 * 60.0
 _CERTIFICATES_EVERY_S = 10.0  # a renewed one is in force within seconds, too
@@ -25,8 +25,8 @@ _DAYS_LEFT_S = 14 * 86_400.0
 _SHARE_LEFT = 0.2  # of a certificate's life: some are made for a week
 
 
-class Oversight:
-    """Belongs to the event loop; `tick` is called once a second."""
+class GatewayAlarms:
+    """Raises and ends these alarms. Belongs to the event loop; `tick` is called once a second."""
 
     def __init__(
         self,
@@ -35,22 +35,22 @@ class Oversight:
         alarms: Alarms,
         certificates: Mapping[str, Path],
         clock_ms: Callable[[], int],
-        ticks_ms: Callable[[], int],
+        steady_ms: Callable[[], int],
     ) -> None:
-        """`certificates` are PEM files by the setting that names them."""
+        """Set up; `certificates` are PEM files by the setting that names them."""
         self._status = status
         self._alarms = alarms
         self._certificates = certificates
         self._clock_ms = clock_ms
-        self._ticks_ms = ticks_ms
+        self._steady_ms = steady_ms
         self._away_since_ms: dict[str, int] = {}
         self._up_since_ms: dict[str, int] = {}
 
     def tick(self) -> None:
-        """Judge the status; its lags must be up to date."""
+        """Check the status; its lags must be up to date."""
         status = self._status
         for name, sink in status.sinks.items():
-            self._judge_sink(name, sink)
+            self._check_sink(name, sink)
         problems = status.tables.problems
         self._set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
         self._set(JOURNAL_FILLING, self._filling_reason())
@@ -58,19 +58,19 @@ class Oversight:
     def _set(self, name: str, reason: str | None) -> None:
         self._alarms.set(name, reason, is_known=True)
 
-    def _judge_sink(self, name: str, sink: SinkStatus) -> None:
-        """Raise the alarm of a sink that is away for minutes; to be up for moments is no return."""
-        now_ms, alarm = self._ticks_ms(), f"{SINK_AWAY}:{name}"
+    def _check_sink(self, name: str, sink: SinkStatus) -> None:
+        """Raise the alarm of a sink that is away for 5 minutes; end it once the sink is up for one."""
+        now_ms, alarm = self._steady_ms(), f"{SINK_AWAY}:{name}"
         if not sink.connected:
             self._up_since_ms.pop(name, None)
             if now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS:
                 self._set(alarm, _away_reason(sink))
-        elif now_ms - self._up_since_ms.setdefault(name, now_ms) >= _STEADY_MS:
+        elif now_ms - self._up_since_ms.setdefault(name, now_ms) >= _BACK_MS:
             self._away_since_ms.pop(name, None)
             self._set(alarm, None)
 
     def _filling_reason(self) -> str | None:
-        """Say why the journal fills up; what every sink has, it frees by itself."""
+        """Return why the journal fills up, None if it does not; what every sink has, it frees by itself."""
         journal, sinks = self._status.journal, self._status.sinks
         name, sink = max(sinks.items(), key=lambda item: item[1].lag_s, default=("", None))
         most_bytes = journal.bytes_used + max(0, journal.bytes_room)
@@ -83,7 +83,7 @@ class Oversight:
         )
 
     async def watch_certificates(self) -> None:
-        """Look at the certificates again and again until cancelled."""
+        """Check the certificates again and again until cancelled."""
         while True:
             for setting, file in self._certificates.items():
                 reason = await asyncio.to_thread(self._ending_reason, setting, file)
@@ -104,7 +104,7 @@ class Oversight:
 
 
 def ends_soon(validity: Validity, *, now_s: float) -> bool:
-    """Say whether a certificate should have been renewed by now."""
+    """Return whether a certificate should have been renewed by now."""
     life_s = validity.until_s - validity.from_s
     return validity.until_s - now_s < min(_DAYS_LEFT_S, _SHARE_LEFT * life_s)
 

@@ -1,4 +1,4 @@
-"""What the gateway knows about itself, as Prometheus reads it: nothing is counted here, only told."""
+"""The metrics for Prometheus, made from the status when they are requested; nothing is counted here."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ _BUCKETS = [*(f"{bound:g}" for bound in COMMIT_BOUNDS_S), "+Inf"]
 
 
 class Metrics:
-    """Everything that `/metrics` tells of one gateway."""
+    """All that `/metrics` has of one gateway."""
 
     def __init__(self, status: Status) -> None:
-        """Tell of `status`, as it is when it is asked for."""
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_StatusCollector(status))
         ProcessCollector(registry=self._registry)
@@ -49,19 +48,19 @@ class Metrics:
         GCCollector(registry=self._registry)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return the text and its content type, in the newest of Prometheus's formats that `accept` names.
+        """Return the text and its content type, in the newest format of Prometheus that `accept` names.
 
-        The oldest, which everybody reads, where it can't be understood.
+        If `accept` can't be read, it is the oldest format.
         """
         try:
             encode, content_type = choose_encoder(accept)
-        except (ValueError, TypeError):  # a version that is none
+        except (ValueError, TypeError):  # a version that is not one
             encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
 
 class _StatusCollector(Collector):
-    """Makes metrics of the status whenever they are asked for: events pay nothing for them."""
+    """Makes metrics from the status on each request, so that events cost nothing."""
 
     def __init__(self, status: Status) -> None:
         self._status = status

@@ -8,8 +8,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from support.dead_letter_parts import write_settings
 from support.journal_parts import ids, make_event, read_all, sqlite_journal
-from support.letter_parts import write_settings
 from support.processes import run_gateway
 
 if TYPE_CHECKING:

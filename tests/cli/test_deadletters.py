@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support.commands import gateway
 from support.daemon import telemetry
+from support.dead_letter_parts import letter, write_letters, write_settings
 from support.journal_parts import LONG_AFTER_MS, sqlite_journal, until_pruned
-from support.letter_parts import letter, write_letters, write_settings
 
 from gateway.records import StateChanges
 

@@ -15,7 +15,7 @@ from support.delivery_parts import NOON, delivering
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
-from gateway.admin.dashboard.last_events import LastEvents
+from gateway.admin.dashboard_events import LastEvents
 from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality
@@ -122,7 +122,7 @@ async def deliver(folder: Path, events: list[Event], table: PointMap) -> Update 
     receiver = Receiver()
     async with delivering(folder / "journal.db", table, {"bms": receiver}) as rig:
         last = LastEvents(points=lambda: table, sinks={"bms": receiver.status})
-        rig.journal.subscribe(last.accept)
+        rig.journal.subscribe(last.add)
         for event in events:
             await rig.journal.append(event)
         await rig.delivered()

@@ -13,7 +13,7 @@ from support.journal_parts import START_MS
 from support.ports import free_port
 from support.waiting import until
 
-from gateway.admin.gateway_alarms import Oversight, ends_soon
+from gateway.admin.gateway_alarms import GatewayAlarms, ends_soon
 from gateway.alarms import Alarms
 from gateway.status import SinkStatus, Status
 from gateway.tls import Validity
@@ -34,19 +34,19 @@ class Watched:
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
         self.sink = self.status.sinks["bms"] = SinkStatus(type="mqtt", state="up")
         self.status.journal.bytes_room = 1000
-        self._oversight = Oversight(
+        self._gateway_alarms = GatewayAlarms(
             status=self.status,
             alarms=self.alarms,
             certificates={},
             clock_ms=lambda: self.now_ms,
-            ticks_ms=lambda: self.now_ms,
+            steady_ms=lambda: self.now_ms,
         )
 
     def for_(self, seconds: int) -> dict[str, str]:
         """Let it be so for a while; return the alarms that hold at the end, with their reasons."""
         for _ in range(seconds):
             self.now_ms += 1000
-            self._oversight.tick()
+            self._gateway_alarms.tick()
         return {alarm.name: alarm.reason for alarm in self.alarms.current()}
 
 

@@ -1,4 +1,4 @@
-"""The last events, for whoever asks where one has gone: received, mapped, written by each sink."""
+"""The last events on the dashboard: received, mapped, written by each sink."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from gateway.status import SinkStatus
 
 _MOST = 100
-_LARGEST_BYTES = 64 << 10  # of an event that is remembered whole
+_LARGEST_BYTES = 64 << 10  # larger events are left out
 
 
 class LastEvents:
-    """Listens to the journal. An event costs an entry in a short list; all else is made when asked for."""
+    """The last events of the journal. One costs an entry in a short list; it is described when requested."""
 
     def __init__(self, *, points: Callable[[], PointMap], sinks: Mapping[str, SinkStatus]) -> None:
-        """`points` are the tables in force; `sinks` are asked how far they are."""
+        """Begin empty; `points` returns the tables in force, `sinks` have the cursors."""
         self._points = points
         self._sinks = sinks
         self._last: deque[tuple[int, Event]] = deque(maxlen=_MOST)
 
-    def accept(self, records: Sequence[Record]) -> None:
-        """Note new events, but for huge ones."""
+    def add(self, records: Sequence[Record]) -> None:
+        """Add new events."""
         self._last.extend(
             (record.seq, record.event)
             for record in records[-_MOST:]
@@ -50,13 +50,13 @@ class LastEvents:
             "received_ms": event.received_ms,
             "asset": asset,
             "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),
-            "readable": event.type != TELEMETRY or _may_be_read(event, plan),
+            "readable": event.type != TELEMETRY or _is_readable(event, plan),
             "mapped": plan is not None or event.type != TELEMETRY,
             "sinks": {name: sink.cursor >= seq for name, sink in self._sinks.items()},
         }
 
 
-def _may_be_read(event: Event, plan: AssetPlan | None) -> bool:
-    """Say whether readings are found in it, or whether its table says itself where they stand."""
+def _is_readable(event: Event, plan: AssetPlan | None) -> bool:
+    """Return whether the event has readings, or its table has paths of its own into it."""
     telemetry = read_telemetry(event)
     return bool(telemetry and telemetry.readings) or (plan is not None and bool(plan.by_path))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 from support.building import ask_socket
-from support.letter_parts import letter, letter_desk, write_settings
+from support.dead_letter_parts import letter, serve_dead_letters, write_settings
 from support.processes import run_gateway
 
 from gateway.__main__ import parser
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
-    from support.letter_parts import Desk
+    from support.dead_letter_parts import ServedDeadLetters
 
     from gateway.records import StoredDeadLetter
 
@@ -48,15 +48,15 @@ async def deadletters(config: Path, action: str, *arguments: str) -> subprocess.
     return await asyncio.to_thread(run_gateway, "deadletters", action, "-c", config, *arguments)
 
 
-async def left(desk: Desk) -> list[int]:
+async def left(served: ServedDeadLetters) -> list[int]:
     """Return the numbers of the letters that there are, once all that was noted is written."""
-    await desk.journal.flush()
-    return [each.number for each in await desk.journal.dead_letters(range(1, 2000))]
+    await served.journal.flush()
+    return [each.number for each in await served.journal.dead_letters(range(1, 2000))]
 
 
 async def test_letters_are_handed_out_and_their_delivery_is_told(tmp_path: Path, config: Path) -> None:
     """A line for each, exit code 0 once all are gone from the journal, and a log line with who asked."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         with capture_logs() as logs:
             done = await deadletters(config, "retry", "4", "1", "5", "1")
         assert (done.returncode, done.stderr) == (0, "")
@@ -65,8 +65,8 @@ async def test_letters_are_handed_out_and_their_delivery_is_told(tmp_path: Path,
             "4: event evt_3 is delivered to the sinks",
             "5: $heartbeat is delivered to regs",
         ]
-        assert desk.retries.handed == [[1, 4, 5]]
-        assert await left(desk) == [2, 3]
+        assert served.retries.handed == [[1, 4, 5]]
+        assert await left(served) == [2, 3]
     line = {"event": "deadletters.retried", "log_level": "info", "numbers": [1, 4, 5], "uid": os.getuid()}
     assert logs == [line]
 
@@ -79,21 +79,21 @@ async def test_letters_are_named_together(
     tmp_path: Path, config: Path, option: str, handed: list[int]
 ) -> None:
     """All of them, those of one sink, or those of events that could not be mapped; oldest first."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         assert (await deadletters(config, "retry", option)).returncode == 0
-        assert desk.retries.handed == [handed]
+        assert served.retries.handed == [handed]
         done = await deadletters(config, "retry", option)
         assert (done.returncode, done.stdout, done.stderr) == (0, "There are none.\n", "")
 
 
 async def test_many_letters_are_handed_out_in_turns(tmp_path: Path, config: Path) -> None:
     """A hundred at a time, and the next ones when those are delivered."""
-    async with letter_desk(tmp_path, [letter(f"R/{n}") for n in range(250)]) as desk:
+    async with serve_dead_letters(tmp_path, [letter(f"R/{n}") for n in range(250)]) as served:
         done = await deadletters(config, "retry", "--all")
         assert done.returncode == 0
         assert len(done.stdout.splitlines()) == 250
-        assert [len(numbers) for numbers in desk.retries.handed] == [100, 100, 50]
-        assert await left(desk) == []
+        assert [len(numbers) for numbers in served.retries.handed] == [100, 100, 50]
+        assert await left(served) == []
 
 
 async def test_what_is_refused_again_is_told_with_its_new_number(tmp_path: Path, config: Path) -> None:
@@ -102,8 +102,8 @@ async def test_what_is_refused_again_is_told_with_its_new_number(tmp_path: Path,
     def refuse(stored: StoredDeadLetter) -> StateChanges:
         return StateChanges(dead_letters=[stored.letter], removed_dead_letters=[stored.number])
 
-    async with letter_desk(tmp_path, LETTERS) as desk:
-        desk.retries.outcome = refuse
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
+        served.retries.outcome = refuse
         done = await deadletters(config, "retry", "1", "3", "4")
         assert done.returncode == 1
         assert done.stdout.splitlines() == [
@@ -111,13 +111,13 @@ async def test_what_is_refused_again_is_told_with_its_new_number(tmp_path: Path,
             "3: R/B is refused again, now as dead letter 7: no such register",
             "4: event evt_3 is refused again, now as dead letter 8: no such register",
         ]
-        assert await left(desk) == [2, 5, 6, 7, 8]
+        assert await left(served) == [2, 5, 6, 7, 8]
 
 
 async def test_what_is_not_handed_out_is_told_with_the_reason(tmp_path: Path, config: Path) -> None:
     """Unknown numbers too; the others are delivered all the same, and the exit code is 1."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
-        desk.retries.left = {2: "the point R/A is not in the tables any more"}
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
+        served.retries.left = {2: "the point R/A is not in the tables any more"}
         done = await deadletters(config, "retry", "1", "2", "99")
         assert done.returncode == 1
         assert done.stdout.splitlines() == [
@@ -125,7 +125,7 @@ async def test_what_is_not_handed_out_is_told_with_the_reason(tmp_path: Path, co
             "99: nothing done: there is no dead letter of this number, or it is gone by now",
             "1: R/A is delivered to bms",
         ]
-        assert await left(desk) == [2, 3, 4, 5]
+        assert await left(served) == [2, 3, 4, 5]
 
 
 async def test_a_sink_that_is_away_is_not_waited_for(tmp_path: Path, config: Path) -> None:
@@ -134,74 +134,74 @@ async def test_a_sink_that_is_away_is_not_waited_for(tmp_path: Path, config: Pat
     def regs_alone(stored: StoredDeadLetter) -> StateChanges:
         return StateChanges(removed_dead_letters=[stored.number] if stored.letter.sink == "regs" else [])
 
-    async with letter_desk(tmp_path, LETTERS) as desk:
-        desk.sinks["bms"] = SinkStatus(type="mqtt", state="away", last_error="connection refused")
-        desk.retries.outcome = regs_alone
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
+        served.sinks["bms"] = SinkStatus(type="mqtt", state="away", last_error="connection refused")
+        served.retries.outcome = regs_alone
         done = await asyncio.wait_for(deadletters(config, "retry", "1", "3", "--wait", "1h"), timeout=20)
         assert done.returncode == 1
         first, second, hint = done.stdout.splitlines()
         assert first == "1: R/A waits for bms, which is away: connection refused"
         assert second == "3: R/B is delivered to regs"
         assert hint.startswith(f"What is still there: gateway deadletters list -c {config} (a restart")
-        assert await left(desk) == [1, 2, 4, 5]
+        assert await left(served) == [1, 2, 4, 5]
 
 
 async def test_a_sink_that_is_slow_is_waited_for_once(tmp_path: Path, config: Path) -> None:
     """As long as asked for the first hundred letters, not at all for the next ones of the same sink."""
-    async with letter_desk(tmp_path, [letter("R/A", sink="bms")] * 250) as desk:
-        desk.retries.outcome = lambda _: StateChanges()
+    async with serve_dead_letters(tmp_path, [letter("R/A", sink="bms")] * 250) as served:
+        served.retries.outcome = lambda _: StateChanges()
         began = time.monotonic()
         done = await deadletters(config, "retry", "--all", "--wait", "2s")
         assert done.returncode == 1
         assert done.stdout.splitlines()[249] == "250: R/A waits for bms, which has not written it yet"
         assert 2 <= time.monotonic() - began < 6
-        assert [len(numbers) for numbers in desk.retries.handed] == [100, 100, 50]
+        assert [len(numbers) for numbers in served.retries.handed] == [100, 100, 50]
 
 
 async def test_dropped_letters_are_gone_for_good(tmp_path: Path, config: Path) -> None:
     """On disk before the command says so, logged with who asked, and nothing is delivered."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         with capture_logs() as logs:
             done = await deadletters(config, "drop", "5", "2")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "2: forgotten\n5: forgotten\n"
-        assert desk.retries.handed == []
-        assert [each.number for each in await desk.journal.dead_letters(range(1, 100))] == [1, 3, 4]
+        assert served.retries.handed == []
+        assert [each.number for each in await served.journal.dead_letters(range(1, 100))] == [1, 3, 4]
     line = {"event": "deadletters.dropped", "log_level": "info", "numbers": [2, 5], "uid": os.getuid()}
     assert logs == [line]
 
 
 async def test_unknown_numbers_are_named_and_the_others_dropped(tmp_path: Path, config: Path) -> None:
     """The exit code is 1, and a second time there is nothing left to do or to log."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         done = await deadletters(config, "drop", "99", "3")
         assert done.returncode == 1
         assert done.stdout == "3: forgotten\n99: there is no dead letter of this number\n"
         with capture_logs() as logs:
             assert (await deadletters(config, "drop", "3")).returncode == 1
         assert logs == []
-        assert await left(desk) == [1, 2, 4, 5]
+        assert await left(served) == [1, 2, 4, 5]
 
 
 async def test_a_drop_that_is_not_on_disk_yet_is_no_success(tmp_path: Path, config: Path) -> None:
     """The command says so; the gateway goes on trying, and once the disk takes it, the letter is gone."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             done = await deadletters(config, "drop", "1")
             assert (done.returncode, done.stdout) == (1, "")
             assert "done, but a restart would forget it, for it can't be written to disk" in done.stderr
-        assert await left(desk) == [2, 3, 4, 5]
+        assert await left(served) == [2, 3, 4, 5]
 
 
 async def test_many_letters_are_dropped_together(tmp_path: Path, config: Path) -> None:
     """Those of a sink, then all, then there are none."""
     letters = [*[letter("R/A", sink="bms")] * 150, *LETTERS]
-    async with letter_desk(tmp_path, letters) as desk:
+    async with serve_dead_letters(tmp_path, letters) as served:
         assert (await deadletters(config, "drop", "--sink", "bms")).returncode == 0
-        assert await left(desk) == [153, 154, 155]
+        assert await left(served) == [153, 154, 155]
         assert (await deadletters(config, "drop", "--all")).returncode == 0
-        assert await left(desk) == []
+        assert await left(served) == []
         done = await deadletters(config, "drop", "--all")
         assert (done.returncode, done.stdout) == (0, "There are none.\n")
 
@@ -210,14 +210,14 @@ async def test_large_letters_are_handed_out_and_dropped_one_after_the_other(tmp_
     """The journal gives a few megabytes at a time, and still everything is done."""
     letters = [letter("R/A", seq=number) for number in range(1, 5)]
     path = tmp_path / "control.sock"
-    async with letter_desk(tmp_path, letters, padding=3 << 20) as desk:
-        desk.retries.outcome = lambda _: StateChanges()
+    async with serve_dead_letters(tmp_path, letters, padding=3 << 20) as served:
+        served.retries.outcome = lambda _: StateChanges()
         _, answer = await asyncio.to_thread(
             ask_socket, path, "/deadletters/retry", b'{"numbers": [9, 4, 3, 2, 1]}'
         )
         assert answer["handed_out"] == [1, 2, 3, 4]
         assert [each["number"] for each in answer["left"]] == [9]
-        assert len(desk.retries.handed) >= 2
+        assert len(served.retries.handed) >= 2
         _, answer = await asyncio.to_thread(
             ask_socket, path, "/deadletters/drop", b'{"numbers": [9, 4, 3, 2, 1]}'
         )
@@ -240,12 +240,12 @@ async def test_large_letters_are_handed_out_and_dropped_one_after_the_other(tmp_
 )
 async def test_bad_requests_do_nothing(tmp_path: Path, path: str, body: bytes, error: str) -> None:
     """Every error is JSON with a text for the user."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         status, answer = await asyncio.to_thread(ask_socket, tmp_path / "control.sock", path, body)
         assert (status, list(answer)) == (400, ["error"])
         assert error in answer["error"]
-        assert desk.retries.handed == []
-        assert len(await left(desk)) == len(LETTERS)
+        assert served.retries.handed == []
+        assert len(await left(served)) == len(LETTERS)
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])
@@ -259,17 +259,17 @@ def test_which_letters_must_be_said_in_one_way(action: str, arguments: str) -> N
 
 async def test_a_wait_that_is_no_duration_is_told(tmp_path: Path, config: Path) -> None:
     """Before anything is handed out."""
-    async with letter_desk(tmp_path, LETTERS) as desk:
+    async with serve_dead_letters(tmp_path, LETTERS) as served:
         done = await deadletters(config, "retry", "--all", "--wait", "soon")
         assert done.returncode == 1
         assert done.stderr.startswith("gateway: --wait soon: a duration is a number and its unit")
-        assert desk.retries.handed == []
+        assert served.retries.handed == []
 
 
 @pytest.mark.parametrize("action", ["retry", "drop"])
 async def test_without_a_gateway_nothing_changes(tmp_path: Path, config: Path, action: str) -> None:
     """The journal has one writer, the running gateway: the command says that there is none."""
-    async with letter_desk(tmp_path, LETTERS):
+    async with serve_dead_letters(tmp_path, LETTERS):
         pass
     done = await deadletters(config, action, "--all")
     assert (done.returncode, done.stdout) == (1, "")

@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.admin.control_letters import LetterControl
-from gateway.admin.control_requests import control_application
-from gateway.admin.control_socket import control_socket
+from gateway.admin.control_requests import DeadLetterRequests
+from gateway.admin.control_socket import control_application, control_socket
 from gateway.events import parse_event
 from gateway.records import DeadLetter, StateChanges
 from gateway.status import SinkStatus
@@ -59,7 +58,7 @@ def write_settings(folder: Path) -> Path:
 
 @dataclass
 class RecordingRetries:
-    """Stands where the head stands: what was handed out, and what is to come of it."""
+    """Stands in for the delivery pipeline: records what is queued, and does what the test wants."""
 
     journal: Journal
     handed: list[list[int]] = field(default_factory=list)
@@ -69,7 +68,7 @@ class RecordingRetries:
     )
 
     def retry(self, letters: Sequence[StoredDeadLetter]) -> dict[int, str]:
-        """Take the letters, and have come of them what the test says."""
+        """Queue the letters, and save what the test wants to come of them."""
         self.handed.append([each.number for each in letters])
         for each in letters:
             if each.number not in self.left:
@@ -78,7 +77,7 @@ class RecordingRetries:
 
 
 @dataclass
-class Desk:
+class ServedDeadLetters:
     """The control socket with its journal; `sinks` are their states."""
 
     journal: Journal
@@ -87,17 +86,17 @@ class Desk:
 
 
 @asynccontextmanager
-async def letter_desk(
+async def serve_dead_letters(
     folder: Path, letters: Sequence[DeadLetter], *, padding: int = 0
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[ServedDeadLetters]:
     """Serve the control socket where `write_settings` has it, over a journal with these letters."""
     async with sqlite_journal(folder) as journal:
         await write_letters(journal, letters, padding=padding)
-        desk = Desk(
+        served = ServedDeadLetters(
             journal,
             RecordingRetries(journal),
             {name: SinkStatus(type="mqtt", state="up") for name in ("bms", "regs")},
         )
-        control = LetterControl(state_store=journal, retries=desk.retries, sinks=desk.sinks)
-        async with control_socket(folder / "control.sock", control_application(control.routes())):
-            yield desk
+        requests = DeadLetterRequests(state_store=journal, retry=served.retries.retry, sinks=served.sinks)
+        async with control_socket(folder / "control.sock", control_application(requests.routes())):
+            yield served

@@ -1,4 +1,4 @@
-"""The admin server: is it alive, is it ready, what does it know about itself; and the dashboard."""
+"""The admin server: health, readiness, metrics, status and the dashboard."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.admin.control_requests import answer
 from gateway.admin.metrics import Metrics
+from gateway.http_server import json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.admin.admission import Admission
-    from gateway.admin.dashboard.routes import Dashboard
+    from gateway.admin.dashboard import Dashboard
     from gateway.status import Status
 
 
@@ -25,23 +25,23 @@ def admin_application(
     refresh: Callable[[], None],
     problems: Callable[[], list[str]],
 ) -> web.Application:
-    """Return the application. `refresh` brings the status up to date before it is shown.
+    """Return the application.
 
-    `problems` says why the gateway is not alive; empty while it makes progress.
+    `refresh` brings the status up to date; `problems` returns why the gateway makes no progress, if so.
     """
     metrics = Metrics(status)
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
-        return answer({"healthy": not found, "problems": found}, code=503 if found else 200)
+        return json_answer({"healthy": not found, "problems": found}, code=503 if found else 200)
 
     async def readyz(_: web.Request) -> web.Response:
         reasons = unready(status)
-        return answer({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
+        return json_answer({"ready": not reasons, "reasons": reasons}, code=503 if reasons else 200)
 
     async def show_status(_: web.Request) -> web.Response:
         refresh()
-        return answer(status.snapshot())
+        return json_answer(status.snapshot())
 
     async def show_metrics(request: web.Request) -> web.Response:
         refresh()
@@ -58,7 +58,7 @@ def admin_application(
 
 
 def unready(status: Status) -> list[str]:
-    """Return why events would not be accepted now. A sink that is away is no reason: the journal keeps."""
+    """Return why events would not be accepted now. An absent sink is no reason: events wait for it."""
     reasons = [] if status.ready else ["starting or stopping"]
     journal = status.journal.state
     return reasons if journal == "ok" else [*reasons, journal]
