@@ -71,6 +71,11 @@ def short_list(names: Sequence[str], *, conjunction: str | None = None) -> str:
     return ", ".join(names)
 
 
+def count_text(number: int, noun: str) -> str:
+    """Return `1 point` or `2,000 points`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration_text(milliseconds: int) -> str:
     """Return a duration as configuration files write it: 1500ms, 90m, 24h, 7d."""
     if not milliseconds:

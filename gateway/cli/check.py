@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import add_config_argument, read
+from gateway.cli.loading import add_config_argument, read_config
 from gateway.doctor.findings import counted
 from gateway.errors import ConfigError
 from gateway.settings import resolve_secrets
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "--secrets", action="store_true", help="also read every secret, as the daemon will when it starts"
@@ -23,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print each problem as `file:line:col: path: message (value)`; return 1 where there is one.
+    """Print each problem as `file:line:col: path: message (value)`; return 1 if there is one.
 
-    Warnings look alike, begin with `warning:` and change nothing about the result.
+    Warnings begin with `warning:` and do not change the exit code.
     """
-    loaded = read(arguments.config)
+    loaded = read_config(arguments.config)
     problems = [str(problem) for problem in loaded.problems]
     if arguments.secrets and not loaded.settings.problems:
         try:

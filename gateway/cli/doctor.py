@@ -15,7 +15,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import Loaded, add_config_argument, read
+from gateway.cli.loading import LoadedConfig, add_config_argument, read_config
 from gateway.clock import now_ms
 from gateway.doctor.checks import CHECKS, Check, DaemonThreads, examine
 from gateway.doctor.file_checks import settings_findings
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found; return 1 where there is a problem, 0 where there is none, or warnings only."""
-    loaded = read(arguments.config)
+    loaded = read_config(arguments.config)
     document = loaded.settings
     broken = {str(one.steps[0]) for one in document.problems if one.steps}
     possible = [check for check in CHECKS if not check.needs & broken] if document.remains.value else []
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _examined(
-    loaded: Loaded, checks: Sequence[Check], *, broken: Collection[str], is_offline: bool
+    loaded: LoadedConfig, checks: Sequence[Check], *, broken: Collection[str], is_offline: bool
 ) -> list[Result]:
     settings = loaded.settings.remains.value
     if settings is None:

@@ -1,4 +1,4 @@
-"""What most commands begin with: `gateway.yaml` and the point tables, every problem of both at once."""
+"""How commands load `gateway.yaml` and the point tables, with all problems of both at once."""
 
 from __future__ import annotations
 
@@ -21,25 +21,29 @@ if TYPE_CHECKING:
     from gateway.model import WriteLimits
     from gateway.records import AssetSnapshot
 
-
 DEFAULT_CONFIG = Path("config/gateway.yaml")
-
-
-_SLIP = 0.8  # so alike, it is the only type that can be meant
+_SIMILAR_TYPE = 0.8  # a misspelt sink type is still unmistakable
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """Everything as far as it could be read. `point_map` is None while the tables have problems."""
+class LoadedConfig:
+    """Settings and tables as far as they could be read; without `point_map`, the tables have problems."""
 
     settings: Document[Settings]
     point_map: PointMap | None
     problems: list[Problem]
     warnings: list[Problem]
 
+    def require(self, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
+        """Return settings and tables; raise CommandError with all problems if there are any."""
+        settings = self.settings.value
+        if self.problems or settings is None or self.point_map is None:
+            raise refusal(self.problems, self.settings.file, folder=folder)
+        return settings, self.point_map
+
 
 def add_config_argument(parser: argparse.ArgumentParser, default: object = DEFAULT_CONFIG) -> None:
-    """Add `-c FILE`, which `arguments.config` then holds as a Path."""
+    """Add `-c FILE`, a Path in `arguments.config`."""
     parser.add_argument(
         "-c",
         "--config",
@@ -50,54 +54,51 @@ def add_config_argument(parser: argparse.ArgumentParser, default: object = DEFAU
     )
 
 
-def read(config: Path, *, folder: Path | None = None) -> Loaded:
-    """Read settings and tables; the tables are checked wherever the settings name usable sinks.
+def read_config(config: Path, *, folder: Path | None = None) -> LoadedConfig:
+    """Read settings and tables; the tables also with faulty settings, if the types of the sinks are known.
 
-    `folder`: tables to read in place of those that the settings name.
+    `folder`: of other tables than those of the settings.
     """
     document = load_settings(config)
-    found = locate_tables(document)
-    if found is None:
-        return Loaded(document, None, document.problems, [])
+    inputs = table_inputs(document)
+    if inputs is None:
+        return LoadedConfig(document, None, document.problems, [])
     tables = load_point_map(
-        folder or found.folder,
-        found.sinks,
-        topics=found.topics,
-        snapshot=found.snapshot,
-        limits=found.limits,
+        folder or inputs.folder,
+        inputs.sinks,
+        topics=inputs.topics,
+        snapshot=inputs.snapshot,
+        limits=inputs.limits,
     )
-    named = tables.problems if folder is not None else _at_mappings(tables.problems, document, found.folder)
-    problems, warnings = [*document.problems, *named], [*found.warnings, *tables.warnings]
-    return Loaded(document, tables.point_map, problems, warnings)
-
-
-def _at_mappings(problems: list[Problem], document: Document[Settings], folder: Path) -> list[Problem]:
-    """Return the problems, those of the folder itself where the settings name it."""
-    return [
-        document.problem(("mappings",), str(problem)) if problem.location.file == str(folder) else problem
-        for problem in problems
+    found = [
+        document.problem(("mappings",), str(problem))
+        if folder is None and problem.location.file == str(inputs.folder)  # of the folder as a whole
+        else problem
+        for problem in tables.problems
     ]
+    warnings = [*inputs.warnings, *tables.warnings]
+    return LoadedConfig(document, tables.point_map, [*document.problems, *found], warnings)
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
-    """Return usable settings and tables; otherwise raise CommandError with every problem.
+    """Return settings and tables; raise CommandError with all problems if there are any.
 
-    `folder`: tables to read in place of those that the settings name.
+    `folder`: of other tables than those of the settings.
     """
-    return _usable(read(config, folder=folder), folder=folder)
+    return read_config(config, folder=folder).require(folder=folder)
 
 
 def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
-    """Return what `load` does and every secret; a secret that can't be read is a problem like others."""
-    loaded = read(config)
-    settings, point_map = _usable(loaded)
-    return settings, resolve_secrets(loaded.settings), point_map
+    """Return settings, secrets and tables; an unreadable secret is a problem like others."""
+    settings, secrets, tables = load_to_run(config)
+    assert tables.point_map is not None  # noqa: S101 - there are no problems
+    return settings, secrets, tables.point_map
 
 
 def load_to_run(config: Path) -> tuple[Settings, Secrets, CompiledTables]:
-    """Return what `load_with_secrets` does, and the warnings with the tables."""
-    loaded = read(config)
-    settings, point_map = _usable(loaded)
+    """Return settings, secrets, and tables with their warnings."""
+    loaded = read_config(config)
+    settings, point_map = loaded.require()
     return settings, resolve_secrets(loaded.settings), CompiledTables(point_map, [], loaded.warnings)
 
 
@@ -112,15 +113,8 @@ def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> Compile
     )
 
 
-def _usable(loaded: Loaded, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
-    settings = loaded.settings.value
-    if loaded.problems or settings is None or loaded.point_map is None:
-        raise refusal(loaded.problems, loaded.settings.file, folder=folder)
-    return settings, loaded.point_map
-
-
 def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None) -> CommandError:
-    """Return the error that has every problem, and counts them. `folder`: as of `load`."""
+    """Return the error with all problems and their number."""
     count = len(problems)
     tables = "its point tables" if folder is None else f"the point tables of {folder}"
     summary = f"{count} problem{'' if count == 1 else 's'} in {config} and {tables}"
@@ -128,10 +122,10 @@ def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """Where the point tables are and what they are compiled with, see `load_point_map`.
+class TableInputs:
+    """Where the point tables are and what they are compiled with, as for `load_point_map`.
 
-    `snapshot`: what the gateway last heard of assets from Infodeck's API, None where it never asked.
+    `snapshot`: the assets as Infodeck's API listed them last, None if it was never asked.
     """
 
     folder: Path
@@ -142,40 +136,40 @@ class Tables:
     warnings: list[Problem]
 
 
-def locate_tables(document: Document[Settings]) -> Tables | None:
-    """Return where the tables are, and each sink's type as written where the settings have problems.
+def table_inputs(document: Document[Settings]) -> TableInputs | None:
+    """Return what the settings say about the tables, as far as possible if they have problems.
 
-    None where the sinks are not even named: then every point would seem to be wrong.
+    None if the type of a sink is unknown: then every point on it would be a problem, too.
     """
     settings = document.value
-    if settings is not None:
-        sinks = {name: sink.type for name, sink in settings.sinks.items()}
-        snapshot, warnings = _known_assets(document, settings)
-        return Tables(
-            settings.mappings, sinks, settings.mqtt_topics, settings.write_limits, snapshot, warnings
-        )
+    if settings is None:
+        return _partial_inputs(document)
+    sinks = {name: sink.type for name, sink in settings.sinks.items()}
+    snapshot, warnings = _stored_snapshot(document, settings)
+    return TableInputs(
+        settings.mappings, sinks, settings.mqtt_topics, settings.write_limits, snapshot, warnings
+    )
+
+
+def _partial_inputs(document: Document[Settings]) -> TableInputs | None:
     written, named = document.written(["mappings"]), document.written(["sinks"])
     folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
-    types = {
-        name: _meant_type(document.written(["sinks", name, "type"]))
-        for name in (named if isinstance(named, dict) else ())
-    }
-    known = {name: of_type for name, of_type in types.items() if of_type is not None}
+    sinks = {}
+    for name in named if isinstance(named, dict) else ():
+        of_type = str(document.written(["sinks", name, "type"]))
+        close = difflib.get_close_matches(of_type, SINK_TYPES, n=1, cutoff=_SIMILAR_TYPE)
+        if not close:
+            return None
+        sinks[name] = close[0]
     rest = document.remains.value
     topics, limits = ({}, {}) if rest is None else (rest.mqtt_topics, rest.write_limits)
-    return Tables(folder, known, topics, limits, None, []) if known and len(known) == len(types) else None
+    return TableInputs(folder, sinks, topics, limits, None, []) if sinks else None
 
 
-def _meant_type(written: object) -> str | None:
-    """Return a sink's type, also with a slip in it; None where nobody knows what is meant."""
-    close = difflib.get_close_matches(str(written), SINK_TYPES, n=1, cutoff=_SLIP)
-    return close[0] if close else None
-
-
-def _known_assets(
+def _stored_snapshot(
     document: Document[Settings], settings: Settings
 ) -> tuple[AssetSnapshot | None, list[Problem]]:
-    """Look into the journal; one that can't be read stops nobody who asks for something else."""
+    """Return the snapshot in the journal; an unreadable journal becomes a warning."""
     try:
         return read_assets(settings.journal.path), []
     except GatewayError as error:

@@ -1,4 +1,4 @@
-"""`gateway schema`: writes JSON Schemas, by which editors complete, explain and check settings and tables."""
+"""`gateway schema`: writes the JSON Schemas with which editors complete and check settings and tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMAS: dict[str, tuple[type, str]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument(
         "folder",
         nargs="?",
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write one file per schema, and print where, and how a YAML file names its schema."""
+    """Write one file per schema; print their paths, and how a YAML file names its schema."""
     for name in SCHEMAS:
         file: Path = arguments.folder / name
         try:
@@ -47,6 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def schema_text(name: str) -> bytes:
-    """Return the file of one schema; equal shapes give equal bytes."""
+    """Return the file of one schema; it is always the same for the same settings."""
     shape, title = SCHEMAS[name]
     return orjson.dumps(json_schema(shape, title=title), option=orjson.OPT_INDENT_2) + b"\n"

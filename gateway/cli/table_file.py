@@ -1,4 +1,4 @@
-"""A point table that a command makes: a new file, whole or not at all."""
+"""Writes the point table that a command makes: a new file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_name(file: Path) -> None:
-    """Raise CommandError where the gateway would not read a table of this name, or none can be there."""
+    """Raise CommandError if the gateway would not read a table of this name, or the folder is missing."""
     if file.suffix != ".yaml":
         raise CommandError(f"{file}: would not be read: a point table's name ends in .yaml")
     if not file.parent.is_dir():
@@ -19,7 +19,7 @@ def check_name(file: Path) -> None:
 
 
 def write_table(file: Path, text: str) -> None:
-    """Write it in one go: a running gateway may watch the folder."""
+    """Write the file in one step, because a running gateway may watch the folder."""
     part = file.with_name(f".{file.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`gateway test`: the point tables' own cases."""
+"""`gateway test`: runs the point tables' own cases."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print every expectation that is not met, and a summary; return 1 where there is one."""
+    """Print every failed expectation and a summary; return 1 if there is one."""
     _, point_map = load(arguments.config)
     failures = run_cases(point_map)
     for line in failures:

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.notation import calculation_text
-from gateway.text import duration_text
+from gateway.text import count_text, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -145,12 +145,8 @@ def summary(changes: Iterable[Change]) -> str:
     if not counts:
         return "no difference"
     breaking = f"{counts[True]:,} would break" if counts[True] else "nothing breaks"
-    total, harmless = _counted(counts.total(), "change"), f"{counts[False]:,} harmless"
+    total, harmless = count_text(counts.total(), "change"), f"{counts[False]:,} harmless"
     return f"{total}: {breaking} an existing BMS database, {harmless}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _place(point: PointEntry) -> Register | str:
@@ -190,7 +186,7 @@ def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
     for name, facts in old.sinks.items():
         if name not in new.sinks:
-            yield Change(kind=ChangeKind.SINK_GONE, subject=name, old=_counted(_users(old, name), "point"))
+            yield Change(kind=ChangeKind.SINK_GONE, subject=name, old=count_text(_users(old, name), "point"))
             continue
         for key in sorted(facts.keys() & new.sinks[name].keys()):
             before, after = facts[key], new.sinks[name][key]
@@ -198,7 +194,7 @@ def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
                 yield Change(kind=ChangeKind.SINK_CHANGED, subject=name, old=before, new=after, what=key)
     for name in new.sinks:
         if name not in old.sinks:
-            yield Change(kind=ChangeKind.NEW_SINK, subject=name, new=_counted(_users(new, name), "point"))
+            yield Change(kind=ChangeKind.NEW_SINK, subject=name, new=count_text(_users(new, name), "point"))
 
 
 def _users(inventory: Inventory, sink: str) -> int:

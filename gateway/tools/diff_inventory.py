@@ -24,6 +24,7 @@ SinkTopic = tuple[str, str]
 """An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
 
 _COLUMNS = {"every_ms": "every", "range": "range_low"}  # of facts with another name
+_LOCATING = ("topic", "sink")  # without them, every topic and register would seem to be gone
 _UNSTATED_OF_PSEUDO = frozenset({"stale_after", "on_stale", "refill"})
 
 
@@ -98,6 +99,8 @@ def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
 
 
 def _compiled(sheet: Sheet) -> dict[str, PointEntry]:
+    if missing := [column for column in _LOCATING if column not in sheet.columns]:
+        raise ConfigError([f"needs the columns {', '.join(missing)}"])
     by_site: dict[str, list[SheetPoint]] = {}
     for point in read_points(sheet, sink=USUAL_SINK):
         by_site.setdefault(point.site or "site", []).append(point)

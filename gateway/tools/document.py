@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.mapping.register_map import asset_topic, is_published, point_topic
 from gateway.model import HEARTBEAT, Quality
+from gateway.text import count_text
 from gateway.tools.register_map_text import cell_text
 
 if TYPE_CHECKING:
@@ -115,8 +116,8 @@ def _title(rows: Sequence[MapRow], gateway: str) -> str:
     registers = sum(row["sink"] is not None for row in rows)
     return (
         f"# Points of gateway {_escaped(gateway)}\n\n"
-        f"Site {_escaped(sites)}: {_count(points, 'point')} under {_count(tags, 'tag')},"
-        f" {_count(registers, 'Modbus register')}.\n"
+        f"Site {_escaped(sites)}: {count_text(points, 'point')} under {count_text(tags, 'tag')},"
+        f" {count_text(registers, 'Modbus register')}.\n"
     )
 
 
@@ -328,7 +329,3 @@ def _escaped(text: str) -> str:
 
 def _distinct(rows: Iterable[MapRow], column: str) -> list[str]:
     return list(dict.fromkeys(cell_text(row[column]) for row in rows if row[column] is not None))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -51,17 +51,17 @@ def test_messages_of_whole_assets_are_told_by_point() -> None:
 
 def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:
     """A cell with two topics is two topics, also where a tag has spaces in it; one more is a new one."""
-    head = "tag,point,asset,from,site,topic\n"
+    head = "tag,point,asset,from,site,topic,sink\n"
     first, second = "gw/v1/hq/Room 3/T", "site/hq/Room 3/T"
-    one = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first}\n".encode(), file="x.csv")
-    two = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first} {second}\n".encode(), file="y.csv")
+    one = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first},\n".encode(), file="x.csv")
+    two = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first} {second},\n".encode(), file="y.csv")
     (change,) = compare(one, two)
     assert (change.kind, change.new) == (ChangeKind.NEW_TOPIC, "site/hq/Room 3/T")
 
 
 def test_a_csv_without_a_column_does_not_tell_it() -> None:
     """What an older or shortened list does not say is not compared."""
-    rows = "tag,point,asset,from,sink,unit,table,address,type{}\nA,P,ast-1,t,regs,1,input,0,int16{}\n"
+    rows = "tag,point,asset,from,topic,sink,unit,table,address,type{}\nA,P,ast-1,t,,regs,1,input,0,int16{}\n"
     short = inventory_from_csv(rows.format("", "").encode(), file="x.csv")
     full = inventory_from_csv(rows.format(",description,gain", ",x,0.1").encode(), file="y.csv")
     assert compare(short, full) == []
@@ -72,8 +72,8 @@ def test_a_csv_without_a_column_does_not_tell_it() -> None:
 def test_a_csv_that_cannot_be_read_is_told_by_row_and_column() -> None:
     """Every unreadable cell is named, all at once; a file without the columns is told as well."""
     rows = (
-        "tag,point,asset,from,sink,unit,table,address,type\n"
-        "A,P,a,t,regs,1,inputs,0,int16\nB,P,a,t,regs,1,input,70000,int16\nC,P,a,t,regs,1,input,0,int17\n"
+        "tag,point,asset,from,topic,sink,unit,table,address,type\n"
+        "A,P,a,t,,regs,1,inputs,0,int16\nB,P,a,t,,regs,1,input,70000,int16\nC,P,a,t,,regs,1,input,0,int17\n"
     )
     with pytest.raises(ConfigError) as caught:
         inventory_from_csv(rows.encode(), file="x.csv")
@@ -82,3 +82,5 @@ def test_a_csv_that_cannot_be_read_is_told_by_row_and_column() -> None:
     assert all(problem.startswith("x.csv: ") for problem in caught.value.problems)
     with pytest.raises(ConfigError, match=r"x\.csv: row 1: needs the columns tag, point, asset, from"):
         inventory_from_csv(b"sink,table,type\n", file="x.csv")
+    with pytest.raises(ConfigError, match=r"x\.csv: needs the columns topic, sink"):
+        inventory_from_csv(b"tag,point,asset,from\nA,B,a,t\n", file="x.csv")
