@@ -332,7 +332,7 @@ class Compiler:
             base = self._automatic_base(automatic)
             if base is None and used.name not in unplaced:
                 rest = without_relative(used.drafts)
-                unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt is not None}
+                unplaced[used.name] = {name: one for name, one in rest.items() if one.prototype.mqtt}
             is_added = self.assembly.add_automatic(
                 used.drafts if base is not None else unplaced[used.name],
                 Place(used.place.document, used.place.path),

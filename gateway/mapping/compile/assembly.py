@@ -105,7 +105,7 @@ class _PlanDraft:
     measured: list[Point] = field(default_factory=list)
 
     def add(self, point: Point, draft: PointDraft) -> None:
-        if draft.is_pseudo:
+        if point.is_pseudo:
             self.pseudo.append(point)
             return
         self.measured.append(point)

@@ -50,58 +50,60 @@ _MEASURING_KEYS = (
 )
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
+_NAMELESS = Point(
+    site="",
+    tag="",
+    point="",
+    asset="",
+    source="",
+    unit_of_measure=None,
+    stale_after_ms=None,
+    on_stale=OnStale(StalePolicy.SENTINEL),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PointDraft:
-    """A point without tag, asset and base.
+    """A point without tag, asset and base: the `prototype` is the same for every asset of a template.
 
     `get` finds the reading of a `$.…` source in an event's body, `get_unit` the unit beside it.
     """
 
-    source: str
-    unit_of_measure: str | None
-    stale_after_ms: int | None
-    on_stale: OnStale
-    cov: Cov | None
-    description: str | None
-    tags: Mapping[str, Any] | None
-    mqtt: Mqtt | None
+    prototype: Point
     blocks: tuple[RegisterBlock, ...]
-    conversion: Conversion
     convert: Convert
     by_unit: Mapping[str, Convert]
     get: Callable[[Any], Any] | None
     get_unit: Callable[[Any], Any] | None
     places: PointPlaces
-    backfill: bool = False
 
     @property
-    def is_pseudo(self) -> bool:
-        """Whether the gateway itself makes the point's values."""
-        return self.source in PSEUDO_SOURCES
+    def source(self) -> str:
+        """Where the point's readings come from."""
+        return self.prototype.source
 
     def point(
         self, *, site: str, tag: str, name: str, asset: str, base: int, known: KnownAsset | None = None
     ) -> Point:
         """Return the point of one asset, with registers at their final addresses."""
-        return Point(
+        shared = self.prototype
+        return Point(  # dataclasses.replace takes twice as long, and a building has 100,000 points
             site=site,
             tag=tag,
             point=name,
             asset=asset,
-            source=self.source,
-            unit_of_measure=self.unit_of_measure,
-            stale_after_ms=self.stale_after_ms,
-            on_stale=self.on_stale,
-            cov=self.cov,
-            description=self.description,
-            mqtt=self.mqtt,
+            source=shared.source,
+            unit_of_measure=shared.unit_of_measure,
+            stale_after_ms=shared.stale_after_ms,
+            on_stale=shared.on_stale,
+            cov=shared.cov,
+            description=shared.description,
+            mqtt=shared.mqtt,
             registers=tuple([block.at(base) for block in self.blocks]),
-            conversion=self.conversion,
-            tags=self.tags,
+            conversion=shared.conversion,
+            tags=shared.tags,
             known=known,
-            backfill=self.backfill,
+            backfill=shared.backfill,
         )
 
 
@@ -120,24 +122,28 @@ def draft_point(
     registers = tuple(block.register for block in blocks)
     conversion = _conversion(keys, registers, places)
     convert = compile_conversion(conversion, registers)
-    is_path, unit_path = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
-    draft = PointDraft(
+    prototype = replace(
+        _NAMELESS,
         source=source,
         unit_of_measure=keys.unit,
         stale_after_ms=None if is_pseudo else _stale_after_ms(keys.stale_after, defaults.stale_after),
         on_stale=_on_stale(keys.on_stale or defaults.on_stale),
         cov=_cov(keys, defaults, expires=not is_pseudo),
         description=keys.description,
-        tags=keys.tags,
         mqtt=_mqtt(keys, places, defaults=defaults, sinks=sinks),
-        blocks=blocks,
         conversion=conversion,
+        tags=keys.tags,
+        backfill=_backfill(keys, places, default=defaults.refill),
+    )
+    is_path, unit_path = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
+    draft = PointDraft(
+        prototype=prototype,
+        blocks=blocks,
         convert=convert,
         by_unit=ConversionsByUnit(conversion, keys.unit, registers, convert),
         get=compile_path(source) if is_path else None,
         get_unit=compile_path(unit_path) if is_path and unit_path != source else None,
         places=written,
-        backfill=_backfill(keys, places, default=defaults.refill),
     )
     if is_pseudo:
         for name in _MEASURING_KEYS:
@@ -159,23 +165,15 @@ def draft_heartbeat(
         heartbeat.modbus, places, defaults=defaults.modbus, sinks=sinks, is_relative=False
     )
     check_counter(blocks, places, _HIGHEST_BEAT, "the heartbeat counts up to")
-    return PointDraft(
+    prototype = replace(
+        _NAMELESS,
         source=HEARTBEAT,
-        unit_of_measure=None,
-        stale_after_ms=None,
         on_stale=OnStale(StalePolicy.HOLD),
-        cov=None,
         description="Counts up while the gateway runs",
-        tags=None,
         mqtt=None,
-        blocks=blocks,
-        conversion=Conversion(),
-        convert=compile_conversion(Conversion()),
-        by_unit={},
-        get=None,
-        get_unit=None,
-        places=places,
     )
+    convert = compile_conversion(Conversion())
+    return PointDraft(prototype, blocks, convert, by_unit={}, get=None, get_unit=None, places=places)
 
 
 def _conversion(keys: PointKeys, registers: tuple[Register, ...], places: PointPlaces) -> Conversion:
@@ -281,16 +279,16 @@ def _mqtt(keys: PointKeys, places: PointPlaces, *, defaults: Defaults, sinks: Si
 
 def _check_constants(draft: PointDraft, places: PointPlaces, *, needs_numbers: bool) -> None:
     """Report values of the table itself that its registers cannot hold."""
-    conversion, blocks = draft.conversion, draft.blocks
+    blocks, conversion, on_stale = draft.blocks, draft.prototype.conversion, draft.prototype.on_stale
     if conversion.clamp and conversion.range is None:
         places.report("is about `range`, which is not written here", "clamp")
-    if draft.on_stale.policy is StalePolicy.VALUE:
-        check_value(blocks, places, draft.on_stale.value, "on_stale", "value")
+    if on_stale.policy is StalePolicy.VALUE:
+        check_value(blocks, places, on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
         if conversion.clamp:
             check_value(blocks, places, bound, "range", index)
         else:
-            warn_of_bound(blocks, places, bound, "range", index, on_stale=draft.on_stale)
+            warn_of_bound(blocks, places, bound, "range", index, on_stale=on_stale)
     warn_of_decimals(blocks, places, conversion.decimals)
     _check_map(conversion, blocks, places, needs_numbers=needs_numbers)
 
@@ -314,8 +312,9 @@ def _check_map(
 
 def _check_stale_value(draft: PointDraft, places: PointPlaces) -> None:
     """Report a value for stale times that is outside the point's own range: it is not written."""
-    limits, value = draft.conversion.range, draft.on_stale.value
-    if draft.on_stale.policy is not StalePolicy.VALUE or limits is None or value is None:
+    limits, on_stale = draft.prototype.conversion.range, draft.prototype.on_stale
+    value = on_stale.value
+    if on_stale.policy is not StalePolicy.VALUE or limits is None or value is None:
         return
     if isinstance(value, str) or not limits[0] <= value <= limits[1]:
         message = f"is outside of `range`, {limits[0]} to {limits[1]}, and so never written into a controller"

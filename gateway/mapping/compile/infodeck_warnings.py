@@ -81,8 +81,8 @@ class _Disagreement(NamedTuple):
             meant = f", did you mean `{close}`?" if close else ""
             places.warn(f"assets of the type {name} have no such key in Infodeck{meant}{hint}", "from")
             return
-        unit, written = self.listed.unit_of_measure or "", self.draft.unit_of_measure or ""
-        if self.draft.conversion.source_unit is not None:
+        unit, written = self.listed.unit_of_measure or "", self.draft.prototype.unit_of_measure or ""
+        if self.draft.prototype.conversion.source_unit is not None:
             key, advice = "source_unit", ""
         elif isinstance(unit_conversion(unit, written), UnitProblem):
             key, advice = "unit", ", which cannot become that"
@@ -123,8 +123,8 @@ def _is_telemetry_key(source: str) -> bool:
 
 def _has_other_unit(draft: PointDraft, listed: AssetProperty) -> bool:
     """Return whether the units certainly differ. A gain or a map converts by itself."""
-    conversion = draft.conversion
-    written = conversion.source_unit or draft.unit_of_measure
+    conversion = draft.prototype.conversion
+    written = conversion.source_unit or draft.prototype.unit_of_measure
     if written is None or listed.unit_of_measure is None or conversion.map is not None:
         return False
     if conversion.source_unit is None and conversion.gain != 1:

@@ -6,7 +6,7 @@ register cannot hold, and registers that a controller cannot be written to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
@@ -72,9 +72,20 @@ class RegisterBlock:
 
     def at(self, base: int) -> Register:
         """Return the register at its final address."""
+        register = self.register
         if not self.is_relative or not base:
-            return self.register
-        return replace(self.register, address=self.register.address + base)
+            return register
+        return Register(  # dataclasses.replace takes twice as long
+            sink=register.sink,
+            unit=register.unit,
+            table=register.table,
+            address=register.address + base,
+            type=register.type,
+            words=register.words,
+            order=register.order,
+            scale=register.scale,
+            bit=register.bit,
+        )
 
 
 def compile_blocks(

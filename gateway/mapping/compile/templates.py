@@ -157,7 +157,8 @@ def _check_automatic(used: CompiledTemplate) -> None:
             if not block.is_relative:
                 message = "must be relative with `auto` (`register`): each asset has registers of its own"
                 draft.places.report(message, *block.steps)
-        topic = draft.mqtt.topic if draft.mqtt is not None else None
+        mqtt = draft.prototype.mqtt
+        topic = mqtt.topic if mqtt is not None else None
         if topic is not None and not names_asset(topic):
             draft.places.report(
                 "would be the same for every asset of a template with `auto`: write {tag} or {asset} into it",
