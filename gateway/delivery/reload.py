@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.mapping.table_changes import Difference, compare
+from gateway.mapping.table_changes import TableChanges, compare_tables
 from gateway.memory import free_in_slices, freeze_objects
 from gateway.state.handover import Handover
 
@@ -65,7 +65,7 @@ class TableFiles:
 class _Successor:
     """All that is built aside."""
 
-    difference: Difference
+    difference: TableChanges
     handover: Handover
     prepared: list[Prepared]
 
@@ -142,7 +142,7 @@ class Reloader:
     async def _build(self, points: PointMap) -> _Successor | None:
         """Build everything for another table aside; return None where it says what the present one says."""
         image = self._head.state
-        difference = await asyncio.to_thread(compare, image.points, points)
+        difference = await asyncio.to_thread(compare_tables, image.points, points)
         if not difference:
             return None
         handover = Handover(image)
@@ -166,7 +166,7 @@ class Reloader:
         self._head.keep()  # also of points that are in the next table no more: they may come back
         self._head.swap(successor.handover.finish(now_ms=before.aged_ms))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
-            loop.swap(prepared, news=successor.handover.news, changed=successor.difference.shown_anew)
+            loop.swap(prepared, news=successor.handover.news, changed=successor.difference.affected)
         return [before, successor]
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
@@ -187,7 +187,7 @@ class Reloader:
         self._status.warnings = _lines(warnings)
         log.log(level, "points.unchanged", points=self._status.points)
 
-    def _tell(self, difference: Difference, warnings: Sequence[Problem], *, took_s: float) -> None:
+    def _tell(self, difference: TableChanges, warnings: Sequence[Problem], *, took_s: float) -> None:
         """Say what another table has brought."""
         self._status.reloads += 1
         note_tables(self._status, self._head.state.points, warnings, loaded_ms=self._clock_ms())

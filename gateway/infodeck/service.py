@@ -21,7 +21,7 @@ from gateway.infodeck.reconcile import Reconciler
 from gateway.infodeck.transport import ApiAccess
 from gateway.logs import unforeseen
 from gateway.mapping.paths import compile_path
-from gateway.mapping.table_changes import describe_the_same
+from gateway.mapping.table_changes import compile_the_same
 from gateway.memory import freeze_new_objects
 from gateway.records import StateChanges
 
@@ -231,7 +231,7 @@ class InfodeckService:
         await self._accept_connections(snapshot)
         points = self._pipeline.state.points
         relevant = None if points.has_automatic else points.by_asset.keys()  # None: any asset
-        if await asyncio.to_thread(describe_the_same, before, snapshot, of=relevant):
+        if await asyncio.to_thread(compile_the_same, before, snapshot, of=relevant):
             self.compare_tables()
         else:
             self._on_assets_changed()

@@ -19,7 +19,7 @@ from gateway.backoff import Backoff
 from gateway.demo.simulated_answers import Answer
 from gateway.infodeck.reconcile import Reconciler
 from gateway.journal.lookup import read_assets
-from gateway.mapping.table_changes import describe_the_same
+from gateway.mapping.table_changes import compile_the_same
 from gateway.status import ReconcileStatus
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_an_asset_that_one_list_is_without_stays(tmp_path: Path) -> None:
     assert told == {True, None}
     for snapshot in others:
         assert replace(snapshot.assets["ast-1"], online=True) == first.assets["ast-1"]
-        assert describe_the_same(first, snapshot)  # so the tables are not compiled without it
+        assert compile_the_same(first, snapshot)  # so the tables are not compiled without it
 
 
 async def test_an_asset_that_two_lists_are_without_is_gone_soon(tmp_path: Path) -> None:

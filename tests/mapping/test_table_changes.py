@@ -9,7 +9,7 @@ import pytest
 from support.point_tables import SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.table_changes import compare, describe_the_same
+from gateway.mapping.table_changes import compare_tables, compile_the_same
 from gateway.records import AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def tables(folder: Path, *, was: str = "", becomes: str = "") -> tuple[PointMap,
 
 def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
     """Compiled twice, the points are other objects that say the same."""
-    difference = compare(*tables(tmp_path))
+    difference = compare_tables(*tables(tmp_path))
     assert not difference
-    assert (difference.unchanged, difference.shown_anew) == (6, ())
+    assert (difference.unchanged, difference.affected) == (6, ())
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_what_differs_is_counted_and_named(
     tmp_path: Path, was: str, becomes: str, counts: tuple[int, ...], names: set[str]
 ) -> None:
     """New and changed points, and the quality of their assets, are shown anew; no others are."""
-    difference = compare(*tables(tmp_path, was=was, becomes=becomes))
+    difference = compare_tables(*tables(tmp_path, was=was, becomes=becomes))
     assert difference
     found = (difference.added, difference.removed, difference.changed, difference.unchanged)
     assert found == counts
-    assert set(difference.shown_anew) == names
-    assert len(difference.shown_anew) == len(names)
+    assert set(difference.affected) == names
+    assert len(difference.affected) == len(names)
 
 
 def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_p
     snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
     new = load_point_map(tmp_path, SINKS, snapshot=snapshot).point_map
     assert new is not None
-    difference = compare(old, new)
-    assert (difference.changed, difference.unchanged, difference.shown_anew) == (3, 3, ())
+    difference = compare_tables(old, new)
+    assert (difference.changed, difference.unchanged, difference.affected) == (3, 3, ())
     offline = AssetSnapshot(1, {"a": KnownAsset(id="a", name="Room", online=False)})
     again = load_point_map(tmp_path, SINKS, snapshot=offline).point_map
     assert again is not None
-    assert not compare(new, again)
+    assert not compare_tables(new, again)
 
 
 def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
@@ -90,14 +90,14 @@ def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
         return AssetSnapshot(0, {asset.id: asset for asset in assets})
 
     known = KnownAsset(id="a", name="Room", online=True)
-    assert describe_the_same(snapshot(known), snapshot(replace(known, online=False)))
-    assert not describe_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
-    assert not describe_the_same(snapshot(known), snapshot(replace(known, location_path=("HQ", "Room"))))
-    assert not describe_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
-    assert not describe_the_same(snapshot(known), snapshot())
+    assert compile_the_same(snapshot(known), snapshot(replace(known, online=False)))
+    assert not compile_the_same(snapshot(known), snapshot(replace(known, name="Hall")))
+    assert not compile_the_same(snapshot(known), snapshot(replace(known, location_path=("HQ", "Room"))))
+    assert not compile_the_same(snapshot(known), snapshot(known, KnownAsset(id="b")))
+    assert not compile_the_same(snapshot(known), snapshot())
     typed = replace(snapshot(known), types={"at-1": AssetType("at-1")})
-    assert not describe_the_same(snapshot(known), typed)
-    assert not describe_the_same(None, snapshot())
+    assert not compile_the_same(snapshot(known), typed)
+    assert not compile_the_same(None, snapshot())
 
 
 def test_where_only_some_assets_matter_others_make_no_difference() -> None:
@@ -108,11 +108,11 @@ def test_where_only_some_assets_matter_others_make_no_difference() -> None:
 
     ours, other = KnownAsset(id="a", name="Room", asset_type="at-1"), KnownAsset(id="b", asset_type="at-2")
     before = snapshot(ours, other)
-    assert describe_the_same(before, snapshot(ours, replace(other, name="Hall")), of={"a", "stranger"})
-    assert describe_the_same(before, snapshot(ours), of={"a"})
-    assert describe_the_same(before, snapshot(ours, other, types=[AssetType("at-2")]), of={"a"})
-    assert not describe_the_same(before, snapshot(ours, other, types=[AssetType("at-1")]), of={"a"})
-    assert not describe_the_same(before, snapshot(replace(ours, name="Hall"), other), of={"a"})
-    assert not describe_the_same(before, snapshot(other), of={"a"})
-    assert not describe_the_same(before, snapshot(ours, other, KnownAsset(id="new")), of={"a", "new"})
-    assert not describe_the_same(None, snapshot(), of=())
+    assert compile_the_same(before, snapshot(ours, replace(other, name="Hall")), of={"a", "stranger"})
+    assert compile_the_same(before, snapshot(ours), of={"a"})
+    assert compile_the_same(before, snapshot(ours, other, types=[AssetType("at-2")]), of={"a"})
+    assert not compile_the_same(before, snapshot(ours, other, types=[AssetType("at-1")]), of={"a"})
+    assert not compile_the_same(before, snapshot(replace(ours, name="Hall"), other), of={"a"})
+    assert not compile_the_same(before, snapshot(other), of={"a"})
+    assert not compile_the_same(before, snapshot(ours, other, KnownAsset(id="new")), of={"a", "new"})
+    assert not compile_the_same(None, snapshot(), of=())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_state import NOON, Room
 
-from gateway.mapping.table_changes import compare
+from gateway.mapping.table_changes import compare_tables
 from gateway.state.building_state import BuildingState
 from gateway.state.handover import Handover
 
@@ -115,7 +115,7 @@ class Story:
             return
         other = self.tables[self.room.points is self.tables[0]]
         names = {update.point.name for updates in self.waiting for update in updates}
-        names |= {*compare(self.room.points, other).shown_anew}
+        names |= {*compare_tables(self.room.points, other).affected}
         successor = self.handover.finish(now_ms=self.room.state.aged_ms)
         self.room, self.handover = Room(other, successor, self.room.seq), None
         self.waiting = [[shown] for name in names if (shown := self._shown(name)) is not None]
