@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.shadows import MissedReadings
     from gateway.ports import EventLog, StateStore
+    from gateway.settings import RefillSettings
     from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
@@ -59,23 +60,20 @@ class Backfill:
         self,
         *,
         organization: str,
-        tolerance_s: float,
+        settings: RefillSettings,
         item_time: Callable[[Any], Any] | None,
-        history_after_s: float,
-        metric_time: str,
-        metric_value: str,
         event_log: EventLog,
         state_store: StateStore,
         state: Callable[[], BuildingState],
         status: RefillStatus,
         clock_ms: Callable[[], int],
     ) -> None:
-        """`state` returns the one in force; `item_time` the time of a whole item, see `read_shadows`.
+        """Begin with `start`.
 
-        `metric_time` and `metric_value` are the names of both in the API's history.
+        `state` returns the one in force; `item_time` the time of a whole item, see `read_shadows`.
         """
         self._organization = organization
-        self._tolerance_ms = round(tolerance_s * 1000)
+        self._tolerance_ms = round(settings.tolerance * 1000)
         self._item_time = item_time
         self._event_log = event_log
         self._state = state
@@ -89,13 +87,12 @@ class Backfill:
             event_log=event_log,
             state_store=state_store,
             state=state,
-            history_after_ms=round(history_after_s * 1000),
+            history_after_ms=round(settings.history_after * 1000),
             status=status,
         )
         self._history = HistoryBackfill(
             organization=organization,
-            metric_time=metric_time,
-            metric_value=metric_value,
+            settings=settings,
             event_log=event_log,
             gaps=self._gaps,
             state=state,

@@ -27,17 +27,14 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.infodeck.api_client import Item
-    from gateway.model import Record
-    from gateway.ports import EventLog
     from gateway.records import AssetSnapshot
+    from gateway.settings import InfodeckSettings
     from gateway.state.building_state import BuildingState
     from gateway.status import Status
 
 _UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_EVENTS_READ = 250
-_MOST_EVENTS = 10_000  # searched for the last event that a webhook brought
 _SLICE = 500  # assets processed before the event loop gets its turn
 _ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"
 
@@ -63,16 +60,14 @@ class MonitorTimes:
     jump_ms: int = 120_000
 
     @classmethod
-    def from_seconds(
-        cls, *, delivery_s: float, skew_s: float, silence_s: float, reconcile_every_s: float
-    ) -> Self:
+    def from_settings(cls, settings: InfodeckSettings, *, skew_ms: int) -> Self:
         """Return the periods that follow from the settings."""
-        delivery_ms, silence_ms = round(delivery_s * 1000), round(silence_s * 1000)
+        delivery_ms, silence_ms = round(settings.refill.tolerance * 1000), round(settings.silence * 1000)
         return cls(
             delivery_ms=delivery_ms,
-            skew_ms=round(skew_s * 1000),
+            skew_ms=skew_ms,
             silence_ms=silence_ms,
-            unreachable_ms=max(_HOUR_MS, round(4000 * reconcile_every_s)),
+            unreachable_ms=max(_HOUR_MS, round(4000 * settings.reconcile.every)),
             tick_ms=max(100, min(5_000, delivery_ms // 4, silence_ms // 4)),
         )
 
@@ -159,7 +154,6 @@ class DeliveryMonitor:
         self._times = times
         self._clock_ms = clock_ms
         self._ask_api = ask_api
-        self._event_log: EventLog | None = None
         self._judged_ms = started_ms = clock_ms()
         self._missed = MissedDeliveries(
             self.arrivals,
@@ -181,11 +175,6 @@ class DeliveryMonitor:
         self._api_silent_ms = 0
         self._explanation = ""  # what Infodeck says of the webhook, while an alarm about it holds
 
-    def start(self, event_log: EventLog) -> None:
-        """Take in what comes from now on; call this once the log is open."""
-        self._event_log = event_log
-        event_log.subscribe(self.arrivals.accept_records)
-
     def accept_page(self, items: list[Item]) -> None:
         """Compare a page of assets, as the API lists them, with what webhooks brought."""
         for asset, time_ms in self._reports.newest_in_api(items):
@@ -205,8 +194,7 @@ class DeliveryMonitor:
         `explain` returns Infodeck's own records of the webhook, or raises `GatewayError`; None if they cannot
         be read.
         """
-        if self._event_log is not None:
-            await self._restore(self._event_log)
+        await self._restore()
         async with asyncio.TaskGroup() as tasks:
             if explain is not None:
                 tasks.create_task(self._explain_alarms(explain), name="explain webhook alarms")
@@ -214,9 +202,22 @@ class DeliveryMonitor:
                 self.judge(self._clock_ms())
                 await asyncio.sleep(self._times.tick_ms / 1000)
 
-    def restore(self, received_ms: int | None, *, used_ms: int | None) -> None:
-        """Go on with the silence from before the start: when the last events came, None if unknown."""
-        self._silence.restore(received_ms, used_ms=used_ms, now_ms=self._judged_ms)
+    async def _restore(self) -> None:
+        """Go on with the silence from before the start; else frequent starts would hide that nothing comes.
+
+        Where points show the API's readings alone, it is not known: then the API shows what is missed.
+        """
+        newest_ms = 0
+        for number, asset in enumerate(list(self._reports.mapped())):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            newest_ms = max(newest_ms, self._reports.newest_by_webhook(asset))
+        if newest_ms:
+            self.restore(newest_ms)
+
+    def restore(self, last_ms: int) -> None:
+        """Go on with the silence since the last event before the start."""
+        self._silence.restore(last_ms, now_ms=self._judged_ms)
 
     def judge(self, now_ms: int) -> None:
         """Judge everything once. What cannot be judged, by an error of ours, is an alarm as well."""
@@ -319,46 +320,3 @@ class DeliveryMonitor:
                 log.warning("alarm.explained", infodeck=explanation)
             self._explanation = explanation
             await asyncio.sleep(self._times.look_again_ms / 1000)
-
-    async def _restore(self, event_log: EventLog) -> None:
-        """Find out when webhooks came before the start; else frequent starts would hide that none come."""
-        before = WebhookArrivals(self._reports.mapped)
-        try:
-            await self._read_back(event_log, before)
-            used_ms = (
-                await self._newest_shown_ms() or before.mapped_ms
-            )  # where only the API's values are kept
-        except Exception as error:  # noqa: BLE001 - monitoring begins without what was before
-            log.error("watch.forgot", reason=unforeseen(error))  # noqa: TRY400 - no traceback
-            used_ms = None
-        self.restore(before.received_ms or used_ms, used_ms=used_ms)
-
-    async def _read_back(self, event_log: EventLog, before: WebhookArrivals) -> None:
-        """Read events from the newest back, until one that a webhook brought for the tables."""
-        end = event_log.head
-        earliest = max(0, end - _MOST_EVENTS)
-        while end > earliest and before.mapped_ms is None:
-            begin = max(earliest, end - _EVENTS_READ)
-            found = WebhookArrivals(self._reports.mapped)
-            found.accept_records(await _read(event_log, begin, end))
-            before.received_ms = before.received_ms or found.received_ms
-            before.mapped_ms = found.mapped_ms
-            end = begin
-
-    async def _newest_shown_ms(self) -> int:
-        """Return the time of the newest reading by a webhook that any point shows, 0 if there is none."""
-        newest_ms = 0
-        for number, asset in enumerate(list(self._reports.mapped())):
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-            newest_ms = max(newest_ms, self._reports.newest_by_webhook(asset))
-        return newest_ms
-
-
-async def _read(event_log: EventLog, after: int, through: int) -> list[Record]:
-    """Return all events of a part of the log."""
-    records: list[Record] = []
-    while after < through and (more := await event_log.read(after, through - after)):
-        records += more
-        after = more[-1].seq
-    return [record for record in records if record.seq <= through]

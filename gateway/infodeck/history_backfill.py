@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.model import Scalar
     from gateway.ports import EventLog
     from gateway.records import Gap, GapId
+    from gateway.settings import RefillSettings
     from gateway.state.building_state import BuildingState
     from gateway.status import RefillStatus
 
@@ -51,18 +52,15 @@ class HistoryBackfill:
         self,
         *,
         organization: str,
-        metric_time: str,
-        metric_value: str,
+        settings: RefillSettings,
         event_log: EventLog,
         gaps: HistoryGaps,
         state: Callable[[], BuildingState],
         status: RefillStatus,
         clock_ms: Callable[[], int],
     ) -> None:
-        """`metric_time` and `metric_value` are the names of both in the API's items."""
         self._organization = organization
-        self._metric_time = metric_time
-        self._metric_value = metric_value
+        self._metric_time, self._metric_value = settings.metric_time, settings.metric_value
         self._event_log = event_log
         self._gaps = gaps
         self._state = state

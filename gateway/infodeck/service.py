@@ -102,7 +102,7 @@ class InfodeckService:
         """Go on with what was known at the last stop; call this once the journal is open."""
         self.snapshot = self._state_store.at_start.assets
         self.compare_tables()
-        self._monitor.start(self._event_log)
+        self._event_log.subscribe(self._monitor.arrivals.accept_records)
         if self.has_api_key:
             self._event_log.subscribe(self._accept_events)
 
@@ -181,14 +181,10 @@ class InfodeckService:
         )
 
     def _make_backfill(self) -> Backfill:
-        refill = self._settings.refill
         return Backfill(
             organization=self._settings.organization,
-            tolerance_s=refill.tolerance,
+            settings=self._settings.refill,
             item_time=self._item_time,
-            history_after_s=refill.history_after,
-            metric_time=refill.metric_time,
-            metric_value=refill.metric_value,
             event_log=self._event_log,
             state_store=self._state_store,
             state=lambda: self._pipeline.state,
@@ -208,12 +204,7 @@ class InfodeckService:
                 item_time=self._item_time,
                 keep_alive_unit=settings.keep_alive_unit,
             ),
-            times=MonitorTimes.from_seconds(
-                delivery_s=settings.refill.tolerance,
-                skew_s=self._clock_skew_ms / 1000,
-                silence_s=settings.silence,
-                reconcile_every_s=settings.reconcile.every,
-            ),
+            times=MonitorTimes.from_settings(settings, skew_ms=self._clock_skew_ms),
             clock_ms=self._clock_ms,
             ask_api=self.reconcile_soon,
         )

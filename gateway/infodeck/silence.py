@@ -55,8 +55,7 @@ class SilenceWatch:
         self._started_ms = started_ms
         self._received_ms: int | None = None  # of the last event, as of the last judgement
         self._used_ms: int | None = None  # when the last event came with a reading for a point
-        self._received_before_ms: int | None = None  # as known from before the start
-        self._used_before_ms: int | None = None
+        self._before_ms: int | None = None  # when the last event came before the start
         self._used, self._unreadable = mapping.from_webhooks, mapping.unreadable
         self._watched_ms = 0  # since the start, or since events could come again
         self._learnt_ms = 0  # for how long pauses were watched
@@ -71,13 +70,10 @@ class SilenceWatch:
         self.is_unreadable = False
         """Whether events have come for too long in which nothing could be read, and no others."""
 
-    def restore(self, received_ms: int | None, *, used_ms: int | None, now_ms: int) -> None:
-        """Go on with the silence from before the start; None: it is not known when an event came."""
-        self._received_before_ms, self._used_before_ms = received_ms, used_ms
-        known_ms = [at_ms for at_ms in (received_ms, used_ms) if at_ms is not None]
-        if known_ms:
-            self._silent_ms = max(0, now_ms - max(known_ms))
-            self._unused_ms = max(0, now_ms - (used_ms or min(known_ms)))
+    def restore(self, last_ms: int, *, now_ms: int) -> None:
+        """Go on with the silence since the last event before the start."""
+        self._before_ms = last_ms
+        self._silent_ms = self._unused_ms = max(0, now_ms - last_ms)
 
     def begin(self) -> None:
         """Start anew: events could not come until now."""
@@ -169,8 +165,8 @@ class SilenceWatch:
     def text(self, intake: IntakeStatus, *, now_ms: int, can_ask: bool, are_refused: bool) -> str:
         """Return in words what has not come. `are_refused`: the alarm about signatures holds."""
         arrivals = self._arrivals
-        used_ms = self._used_ms or self._used_before_ms
-        received_ms = arrivals.received_ms or self._received_before_ms
+        used_ms = self._used_ms or self._before_ms
+        received_ms = arrivals.received_ms or self._before_ms
         since = self._since(used_ms)
         recently_ms = max(used_ms or 0, now_ms - self._silence_ms)
         if self.is_unreadable:

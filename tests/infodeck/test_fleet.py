@@ -225,9 +225,7 @@ def test_nothing_can_be_missing_for_long_without_an_alarm(
     late_h: int | None,
 ) -> None:
     """Whatever the API says, however often the gateway starts: three days, or `silence`, are the most."""
-    times = MonitorTimes.from_seconds(
-        delivery_s=60, skew_s=300, silence_s=3600 * silence_h, reconcile_every_s=900
-    )
+    times = MonitorTimes(silence_ms=silence_h * HOUR_MS)
     fleet = Fleet(sensors=sensors, has_api=has_api, times=times)
     fleet.run(days_before * DAY_MS)
     began_ms = fleet.now_ms

@@ -27,7 +27,8 @@ class Clock:
             keep_alives_ms=lambda: [] if keep_alive_ms is None else [keep_alive_ms] * devices,
             started_ms=NOW_MS,
         )
-        self.silence.restore(restored_ms, used_ms=restored_ms, now_ms=NOW_MS)
+        if restored_ms is not None:
+            self.silence.restore(restored_ms, now_ms=NOW_MS)
 
     def webhook(self, asset: str = "a") -> None:
         """Let an event arrive now."""

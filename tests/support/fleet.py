@@ -148,7 +148,8 @@ class Fleet:
             ask_api=self._ask,
         )
         self._restored_ms = last_ms
-        self.monitor.restore(last_ms, used_ms=last_ms)
+        if last_ms is not None:
+            self.monitor.restore(last_ms)
 
     def _at(self, at_ms: int, what: Callable[[], None]) -> None:
         heapq.heappush(self._due, (at_ms, next(self._number), what))

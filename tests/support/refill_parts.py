@@ -11,6 +11,7 @@ import orjson
 
 from gateway.infodeck.backfill import Backfill
 from gateway.mapping.paths import compile_path
+from gateway.settings import RefillSettings
 from gateway.status import RefillStatus
 from support.asset_lists import connected, simulated_api
 from support.delivery_parts import NOON, Clock, delivering
@@ -107,11 +108,12 @@ async def refilling(
         status = RefillStatus()
         made = Backfill(
             organization=ORGANIZATION,
-            tolerance_s=TOLERANCE_S,
+            settings=RefillSettings(
+                tolerance=f"{TOLERANCE_S:.0f}s",  # type: ignore[arg-type]  # as in a file
+                history_after=f"{history_after_s:.0f}s",  # type: ignore[arg-type]
+                metric_time=metric_time,
+            ),
             item_time=None if time is None else compile_path(time),
-            history_after_s=history_after_s,
-            metric_time=metric_time,
-            metric_value="value",
             event_log=rig.journal,
             state_store=rig.journal,
             state=lambda: rig.head.state,
