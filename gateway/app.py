@@ -104,7 +104,7 @@ class App:
             max_bytes=settings.journal.max_size,
             clock_ms=now_ms,
             status=self.status.journal,
-            on_damage=partial(self.alarms.hold, JOURNAL_DAMAGED),
+            on_damage=partial(self.alarms.latch, JOURNAL_DAMAGED),
             on_corrupt=self.stop,
         )
         self._head = Pipeline(
@@ -231,7 +231,7 @@ class App:
         """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
         notify(STATUS="checking the journal")
         async with self._journal:
-            self.alarms.start(self._journal.at_start.alarms, keep=self._keep_alarm)
+            self.alarms.start(self._journal.at_start.alarms, save=self._save_alarm)
             self._infodeck.start()
             self._signing.start()
             self._dashboard.start(self._journal)
@@ -264,7 +264,7 @@ class App:
     def _show_alarms(self) -> None:
         self.status.alarms = self.alarms.current()
 
-    def _keep_alarm(self, alarm: Alarm) -> None:
+    def _save_alarm(self, alarm: Alarm) -> None:
         self._journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
 
     def _compile_again(self) -> None:

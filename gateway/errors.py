@@ -1,6 +1,6 @@
-"""The whole error tree. Errors are built from facts, keep them as fields, and speak to the user.
+"""The error tree. Errors are made from facts, keep them as fields, and have a text for the user.
 
-Delivery tells three kinds apart by type:
+Delivery distinguishes three kinds by type:
 
 - `TransientError`: the same batch again, with back-off;
 - `RefusedError`: dead letters for the refused updates, then on with the next batch;
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class GatewayError(Exception):
-    """Whatever the gateway itself raises; its text can be shown to a user as it is."""
+    """The base of the gateway's own errors; the text can be shown to a user."""
 
 
 class ConfigError(GatewayError):
-    """A file or setting cannot be used; `problems` are complete lines, each with its place."""
+    """A file or setting cannot be used. `problems` are complete lines, each with its place."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         """Keep the lines in the order in which a user should read them."""
@@ -32,9 +32,9 @@ class ConfigError(GatewayError):
 
 
 class TransientError(GatewayError):
-    """Not now: the other side is away or busy. The same may succeed later.
+    """The other side is away or busy; the same may succeed later.
 
-    `retry_after_s` is the pause that the other side asked for, None where it asked for none.
+    `retry_after_s` is the pause that the other side requested, None if it requested none.
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
@@ -44,14 +44,14 @@ class TransientError(GatewayError):
 
 
 class ApiRefusalError(GatewayError):
-    """Infodeck's API refuses, and will again until something is changed; the text ends with what.
+    """Infodeck's API refuses until something is changed; the text ends with what to change.
 
-    `answered` is what it said, and `status` the HTTP status: 401 for the secret, 403 for plan or rights,
-    404, 422 and others.
+    `answered` is its answer, `status` the HTTP status: 401 for the secret, 403 for plan or rights, 404, 422
+    and others.
     """
 
     def __init__(self, answered: str, *, advice: str, status: int) -> None:
-        """Keep all of it, for whoever shows what is wrong and what to do apart."""
+        """Keep the parts, for callers that show the problem and the advice separately."""
         super().__init__(f"{answered}: {advice}")
         self.answered = answered
         self.advice = advice
@@ -59,7 +59,7 @@ class ApiRefusalError(GatewayError):
 
 
 class RefusedError(GatewayError):
-    """The receiver refused these updates for good; all others of the batch were delivered."""
+    """The receiver refused these updates permanently; all others of the batch were delivered."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         """Keep each refused update with its reason."""
@@ -68,7 +68,7 @@ class RefusedError(GatewayError):
 
 
 class JournalError(GatewayError):
-    """The journal cannot take events now; `retry_after_s` says when the sender may try again."""
+    """The journal cannot store events now; the sender may try again after `retry_after_s`."""
 
     def __init__(self, reason: str, *, retry_after_s: int) -> None:
         """Keep the reason for the log, and the pause to ask the sender for."""
@@ -77,21 +77,20 @@ class JournalError(GatewayError):
 
 
 class SignatureError(GatewayError):
-    """A delivery is not signed as it must be: missing, malformed, mismatch, foreign or outside tolerance.
+    """The signature of a delivery is missing, malformed, a mismatch, foreign or outside the tolerance.
 
-    `foreign` is a mismatch of a body that does not name our organization, as Infodeck's do.
-
-    `age_s` is known of a right signature outside the tolerance; negative: by our clock it is yet to come.
+    `foreign` is a mismatch of a body that does not name our organization, unlike Infodeck's. `age_s` is the
+    age of a right signature outside the tolerance; negative: in the future by our clock.
     """
 
     def __init__(self, reason: str, *, age_s: float | None = None) -> None:
-        """Keep the reason as one of these words: they are counted."""
+        """Keep the reason, one of these words: they are counted."""
         super().__init__(reason)
         self.age_s = age_s
 
 
 class EventError(GatewayError):
-    """The signed body is not an event; the text says what is missing."""
+    """The signed body is not an event; the text names what is missing."""
 
 
 class EncodingError(GatewayError, ValueError):
@@ -99,7 +98,7 @@ class EncodingError(GatewayError, ValueError):
 
 
 class CommandError(GatewayError):
-    """A command cannot do what it was asked; the text says why and what to do.
+    """A command cannot do its task; the text states why and what to do.
 
     `problems` are complete lines that are shown first, each with its place in a file.
     """
@@ -111,7 +110,7 @@ class CommandError(GatewayError):
 
 
 def system_reason(error: OSError) -> str:
-    """Return what is wrong in the system's words, without what asyncio and pyserial add to them."""
-    if error.errno is None or error.errno <= 0:  # not the system's numbers but the resolver's
+    """Return the system's words for an error, without what asyncio and pyserial add to them."""
+    if error.errno is None or error.errno <= 0:  # the numbers are the resolver's, not the system's
         return error.strerror or str(error)
     return os.strerror(error.errno)

@@ -21,9 +21,9 @@ _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": _INFORMATIONAL, 
 
 
 def configure_logging(*, level: str, form: str | None) -> None:
-    """Log from `level` on, as `json` lines or for a `console`; libraries only from warning on.
+    """Log from `level` on, as `json` lines or for a `console`; libraries from warning on.
 
-    `form` None: for a console on a terminal, otherwise as JSON.
+    `form` None: console on a terminal, otherwise JSON.
     """
     form = form or ("console" if sys.stderr.isatty() else "json")
     shared: list[structlog.typing.Processor] = [
@@ -32,7 +32,7 @@ def configure_logging(*, level: str, form: str | None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        # Where rich is installed, the default would show every local variable, secrets too.
+        # With rich installed, the default would show every local variable, secrets too.
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -41,7 +41,7 @@ def configure_logging(*, level: str, form: str | None) -> None:
     )
     if _goes_to_journald():
         renderer = _with_priority(renderer)
-    tail = [structlog.processors.format_exc_info if form == "json" else _harmless_values, renderer]
+    tail = [structlog.processors.format_exc_info if form == "json" else _sanitised_values, renderer]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *tail],
@@ -60,13 +60,13 @@ def configure_logging(*, level: str, form: str | None) -> None:
 
 
 def log_failure(reason: str, problems: Sequence[str]) -> None:
-    """Log why the daemon ends; `problems` are those of its files, each with its place."""
+    """Log why the daemon ends; `problems` are lines about its files, each with its place."""
     details = {"problems": problems} if problems else {}
     structlog.get_logger().critical("gateway.failed", reason=reason, **details)
 
 
 def _goes_to_journald() -> bool:
-    """Say whether systemd's journal reads standard error, by the mark that systemd gives its services."""
+    """Return whether journald reads standard error, by the variable that systemd sets for its services."""
     mark = os.environ.get("JOURNAL_STREAM")
     if mark is None:
         return False
@@ -75,7 +75,7 @@ def _goes_to_journald() -> bool:
 
 
 def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Processor:
-    """Begin each line with its level, as journald takes it from there: for `journalctl -p err`."""
+    """Begin each line with its priority, which journald reads: for `journalctl -p err`."""
 
     def render(logger: structlog.typing.WrappedLogger, name: str, entry: structlog.typing.EventDict) -> str:
         priority = _PRIORITIES.get(entry["level"], _INFORMATIONAL)
@@ -85,12 +85,12 @@ def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Pro
     return render
 
 
-def _harmless_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Keep names from elsewhere from steering the terminal on which a console's lines are read."""
+def _sanitised_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Sanitise values, so that names from elsewhere cannot control the terminal."""
     return {key: sanitise(value) if isinstance(value, str) else value for key, value in entry.items()}
 
 
-def unforeseen(error: BaseException) -> str:
-    """Return what happened and where; a traceback would carry values that are nobody's business."""
+def internal_error_text(error: BaseException) -> str:
+    """Return an unexpected error and its place; a traceback could contain values that must not be logged."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} (line {place.lineno} of {Path(place.filename).name})"

@@ -19,23 +19,23 @@ class PointSource(Protocol):
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """Return every point."""
+        """All points."""
 
 
 class LatestValues(Protocol):
-    """The newest update of every point, in event time. Belongs to the event loop; plain look-ups."""
+    """The newest update of every point, in event time. Used on the event loop; quick."""
 
     def latest(self, point: Point) -> Update | None:
-        """Return the point's newest update, or None before its first reading."""
+        """Return the point's newest update, None before its first reading."""
 
     def all_latest(self) -> Iterable[Update]:
         """Return the newest update of every point that has one."""
 
     def is_newest(self, update: Update) -> bool:
-        """Say whether nothing newer than `update` is known for its point (equal counts as new)."""
+        """Return whether the point has no newer update; an equal time counts as new."""
 
     def age_ms(self, update: Update) -> int:
-        """Return how old `update`, its point's newest, is, wherever the clock was set meanwhile."""
+        """Return the age of a point's newest update, however the clock was set meanwhile."""
 
 
 class EventLog(Protocol):
@@ -105,18 +105,18 @@ class StateStore(Protocol):
 
 
 Adopt = Callable[[Iterable["Update"]], None]
-"""Puts in place what a sink has prepared; see `Sink.prepare`."""
+"""Puts in force what a sink has prepared; see `Sink.prepare`."""
 
 
 class Sink(Protocol):
-    """One way out of the gateway. An async context manager: inside it, the sink can be written to.
+    """A way out of the gateway: MQTT, Modbus and others. An async context manager.
 
-    Entering starts listening or connecting and restores state from `LatestValues`; a receiver that
-    is away does not make entering fail. Leaving closes everything within a few seconds.
+    Entering starts listening or connecting and restores values from `LatestValues`; it succeeds even if the
+    receiver is away. Leaving closes everything within a few seconds.
     """
 
     async def __aenter__(self) -> Self:
-        """Start; raise `GatewayError` only where waiting cannot help (a port taken, say)."""
+        """Start; raise `GatewayError` only if waiting cannot help, such as a port that is in use."""
 
     async def __aexit__(
         self,
@@ -125,26 +125,25 @@ class Sink(Protocol):
         traceback: TracebackType | None,
         /,
     ) -> None:
-        """Stop, telling receivers that the gateway leaves."""
+        """Stop, and let receivers know that the gateway is going offline."""
 
     async def write(self, updates: Sequence[Update]) -> None:
-        """Return once every update is with the receiver (acknowledged, where the protocol can).
+        """Return once the receiver has every update, acknowledged if the protocol can.
 
-        Updates of one point come in journal order and may come again after an error or a restart;
-        while there is a backlog, the newest one may come ahead of those that led to it. An update that
-        is not its point's newest (`LatestValues.is_newest`) must not replace the newer one. Raise
-        `TransientError` to get the same batch again later, `RefusedError` after all others were
-        delivered, to have some dead-lettered.
+        Updates of one point come in the order of the log and may come again after an error or a restart. With
+        a backlog, the newest one may come before older ones. An update that is not its point's newest
+        (`LatestValues.is_newest`) must not replace the newer one. Raise `TransientError` to get the same
+        batch again later. Raise `RefusedError`, after all others were delivered, to dead-letter some.
 
-        An update of a point that is not in the sink's point table (points are compared by identity)
-        is passed over: it was made for another table, by whose successor it comes again.
+        Ignore an update of a point that is not in the sink's point table (points are compared by identity):
+        it was made for another table, and comes again for this one.
         """
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
-        """Build what another point table needs, aside and in another thread, while the sink goes on.
+        """Build what another point table needs, in another thread, while the sink goes on.
 
-        `latest` is the image for that table, which nobody changes meanwhile. The returned function
-        puts everything in place: on the event loop, quick, without await, and only once. It is given
-        the updates (of the new table) that came after `latest` was made. It keeps what it replaced:
-        whoever lets go of it in a thread frees the old structures there.
+        `latest` are the values for that table, which nobody changes meanwhile. The returned function puts
+        everything in force: on the event loop, quickly, without await, and only once. It gets the updates of
+        the new table that came after `latest` was made. It keeps a reference to what it replaced, so that the
+        old structures are freed in the thread that drops it.
         """

@@ -1,6 +1,6 @@
-"""What the running gateway knows about itself: counters and states, read by admin, log and terminal.
+"""Counters and states of the running gateway, for /api/status, metrics, dashboard and log.
 
-Plain fields, changed on the event loop only; whoever shows them makes a copy with `snapshot`.
+The fields change on the event loop only; `Status.snapshot` makes a copy. Their names are those of the JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class PreviousSecrets:
-    """Signing secrets that a newer one has replaced, and that are accepted until not used for a day."""
+    """Signing secrets that were replaced and are still accepted."""
 
     number: int = 0
     last_used_ms: int | None = None  # when a delivery was last signed with one of them
@@ -26,9 +26,9 @@ class PreviousSecrets:
 
 @dataclass(slots=True)
 class SecretStatus:
-    """One signing secret in force: where it is, how old it is, and when it was last needed.
+    """One signing secret in force: its source, its age, and when it was last used.
 
-    `changed_ms` is when it was written there, or, where its source does not tell, first seen by the gateway.
+    `changed_ms` is when it was written to the source or, if the source has no time, first read from it.
     """
 
     source: str
@@ -38,7 +38,7 @@ class SecretStatus:
 
 @dataclass(slots=True)
 class ConnectionsStatus:
-    """The connections of a port. `dropped` counts those that gave way when all places were taken."""
+    """The connections of a port. `dropped` counts those closed for newer ones when the port was full."""
 
     open: int = 0
     dropped: int = 0
@@ -46,9 +46,9 @@ class ConnectionsStatus:
 
 @dataclass(slots=True)
 class IntakeStatus:
-    """What came in. `answers` counts by HTTP status, `refused` by reason of a 401.
+    """The webhook server. `answers` counts by HTTP status, `refused` by reason of a 401.
 
-    `signature_age_s` is of the last right signature outside the tolerance; negative: from the future.
+    `signature_age_s` is the age of the last right signature outside the tolerance; negative: in the future.
     """
 
     answers: Counter[int] = field(default_factory=Counter)
@@ -58,12 +58,12 @@ class IntakeStatus:
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
-    secrets: list[SecretStatus] = field(default_factory=list)  # those of the settings, the first one first
+    secrets: list[SecretStatus] = field(default_factory=list)  # of the settings, in their order
     previous_secrets: PreviousSecrets = field(default_factory=PreviousSecrets)
     connections: ConnectionsStatus = field(default_factory=ConnectionsStatus)
 
-    def note_refusal(self, reason: str, *, age_s: float | None) -> None:
-        """Count a 401, and remember what the last one says of our clock."""
+    def count_refusal(self, reason: str, *, age_s: float | None) -> None:
+        """Count a 401, and store the age of its signature."""
         self.refused[reason] += 1
         self.last_refusal = reason
         if age_s is not None:
@@ -71,17 +71,17 @@ class IntakeStatus:
 
 
 COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""How long commits take, in steps: from a disk with a cache of its own to a worn SD card."""
+"""Bounds of the histogram of commit times: from a disk with a cache of its own to a worn SD card."""
 
 
 @dataclass(slots=True)
 class CommitTimes:
-    """How long commits took. `counts` has those of up to each of `COMMIT_BOUNDS_S`; last, the rest."""
+    """A histogram of commit times. `counts` has one number for each of `COMMIT_BOUNDS_S`, then the rest."""
 
     seconds: float = 0.0
     counts: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
 
-    def note(self, seconds: float) -> None:
+    def count_commit(self, seconds: float) -> None:
         """Count one commit."""
         self.seconds += seconds
         self.counts[bisect_left(COMMIT_BOUNDS_S, seconds)] += 1
@@ -89,51 +89,51 @@ class CommitTimes:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """What is kept. `state` is `ok` or why events can't be taken; `bytes_used` as last measured.
+    """The journal. `state` is `ok` or why events cannot be stored; `bytes_used` is as last measured.
 
-    `dead_letters` are those that are kept now; a sink's own number counts its letters since the start.
+    `dead_letters` are those that are stored now; a sink's own number counts its dead letters since the start.
     """
 
     state: str = "ok"
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
-    last_event_ms: int | None = None  # when the newest one came, since the start
+    last_event_ms: int | None = None  # when the newest one was received, since the start
     bytes_used: int = 0
-    bytes_limit: int = 0  # from which on events are refused
-    bytes_room: int = 0  # for more events, within the limit and on the disk; what every sink has makes more
+    bytes_limit: int = 0  # events are refused from here on
+    bytes_room: int = 0  # for more events, within the limit and on the disk, before delivered ones are freed
     dead_letters: int = 0
-    damaged_events: int = 0  # since the start; dead letters now
-    corrupt_files: list[str] = field(default_factory=list)  # that were moved aside, as of the start
+    damaged_events: int = 0  # since the start; they became dead letters
+    corrupt_files: list[str] = field(default_factory=list)  # moved aside, as of the start
     commits: CommitTimes = field(default_factory=CommitTimes)
 
 
 @dataclass(slots=True)
 class MappingStatus:
-    """What became of accepted events."""
+    """What the mapping did with accepted events."""
 
     mapped: int = 0
-    from_webhooks: int = 0  # of these, the ones that a webhook brought
+    from_webhooks: int = 0  # of these, delivered by a webhook
     unmapped: int = 0
-    unreadable: int = 0  # no asset or no reading was found in them
-    connections: int = 0  # events that said whether a device is connected
-    connections_unclear: int = 0  # likewise, but none of the words known for it were in them
+    unreadable: int = 0  # without an asset or a reading
+    connections: int = 0  # events that report whether a device is connected
+    connections_unclear: int = 0  # likewise, but with none of the known words for it
     late: int = 0  # readings older than their point's newest
-    clock_ahead: int = 0  # readings whose time lay in the future; taken as received
-    forced: dict[str, Override] = field(default_factory=dict)  # what is forced now, by point
-    unshown: dict[str, str] = field(default_factory=dict)  # why newest readings can't be shown, by point
+    clock_ahead: int = 0  # readings with a time in the future; replaced by the time of receipt
+    forced: dict[str, Override] = field(default_factory=dict)  # current overrides, by point
+    unshown: dict[str, str] = field(default_factory=dict)  # why newest readings cannot be shown, by point
 
 
 @dataclass(slots=True)
 class TablesStatus:
-    """The point tables. `refused` counts reloads that failed; `problems` says why the last one did.
+    """The point tables. `refused` counts reloads that failed; `problems` are those of the last one.
 
-    `problems` is empty while the tables on disk are the ones in force; at most 50 lines of each are kept.
+    `problems` is empty while the tables on disk are in force. At most 50 lines of each are stored.
     """
 
     loaded_ms: int = 0
     points: int = 0
     assets: int = 0
-    reloads: int = 0  # that brought other tables into force
+    reloads: int = 0  # that put other tables in force
     refused: int = 0
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -141,7 +141,7 @@ class TablesStatus:
 
 @dataclass(slots=True)
 class ClientsStatus:
-    """Who polls a sink that is a server. `refused` counts clients that were not let in, or may not read."""
+    """The clients of a sink that is a server. `refused` counts those that may not connect or read."""
 
     connected: int = 0
     requests: int = 0
@@ -150,10 +150,10 @@ class ClientsStatus:
 
 @dataclass(slots=True)
 class SinkStatus:
-    """One sink. `state` is starting, up, away or failed; `cursor` the last event it is done with.
+    """One sink. `state` is starting, up, away or failed; `cursor` is the last event it completed.
 
-    `lag` counts the events that it still has to get, `lag_s` is the age of the oldest of them in seconds;
-    both are as of the last `SinkLoop.refresh`. An error stays to be seen when it is over.
+    `lag` counts the events that it has yet to get, `lag_s` is the age of the oldest of them in seconds; both
+    are as of the last `SinkLoop.refresh`. The last error stays visible after it is over.
     """
 
     type: str
@@ -168,58 +168,58 @@ class SinkStatus:
     last_error: str | None = None
     last_error_ms: int | None = None
     last_success_ms: int | None = None
-    clients: ClientsStatus | None = None  # None: nobody connects to a sink of this type
+    clients: ClientsStatus | None = None  # None: the sink is no server
 
     @property
     def connected(self) -> bool:
-        """Whether its receiver takes what is written."""
+        """Whether the receiver accepts values."""
         return self.state == "up"
 
-    def note_error(self, reason: str, *, at_ms: int) -> None:
-        """Remember what went wrong last, and when."""
+    def record_error(self, reason: str, *, at_ms: int) -> None:
+        """Store the last error and its time."""
         self.last_error, self.last_error_ms = reason, at_ms
 
 
 @dataclass(slots=True)
 class ReconcileStatus:
-    """What Infodeck's API tells. `state` is off, starting, ok or failing; `assets` counts all known ones.
+    """The assets by Infodeck's API. `state` is off, starting, ok or failing; `assets` counts all known ones.
 
-    `missing` are parts that it would not tell last time, with the reason; they are as they were before.
+    `missing` are parts that could not be read last time, with the reason; they stay as they were before.
     """
 
     state: str = "off"
     assets: int = 0
     last_success_ms: int | None = None
     last_error: str | None = None
-    trouble: str | None = None  # of a request that waits: it has not failed for good
-    types: int = 0  # of assets, those that are known
+    trouble: str | None = None  # of a request that is repeated: it has not failed yet
+    types: int = 0  # known asset types
     locations: int = 0
     missing: dict[str, str] = field(default_factory=dict)
-    succeeded: int = 0  # how often it was asked and told what there is
+    succeeded: int = 0  # reconciliations that succeeded
     failed: int = 0
 
 
 @dataclass(slots=True)
 class InventoryStatus:
-    """The point tables against what Infodeck knows, as of the last reconciliation. Lists are samples."""
+    """The point tables compared with Infodeck's assets, at the last reconciliation. Lists are samples."""
 
-    unmapped: int = 0  # assets that are online and that no table names
+    unmapped: int = 0  # assets that are online and in no table
     unmapped_sample: list[str] = field(default_factory=list)
-    gone: int = 0  # assets that tables name and Infodeck does not know
+    gone: int = 0  # assets in tables that Infodeck does not have
     gone_sample: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class RefillStatus:
-    """What the API had to bring because no webhook did.
+    """Readings that the API supplied because no webhook did.
 
-    `without_time` and `clock_ahead` are of the last reconciliation: readings that could not be used.
+    `without_time` and `clock_ahead` are readings of the last reconciliation that could not be used.
     """
 
     events: int = 0
     readings: int = 0
     history_readings: int = 0
-    open_gaps: int = 0  # in histories, still to be filled
+    open_gaps: int = 0  # in histories, not filled yet
     without_time: int = 0
     clock_ahead: int = 0
     last_ms: int | None = None
@@ -229,7 +229,7 @@ class RefillStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The whole of it."""
+    """The whole status."""
 
     name: str
     started_ms: int
@@ -237,19 +237,19 @@ class Status:
     intake: IntakeStatus = field(default_factory=IntakeStatus)
     mapping: MappingStatus = field(default_factory=MappingStatus)
     tables: TablesStatus = field(default_factory=TablesStatus)
-    qualities: dict[str, int] = field(default_factory=dict)  # points by what they show; as of a refresh
+    qualities: dict[str, int] = field(default_factory=dict)  # points by quality; as of the last refresh
     sinks: dict[str, SinkStatus] = field(default_factory=dict)
     journal: JournalStatus = field(default_factory=JournalStatus)
     reconcile: ReconcileStatus = field(default_factory=ReconcileStatus)
     inventory: InventoryStatus = field(default_factory=InventoryStatus)
     refill: RefillStatus = field(default_factory=RefillStatus)
-    alarms: tuple[Alarm, ...] = ()  # those that hold now
-    no_http: Counter[str] = field(default_factory=Counter)  # what came that is none, by listener
+    alarms: tuple[Alarm, ...] = ()  # the current ones
+    no_http: Counter[str] = field(default_factory=Counter)  # requests that are not HTTP, by listener
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
         copy = asdict(self)
-        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count a counter's items
+        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count the items of a counter
             counter: Counter[Any] = getattr(self.intake, name)
             copy["intake"][name] = {str(key): count for key, count in counter.items()}
         copy["no_http"] = dict(self.no_http)
@@ -259,7 +259,7 @@ class Status:
 
 
 def kept_for(sinks: Iterable[tuple[str, str, int]]) -> str | None:
-    """Say for which sink most events are kept, by each one's name, state and lag; None: nothing waits."""
+    """Return the sink with most events stored for it, in words; `sinks` are names, states and lags."""
     name, state, lag = max(sinks, key=lambda sink: sink[2], default=("", "", 0))
     if not lag:
         return None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
 from gateway.events import asset_of, parse_event, read_telemetry
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.model import Record
 from gateway.state.readings import map_telemetry
 
@@ -49,7 +49,7 @@ def map_letter(image: BuildingState, stored: StoredDeadLetter) -> tuple[AssetPla
     try:
         mapped = map_event(plan, read_telemetry(event), Record(letter.seq, event))
     except Exception as error:
-        raise GatewayError(f"internal error while mapping: {unforeseen(error)}") from error
+        raise GatewayError(f"internal error while mapping: {internal_error_text(error)}") from error
     updates = [update for update in mapped if point is None or update.point is point]
     if not updates:
         raise GatewayError(f"its event has no reading for {letter.point or 'any point of its asset'}")

@@ -11,7 +11,7 @@ import structlog
 
 from gateway.backoff import Backoff
 from gateway.errors import GatewayError, RefusedError, TransientError
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.memory import freeze_objects
 from gateway.records import DeadLetter, StateChanges
 
@@ -193,19 +193,19 @@ class SinkLoop:
         self._status.last_success_ms = self._clock_ms()
 
     def _go_away(self, error: TransientError) -> None:
-        self._status.note_error(str(error), at_ms=self._clock_ms())
+        self._status.record_error(str(error), at_ms=self._clock_ms())
         if self._status.state != "away":
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
             self._status.state = "away"
 
     def _fail(self, error: BaseException) -> None:
         """Mark the sink failed."""
-        reason = str(error) if isinstance(error, GatewayError) else unforeseen(error)
+        reason = str(error) if isinstance(error, GatewayError) else internal_error_text(error)
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
         self._status.state = "failed"
-        self._status.note_error(reason, at_ms=self._clock_ms())
+        self._status.record_error(reason, at_ms=self._clock_ms())
 
     def _bury(self, refusals: Sequence[Refusal], *, retries: Sequence[Retry]) -> None:
         """Make dead letters, and tell of each point once a run.

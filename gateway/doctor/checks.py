@@ -37,7 +37,7 @@ from gateway.doctor.secret_checks import (
     check_secrets,
     check_signing_secrets,
 )
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -132,7 +132,7 @@ async def _findings(check: Check, setup: Setup, *, within_s: float) -> list[Find
     except Exception as error:  # noqa: BLE001 - a check that fails must not hide what the others find
         return [
             problem(
-                f"the check itself failed: {unforeseen(error)}",
+                f"the check itself failed: {internal_error_text(error)}",
                 "this is a fault of the gateway, please report it",
             )
         ]

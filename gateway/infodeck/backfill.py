@@ -18,7 +18,7 @@ from gateway.infodeck.backfill_events import newest_event
 from gateway.infodeck.history_backfill import HistoryBackfill
 from gateway.infodeck.history_gaps import HistoryGaps
 from gateway.infodeck.shadows import find_missed, read_shadows
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +140,7 @@ class Backfill:
                 else:
                     await self._process(page)
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
-                self._outcome.problem = unforeseen(error)
+                self._outcome.problem = internal_error_text(error)
             finally:
                 self._pages.task_done()
 

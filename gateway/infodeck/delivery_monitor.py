@@ -17,7 +17,7 @@ from gateway.infodeck.missed_deliveries import MissedDeliveries, WebhookArrivals
 from gateway.infodeck.refused_deliveries import RefusedDeliveries
 from gateway.infodeck.shadows import read_shadows
 from gateway.infodeck.silence import SilenceWatch
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.model import BACKFILL_ID_PREFIX
 from gateway.status import kept_for
 from gateway.text import second_text
@@ -232,7 +232,7 @@ class DeliveryMonitor:
             try:
                 reason = reason_now(now_ms, elapsed_ms)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged
-                reason = f"cannot be judged, by an error of the gateway itself: {unforeseen(error)}"
+                reason = f"cannot be judged, by an error of the gateway itself: {internal_error_text(error)}"
             self._alarms.set(name, reason)
         if not self._is_unexplained:
             self._explanation = ""
@@ -313,7 +313,7 @@ class DeliveryMonitor:
             except GatewayError as error:
                 explanation = f"Infodeck's delivery log cannot be read: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-                explanation = f"Infodeck's delivery log cannot be read: {unforeseen(error)}"
+                explanation = f"Infodeck's delivery log cannot be read: {internal_error_text(error)}"
             if not self._is_unexplained:
                 continue
             if not self._explanation:

@@ -16,7 +16,7 @@ import structlog
 from gateway.errors import ApiRefusalError, GatewayError, JournalError, TransientError
 from gateway.events import parse_time
 from gateway.infodeck.backfill_events import history_events
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.model import Reading
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class HistoryBackfill:
                 problem = str(error)
                 break
             except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
-                problem = str(error) if isinstance(error, GatewayError) else unforeseen(error)
+                problem = str(error) if isinstance(error, GatewayError) else internal_error_text(error)
                 failures += 1
             if failures == _MOST_FAILURES:
                 break

@@ -14,7 +14,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.infodeck.inventory import InventoryReader
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.records import AssetSnapshot, StateChanges
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Reconciler:
             pause_s = _jittered(min(self._every_s, _LONGEST_REST_S))
             return (pause_s if _is_key_refused(error) else self._apart_s), pause_s
         except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            self._show_failure(error, unforeseen(error))
+            self._show_failure(error, internal_error_text(error))
             return self._apart_s, _jittered(min(self._every_s, _LONGEST_REST_S))
         if thorough:
             self._thorough_at_s = loop.time() + _jittered(self._every_s)

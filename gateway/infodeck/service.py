@@ -19,7 +19,7 @@ from gateway.infodeck.delivery_monitor import AssetReports, DeliveryMonitor, Mon
 from gateway.infodeck.inventory import compare_with_tables
 from gateway.infodeck.reconcile import Reconciler
 from gateway.infodeck.transport import ApiAccess
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.mapping.paths import compile_path
 from gateway.mapping.table_changes import compile_the_same
 from gateway.memory import freeze_new_objects
@@ -304,7 +304,7 @@ async def _failure_of(work: Callable[[], Awaitable[None]]) -> str:
     except asyncio.CancelledError as error:
         if task.cancelling():
             raise
-        return unforeseen(error)  # something inside of it was cancelled
+        return internal_error_text(error)  # something inside of it was cancelled
     except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
         return _reason(error)
     return "it came to an end"
@@ -314,4 +314,4 @@ def _reason(error: Exception) -> str:
     """Return what was the first to go wrong, where several tasks went down together."""
     if isinstance(error, ExceptionGroup):
         return _reason(error.exceptions[0])
-    return str(error) if isinstance(error, GatewayError) else unforeseen(error)
+    return str(error) if isinstance(error, GatewayError) else internal_error_text(error)

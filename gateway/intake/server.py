@@ -185,7 +185,7 @@ class IntakeServer:
             is_usual = request.keep_alive and request.version >= HttpVersion11
             response = _RECEIVED if is_usual else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
-            self._status.note_refusal(str(error), age_s=error.age_s)
+            self._status.count_refusal(str(error), age_s=error.age_s)
             response = _json(401, _UNSIGNED)
         except EventError as error:
             response = _json(400, _error(error))

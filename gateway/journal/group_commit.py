@@ -158,7 +158,7 @@ class GroupCommit:
         self._loop.call_soon_threadsafe(self._committed, batch, result, is_written, took_s)
 
     def _committed(self, batch: _Batch, result: CommitResult, is_written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
-        self._status.commits.note(took_s)
+        self._status.commits.count_commit(took_s)
         if self._timeout is not None:
             self._timeout.cancel()
         self._hanging = None

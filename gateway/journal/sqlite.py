@@ -22,7 +22,7 @@ from gateway.journal.event_table import read_events
 from gateway.journal.group_commit import GroupCommit
 from gateway.journal.journal_file import COMMIT_RETRY_AFTER_S, JournalFile, is_corrupt
 from gateway.journal.state_tables import read_known_seconds
-from gateway.logs import unforeseen
+from gateway.logs import internal_error_text
 from gateway.records import StateChanges
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class SqliteJournal:
             try:
                 listener(records)
             except Exception as error:  # noqa: BLE001 - see above
-                reason = unforeseen(error)
+                reason = internal_error_text(error)
                 if reason != self._listener_failure:  # not the same at each event
                     self._listener_failure = reason
                     log.error("journal.listener_failed", reason=reason)  # noqa: TRY400 - no traceback

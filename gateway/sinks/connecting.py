@@ -84,4 +84,4 @@ class ReceiverState:
 
     def record_error(self, reason: str) -> None:
         """Show an error in the status, without a line in the log."""
-        self._status.note_error(reason, at_ms=self._clock())
+        self._status.record_error(reason, at_ms=self._clock())

@@ -356,7 +356,7 @@ def test_what_follows_from_refused_signatures_says_so() -> None:
     watched = Watched()
     watched.later(HOUR_MS // 2)
     for _ in range(3):
-        watched.status.intake.note_refusal("mismatch", age_s=None)
+        watched.status.intake.count_refusal("mismatch", age_s=None)
     watched.ask(dict.fromkeys(watched.mapped, 0))
     reasons = watched.later(HOUR_MS)
     assert reasons.keys() == {"signature-failing", "webhook-missed", "webhook-silent"}
@@ -369,7 +369,7 @@ def test_signatures_that_do_not_fit() -> None:
     """The first accepted delivery ends it."""
     watched = Watched()
     for _ in range(3):
-        watched.status.intake.note_refusal("mismatch", age_s=None)
+        watched.status.intake.count_refusal("mismatch", age_s=None)
     assert "their signatures do not fit" in watched.later(1000)["signature-failing"]
     watched.status.intake.answers[200] += 1
     assert watched.later(1000) == {}

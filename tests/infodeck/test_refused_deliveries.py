@@ -21,7 +21,7 @@ class Intake:
         """Refuse some deliveries; return what is found a minute later."""
         for _ in range(times):
             self.status.answers[401] += 1
-            self.status.note_refusal(reason, age_s=age_s)
+            self.status.count_refusal(reason, age_s=age_s)
         return self.look()
 
     def accept(self) -> str | None:

@@ -29,8 +29,8 @@ async def test_refused_and_ignored_deliveries_are_counted_by_name(tmp_path: Path
 def test_a_right_signature_from_another_time_is_remembered() -> None:
     """What the last one says of the clocks stays, beside the reason of the last refusal of all."""
     status = Status(name="gw", started_ms=0)
-    status.intake.note_refusal("outside tolerance", age_s=412.5)
-    status.intake.note_refusal("mismatch", age_s=None)
+    status.intake.count_refusal("outside tolerance", age_s=412.5)
+    status.intake.count_refusal("mismatch", age_s=None)
     intake = orjson.loads(orjson.dumps(status.snapshot()))["intake"]
     assert intake["refused"] == {"outside tolerance": 1, "mismatch": 1}
     assert (intake["last_refusal"], intake["signature_age_s"]) == ("mismatch", 412.5)

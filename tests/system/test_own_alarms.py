@@ -55,7 +55,7 @@ def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
     watched = Watched()
     assert watched.for_(10 * MINUTE_S) == {}
     watched.sink.state = "away"
-    watched.sink.note_error("connection refused", at_ms=START_MS)
+    watched.sink.record_error("connection refused", at_ms=START_MS)
     assert watched.for_(4 * MINUTE_S) == {}
     assert watched.for_(2 * MINUTE_S) == {
         "sink-away:bms": "away for more than 5 minutes: connection refused; its values wait in the journal"

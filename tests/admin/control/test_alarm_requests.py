@@ -102,9 +102,9 @@ class Run:
 
     def start(self) -> None:
         """Take over what former runs have left."""
-        self.alarms.start(self.journal.at_start.alarms, keep=self._keep)
+        self.alarms.start(self.journal.at_start.alarms, save=self._save)
 
-    def _keep(self, alarm: Alarm) -> None:
+    def _save(self, alarm: Alarm) -> None:
         self.journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
 
 
@@ -112,12 +112,12 @@ async def test_a_latched_alarm_holds_until_acknowledged_over_restarts(tmp_path: 
     """Raised before the journal is open; its time is the first one, its reason the newest."""
     async with sqlite_journal(tmp_path) as journal:
         run = Run(journal, START_MS)
-        run.alarms.hold("latched", "first")
+        run.alarms.latch("latched", "first")
         run.start()
         run.alarms.set("passing", "holds at the stop")
     async with sqlite_journal(tmp_path) as journal:
         run = Run(journal, START_MS + 1000)
-        run.alarms.hold("latched", "second")
+        run.alarms.latch("latched", "second")
         run.start()
         assert run.alarms.current() == (Alarm("latched", "second", START_MS, latched=True),)
         assert [alarm.name for alarm in run.alarms.past()] == ["passing"]
@@ -142,7 +142,7 @@ async def test_the_history_is_bounded(tmp_path: Path) -> None:
     async with sqlite_journal(tmp_path) as journal:
         run = Run(journal, START_MS)
         run.start()
-        run.alarms.hold("oldest", "holds")
+        run.alarms.latch("oldest", "holds")
         for number in range(1200):
             later = Alarm("passing", "over", START_MS + 1 + number, cleared_ms=START_MS + 2 + number)
             journal.save(StateChanges(alarms={(later.name, later.since_ms): later}))
