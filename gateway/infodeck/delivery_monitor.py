@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.infodeck.api_client import Item
+    from gateway.model import Update
     from gateway.records import AssetSnapshot
     from gateway.settings import InfodeckSettings
     from gateway.state.building_state import BuildingState
@@ -112,13 +113,19 @@ class AssetReports:
 
     def newest_by_webhook(self, asset: str) -> int:
         """Return the time of the newest reading that a webhook brought and a point shows, 0 if none."""
+        shown = self._shown(asset)
+        return max((one.time_ms for one in shown if not _is_backfilled(one.event_id)), default=0)
+
+    def newest(self, asset: str) -> int:
+        """Return the time of the newest reading that a point shows, whatever brought it, 0 if none."""
+        return max((one.time_ms for one in self._shown(asset)), default=0)
+
+    def _shown(self, asset: str) -> Iterator[Update]:
         state = self._state()
         plan = state.points.by_asset.get(asset)
-        measured = map(state.measured, plan.measured) if plan is not None else ()
-        return max(
-            (update.time_ms for update in measured if update and not _is_backfilled(update.event_id)),
-            default=0,
-        )
+        for point in plan.measured if plan is not None else ():
+            if (update := state.measured(point)) is not None:
+                yield update
 
     def keep_alives_ms(self) -> list[int]:
         """Return how often devices report at least, for those whose `keepAlive` is known and usable."""
@@ -205,15 +212,16 @@ class DeliveryMonitor:
     async def _restore(self) -> None:
         """Go on with the silence from before the start; else frequent starts would hide that nothing comes.
 
-        Where points show the API's readings alone, it is not known: then the API shows what is missed.
+        Points tell when a webhook came last; where they show the API's readings alone, when anything was new.
         """
-        newest_ms = 0
+        by_webhook_ms = newest_ms = 0
         for number, asset in enumerate(list(self._reports.mapped())):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-            newest_ms = max(newest_ms, self._reports.newest_by_webhook(asset))
-        if newest_ms:
-            self.restore(newest_ms)
+            by_webhook_ms = max(by_webhook_ms, self._reports.newest_by_webhook(asset))
+            newest_ms = max(newest_ms, self._reports.newest(asset))
+        if last_ms := by_webhook_ms or newest_ms:
+            self.restore(last_ms)
 
     def restore(self, last_ms: int) -> None:
         """Go on with the silence since the last event before the start."""
