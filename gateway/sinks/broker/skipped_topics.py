@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-SKIPPED = "it hangs up each time"
+SKIPPED = "it disconnects each time"
 """Why nothing is published to a topic that is skipped."""
 QUIET_S = 2.0
 """How long the connection must hold with nothing in flight before a suspect is published again."""
@@ -40,7 +40,7 @@ class SkippedTopics:
         return frozenset(self._suspects)
 
     def __contains__(self, topic: str) -> bool:
-        """Return whether a topic is a suspect, or skipped, and so needs a closer look before it is used."""
+        """Return whether a topic is a suspect or skipped."""
         return topic in self._suspects or topic in self._skipped_until_s
 
     def record_disconnect(self, in_flight: Iterable[str], *, accepted_others: bool) -> None:

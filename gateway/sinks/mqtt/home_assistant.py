@@ -9,7 +9,7 @@ and 2026.11) where they are silent:
 - `unique_id` makes an entity known again; `default_entity_id` proposes its name in automations.
 - A template sees the payload as `value`, and as `value_json` only where it is JSON. A template that fails
   leaves an entity as available as it was: none here may fail, on no payload.
-- With `availability_mode: all`, an entity is available once each topic of `availability` has said so.
+- With `availability_mode: all`, each topic of `availability` must have made the entity available.
 - `expire_after` (s) counts from when a message is received, not from when a value was measured. It is the
   last resort, for a broker that was cut off from this one: a stale value is marked by its quality before.
 - The state `None` is "unknown". Numbers are expected where there is a unit or a device class.
@@ -98,7 +98,7 @@ class HomeAssistantDiscovery:
         availability = _template(f"'online' if {found.is_available} else 'offline'")
         state: dict[str, Any] = {
             "state_topic": topic,
-            # The state is looked at before its availability, so it must not be shown even that long.
+            # The state is applied before the availability: a bad value must not show even briefly.
             "value_template": _template(f"{value} if {found.is_available} else None"),
             "availability_mode": "all",
             "availability": [{"topic": self.status_topic}, {"topic": topic, "value_template": availability}],
@@ -261,7 +261,7 @@ _SPELLINGS = {  # units as point tables write them, normalised, and as Home Assi
 _BY_UNIT = {
     **dict.fromkeys(("°C", "°F"), _measured("temperature")),
     **dict.fromkeys(("W", "kW", "MW"), _measured("power")),
-    # The unit does not say whether a count of energy only ever rises.
+    # A unit of energy leaves open whether the count only rises.
     **dict.fromkeys(("Wh", "kWh", "MWh", "GWh", "kJ", "MJ", "GJ"), _ValueClass("energy")),
     **dict.fromkeys(("VA", "kVA"), _measured("apparent_power")),
     **dict.fromkeys(("var", "kvar"), _measured("reactive_power")),
@@ -278,7 +278,7 @@ _BY_UNIT = {
         ("m³/h", "m³/min", "m³/s", "L/h", "L/min", "L/s", "ft³/min", "gal/min"),
         _measured("volume_flow_rate"),
     ),
-    # The unit does not say of what it is a share, content or temperature; but none of them adds up.
+    # These leave the device class open; but none of them adds up.
     **dict.fromkeys(
         ("%", "ppm", "ppb", "μg/m³", "mg/m³", "g/m³", "K"), _ValueClass(state_class="measurement")
     ),

@@ -12,7 +12,7 @@ from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.broker.paho_client import Will
 from gateway.sinks.broker.reconnecting import ReconnectingBroker
 from gateway.sinks.connecting import ConnectingSink
-from gateway.sinks.mqtt.alarms import AlarmPublisher
+from gateway.sinks.mqtt.alarm_publisher import AlarmPublisher
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder

@@ -218,7 +218,7 @@ class EdgeNode:
             try:
                 value = metric.data(update, self._codes, is_historical=is_historical)
             except _NOT_ENCODABLE as error:
-                refusals.append(Refusal(update, f"cannot be told as {metric.type.name}: {error}"))
+                refusals.append(Refusal(update, f"cannot be sent as {metric.type.name}: {error}"))
                 continue
             if not is_historical:
                 metric.set_published(update)

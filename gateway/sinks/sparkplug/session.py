@@ -18,8 +18,8 @@ def is_bd_seq(entry: str) -> bool:
 class BdSeq:
     """The number of a session, `bdSeq` (section 6.4.19): 0 to 255 and again, continued over restarts.
 
-    Otherwise the will of a session that the broker has not yet given up, of the same number, would be taken
-    for the death of the present one.
+    Otherwise a former session that the broker ends only now would have the same number, and hosts would take
+    its will for the death of the present session.
     """
 
     def __init__(self, retained: dict[str, bool], *, will_topic: str) -> None:
