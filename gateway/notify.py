@@ -12,6 +12,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from gateway.text import count_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,23 +74,19 @@ def in_one_line(status: Status) -> str:
     if troubles := _troubles(status):
         return "; ".join(troubles)
     waiting = max((sink.lag for sink in status.sinks.values()), default=0)
-    sinks = _counted(len(status.sinks), "sink")
-    waits = f"{_counted(waiting, 'event')} behind" if waiting else "nothing waits"
-    return f"{_counted(status.tables.points, 'point')}, {sinks} up, {waits}"
+    sinks = count_text(len(status.sinks), "sink")
+    waits = f"{count_text(waiting, 'event')} behind" if waiting else "nothing waits"
+    return f"{count_text(status.tables.points, 'point')}, {sinks} up, {waits}"
 
 
 def _troubles(status: Status) -> list[str]:
     troubles = [] if status.journal.state == "ok" else [f"takes no events: {status.journal.state}"]
     for name, sink in status.sinks.items():
         if not sink.connected:
-            behind = f": {_counted(sink.lag, 'event')} behind" if sink.lag else ""
+            behind = f": {count_text(sink.lag, 'event')} behind" if sink.lag else ""
             troubles.append(f"{name} is {sink.state}{behind}")
     if status.tables.problems:
         troubles.append("changed point tables are refused, see /api/status")
     if status.alarms:
         troubles.append("alarm " + ", ".join(alarm.name for alarm in status.alarms))
     return troubles
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -16,6 +16,7 @@ _MOST_COMPARED = 100
 _MOST_LISTED = 8
 _MOST_IN_A_SENTENCE = 5
 _DURATIONS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+_SPANS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _CONTROLS = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # without tabs and line ends
 _DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # text direction marks and Unicode line ends
 _SURROGATES = "\ud800-\udfff"  # halves of pairs, which cannot be encoded
@@ -71,9 +72,9 @@ def short_list(names: Sequence[str], *, conjunction: str | None = None) -> str:
     return ", ".join(names)
 
 
-def count_text(number: int, noun: str) -> str:
-    """Return `1 point` or `2,000 points`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count_text(number: int, noun: str, *, plural: str | None = None) -> str:
+    """Return `1 point` or `2,000 points`; `plural` is given if it does not end in an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def duration_text(milliseconds: int) -> str:
@@ -86,6 +87,14 @@ def duration_text(milliseconds: int) -> str:
         if milliseconds % factor == 0 and (name != "d" or milliseconds > factor)
     )
     return f"{milliseconds // factor}{name}"
+
+
+def span_text(seconds: float) -> str:
+    """Return a duration in its largest unit: `3 days`."""
+    for unit_s, name in _SPANS:
+        if seconds >= unit_s:
+            return count_text(int(seconds // unit_s), name)
+    return "moments"
 
 
 def time_text(time_ms: int) -> str:

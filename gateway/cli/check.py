@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, read_config
-from gateway.doctor.findings import counted
 from gateway.errors import ConfigError
 from gateway.settings import resolve_secrets
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     import argparse
@@ -39,10 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems or loaded.point_map is None:
-        print(counted(len(problems), "problem"))
+        print(count_text(len(problems), "problem"))
         return 1
     points = loaded.point_map.points
     registers = sum(bool(point.registers) for point in points)
-    assets = counted(len(loaded.point_map.by_asset), "asset")
-    print(f"ok: {assets}, {counted(len(points), 'point')}, {registers} with a register")
+    assets = count_text(len(loaded.point_map.by_asset), "asset")
+    print(f"ok: {assets}, {count_text(len(points), 'point')}, {registers} with a register")
     return 0

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import LoadedConfig, add_config_argument, read_config
 from gateway.clock import now_ms
 from gateway.doctor.checks import CHECKS, Check, DaemonThreads, examine
+from gateway.doctor.diagnosis import Result, has_problem, render_json, render_text
 from gateway.doctor.file_checks import settings_findings
-from gateway.doctor.findings import Result, has_problem, render_json, render_text
 from gateway.doctor.setup import Setup
 
 if TYPE_CHECKING:

@@ -15,11 +15,10 @@ from gateway.clock import now_ms
 from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import as_mapping, ask_daemon, mappings, number, text
-from gateway.doctor.findings import counted, span
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
 from gateway.settings import load_settings
-from gateway.text import align_columns, sanitise_line, second_text
+from gateway.text import align_columns, count_text, sanitise_line, second_text, span_text
 
 if TYPE_CHECKING:
     import argparse
@@ -77,7 +76,7 @@ def _rows(daemon: DaemonStatus, at_ms: int) -> Iterator[Row]:
     for secret in mappings(daemon.section("intake").get("secrets")):
         yield "secret", _secret(secret, at_ms)
     used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
-    letters = counted(int(number(journal, "dead_letters")), "dead letter")
+    letters = count_text(int(number(journal, "dead_letters")), "dead letter")
     yield "journal", f"{rounded_size_text(used)} of {size_text(limit)}, {letters}"
     if corrupt := journal.get("corrupt_files"):
         yield "", f"a corrupt one was moved aside: {corrupt[-1]}"
@@ -100,14 +99,14 @@ def _readiness(daemon: DaemonStatus, at_ms: int) -> str:
     if state != "ok":
         return f"takes no events: {state}"
     since_ms = int(number(daemon.status or {}, "started_ms"))
-    return f"takes events, runs for {span((at_ms - since_ms) / 1000)}"
+    return f"takes events, runs for {span_text((at_ms - since_ms) / 1000)}"
 
 
 def _intake(daemon: DaemonStatus, at_ms: int) -> str:
     journal, intake = daemon.section("journal"), daemon.section("intake")
     last_ms = int(number(journal, "last_event_ms"))
-    last = f"the last one {span((at_ms - last_ms) / 1000)} ago" if last_ms else "none since the start"
-    parts = [f"{counted(int(number(journal, 'accepted')), 'event')}, {last}"]
+    last = f"the last one {span_text((at_ms - last_ms) / 1000)} ago" if last_ms else "none since the start"
+    parts = [f"{count_text(int(number(journal, 'accepted')), 'event')}, {last}"]
     parts.append(f"{int(number(journal, 'duplicates'))} came again")
     refused = intake.get("refused")
     if isinstance(refused, dict) and refused:
@@ -134,10 +133,10 @@ def _nowhere(daemon: DaemonStatus) -> str:
 
 def _secret(secret: dict[str, Any], at_ms: int) -> str:
     used_ms, changed_ms = int(number(secret, "last_used_ms")), int(number(secret, "changed_ms"))
-    used = f"used {span((at_ms - used_ms) / 1000)} ago" if used_ms else "not used since the start"
+    used = f"used {span_text((at_ms - used_ms) / 1000)} ago" if used_ms else "not used since the start"
     age_s = (at_ms - changed_ms) / 1000
     is_written = text(secret, "source").startswith("{file")
-    old = f", {span(age_s)} old" if is_written else f", known here for {span(age_s)}"
+    old = f", {span_text(age_s)} old" if is_written else f", known here for {span_text(age_s)}"
     due = ": renew it, `gateway webhooks rotate`" if changed_ms and age_s > ROTATE_AFTER_S else ""
     return f"{text(secret, 'source')}, {used}{old if changed_ms else ''}{due}"
 
@@ -145,7 +144,7 @@ def _secret(secret: dict[str, Any], at_ms: int) -> str:
 def _tables(daemon: DaemonStatus) -> str:
     tables = daemon.section("tables")
     points, assets = int(number(tables, "points")), int(number(tables, "assets"))
-    what = f"{counted(points, 'point')} of {counted(assets, 'asset')}"
+    what = f"{count_text(points, 'point')} of {count_text(assets, 'asset')}"
     problems = tables.get("problems")
     if isinstance(problems, list) and problems:
         return f"{what}; those on disk are refused: {problems[0]}"
@@ -158,12 +157,14 @@ def _unshown(reasons: object) -> Iterator[Row]:
     for name, reason in list(found.items())[:_MOST_UNSHOWN]:
         yield "bad", f"{name}: {reason}"
     if len(found) > _MOST_UNSHOWN:
-        yield "bad", f"{counted(len(found) - _MOST_UNSHOWN, 'more point')}, see /api/status"
+        yield "bad", f"{count_text(len(found) - _MOST_UNSHOWN, 'more point')}, see /api/status"
 
 
 def _sink(sink: dict[str, Any]) -> str:
     lag = int(number(sink, "lag"))
-    behind = f"{counted(lag, 'event')} behind ({span(number(sink, 'lag_s'))})" if lag else "nothing waits"
+    behind = (
+        f"{count_text(lag, 'event')} behind ({span_text(number(sink, 'lag_s'))})" if lag else "nothing waits"
+    )
     parts = [f"{text(sink, 'type')}, {text(sink, 'state')}, {behind}, {int(number(sink, 'written'))} written"]
     if letters := int(number(sink, "dead_letters")):
         parts.append(f"{letters} refused")
@@ -182,8 +183,8 @@ def _infodeck(daemon: DaemonStatus, at_ms: int) -> str:
     if not last_ms:
         parts = [f"not heard of yet ({state}) {text(reconcile, 'last_error')}".rstrip(), trouble]
         return "; ".join(filter(None, parts))
-    known = counted(int(number(reconcile, "assets")), "asset")
-    parts = [f"{known}, as of {span((at_ms - last_ms) / 1000)} ago"]
+    known = count_text(int(number(reconcile, "assets")), "asset")
+    parts = [f"{known}, as of {span_text((at_ms - last_ms) / 1000)} ago"]
     parts.append(f"{int(number(inventory, 'unmapped'))} in no table, {int(number(inventory, 'gone'))} gone")
     if state != "ok":
         parts.append(text(reconcile, "last_error"))

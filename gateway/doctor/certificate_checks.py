@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.doctor.daemon_status import HttpAnswer, get
-from gateway.doctor.findings import Finding, Level, counted, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
 from gateway.errors import GatewayError
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.settings.certificates import certificates_in
+from gateway.text import count_text
 from gateway.tls import Validity, client_context, server_context
 
 if TYPE_CHECKING:
@@ -195,4 +196,4 @@ def _age_finding(what: str, validity: Validity, *, now_s: float) -> Finding:
 
 
 def _days(count: float) -> str:
-    return "less than a day" if count < 1 else counted(int(count), "day")
+    return "less than a day" if count < 1 else count_text(int(count), "day")

@@ -19,8 +19,8 @@ from gateway.doctor.daemon_checks import (
     check_reconciliation,
     check_sinks,
 )
+from gateway.doctor.diagnosis import Finding, Result, problem
 from gateway.doctor.file_checks import check_examples, check_tables
-from gateway.doctor.findings import Finding, Result, problem
 from gateway.doctor.infodeck_checks import (
     check_api,
     check_clock,

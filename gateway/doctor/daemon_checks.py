@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import get, number, text
-from gateway.doctor.findings import Finding, Level, bundled, counted, ok, problem, span, warning
+from gateway.doctor.diagnosis import Finding, Level, bundled, ok, problem, warning
 from gateway.errors import GatewayError
 from gateway.infodeck.request_errors import Failure
 from gateway.journal.lookup import newest_events, newest_webhook_value_ms
-from gateway.text import second_text
+from gateway.text import count_text, second_text, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ async def check_intake(setup: Setup) -> list[Finding]:
         return findings
     again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
     latest = "" if last is None else f"; {last.found}"
-    return [ok(f"{counted(accepted, 'event')} since the start{again}{latest}")]
+    return [ok(f"{count_text(accepted, 'event')} since the start{again}{latest}")]
 
 
 def _last_event(setup: Setup) -> Finding | None:
@@ -151,10 +151,10 @@ def _last_event(setup: Setup) -> Finding | None:
     age_s = (setup.clock_ms() - last_ms) / 1000
     if age_s > setup.settings.infodeck.silence:
         return warning(
-            f"the last event arrived {span(age_s)} ago{known}",
+            f"the last event arrived {span_text(age_s)} ago{known}",
             "see the checks of webhook and deliveries here",
         )
-    return ok(f"the last one {span(age_s)} ago")
+    return ok(f"the last one {span_text(age_s)} ago")
 
 
 def _refusals(
@@ -169,7 +169,7 @@ def _refusals(
     if count := refused.get("mismatch"):
         findings.append(
             level(
-                f"{_deliveries(count)} not signed with our secret, {counted(accepted, 'event')} accepted",
+                f"{_deliveries(count)} not signed with our secret, {count_text(accepted, 'event')} accepted",
                 "the secret must be the one of this webhook, whole; after it was renewed in Infodeck, put the"
                 " new one first: `gateway webhooks rotate`",
             )
@@ -199,7 +199,7 @@ def _by(age_s: float | None) -> str:
 
 
 def _deliveries(count: int) -> str:
-    return f"{counted(count, 'delivery', several='deliveries')} {'was' if count == 1 else 'were'}"
+    return f"{count_text(count, 'delivery', plural='deliveries')} {'was' if count == 1 else 'were'}"
 
 
 async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
@@ -221,7 +221,7 @@ async def check_reconciliation(setup: Setup) -> Finding | list[Finding]:
     if not last_ms:
         return ok("not yet, the gateway has just started")
     age_s = setup.clock_ms() / 1000 - last_ms / 1000
-    when = f"last at {second_text(last_ms)}, {counted(int(number(reconcile, 'assets')), 'asset')}"
+    when = f"last at {second_text(last_ms)}, {count_text(int(number(reconcile, 'assets')), 'asset')}"
     if age_s > _LATE_RECONCILIATIONS * every_s:
         return warning(f"{when}, though every {duration_text(every_s)} is due", _LOG)
     return ok(when)
@@ -247,7 +247,7 @@ async def check_sinks(setup: Setup) -> list[Finding]:
 
 def _sink(name: str, sink: Mapping[str, Any]) -> Finding | None:
     state, lag, lag_s = sink.get("state"), sink.get("lag") or 0, sink.get("lag_s") or 0
-    waiting = f"; {counted(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
+    waiting = f"; {count_text(lag, 'event')} waiting, the oldest for {lag_s:.0f} s" if lag else ""
     if state != "up":
         return problem(
             f"{name} is {state}: {sink.get('last_error') or 'no reason is known yet'}{waiting}",

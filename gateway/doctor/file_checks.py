@@ -6,9 +6,10 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.doctor.findings import Finding, counted, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,13 +50,13 @@ async def check_tables(setup: Setup) -> list[Finding]:
     warnings = [one for one in setup.warnings if one.steps[:1] != ("journal",)]  # reported by its own check
     if warnings:
         first = "; ".join(str(one) for one in warnings[:2])
-        findings.append(warning(f"{counted(len(warnings), 'warning')}: {first}", "see `gateway check`"))
+        findings.append(warning(f"{count_text(len(warnings), 'warning')}: {first}", "see `gateway check`"))
     if setup.point_map is None or findings:
         return findings
     if not setup.point_map.points:
         return [warning(f"{folder} has no points", "write one, `gateway discover` drafts it")]
-    assets = counted(len(setup.point_map.by_asset), "asset")
-    return [ok(f"{folder}: {assets}, {counted(len(setup.point_map.points), 'point')}")]
+    assets = count_text(len(setup.point_map.by_asset), "asset")
+    return [ok(f"{folder}: {assets}, {count_text(len(setup.point_map.points), 'point')}")]
 
 
 async def check_examples(setup: Setup) -> list[Finding]:

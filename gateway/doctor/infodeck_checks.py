@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import HttpAnswer
-from gateway.doctor.findings import Finding, Level, counted, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
 from gateway.doctor.setup import MOST_ATTEMPTS
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
@@ -20,6 +20,7 @@ from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
 from gateway.journal.lookup import read_assets
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -143,7 +144,7 @@ async def check_organization(setup: Setup) -> Finding | list[Finding]:
             "check infodeck.organization, and that the API key belongs to it",
         )
     count = len(listed.items)
-    assets = counted(count, "asset") if listed.is_whole else f"{count} or more assets"
+    assets = count_text(count, "asset") if listed.is_whole else f"{count} or more assets"
     return ok(f"{infodeck.organization} is known, with {assets}")
 
 
@@ -162,7 +163,7 @@ async def check_inventory(setup: Setup) -> list[Finding]:
         level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
         findings.append(
             level(
-                f"Infodeck does not know {counted(len(gone), 'asset')} of the tables: {_few(gone)}",
+                f"Infodeck does not know {count_text(len(gone), 'asset')} of the tables: {_few(gone)}",
                 "correct their ids, or take them out; their points will show nothing",
             )
         )
@@ -170,7 +171,7 @@ async def check_inventory(setup: Setup) -> list[Finding]:
         verb = "is" if len(silent) == 1 else "are"
         findings.append(
             warning(
-                f"no table names {counted(len(silent), 'asset')} that {verb} online: {_few(silent)}",
+                f"no table names {count_text(len(silent), 'asset')} that {verb} online: {_few(silent)}",
                 "add them where the building needs them; `gateway discover` drafts that",
             )
         )

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import number, text
-from gateway.doctor.findings import Finding, counted, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.errors import system_reason
 from gateway.journal.journal_file import disk_reserve
 from gateway.journal.lookup import read_error
 from gateway.journal.recovery import corrupt_files
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -160,7 +161,7 @@ async def check_journal(setup: Setup) -> list[Finding]:
     if letters := int(number(journal, "dead_letters")):
         findings.append(
             warning(
-                f"{counted(letters, 'dead letter')}: refused by a receiver, or unreadable",
+                f"{count_text(letters, 'dead letter')}: refused by a receiver, or unreadable",
                 "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
             )
         )

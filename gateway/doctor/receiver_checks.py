@@ -10,7 +10,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.doctor.findings import Finding, bundled, ok, problem
+from gateway.doctor.diagnosis import Finding, bundled, ok, problem
 from gateway.errors import ConfigError, GatewayError, TransientError
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.sinks.broker.config import BrokerConfig

@@ -21,7 +21,8 @@ import orjson
 from gateway.config.problems import path_text
 from gateway.config.secrets import ROTATE_AFTER_S, others_may_read
 from gateway.doctor.daemon_status import mappings, number, text
-from gateway.doctor.findings import Finding, counted, ok, problem, span, warning
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
+from gateway.text import count_text, span_text
 
 if TYPE_CHECKING:
     from gateway.config.secrets import SecretSource
@@ -136,7 +137,7 @@ async def check_signing_secrets(setup: Setup) -> list[Finding]:
     previous = intake.get("previous_secrets")
     count = int(number(previous, "number")) if isinstance(previous, dict) else 0
     if count:
-        findings.append(ok(f"{counted(count, 'previous one')} accepted for 48 h after it was replaced"))
+        findings.append(ok(f"{count_text(count, 'previous one')} accepted for 48 h after it was replaced"))
     return [finding for finding in findings if finding is not None]
 
 
@@ -152,7 +153,7 @@ def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None)
             return None  # reported by the check of all secrets
         return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
     age_s = (setup.clock_ms() - since_ms) / 1000
-    days = counted(int(age_s // _DAY_S), "day")
+    days = count_text(int(age_s // _DAY_S), "day")
     found = f"{source} is known here for {days}" if written_ms is None else f"{source} is {days} old"
     if age_s > ROTATE_AFTER_S:
         return warning(found, "renew it: `gateway webhooks rotate`, every 90 days")
@@ -193,7 +194,7 @@ async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
     if expiry_s is None:
         return ok(f"{source} does not say when it expires")
     left_s = expiry_s - setup.clock_ms() / 1000
-    expires = f"{source} expires in {span(left_s)}"
+    expires = f"{source} expires in {span_text(left_s)}"
     if left_s < _WEEK_S:
         return warning(expires, f"{_OTHER_TOKEN} that is valid for longer")
     return ok(expires)
@@ -283,7 +284,7 @@ def no_signing_secret(secret: bytes) -> Flaw | None:
 def _guessable_flaw(secret: bytes) -> Flaw | None:
     """Return why a secret can be guessed. Infodeck does not document how long its secrets are."""
     if len(secret) < _SHORTEST:
-        return Flaw(f"has {counted(len(secret), 'character')}, so that it can be guessed", _REAL_SECRET)
+        return Flaw(f"has {count_text(len(secret), 'character')}, so that it can be guessed", _REAL_SECRET)
     if len(set(secret)) <= _FEW:
         return Flaw("has hardly two different characters, so that it can be guessed", _REAL_SECRET)
     return None
@@ -304,7 +305,7 @@ def bearer_token_flaw(token: bytes, *, now_s: float) -> Flaw | None:
     except ValueError as error:
         return Flaw(f"is no JWT: {error}", _OTHER_TOKEN)
     if expiry_s is not None and expiry_s <= now_s:
-        return Flaw(f"expired {span(now_s - expiry_s)} ago", f"{_OTHER_TOKEN} that is still valid")
+        return Flaw(f"expired {span_text(now_s - expiry_s)} ago", f"{_OTHER_TOKEN} that is still valid")
     return None
 
 

@@ -17,8 +17,8 @@ from gateway.mapping.compiler import load_point_map
 from gateway.settings import load_settings
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
 from gateway.sinks.modbus_server.answers import ModbusIdentity
+from gateway.sinks.modbus_server.security import ModbusTls
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
-from gateway.sinks.modbus_server.tls import ModbusTls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from gateway.sinks.modbus_server.connection import (
 
 if TYPE_CHECKING:
     from gateway.sinks.modbus_server.connection import Answered
-    from gateway.sinks.modbus_server.registers import RegisterImage
+    from gateway.sinks.modbus_server.register_image import RegisterImage
 
 _MOST: Final = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers in one read, by function code
 _IDENTIFY: Final = 0x2B

@@ -34,8 +34,8 @@ from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_server.answers import Answers, ModbusIdentity
 from gateway.sinks.modbus_server.clients import Clients
 from gateway.sinks.modbus_server.connection import Connection
-from gateway.sinks.modbus_server.registers import RegisterImage
-from gateway.sinks.modbus_server.tls import ModbusTls, TlsConnections
+from gateway.sinks.modbus_server.register_image import RegisterImage
+from gateway.sinks.modbus_server.security import ModbusTls, TlsConnections
 from gateway.status import ClientsStatus
 
 if TYPE_CHECKING:

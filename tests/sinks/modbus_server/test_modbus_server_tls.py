@@ -21,7 +21,7 @@ from support.cipher_suites import FORWARD_SECRET, spoken_at
 from support.modbus_fixtures import Client, connect, frame, make_sink, point, register, until, update
 
 from gateway.errors import GatewayError
-from gateway.sinks.modbus_server.tls import ModbusTls, certificate_role
+from gateway.sinks.modbus_server.security import ModbusTls, certificate_role
 from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:

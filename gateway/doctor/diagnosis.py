@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 import orjson
 
+from gateway.text import count_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MOST_ALIKE = 3
-_SPANS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 class Level(StrEnum):
@@ -97,9 +98,9 @@ def render_text(results: Sequence[Result], *, left_out: int, width: int) -> str:
             if finding.remedy is not None:
                 lines += _wrapped(finding.remedy, first=f"{margin}-> ", others=f"{margin}   ", width=width)
     counts = _counts(results)
-    problems = counted(counts[Level.PROBLEM], "problem")
+    problems = count_text(counts[Level.PROBLEM], "problem")
     offline = f"; {left_out} checks left out: --offline" if left_out else ""
-    summary = f"{problems}, {counted(counts[Level.WARNING], 'warning')}, {counts[Level.OK]} ok{offline}"
+    summary = f"{problems}, {count_text(counts[Level.WARNING], 'warning')}, {counts[Level.OK]} ok{offline}"
     return "\n".join([*lines, "", summary])
 
 
@@ -123,19 +124,6 @@ def render_json(results: Sequence[Result], *, left_out: int) -> str:
 def has_problem(results: Sequence[Result]) -> bool:
     """Say whether anything keeps the gateway from doing its work."""
     return _counts(results)[Level.PROBLEM] > 0
-
-
-def counted(count: int, thing: str, *, several: str | None = None) -> str:
-    """Return `1 asset` or `2 assets`; `several` is the plural if it does not end in an s."""
-    return f"{count} {thing if count == 1 else several or f'{thing}s'}"
-
-
-def span(seconds: float) -> str:
-    """Return a duration in its largest unit: `3 days`."""
-    for unit_s, name in _SPANS:
-        if seconds >= unit_s:
-            return counted(int(seconds // unit_s), name)
-    return "moments"
 
 
 def _counts(results: Sequence[Result]) -> Counter[Level]:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.doctor.checks import Check, DaemonThreads, examine
-from gateway.doctor.findings import Level, ok, problem
+from gateway.doctor.diagnosis import Level, ok, problem
 from gateway.doctor.setup import Once, Setup
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
 
-    from gateway.doctor.findings import Finding
+    from gateway.doctor.diagnosis import Finding
 
 
 @pytest.fixture
