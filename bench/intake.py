@@ -76,7 +76,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
             path, sinks=(), retention_s=1e6, max_bytes=1 << 31, clock_ms=now_ms, status=JournalStatus()
         )
         async with journal:
-            head = Pipeline(
+            pipeline = Pipeline(
                 event_log=journal,
                 state_store=journal,
                 state=BuildingState(points),
@@ -84,7 +84,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 clock_ms=now_ms,
                 steady_ms=now_ms,
             )
-            await head.start([])
+            await pipeline.start([])
             intake = IntakeServer(
                 path=PATH,
                 max_body_bytes=1 << 20,

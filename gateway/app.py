@@ -107,7 +107,7 @@ class App:
             on_damage=partial(self.alarms.latch, JOURNAL_DAMAGED),
             on_corrupt=self.stop,
         )
-        self._head = Pipeline(
+        self._pipeline = Pipeline(
             event_log=self._journal,
             state_store=self._journal,
             state=BuildingState(points),
@@ -142,7 +142,7 @@ class App:
     @property
     def state(self) -> BuildingState:
         """Every point's newest value. It knows the point table in force; after a reload it is another one."""
-        return self._head.state
+        return self._pipeline.state
 
     def _make_infodeck_service(self, secrets: Secrets) -> InfodeckService:
         return InfodeckService(
@@ -150,7 +150,7 @@ class App:
             secrets=secrets,
             event_log=self._journal,
             state_store=self._journal,
-            pipeline=self._head,
+            pipeline=self._pipeline,
             status=self.status,
             alarms=self.alarms,
             clock_skew_s=self._settings.intake.tolerance,
@@ -199,7 +199,7 @@ class App:
     def _make_reloader(self, files: TableFiles) -> Reloader:
         return Reloader(
             read=lambda: files.read(self._infodeck.snapshot),
-            head=self._head,
+            pipeline=self._pipeline,
             loops=self._loops,
             status=self.status.tables,
             clock_ms=now_ms,
@@ -252,7 +252,7 @@ class App:
                     await self._drain()
                 for task in running:
                     task.cancel()
-            self._head.keep()
+            self._pipeline.save()
         log.info("gateway.stopped")
         notify(STATUS="stopped")  # systemd goes on showing the last one
         if self._journal.corrupt is not None:
@@ -274,7 +274,7 @@ class App:
             self._infodeck.compare_tables()
 
     async def _start_delivery(self) -> None:
-        feeds = await self._head.start(list(self._settings.sinks))
+        feeds = await self._pipeline.start(list(self._settings.sinks))
         for name, config in self._settings.sinks.items():
             status = SinkStatus(type=config.type, cursor=self._journal.cursor(name))
             self.status.sinks[name] = status
@@ -376,14 +376,14 @@ class App:
     def _building_controls(self) -> list[web.RouteDef]:
         """Return the requests about points, dead letters and alarms, of commands and of the dashboard."""
         overrides = OverrideRequests(
-            overrides=self._head,
+            overrides=self._pipeline,
             state=lambda: self.state,
             topics=self._settings.mqtt_topics,
             flush=self._journal.flush,
             clock_ms=now_ms,
         )
         letters = DeadLetterRequests(
-            state_store=self._journal, retry=self._head.retry, sinks=self.status.sinks
+            state_store=self._journal, retry=self._pipeline.retry, sinks=self.status.sinks
         )
         return [*overrides.routes(), *letters.routes(), *alarm_routes(self.alarms)]
 
@@ -416,10 +416,10 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_S)
-            for tick in (self._head.tick, self._infodeck.tick, self._dashboard.tick):
+            for tick in (self._pipeline.tick, self._infodeck.tick, self._dashboard.tick):
                 tick()
                 await asyncio.sleep(0)  # in a large building each takes a while
-            while self._head.keep_some():  # noqa: ASYNC110 - the others have their turn in between
+            while self._pipeline.save_some():  # noqa: ASYNC110 - the others have their turn in between
                 await asyncio.sleep(0)
             self._refresh_lags()
             self._own_alarms.tick()

@@ -1,4 +1,4 @@
-"""How long to wait before trying again: exponential, capped, jittered so that boxes don't march in step."""
+"""Pauses between attempts: exponential, capped, and jittered so that gateways do not act in step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Backoff:
         self._attempts = 0
 
     def reset(self) -> None:
-        """Begin again with the shortest pause."""
+        """Return to the shortest pause."""
         self._attempts = 0
 
     def next_s(self) -> float:

@@ -1,6 +1,6 @@
-"""The time, for those at the edge who hand it inwards: nothing in the middle reads a clock.
+"""The two clocks. Only the edge of the house reads them; inside, time is an argument.
 
-The wall clock dates events and may be set. Ages and progress are measured by what passes.
+The wall clock dates events and may be set. The steady clock measures ages and progress.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ def now_ms() -> int:
 
 
 def steady_ms() -> int:
-    """Return Unix milliseconds as of this process's start, and what has passed since.
+    """Return the Unix milliseconds of this process's start plus the time since, sleep included.
 
-    No setting of the wall clock moves it. The time for which the machine sleeps has passed, too.
+    Setting the wall clock does not change it.
     """
     return (_passed_ns() + _BEGAN_NS) // 1_000_000
 

@@ -1,4 +1,4 @@
-"""Large structures keep nobody waiting: what stays is not searched for garbage, what goes, goes in pieces."""
+"""Avoid GC pauses: freeze long-lived objects, free large ones in slices."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LARGE = 1_000  # elements; what is smaller is freed as a whole
+_LARGE = 1_000  # elements; a smaller collection is freed as a whole
 _sample: list[object] = [object()]
-_ONE_REFERENCE = sys.getrefcount(_sample[0])  # as it is counted for what only a list holds
+_ONE_REFERENCE = sys.getrefcount(_sample[0])  # the count of an object that only a list holds
 
 _Collection = dict[object, object] | list[object] | tuple[object, ...] | set[object] | frozenset[object]
 
 
 def freeze_objects() -> None:
-    """Have all that there is now not searched for garbage any more, such as points and sinks just built.
+    """Exclude all present objects, such as points and sinks just built, from garbage collection.
 
-    It is freed all the same once nothing leads to it; not so what is in a circle. So: on rare occasions.
+    They are still freed once nothing refers to them, except for reference cycles. So: on rare occasions.
     """
     gc.freeze()
 
 
 def freeze_new_objects() -> None:
-    """Do the same for what came since, and free the garbage among it first: this may be done often.
+    """Collect the garbage since the last freeze, then freeze the rest; this may be done often.
 
-    It takes as long as there is news: a few milliseconds for some thousand readings. Where the search is put
-    off, so is this: whoever did so has much to build, and settles it in the end.
+    It takes some milliseconds for some thousand readings. It does nothing while garbage collection is off:
+    whoever turned it off builds much and freezes it in the end.
     """
     if gc.isenabled():
         gc.collect()
@@ -37,21 +37,21 @@ def freeze_new_objects() -> None:
 
 
 def free_in_slices(roots: list[object]) -> None:
-    """Empty `roots`, and free what only they led to; for a thread. What others hold stays as it is.
+    """Empty `roots`, and free what only they refer to; call this in a thread.
 
-    The interpreter frees in one go what hangs together, and does nothing else meanwhile: for a building's
-    points a quarter of a second. So hold what the large collections contain until these are freed, and
-    let go of it piece by piece then.
+    The interpreter frees connected objects in one go, which would stop the event loop for a quarter of a
+    second for a building's points. So the contents of large collections are held while the collections
+    themselves are freed, and then freed one by one.
     """
     collections = list(_large_collections(roots))
     contents = [_contents(collection) for collection in collections]
     roots.clear()
     while collections:
-        at = _nobody_elses(collections)
+        at = _unreferenced(collections)
         del collections[at]
-        pieces = contents.pop(at)
-        while pieces:
-            pieces.pop()
+        elements = contents.pop(at)
+        while elements:
+            elements.pop()
 
 
 def _contents(collection: _Collection) -> list[object]:
@@ -61,17 +61,17 @@ def _contents(collection: _Collection) -> list[object]:
     return contents
 
 
-def _nobody_elses(collections: list[_Collection]) -> int:
-    """Return the position of one that nothing else leads to; the first where each is led to.
+def _unreferenced(collections: list[_Collection]) -> int:
+    """Return the position of a collection that nothing else refers to, else 0.
 
-    One may be led to from what others contain, such as a file's lines from points that say where they stand.
+    Contents of one may refer to another, such as points to the file's lines that they come from.
     """
     positions = range(len(collections))
     return next((at for at in positions if sys.getrefcount(collections[at]) == _ONE_REFERENCE), 0)
 
 
 def _large_collections(roots: list[object]) -> Iterator[_Collection]:
-    """Yield the large collections that the gateway's own objects lead to, without looking into them."""
+    """Yield the large collections that the gateway's own objects refer to, without looking into them."""
     seen: set[int] = set()
     waiting = list(roots)
     while waiting:
@@ -85,6 +85,6 @@ def _large_collections(roots: list[object]) -> Iterator[_Collection]:
             else:
                 waiting.extend(gc.get_referents(thing))
         elif isinstance(thing, FunctionType):
-            waiting.extend(thing.__closure__ or ())  # its module is none of our business
+            waiting.extend(thing.__closure__ or ())  # not its module
         elif isinstance(thing, CellType | MethodType) or type(thing).__module__.startswith("gateway."):
             waiting.extend(gc.get_referents(thing))

@@ -1,7 +1,6 @@
-"""What the daemon tells systemd, by its notification socket: ready, reloading, stopping, alive, how it is.
+"""Notifications to systemd: ready, reloading, stopping, alive, and a status line. Protocol: sd_notify(3).
 
-A few lines of our own: the libraries for it are unmaintained or need C headers to install.
-Protocol: sd_notify(3). Outside systemd, nothing is sent.
+Outside systemd, nothing is sent. The libraries for it are unmaintained or need C headers to install.
 """
 
 from __future__ import annotations
@@ -28,25 +27,25 @@ def notify(**states: str) -> None:
     if not address:
         return
     message = "\n".join(f"{key}={' '.join(value.splitlines())}" for key, value in states.items()).encode()
-    # systemd may be restarting; the next message will tell.
+    # systemd may be restarting: the next message will arrive
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.settimeout(0)
         sender.sendto(message, "\0" + address[1:] if address.startswith("@") else address)
 
 
 def notify_reloading() -> None:
-    """Say that a reload has begun; READY=1 ends it."""
+    """Report that a reload has begun; READY=1 ends it."""
     notify(RELOADING="1", MONOTONIC_USEC=str(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000))
 
 
 def watchdog_period_s() -> float | None:
-    """Return how often systemd wants to hear that the daemon makes progress, None where it doesn't."""
+    """Return half the watchdog's time-out, None if systemd does not watch the daemon."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     return int(microseconds) / 2e6 if microseconds.isdigit() else None
 
 
 class StatusLine:
-    """The line that `systemctl status` shows: sent when it has changed, every ten seconds at most."""
+    """The line that `systemctl status` shows: sent when it has changed, at most every ten seconds."""
 
     def __init__(self) -> None:
         """Begin with nothing sent."""
@@ -54,12 +53,12 @@ class StatusLine:
         self._not_before_s = 0.0
 
     def announce_ready(self, text: str) -> None:
-        """Say that the daemon is ready, or has reloaded, and how it is."""
+        """Report that the daemon is ready, or has reloaded, with the status line."""
         self._sent = text
         notify(READY="1", STATUS=text)
 
     def follow(self, text: Callable[[], str], *, at_s: float) -> None:
-        """Send what `text` returns if it is new and its turn; `at_s` is of a clock that only goes forward."""
+        """Send what `text` returns if it is new and due; `at_s` is monotonic time."""
         if at_s < self._not_before_s or "NOTIFY_SOCKET" not in os.environ:
             return
         if (current := text()) == self._sent:
@@ -70,7 +69,7 @@ class StatusLine:
 
 
 def in_one_line(status: Status) -> str:
-    """Return what is wrong, or how much goes through if nothing is; lags are as of the last refresh."""
+    """Return the troubles, or a summary if there are none; lags are as of the last refresh."""
     if troubles := _troubles(status):
         return "; ".join(troubles)
     waiting = max((sink.lag for sink in status.sinks.values()), default=0)

@@ -1,121 +1,174 @@
-"""What one sink still has to write: events in their order, and in turns with them what must not wait."""
+"""What one sink still has to write: events in their order and, in turns with them, newest values first."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import chain, islice
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.delivery.batch import Batch, Mapped
-from gateway.delivery.overtaking import Overtaking
-from gateway.delivery.stream import Stream
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from gateway.delivery.batch import Retry, Source
-    from gateway.model import Point, Update
+    from gateway.delivery.recent_events import MappedEvent, RecentEvents
+    from gateway.model import Update
     from gateway.records import StoredDeadLetter
 
 log = structlog.get_logger()
 
 _BATCH_UPDATES = 500
-_ASIDE_UPDATES = 250  # of each kind
 _LETTERS_AT_ONCE = 50
 _MOST_LETTERS = 1_000
 
 
-class Feed:
-    """One sink's side of the stream. `push…` never waits; `next` hands out what comes next.
+@dataclass(slots=True, eq=False)
+class Retry:
+    """A dead letter on its way again. `waiting`: the sinks that have not written it yet."""
 
-    Events come in their order, each once. While many of them wait, newest values overtake them, some at a
-    time and in turns, and so do changes that no event caused.
+    stored: StoredDeadLetter
+    waiting: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Updates to write together; once they are written, the sink is done with every event up to `through`.
+
+    `since_ms` is the time of receipt of the oldest event in it, None if no event moves the cursor.
+    `is_latest`: newest values instead of events in their order. `retries`: the dead letters in it.
     """
 
-    def __init__(self, *, cursor: int, head: int, source: Source, since_ms: int | None = None) -> None:
-        """Begin after event `cursor` of `head`; the first one after it was received at `since_ms`."""
-        self._source = source
-        self._stream = Stream(cursor=cursor, head=head, since_ms=since_ms, read=source.read)
-        self._overtaking = Overtaking(source.show)
-        self._changes: dict[Point, Update] = {}
-        self._renewing: list[str] = []  # names of points to hand out anew, as they are when their turn comes
-        self._restarted_after = cursor  # what came later was mapped by the present point table
-        self._had_aside = False  # the last time: then events have their turn
+    updates: Sequence[Update]
+    through: int
+    since_ms: int | None = None
+    is_latest: bool = False
+    retries: Sequence[Retry] = ()
+
+
+class Feed:
+    """One sink's side of the stream. The methods `push…` never wait; `next` returns the next batch.
+
+    A feed holds a position in the stream of events. From there on, events come from memory, or from the
+    event log if the sink is far behind. While more than a batch waits, the points with news are listed, and
+    what they show goes out first (latest first, conflation): a controller needs the present value, not
+    yesterday's. The events follow in their order, for historians; delivery is at least once.
+    """
+
+    def __init__(
+        self,
+        *,
+        cursor: int,
+        recent: RecentEvents,
+        read: Callable[[int], Awaitable[tuple[Sequence[MappedEvent], int]]],
+        show: Callable[[str], Update | None],
+        map_letter: Callable[[StoredDeadLetter], Sequence[Update]],
+        since_ms: int | None = None,
+    ) -> None:
+        """Start after event `cursor`; the next one was received at `since_ms`.
+
+        `read` returns the next mapped events of the event log and the number up to which it has read, `show`
+        what the point of a name shows, `map_letter` the updates of a dead letter.
+        """
+        self._recent = recent
+        self._read = read
+        self._show = show
+        self._map_letter = map_letter
+        self.taken = cursor  # all events up to here are handed out
+        self._position = cursor  # all events up to here are handed out, or in `_loaded`
+        self._loaded: deque[MappedEvent] = deque()  # read from the event log
+        self._waiting = 0  # updates in memory that are not handed out
+        self._since_ms = since_ms
+        self._latest: dict[
+            str, bool
+        ] = {}  # points whose present value goes out; True: an event brings it too
+        self._sent_first: dict[int, Update] = {}  # by identity: left out when their event's turn comes
         self._letters: deque[Retry] = deque()
-        self._had_letters = False
+        self._turn = 0
+        self._restarts = 0
         self._wake = asyncio.Event()
         self._nudged = False
+        self.due = recent.head  # the newest event that may bring the sink something
 
     @property
     def idle(self) -> bool:
-        """Whether everything so far was handed out."""
-        return not (self._changes or self._renewing or self._letters or self._stream.has_more)
-
-    @property
-    def due(self) -> int:
-        """The newest event that may mean something for a sink."""
-        return self._stream.due
+        """Whether everything so far is handed out."""
+        return not (self._latest or self._letters or self._has_events)
 
     @property
     def since_ms(self) -> int | None:
-        """When the oldest event was received that was not handed out, None where there is none."""
-        return self._stream.since_ms
+        """When the oldest event was received that is not handed out (about, if far behind), or None."""
+        if not self._has_events:
+            return None
+        if self._is_behind or self._loaded:
+            return self._loaded[0].received_ms if self._loaded else self._since_ms
+        return next((event.received_ms for event in self._recent.after(self._position, at_least=1)), None)
 
-    def push(self, seq: int, updates: Sequence[Update], *, received_ms: int) -> None:
-        """Add what event `seq` means; without updates the sink is not even woken."""
-        given_up = self._stream.push(Mapped(seq, received_ms, updates))
-        if updates:
-            if self._stream.waits_beyond(_BATCH_UPDATES):
-                for event in given_up:
-                    self._overtaking.note(event.updates)
-                self._overtaking.note(updates)
-            self._wake.set()
+    @property
+    def _has_events(self) -> bool:
+        return self.taken < self._recent.head
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether the next events are in the event log alone."""
+        return self._position < self._recent.start
+
+    def push(self, event: MappedEvent) -> None:
+        """Take note of the newest event in memory; without updates the sink is not even woken."""
+        if not event.updates:
+            return
+        self.due = event.seq
+        if self._waiting == 0 and not (self._loaded or self._is_behind):
+            self._since_ms = event.received_ms
+        self._waiting += len(event.updates)
+        if self._waiting > _BATCH_UPDATES or self._loaded or self._is_behind:
+            for update in event.updates:
+                self._latest.setdefault(update.point.name, True)
+        self._wake.set()
 
     def push_changes(self, updates: Iterable[Update]) -> None:
-        """Add changes that no event caused; of each point only the latest is kept until it is handed out."""
+        """Have the present value of these updates' points sent: no event brings the change."""
         for update in updates:
-            self._changes[update.point] = update
-        if self._changes:
+            self._latest[update.point.name] = False
+        if self._latest:
             self._wake.set()
 
+    def push_letter(self, retry: Retry) -> None:
+        """Add a dead letter, to be mapped by the tables that are in force when its turn comes."""
+        self._letters.append(retry)
+        self._wake.set()
+
     def check_room(self) -> None:
-        """Raise `GatewayError` where too many dead letters wait already."""
+        """Raise `GatewayError` if too many dead letters wait already."""
         if len(self._letters) >= _MOST_LETTERS:
             raise GatewayError(
                 f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
             )
 
     def check_letter(self, stored: StoredDeadLetter) -> None:
-        """Raise `GatewayError` where a dead letter means nothing by the tables in force."""
-        self._source.again(stored)
-
-    def push_letter(self, retry: Retry) -> None:
-        """Add a dead letter, to be handed out once more by the tables that are in force then."""
-        self._letters.append(retry)
-        self._wake.set()
+        """Raise `GatewayError` if a dead letter has no meaning by the tables in force."""
+        self._map_letter(stored)
 
     def restart(self, *, after: int, lost: Batch | None, changed: Iterable[str]) -> None:
-        """Go on after event `after` with another point table, by which the journal is mapped again.
+        """Go on after event `after` with another point table, by which the event log is mapped again.
 
-        Updates that wait here belong to the old table, and so does `lost`, handed out but perhaps not
-        written. Of what no event brings again soon, and of the points named in `changed`, is told what
-        they show now: some at a time and in turns with events, for all of a building at once would take long.
+        `lost` is the batch that was handed out but perhaps not written. Newest values in it, and the points
+        named in `changed`, are sent anew.
         """
-        since_ms = (lost.since_ms if lost is not None else None) or self._stream.since_ms
-        for event in self._stream.restart(after=after, since_ms=since_ms):
-            self._overtaking.note(event.updates)
+        self._restarts += 1
         if lost is not None:
+            self._since_ms = lost.since_ms or self._since_ms
             self._letters.extendleft(reversed(lost.retries))
-        aside = lost.updates if lost is not None and lost.is_aside else ()
-        names = [update.point.name for update in chain(self._changes.values(), aside)]
-        self._renewing = list(dict.fromkeys((*changed, *self._renewing, *names, *self._overtaking.names)))
-        self._changes.clear()
-        self._overtaking.clear()
-        self._restarted_after = after
+            if lost.is_latest:
+                self.push_changes(lost.updates)
+        self._latest.update(dict.fromkeys(changed, False))
+        self._sent_first.clear()
+        self._loaded.clear()
+        self.taken = self._position = after
+        self._waiting = 0
         self._wake.set()
 
     def nudge(self) -> None:
@@ -124,66 +177,90 @@ class Feed:
         self._wake.set()
 
     async def next(self) -> Batch:
-        """Wait for the next batch; it may be empty where only the cursor moves."""
+        """Wait for the next batch; it is empty if only the cursor moves."""
+        kinds = self._next_letters, self._next_latest, self._next_events
         while True:
             self._wake.clear()
-            if not await self._stream.load():
+            if self._is_behind and not self._loaded and not await self._load():
                 continue
-            if self._letters and not self._had_letters:
-                return self._next_letters()
-            self._had_letters = False
-            if self._has_aside and not (self._had_aside and self._stream.has_more):
-                return self._next_aside()
-            self._had_aside = False
-            if self._stream.has_more or self._nudged:
-                return self._next_events()
-            if not self._letters:
-                await self._wake.wait()
+            for _ in kinds:
+                kind = kinds[self._turn]
+                self._turn = (self._turn + 1) % len(kinds)
+                if (batch := kind()) is not None:
+                    return batch
+            await self._wake.wait()
 
-    @property
-    def _has_aside(self) -> bool:
-        return bool(self._changes or self._renewing or self._overtaking)
+    async def _load(self) -> bool:
+        """Read the next events from the event log; return False if `restart` came in between."""
+        restarts = self._restarts
+        events, through = await self._read(self._position)
+        if self._restarts != restarts:
+            return False
+        self._loaded.extend(event for event in events if event.updates)
+        self._position = through
+        self._waiting = self._recent.updates_after(through)
+        return True
 
-    def _next_aside(self) -> Batch:
-        """Hand out some of each kind."""
-        self._had_aside = True
-        changed = [self._changes.pop(point) for point in list(islice(self._changes, _ASIDE_UPDATES))]
-        names = self._renewing[-_ASIDE_UPDATES:]
-        del self._renewing[-_ASIDE_UPDATES:]
-        taken = self._stream.taken
-        shown = map(self._source.show, names)
-        renewed = [
-            each for each in shown if each is not None and not self._restarted_after < each.seq <= taken
-        ]
-        newest = self._overtaking.take(_ASIDE_UPDATES, taken=taken)
-        updates = list({id(update): update for update in (*renewed, *changed, *newest)}.values())
-        self._overtaking.remember(updates, taken=taken)
-        return Batch(updates, taken, is_aside=True)
-
-    def _next_letters(self) -> Batch:
-        """Hand out some dead letters again, oldest first; one that means nothing any more stays one."""
-        self._had_letters = True
+    def _next_letters(self) -> Batch | None:
+        """Return some dead letters, oldest first; one that has no meaning any more stays a dead letter."""
+        if not self._letters:
+            return None
         updates: list[Update] = []
         retries: list[Retry] = []
         for _ in range(min(len(self._letters), _LETTERS_AT_ONCE)):
             retry = self._letters.popleft()
             try:
-                updates += self._source.again(retry.stored)
+                updates += self._map_letter(retry.stored)
             except GatewayError as error:
                 retry.waiting.clear()
                 log.warning("letter.kept", number=retry.stored.number, reason=str(error))
             else:
                 retries.append(retry)
-        return Batch(updates, self._stream.taken, retries=retries)
+        return Batch(updates, self.taken, retries=retries)
 
-    def _next_events(self) -> Batch:
+    def _next_latest(self) -> Batch | None:
+        """Return what the points show that wait longest."""
+        if not self._latest:
+            return None
+        updates: list[Update] = []
+        for name in list(islice(self._latest, _BATCH_UPDATES)):
+            is_in_event, update = self._latest.pop(name), self._show(name)
+            if update is None or (is_in_event and update.seq <= self.taken):
+                continue  # nothing to show, or its event has gone out meanwhile
+            updates.append(update)
+            if update.seq > self.taken and not self._is_behind:
+                self._sent_first[id(update)] = update
+        return Batch(updates, self.taken, is_latest=True)
+
+    def _next_events(self) -> Batch | None:
+        """Return the next events in their order."""
+        if not (self._has_events or self._nudged):
+            return None
         self._nudged = False
-        events = self._stream.take(_BATCH_UPDATES)
-        without_repetitions = self._overtaking.without_repetitions
-        updates = [update for event in events for update in without_repetitions(event.updates)]
-        taken = self._stream.taken
-        if self._stream.has_more:
-            self._overtaking.forget_through(taken)
-        else:
-            self._overtaking.clear()
-        return Batch(updates, taken, since_ms=events[0].received_ms if events else None)
+        events = self._take_loaded() if self._loaded else self._take_recent()
+        self.taken = self._loaded[0].seq - 1 if self._loaded else self._position
+        updates = [update for event in events for update in event.updates]
+        if self._sent_first:
+            updates = [update for update in updates if self._sent_first.pop(id(update), None) is None]
+        if not self._has_events:
+            self._sent_first.clear()
+        if not events:
+            return Batch(updates, self.taken)
+        self._since_ms = events[-1].received_ms
+        return Batch(updates, self.taken, since_ms=events[0].received_ms)
+
+    def _take_loaded(self) -> Sequence[MappedEvent]:
+        events: list[MappedEvent] = []
+        size = 0
+        while self._loaded and size < _BATCH_UPDATES:
+            events.append(self._loaded.popleft())
+            size += len(events[-1].updates)
+        return events
+
+    def _take_recent(self) -> Sequence[MappedEvent]:
+        if self._is_behind:  # all that was read from the event log brings nothing
+            return ()
+        events = self._recent.after(self._position, at_least=_BATCH_UPDATES)
+        self._waiting -= sum(len(event.updates) for event in events)
+        self._position = events[-1].seq if self._waiting > 0 and events else self._recent.head
+        return events

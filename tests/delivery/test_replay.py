@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from support.delivery_parts import NOON, delivering, with_a_fault
 from support.recording_sink import Receiver
 
-from gateway.delivery.batch import Loaded
+from gateway.delivery.recent_events import RecentEvents
 from gateway.delivery.replay import Replay
 from gateway.model import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from support.delivery_parts import Rig
@@ -21,13 +20,14 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
 
 
-def replay(rig: Rig, *, seen: Callable[[], int]) -> Replay:
-    """Return a look back at what the image has taken in up to the event `seen`."""
+def replay(rig: Rig, *, seen: int | None = None) -> Replay:
+    """Return a replay of the log, of which the state includes all events up to `seen`."""
+    recent = rig.pipeline._recent if seen is None else RecentEvents(seen)
     return Replay(
         event_log=rig.journal,
-        image=lambda: rig.state,
-        seen=seen,
-        tell_others=lambda _: None,
+        mapper=rig.pipeline._mapper,
+        recent=recent,
+        push_changes=lambda _: None,
         now_ms=rig.clock,
     )
 
@@ -37,20 +37,20 @@ async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, p
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
         await rig.delivered()
-        reading = asyncio.create_task(replay(rig, seen=lambda: rig.head._seen).read(1))
+        reading = asyncio.create_task(replay(rig).read(1))
         await asyncio.sleep(0)
-        rig.head.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
-        assert await reading == Loaded((), 1, None)
+        rig.pipeline.accept([Record(2, rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))])
+        assert await reading == ([], 1)
 
 
 async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
     """An event that is durable but not yet in the image comes in its turn, and then only once."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
-        assert await replay(rig, seen=lambda: 0).read(0) == Loaded((), 0, None)
-        loaded = await replay(rig, seen=lambda: 1).read(0)
-        assert [event.seq for event in loaded.events] == [1]
-        assert (loaded.through, loaded.last_ms) == (1, NOON)
+        assert await replay(rig, seen=0).read(0) == ([], 0)
+        events, through = await replay(rig, seen=1).read(0)
+        assert [(event.seq, event.received_ms) for event in events] == [(1, NOON)]
+        assert through == 1
 
 
 async def test_an_event_that_cannot_be_mapped_does_not_stop_a_sink_that_is_behind(
@@ -77,7 +77,7 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
             *{rig.offer(number, {"assetId": "a", "telemetry": {"t": number}}) for number in range(250)}
         )
         await rig.delivered()
-        reading = asyncio.create_task(replay(rig, seen=lambda: 250).read(0))
+        reading = asyncio.create_task(replay(rig, seen=250).read(0))
         mapped: list[int] = []
         take = rig.state.is_unseen
 

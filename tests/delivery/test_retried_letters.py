@@ -59,7 +59,7 @@ async def test_a_letter_goes_to_its_sink_alone_and_is_settled(file: Path, points
     async with delivering(file, points, {"bms": receiver, "regs": other}) as rig:
         found = await refused(rig, receiver, 50)
         other.updates.clear()
-        assert rig.head.retry(found) == {}
+        assert rig.pipeline.retry(found) == {}
         assert not rig.loops["bms"].idle
         await rig.delivered()
         assert readings(receiver) == [("R/H", 50)]
@@ -78,7 +78,7 @@ async def test_a_letter_of_an_event_with_one_of_our_ids_is_a_webhooks(file: Path
         await rig.journal.append(event)
         await rig.delivered()
         receiver.refuses.clear()
-        assert rig.head.retry(letters(file)) == {}
+        assert rig.pipeline.retry(letters(file)) == {}
         await rig.delivered()
         assert [(update.value, update.event_id) for update in receiver.updates] == [
             (7, "webhook_reconcile_1")
@@ -92,7 +92,7 @@ async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points:
         await refused(rig, receiver, 50)
         clock.now_ms += 1_000
         found = await refused(rig, receiver, 51)
-        assert rig.head.retry(found[::-1]) == {}
+        assert rig.pipeline.retry(found[::-1]) == {}
         await rig.delivered()
         assert [rig.state.is_newest(update) for update in receiver.updates] == [False, True]
         assert readings(receiver) == [("R/H", 50), ("R/H", 51)]
@@ -107,7 +107,7 @@ async def test_a_letter_that_is_refused_again_becomes_a_new_one(file: Path, poin
         with closing(sqlite3.connect(file, isolation_level=None)) as database:
             database.execute("UPDATE events SET body = NULL")
         receiver.refuses = {"R/H"}
-        assert rig.head.retry([old]) == {}
+        assert rig.pipeline.retry([old]) == {}
         await rig.delivered()
         (new,) = letters(file)
         assert new.number != old.number
@@ -116,7 +116,7 @@ async def test_a_letter_that_is_refused_again_becomes_a_new_one(file: Path, poin
         await rig.send(2, t=-1)
         await rig.delivered()
         _, quality = letters(file)
-        assert rig.head.retry([quality]) == {}
+        assert rig.pipeline.retry([quality]) == {}
         await rig.delivered()
         assert [stored.letter.point for stored in letters(file)] == ["R/H", "R/QUAL"]
         assert quality.number not in numbers(file)
@@ -128,16 +128,16 @@ async def test_a_letter_whose_sink_is_away_stays_until_it_is_written(file: Path,
     async with delivering(file, points, {"bms": receiver}) as rig:
         found = await refused(rig, receiver, 50)
         receiver.away = 1_000_000
-        assert rig.head.retry(found) == {}
+        assert rig.pipeline.retry(found) == {}
         await rig.until(lambda: receiver.status.retries > 2)
-        assert rig.head.retry(found) == {found[0].number: "it is on its way already"}
+        assert rig.pipeline.retry(found) == {found[0].number: "it is on its way already"}
         await rig.journal.flush()
         assert numbers(file) == [found[0].number]
         receiver.away = 0
         await rig.delivered()
         assert readings(receiver) == [("R/H", 50)]
         assert numbers(file) == []
-        assert rig.head.retry(found) == {}  # asked once more: delivered once more
+        assert rig.pipeline.retry(found) == {}  # asked once more: delivered once more
 
 
 async def test_a_kill_before_it_is_written_leaves_the_letter(file: Path, points: PointMap) -> None:
@@ -147,9 +147,9 @@ async def test_a_kill_before_it_is_written_leaves_the_letter(file: Path, points:
         found = await refused(rig, receiver, 50)
         receiver.open.clear()
         receiver.asked.clear()
-        assert rig.head.retry(found) == {}
+        assert rig.pipeline.retry(found) == {}
         await receiver.asked.wait()
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.journal.flush()
     assert numbers(file) == [found[0].number]
 
@@ -168,11 +168,11 @@ async def test_an_event_that_could_not_be_mapped_goes_the_whole_way(file: Path, 
         await rig.delivered()
         (stored,) = letters(file)
         words = "its event has no reading for any point of its asset"
-        assert rig.head.retry([stored]) == {stored.number: words}
+        assert rig.pipeline.retry([stored]) == {stored.number: words}
         assert len(letters(file)) == 1
     async with delivering(file, after, {"bms": first, "regs": last}) as rig:
         last.away = 1_000_000
-        assert rig.head.retry([stored]) == {}
+        assert rig.pipeline.retry([stored]) == {}
         await rig.until(lambda: first.values("R/DEEP") == [7])
         assert rig.state.latest(after.by_name["R/DEEP"]) is first.updates[-1]
         await rig.until(lambda: rig.loops["bms"].idle)
@@ -199,7 +199,7 @@ async def test_a_retried_reading_never_overtakes_a_newer_one(file: Path, points:
         receiver.refuses.clear()
         await rig.delivered()
         receiver.updates.clear()
-        assert rig.head.retry(found) == {}
+        assert rig.pipeline.retry(found) == {}
         await rig.delivered()
         assert [update.value for update in receiver.updates] == [50, 51]
         assert not any(rig.state.is_newest(update) for update in receiver.updates)
@@ -220,7 +220,7 @@ async def test_what_no_event_caused_is_shown_as_it_is_now(file: Path, points: Po
         await rig.delivered()
         receiver.refuses.clear()
         receiver.updates.clear()
-        assert rig.head.retry([stored]) == {}
+        assert rig.pipeline.retry([stored]) == {}
         await rig.delivered()
         assert readings(receiver) == [("R/QUAL", Quality.GOOD)]
         assert numbers(file) == []
@@ -250,7 +250,7 @@ async def test_why_nothing_is_done_is_said_in_words(file: Path, points: PointMap
                 "R/DEEP shows nothing, or is not in the point tables any more",
             ),
         ):
-            assert rig.head.retry([letter]) == {stored.number: reason}
+            assert rig.pipeline.retry([letter]) == {stored.number: reason}
         await rig.delivered()
         assert readings(receiver) == []
         assert numbers(file) == [stored.number]
@@ -262,7 +262,7 @@ async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> No
     async with delivering(file, points, {"bms": receiver}) as rig:
         (stored,) = await refused(rig, receiver, 50)
         many = [StoredDeadLetter(number, stored.letter, stored.body) for number in range(1_001)]
-        left = rig.head.retry(many)
+        left = rig.pipeline.retry(many)
         assert left == {1_000: "1000 letters wait for its sink already; retry it when these are done"}
         attempts = len(receiver.attempts)
         await rig.delivered()
@@ -276,9 +276,11 @@ async def test_an_event_that_finds_no_room_changes_nothing(file: Path, points: P
         await rig.send(1, t=1)
         await rig.until(lambda: receiver.values("R/T") == [1])
         about_t = DeadLetter("bms", 0, "", "R/T", "no such register", NOON)
-        assert rig.head.retry([StoredDeadLetter(number, about_t, None) for number in range(1, 1001)]) == {}
+        assert (
+            rig.pipeline.retry([StoredDeadLetter(number, about_t, None) for number in range(1, 1001)]) == {}
+        )
         event = rig.event("unmapped", {"assetId": "a", "telemetry": {"h": 7}})
         unmapped = DeadLetter("", 9, "evt_unmapped", "", "no readings found", NOON)
-        left = rig.head.retry([StoredDeadLetter(2000, unmapped, event.body)])
+        left = rig.pipeline.retry([StoredDeadLetter(2000, unmapped, event.body)])
         assert left == {2000: "1000 letters wait for its sink already; retry it when these are done"}
         assert rig.state.latest(points.by_name["R/H"]) is None

@@ -128,7 +128,7 @@ async def test_changes_that_no_event_caused_are_no_lag(file: Path, points: Point
         await rig.delivered()
         receiver.away = 1_000_000
         clock.now_ms += 11_000
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.until(lambda: receiver.status.state == "away")
         assert lag(rig, receiver) == (0, 0)
 

@@ -199,7 +199,7 @@ async def test_an_edited_unit_does_not_show_an_old_value_under_a_new_meaning(tmp
         update = handover.finish(now_ms=NOON).latest(fahrenheit.by_name["R/T"])
         assert update is not None
         assert (update.value, update.quality) == (68, GOOD)
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.journal.flush()
     async with delivering(tmp_path / "journal.db", fahrenheit, {}) as rig:
         assert shown(rig, fahrenheit) == (68, GOOD)

@@ -62,7 +62,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
         alarms=alarms,
         status=Status(name="box", started_ms=rig.clock.now_ms),
         reports=AssetReports(
-            state=lambda: rig.head.state,
+            state=lambda: rig.pipeline.state,
             snapshot=lambda: None,
             clock_ms=rig.clock,
             item_time=None,

@@ -287,7 +287,7 @@ async def settled(run: RefillRig) -> None:
     A webhook that comes while a gap is being filled is one that comes after that: it is told again.
     """
     await until(lambda: not run.backfill._gaps.due())
-    run.rig.head.tick()
+    run.rig.pipeline.tick()
     await run.rig.journal.flush()
 
 

@@ -57,7 +57,7 @@ class Rig:
 
     file: Path
     journal: SqliteJournal
-    head: Pipeline
+    pipeline: Pipeline
     state: BuildingState
     clock: Clock
     mapping: MappingStatus
@@ -85,7 +85,7 @@ class Rig:
     async def delivered(self) -> None:
         """Return once every sink has everything, and that is noted on disk."""
         await self.journal.flush()
-        self.head.tick()
+        self.pipeline.tick()
         await self.until(lambda: all(loop.idle for loop in self.loops.values()))
         await self.journal.flush()
 
@@ -147,12 +147,12 @@ async def delivering(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
     image, mapping = BuildingState(points), MappingStatus()
-    head = Pipeline(
+    pipeline = Pipeline(
         event_log=journal, state_store=journal, state=image, status=mapping, clock_ms=clock, steady_ms=clock
     )
-    rig = Rig(file, journal, head, image, clock, mapping)
+    rig = Rig(file, journal, pipeline, image, clock, mapping)
     async with journal:
-        feeds = await head.start(list(receivers))
+        feeds = await pipeline.start(list(receivers))
         async with asyncio.TaskGroup() as tasks:
             for name, receiver in receivers.items():
                 loop = rig.loops[name] = SinkLoop(

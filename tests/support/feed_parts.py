@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.delivery.batch import Loaded, Mapped
 from gateway.delivery.feed import Feed
+from gateway.delivery.recent_events import MappedEvent, RecentEvents
 from support.mqtt_parts import make_point, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.delivery.batch import Batch
+    from gateway.delivery.feed import Batch
     from gateway.model import Point, Update
     from gateway.records import StoredDeadLetter
 
@@ -22,12 +22,12 @@ POINT, OTHER = make_point("R/T"), make_point("R/H")
 class Stream:
     """A list of events as the journal would hold it, and a feed on it that begins after `cursor`.
 
-    Event n is received at n ms. Implements `gateway.delivery.batch.Source`.
+    Event n is received at n ms.
     """
 
     def __init__(self, *, before: Sequence[int] = (), cursor: int = 0, read_events: int = 3) -> None:
         """Hold one event of each size in `before` from the start; read `read_events` at a time."""
-        self.events: list[Mapped] = []
+        self.events: list[MappedEvent] = []
         self.shown: dict[str, Update] = {}  # the newest update of each point
         self.arriving: list[int] = []  # sizes of events that come in the middle of the next read
         self.reads = 0
@@ -40,7 +40,15 @@ class Stream:
     def restart(self, *, cursor: int) -> None:
         """Begin after `cursor` with another feed, as after a kill."""
         since_ms = cursor + 1 if cursor < len(self.events) else None
-        self.feed = Feed(cursor=cursor, head=len(self.events), source=self, since_ms=since_ms)
+        self.recent = RecentEvents(len(self.events))
+        self.feed = Feed(
+            cursor=cursor,
+            recent=self.recent,
+            read=self.read,
+            show=self.show,
+            map_letter=self.map_letter,
+            since_ms=since_ms,
+        )
 
     def push(self, size: int) -> None:
         """Have one more event happen, that brings `size` updates of the same point."""
@@ -49,22 +57,23 @@ class Stream:
     def push_points(self, *points: Point) -> None:
         """Have one more event happen, that brings an update of each of these points."""
         event = self._append(points)
-        self.feed.push(event.seq, event.updates, received_ms=event.received_ms)
+        self.recent.add(event)
+        self.feed.push(event)
 
     def change(self, point: Point, value: int) -> None:
         """Have a point show something else, which no event caused."""
         update = self.shown[point.name] = make_update(point, value, time_ms=1, seq=0)
         self.feed.push_changes([update])
 
-    def _append(self, points: Sequence[Point]) -> Mapped:
+    def _append(self, points: Sequence[Point]) -> MappedEvent:
         seq = len(self.events) + 1
         made = {point: make_update(point, seq, time_ms=seq, seq=seq) for point in points}
         self.shown.update({point.name: update for point, update in made.items()})
-        event = Mapped(seq, seq, tuple(made[point] for point in points))
+        event = MappedEvent(seq, seq, tuple(made[point] for point in points))
         self.events.append(event)
         return event
 
-    async def read(self, after: int) -> Loaded:
+    async def read(self, after: int) -> tuple[Sequence[MappedEvent], int]:
         """Return the next events; others may come, and tables may be swapped, while it reads."""
         self.reads += 1
         found = self.events[after : after + self._read_events]
@@ -73,7 +82,7 @@ class Stream:
             self.push(self.arriving.pop())
         while self.swaps:
             self.swap(after=self.swaps.pop()())
-        return Loaded(found, found[-1].seq, found[-1].received_ms)
+        return found, found[-1].seq if found else after
 
     def show(self, name: str) -> Update | None:
         """Return the newest update; points that never had one show the number of events so far."""
@@ -81,12 +90,13 @@ class Stream:
             return None
         return self.shown.get(name) or make_update(make_point(name), len(self.events), seq=0)
 
-    def again(self, stored: StoredDeadLetter) -> Sequence[Update]:
+    def map_letter(self, stored: StoredDeadLetter) -> Sequence[Update]:
         """Return an update for the letter; its number is its value."""
         return [make_update(make_point(stored.letter.point), stored.number, time_ms=1, seq=stored.letter.seq)]
 
     def swap(self, *, after: int, changed: Sequence[str] = (), lost: Batch | None = None) -> None:
         """Have another point table take over."""
+        self.recent.clear()
         self.feed.restart(after=after, lost=lost, changed=changed)
 
     def through(self, seq: int) -> list[int]:

@@ -193,7 +193,7 @@ async def running_intake(
         commit_within_s=commit_within_s,
     )
     async with journal:
-        head = Pipeline(
+        pipeline = Pipeline(
             event_log=journal,
             state_store=journal,
             state=BuildingState(points),
@@ -201,7 +201,7 @@ async def running_intake(
             clock_ms=now_ms,
             steady_ms=now_ms,
         )
-        await head.start([SINK])
+        await pipeline.start([SINK])
         intake = IntakeServer(
             path=PATH,
             max_body_bytes=MAX_BODY_BYTES,

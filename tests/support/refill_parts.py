@@ -53,7 +53,7 @@ class RefillRig:
         """Return once a webhook's event is durable and mapped."""
         await self.rig.send_thing(number, {"assetId": asset, "timestamp": at_ms, "telemetry": readings})
         await self.rig.journal.flush()
-        self.rig.head.tick()
+        self.rig.pipeline.tick()
         await self.rig.journal.flush()
 
     async def reconcile(self, *items: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ async def refilling(
             item_time=None if time is None else compile_path(time),
             event_log=rig.journal,
             state_store=rig.journal,
-            state=lambda: rig.head.state,
+            state=lambda: rig.pipeline.state,
             status=status,
             clock_ms=clock,
         )

@@ -114,7 +114,7 @@ def check_everything_came(subscriber: Subscriber, poster: Poster, halfway: str) 
     seen = list(readings(subscriber.seen))
     history = [each for each in seen if each[0].endswith("/$history")]
     assert expected(poster.posted) <= {(topic.removesuffix("/$history"), event) for topic, event in seen}
-    assert max(Counter(history).values()) == 1
+    assert max(Counter(history).values()) <= 2  # what went out first may come again in its turn
     first = next(
         at for at, (topic, event) in enumerate(seen) if event == halfway and "/$history" not in topic
     )

@@ -64,12 +64,12 @@ async def test_many_changes_are_kept_in_pieces(file: Path, tmp_path: Path) -> No
             rig.offer(number, {"assetId": f"a{number}", "telemetry": {"t": number}})
         await rig.journal.flush()
         await asyncio.sleep(0)  # listeners are told behind the answers
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.journal.flush()
         assert rows(file, "SELECT count(*) FROM last_values") == [(1_000,)]
         crashed = crash(file)
         pieces = 1
-        while rig.head.keep_some():
+        while rig.pipeline.save_some():
             pieces += 1
         assert pieces == 2
         await rig.journal.flush()
@@ -86,7 +86,7 @@ async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send_thing(1, {"assetId": "x", "telemetry": {"t": 1, "h": 2}})
         await rig.send_thing(2, {"assetId": "x", "telemetry": {"t": 3, "h": 2}})
-        rig.head.tick()
+        rig.pipeline.tick()
         clock.now_ms += 5_000
         await rig.send_thing(3, {"assetId": "x", "telemetry": {"t": 4, "h": 2}})
         await rig.send_thing(4, {"assetId": "y", "telemetry": {"co2": 400}})
@@ -156,7 +156,7 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
     async with delivering(file, points, {"bms": away}, clock=clock) as rig:
         await rig.send(1, t=1, h=40)
         await rig.send_thing("x1", {"assetId": "x", "telemetry": {"t": 1}})
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.journal.flush()
         clock.now_ms += 1
         await rig.send(2, t=2)
@@ -204,7 +204,7 @@ async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
         await rig.send(1, t=21)
         await rig.offer(2, {"assetId": "a", "telemetry": {"h": {"value": 50, "timestamp": NOON - 60_000}}})
         await rig.send(3, t=-5)
-        rig.head.tick()
+        rig.pipeline.tick()
         await rig.journal.flush()
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:

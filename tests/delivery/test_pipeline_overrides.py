@@ -41,13 +41,13 @@ async def test_forcing_and_releasing_reach_every_sink(file: Path, points: PointM
     async with delivering(file, points, {"bms": first, "regs": second}) as rig:
         await rig.send(1, t=21)
         await rig.delivered()
-        rig.head.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        rig.pipeline.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
         await rig.until(lambda: (30, Quality.FORCED) in told(first, "R/T"))
         await rig.send(2, t=22)
         await rig.delivered()
         assert shown(rig, "R/T") == (30, Quality.FORCED)
-        assert rig.head.release(points.by_name["R/T"])
-        assert not rig.head.release(points.by_name["R/T"])
+        assert rig.pipeline.release(points.by_name["R/T"])
+        assert not rig.pipeline.release(points.by_name["R/T"])
         await rig.delivered()
     for receiver in (first, second):
         assert told(receiver, "R/T") == [
@@ -63,8 +63,8 @@ async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, poi
     """It is on disk once the journal is flushed; the time that the gateway is down counts."""
     clock = Clock()
     async with delivering(file, points, {"bms": Receiver()}, clock=clock) as rig:
-        rig.head.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
-        rig.head.force(points.by_name["R/H"], 40, until_ms=NOON + 2 * HOUR_MS)
+        rig.pipeline.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        rig.pipeline.force(points.by_name["R/H"], 40, until_ms=NOON + 2 * HOUR_MS)
         await rig.journal.flush()
         assert rig.rows("SELECT point, value FROM overrides ORDER BY point") == [("R/H", "40"), ("R/T", "30")]
     clock.now_ms += HOUR_MS
@@ -84,10 +84,10 @@ async def test_a_released_point_stays_released_after_a_restart(file: Path, point
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=21)
         for name in ("R/T", "R/H"):
-            rig.head.force(points.by_name[name], 30, until_ms=NOON + HOUR_MS)
+            rig.pipeline.force(points.by_name[name], 30, until_ms=NOON + HOUR_MS)
         await rig.journal.flush()
         for name in ("R/T", "R/H"):
-            rig.head.release(points.by_name[name])
+            rig.pipeline.release(points.by_name[name])
         await rig.journal.flush()
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         assert shown(rig, "R/T") == (21, Quality.GOOD)
@@ -172,13 +172,12 @@ async def test_a_sink_that_is_behind_hears_that_all_values_are_back(file: Path, 
         await rig.delivered()
         receiver.open.clear()
         receiver.asked.clear()
-        rig.head.force(connected.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
+        rig.pipeline.force(connected.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
         await receiver.asked.wait()
-        stream = rig.loops["bms"]._feed._stream
-        stream.restart(after=stream.taken, since_ms=NOON)  # as if 10,000 updates had come meanwhile
         clock.now_ms += 1_000
         await rig.send(3, t=22)
         await rig.journal.flush()
+        rig.pipeline._recent.clear()  # as if 10,000 updates had come meanwhile
         receiver.open.set()
         await rig.until(lambda: told(receiver, "R/H")[-1] == (40, Quality.GOOD))
 
@@ -227,7 +226,7 @@ async def test_what_cannot_be_forced_changes_nothing(file: Path, points: PointMa
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         with pytest.raises(GatewayError, match="which the gateway makes itself"):
-            rig.head.force(points.by_name["R/QUAL"], 1, until_ms=NOON + HOUR_MS)
+            rig.pipeline.force(points.by_name["R/QUAL"], 1, until_ms=NOON + HOUR_MS)
         await rig.delivered()
     assert receiver.updates == []
     assert rows(file, "SELECT * FROM overrides") == []

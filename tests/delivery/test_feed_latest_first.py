@@ -12,7 +12,7 @@ from support.feed_parts import OTHER, POINT, Stream
 from support.mqtt_parts import make_point
 
 if TYPE_CHECKING:
-    from gateway.delivery.batch import Batch
+    from gateway.delivery.feed import Batch
     from gateway.model import Point
 
 MOST_HELD = 10_000
@@ -43,7 +43,6 @@ class Sink:
         self.written: set[tuple[str, int]] = set()
         self.waiting: deque[tuple[int, dict[str, int]]] = deque()  # pushed before which batch, newest number
         self.taken = 0  # batches of events
-        self.handed: set[tuple[str, int]] = set()  # since the table was swapped
         self.through = 0  # of the last batch
         self.is_their_turn = False
 
@@ -63,7 +62,7 @@ class Sink:
         if self.in_flight is not None or self.stream.feed.idle:
             return
         self.in_flight = batch = await self.stream.feed.next()
-        self.taken += not batch.is_aside
+        self.taken += not batch.is_latest
         self.check_order(batch)
         for update in batch.updates:
             for _, news in self.waiting:
@@ -73,13 +72,10 @@ class Sink:
             assert not self.waiting.popleft()[1], "a new value waits for more than one batch of events"
 
     def check_order(self, batch: Batch) -> None:
-        """Events come in order, as far as the batch says, and no reading of them comes twice."""
-        readings = {(update.point.name, update.seq) for update in batch.updates if update.seq}
-        assert not readings & self.handed
-        self.handed |= readings
+        """Events come in order, as far as the batch says."""
         self.check_turns(batch)
         numbers = [update.seq for update in batch.updates]
-        if not batch.is_aside:
+        if not batch.is_latest:
             assert numbers == sorted(numbers)
             assert all(self.through < number <= batch.through for number in numbers)
         else:
@@ -88,8 +84,8 @@ class Sink:
 
     def check_turns(self, batch: Batch) -> None:
         """Events have their turn after whatever went ahead of them."""
-        assert not (batch.is_aside and self.is_their_turn)
-        self.is_their_turn = batch.is_aside and batch.through < len(self.stream.events)
+        assert not (batch.is_latest and self.is_their_turn)
+        self.is_their_turn = batch.is_latest and batch.through < len(self.stream.events)
 
     def write(self) -> None:
         """Have what was taken acknowledged: all up to the cursor must have been by then."""
@@ -104,7 +100,6 @@ class Sink:
         """Lose what was taken to another point table; return the cursor."""
         self.in_flight = None
         self.waiting.clear()
-        self.handed.clear()
         self.is_their_turn = False
         self.through = self.cursor
         return self.cursor
@@ -112,10 +107,10 @@ class Sink:
     def check_memory(self) -> None:
         """At most the newest update of each point is held beside a bounded queue."""
         feed, known = self.stream.feed, len(POINTS) + 1
-        assert feed._stream._held.size <= MOST_HELD + 33_000  # what is read from the journal at a time
-        assert len(feed._overtaking._points) <= known
-        assert len(feed._overtaking._ahead) <= MOST_HELD
-        assert len(feed._changes) <= known
+        assert self.stream.recent._size <= MOST_HELD + 11_000  # the newest event is held in any case
+        assert sum(len(event.updates) for event in feed._loaded) <= 33_000  # read from the journal at a time
+        assert len(feed._latest) <= known
+        assert len(feed._sent_first) <= MOST_HELD
 
 
 async def act(sink: Sink, step: str, argument: object) -> Sink:
@@ -208,7 +203,7 @@ async def test_of_each_point_only_the_newest_value_overtakes() -> None:
         stream.push_points(POINT)
     batch = await stream.feed.next()
     assert [update.seq for update in batch.updates] == [20_000]
-    assert (batch.through, batch.is_aside) == (0, True)
+    assert (batch.through, batch.is_latest) == (0, True)
 
 
 async def test_nothing_overtakes_a_sink_that_keeps_up() -> None:

@@ -1,0 +1,203 @@
+"""Maps events into the state by the point tables in force, and once more for a sink that is behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.delivery.unshown import UnshownPoints
+from gateway.errors import GatewayError
+from gateway.events import STATUS_CHANGED, TELEMETRY, parse_event, read_online, read_telemetry
+from gateway.logs import internal_error_text
+from gateway.records import DeadLetter, UnmappedAsset
+from gateway.state.readings import map_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.mapping.plan import AssetPlan
+    from gateway.model import Event, Record, Telemetry, Update
+    from gateway.records import StoredDeadLetter
+    from gateway.state.building_state import BuildingState
+    from gateway.status import MappingStatus
+
+log = structlog.get_logger()
+
+_MOST_UNMAPPED = 10_000  # assets remembered until they are saved
+_MOST_KEYS = 100
+_UNREADABLE = "no asset id or no readings found in data.object; name an explicit path in the point table"
+
+
+class Mapper:
+    """Maps events by the table of `state`, which a reload replaces. Each new event is mapped once."""
+
+    def __init__(self, state: BuildingState, *, status: MappingStatus, clock_ms: Callable[[], int]) -> None:
+        self.state = state
+        self._status = status
+        self._clock_ms = clock_ms
+        self._unshown = UnshownPoints(status.unshown)
+        self._unmapped: dict[str, UnmappedAsset] = {}
+        self._dead_letters: list[DeadLetter] = []
+
+    def swap(self, state: BuildingState) -> None:
+        """Go on with the state of another point table."""
+        self.state = state
+        self._unshown.check_again(state)
+
+    def apply_event(self, record: Record, now_ms: int) -> tuple[Sequence[Update], Sequence[Update]]:
+        """Apply a new event to the state; return the updates of the event, and changes beside it.
+
+        An event that cannot be mapped, for a fault of ours, becomes a dead letter; the others go on.
+        """
+        event = record.event
+        try:
+            if event.type == STATUS_CHANGED:
+                return (), self._apply_connection(event, now_ms)
+            telemetry = read_telemetry(event)
+            plan = self._plan_for(telemetry)
+            if telemetry is None or plan is None:
+                self._remember_unmapped(record, telemetry)
+                return (), ()
+            return self._apply_telemetry(plan, telemetry, record, now_ms)
+        except Exception as error:  # noqa: BLE001 - a fault of ours: the event must not be lost
+            reason = f"internal error while mapping: {type(error).__name__}: {error}"
+            log.error("mapping.failed", event_id=event.event_id, reason=reason)  # noqa: TRY400 - no traceback
+            self._dead_letter(record, reason)
+            return (), ()
+
+    def apply_updates(
+        self, plan: AssetPlan, updates: list[Update], now_ms: int
+    ) -> tuple[Sequence[Update], Sequence[Update]]:
+        """Apply an event's updates to the state; return what belongs to the event, and changes beside it."""
+        self._status.mapped += 1
+        state, asset = self.state, updates[0].point.asset
+        was_offline = state.is_online(asset) is False
+        out = state.apply_updates(plan, updates, now_ms=now_ms)
+        self._unshown.check(updates, state)
+        if was_offline and state.is_online(asset):
+            # The asset's other points show values of earlier events again. A sink that is behind, and reads
+            # this event from the log, would not get them with it.
+            return updates, out[len(updates) :]
+        return out, ()
+
+    def map_again(self, record: Record) -> tuple[AssetPlan | None, list[Update]]:
+        """Map an earlier event once more, by the table in force now; the state stays as it is."""
+        if record.event.type != TELEMETRY:
+            return None, []
+        try:
+            telemetry = read_telemetry(record.event)
+            plan = self._plan_for(telemetry)
+            if telemetry is None or plan is None:
+                return None, []
+            return plan, map_telemetry(plan, telemetry, event=record.event, seq=record.seq)
+        except Exception:  # noqa: BLE001 - a fault of ours; the event is a dead letter since it came
+            return None, []
+
+    def map_letter(self, stored: StoredDeadLetter) -> tuple[AssetPlan, list[Update]]:
+        """Map the event of a dead letter, for its point or, if it has none, for all points of the asset.
+
+        Raise `GatewayError` with the reason if that gives no update.
+        """
+        letter = stored.letter
+        point = self.state.points.by_name.get(letter.point)
+        if letter.point and point is None:
+            raise GatewayError(f"{letter.point} is not in the point tables any more")
+        if stored.body is None:
+            raise GatewayError("its event is not kept any more")
+        event = parse_event(stored.body, received_ms=letter.at_ms)
+        event.event_id = letter.event_id  # not always the one in its body
+        telemetry = read_telemetry(event)
+        plan = self._plan_for(telemetry)
+        if telemetry is None or plan is None:
+            raise GatewayError(f"no point table names its asset {telemetry.asset if telemetry else None}")
+        try:
+            mapped = map_telemetry(plan, telemetry, event=event, seq=letter.seq)
+        except Exception as error:
+            raise GatewayError(f"internal error while mapping: {internal_error_text(error)}") from error
+        updates = [update for update in mapped if point is None or update.point is point]
+        if not updates:
+            raise GatewayError(f"its event has no reading for {letter.point or 'any point of its asset'}")
+        for update in updates:
+            self._limit_time(update)
+        return plan, updates
+
+    def check_unshown(self) -> None:
+        """Find the restored readings that cannot be shown."""
+        self._unshown.check(self.state.all_measured(), self.state)
+
+    def pop_unsaved(self) -> tuple[dict[str, UnmappedAsset], list[DeadLetter]]:
+        """Return the unmapped assets and the dead letters since the last call."""
+        unsaved = self._unmapped, self._dead_letters
+        self._unmapped, self._dead_letters = {}, []
+        return unsaved
+
+    @property
+    def has_dead_letters(self) -> bool:
+        """Whether there are dead letters to save."""
+        return bool(self._dead_letters)
+
+    def _plan_for(self, telemetry: Telemetry | None) -> AssetPlan | None:
+        return None if telemetry is None else self.state.points.by_asset.get(telemetry.asset)
+
+    def _apply_telemetry(
+        self, plan: AssetPlan, telemetry: Telemetry, record: Record, now_ms: int
+    ) -> tuple[Sequence[Update], Sequence[Update]]:
+        self._status.clock_ahead += telemetry.clock_ahead
+        updates = map_telemetry(plan, telemetry, event=record.event, seq=record.seq)
+        if not updates:
+            if not telemetry.readings:
+                self._dead_letter(record, _UNREADABLE)
+            return (), ()
+        if not record.event.is_backfilled:
+            self._status.from_webhooks += 1
+        return self.apply_updates(plan, updates, now_ms)
+
+    def _apply_connection(self, event: Event, now_ms: int) -> Sequence[Update]:
+        connection = read_online(event)
+        if connection is None:
+            self._status.connections_unclear += 1
+            return ()
+        self._status.connections += 1
+        return self.state.set_online(
+            connection.asset, connection.online, at_ms=connection.at_ms, now_ms=now_ms
+        )
+
+    def _remember_unmapped(self, record: Record, telemetry: Telemetry | None) -> None:
+        """Count an event of an asset that no table names, and remember its keys for `gateway discover`."""
+        if telemetry is None or not telemetry.readings:
+            self._dead_letter(record, _UNREADABLE)
+            return
+        self._status.unmapped += 1
+        received_ms, seen = record.event.received_ms, self._unmapped.get(telemetry.asset)
+        if seen is not None:
+            seen.events += 1
+            seen.last_ms = received_ms
+        elif len(self._unmapped) < _MOST_UNMAPPED:
+            keys = tuple(dict.fromkeys(reading.key for reading in telemetry.readings))[:_MOST_KEYS]
+            self._unmapped[telemetry.asset] = UnmappedAsset(
+                telemetry.asset, 1, received_ms, received_ms, keys
+            )
+
+    def _dead_letter(self, record: Record, reason: str) -> None:
+        """Make an event that could not be mapped a dead letter: it may hold a value."""
+        self._status.unreadable += 1
+        self._dead_letters.append(
+            DeadLetter(
+                sink="",
+                seq=record.seq,
+                event_id=record.event.event_id,
+                point="",
+                reason=reason,
+                at_ms=self._clock_ms(),
+            )
+        )
+
+    def _limit_time(self, update: Update) -> None:
+        """Keep a dead letter's reading without a time of its own from becoming newer than it was.
+
+        It has the time of receipt, and of that only the time of the dead letter is known.
+        """
+        newest = self.state.measured(update.point)
+        if newest is not None and newest.seq >= update.seq:
+            update.time_ms = min(update.time_ms, newest.time_ms)
