@@ -72,7 +72,7 @@ def test_a_case_that_holds_is_silent(tmp_path: Path, telemetry: str, expect: str
     ],
 )
 def test_a_case_that_fails_is_located(tmp_path: Path, telemetry: str, expect: str, line: str) -> None:
-    """What was expected and what came is said at the expectation."""
+    """Expected and actual value are reported at the expectation."""
     (failure,) = run_cases(load_good_tables(tmp_path, case("a", telemetry, expect)))
     assert line in failure
 

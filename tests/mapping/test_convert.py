@@ -77,7 +77,7 @@ def test_what_is_no_number_is_bad(conversion: Conversion, value: Scalar) -> None
 
 @pytest.mark.parametrize("value", [None, math.nan, -math.inf])
 def test_what_is_no_value_at_all_is_bad(value: Scalar) -> None:
-    """Also where anything is taken as it comes, null, NaN and infinity are no value."""
+    """Also if a point accepts anything, null, NaN and infinity are no value."""
     assert compile_conversion(Conversion())(value) == (None, BAD)
 
 

@@ -1,4 +1,4 @@
-"""Nobody mends a table one message at a time: a misspelt key hides nothing, and causes nothing else."""
+"""All problems in one run: a misspelt key hides no other problem, and causes no further message."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_nothing_is_a_value_where_it_means_no_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("section", ["templates", "assets", "points", "cases", "system", "defaults"])
 def test_a_section_that_is_written_twice_is_one_problem(tmp_path: Path, section: str) -> None:
-    """A section that was pasted in once more is told at its second place, whatever section it is."""
+    """A section that was pasted twice is reported at its second place, whatever section it is."""
     table = f"{HEAD}system: {{}}\n{TABLE.removeprefix(HEAD)}"
     for empty in ("{}", "[]"):
         _, problems = load_tables(tmp_path, f"{table}{section}: {empty}\n")

@@ -148,7 +148,7 @@ POINT_PROBLEMS = [
 
 @pytest.mark.parametrize(("keys", "problem"), POINT_PROBLEMS)
 def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: str) -> None:
-    """Whatever is wrong with one point is said once, on its line, with its path, value and reason."""
+    """Each problem of a point is reported once, on its line, with path, value and reason."""
     point_map, problems = load_tables(tmp_path, table_of_points(f"tag: X, point: P, {keys}"))
     assert point_map is None
     assert len(problems) == 1
@@ -250,7 +250,7 @@ def test_names_that_could_not_be_topic_levels_are_refused(tmp_path: Path, key: s
     ],
 )
 def test_two_points_in_one_place_are_refused(tmp_path: Path, first: str, second: str, problem: str) -> None:
-    """The second of two points on one register, bit or topic is refused, and told where the first is."""
+    """The second of two points on one register, bit or topic is refused, with the place of the first."""
     _, problems = load_tables(
         tmp_path, table_of_points(f"tag: X, point: A, {first}", f"tag: X, point: B, {second}")
     )

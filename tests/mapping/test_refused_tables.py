@@ -71,7 +71,7 @@ assets:
     ],
 )
 def test_an_asset_with_a_problem_is_refused(tmp_path: Path, asset: str, problem: str) -> None:
-    """What is wrong with an asset, or with what it overrides, is said once, on the asset's line."""
+    """A problem of an asset, or of its overrides, is reported once, on the asset's line."""
     _, problems = load_tables(tmp_path, f"{TEMPLATE}  - {{{asset}}}\n")
     assert len(problems) == 1
     shown = problems[0].replace(f"{tmp_path}/", "")
@@ -97,7 +97,7 @@ assets:
 """
 
 
-def test_what_is_the_same_for_all_assets_of_a_template_is_told_there(tmp_path: Path) -> None:
+def test_what_is_the_same_for_all_assets_of_a_template_is_reported_there(tmp_path: Path) -> None:
     """An absolute register or a whole topic in a template that many assets use is one mistake."""
     assets = "".join(f"  - {{id: a{index}, tag: X{index}, use: t, base: {index}}}\n" for index in range(200))
     _, problems = load_tables(tmp_path, ABSOLUTE + assets)
@@ -112,7 +112,7 @@ def test_what_is_the_same_for_all_assets_of_a_template_is_told_there(tmp_path: P
 
 
 def test_a_template_of_one_asset_may_have_absolute_registers(tmp_path: Path) -> None:
-    """A template that a single asset uses clashes with nobody; others can override what is absolute."""
+    """A template of a single asset has no clashes; other assets can override absolute registers."""
     assets = "  - {id: a, tag: X, use: t, base: 0}\n  - {id: b, tag: Y, use: t, base: 9, points: {"
     assets += "A: {modbus: {modicon: 30002}}, B: {mqtt: {topic: plant/y}}, "
     assets += "C: {modbus: {register: 5, type: int16}}}}\n"
@@ -148,7 +148,7 @@ def test_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
 
 
 def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
-    """Two files that put points in one place are told apart by file, line and column."""
+    """A clash between two files names file, line and column of both."""
     first = table_of_points("tag: X, point: A, mqtt: {topic: x}, modbus: {register: 1, type: int16}")
     _, problems = load_tables(tmp_path, first, first.replace("point: A", "point: B"))
     assert len(problems) == 2
@@ -202,7 +202,7 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
     ],
 )
 def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: str) -> None:
-    """What is wrong with a file as a whole is said where it stands."""
+    """A problem of a file as a whole is reported at its place."""
     point_map, problems = load_tables(tmp_path, table)
     assert point_map is None
     assert len(problems) == 1
@@ -234,14 +234,14 @@ def test_what_editors_leave_beside_a_table_is_no_table(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("name", ["b.yml", "B.YAML", "b.Yml"])
 def test_a_table_under_another_name_is_a_problem(tmp_path: Path, name: str) -> None:
-    """A file that looks like a table and would not be read is told, not passed over."""
+    """A file that looks like a table but would not be read is reported."""
     (tmp_path / name).write_text(BARE)
     _, problems = load_tables(tmp_path, BARE)
     assert problems == [f"{name}:1:1: would not be read: a point table's name ends in .yaml"]
 
 
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
-    """A folder that is missing or has no table is said, and so is a table that would be overlooked."""
+    """A missing folder, one without tables, and a table that would be overlooked are reported."""
     assert "No such file" in str(load_point_map(tmp_path / "no", {}).problems[0])
     assert "no file ends in .yaml" in str(load_point_map(tmp_path, {}).problems[0])
     (tmp_path / "hq.yml").write_text("", encoding="utf-8")

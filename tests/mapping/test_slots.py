@@ -31,7 +31,7 @@ def test_an_asset_without_base_has_that_of_its_slot(tmp_path: Path) -> None:
     assert found.bases() == {"one": 100, "two": 40}
 
 
-def test_an_asset_without_base_and_slot_is_told_what_to_do(tmp_path: Path) -> None:
+def test_an_asset_without_base_and_slot_is_reported_what_to_do(tmp_path: Path) -> None:
     """The message has the command, and cases of the asset cause no second one."""
     case = "cases: [{given: {asset: one, telemetry: {t: 1}}, expect: {X1/T: 1}}]\n"
     assert load(tmp_path, TEMPLATE + case).problems == [
@@ -66,7 +66,7 @@ def test_an_asset_on_mqtt_only_needs_neither_base_nor_slot(tmp_path: Path) -> No
 
 
 def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
-    """Without `stride` nobody knows how many registers to keep: loading and `gateway lock` both say so."""
+    """Without `stride` the size of a slot is unknown: loading and `gateway lock` both report that."""
     write_tables(tmp_path, TEMPLATE.replace("    stride: 4\n", ""))
     expected = [
         (
@@ -113,12 +113,12 @@ def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_slot_is_told_where_it_is_written(tmp_path: Path, lock: str, problem: str) -> None:
+def test_a_wrong_slot_is_reported_where_it_is_written(tmp_path: Path, lock: str, problem: str) -> None:
     """Problems of registers.lock have line and column there, come once, and keep `gateway lock` away."""
-    (told,) = load(tmp_path, TEMPLATE, lock=lock).problems
-    assert told.startswith("registers.lock:")
-    assert problem in told
-    assert assign(tmp_path) == ({}, [told])
+    (reported,) = load(tmp_path, TEMPLATE, lock=lock).problems
+    assert reported.startswith("registers.lock:")
+    assert problem in reported
+    assert assign(tmp_path) == ({}, [reported])
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
@@ -165,36 +165,38 @@ def test_slots_of_different_units_may_have_the_same_numbers(tmp_path: Path) -> N
     ],
 )
 def test_nothing_may_lie_over_a_retired_slot(tmp_path: Path, addition: str, place: str, what: str) -> None:
-    """Registers of an asset that is gone stay taken: both places are named, once."""
+    """Registers of a removed asset stay reserved: one problem names both places."""
     table = TEMPLATE.replace("use: iaq}", "use: iaq, base: 0}")
-    (told,) = load(tmp_path, table + addition, lock=RETIRED).problems
-    assert told.startswith(f"{place}: input {what} is inside the slot of gone at registers.lock:3:40")
+    (reported,) = load(tmp_path, table + addition, lock=RETIRED).problems
+    assert reported.startswith(f"{place}: input {what} is inside the slot of gone at registers.lock:3:40")
 
 
-def test_an_overlap_with_a_live_slot_is_told_once(tmp_path: Path) -> None:
-    """What overlaps the asset itself is not told a second time for its slot."""
-    (told,) = load(tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 98}\n", lock=SLOT).problems
-    assert "overlaps X1/T at a.yaml:11:5" in told
+def test_an_overlap_with_a_live_slot_is_reported_once(tmp_path: Path) -> None:
+    """What overlaps the asset itself is not reported again for its slot."""
+    (reported,) = load(
+        tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 98}\n", lock=SLOT
+    ).problems
+    assert "overlaps X1/T at a.yaml:11:5" in reported
 
 
 def test_a_free_part_of_a_live_slot_is_kept_too(tmp_path: Path) -> None:
     """The registers that a template does not use yet belong to its asset all the same, across files."""
     single = table_of_points("tag: Y, point: P, modbus: {register: 103, type: int16}")
-    (told,) = load(tmp_path, TEMPLATE, single, lock=SLOT).problems
-    assert told.startswith("b.yaml:5:51: points[0].modbus: input register 103")
-    assert "is inside the slot of one at registers.lock:3:39" in told
+    (reported,) = load(tmp_path, TEMPLATE, single, lock=SLOT).problems
+    assert reported.startswith("b.yaml:5:51: points[0].modbus: input register 103")
+    assert "is inside the slot of one at registers.lock:3:39" in reported
 
 
 def test_a_second_bit_in_a_slots_word_is_found(tmp_path: Path) -> None:
     """Bits share words, slots do not share them with points of others."""
     table = TEMPLATE.replace("register: 2, type: int16", "register: 2, bit: 0")
     single = "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 102, bit: 5}}\n"
-    (told,) = load(tmp_path, table + single, lock=SLOT).problems
-    assert "input register 102 bit 5 of unit 1 on regs for Y/P is inside the slot of one" in told
+    (reported,) = load(tmp_path, table + single, lock=SLOT).problems
+    assert "input register 102 bit 5 of unit 1 on regs for Y/P is inside the slot of one" in reported
 
 
 def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
-    """The base holds, the slot is kept and said to be of no use."""
+    """The base is used; the slot is kept, with a warning that it is not."""
     found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 98}"), lock=SLOT)
     assert (found.problems, found.bases()) == ([], {"one": 98})
     assert found.warnings == [
@@ -207,7 +209,7 @@ def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
 
 
 def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) -> None:
-    """Where nobody knows what it covers, it is avoided everywhere, and a warning says so."""
+    """It may be in any area, so it is avoided in all of them, with a warning."""
     lock = "  - {asset: gone, template: co2, base: 1, stride: 2}\n"
     found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 100}"), lock=lock)
     assert found.problems == []
@@ -228,7 +230,7 @@ def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path
 
 
 def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
-    """A lock file that ought to be there is not taken for none."""
+    """A dead link is not the same as no lock file."""
     (tmp_path / "registers.lock").symlink_to(tmp_path / "nowhere")
     assert load(tmp_path, TEMPLATE).problems == [
         "registers.lock:1:1: cannot be read: No such file or directory"
@@ -238,5 +240,7 @@ def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
 def test_a_broken_lock_file_is_one_problem(tmp_path: Path) -> None:
     """Assets without base are not all reported while their slots cannot be read."""
     table = TEMPLATE + "  - {id: two, tag: X2, use: iaq}\n"
-    (told,) = load(tmp_path, table, lock="  - {asset: one, template: iaq, base: 100, stride: x}\n").problems
-    assert told.startswith("registers.lock:3:52: slots[0].stride: a whole number")
+    (reported,) = load(
+        tmp_path, table, lock="  - {asset: one, template: iaq, base: 100, stride: x}\n"
+    ).problems
+    assert reported.startswith("registers.lock:3:52: slots[0].stride: a whole number")

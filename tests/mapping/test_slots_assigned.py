@@ -139,23 +139,23 @@ def test_a_full_unit_says_what_to_do(tmp_path: Path) -> None:
 )
 def test_a_reserve_is_kept_for_its_template(tmp_path: Path, table: str, problem: str) -> None:
     """Whatever else lies in it is refused with both places, and so is a reserve that cannot be one."""
-    (told,) = load(tmp_path, table).problems
-    assert problem in told
+    (reported,) = load(tmp_path, table).problems
+    assert problem in reported
 
 
 def test_a_slot_in_the_reserve_of_another_template_is_refused(tmp_path: Path) -> None:
     """A reserve that is written later cannot be laid over slots: those never move."""
     lock = "  - {asset: b, template: co2, base: 28, stride: 4}\n"
     table = f"{RESERVED}{template('co2')}"
-    (told,) = load(tmp_path, table + assets("b co2"), lock=lock).problems
-    assert told == (
+    (reported,) = load(tmp_path, table + assets("b co2"), lock=lock).problems
+    assert reported == (
         "registers.lock:3:37: slots[0].base: 28-31 of the input registers of unit 1 on regs overlap the"
         " reserve of the template iaq at a.yaml:7:14 (28)"
     )
 
 
 def test_a_reserve_is_kept_across_files(tmp_path: Path) -> None:
-    """Assets, single points and the heartbeat of other files are told with both places."""
+    """Assets, single points and the heartbeat of other files are reported with both places."""
     other = f"{HEAD}templates:\n{template('co2')}{assets('b co2 28')}points:\n"
     other += "  - {tag: Y, point: P, asset: y, from: t, modbus: {modicon: 30011, type: int16}}\n"
     other += "system: {heartbeat: {every: 1s, modbus: {register: 12, type: uint16}}}\n"

@@ -70,7 +70,7 @@ def test_what_differs_is_counted_and_named(
 
 
 def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_path: Path) -> None:
-    """Another name of the asset is told beside the values of its points; these are not sent again."""
+    """Another name of the asset changes descriptions only: values are not sent again."""
     old = load_good_tables(tmp_path, TABLE)
     snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
     new = load_point_map(tmp_path, SINKS, snapshot=snapshot).point_map

@@ -88,36 +88,36 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
     ],
 )
 def test_a_template_that_makes_no_topic_is_refused(tmp_path: Path, topic: str, problem: str) -> None:
-    """It is told where it is written, with what may be meant."""
+    """It is reported where it is written, with the similar known name."""
     _, problems = load_tables(tmp_path, table_of_points(f'tag: X, point: A, mqtt: {{topic: "{topic}"}}'))
-    (told,) = problems
-    assert told.startswith("a.yaml:5:57: ")
-    assert f"points[0].mqtt.topic: {problem}" in told
+    (reported,) = problems
+    assert reported.startswith("a.yaml:5:57: ")
+    assert f"points[0].mqtt.topic: {problem}" in reported
 
 
 def test_a_point_on_the_topic_of_an_asset_is_refused(tmp_path: Path) -> None:
     """Where a sink has messages of whole assets, their topics are taken, whatever comes first."""
     both = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
     table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/v1/hq/X}")
-    (told,) = load(tmp_path, table, bms=both)[1]
+    (reported,) = load(tmp_path, table, bms=both)[1]
     message = "the topic gw/v1/hq/X of X/B already belongs to the asset X at a.yaml:5:5"
-    assert told == f'a.yaml:6:57: points[1].mqtt.topic: {message} ("gw/v1/hq/X")'
+    assert reported == f'a.yaml:6:57: points[1].mqtt.topic: {message} ("gw/v1/hq/X")'
     table = table_of_points("tag: Y, point: B, mqtt: {topic: gw/v1/hq/X}", "tag: X, point: A")
-    (told,) = load(tmp_path, table, bms=both)[1]
-    assert told.endswith("the topic gw/v1/hq/X of the asset X already belongs to Y/B at a.yaml:5:5")
-    assert told.startswith("a.yaml:6:")
+    (reported,) = load(tmp_path, table, bms=both)[1]
+    assert reported.endswith("the topic gw/v1/hq/X of the asset X already belongs to Y/B at a.yaml:5:5")
+    assert reported.startswith("a.yaml:6:")
 
 
 def test_two_tags_on_one_topic_of_assets_are_refused(tmp_path: Path) -> None:
     """One device whose points have two tags has no one topic made of its id."""
     by_id = TopicScheme(prefix="gw", points=None, assets="{prefix}/{asset}")
     table = table_of_points("tag: X, point: A", "tag: Y, point: A")
-    (told,) = load(tmp_path, table, bms=by_id)[1]
-    assert "the topic gw/a of the asset Y already belongs to the asset X at a.yaml:5:5" in told
+    (reported,) = load(tmp_path, table, bms=by_id)[1]
+    assert "the topic gw/a of the asset Y already belongs to the asset X at a.yaml:5:5" in reported
 
 
-def test_an_id_that_no_topic_can_have_in_it_is_told_where_topics_have_ids(tmp_path: Path) -> None:
-    """An id with a slash is nobody's concern until a topic is made of it."""
+def test_an_id_that_no_topic_can_have_in_it_is_reported_where_topics_have_ids(tmp_path: Path) -> None:
+    """An id with a slash is a problem only if a topic contains it."""
     by_id = TopicScheme(prefix="gw", points="{prefix}/{asset}/{point}")
     table = table_of_points("tag: X, point: A", "tag: X, point: B").replace("asset: a", "asset: a/b")
     assert load(tmp_path, table, bms=TopicScheme(prefix="gw"))[1] == []
@@ -138,8 +138,8 @@ TWO_SINKS = "two sinks of one broker would both write the topic"
 def test_a_topic_of_two_sinks_on_one_broker_is_refused(tmp_path: Path) -> None:
     """Each would overwrite what the other one keeps there; a prefix, one sink, or another broker helps."""
     table = table_of_points("tag: X, point: A, mqtt: {topic: plate}")
-    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
-    assert told == (
+    (reported,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert reported == (
         f"a.yaml:5:57: points[0].mqtt.topic: {TWO_SINKS} plate, bms for X/A and plain for X/A:"
         ' write {prefix} into it, or leave it to one of them by `to` ("plate")'
     )
@@ -152,28 +152,28 @@ def test_a_topic_of_two_sinks_on_one_broker_is_refused(tmp_path: Path) -> None:
 def test_a_point_on_the_topic_that_another_one_has_by_another_sink_is_refused(tmp_path: Path) -> None:
     """Also where a sink's own template leads there; that is one mistake, however many points there are."""
     table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/plain/hq/X/A, to: [bms]}")
-    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
-    assert f"points[1].mqtt.topic: {TWO_SINKS} gw/plain/hq/X/A, plain for X/A and bms for X/B: " in told
+    (reported,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert f"points[1].mqtt.topic: {TWO_SINKS} gw/plain/hq/X/A, plain for X/A and bms for X/B: " in reported
     other = TopicScheme(prefix="gw/plain", points="gw/v1/hq/{tag}/{point}", broker="h:1883")
     table = table_of_points("tag: X, point: A", "tag: X, point: B")
-    (told,) = load(tmp_path, table, **ONE_BROKER | {"plain": other})[1]
-    assert f"points[0]: {TWO_SINKS} gw/v1/hq/X/A, bms for X/A and plain for X/A: " in told
-    assert told.endswith("give one of these sinks another `topic` in gateway.yaml")
+    (reported,) = load(tmp_path, table, **ONE_BROKER | {"plain": other})[1]
+    assert f"points[0]: {TWO_SINKS} gw/v1/hq/X/A, bms for X/A and plain for X/A: " in reported
+    assert reported.endswith("give one of these sinks another `topic` in gateway.yaml")
 
 
-def test_a_template_on_the_same_topics_of_two_sinks_is_told_once(tmp_path: Path) -> None:
+def test_a_template_on_the_same_topics_of_two_sinks_is_reported_once(tmp_path: Path) -> None:
     """Every asset that uses the template has that mistake, and it is made in one line."""
-    (told,) = load(tmp_path, ROOMS, **ONE_BROKER)[1]
-    assert told.startswith("a.yaml:7:")
-    assert f"templates.iaq.points.T.mqtt.topic: {TWO_SINKS} plant/R1/T, " in told
+    (reported,) = load(tmp_path, ROOMS, **ONE_BROKER)[1]
+    assert reported.startswith("a.yaml:7:")
+    assert f"templates.iaq.points.T.mqtt.topic: {TWO_SINKS} plant/R1/T, " in reported
 
 
 def test_an_automatic_template_is_checked_for_topics_before_there_is_an_asset(tmp_path: Path) -> None:
     """Whoever brings a device into service does not find out that its table is refused from then on."""
     template = 'auto: true, match: {asset_type: iaq}, points: {A: {from: a, mqtt: {topic: "plant/{tag}"}}'
     table = f"{HEAD}templates:\n  iaq: {{{template}}}}}\n"
-    (told,) = load(tmp_path, table, **ONE_BROKER)[1]
-    assert f"templates.iaq.points.A.mqtt.topic: {TWO_SINKS} plant/{{iaq}}, " in told
+    (reported,) = load(tmp_path, table, **ONE_BROKER)[1]
+    assert f"templates.iaq.points.A.mqtt.topic: {TWO_SINKS} plant/{{iaq}}, " in reported
     table = table.replace('"}}}}', '"}}, B: {from: b, mqtt: {topic: "plant/{tag}"}}}}')
-    (told,) = load(tmp_path, table, bms=ONE_BROKER["bms"])[1]
-    assert "the topic plant/{iaq} of {iaq}/B already belongs to {iaq}/A" in told
+    (reported,) = load(tmp_path, table, bms=ONE_BROKER["bms"])[1]
+    assert "the topic plant/{iaq} of {iaq}/B already belongs to {iaq}/A" in reported

@@ -80,7 +80,7 @@ def test_the_unit_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_asset_may_have_a_sensor_of_another_unit(tmp_path: Path) -> None:
-    """One asset's `source_unit` is laid over the template; a mistake in it is said at the asset."""
+    """One asset's `source_unit` overrides the template's; a mistake in it is reported at the asset."""
     table = f"{HEAD}templates: {{t: {{points: {{T: {{from: k, unit: degC}}}}}}}}\nassets:\n"
     assets = "  - {id: a, tag: A, use: t}\n  - {id: b, tag: B, use: t, points: {T: {source_unit: degF}}}\n"
     by_asset = load_good_tables(tmp_path, table + assets).by_asset

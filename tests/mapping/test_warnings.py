@@ -1,4 +1,4 @@
-"""What is suspicious about tables, but keeps nobody from using them."""
+"""Warnings: what is suspicious in tables, but does not keep them from being used."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def test_a_suspicious_point_is_warned_of(tmp_path: Path, keys: str, warning: str
     ],
 )
 def test_what_is_fine_is_not_warned_of(tmp_path: Path, keys: str) -> None:
-    """A warning that is always there is read by nobody."""
+    """Correct tables have no warnings."""
     assert warnings_of(tmp_path, table_of_points(f"tag: X, point: P, {keys}")) == []
 
 
 def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
-    """A template may be used from any file; one that is used from none is said, also where it is last."""
+    """A template may be used from any file; an unused one is reported, also in the last file."""
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n  b: {{points: {{A: {{from: k}}}}}}\n"
     other = "schema: gateway.points/1\nsite: hq\nassets: [{id: x, tag: X, use: a}]\n"
     assert warnings_of(tmp_path, one, other) == [
@@ -85,7 +85,7 @@ def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_nothing_is_guessed_about_what_cannot_be_read(tmp_path: Path) -> None:
-    """The file with the assets may be broken; then nobody knows which templates they use."""
+    """The file with the assets may be broken; then it is unknown which templates they use."""
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n"
     assert warnings_of(tmp_path, one, "schema: gateway.points/1\nsite: [\n") == []
 
@@ -102,7 +102,7 @@ assets:
     assert found.startswith("a.yaml:8:62: assets[1].points.A.range[1]: reaches beyond its register")
 
 
-def test_the_sentinel_is_told_as_it_is_read() -> None:
+def test_the_sentinel_is_reported_as_it_is_read() -> None:
     """People see a number in a register, not the idea of no value."""
     texts = {
         kind: sentinel_text(Register("regs", 1, RegisterTable.INPUT, 0, kind, 1))

@@ -41,7 +41,7 @@ def test_an_asset_that_fits_gets_the_points(tmp_path: Path) -> None:
 
 
 def test_without_a_snapshot_nothing_is_automatic(tmp_path: Path) -> None:
-    """As long as nobody asked the API the tables stand for themselves."""
+    """Before the API was asked, only the tables count."""
     found = load(tmp_path, TEMPLATE)
     assert (found.problems, found.warnings, found.tags()) == ([], [], {})
 
@@ -109,7 +109,7 @@ def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
 
 
 def test_a_table_wins_over_a_template(tmp_path: Path) -> None:
-    """An asset that a table names, also by a single point, is not taken a second time; tags stay too."""
+    """An asset that a table names, also by a single point, is not added a second time; tags stay too."""
     listed = "assets:\n  - {id: ast-0001, tag: Room 2, use: iaq, base: 0}\n"
     listed += "points:\n  - {tag: P, point: X, asset: ast-0003, from: x}\n"
     pump = KnownAsset(id="ast-0003", asset_type="at-iaq")
@@ -190,9 +190,9 @@ def test_a_topic_that_is_taken_leaves_the_asset_out(tmp_path: Path) -> None:
 def test_a_template_that_cannot_be_automatic_is_refused(
     tmp_path: Path, change: tuple[str, str], problem: str
 ) -> None:
-    """It is told when the table is written, not when the first device comes."""
-    (told,) = load(tmp_path, TEMPLATE.replace(*change)).problems
-    assert problem in told
+    """It is reported when the table is written, not when the first device comes."""
+    (reported,) = load(tmp_path, TEMPLATE.replace(*change)).problems
+    assert problem in reported
 
 
 def test_a_slot_that_does_not_fit_an_automatic_asset_only_warns(tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_a_slot_that_does_not_fit_an_automatic_asset_only_warns(tmp_path: Path) 
 def test_cases_are_about_what_tables_name(tmp_path: Path) -> None:
     """Whether a case is right does not depend on what the API says today."""
     case = "cases: [{given: {asset: ast-0001, telemetry: {t: 1}}, expect: {Room 1/T: 1}}]\n"
-    told = load(tmp_path, TEMPLATE + case, snapshot=known(ROOM)).problems
-    assert told == load(tmp_path, TEMPLATE + case).problems != []
+    reported = load(tmp_path, TEMPLATE + case, snapshot=known(ROOM)).problems
+    assert reported == load(tmp_path, TEMPLATE + case).problems != []
 
 
 def test_assets_that_infodeck_does_not_know_are_warned_of(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_assets_that_infodeck_does_not_know_are_warned_of(tmp_path: Path) -> Non
     ]
 
 
-def test_many_unknown_assets_are_told_shortly(tmp_path: Path) -> None:
+def test_many_unknown_assets_are_reported_shortly(tmp_path: Path) -> None:
     """With the key of another organization nothing is known; that is one mistake, not a thousand."""
     points = "".join(f"  - {{tag: P, point: X{n}, asset: ast-{n}, from: x}}\n" for n in range(30))
     found = load(tmp_path, f"{HEAD}points:\n{points}", snapshot=known())

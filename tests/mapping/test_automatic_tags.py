@@ -50,32 +50,32 @@ def test_a_tag_can_always_stand_in_a_topic(pattern: str, asset: KnownAsset) -> N
     assert TypeAdapter(Level).validate_python(tag) == tag
 
 
-@given(wishes=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))
-def test_no_two_assets_have_one_tag(wishes: list[TagRequest], taken: set[str]) -> None:
+@given(requests=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))
+def test_no_two_assets_have_one_tag(requests: list[TagRequest], taken: set[str]) -> None:
     """Nobody shares a tag with another or with a table, and a tag that is kept and free stays."""
-    tags = assign_tags(wishes, taken=taken)
+    tags = assign_tags(requests, taken=taken)
     assert len(set(tags.values())) == len(tags)
     assert taken.isdisjoint(tags.values())
-    keepers = [wish.asset for wish in wishes if wish.kept == "K"]
+    keepers = [wish.asset for wish in requests if wish.kept == "K"]
     if keepers and "K" not in taken:
         assert tags[keepers[0]] == "K"
 
 
-@given(wishes=WISHES, data=st.data())
-def test_the_order_of_assets_does_not_matter(wishes: list[TagRequest], data: st.DataObject) -> None:
+@given(requests=WISHES, data=st.data())
+def test_the_order_of_assets_does_not_matter(requests: list[TagRequest], data: st.DataObject) -> None:
     """Without kept tags any order gives the same."""
-    free = [TagRequest(wish.asset, wish.tag) for wish in wishes]
+    free = [TagRequest(wish.asset, wish.tag) for wish in requests]
     shuffled = data.draw(st.permutations(free))
     assert assign_tags(free, taken=()) == assign_tags(shuffled, taken=())
 
 
-def test_all_namesakes_are_told_apart_by_their_ids() -> None:
+def test_all_namesakes_are_reported_apart_by_their_ids() -> None:
     """None of them has the plain tag: it would pass to another device when one goes or comes."""
-    wishes = [TagRequest("ast-a001", "A"), TagRequest("ast-b002", "A"), TagRequest("ast-c003", "C")]
-    assert assign_tags(wishes, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
+    requests = [TagRequest("ast-a001", "A"), TagRequest("ast-b002", "A"), TagRequest("ast-c003", "C")]
+    assert assign_tags(requests, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
 
 
 def test_ids_with_the_same_end_take_more_of_it() -> None:
-    """The end grows until it tells them apart."""
-    wishes = [TagRequest("ast-1x-0001", "A"), TagRequest("ast-2x-0001", "A")]
-    assert assign_tags(wishes, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}
+    """The end grows until the tags differ."""
+    requests = [TagRequest("ast-1x-0001", "A"), TagRequest("ast-2x-0001", "A")]
+    assert assign_tags(requests, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}

@@ -107,12 +107,12 @@ def test_what_disagrees_is_warned_of_where_it_is_written(tmp_path: Path, keys: s
     ],
 )
 def test_what_agrees_or_cannot_be_judged_is_not(tmp_path: Path, keys: str) -> None:
-    """Paths, keys within others, units that nobody knows, and what the table itself converts."""
+    """Paths, nested keys, unknown units, and what the table itself converts."""
     assert warnings(tmp_path, of_point(keys)) == []
 
 
 def test_assets_whose_type_says_nothing_are_left_alone(tmp_path: Path) -> None:
-    """No type, one without properties, or one that the API did not tell."""
+    """No type, one without properties, or one that the API did not return."""
     points = [f"  - {{tag: {asset}, point: P, asset: {asset}, from: noise}}\n" for asset in ("bare", "none")]
     assert warnings(tmp_path, "points:\n" + "".join(points)) == []
     assert warnings(tmp_path, of_point("from: noise"), types=()) == []
@@ -166,7 +166,7 @@ def test_thousands_of_assets_cost_no_more_than_their_template(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("told", "written", "same"),
+    ("reported", "written", "same"),
     [
         ("°C", "degC", True),
         ("C", "degC", True),
@@ -187,6 +187,6 @@ def test_thousands_of_assets_cost_no_more_than_their_template(tmp_path: Path) ->
         ("x" * 500, "degC", None),
     ],
 )
-def test_units_are_the_same_however_they_are_spelt(told: str, written: str, *, same: bool | None) -> None:
-    """What nobody knows is neither the same nor another."""
-    assert is_same_unit(told, written) is same
+def test_units_are_the_same_however_they_are_spelt(reported: str, written: str, *, same: bool | None) -> None:
+    """An unknown unit is neither the same nor another."""
+    assert is_same_unit(reported, written) is same

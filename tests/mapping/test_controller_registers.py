@@ -111,7 +111,7 @@ def test_without_limits_only_the_table_is_looked_at(tmp_path: Path) -> None:
 
 
 def test_templates_overrides_and_the_heartbeat(tmp_path: Path) -> None:
-    """A template is told of once, whatever number of assets use it; an asset's own key at the asset."""
+    """A template is reported once, however many assets use it; an asset's own key at the asset."""
     found = problems_of(
         tmp_path,
         """\
