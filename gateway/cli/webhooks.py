@@ -16,17 +16,16 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument
 from gateway.cli.terminal import HelpFormatter
-from gateway.cli.webhooks_change import enable, remove
+from gateway.cli.webhooks_list import enable, print_deliveries, print_list, remove
 from gateway.cli.webhooks_register import register
 from gateway.cli.webhooks_rotate import rotate
-from gateway.cli.webhooks_seen import print_deliveries, print_list
-from gateway.cli.webhooks_trial import try_webhook
+from gateway.cli.webhooks_test import test_webhook
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_LISTED = 20
+_SHOWN = 20
 _MOST_SHOWN = 1000
 
 _LIST = """\
@@ -35,7 +34,7 @@ Shows every webhook of the organization, with its state, and marks the one that 
 
     gateway webhooks list -c config/gateway.yaml
 
-Exit code 0: Infodeck has answered, also where there are none; 1: it has not.
+Exit code 0: Infodeck has answered, also if there are none; 1: it has not.
 """
 _REGISTER = """\
 Has Infodeck make a webhook that leads here. Its signing secret, which Infodeck gives away this once, goes
@@ -51,7 +50,7 @@ building.
 
     gateway webhooks test -c config/gateway.yaml
 
-Exit code 0: it has arrived, signed with the secret in force; 1: not so, and why.
+Exit code 0: it has arrived, signed with the current secret; 1: not so, and why.
 """
 _DELIVERIES = """\
 Shows Infodeck's log of attempts, the newest first, with advice for each kind of failure.
@@ -61,24 +60,24 @@ Shows Infodeck's log of attempts, the newest first, with advice for each kind of
 Exit code 0: Infodeck has answered, whatever became of the attempts; 1: it has not.
 """
 _REMOVE = """\
-Has Infodeck remove a webhook, as infodeck.webhook.remove says: its documents, as we know them, do not.
+Has Infodeck remove a webhook by the API call in infodeck.webhook.remove; Infodeck's documents do not name it.
 
     gateway webhooks remove -c config/gateway.yaml --id wh-1234
 
-Exit code 0: Infodeck lists it no more; 1: not so, and what is the case.
+Exit code 0: Infodeck does not list it any more; 1: not so, and what is the case.
 """
 _ENABLE = """\
-Has Infodeck switch a webhook on again, as infodeck.webhook.enable says, once the reason for its failures is
-mended.
+Has Infodeck enable a webhook again by the API call in infodeck.webhook.enable, once the reason for its
+failures is gone.
 
     gateway webhooks enable -c config/gateway.yaml
 
-Exit code 0: Infodeck says that it is on; 1: not so, and what is the case.
+Exit code 0: Infodeck says that it is enabled; 1: not so, and what is the case.
 """
 _ROTATE = """\
-Renews the signing secret, in its file and in the running gateway, without a delivery being lost: the old one
-is accepted for 48 h more. The API makes the new one (infodeck.webhook.rotate
-says where), or Infodeck's web page (--from-stdin).
+Replaces the signing secret, in its file and in the running gateway, without losing a delivery: the old one is
+accepted for 48 h more. The API makes the new one (infodeck.webhook.rotate says where), or Infodeck's web page
+(--from-stdin).
 
     gateway webhooks rotate -c config/gateway.yaml --from-stdin
 
@@ -87,113 +86,90 @@ Exit code 0: file and gateway have the new secret; 1: not so, and what is the ca
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the actions and their arguments."""
     add_config_argument(parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    def action(
-        name: str, act: Callable[[argparse.Namespace], int], *, summary: str, description: str
+    def add_action(
+        name: str, act: Callable[[argparse.Namespace], int], description: str, summary: str
     ) -> argparse.ArgumentParser:
-        added = actions.add_parser(name, help=summary, description=description, formatter_class=HelpFormatter)
-        add_config_argument(added, default=argparse.SUPPRESS)
-        added.set_defaults(act=act)
-        return added
+        action = actions.add_parser(
+            name, help=summary, description=description, formatter_class=HelpFormatter
+        )
+        add_config_argument(action, default=argparse.SUPPRESS)
+        action.set_defaults(act=act)
+        return action
 
-    _add_format(
-        action("list", print_list, summary="all of the organization, and which leads here", description=_LIST)
+    listing = add_action("list", print_list, _LIST, "all of the organization, and which leads here")
+    _add_format(listing)
+    registering = add_action("register", register, _REGISTER, "have Infodeck post to this gateway")
+    _add_register_arguments(registering)
+    testing = add_action("test", test_webhook, _TEST, "have a test event sent, and see whether it arrives")
+    _add_id(testing)
+    _add_wait(testing)
+    deliveries = add_action(
+        "deliveries", print_deliveries, _DELIVERIES, "Infodeck's log of attempts, with advice on failures"
     )
-    _add_registering(
-        action("register", register, summary="have Infodeck post to this gateway", description=_REGISTER)
-    )
-    _add_trying(
-        action(
-            "test",
-            try_webhook,
-            summary="have Infodeck send a test event, and see whether it arrives",
-            description=_TEST,
-        )
-    )
-    _add_seeing(
-        action(
-            "deliveries",
-            print_deliveries,
-            summary="Infodeck's log of attempts, and what to do about failures",
-            description=_DELIVERIES,
-        )
-    )
-    _add_rotating(
-        action(
-            "rotate",
-            rotate,
-            summary="a new signing secret; the old one is accepted for 48 h more",
-            description=_ROTATE,
-        )
-    )
-
-    removing = action("remove", remove, summary="have Infodeck remove a webhook", description=_REMOVE)
+    _add_id(deliveries)
+    _add_deliveries_arguments(deliveries)
+    rotating = add_action("rotate", rotate, _ROTATE, "a new signing secret; the old one counts for 48 h more")
+    _add_id(rotating)
+    _add_rotate_arguments(rotating)
+    removing = add_action("remove", remove, _REMOVE, "have Infodeck remove a webhook")
     removing.add_argument("--id", metavar="ID", required=True, help="the webhook's id, see `list`")
-    _add_id(action("enable", enable, summary="have Infodeck switch one on again", description=_ENABLE))
+    _add_id(add_action("enable", enable, _ENABLE, "have Infodeck enable a webhook again"))
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what is asked; return 0 where all of it could be done."""
+    """Run the action; return 0 if all of it could be done."""
     act: Callable[[argparse.Namespace], int] = arguments.act
     return act(arguments)
 
 
-def _add_trying(action: argparse.ArgumentParser) -> None:
-    _add_id(action)
+def _add_register_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument(
-        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
-    )
-
-
-def _add_seeing(action: argparse.ArgumentParser) -> None:
-    _add_id(action)
-    action.add_argument("--failed", action="store_true", help="those alone that failed")
-    action.add_argument(
-        "--limit", type=_number, default=_MOST_LISTED, metavar="N", help="the newest N (default: %(default)s)"
-    )
-    _add_format(action)
-
-
-def _add_registering(action: argparse.ArgumentParser) -> None:
-    action.add_argument(
-        "--url",
-        metavar="URL",
-        help="the public https address (default: infodeck.webhook.url of the settings)",
+        "--url", metavar="URL", help="the public https address (default: infodeck.webhook.url)"
     )
     action.add_argument(
         "--events",
         metavar="TYPES",
         type=_event_types,
         default=DOCUMENTED_EVENTS,
-        help=f"what to be told of, with commas between (default: {','.join(DOCUMENTED_EVENTS)})",
+        help=f"event types to send, with commas between (default: {','.join(DOCUMENTED_EVENTS)})",
     )
     action.add_argument(
         "--description", metavar="TEXT", help="as Infodeck shows it (default: the gateway's name)"
     )
+    action.add_argument("--again", action="store_true", help="even if this URL has a webhook already")
+    _add_secret_file(action, "a new file for the signing secret, if the settings name none that is free")
+
+
+def _add_wait(action: argparse.ArgumentParser) -> None:
     action.add_argument(
-        "--again", action="store_true", help="also where there is a webhook for this URL already"
+        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
     )
-    _add_secret_file(action, "a new file for the signing secret, where the settings name none that is free")
 
 
-def _add_rotating(action: argparse.ArgumentParser) -> None:
-    _add_id(action)
+def _add_deliveries_arguments(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--failed", action="store_true", help="only failed deliveries")
+    action.add_argument(
+        "--limit", type=_number, default=_SHOWN, metavar="N", help="the newest N (default: %(default)s)"
+    )
+    _add_format(action)
+
+
+def _add_rotate_arguments(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--from-stdin",
         action="store_true",
-        help="take a new secret that was made in Infodeck's web page from standard input, and ask no API",
+        help="read a new secret that was made in Infodeck's web page from standard input; use no API",
     )
     action.add_argument(
         "--forget-old",
         action="store_true",
-        help="refuse the old secret, and those before it, from now on: one has leaked, or no gateway runs",
+        help="refuse the old secret and earlier ones from now on: one has leaked, or no gateway runs",
     )
-    _add_secret_file(
-        action, "the secret's file, where the settings say {credential: NAME}: the one that the unit names"
-    )
+    _add_secret_file(action, "the secret's file that the unit names, if the settings have {credential: NAME}")
 
 
 def _add_secret_file(action: argparse.ArgumentParser, help_text: str) -> None:

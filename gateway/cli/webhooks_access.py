@@ -1,4 +1,4 @@
-"""What every action of `gateway webhooks` begins with: settings, token, API, and which webhook is meant."""
+"""What all actions of `gateway webhooks` share: the API with the Bearer token, and which webhook is meant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 def manage(settings: Settings, act: Callable[[InfodeckApi], Awaitable[Result]]) -> Result:
-    """Return what `act` does with the API; raise CommandError where there is no token for it."""
+    """Return what `act` does with the API; raise CommandError if there is no Bearer token."""
     access = ApiAccess(
         api=settings.infodeck.api,
         organization=settings.infodeck.organization,
@@ -30,11 +30,11 @@ def manage(settings: Settings, act: Callable[[InfodeckApi], Awaitable[Result]]) 
         bearer_token=_bearer_token(settings),
     )
 
-    async def within() -> Result:
+    async def connected() -> Result:
         async with connect(access, share=settings.infodeck.request_share) as api:
             return await act(api)
 
-    return asyncio.run(within())
+    return asyncio.run(connected())
 
 
 def _bearer_token(settings: Settings) -> Secret:
@@ -51,51 +51,48 @@ def _bearer_token(settings: Settings) -> Secret:
 
 
 def leads_here(webhook: Webhook, settings: Settings) -> bool:
-    """Say whether this is the webhook that the settings name."""
+    """Return whether this is the webhook that the settings name."""
     named = settings.infodeck.webhook
     return named is not None and leads_to(webhook, url=named.url, webhook_id=named.id)
 
 
-async def webhooks_of(api: InfodeckApi) -> list[Webhook]:
+async def list_webhooks(api: InfodeckApi) -> list[Webhook]:
     """Return every webhook of the organization."""
     return [webhook_of(item) for item in await api.webhooks()]
 
 
-async def find_webhook(
-    api: InfodeckApi, settings: Settings, *, webhook_id: str | None
-) -> tuple[Webhook, str]:
-    """Return the webhook with the id `webhook_id`, or else the one that leads here; and its id.
+async def find_webhook(api: InfodeckApi, settings: Settings, given_id: str | None) -> tuple[Webhook, str]:
+    """Return the webhook with this id, or else the one that leads here, and its id.
 
-    Raises CommandError where there is none or more than one.
+    Raises CommandError if there is none, or more than one.
     """
-    named = settings.infodeck.webhook
-    if webhook_id is None and named is None:
+    if given_id is None and settings.infodeck.webhook is None:
         raise CommandError(
             "which webhook leads here is not known: set infodeck.webhook.url, or say --id ID as `gateway"
             " webhooks list` shows it"
         )
-    every = await webhooks_of(api)
-    found = [
-        one for one in every if (leads_here(one, settings) if webhook_id is None else one.id == webhook_id)
-    ]
+    every = await list_webhooks(api)
+    if given_id is None:
+        found = [webhook for webhook in every if leads_here(webhook, settings)]
+    else:
+        found = [webhook for webhook in every if webhook.id == given_id]
     if len(found) == 1 and found[0].id is not None:
         return found[0], found[0].id
     if found:
-        ids = ", ".join(one.id or "?" for one in found)
+        ids = ", ".join(webhook.id or "?" for webhook in found)
         raise CommandError(
             f"{len(found)} webhooks lead here ({ids}): say --id ID, or set infodeck.webhook.id"
         )
-    raise CommandError(_none_found(settings, webhook_id, count=len(every)))
+    raise CommandError(_none_found(settings, given_id, count=len(every)))
 
 
-def _none_found(settings: Settings, webhook_id: str | None, *, count: int) -> str:
+def _none_found(settings: Settings, given_id: str | None, *, count: int) -> str:
     named = settings.infodeck.webhook
-    if webhook_id is not None or (named is not None and named.id is not None):
-        what = (
-            f"--id {webhook_id}"
-            if webhook_id is not None or named is None
-            else f"infodeck.webhook.id ({named.id})"
-        )
-        return f"none of {count} webhooks has this id: {what}; `gateway webhooks list` shows them"
-    url = "" if named is None else named.url
-    return f"none of {count} webhooks has the URL {url}: `gateway webhooks register` makes one"
+    if given_id is not None:
+        what = f"this id: --id {given_id}; `gateway webhooks list` shows them"
+    elif named is not None and named.id is not None:
+        what = f"this id: infodeck.webhook.id ({named.id}); `gateway webhooks list` shows them"
+    else:
+        url = "" if named is None else named.url
+        what = f"the URL {url}: `gateway webhooks register` makes one"
+    return f"none of {count} webhooks has {what}"

@@ -1,4 +1,4 @@
-"""`gateway webhooks register`: a webhook that leads here, its signing secret where the gateway reads it."""
+"""`gateway webhooks register`: makes a webhook that leads here, and writes its signing secret into a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.secret_file import open_secret_file, uninterrupted
-from gateway.cli.webhooks_access import leads_here, manage, webhooks_of
+from gateway.cli.webhooks_access import leads_here, list_webhooks, manage
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
 from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS, leads_to, signing_secret_of, webhook_of
@@ -35,7 +35,7 @@ def register(arguments: argparse.Namespace) -> int:
         manage(settings, lambda api: _refuse_second(api, url))
     with open_secret_file(path, may_replace=False) as file, uninterrupted():
         item = manage(
-            settings, lambda api: _made(api, url=url, events=arguments.events, description=description)
+            settings, lambda api: _make(api, url=url, events=arguments.events, description=description)
         )
         secret = signing_secret_of(item)
         if secret is None:
@@ -51,9 +51,7 @@ def register(arguments: argparse.Namespace) -> int:
         return 1
     print(f"Its signing secret is in {path}, for its owner alone ({_owner(path)}).")
     made = replace(webhook_of(item), url=url)
-    for line in _next_steps(path, made, settings, config=arguments.config):
-        print(line)
-    for line in _of_no_use(arguments.events):
+    for line in [*_next_steps(path, made, settings, config=arguments.config), *_remarks(arguments.events)]:
         print(line)
     return 0
 
@@ -68,8 +66,8 @@ def _file_of(settings: Settings) -> Path:
     )
 
 
-def _of_no_use(events: Sequence[str]) -> list[str]:
-    """Say what of the subscription will not come, or come in vain; new types appear, so none is refused."""
+def _remarks(events: Sequence[str]) -> list[str]:
+    """Return remarks on event types that are unknown or of no use; new ones appear, so none is refused."""
     lines = []
     for name in events:
         if name not in ALL_DOCUMENTED_EVENTS:
@@ -98,7 +96,7 @@ def _url(written: str | None, settings: Settings) -> str:
 
 
 async def _refuse_second(api: InfodeckApi, url: str) -> None:
-    for webhook in await webhooks_of(api):
+    for webhook in await list_webhooks(api):
         if leads_to(webhook, url=url, webhook_id=None):
             raise CommandError(
                 f"the webhook {webhook.id or '?'} has this URL already ({webhook.status or 'no status'}), and"
@@ -107,7 +105,7 @@ async def _refuse_second(api: InfodeckApi, url: str) -> None:
             )
 
 
-async def _made(api: InfodeckApi, *, url: str, events: Sequence[str], description: str) -> Item:
+async def _make(api: InfodeckApi, *, url: str, events: Sequence[str], description: str) -> Item:
     try:
         return await api.register_webhook(url=url, events=events, description=description)
     except ApiRefusalError as error:

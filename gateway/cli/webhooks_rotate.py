@@ -54,7 +54,7 @@ def rotate(arguments: argparse.Namespace) -> int:
     runs = _is_running(arguments.config, required=not arguments.forget_old)
     given = _read_secret() if arguments.from_stdin else None
     with open_secret_file(path, may_replace=True) as file:
-        api_path = "" if given or file.pending else _api_path(settings, webhook_id=arguments.id)
+        api_path = "" if given or file.pending else _api_path(settings, arguments.id)
         with uninterrupted():
             secret = given or file.pending or manage(settings, lambda api: _ask_infodeck(api, api_path))
             steps = [file.write_new(secret)]
@@ -190,17 +190,17 @@ def _piped() -> str:
     return sys.stdin.buffer.read(_MOST_READ_BYTES).decode(errors="replace").strip()
 
 
-def _api_path(settings: Settings, *, webhook_id: str | None) -> str:
+def _api_path(settings: Settings, given_id: str | None) -> str:
     """Return the path at which the API makes a new secret for the webhook that leads here."""
     named = settings.infodeck.webhook
     assert named is not None and named.rotate is not None  # noqa: S101, PT018 - `_require_path` has checked
-    webhook, found_id = manage(settings, lambda api: find_webhook(api, settings, webhook_id=webhook_id))
+    webhook, webhook_id = manage(settings, lambda api: find_webhook(api, settings, given_id))
     if not (leads_here(webhook, settings) or leads_to(webhook, url=named.url, webhook_id=None)):
         raise CommandError(
-            f"the webhook {found_id} leads to {webhook.url or 'nowhere that is known'}, not here: rotate on"
+            f"the webhook {webhook_id} leads to {webhook.url or 'nowhere that is known'}, not here: rotate on"
             " the gateway that it leads to, or correct infodeck.webhook"
         )
-    return named.rotate.replace("{id}", quote(found_id, safe=""))
+    return named.rotate.replace("{id}", quote(webhook_id, safe=""))
 
 
 async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:

@@ -115,7 +115,7 @@ async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None
         done = await infodeck.run("test")
         assert "It arrived after" in done.stdout
         assert "are right" not in done.stdout
-        assert "was signed with the former secret" in done.stdout
+        assert "was signed with the previous secret" in done.stdout
         assert done.returncode == 1
         infodeck.webhook["signingSecret"] = "mistaken"
         done = await infodeck.run("test")

@@ -1,4 +1,4 @@
-"""`gateway webhooks test`: the whole way, from Infodeck through proxy and signature into the gateway."""
+"""`gateway webhooks test`: a test event on its whole way, from Infodeck through a proxy into the gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from gateway.cli.webhooks_access import find_webhook, manage
-from gateway.cli.webhooks_seen import newest_attempts
+from gateway.cli.webhooks_list import newest_attempts
 from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError, GatewayError
 from gateway.infodeck.delivery_log import advice_for, kind_of
@@ -33,8 +33,8 @@ _NOT_LOGGED = (
 _ANSWERED_BY_OTHERS = (
     "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
 )
-_FORMER_USED = (
-    "But something was signed with the former secret meanwhile, which is accepted for as long as it is used:"
+_PREVIOUS_USED = (
+    "But something was signed with the previous secret meanwhile, which is accepted for 48 h:"
     " try again. If that stays so, Infodeck does not sign with the one that the gateway was given last: renew"
     " it once more (`gateway webhooks rotate`)"
 )
@@ -42,33 +42,33 @@ _CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log'
 
 
 @dataclass(frozen=True, slots=True)
-class _Intake:
-    """What the running gateway has counted: test events, and what it refused by reason.
+class _Counts:
+    """What the running gateway has counted: test events, and refused deliveries by reason.
 
-    `former_used_ms` is when something was last signed with a secret that was replaced, None: never.
+    `previous_used_ms` is when a delivery was last signed with a secret that was replaced, None: never.
     """
 
     test_events: int
     refused: Counter[str]
-    former_used_ms: float | None
+    previous_used_ms: float | None
 
 
-def try_webhook(arguments: argparse.Namespace) -> int:
-    """Have a test event sent, and say what became of it; return 0 once the running gateway has it."""
+def test_webhook(arguments: argparse.Namespace) -> int:
+    """Have a test event sent and print what became of it; return 0 once the running gateway has it."""
     settings = load_settings(arguments.config).require()
     wait_s = _seconds(arguments.wait)
-    return manage(settings, lambda api: _try(api, settings, webhook_id=arguments.id, wait_s=wait_s))
+    return manage(settings, lambda api: _test(api, settings, arguments.id, wait_s=wait_s))
 
 
-async def _try(api: InfodeckApi, settings: Settings, *, webhook_id: str | None, wait_s: float) -> int:
-    before = now = await _intake(settings.admin.url)
-    webhook, webhook_id = await find_webhook(api, settings, webhook_id=webhook_id)
+async def _test(api: InfodeckApi, settings: Settings, given_id: str | None, *, wait_s: float) -> int:
+    before = now = await _counts(settings.admin.url)
+    webhook, webhook_id = await find_webhook(api, settings, given_id)
     began_ms = time.time() * 1000
     await api.test_webhook(webhook_id)
     print(f"Infodeck was asked to send a webhook.test to {webhook.url or webhook_id}.")
     began_s = time.monotonic()
     while time.monotonic() < began_s + wait_s:
-        now = await _intake(settings.admin.url)
+        now = await _counts(settings.admin.url)
         if now.test_events > before.test_events:
             return _arrived(before, now, took_s=time.monotonic() - began_s)
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -80,17 +80,17 @@ async def _try(api: InfodeckApi, settings: Settings, *, webhook_id: str | None, 
     return 1
 
 
-def _arrived(before: _Intake, now: _Intake, *, took_s: float) -> int:
-    """Say what an arrival proves; nothing of the secret where the former one was needed meanwhile."""
-    if now.former_used_ms == before.former_used_ms:
+def _arrived(before: _Counts, now: _Counts, *, took_s: float) -> int:
+    """Print what an arrival proves: nothing about the secret if the previous one was used meanwhile."""
+    if now.previous_used_ms == before.previous_used_ms:
         print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
         return 0
-    print(f"It arrived after {took_s:.1f} s: the way is right.\n{_FORMER_USED}")
+    print(f"It arrived after {took_s:.1f} s: the way is right.\n{_PREVIOUS_USED}")
     return 1
 
 
-async def _intake(admin: str) -> _Intake:
-    """Return what the running gateway says of its intake; raise CommandError where it says nothing."""
+async def _counts(admin: str) -> _Counts:
+    """Return the counts of the running gateway; raise CommandError if none answers."""
     url = f"{admin}/api/status"
     try:
         async with (
@@ -98,8 +98,8 @@ async def _intake(admin: str) -> _Intake:
             session.get(url, ssl=False) as response,
         ):
             intake = orjson.loads(await response.read())["intake"]
-            former_used_ms = intake["previous_secrets"]["last_used_ms"]
-            return _Intake(int(intake["test_events"]), Counter(intake["refused"]), former_used_ms)
+            previous_used_ms = intake["previous_secrets"]["last_used_ms"]
+            return _Counts(int(intake["test_events"]), Counter(intake["refused"]), previous_used_ms)
     except (KeyError, TypeError, ValueError) as error:
         raise CommandError(f"{url}: what answers there is no gateway; correct admin.listen") from error
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -109,8 +109,8 @@ async def _intake(admin: str) -> _Intake:
         ) from error
 
 
-def _refused(before: _Intake, now: _Intake) -> list[str]:
-    """Return what the gateway itself has refused meanwhile, and what that means."""
+def _refused(before: _Counts, now: _Counts) -> list[str]:
+    """Return lines about what the gateway has refused meanwhile, and what that means."""
     lines = []
     for reason, advice in {
         "mismatch": advice_for("401"),
@@ -127,7 +127,7 @@ def _refused(before: _Intake, now: _Intake) -> list[str]:
 
 
 async def _logged(api: InfodeckApi, webhook_id: str, *, since_ms: float) -> list[str]:
-    """Return what Infodeck's log says of attempts since then."""
+    """Return lines about the attempts in Infodeck's log since then."""
     try:
         attempts = await newest_attempts(api, webhook_id)
     except GatewayError as error:

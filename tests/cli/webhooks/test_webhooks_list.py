@@ -43,11 +43,11 @@ async def test_list_marks_the_webhook_that_leads_here(daemon: Daemon) -> None:
 
 
 async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
-    """None that leads here, or one that is not told of telemetry: what to do stands below."""
+    """None that leads here, or one that does not send telemetry: what to do stands below."""
     async with cloud(daemon) as infodeck:
         infodeck.webhook["events"] = ["workorder.created"]
         done = await infodeck.run("list")
-        assert "not told of asset.telemetry.updated, so no reading arrives" in done.stdout
+        assert "does not send asset.telemetry.updated, so no reading arrives" in done.stdout
         infodeck.api.webhooks.clear()
         done = await infodeck.run("list")
     assert done.stdout.startswith("There are no webhooks.\nNone of them leads here")
