@@ -22,7 +22,7 @@ from gateway.errors import CommandError
 from gateway.mapping.topics import check_level
 from gateway.settings import load_settings
 from gateway.text import unknown_name
-from gateway.tools.discover import DraftRequest, discover
+from gateway.tools.discover import discover
 from gateway.tools.existing_tables import TableFolder
 
 if TYPE_CHECKING:
@@ -79,7 +79,13 @@ def run(arguments: argparse.Namespace) -> int:
         limits=settings.write_limits,
         snapshot=sources.snapshot,
     )
-    discovery = discover(evidence, folder, _request(arguments, settings, evidence))
+    discovery = discover(
+        evidence,
+        folder,
+        organization=settings.infodeck.organization,
+        assets=_chosen_assets(arguments, evidence),
+        site=_site(arguments.site),
+    )
     if discovery.problems:
         raise refusal([*discovery.problems], document.file)
     _print_notes(discovery, is_alone=arguments.all)
@@ -114,8 +120,8 @@ def _check_evidence(evidence: Evidence, settings: Settings, *, is_live: bool) ->
     )
 
 
-def _request(arguments: argparse.Namespace, settings: Settings, evidence: Evidence) -> DraftRequest:
-    assets, site = evidence.assets, arguments.site
+def _chosen_assets(arguments: argparse.Namespace, evidence: Evidence) -> set[str] | None:
+    assets = evidence.assets
     types = {one.asset_type for one in assets.values() if one.asset_type is not None}
     for name in arguments.type:
         if name not in types:
@@ -123,17 +129,16 @@ def _request(arguments: argparse.Namespace, settings: Settings, evidence: Eviden
     for asset in arguments.asset:
         if asset not in assets and asset not in evidence.unlisted:
             raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, assets)}")
+    if not arguments.asset and not arguments.type:
+        return None
+    return {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}
+
+
+def _site(written: str | None) -> str | None:
     try:
-        site = None if site is None else check_level(site)
+        return None if written is None else check_level(written)
     except ValueError as error:
-        raise CommandError(f"--site {site}: {error}") from error
-    chosen = {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}
-    is_all = not arguments.asset and not arguments.type
-    return DraftRequest(
-        organization=settings.infodeck.organization,
-        assets=None if is_all else frozenset(chosen),
-        site=site,
-    )
+        raise CommandError(f"--site {written}: {error}") from error
 
 
 def _print_notes(discovery: Discovery, *, is_alone: bool) -> None:

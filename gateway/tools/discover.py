@@ -21,7 +21,7 @@ from gateway.tools.draft_table import DraftAsset, DraftTable, DraftTemplate, Lef
 from gateway.tools.existing_tables import ExistingTables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from gateway.config.problems import Problem
     from gateway.mapping.compile.templates import CompiledTemplate
@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 
 _TAG_PATTERN = "{name}"
 _MOST_ROUNDS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DraftRequest:
-    """What to draft: the ids of `assets`, None for all; `site`, None for that of the existing tables."""
-
-    organization: str
-    assets: frozenset[str] | None = None
-    site: str | None = None
-
-    def includes(self, asset: str) -> bool:
-        """Return whether an asset is to be drafted."""
-        return self.assets is None or asset in self.assets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,34 +46,39 @@ class Discovery:
     problems: Sequence[Problem] = ()
 
 
-def discover(evidence: Evidence, folder: TableFolder, request: DraftRequest) -> Discovery:
-    """Draft a table for every requested asset that none of the tables maps.
+def discover(
+    evidence: Evidence,
+    folder: TableFolder,
+    *,
+    organization: str,
+    assets: Collection[str] | None = None,
+    site: str | None = None,
+) -> Discovery:
+    """Draft a table for every asset, or those with these ids, that none of the tables maps.
 
-    Raises CommandError if the user must choose the site.
+    `site`: None for that of the tables. Raises CommandError if they have several.
     """
     compiler, point_map, problems = folder.compile()
     if problems:
         return Discovery(text=None, draft=None, mapped=0, problems=problems)
     tables = ExistingTables(compiler, point_map, sinks=folder.sinks)
-    site, site_remark = _site(request, folder)
+    site, site_remark = (site, "") if site is not None else _site(folder, organization)
     modbus = None if tables.style is None else _modbus_defaults(tables.style)
     draft = DraftTable(source=evidence.source, site=site, site_remark=site_remark, modbus=modbus)
-    requested = [one for one in evidence.assets.values() if request.includes(one.id)]
+    requested = [one for one in evidence.assets.values() if assets is None or one.id in assets]
     unmapped = [one for one in requested if one.id not in tables.mapped]
     _Drafter(draft, tables).draft_assets(unmapped, evidence)
     draft.left_out += [
         LeftOut(asset, "", reason)
         for asset, reason in evidence.unlisted.items()
-        if request.includes(asset) and asset not in tables.mapped
+        if (assets is None or asset in assets) and asset not in tables.mapped
     ]
     text = _compiled_text(draft, folder)
     return Discovery(text=text, draft=draft, mapped=len(requested) - len(unmapped))
 
 
-def _site(request: DraftRequest, folder: TableFolder) -> tuple[str, str]:
-    """Return the site, and a remark about it."""
-    if request.site is not None:
-        return request.site, ""
+def _site(folder: TableFolder, organization: str) -> tuple[str, str]:
+    """Return the site of the tables, or the organization if there are none, and a remark about it."""
     sites = folder.sites()
     if len(sites) > 1:
         raise CommandError(
@@ -94,7 +86,7 @@ def _site(request: DraftRequest, folder: TableFolder) -> tuple[str, str]:
         )
     if sites:
         return sites[0], ""
-    return site_name(request.organization), "the organization's id: write the building's name"
+    return site_name(organization), "the organization's id: write the building's name"
 
 
 def _modbus_defaults(style: RegisterStyle) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import load_point_map
 from gateway.records import AssetProperty, AssetType, KnownAsset
-from gateway.tools.discover import Discovery, DraftRequest, discover
+from gateway.tools.discover import Discovery, discover
 from gateway.tools.draft_points import Evidence, Sightings
 from gateway.tools.existing_tables import TableFolder
 from support.point_tables import SINKS, TOPICS
@@ -53,13 +53,13 @@ def draft(
     topics: Mapping[str, TopicScheme] = TOPICS,
     snapshot: AssetSnapshot | None = None,
     is_alone: bool = False,
-    **wanted: Any,
+    **choice: Any,
 ) -> Discovery:
     """Draft a table beside those in a folder."""
     tables = TableFolder(
         folder=folder, is_ignored=is_alone, sinks=sinks, topics=topics, limits={}, snapshot=snapshot
     )
-    return discover(found, tables, DraftRequest(organization="o-test", **wanted))
+    return discover(found, tables, organization="o-test", **choice)
 
 
 def put(
