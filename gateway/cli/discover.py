@@ -1,7 +1,7 @@
 """`gateway discover`: drafts a point table from Infodeck's assets and types and from telemetry seen.
 
-It asks Infodeck's API (infodeck.api_key), or takes what the journal remembers. What the tables have already
-is left out.
+It uses Infodeck's API (infodeck.api_key) or, without it, the journal. Assets that the tables map already are
+left out.
 
     gateway discover -c config/gateway.yaml -o mappings/draft.yaml
 
@@ -45,10 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--asset", action="append", default=[], metavar="ID", help="only this asset; may be repeated"
     )
     parser.add_argument(
-        "--all", action="store_true", help="also what the tables map already, for a folder of its own"
+        "--all", action="store_true", help="also assets that the tables map already, for a folder of its own"
     )
     parser.add_argument(
-        "--offline", action="store_true", help="do not ask Infodeck's API: the journal remembers what it said"
+        "--offline",
+        action="store_true",
+        help="use the journal alone, with the last answers of Infodeck's API",
     )
     parser.add_argument("--site", help="the building, part of every topic; default: that of the tables")
     parser.add_argument(

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if event.type == TELEMETRY:
         print()
         if ending:
-            print("Were it one that counts:\n")
+            print("If it were processed:\n")
         print(_mapping(explanation, point_map, settings, received_ms=event.received_ms), end="")
     if not is_file:
         print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
@@ -236,7 +236,7 @@ def _delivery(record: Record, settings: Settings) -> str:
     for name in settings.sinks:
         cursor = cursors.get(name)
         if cursor is None:
-            rows.append([name, "has not begun: the gateway has not run with this sink yet"])
+            rows.append([name, "not started: the gateway has not run with this sink yet"])
         elif cursor >= record.seq:
             rows.append([name, "done"])
         else:

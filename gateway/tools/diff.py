@@ -37,7 +37,7 @@ class ChangeKind(Enum):
     )
     SINK_GONE = (True, "sink gone", "nothing is published or answered there any more")
     SINK_CHANGED = (True, "sink changed", "the BMS reaches it in another way, or reads messages differently")
-    POINT_GONE = (True, "point gone", "its topics fall silent, and its registers answer exception 2")
+    POINT_GONE = (True, "point gone", "its topics get no more messages, and its registers answer exception 2")
     REGISTER_MOVED = (True, "register moved", "the BMS still reads the old address")
     REGISTER_GONE = (True, "register gone", "reading it is answered with exception 2")
     REGISTER_FORM = (
@@ -45,14 +45,18 @@ class ChangeKind(Enum):
         "type, order, scale or bit changed",
         "the BMS takes the same words for another number",
     )
-    TOPIC_MOVED = (True, "topic moved", "the old topic falls silent")
-    TOPIC_GONE = (True, "topic gone", "it falls silent")
+    TOPIC_MOVED = (True, "topic moved", "the old topic gets no more messages")
+    TOPIC_GONE = (True, "topic gone", "it gets no more messages")
     UNIT_OF_MEASURE = (True, "unit of measure changed", "the BMS shows the new number with the old unit")
     SOURCE = (True, "another reading behind the point", "the same place means something else")
     ASSET = (True, "another asset behind the point", "the values are those of another device or room")
     MAP = (True, "map changed", "the same number means something else")
     CALCULATION = (True, "calculation changed", "the same reading gives another number")
-    TAKEN_AS = (True, "readings are taken differently", "text and switches may come out as something else")
+    TAKEN_AS = (
+        True,
+        "readings are interpreted differently",
+        "text and switches may come out as something else",
+    )
     HEARTBEAT = (True, "heartbeat slower", "a watchdog in the BMS may take the gateway for dead")
 
     RENAMED = (False, "renamed", "the same reading in the same place; a topic that moved is listed above")
@@ -71,7 +75,7 @@ class ChangeKind(Enum):
     STALE = (False, "staleness changed", "old readings become stale earlier, later or in another way")
     TAGS = (False, "tags changed", "for people and tools only")
     REFILL = (False, "refill changed", "only what comes to `$history` after a long gap")
-    HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS is content")
+    HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS notices nothing")
 
     def __init__(self, breaks: bool, title: str, why: str) -> None:  # noqa: FBT001 - the values are above
         self.breaks = breaks

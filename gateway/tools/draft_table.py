@@ -110,7 +110,7 @@ class DraftTable:
     def _head(self) -> Iterator[str]:
         yield _SCHEMA_COMMENT
         yield f"# Drafted by `gateway discover` from {comment_text(self.source)}."
-        yield "# Take out what nobody needs, and name things as the building does: no BMS knows them yet."
+        yield "# Remove what is not needed, and use the building's own names: no BMS uses these yet."
         yield (
             "# `range`, `cov`, `map` and points such as `from: $quality` are described in"
             " docs/point-tables.md."

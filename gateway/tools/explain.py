@@ -280,7 +280,7 @@ def _update_rows(output: Output, *, is_derived: bool) -> Iterator[list[str]]:
     elif point.cov is not None and point.mqtt is not None:
         yield ["", f"on MQTT only if it is {point.cov.delta:.12g} from the last one, or that is too old"]
     if output.is_newest and not is_derived and update.quality is not Quality.GOOD and point.registers:
-        yield ["", f"registers are shown {_replacement(point)} in its place"]
+        yield ["", f"registers show {_replacement(point)} instead"]
 
 
 def _replacement(point: Point) -> str:

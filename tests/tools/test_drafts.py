@@ -74,7 +74,7 @@ def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
         """\
         # yaml-language-server: $schema=../config/schema/points.schema.json
         # Drafted by `gateway discover` from a test.
-        # Take out what nobody needs, and name things as the building does: no BMS knows them yet.
+        # Remove what is not needed, and use the building's own names: no BMS uses these yet.
         # `range`, `cov`, `map` and points such as `from: $quality` are described in docs/point-tables.md.
         # Registers are 0-based PDU addresses from each asset's `base` on, behind all that are taken.
         # A float32 takes any number, and shows whole ones exactly up to 16,777,216.
