@@ -1,10 +1,10 @@
-"""The composition root: builds the house, runs it, and takes it down in order."""
+"""The composition root: builds every part, runs them, and stops them in order."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from gateway.delivery.retained_topics import RetainedTopics
 from gateway.delivery.sink_loop import SinkLoop
 from gateway.delivery.table_watch import watch_tables
 from gateway.errors import GatewayError, JournalError
-from gateway.http_server import ConnectionLimit, answers, listen, quiet_runner
+from gateway.http_server import ConnectionLimit, answers, serve_application
 from gateway.infodeck.service import InfodeckService
 from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
@@ -47,7 +47,7 @@ from gateway.tls import ServerCertificate
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import Coroutine, Iterator
 
     from aiohttp import web
 
@@ -60,17 +60,14 @@ log = structlog.get_logger()
 
 _TICK_S = 1.0
 _DRAIN_WITHIN_S = 5.0
-_CLOSE_WITHIN_S = 5.0
 _CLOSE_ADMIN_WITHIN_S = 2.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
 _ANSWER_WITHIN_S = 5.0
-_INTAKE_CONNECTIONS = 512
 _ADMIN_CONNECTIONS = 128
-_REQUEST_WITHIN_S = 10.0
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return uvloop's event loop where it is installed, asyncio's own otherwise."""
+    """Return uvloop's event loop if it is installed, else asyncio's own."""
     try:
         import uvloop  # noqa: PLC0415 - an optional part
     except ImportError:
@@ -206,11 +203,6 @@ class App:
             on_done=self._infodeck.follow_tables,
         )
 
-    def reload(self) -> None:
-        """Have signing secrets and point tables read again, as an administrator asks by SIGHUP."""
-        notify_reloading()
-        self._signing.request_reread(self._reload_tables)
-
     def _reload_tables(self) -> None:
         if self._files is None or self._reloader is None:
             self._notify_ready()
@@ -223,12 +215,8 @@ class App:
             )
         self._reloader.request(done=self._notify_ready)
 
-    def stop(self) -> None:
-        """Begin to stop in order; may be called more than once."""
-        self._stopping.set()
-
     async def run(self) -> None:
-        """Run until stopped: journal, sinks, intake come up in this order and go down in the other."""
+        """Run until stopped: journal, sinks and ports start in this order and stop in the other."""
         notify(STATUS="checking the journal")
         async with self._journal:
             self.alarms.start(self._journal.at_start.alarms, save=self._save_alarm)
@@ -237,16 +225,10 @@ class App:
             self._dashboard.start(self._journal)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(loop.run(), name=f"sink {loop.name}") for loop in self._loops]
-                running.append(tasks.create_task(self._tick(), name="clock"))
-                running.append(tasks.create_task(self._infodeck.run(), name="infodeck"))
-                running.append(tasks.create_task(self._signing.run(), name="signing secrets"))
-                running.append(tasks.create_task(self._own_alarms.watch_certificates(), name="certificates"))
-                for setting, certificate in self._certificates.items():
-                    running.append(tasks.create_task(certificate.keep_current(), name=setting))
-                async with self._listening():
-                    running += self._watch_tables(tasks)
-                    running.append(tasks.create_task(self._feed_watchdog(), name="watchdog"))
+                running = [tasks.create_task(work, name=name) for name, work in self._work()]
+                async with AsyncExitStack() as ports:
+                    await self._open_ports(ports)
+                    running += [tasks.create_task(work, name=name) for name, work in self._late_work()]
                     self._announce_ready()
                     await self._stopping.wait()
                     await self._drain()
@@ -260,6 +242,74 @@ class App:
                 f"{self._settings.journal.path}: the journal is corrupt ({self._journal.corrupt}); start the"
                 " gateway again, which takes over what can be read"
             )
+
+    def stop(self) -> None:
+        """Begin to stop in order; may be called more than once."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Have signing secrets and point tables read again, as SIGHUP requests."""
+        notify_reloading()
+        self._signing.request_reread(self._reload_tables)
+
+    def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what runs as long as the gateway does, each with the name of its task."""
+        for loop in self._loops:
+            yield f"sink {loop.name}", loop.run()
+        yield "clock", self._tick()
+        yield "infodeck", self._infodeck.run()
+        yield "signing secrets", self._signing.run()
+        yield "certificates", self._own_alarms.watch_certificates()
+        for setting, certificate in self._certificates.items():
+            yield setting, certificate.keep_current()
+
+    def _late_work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what runs only once the ports are open."""
+        if self._files is not None and self._reloader is not None:
+            watch = watch_tables(self._files.folder, self._reloader.request, since_ns=self._files.read_ns)
+            yield "reload", self._reloader.run()
+            yield "watch point tables", watch
+        yield "watchdog", self._feed_watchdog()
+
+    async def _open_ports(self, ports: AsyncExitStack) -> None:
+        """Serve the admin pages, the control socket and the webhooks until `ports` is closed."""
+        settings, no_http = self._settings, self.status.no_http
+        admin = admin_application(
+            status=self.status,
+            admission=self._admission,
+            dashboard=self._dashboard,
+            refresh=self._refresh_status,
+            problems=self._stuck_loops,
+        )
+        serving = serve_application(
+            admin,
+            "admin.listen",
+            settings.admin.listen,
+            listener="admin",
+            limit=ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus()),
+            no_http=no_http,
+            tls=self._tls_context("admin.tls"),
+            close_within_s=_CLOSE_ADMIN_WITHIN_S,
+        )
+        await ports.enter_async_context(serving)
+        await ports.enter_async_context(
+            control_socket(settings.control_socket, self._control_application(), no_http=no_http)
+        )
+        await ports.enter_async_context(
+            self._intake.listening(settings.intake.listen, tls=self._tls_context("intake.tls"))
+        )
+
+    async def _drain(self) -> None:
+        """Accept no more events, and give the sinks some time to write what is there."""
+        log.info("gateway.stopping")
+        notify(STOPPING="1")
+        self.status.ready = False
+        self._intake.stop()
+        with suppress(JournalError):
+            await self._journal.flush()
+        deadline = time.monotonic() + _DRAIN_WITHIN_S
+        while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
+            await asyncio.sleep(0.02)
 
     def _show_alarms(self) -> None:
         self.status.alarms = self.alarms.current()
@@ -306,68 +356,11 @@ class App:
             alarms=self.alarms,
         )
 
-    def _watch_tables(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        if self._files is None or self._reloader is None:
-            return []
-        watch = watch_tables(self._files.folder, self._reloader.request, since_ns=self._files.read_ns)
-        return [
-            tasks.create_task(self._reloader.run(), name="reload"),
-            tasks.create_task(watch, name="watch point tables"),
-        ]
-
-    @asynccontextmanager
-    async def _listening(self) -> AsyncIterator[None]:
-        """Serve webhooks and the admin pages; connections under way are finished on leaving."""
-        settings = self._settings
-        admin = quiet_runner(
-            admin_application(
-                status=self.status,
-                admission=self._admission,
-                dashboard=self._dashboard,
-                refresh=self._refresh_status,
-                problems=self._stuck_loops,
-            ),
-            "admin",
-            no_http=self.status.no_http,
-            close_within_s=_CLOSE_ADMIN_WITHIN_S,
-        )
-        async with AsyncExitStack() as stack:
-            await admin.setup()
-            stack.push_async_callback(admin.cleanup)
-            assert admin.server is not None  # noqa: S101 - set up in the line above
-            limit = ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus())
-            await stack.enter_async_context(
-                listen(
-                    "admin.listen",
-                    settings.admin.listen,
-                    admin.server,
-                    limit=limit,
-                    tls=self._context("admin.tls"),
-                )
-            )
-            await stack.enter_async_context(
-                control_socket(settings.control_socket, self._control(), no_http=self.status.no_http)
-            )
-            server = self._intake.server()
-            stack.push_async_callback(server.shutdown, _CLOSE_WITHIN_S)
-            stack.callback(server.pre_shutdown)  # connections on which nothing is asked end at once
-            status = self.status.intake.connections
-            listening = listen(
-                "intake.listen",
-                settings.intake.listen,
-                server,
-                limit=ConnectionLimit("intake.listen", _INTAKE_CONNECTIONS, status=status),
-                tls=self._context("intake.tls"),
-                request_within_s=_REQUEST_WITHIN_S,
-            )
-            await stack.enter_async_context(listening)
-            yield
-
-    def _context(self, setting: str) -> ssl.SSLContext | None:
+    def _tls_context(self, setting: str) -> ssl.SSLContext | None:
         certificate = self._certificates.get(setting)
         return None if certificate is None else certificate.lasting
 
-    def _control(self) -> web.Application:
+    def _control_application(self) -> web.Application:
         retained = retained_topic_routes(state_store=self._journal, sinks=self.status.sinks)
         return control_application(
             [*self._building_controls(), *signing_secret_routes(self._signing), *retained]
@@ -449,15 +442,3 @@ class App:
         """Ask the intake something over its own socket, as a sender would."""
         intake = self._settings.intake
         return await answers(intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S)
-
-    async def _drain(self) -> None:
-        """Take no more events, and give the sinks some time to write what is there."""
-        log.info("gateway.stopping")
-        notify(STOPPING="1")
-        self.status.ready = False
-        self._intake.stop()
-        with suppress(JournalError):
-            await self._journal.flush()
-        deadline = time.monotonic() + _DRAIN_WITHIN_S
-        while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
-            await asyncio.sleep(0.02)

@@ -68,6 +68,29 @@ async def listen(
             connection.abort()
 
 
+@asynccontextmanager
+async def serve_application(
+    application: web.Application,
+    setting: str,
+    address: HostPort,
+    *,
+    listener: str,
+    limit: ConnectionLimit,
+    no_http: Counter[str],
+    tls: ssl.SSLContext | None,
+    close_within_s: float,
+) -> AsyncIterator[None]:
+    """Serve an application on a port within the context; requests under way are finished on leaving."""
+    runner = quiet_runner(application, listener, no_http=no_http, close_within_s=close_within_s)
+    await runner.setup()
+    assert runner.server is not None  # noqa: S101 - set up in the line above
+    try:
+        async with listen(setting, address, runner.server, limit=limit, tls=tls):
+            yield
+    finally:
+        await runner.cleanup()
+
+
 class ConnectionLimit:
     """The connections of one port, `most` at a time, and fewer where the system allows few open files.
 

@@ -7,6 +7,7 @@ about secrets.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Protocol
@@ -19,19 +20,20 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
-from gateway.http_server import ConnectionLog, connection_of
+from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
 from gateway.intake.request_bodies import BodyMemoryError, BodyReader, TinyChunksError
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
 from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from aiohttp import StreamReader
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http import RawRequestMessage
 
-    from gateway.config.value_types import Network
+    from gateway.config.value_types import HostPort, Network
     from gateway.errors import GatewayError
     from gateway.model import Event
     from gateway.ports import EventLog
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_MOST_CONNECTIONS = 512
+_REQUEST_WITHIN_S = 10.0  # from the start of a connection to its first request
+_CLOSE_WITHIN_S = 5.0
 _LINGER_S = 2.0  # after an early answer, reading goes on so that the sender gets to see it
 _MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
@@ -130,6 +135,20 @@ class IntakeServer:
         self._bodies = BodyReader(most_bytes=bodies_bytes, within_s=body_within_s)
         self._on_assets_changed = on_assets_changed
         self._is_trusted = lru_cache(maxsize=1024)(self._may_send)
+
+    @asynccontextmanager
+    async def listening(self, address: HostPort, *, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
+        """Serve webhooks on `address` within the context; requests under way are finished on leaving."""
+        server = self.server()
+        limit = ConnectionLimit("intake.listen", _MOST_CONNECTIONS, status=self._status.connections)
+        try:
+            async with listen(
+                "intake.listen", address, server, limit=limit, tls=tls, request_within_s=_REQUEST_WITHIN_S
+            ):
+                yield
+        finally:
+            server.pre_shutdown()  # connections without a request end at once
+            await server.shutdown(_CLOSE_WITHIN_S)
 
     def server(self) -> web.Server:
         """Return the server to be started on a socket; bodies stay as received, never decompressed."""
