@@ -26,8 +26,8 @@ _INTAKE = "intake.tls"
 _WITHIN_S = 4.0
 _HTTPS_PORT = 443
 _FROM_HERE = (
-    "where the building cannot reach its own public address, try from outside: curl -i {url}; else see port"
-    " forwarding, firewall and proxy"
+    "if the building cannot reach its own public address, try from outside: curl -i {url}; otherwise check"
+    " port forwarding, firewall and proxy"
 )
 _NOT_OURS = {
     401: "the proxy wants a login: let {path} through without one, the signature protects it",
@@ -58,7 +58,7 @@ def _file_findings(setup: Setup, pair: CertificateFiles) -> list[Finding]:
         return [
             problem(
                 str(error),
-                "both must be PEM files that the gateway's user may read, and the key the certificate's",
+                "both must be PEM files that the gateway's user may read, and belong together",
             )
         ]
     findings = [_age_finding(f"{pair.setting}: {pair.certificate}", validity, now_s=setup.clock_ms() / 1000)]
@@ -71,14 +71,14 @@ def _file_findings(setup: Setup, pair: CertificateFiles) -> list[Finding]:
         findings.append(
             warning(
                 f"{pair.setting}: it is for {names}, but Infodeck posts to {host}",
-                f"have one made for {host}, unless a proxy in front of the gateway shows another one",
+                f"get one for {host}, unless a proxy in front of the gateway shows another one",
             )
         )
     if validity.is_self_signed:
         findings.append(
             warning(
                 f"{pair.setting}: it is self-signed, and Infodeck will not trust that",
-                "have one made by a public authority, unless a proxy in front shows another one",
+                "get one from a public authority, unless a proxy in front shows another one",
             )
         )
     return findings

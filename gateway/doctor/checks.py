@@ -126,7 +126,7 @@ async def _findings(check: Check, setup: Setup, *, within_s: float) -> list[Find
         return [
             problem(
                 f"not finished within {within_s:.0f} s",
-                "see what hangs: the network, the name server, or a disk; then try again",
+                "find what hangs: the network, the name server, or a disk; then try again",
             )
         ]
     except Exception as error:  # noqa: BLE001 - a check that fails must not hide what the others find

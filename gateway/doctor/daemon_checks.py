@@ -49,7 +49,7 @@ async def check_daemon(setup: Setup) -> list[Finding]:
             return [
                 problem(
                     f"it hangs, or another program has its port: {daemon.reason}",
-                    f"see who has it: ss -ltnp 'sport = :{setup.settings.admin.listen.port}'; where it is the"
+                    f"see who has it: ss -ltnp 'sport = :{setup.settings.admin.listen.port}'; if it is the"
                     f" gateway, {_LOG}, then systemctl restart gateway",
                 )
             ]
@@ -73,7 +73,7 @@ async def check_daemon(setup: Setup) -> list[Finding]:
     if refused := daemon.section("tables").get("problems"):
         findings.append(
             problem(
-                f"it goes on with older point tables, for the present ones were refused: {refused[0]}",
+                f"it uses older point tables, because the present ones were refused: {refused[0]}",
                 "correct them, `gateway check` shows all problems",
             )
         )
@@ -139,7 +139,7 @@ def _last_event(setup: Setup) -> Finding | None:
         newest = newest_events(journal, limit=_MOST_EVENTS)
         last_ms = next((event.received_ms for event in newest if not event.is_backfilled), None)
         if last_ms is None and (last_ms := newest_webhook_value_ms(journal)) is not None:
-            known = ", as kept values tell"  # events themselves are kept for journal.retention
+            known = ", by the stored values"  # events themselves are kept for journal.retention
     except GatewayError:
         return None
     if last_ms is None:
@@ -170,7 +170,7 @@ def _refusals(
         findings.append(
             level(
                 f"{_deliveries(count)} not signed with our secret, {count_text(accepted, 'event')} accepted",
-                "the secret must be the one of this webhook, whole; after it was renewed in Infodeck, put the"
+                "it must be the complete secret of this webhook; after it was renewed in Infodeck, put the"
                 " new one first: `gateway webhooks rotate`",
             )
         )
@@ -178,14 +178,14 @@ def _refusals(
         findings.append(
             warning(
                 f"{_deliveries(count)} neither signed with our secret nor of our organization",
-                "nothing, if somebody else posts here; else see whether a proxy changes or compresses bodies",
+                "nothing, if another service posts here; otherwise see whether a proxy changes bodies",
             )
         )
     if count := refused.get("outside tolerance"):
         tolerance = duration_text(setup.settings.intake.tolerance)
         findings.append(
             level(
-                f"{_deliveries(count)} rightly signed, but more than {tolerance} ago or ahead{_by(age_s)}",
+                f"{_deliveries(count)} correctly signed, but more than {tolerance} ago or ahead{_by(age_s)}",
                 "see the check of the clock here; a proxy that keeps deliveries back does the same",
             )
         )

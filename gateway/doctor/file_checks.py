@@ -62,7 +62,7 @@ async def check_tables(setup: Setup) -> list[Finding]:
 async def check_examples(setup: Setup) -> list[Finding]:
     """Look for values that were left over from the example."""
     return [
-        problem(f"{path}: {value} is an example", "write what it is in this building")
+        problem(f"{path}: {value} is an example", "replace it with this building's value")
         for path, value in _example_values(setup.settings)
     ]
 

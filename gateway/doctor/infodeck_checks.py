@@ -204,7 +204,7 @@ async def check_webhook(setup: Setup) -> Finding | list[Finding]:
         return []  # reported by the check of the token
     if infodeck.webhook is None:
         return warning(
-            "infodeck.webhook is not set, so which of Infodeck's webhooks leads here is not known",
+            "infodeck.webhook is not set, so it is unknown which of Infodeck's webhooks leads here",
             "write the public address that Infodeck posts to: webhook: {url: https://…}",
         )
     if isinstance(await setup.api_host(), Failure):
@@ -273,7 +273,7 @@ def _webhook_findings(webhook: Webhook, twins: Sequence[Webhook], *, path: str) 
         findings.append(
             problem(
                 f"Infodeck says that {webhook.id} is {webhook.status}",
-                "mend what the deliveries say, then `gateway webhooks enable`, or Infodeck's web page",
+                "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
             )
         )
     elif not webhook.is_healthy:
@@ -339,10 +339,10 @@ def _refusal(error: GatewayError) -> Finding:
     if not isinstance(error, TransientError):
         return problem(str(error), "check infodeck.api, and what stands between this machine and Infodeck")
     if error.retry_after_s is None:
-        remedy = "wait and try again; where it lasts, ask Infodeck. What is known of assets stays meanwhile"
+        remedy = "wait and try again; if it lasts, ask Infodeck. The last known assets stay in use"
     else:
         remedy = (
-            f"wait {duration_text(round(error.retry_after_s))}; where that happens often: one API key per"
+            f"wait {duration_text(round(error.retry_after_s))}; if that happens often: one API key per"
             " integration, and a smaller infodeck.request_share"
         )
     return problem(str(error), remedy)

@@ -105,7 +105,7 @@ async def _is_open(setting: str, address: HostPort) -> Finding | None:
             _, writer = await asyncio.open_connection(here.host, here.port)
     except (OSError, TimeoutError) as error:
         return problem(
-            f"{setting}: nobody listens on {address}: {str(error) or 'no answer'}",
+            f"{setting}: nothing listens on {address}: {str(error) or 'no answer'}",
             "restart the gateway if the settings were changed; `journalctl -u gateway` says more",
         )
     writer.close()
@@ -162,7 +162,7 @@ async def check_journal(setup: Setup) -> list[Finding]:
         findings.append(
             warning(
                 f"{count_text(letters, 'dead letter')}: refused by a receiver, or unreadable",
-                "`gateway deadletters list` says why; after mending the cause: `gateway deadletters retry`",
+                "`gateway deadletters list` says why; after fixing the cause: `gateway deadletters retry`",
             )
         )
     return findings or [ok(f"{rounded_size_text(used)} of {size_text(most)}, no dead letters")]

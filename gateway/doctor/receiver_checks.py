@@ -35,8 +35,8 @@ _OTHER_PROTOCOL = "protocol version"
 _RUNNING = "is the broker running, is its port open for this machine? See its log, and the way to {host}"
 _OTHER_PORT = "does the broker serve TLS on this port? That is 8883 as a rule, and 1883 without TLS: mqtt://"
 _CERTIFICATE = (
-    "give the authority that issued it as sinks.{name}.ca, and the broker's name as it is in there; or have"
-    " it renewed"
+    "set the authority that issued it as sinks.{name}.ca, and the broker's name as in the certificate; or"
+    " have it renewed"
 )
 _REMEDIES = {
     Stage.NAME: "correct the name in sinks.{name}.url, or see this machine's name servers: getent hosts"
@@ -140,7 +140,7 @@ async def _controller(name: str, config: ModbusClientConfig, daemon: DaemonStatu
             else "is the controller on, is Modbus TCP enabled there, and is the way to it open?"
         )
         return problem(f"{where}: {reason}", remedy).alike(name, reason)
-    return ok(f"{where} takes connections").alike(name, "open")
+    return ok(f"{where} accepts connections").alike(name, "open")
 
 
 def _serial_port(where: str, port: Path) -> Finding:

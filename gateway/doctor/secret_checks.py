@@ -33,7 +33,7 @@ _WEEK_S = 7 * _DAY_S
 _CREDENTIALS = "/run/credentials/gateway.service"  # while the service runs under systemd
 _AS_THE_GATEWAY = "run this command as the gateway's user, or as root"
 _OTHER_TOKEN = "put a JWT there of a user who may manage webhooks"  # noqa: S105 - a remedy, no password
-_REAL_SECRET = "put the signing secret there, which Infodeck showed when the webhook was created"  # noqa: S105 - likewise
+_REAL_SECRET = "put the signing secret there, that Infodeck showed when the webhook was created"  # noqa: S105 - likewise
 
 _API_KEY_PREFIX = b"idt_live_"
 _API_KEY_CHARACTERS = 32
@@ -151,7 +151,7 @@ def _signing_secret(setup: Setup, source: SecretSource, *, known_ms: int | None)
     if since_ms is None:
         if secret is None:
             return None  # reported by the check of all secrets
-        return ok(f"{source}: how old it is is not known here; every 90 days a new one is due")
+        return ok(f"{source}: its age is unknown here; renew it every 90 days")
     age_s = (setup.clock_ms() - since_ms) / 1000
     days = count_text(int(age_s // _DAY_S), "day")
     found = f"{source} is known here for {days}" if written_ms is None else f"{source} is {days} old"
@@ -165,9 +165,9 @@ async def check_api_key(setup: Setup) -> Finding | list[Finding]:
     source = setup.settings.infodeck.api_key
     if source is None:
         return warning(
-            "infodeck.api_key is not set: names, locations and units are not known, and nothing that webhooks"
-            " miss is noticed or refilled",
-            "make a key of its own for this gateway in Infodeck, and say where it is: api_key: {file: PATH}",
+            "infodeck.api_key is not set: names, locations and units are unknown, and values that webhooks"
+            " miss are neither noticed nor backfilled",
+            "create an API key for this gateway in Infodeck, and set it: api_key: {file: PATH}",
         )
     if setup.secret(source) is None:
         return []  # reported by the check of all secrets
@@ -181,9 +181,9 @@ async def check_bearer_token(setup: Setup) -> Finding | list[Finding]:
     source = setup.settings.infodeck.bearer_token
     if source is None:
         return warning(
-            "infodeck.bearer_token is not set: whether Infodeck has a webhook that leads here, and what"
-            " became of its deliveries, is not known",
-            "say where a JWT of a user who may manage webhooks is: bearer_token: {file: PATH}",
+            "infodeck.bearer_token is not set: it is unknown whether Infodeck has a webhook that leads here,"
+            " and whether its deliveries fail",
+            "set the JWT of a user who may manage webhooks: bearer_token: {file: PATH}",
         )
     token = setup.secret(source)
     if token is None:
@@ -228,7 +228,7 @@ def _copying_flaw(secret: bytes) -> Flaw | None:
     if b"\0" in secret:
         return Flaw("has null bytes in it, as text has that was saved as UTF-16", "write it as plain text")
     if len(text) > 1 and text[:1] in _QUOTES and text[:1] == text[-1:]:
-        return Flaw("has quotes around it, which are no part of it", "take the quotes out")
+        return Flaw("has quotes around it that are not part of it", "take the quotes out")
     if text != secret:
         return Flaw("has blanks or line ends around it", "write it without them")
     if len(text.split()) > 1:
@@ -275,9 +275,9 @@ def no_signing_secret(secret: bytes) -> Flaw | None:
     if secret.strip().startswith(_API_KEY_PREFIX):
         return Flaw("is an API key", _REAL_SECRET)
     if _ASSIGNMENT.match(secret):
-        return Flaw("has a name and `=` before it", "write what stands behind the `=` alone")
+        return Flaw("has a name and `=` before it", "write only what follows the `=`")
     if _PLACEHOLDER.search(secret):
-        return Flaw("is a text that stands for a secret, not one", _REAL_SECRET)
+        return Flaw("is a placeholder, not a secret", _REAL_SECRET)
     return _copying_flaw(secret)
 
 

@@ -261,7 +261,7 @@ async def another_secret_found_later(connected: Connected) -> str:
     return await connected.run("doctor")
 
 
-@brings_about("intake … rightly signed, but more than 5m ago or ahead…")
+@brings_about("intake … correctly signed, but more than 5m ago or ahead…")
 async def wrong_clock(connected: Connected) -> str:
     """Set Infodeck's clock ten minutes behind ours."""
     connected.infodeck.webhook.skew_s = -600

@@ -52,7 +52,7 @@ async def test_a_broker_whose_certificate_is_not_trusted(
         patient.change("sinks.bms.url", f"mqtts://127.0.0.1:{port}")
         seen = (await patient.diagnose()).of("brokers")
     assert " shows a certificate of an authority that is not known here" in seen.found
-    assert (seen.remedy or "").startswith("give the authority that issued it as sinks.bms.ca")
+    assert (seen.remedy or "").startswith("set the authority that issued it as sinks.bms.ca")
 
 
 async def test_a_broker_that_wants_a_client_certificate(patient: Doctored) -> None:

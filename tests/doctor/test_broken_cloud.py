@@ -50,7 +50,7 @@ _REFUSED = [
     (
         Answer(status=429, headers={"Retry-After": "30"}),
         "answered 429",
-        "wait 30s; where that happens often: one API key per integration",
+        "wait 30s; if that happens often: one API key per integration",
     ),
     (Answer(status=503), "answered 503", "wait and try again"),
     (Answer(body=b"<html>Sign in</html>"), "the answer is not JSON", "what stands between this machine and"),

@@ -65,7 +65,7 @@ async def test_deliveries_that_are_signed_with_another_secret(patient: Doctored)
     found = [one for one in (await patient.diagnose()).findings if one.check == "intake"]
     assert [one.level for one in found] == ["problem", "problem", "warning"]
     assert found[0].found.startswith("1 delivery was not signed with our secret")
-    assert found[1].found.startswith("1 delivery was rightly signed, but more than 5m ago or ahead")
+    assert found[1].found.startswith("1 delivery was correctly signed, but more than 5m ago or ahead")
     assert "clock" in (found[1].remedy or "")
 
 
@@ -120,7 +120,7 @@ async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient:
     patient.api.items = []
     await asyncio.to_thread(patient.start)
     seen = (await patient.diagnose()).of("intake")
-    assert (seen.level, seen.found) == ("warning", "the last event arrived 2 days ago, as kept values tell")
+    assert (seen.level, seen.found) == ("warning", "the last event arrived 2 days ago, by the stored values")
 
 
 async def test_duplicates_are_normal(patient: Doctored) -> None:
@@ -202,7 +202,7 @@ async def test_a_table_that_the_daemon_refused(patient: Doctored) -> None:
     await until(lambda: patient.status()["tables"]["problems"] != [])
     seen = (await patient.diagnose()).of("gateway")
     assert seen.level == "problem"
-    assert seen.found.startswith("it goes on with older point tables")
+    assert seen.found.startswith("it uses older point tables")
 
 
 def _status(**sections: Any) -> str:
@@ -279,7 +279,7 @@ def _status(**sections: Any) -> str:
             (
                 "intake",
                 "warning",
-                "2 deliveries were rightly signed, but more than 5m ago or ahead, the last one 900 s",
+                "2 deliveries were correctly signed, but more than 5m ago or ahead, the last one 900 s",
             ),
             "see the check of the clock",
         ),

@@ -97,7 +97,7 @@ async def test_the_age_of_a_secret_from_the_environment_is_unknown(
     patient.change("intake.signing_secrets", [{"env": "SIGNING"}])
     seen = (await patient.diagnose()).of("signing secret")
     assert seen.level == "ok"
-    assert "how old it is is not known here" in seen.found
+    assert "its age is unknown here" in seen.found
 
 
 @pytest.mark.parametrize(("days", "level"), [(89, "ok"), (100, "warning")])

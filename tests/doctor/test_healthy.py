@@ -40,5 +40,5 @@ async def test_text_has_one_line_per_check_and_a_summary(patient: Doctored) -> N
     assert lines[0].startswith("ok       settings        ")
     assert any(line.startswith("ok       API             127.0.0.1 answers in ") for line in lines)
     at = next(at for at, line in enumerate(lines) if line.startswith("warning  bearer token"))
-    assert lines[at + 1].strip().startswith("-> say where a JWT")
+    assert lines[at + 1].strip().startswith("-> set the JWT")
     assert lines[-1].startswith("0 problems, 3 warnings, ")

@@ -91,7 +91,7 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
     [
         ("SIGNING_SECRET=whsec_made_in_the_web", "has a name and `=` before it: write what stands behind"),
         ("'whsec_made_in_the_web'", "quotes"),
-        ("changeme", "stands for a secret"),
+        ("changeme", "is a placeholder"),
         ("idt_live_" + 32 * "k", "is an API key"),
     ],
 )
