@@ -74,7 +74,7 @@ def _run(case: Case, plan: AssetPlan) -> list[str]:
 
 def _compare(expectation: Expectation, result: _Result | None) -> list[str]:
     if result is None:
-        return [f"{expectation.place}: expected {_shown(expectation.value)}, but nothing given leads here"]
+        return [f"{expectation.place}: expected {_shown(expectation.value)}, but no given reading leads here"]
     quality = expectation.quality
     if quality is None:
         quality = Quality.BAD if expectation.value is None else Quality.GOOD

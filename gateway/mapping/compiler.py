@@ -230,7 +230,7 @@ class Compiler:
         if entry.base is not None:
             if slot_entry is not None:
                 slot_entry.place.warn(
-                    "is not used, for the asset has a base of its own; delete this line when no BMS reads its"
+                    "is not used, because the asset has a `base`; delete this line when no BMS reads its"
                     " registers any more",
                     "asset",
                 )
@@ -250,7 +250,7 @@ class Compiler:
                 return None
             self.in_slots.add(entry.id)
             if slot.tag not in {None, entry.tag}:
-                slot_entry.place.warn(f"is not used, for the table calls this asset {entry.tag}", "tag")
+                slot_entry.place.warn(f"is not used: in the table, this asset is {entry.tag}", "tag")
             return slot.base
         if used.template.stride is None:
             place.report(
@@ -271,7 +271,7 @@ class Compiler:
 
     def _add_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
-            place.report(f"there is one for the whole gateway, already at {self._heartbeat_place}")
+            place.report(f"the gateway has only one, already at {self._heartbeat_place}")
             return
         self._heartbeat_place = place
         draft = draft_heartbeat(heartbeat, PointPlaces((place,)), defaults=table.defaults, sinks=self._sinks)
@@ -282,7 +282,7 @@ class Compiler:
         used = {entry.use for _, table in self.tables for entry in table.assets}
         for name, compiled in self.templates.items():
             if name not in used and not compiled.template.auto and not self._missing.points:
-                compiled.place.warn("no asset uses this template, so its points are nowhere")
+                compiled.place.warn("no asset uses this template, so it has no effect")
 
     def _check_reserved_registers(self) -> None:
         slots, reserves = slot_ranges(self.slots, self.templates), template_ranges(self.templates.values())
@@ -291,8 +291,8 @@ class Compiler:
         for slot, place in self.slots if self._all_are_readable else ():
             if slot.template not in self.templates:
                 place.warn(
-                    "there is no template of this name any more: its registers are kept from new slots, but"
-                    " nobody checks that no point is laid over them",
+                    "there is no template of this name any more: new slots avoid its registers, but overlaps"
+                    " with points are not checked",
                     "template",
                 )
 

@@ -136,7 +136,7 @@ def check_asset_topics(text: str) -> str:
     """Return a template for the topics of all assets; raise ValueError if two could have the same."""
     fields = _placeholders(text, _PLACEHOLDERS)
     if "point" in fields:
-        raise ValueError("is the topic of a whole asset: {point} has no place in it")
+        raise ValueError("is the topic of a whole asset and cannot contain {point}")
     _check_levels(text)
     _check_asset_is_named(fields)
     return text
@@ -152,7 +152,9 @@ def check_prefix(prefix: str) -> str:
     if any(mark in prefix for mark in "+#"):
         raise ValueError("a topic prefix has no wildcards")
     if not prefix.isprintable():
-        raise ValueError("a topic prefix has printable characters only: brokers hang up at others")
+        raise ValueError(
+            "a topic prefix has printable characters only: brokers disconnect clients with others"
+        )
     levels = prefix.split("/")
     if not all(levels) or any(level.startswith("$") for level in levels):
         raise ValueError(

@@ -94,7 +94,7 @@ def _check_successor(compiler: Compiler, old: str, new: str) -> None:
         raise CommandError(f"--replace: {where} still names {old}: write {new} there, then run this again")
     if new in compiler.listed and new not in compiler.in_slots:
         place = compiler.listed[new]
-        reason = "has a base of its own" if place.has("base") else "has no registers that need a slot"
+        reason = "has its own base" if place.has("base") else "has no registers that need a slot"
         raise CommandError(f"--replace: {new} {reason} at {place}: it would not use the slot of {old}")
     if new not in compiler.in_slots:
         raise CommandError(

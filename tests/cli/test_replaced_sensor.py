@@ -119,7 +119,7 @@ def test_lock_says_that_a_slot_is_free_to_be_handed_over(config: Path) -> None:
         (("", ""), "ast-old=ast-knew", "ast-knew is in no table"),
         (("", ""), "ast-old=ast-b", "ast-b has a slot already at"),
         (("", ""), "ast-old", "ast-old: OLD=NEW is expected"),
-        (("use: iaq}", "use: iaq, base: 40}"), "ast-old=ast-new", "ast-new has a base of its own"),
+        (("use: iaq}", "use: iaq, base: 40}"), "ast-old=ast-new", "ast-new has its own base"),
     ],
 )
 def test_what_cannot_be_handed_over_is_refused_with_the_reason(
@@ -146,4 +146,4 @@ def test_a_lock_file_edited_by_hand_is_checked_at_once(config: Path) -> None:
     assert "points[0].unitt: unknown key" in told
     assert "slots[2].base: a whole number is expected" in told
     assert "slots[3].base: 98-101 of the input registers" in told
-    assert "slots[4].tag: is not used, for the table calls this asset X1" in told
+    assert "slots[4].tag: is not used: in the table, this asset is X1" in told

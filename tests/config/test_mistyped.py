@@ -180,8 +180,8 @@ def test_whatever_is_written_there_is_a_value_or_a_problem(text: str) -> None:
         (
             "unit: dgeC",
             (
-                "a.yaml:5:49: points[0].unit: no unit that is known here; did you mean `degC`?"
-                ' It is published as it stands ("dgeC")'
+                "a.yaml:5:49: points[0].unit: an unknown unit; did you mean `degC`?"
+                ' It is published unchanged ("dgeC")'
             ),
         ),
         ("unit: kWhr", "did you mean `kWh`?"),

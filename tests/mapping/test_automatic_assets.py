@@ -149,9 +149,8 @@ def test_an_asset_that_two_templates_take_is_left_out(tmp_path: Path) -> None:
     assert (found.problems, found.tags()) == ([], {})
     assert found.warnings == [
         (
-            "b.yaml:6:12: templates.air.match: fits ast-0001 just as iaq at a.yaml:6:5 does, so neither"
-            " template"
-            " is used for them: narrow one `match`, or list these assets in a table"
+            "b.yaml:6:12: templates.air.match: matches ast-0001, and so does iaq at a.yaml:6:5, so neither"
+            " template is used for them: narrow one `match`, or list these assets in a table"
         )
     ]
 

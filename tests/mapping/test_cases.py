@@ -63,7 +63,7 @@ def test_a_case_that_holds_is_silent(tmp_path: Path, telemetry: str, expect: str
         ("t: 21.5", "X/T: 21.4", "a.yaml:16:19: cases[0].expect.X/T: expected 21.4 (good), got 21.5 (good)"),
         ("t: 85", "X/T: 85", "cases[0].expect.X/T: expected 85 (good), got 85 (bad)"),
         ("t: 21.5", "X/T: null", "expected no value (bad), got 21.5 (good)"),
-        ("t: 21.5", "X/S: on", 'expected "on", but nothing given leads here'),
+        ("t: 21.5", "X/S: on", 'expected "on", but no given reading leads here'),
         (
             "tt: 21.5, t: 1",
             "X/T: 1",

@@ -23,7 +23,7 @@ POINT_PROBLEMS = [
     ("modbus: {register: 0, type: int16, unit: 256}", "modbus.unit: must be at most 255 (256)"),
     (
         "modbus: {register: 0, modicon: 30001, type: int16}",
-        "a.yaml:5:74: points[0].modbus.modicon: stands beside `register`; one of them says where (30001)",
+        "a.yaml:5:74: points[0].modbus.modicon: cannot stand beside `register`: write one of them (30001)",
     ),
     (
         "modbus: {modicon: 30001, table: holding, type: int16}",
@@ -97,7 +97,7 @@ POINT_PROBLEMS = [
     ("gain: 0", "points[0].gain: must not be 0"),
     ("range: [60, -20]", "points[0].range: is [lowest, highest], but 60 is not less than -20"),
     ("range: [1]", "points[0].range"),
-    ("clamp: true", "points[0].clamp: is about `range`, which is not written here (true)"),
+    ("clamp: true", "points[0].clamp: has no effect without `range` (true)"),
     ("decimals: -1", "points[0].decimals: must be at least 0 (-1)"),
     ("map: {}", "points[0].map: needs 1 or more entries"),
     ("stale_after: 0s", "points[0].stale_after: never is expected; or must be more than 0s"),
@@ -113,10 +113,10 @@ POINT_PROBLEMS = [
     ("mqtt: {topic: a//b}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: /a}", "mqtt.topic: has an empty level"),
     ("mqtt: {topic: ''}", "mqtt.topic: has an empty level"),
-    ("source_unit: degF", 'points[0].source_unit: needs `unit` beside it: what is published ("degF")'),
+    ("source_unit: degF", 'points[0].source_unit: needs `unit` beside it, the published unit ("degF")'),
     (
         "unit: degC, source_unit: degF, map: {low: 1}",
-        "source_unit: stands beside `map`, whose values are in `unit` already",
+        "source_unit: has no effect with `map`, whose values are in `unit` already",
     ),
     (
         "unit: kWh, source_unit: degC",

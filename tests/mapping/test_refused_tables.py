@@ -143,7 +143,7 @@ def test_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
         'b.yaml:11:10: assets[0].id: this asset is already at a.yaml:11:5 ("one")',
         'b.yaml:11:20: assets[0].tag: this tag is already at a.yaml:11:5 ("X1")',
         'b.yaml:13:21: points[0].point: a point named Y/P is already at a.yaml:13:5 ("P")',
-        "b.yaml:14:21: system.heartbeat: there is one for the whole gateway, already at a.yaml:14:21",
+        "b.yaml:14:21: system.heartbeat: the gateway has only one, already at a.yaml:14:21",
     ]
 
 

@@ -201,7 +201,7 @@ def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
     assert (found.problems, found.bases()) == ([], {"one": 98})
     assert found.warnings == [
         (
-            "registers.lock:3:13: slots[0].asset: is not used, for the asset has a base of its own;"
+            "registers.lock:3:13: slots[0].asset: is not used, because the asset has a `base`;"
             " delete this"
             ' line when no BMS reads its registers any more ("one")'
         )

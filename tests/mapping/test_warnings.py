@@ -80,7 +80,7 @@ def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n  b: {{points: {{A: {{from: k}}}}}}\n"
     other = "schema: gateway.points/1\nsite: hq\nassets: [{id: x, tag: X, use: a}]\n"
     assert warnings_of(tmp_path, one, other) == [
-        "a.yaml:6:6: templates.b: no asset uses this template, so its points are nowhere"
+        "a.yaml:6:6: templates.b: no asset uses this template, so it has no effect"
     ]
 
 

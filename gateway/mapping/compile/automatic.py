@@ -58,7 +58,7 @@ def find_automatic(
     for request in requests:
         entry, tag = slots.find(request.asset), assigned.get(request.asset)
         if entry is not None and entry.slot.tag not in {None, tag}:
-            entry.place.warn(f"another asset has this tag, so {request.asset} is called {tag} now", "tag")
+            entry.place.warn(f"another asset has this tag, so {request.asset} has the tag {tag} now", "tag")
     return [
         AutomaticAsset(known, used, AutoTag(_tag_pattern(used), assigned[known.id]))
         for known, used in matches
@@ -203,8 +203,8 @@ def _matches(
     places = {used.name: used.place for used, _ in matchers}
     for (one, other), assets in ambiguous.items():
         places[other].warn(
-            f"fits {short_list(assets)} just as {one} at {places[one]} does, so neither template is used for"
-            " them: narrow one `match`, or list these assets in a table",
+            f"matches {short_list(assets)}, and so does {one} at {places[one]}, so neither template is used"
+            " for them: narrow one `match`, or list these assets in a table",
             "match",
         )
     return found

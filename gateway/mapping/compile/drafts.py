@@ -202,16 +202,14 @@ def _unit_conversion(keys: PointKeys, places: PointPlaces) -> tuple[float, float
     """Return gain and offset from `source_unit` to `unit`; (1, 0) if there is nothing to convert."""
     unchanged = (1, 0)
     if keys.source_unit is None and keys.unit is not None and (meant := suggest_unit(keys.unit)):
-        places.warn(
-            f"no unit that is known here; did you mean `{meant}`? It is published as it stands", "unit"
-        )
+        places.warn(f"an unknown unit; did you mean `{meant}`? It is published unchanged", "unit")
     if keys.source_unit is None or keys.source in PSEUDO_SOURCES:
         return unchanged
     if keys.map is not None:
-        places.report("stands beside `map`, whose values are in `unit` already", "source_unit")
+        places.report("has no effect with `map`, whose values are in `unit` already", "source_unit")
         return unchanged
     if keys.unit is None:
-        places.report("needs `unit` beside it: what is published", "source_unit")
+        places.report("needs `unit` beside it, the published unit", "source_unit")
         return unchanged
     if keys.source_unit == keys.unit:
         return unchanged  # also free text: the units that readings state are to be ignored
@@ -281,7 +279,7 @@ def _check_constants(draft: PointDraft, places: PointPlaces, *, needs_numbers: b
     """Report values of the table itself that its registers cannot hold."""
     blocks, conversion, on_stale = draft.blocks, draft.prototype.conversion, draft.prototype.on_stale
     if conversion.clamp and conversion.range is None:
-        places.report("is about `range`, which is not written here", "clamp")
+        places.report("has no effect without `range`", "clamp")
     if on_stale.policy is StalePolicy.VALUE:
         check_value(blocks, places, on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):

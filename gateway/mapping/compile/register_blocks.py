@@ -181,7 +181,7 @@ class _BlockCompiler:
         steps = (*self.steps, "modicon")
         written = self.places.place_of(*steps).with_zeros(*steps) or self.keys.modicon
         if self.keys.register is not None:
-            self._report("stands beside `register`; one of them says where", "modicon")
+            self._report("cannot stand beside `register`: write one of them", "modicon")
             return None
         try:
             table, address = parse_modicon(written)

@@ -138,7 +138,7 @@ def _check_reserve(used: CompiledTemplate) -> None:
     elif size < stride:
         used.place.report(f"has {size} registers, but the stride of a single asset is {stride}", "reserve")
     if not used.footprint.areas:
-        used.place.warn("keeps nothing, for this template has no relative registers", "reserve")
+        used.place.warn("has no effect: this template has no relative registers", "reserve")
 
 
 def _check_automatic(used: CompiledTemplate) -> None:
@@ -149,13 +149,13 @@ def _check_automatic(used: CompiledTemplate) -> None:
             place.report("is for automatic assets: write `auto: true` and `match`, or leave it out", "tag")
         return
     if template.match is None or template.match == Match():
-        place.report("needs `match` beside it, which says for what assets: asset_type, model, …", "auto")
+        place.report("needs `match` beside it, to select the assets: asset_type, model, …", "auto")
     if used.footprint.areas and template.stride is None:
         place.report("needs `stride` beside it: how many registers each asset is given", "auto")
     for draft in used.drafts.values():
         for block in draft.blocks:
             if not block.is_relative:
-                message = "must be relative with `auto` (`register`): each asset has registers of its own"
+                message = "must be relative with `auto` (`register`): each asset has its own registers"
                 draft.places.report(message, *block.steps)
         mqtt = draft.prototype.mqtt
         topic = mqtt.topic if mqtt is not None else None
