@@ -1,8 +1,8 @@
-"""Raw body → Event → readings, tolerant of every shape that Infodeck may send.
+"""From a raw body to an event and its readings. Pure, and tolerant of every shape that Infodeck may send.
 
-The exact shape of `data.object` in `asset.telemetry.updated` is not documented. Four plausible
-ones are read without configuration: a map, a list, a device shadow, one reading. A point table
-can name an explicit path where none of them fits.
+The shape of `data.object` in `asset.telemetry.updated` is not documented. Four plausible ones are read
+without configuration: a map, a list, a device shadow, one reading. For others, a point table can name an
+explicit path.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 TELEMETRY = "asset.telemetry.updated"
 STATUS_CHANGED = "asset.status.changed"
 JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
-"""The types that may concern the building; all others are only counted."""
+"""The event types that are stored and delivered; all others are only counted."""
 
 ABOUT_ASSETS = "asset."
-"""How the types begin that say that something about an asset has changed: then the API is asked."""
+"""Prefix of the event types after which the inventory is read again."""
 
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
 _SHADOWS = ("shadow", "shadows")
 _KEY_NAMES = ("key", "metric", "name")
 _DEEPEST_NESTING = 4
-_LONGEST_UNIT = 64  # of measure; longer than any that is known
+_LONGEST_UNIT = 64  # of a unit of measure; longer than any known one
 
-# Below, the sensor has no clock (1970); above each bound, the number counts a finer unit.
+# Below the first bound, the sensor has no clock (1970); from each `…_FROM` on, the number is in a finer unit.
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01
 _LATEST_MS = 253_402_300_799_000  # 9999-12-31
 _MILLISECONDS_FROM = 1e11
 _MICROSECONDS_FROM = 1e14
 _NANOSECONDS_FROM = 1e17
-_CLOCK_LEAD_MS = 300_000  # a reading further ahead of us than this has a wrong clock
+_CLOCK_LEAD_MS = 300_000  # a reading that is further in the future comes from a wrong clock
 
 _ONLINE = {"online": True, "offline": False}
 
@@ -52,10 +52,10 @@ _ShadowItem = tuple[str, Any, "int | None", "str | None"]
 
 
 def parse_event(body: bytes, *, received_ms: int) -> Event:
-    """Return the event in a verified body; raise EventError where it is none.
+    """Return the event in a verified body; raise EventError if it is none.
 
     An event is a JSON object with a string `id` and `type`; telemetry also needs the object `data.object`.
-    Its body is as received, but for what no JSON reader could read again, see `load_json`.
+    Its body is as received, except for text that no JSON reader could read again, see `load_json`.
     """
     try:
         document, readable = load_json(body)
@@ -76,22 +76,22 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
 
 
 def keep_apart(event: Event) -> None:
-    """Give an event from outside another id where its own is one that only the gateway gives."""
+    """Change the id of an event from outside if only the gateway's own events have such ids."""
     if event.is_backfilled:
         event.event_id = f"webhook_{event.event_id}"
 
 
 def is_test(event: Event) -> bool:
-    """Say whether the event only tests the webhook and must never reach the building."""
+    """Return whether the event only tests the webhook; it must never reach the building."""
     document = event.document
     return event.type == "webhook.test" or document.get("isTest") is True or document.get("livemode") is False
 
 
 def read_telemetry(event: Event) -> Telemetry | None:
-    """Return the event's asset, time and readings; None if it names no asset. Found once, then kept in it.
+    """Return the event's asset, time and readings; None if it names no asset.
 
-    The readings are those of the first container that has any; all named shadows count as one container.
-    Keys of nested objects are joined by dots.
+    They are searched for once and then stored in the event. The readings are those of the first container
+    that has any; all named shadows count as one container. Keys of nested objects are joined by dots.
     """
     if event.telemetry is None and (asset := asset_of(event)) is not None:
         event.telemetry = _find_readings(event, asset)
@@ -138,9 +138,9 @@ def event_time_ms(event: Event) -> int:
 
 
 def read_online(event: Event) -> OnlineState | None:
-    """Return what an `asset.status.changed` says of its device's connection, None where it says nothing.
+    """Return the connection of the device in an `asset.status.changed`, None if it states none.
 
-    `connectionStatus` counts where it is a boolean, otherwise a `status` of online or offline.
+    It is `connectionStatus` if that is a boolean, otherwise a `status` of online or offline.
     """
     asset, thing = asset_of(event), _object(event.document)
     if asset is None:
@@ -153,7 +153,7 @@ def read_online(event: Event) -> OnlineState | None:
 
 
 def parse_time(value: object) -> int | None:
-    """Return Unix ms for seconds, milliseconds or finer, as number or text, or ISO 8601; else None."""
+    """Return Unix ms for seconds, milliseconds or finer as number or text, or for ISO 8601; else None."""
     if isinstance(value, str):
         return _parse_time_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -210,10 +210,7 @@ def _map_items(
     prefix: str = "",
     depth: int = 0,
 ) -> Iterator[_Item]:
-    """Yield what stands at the keys of a map; those of objects in it are joined by dots.
-
-    Of what JSON has, only a list is no value then.
-    """
+    """Yield the values of a map, with the keys of nested objects joined by dots. A list is no value."""
     for key, value in mapping.items():
         if isinstance(value, dict):
             yield from _object_items(prefix + key, value, timestamp, unit, depth=depth)
@@ -224,7 +221,7 @@ def _map_items(
 def _object_items(
     key: str, found: dict[str, Any], timestamp: Any, unit: str | None = None, *, depth: int = 0
 ) -> Iterator[_Item]:
-    """Yield the reading that `{value, unit, timestamp}` is, or those of any other object."""
+    """Yield the one reading of an object `{value, unit, timestamp}`, or those of any other object."""
     if depth == _DEEPEST_NESTING:
         return
     timestamp = found.get("timestamp", timestamp)
@@ -248,25 +245,22 @@ def _list_items(items: list[Any]) -> Iterator[_Item]:
 
 
 def shadow_items(shadow: dict[str, Any]) -> Iterator[_ShadowItem]:
-    """Yield key, value, time in Unix ms (None: it has none) and unit of each reading in one device shadow.
+    """Yield key, value, time in Unix ms (or None) and unit of each reading in one device shadow.
 
-    The time is the nearest one: the reading's own, else what AWS keeps of the key in `metadata`, else that
-    of all that was reported. The shadow's own `timestamp` is none: AWS sets it to the time of each answer.
+    The time is the reading's own, else the key's in `metadata`, else that of the whole reported state. The
+    shadow's own `timestamp` does not count: AWS sets it to the time of each answer.
     """
-    readings, times, reported_ms = _shadow_parts(shadow)
+    readings, times, reported_ms = _split_shadow(shadow)
     for key, value, own, unit in _map_items(readings, None):
         time_ms = parse_time(own)
         if time_ms is None and times:
-            time_ms = _kept_ms(times, (key,)) or _kept_ms(times, key.split("."))
+            time_ms = _metadata_ms(times, (key,)) or _metadata_ms(times, key.split("."))
         yield key, value, time_ms or reported_ms, unit
 
 
 def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
-    """Return the time in Unix ms of what stands at a path into one device shadow, None where it has none.
-
-    It is found as for `shadow_items`.
-    """
-    readings, times, reported_ms = _shadow_parts(shadow)
+    """Return the time in Unix ms of the value at a path into one shadow (or None), as `shadow_items`."""
+    readings, times, reported_ms = _split_shadow(shadow)
     if readings is not shadow:
         if steps[:2] != ["state", "reported"]:
             return None
@@ -276,18 +270,18 @@ def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | 
     for step in steps:
         here = _entry(here, step)
         own_ms = _timestamp(here) or own_ms
-    return own_ms or _kept_ms(times, steps) or reported_ms
+    return own_ms or _metadata_ms(times, steps) or reported_ms
 
 
-def _shadow_parts(shadow: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
-    """Return the readings in a device shadow, the times that are kept of them, and the time of all."""
+def _split_shadow(shadow: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
+    """Return the readings of a shadow, their times in `metadata`, and the time of the reported state."""
     reported, metadata = _reported(shadow), shadow.get("metadata")
     times = metadata.get("reported") if isinstance(metadata, dict) else None
     return shadow if reported is None else reported, times, _timestamp(reported)
 
 
 def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Yield each device shadow with its name, such as `DeviceUplink`; None: it is the only one, without."""
+    """Yield each device shadow with its name, such as `DeviceUplink`; a lone shadow has the name None."""
     if _reported(shadows) is not None:
         yield None, shadows
         return
@@ -299,14 +293,14 @@ def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[st
 def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
     """Yield the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
 
-    A key that is in several of them has its newest reading; one with a time wins over one without. An event
-    is made once, so that the shadow's own `timestamp` is a time here.
+    Of a key in several shadows, the newest reading counts; one with a time wins over one without. In an
+    event, unlike in an answer of the API, the shadow's own `timestamp` is a time of its readings.
     """
     places: list[str] = []
     newest: dict[str, _ShadowItem] = {}
     for shadow_name, shadow in named_shadows(shadows):
-        told_ms = _timestamp(shadow)
-        items = [(key, value, own_ms or told_ms, unit) for key, value, own_ms, unit in shadow_items(shadow)]
+        shadow_ms = _timestamp(shadow)
+        items = [(key, value, own_ms or shadow_ms, unit) for key, value, own_ms, unit in shadow_items(shadow)]
         if items:
             place = name if shadow_name is None else f"{name}.{shadow_name}"
             places.append(place + ("" if _reported(shadow) is None else ".state.reported"))
@@ -317,15 +311,15 @@ def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str
     yield ", ".join(places), iter(newest.values())
 
 
-def _kept_ms(times: Any, steps: Sequence[str | int]) -> int | None:
-    """Return the time that a shadow's metadata has of what stands at a path, of an object's `value` too."""
-    kept_ms = None
+def _metadata_ms(times: Any, steps: Sequence[str | int]) -> int | None:
+    """Return the time that a shadow's metadata has for a path, or for the `value` of an object there."""
+    time_ms = None
     for step in steps:
         times = _entry(times, step)
         if times is None:
-            return kept_ms
-        kept_ms = _timestamp(times) or kept_ms
-    return kept_ms or _timestamp(_entry(times, "value"))
+            return time_ms
+        time_ms = _timestamp(times) or time_ms
+    return time_ms or _timestamp(_entry(times, "value"))
 
 
 def _timestamp(found: Any) -> int | None:
@@ -333,7 +327,7 @@ def _timestamp(found: Any) -> int | None:
 
 
 def _entry(container: Any, step: str | int) -> Any:
-    """Return what is at one step of a path, None where nothing is."""
+    """Return the value at one step of a path, None if there is none."""
     if isinstance(container, dict):
         return container.get(step)
     is_there = isinstance(container, list) and isinstance(step, int) and step < len(container)

@@ -142,13 +142,13 @@ class BuildingState:
         if not updates:
             return updates
         self._now_ms = now_ms
-        out, known, shown = updates, self.known, self._shown
+        out, known, shown, overrides = updates, self.known, self._shown, self.known.overrides
         applied = self._apply_readings(updates, now_ms)
         is_back = known.offline and known.end_offline(updates[0].point.asset)
         ages_are_simple = known.has_simple_ages(updates[0].seq) and not known.offline
         for update in applied:
             point = update.point
-            if point in known.overrides:
+            if point in overrides:
                 continue
             limit_ms = point.stale_after_ms
             if ages_are_simple and (limit_ms is None or now_ms - update.time_ms <= limit_ms):
