@@ -246,7 +246,7 @@ class DeliveryMonitor:
             self._explanation = ""
 
     def _elapsed_ms(self, now_ms: int) -> int:
-        """Return the watched time since the last judgement: without a jump of the clock, or sleep."""
+        """Return the time since the last judgement, without a jump of the clock, or sleep."""
         elapsed_ms, self._judged_ms = now_ms - self._judged_ms, now_ms
         if -self._times.jump_ms <= elapsed_ms - self._times.tick_ms <= self._times.jump_ms:
             return max(0, elapsed_ms)
@@ -280,7 +280,9 @@ class DeliveryMonitor:
         if reconcile.state == "off" or self._api_silent_ms < limit_ms:
             return None
         why = reconcile.last_error or "no answer"
-        return f"Infodeck's API has told nothing since {second_text(now_ms - self._api_silent_ms)}: {why}"
+        return (
+            f"no usable answer from Infodeck's API since {second_text(now_ms - self._api_silent_ms)}: {why}"
+        )
 
     def _missed_reason(self, now_ms: int, _: int) -> str | None:
         self._missed.drop_recovered(now_ms)

@@ -5,7 +5,7 @@ where it has nothing newer either, silence is expected. But not for ever, becaus
 because nothing reaches Infodeck, and webhooks may bring everything except what the tables ask for. Events in
 which nothing can be read are never expected.
 
-Silence is counted in watched time: neither a clock that is set nor a machine that sleeps adds to it.
+Silence is counted while the gateway runs awake: neither setting the clock nor sleep adds to it.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class SilenceWatch:
         self._used_ms: int | None = None  # when the last event came with a reading for a point
         self._before_ms: int | None = None  # when the last event came before the start
         self._used, self._unreadable = mapping.from_webhooks, mapping.unreadable
-        self._watched_ms = 0  # since the start, or since events could come again
-        self._learnt_ms = 0  # for how long pauses were watched
+        self._running_ms = 0  # since the start, or since events could come again
+        self._learnt_ms = 0  # for how long pauses have been observed
         self._silent_ms = 0  # for how long no telemetry has come that the API did not excuse
         self._unused_ms = 0  # for how long none with a reading for a point has come
         self._longest_pause_ms = 0  # of telemetry with such a reading, lately
@@ -77,7 +77,7 @@ class SilenceWatch:
 
     def begin(self) -> None:
         """Start anew: events could not come until now."""
-        self._watched_ms = self._silent_ms = self._unused_ms = 0
+        self._running_ms = self._silent_ms = self._unused_ms = 0
         self._unreadable_for_ms, self._asked_for_ms, self.is_unreadable = None, None, False
 
     def accept_answer(self, *, is_quiet: bool) -> None:
@@ -87,14 +87,14 @@ class SilenceWatch:
             self._silent_ms, self._asked_for_ms = 0, None
 
     def judge(self, now_ms: int, *, elapsed_ms: int, ask_api: Callable[[], None] | None) -> bool:
-        """Whether it is silent for too long; `elapsed_ms` is the watched time since the last judgement.
+        """Whether it is silent for too long; `elapsed_ms` is the time awake since the last judgement.
 
         `ask_api` has the API asked soon; None if it cannot be asked.
         """
-        self._watched_ms += elapsed_ms
+        self._running_ms += elapsed_ms
         self._learnt_ms += elapsed_ms
         self._count(now_ms, elapsed_ms)
-        if self._watched_ms < min(_SHORTEST_MS, self._silence_ms):
+        if self._running_ms < min(_SHORTEST_MS, self._silence_ms):
             return False
         if self.is_unreadable or self._unused_ms >= self._longest_quiet_ms():
             return True
@@ -199,7 +199,7 @@ class SilenceWatch:
         beside = f", but {others} events of other types: see the webhook's list of events" if others else ""
         if strange:
             beside += f"; {strange} events were of another organization than infodeck.organization"
-        without_api = "" if can_ask else " Infodeck's API could tell, but cannot be asked."
+        without_api = "" if can_ask else " Infodeck's API would show more, but cannot be asked."
         return f"{nothing}{arrivals.lateness_text()}{beside}: {IS_IT_THERE} {_SET_HIGHER}{without_api}"
 
     def _since(self, last_ms: int | None) -> str:

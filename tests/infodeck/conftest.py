@@ -1,4 +1,4 @@
-"""What most tests of refilling share: their table, compiled, and the place of the journal."""
+"""What most tests of backfilling share: their table, compiled, and the place of the journal."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_webhook_silent_without_the_api() -> None:
     )
     assert "but 7 events of other types: see the webhook's list of events" in reason
     assert "2 events were of another organization than infodeck.organization" in reason
-    assert "Infodeck's API could tell, but cannot be asked." in reason
+    assert "Infodeck's API would show more, but cannot be asked." in reason
     watched.webhook("an unmapped one")
     assert watched.later(1000) == {}
     assert "has come by webhook since 2026-11-24T09:00:00Z" in watched.later(HOUR_MS)["webhook-silent"]
@@ -344,7 +344,7 @@ def test_an_api_that_fails_for_long() -> None:
     watched.status.reconcile.last_error = "the API answered 401: check infodeck.api_key"
     assert "reconcile-failing" not in watched.later(HOUR_MS - 1000)
     assert watched.later(1000)["reconcile-failing"] == (
-        "Infodeck's API has told nothing since 2026-11-24T08:00:00Z: the API answered 401: check"
+        "no usable answer from Infodeck's API since 2026-11-24T08:00:00Z: the API answered 401: check"
         " infodeck.api_key"
     )
     watched.ask({})

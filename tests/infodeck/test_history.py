@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 from support.asset_lists import answer, simulated_api
+from support.backfill_parts import DAY_MS, MINUTE_MS, backfilling, item
 from support.delivery_parts import Clock
 from support.point_tables import load_good_tables
-from support.refill_parts import DAY_MS, MINUTE_MS, item, refilling
 from support.waiting import until
 
 from gateway.demo.simulated_answers import Answer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from support.refill_parts import RefillRig
+    from support.backfill_parts import BackfillRig
 
     from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
@@ -52,7 +52,7 @@ def series(*times_ms: int, start: int = 100) -> list[dict[str, Any]]:
     return [{"timestamp": time_ms, "value": start + number} for number, time_ms in enumerate(times_ms)]
 
 
-def history(run: RefillRig, point: str = "R/T") -> list[tuple[Any, int]]:
+def history(run: BackfillRig, point: str = "R/T") -> list[tuple[Any, int]]:
     """Return value and time of what reached the sink and was not the newest then, in order."""
     newest = run.newest(point)
     assert newest is not None
@@ -73,11 +73,11 @@ async def test_a_long_gap_is_filled_once_a_webhook_ends_it(file: Path, points: P
     noon = NOW - 50 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
             await run.rig.delivered()
         clock.now_ms = noon + 50 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=noon + 49 * HOUR_MS, t=149))
             assert run.status.open_gaps == 1
             await run.webhook(2, at_ms=noon + 50 * HOUR_MS, t=2)
@@ -91,7 +91,7 @@ async def test_a_long_gap_is_filled_once_a_webhook_ends_it(file: Path, points: P
             assert [query for query in api.asked if "metrics" in query] == [
                 query for query in api.asked if "metricName=t" in query and "days=3" in query
             ]
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(3, at_ms=noon + 51 * HOUR_MS, t=3)
             await run.reconcile(item("a", at_ms=noon + 51 * HOUR_MS, t=3))
             await run.rig.delivered()
@@ -107,11 +107,11 @@ async def test_a_history_is_in_the_unit_that_webhooks_state(file: Path, tmp_path
     fahrenheit = {"value": 50, "unit": "°F"}
     metrics = series(noon + HOUR_MS, start=212)
     async with api_with({("a", "t"): metrics}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=fahrenheit)
             await run.rig.delivered()
         clock.now_ms = noon + 30 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=noon + 29 * HOUR_MS, t=fahrenheit))
             await run.webhook(2, at_ms=noon + 30 * HOUR_MS, t=fahrenheit)
             await run.until_filled()
@@ -123,10 +123,10 @@ async def test_a_short_gap_is_left_to_infodecks_retries(file: Path, points: Poin
     noon = NOW - 23 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
         clock.now_ms = noon + 23 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=noon + 22 * HOUR_MS, t=5))
             assert run.status.open_gaps == 1
             await run.webhook(2, at_ms=noon + 23 * HOUR_MS, t=2)
@@ -143,7 +143,7 @@ async def test_a_gap_without_a_restart_is_filled_too(file: Path, points: PointMa
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
         for hour in range(0, 48, 12):
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 if hour == 0:
                     await run.webhook(1, at_ms=noon, t=1)
                 for later in range(3, 13, 3):
@@ -151,7 +151,7 @@ async def test_a_gap_without_a_restart_is_filled_too(file: Path, points: PointMa
                     await run.reconcile(item("a", at_ms=clock.now_ms, t=102 + hour + later))
                 assert run.status.events == 4
                 await run.rig.delivered()
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             clock.now_ms = noon + 49 * HOUR_MS
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
@@ -165,10 +165,10 @@ async def test_a_late_webhook_neither_ends_a_gap_nor_comes_twice(file: Path, poi
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
         clock.now_ms = noon + 30 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=noon + 29 * HOUR_MS, t=131))
             await run.webhook(2, at_ms=noon + 10 * HOUR_MS, t=112)
             assert run.status.open_gaps == 1
@@ -184,17 +184,17 @@ async def test_a_failing_api_is_asked_again_at_the_next_reconciliation(file: Pat
     clock = Clock(noon)
     with capture_logs() as lines:
         async with api_with({("a", "t"): hours(noon)}) as api:
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(1, at_ms=noon, t=1)
             clock.now_ms = noon + 30 * HOUR_MS
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 api.faults.extend([Answer(status=503), answer({"message": "Invalid API key"}, status=401)])
                 await run.webhook(2, at_ms=noon + 30 * HOUR_MS, t=2)
                 await until(lambda: run.status.history_error is not None)
                 assert run.status.open_gaps == 1
                 await run.reconcile()
                 await until(lambda: "401" in str(run.status.history_error) or not api.faults)
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 assert run.status.open_gaps == 1
                 await run.reconcile()
                 await run.until_filled()
@@ -210,11 +210,11 @@ async def test_an_asset_that_the_api_does_not_know_keeps_no_gap_open(file: Path,
     with capture_logs() as lines:
         async with api_with({("b", "t"): hours(noon)}) as api:
             api.items = [{"id": "b"}]
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(1, at_ms=noon, t=1)
                 await run.webhook(2, at_ms=noon, t=1, asset="b")
             clock.now_ms = noon + 30 * HOUR_MS
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(3, at_ms=clock.now_ms, t=2)
                 await run.webhook(4, at_ms=clock.now_ms, t=2, asset="b")
                 await run.until_filled()
@@ -229,10 +229,10 @@ async def test_a_gap_of_more_than_32_days_has_the_last_32(file: Path, points: Po
     clock = Clock(noon)
     clock.now_ms -= 60 * DAY_MS
     async with api_with({("a", "t"): series(noon - 50 * DAY_MS, noon - 20 * DAY_MS)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=clock.now_ms, t=1)
         clock.now_ms = noon
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
             assert history(run) == [(101, noon - 20 * DAY_MS)]
@@ -267,10 +267,10 @@ async def test_whatever_the_api_lists_is_read_with_tolerance(file: Path, points:
     clock = Clock(noon)
     async with api_with({}) as api:
         api.path_faults["/metrics"] = deque(answers)
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
         clock.now_ms = noon + 30 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
             seen = history(run)
@@ -283,10 +283,10 @@ async def test_only_points_that_want_it_get_their_histories(file: Path, points: 
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "h"): hours(noon)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, h=1)
         clock.now_ms = noon + 30 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=noon + 29 * HOUR_MS, h=5))
             await run.webhook(2, at_ms=clock.now_ms, h=2)
             await run.reconcile()
@@ -304,13 +304,13 @@ async def test_a_gap_that_nobody_wants_filled_any_more_is_forgotten(
     (tmp_path / "without").mkdir()
     without = load_good_tables(tmp_path / "without", TABLE.replace("from: t, refill: history", "from: t", 1))
     async with api_with({}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             for number, asset in enumerate("ab"):
                 await run.webhook(number, at_ms=noon, t=1, asset=asset)
             clock.now_ms = noon + HOUR_MS
             await run.reconcile(*(item(asset, at_ms=clock.now_ms, t=2) for asset in "ab"))
             assert run.status.open_gaps == 2
-        async with refilling(file, without, api, clock=clock) as run:
+        async with backfilling(file, without, api, clock=clock) as run:
             assert run.status.open_gaps == 1
             await run.rig.journal.flush()
             assert run.rig.rows("SELECT asset FROM gaps") == [("b",)]
@@ -321,13 +321,13 @@ async def test_a_kill_between_event_and_gap_loses_nothing(file: Path, points: Po
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
             await run.rig.delivered()
             clock.now_ms = noon + 30 * HOUR_MS
             # As a gateway that was started again, and killed right after its first event.
             await run.rig.journal.append(run.rig.event(2, {"assetId": "a", "telemetry": {"t": 2}}))
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             assert run.status.open_gaps == 1
             await run.reconcile()
             await run.until_filled()
@@ -344,16 +344,16 @@ async def test_history_waits_for_sinks_that_are_behind(
     clock = Clock(noon)
     times = [noon + minute * MINUTE_MS for minute in range(1, 1700)]
     async with api_with({("a", "t"): series(*times)}) as api:
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(1, at_ms=noon, t=1)
         clock.now_ms = noon + 30 * HOUR_MS
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             run.receiver.open.clear()
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await until(lambda: run.rig.journal.backlog > 3)
             await asyncio.sleep(0.1)  # nothing may come: there is nothing to wait for
             assert run.status.open_gaps == 1
-            assert len(await run.refills()) <= 10
+            assert len(await run.backfills()) <= 10
             run.receiver.open.set()
             while run.status.open_gaps:
                 await run.rig.delivered()

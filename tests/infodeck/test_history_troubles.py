@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 from support.asset_lists import answer, simulated_api
+from support.backfill_parts import backfilling, item
 from support.delivery_parts import Clock
 from support.point_tables import load_good_tables
-from support.refill_parts import item, refilling
 from support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from support.refill_parts import RefillRig
+    from support.backfill_parts import BackfillRig
 
     from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
@@ -59,14 +59,14 @@ def api_of(assets: Iterable[str] = "a", *, time_name: str = "timestamp") -> Simu
 
 async def have_read_at_noon(file: Path, points: PointMap, clock: Clock, assets: str = "a") -> None:
     """Let assets report at noon, and end; when the next run begins, 30 hours have passed."""
-    async with refilling(file, points, clock=clock) as run:
+    async with backfilling(file, points, clock=clock) as run:
         for asset in assets:
             await run.webhook(asset, at_ms=NOON, asset=asset, t=1)
         await run.rig.delivered()
     clock.now_ms = NOON + 30 * HOUR_MS
 
 
-def hours_told(run: RefillRig, asset: str = "a") -> list[int]:
+def hours_told(run: BackfillRig, asset: str = "a") -> list[int]:
     """Return the hours after noon of all that reached the sink of an asset before the last hour, in order."""
     times = [update.time_ms for update in run.receiver.updates if update.point.name == f"{asset}/T"]
     return sorted((time_ms - NOON) // HOUR_MS for time_ms in times if time_ms < NOON + 30 * HOUR_MS)
@@ -80,14 +80,14 @@ async def test_a_history_that_cannot_be_read_is_not_taken_for_an_empty_one(
     with capture_logs() as lines:
         async with api_of(time_name="createdAt") as api:
             await have_read_at_noon(file, points, clock)
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(2, at_ms=clock.now_ms, t=2)
                 await until(lambda: run.status.history_error is not None)
                 assert run.status.open_gaps == 1
                 told = str(run.status.history_error)
                 assert "infodeck.refill.metric_time" in told
                 assert "createdAt, value" in told
-        async with api_of() as api, refilling(file, points, api, clock=clock) as run:
+        async with api_of() as api, backfilling(file, points, api, clock=clock) as run:
             await run.reconcile()
             await run.until_filled()
             assert hours_told(run) == [*range(1, 30)]
@@ -108,7 +108,7 @@ async def test_what_is_refused_each_time_keeps_no_other_history_waiting(
         for asset in "abc":
             refusals = [answer({"message": "no"}, status=status)] * 1000
             api.path_faults[f"/assets/{asset}/metrics"] = deque(refusals)
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             for asset in ASSETS:
                 await run.webhook(f"{asset}2", at_ms=clock.now_ms, asset=asset, t=2)
             async with asyncio.timeout(20):
@@ -125,7 +125,7 @@ async def test_a_late_webhook_in_one_commit_with_the_gaps_end_comes_once(
     clock = Clock(NOON)
     async with api_of() as api:
         await have_read_at_noon(file, points, clock)
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.reconcile(item("a", at_ms=NOON + 29 * HOUR_MS, t=129))
             for hour in (20, 30):
                 at_ms = NOON + hour * HOUR_MS
@@ -141,7 +141,7 @@ async def test_a_late_webhook_while_a_gap_waits_to_be_filled_comes_once(file: Pa
     async with api_of() as api:
         await have_read_at_noon(file, points, clock)
         api.path_faults["/metrics"] = deque([answer({}, status=503)])
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             await run.webhook(2, at_ms=NOON + 30 * HOUR_MS, t=2)
             await until(lambda: run.status.history_error is not None)
             for hour in (7, 20):
@@ -165,11 +165,11 @@ async def test_a_kill_right_after_a_refill_brings_nothing_twice(
 
     async with api_of() as api:
         await have_read_at_noon(file, points, clock)
-        async with refilling(file, points, api, clock=clock) as run:
+        async with backfilling(file, points, api, clock=clock) as run:
             run.rig.journal.subscribe(kill)
             await run.reconcile(item("a", at_ms=NOON + 29 * HOUR_MS, t=129))
             assert killed.exists()
-        async with refilling(killed, points, api, clock=clock) as run:
+        async with backfilling(killed, points, api, clock=clock) as run:
             await run.rig.delivered()
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
@@ -185,7 +185,7 @@ async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
     with capture_logs() as lines:
         async with api_of() as api:
             await have_read_at_noon(file, points, clock)
-            async with refilling(file, points, api, clock=clock) as run:
+            async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(2, at_ms=clock.now_ms, t=2)
                 await run.until_filled()
                 assert len(hours_told(run)) == 10

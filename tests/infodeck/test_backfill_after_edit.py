@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.backfill_parts import backfilling, item
 from support.delivery_parts import NOON
 from support.point_tables import load_good_tables
-from support.refill_parts import item, refilling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,11 +32,11 @@ async def test_a_point_of_an_edited_table_gets_what_was_refilled_before(
     for number, rows in enumerate((BEFORE, after)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        async with refilling(tmp_path / "journal.db", load_good_tables(folder, HEAD + rows)) as run:
+        async with backfilling(tmp_path / "journal.db", load_good_tables(folder, HEAD + rows)) as run:
             for _ in range(2):
                 await run.reconcile(shown)
             await run.rig.delivered()
-            events = len(await run.refills())
+            events = len(await run.backfills())
     assert run.shown(name) == (21.5, NOON)
     assert events == (2 if name == "R/T2" else 1)  # a renamed point has kept its reading
 
@@ -48,7 +48,7 @@ async def test_a_point_that_came_back_gets_its_value_again(tmp_path: Path) -> No
         folder = tmp_path / str(number)
         folder.mkdir()
         points = load_good_tables(folder, HEAD + BEFORE.replace("asset: a", f"asset: {asset}"))
-        async with refilling(tmp_path / "journal.db", points) as run:
+        async with backfilling(tmp_path / "journal.db", points) as run:
             await run.reconcile(*shown)
             await run.rig.delivered()
             assert run.shown("R/T") == (1 if asset == "a" else 2, NOON)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support.backfill_parts import MINUTE_MS, backfilling, item
 from support.delivery_parts import NOON, Clock
 from support.point_tables import load_good_tables
-from support.refill_parts import MINUTE_MS, item, refilling
 from support.waiting import until
 
 from gateway.infodeck.delivery_monitor import AssetReports
@@ -23,12 +23,12 @@ from gateway.infodeck.delivery_monitor import AssetReports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.refill_parts import RefillRig
+    from support.backfill_parts import BackfillRig
 
     from gateway.mapping.plan import PointMap
 
 
-def newest_in_api(run: RefillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
+def newest_in_api(run: BackfillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Return what the alarms about webhooks see of an asset that the API lists."""
     reports = AssetReports(
         state=lambda: run.rig.state,
@@ -52,11 +52,11 @@ points:
 
 async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, points: PointMap) -> None:
     """One event per asset has the missed readings, and those alone; assets that no table names have none."""
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.webhook(1, at_ms=NOON - 3000, t=1, h=40)
         shadow = {"t": {"value": 2, "timestamp": NOON - 1000}, "h": {"value": 40, "timestamp": NOON - 3000}}
         await run.reconcile({"id": "a", "shadows": {"Up": shadow}})
-        assert await run.refills() == []  # its webhook may be on its way
+        assert await run.backfills() == []  # its webhook may be on its way
         run.rig.clock.now_ms += 2 * MINUTE_MS
         await run.reconcile({"id": "a", "shadows": {"Up": shadow}}, item("zz", at_ms=NOON, t=9))
         await run.rig.delivered()
@@ -73,7 +73,7 @@ async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
 ) -> None:
     """A shadow's own `timestamp` is that of the answer: what stands in it may be months old."""
     readings = {"t": 1, "h": 40}
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.webhook(1, at_ms=NOON - 3000, t=1)
         for _ in range(4):
             run.rig.clock.now_ms += 30 * MINUTE_MS
@@ -83,13 +83,13 @@ async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
             assert run.shown("R/T") == (1, NOON - 3000)
             assert run.newest("R/H") is None
             assert run.status.without_time == 2
-        assert await run.refills() == []
+        assert await run.backfills() == []
         assert [*newest_in_api(run, {"id": "a", "shadows": {"Up": moved}})] == []
 
 
 async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: PointMap) -> None:
     """After the first start of a gateway, nothing waits for the next report of a device."""
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 10**10, t=2))
         assert run.shown("R/T") == (1, NOON - 1000)
         assert run.shown("S/T")[1] == NOON - 10**10
@@ -99,14 +99,14 @@ async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: Poi
 async def test_nothing_is_refilled_twice(file: Path, points: PointMap) -> None:
     """The same list again brings nothing, nor does it after a restart whose kept values are lost."""
     items = item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 1000, t=2)
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         for _ in range(3):
             await run.reconcile(*items)
-        assert (run.status.events, len(await run.refills())) == (2, 2)
+        assert (run.status.events, len(await run.backfills())) == (2, 2)
         await run.rig.delivered()
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(*items)
-        assert (run.status.events, len(await run.refills())) == (0, 2)
+        assert (run.status.events, len(await run.backfills())) == (0, 2)
         await run.rig.delivered()
         assert run.receiver.updates == []
 
@@ -114,17 +114,17 @@ async def test_nothing_is_refilled_twice(file: Path, points: PointMap) -> None:
 async def test_an_event_that_is_there_already_is_a_duplicate(file: Path, points: PointMap) -> None:
     """Where the image does not know of it, as with another gateway's tables, its id does."""
     items = item("a", at_ms=NOON - 1000, t=1)
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(items)
-        (event,) = await run.refills()
+        (event,) = await run.backfills()
         await run.rig.journal.append(event)
         await run.rig.journal.flush()
-        assert len(await run.refills()) == 1
+        assert len(await run.backfills()) == 1
 
 
 async def test_a_webhook_after_its_reading_was_refilled_is_no_history(file: Path, points: PointMap) -> None:
     """It is published again, and both are the newest when they are; so also where both had to wait."""
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON - 1000, t=1))
         await run.rig.delivered()
         await run.webhook(1, at_ms=NOON - 1000, t=1)
@@ -157,7 +157,7 @@ def test_whatever_the_order_the_newest_is_shown(
 
     async def play(folder: Path) -> None:
         clock = Clock(NOON)
-        async with refilling(folder / "journal.db", points, clock=clock) as run:
+        async with backfilling(folder / "journal.db", points, clock=clock) as run:
             told: list[int] = []
             for number, (from_api, minute, value, pause) in enumerate(readings):
                 at_ms = NOON + minute * MINUTE_MS
@@ -187,7 +187,7 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
     """Status and log say what to set; a setting that helps ends that."""
     untimed = item("a", at_ms=None, t=1) | {"updatedAt": NOON // 1000}
     with capture_logs() as lines:
-        async with refilling(file, points) as run:
+        async with backfilling(file, points) as run:
             for _ in range(3):
                 await run.reconcile(untimed)
             assert run.newest("R/T") is None
@@ -197,7 +197,7 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
             assert (run.status.without_time, run.status.last_error) == (0, None)
     told = [line["event"] for line in lines if line["event"].startswith("refill.")]
     assert told == ["refill.incomplete", "refill.done", "refill.available"]
-    async with refilling(file, points, time="$.updatedAt") as run:
+    async with backfilling(file, points, time="$.updatedAt") as run:
         await run.reconcile(untimed | {"id": "b"})
         assert run.shown("S/T") == (1, NOON)
 
@@ -205,7 +205,7 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
 async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: PointMap) -> None:
     """What cannot be used is counted by asset, as the last list that was told has it."""
     ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         for _ in range(3):
             run.backfill.accept_page([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
         await run.reconcile(item("a", at_ms=None, t=1), ahead)
@@ -215,7 +215,7 @@ async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: P
 
 async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, points: PointMap) -> None:
     """A device whose clock runs ahead is not refilled at each reconciliation, nor does it look fresh."""
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON + 10 * MINUTE_MS, t=1))
         assert (run.newest("R/T"), run.status.clock_ahead, run.status.last_error) == (None, 1, None)
 
@@ -236,7 +236,7 @@ def no_new_events(file: Path) -> Iterator[None]:
 async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Path, points: PointMap) -> None:
     """It is said once, and made up for; nothing is counted as refilled before it is durable."""
     with capture_logs() as lines:
-        async with refilling(file, points) as run:
+        async with backfilling(file, points) as run:
             with no_new_events(file):
                 for _ in range(2):
                     await run.list_assets(item("a", at_ms=NOON, t=1))
@@ -257,7 +257,7 @@ async def test_many_assets_never_hold_the_loop_for_long(file: Path, tmp_path: Pa
     rows = "\n".join(f"  - {{tag: R{n}, point: T, asset: a{n}, from: t}}" for n in range(MANY))
     table = f"schema: gateway.points/1\nsite: hq\npoints:\n{rows}\n"
     points = load_good_tables(tmp_path, table)
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         turns = 0
 
         async def count() -> None:
@@ -288,7 +288,7 @@ async def test_nonsense_in_the_list_is_passed_over(file: Path, points: PointMap)
             "shadows": {"state": {"reported": {"t": [1, {}], "h": {"value": {}}, "timestamp": NOON}}},
         },
     ]
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(*odd, item("b", at_ms=NOON, t=5))
         assert run.shown("S/T") == (5, NOON)
         assert run.status.last_error is None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.backfill_parts import MINUTE_MS, backfilling, item
 from support.delivery_parts import NOON
 from support.point_tables import load_good_tables
-from support.refill_parts import MINUTE_MS, item, refilling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def listed(*values: Any, at_ms: int) -> dict[str, Any]:
 
 async def test_no_path_finds_another_points_reading(file: Path, points: PointMap) -> None:
     """What the gateway's own event looks like is nothing that a path into Infodeck's events could mean."""
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.rig.send_thing(2, {"id": "a", "timestamp": NOON, "readings": [{"key": "x", "value": 640}]})
         assert run.shown("R/FIRST") == (640, NOON)
         run.rig.clock.now_ms = NOON + 10 * MINUTE_MS
@@ -65,12 +65,12 @@ async def test_what_stands_before_a_place_in_a_list_is_not_told_anew(
 ) -> None:
     """A point that came with an edited table gets its value, and its neighbour in the list keeps its own."""
     shown = listed(7, 8, 9, at_ms=NOON)
-    async with refilling(file, points) as run:
+    async with backfilling(file, points) as run:
         await run.reconcile(shown)
         assert run.shown("R/L0") == (7, NOON)
         await run.rig.delivered()
     (tmp_path / "more").mkdir()
-    async with refilling(file, load_good_tables(tmp_path / "more", WITH_L2)) as run:
+    async with backfilling(file, load_good_tables(tmp_path / "more", WITH_L2)) as run:
         await run.reconcile(shown)
         assert run.shown("R/L2") == (9, NOON)
         assert run.shown("R/L0") == (7, NOON)

@@ -41,8 +41,8 @@ def item(asset: str = "a", /, *, at_ms: int | None, **reported: Any) -> dict[str
 
 
 @dataclass
-class RefillRig:
-    """One run of the gateway with refilling."""
+class BackfillRig:
+    """One run of the gateway with backfilling."""
 
     rig: Rig
     backfill: Backfill
@@ -83,14 +83,14 @@ class RefillRig:
         assert newest is not None
         return newest.value, newest.time_ms
 
-    async def refills(self) -> list[Event]:
+    async def backfills(self) -> list[Event]:
         """Return the events that the gateway made itself, in the journal's order."""
         records = await self.rig.journal.read(0, 10_000)
         return [record.event for record in records if record.event.event_id.startswith("reconcile_")]
 
 
 @asynccontextmanager
-async def refilling(
+async def backfilling(
     file: Path,
     points: PointMap,
     api: SimulatedApi | None = None,
@@ -100,8 +100,8 @@ async def refilling(
     history_after_s: float = 24 * 3600.0,
     metric_time: str = "timestamp",
     receivers: Iterable[str] = ("bms",),
-) -> AsyncIterator[RefillRig]:
-    """Run delivery and refilling on this file; without `api`, one is asked that knows nothing."""
+) -> AsyncIterator[BackfillRig]:
+    """Run delivery and backfilling on this file; without `api`, one is asked that knows nothing."""
     clock = clock or Clock(NOON)
     all_receivers = {name: Receiver() for name in receivers}
     async with delivering(file, points, all_receivers, clock=clock) as rig:
@@ -124,9 +124,9 @@ async def refilling(
         async with AsyncExitStack() as stack:
             asked = await stack.enter_async_context(simulated_api(0)) if api is None else api
             infodeck = await stack.enter_async_context(connected(asked))
-            running = asyncio.create_task(made.run(infodeck), name="refilling")
+            running = asyncio.create_task(made.run(infodeck), name="backfilling")
             stack.push_async_callback(_ended, running)
-            yield RefillRig(rig, made, status, next(iter(all_receivers.values())))
+            yield BackfillRig(rig, made, status, next(iter(all_receivers.values())))
 
 
 async def _ended(running: asyncio.Task[None]) -> None:

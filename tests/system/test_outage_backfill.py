@@ -79,7 +79,7 @@ async def post(daemon: Daemon, number: int, asset: str, at_ms: int, **readings: 
 
 
 async def reconciled(daemon: Daemon) -> dict[str, Any]:
-    """Return the status of refilling once the API was asked again, from beginning to end."""
+    """Return the status of backfilling once the API was asked again, from beginning to end."""
     status = await asyncio.to_thread(daemon.status)
     async with asyncio.timeout(20):
         while True:

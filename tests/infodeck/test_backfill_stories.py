@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.asset_lists import simulated_api
+from support.backfill_parts import MINUTE_MS, TOLERANCE_S, backfilling
 from support.delivery_parts import Clock
 from support.point_tables import load_good_tables
-from support.refill_parts import MINUTE_MS, TOLERANCE_S, refilling
 from support.waiting import until
 
 from gateway.events import read_telemetry
@@ -30,7 +30,7 @@ from gateway.events import read_telemetry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from support.refill_parts import RefillRig
+    from support.backfill_parts import BackfillRig
 
     from gateway.demo.simulated_api import SimulatedApi
     from gateway.mapping.plan import PointMap
@@ -163,7 +163,7 @@ class World:
         return {"id": "a", "shadows": shadows}
 
 
-async def send(run: RefillRig, world: World, position: int) -> None:
+async def send(run: BackfillRig, world: World, position: int) -> None:
     """Have the webhook of a reading come."""
     world.told.add(position)
     thing = {
@@ -175,7 +175,7 @@ async def send(run: RefillRig, world: World, position: int) -> None:
     await run.rig.send_thing(position, thing)
 
 
-async def take(step: Step, run: RefillRig, world: World) -> None:
+async def take(step: Step, run: BackfillRig, world: World) -> None:
     """Let a step happen that a running gateway sees."""
     match step:
         case Report(after_minutes, fate):
@@ -201,7 +201,7 @@ async def take(step: Step, run: RefillRig, world: World) -> None:
             pass
 
 
-def check_told(run: RefillRig, time_ms: int) -> None:
+def check_told(run: BackfillRig, time_ms: int) -> None:
     """Check that every point knows what the API has just told, or what is as new as that."""
     for point in run.rig.state.points.points:
         measured = run.rig.state.measured(point)
@@ -210,7 +210,7 @@ def check_told(run: RefillRig, time_ms: int) -> None:
             assert measured.time_ms >= time_ms - TOLERANCE_S * 1000
 
 
-def watch(run: RefillRig, world: World) -> None:
+def watch(run: BackfillRig, world: World) -> None:
     """Keep what becomes durable, and what is said to be filled."""
     gaps = run.backfill._gaps
     close = gaps.close
@@ -225,7 +225,7 @@ def watch(run: RefillRig, world: World) -> None:
     run.rig.journal.subscribe(lambda records: kept.extend((table, record) for record in records))
 
 
-async def kill(step: Kill, run: RefillRig, world: World) -> None:
+async def kill(step: Kill, run: BackfillRig, world: World) -> None:
     """Go on with the file as it is on disk when an event has just become durable."""
     if step.doing == "webhook" and world.sent:
         await send(run, world, world.sent[-1])
@@ -245,7 +245,7 @@ async def live(steps: Sequence[Step], world: World) -> None:
     left = deque(steps)
     ended: Restart | Kill | None = Restart(0, 0)
     while ended is not None:
-        async with refilling(
+        async with backfilling(
             world.file,
             world.tables[world.table],
             world.api,
@@ -260,7 +260,7 @@ async def live(steps: Sequence[Step], world: World) -> None:
             world.clock.now_ms += ended.hours * HOUR_MS
 
 
-async def live_once(left: deque[Step], run: RefillRig, world: World) -> Restart | Kill | None:
+async def live_once(left: deque[Step], run: BackfillRig, world: World) -> Restart | Kill | None:
     """Take steps until the gateway ends, and return what ended it; None: the story is over."""
     shown = Shown(run)
     while left:
@@ -281,7 +281,7 @@ async def live_once(left: deque[Step], run: RefillRig, world: World) -> Restart 
     return None
 
 
-async def settled(run: RefillRig) -> None:
+async def settled(run: BackfillRig) -> None:
     """Wait until gaps that are over are filled, and what is known of points is on disk.
 
     A webhook that comes while a gap is being filled is one that comes after that: it is told again.
@@ -295,7 +295,7 @@ async def settled(run: RefillRig) -> None:
 class Shown:
     """What points showed before: they never go back."""
 
-    run: RefillRig
+    run: BackfillRig
     times: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
@@ -307,7 +307,7 @@ class Shown:
                 self.times[point.name] = measured.time_ms
 
 
-async def end(run: RefillRig, world: World) -> None:
+async def end(run: BackfillRig, world: World) -> None:
     """Let everything be well again for a while, and look at what has come of it."""
     run.receiver.open.set()
     world.clock.now_ms += 5 * MINUTE_MS
