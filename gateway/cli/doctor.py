@@ -1,4 +1,4 @@
-"""`gateway doctor`: examines the whole set-up, one line per check, and says what to do.
+"""`gateway doctor`: examines the whole installation, one line per check, and says what to do.
 
 It reads settings, point tables and secrets, asks Infodeck, the brokers and the public address, and the
 gateway if that runs. It changes nothing.
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found; return 1 where there is a problem, 0 where there is none, or warnings only."""
+    """Print what was found; return 1 if there is a problem, 0 if there are only warnings or none."""
     loaded = read_config(arguments.config)
     document = loaded.settings
     broken = {str(one.steps[0]) for one in document.problems if one.steps}

@@ -34,6 +34,7 @@ _LEAST_SILENCE_S: Final = 0.00175  # likewise above 19,200 baud
 _RTU_TRIES: Final = 2  # noise destroys requests, and libmodbus ignores the one after that to a dead unit
 _LEAST_FRAME: Final = 5  # bytes of an RTU answer: unit, function, exception or count, two of a checksum
 _WRITE_FRAME: Final = 8  # likewise, with address and count or value
+_MOST_NOISE: Final = 1024  # bytes in which an RTU answer, of 256 at most, is looked for
 _READS: Final = frozenset({1, 3})
 _HEADER: Final = struct.Struct(">HHHB")  # Modbus TCP: transaction, protocol (0), bytes from the unit on, unit
 _COUNTED_FROM: Final = 6  # the header's length counts the bytes from the unit on
@@ -126,19 +127,22 @@ class Link(asyncio.Protocol):
 
     def _tcp_answer(self) -> bytes | None:
         """Return the answer from the function code on, None if it has not come; other frames are skipped."""
-        while len(self._received) > _COUNTED_FROM:
-            transaction, _, length, unit = _HEADER.unpack_from(self._received)
-            end = _COUNTED_FROM + max(length, 1)
-            if end > len(self._received):
+        data, start = self._received, 0
+        while len(data) - start >= _HEADER.size:
+            transaction, _, length, unit = _HEADER.unpack_from(data, start)
+            end = start + _COUNTED_FROM + max(length, 1)
+            if end > len(data):
                 break
-            pdu, self._received = self._received[_HEADER.size : end], self._received[end:]
+            pdu = data[start + _HEADER.size : end]
             if pdu and transaction == self._transaction and self._unit in {0, unit}:
                 return pdu
+            start = end
+        self._received = data[start:]
         return None
 
     def _rtu_answer(self) -> bytes | None:
         """Return the same, wherever it begins: drivers that are switched on make noise before it."""
-        data = self._received
+        data = self._received = self._received[-_MOST_NOISE:]
         for start in range(len(data) - _LEAST_FRAME + 1):
             end = start + _frame_size(data[start + 1], data[start + 2])
             if data[start] != self._unit or end > len(data):
