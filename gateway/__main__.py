@@ -1,4 +1,4 @@
-"""`gateway`, also `python -m gateway`: finds the command and lets no traceback reach a user."""
+"""`gateway`, also `python -m gateway`: runs a command, and shows errors without a traceback."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ COMMANDS = (
     "schema",
 )
 
-_DRAW = frozenset({"demo", "run", "simulate"})  # a screen, a log in colours, a line that is written over
-
-_DAEMON = "run"  # whose messages are its log's
-
+_DRAWING = frozenset(
+    {"demo", "run", "simulate"}
+)  # with a screen, a log in colours, a line that is overwritten
+_DAEMON = "run"  # its messages belong to its log
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
-_OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look as if all were well
+_OUTPUT_CUT = 141  # 128 + SIGPIPE; never 0, or `gateway check 2>&1 | head` would look like success
 _INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h
 _EXIT_CODES = (
     "Exit codes: 0 done; 1 not done, or something is wrong: what it is was printed; 2 the command line is not"
@@ -59,10 +59,10 @@ _EXIT_CODES = (
 def main() -> None:
     """Run the command named on the command line, and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        _make_room_for_all_characters(stream)
+        _allow_all_characters(stream)
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        arguments = parser(*named).parse_args()  # which imports the command, and takes a while
+        arguments = parser(*named).parse_args()  # imports the command, which takes a while
         with nullcontext() if arguments.draws else sanitised_output():
             code = _code_of(arguments)
     except KeyboardInterrupt:
@@ -71,14 +71,14 @@ def main() -> None:
 
 
 def _code_of(arguments: argparse.Namespace) -> int:
-    """Run the command and tell what went wrong; return the exit code."""
+    """Run the command and report an error; return the exit code."""
     try:
         code: int = arguments.run(arguments)
-        print(end="", flush=True)  # to nowhere, where a shell has closed the output
+        print(end="", flush=True)  # nowhere, if a shell has closed the output
     except GatewayError as error:
         _report(str(error), arguments, problems=problems_of(error))
         return 1
-    except BrokenPipeError:  # the reader of our output has enough: `gateway points | head`
+    except BrokenPipeError:  # the reader of our output has ended: `gateway points | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _OUTPUT_CUT
     except Exception as error:
@@ -94,7 +94,7 @@ def _code_of(arguments: argparse.Namespace) -> int:
 
 
 def _report(reason: str, arguments: argparse.Namespace, *, problems: Sequence[str] = ()) -> None:
-    """Say why a command has failed: to whoever typed it, or in the log of a daemon without a terminal."""
+    """Report why a command failed: in the terminal, or in the log of a daemon without one."""
     if arguments.logs and not sys.stderr.isatty():
         from gateway.logs import log_failure  # noqa: PLC0415 - other commands do without
 
@@ -103,15 +103,15 @@ def _report(reason: str, arguments: argparse.Namespace, *, problems: Sequence[st
         print_failure(reason, problems)
 
 
-def _make_room_for_all_characters(stream: TextIO) -> None:
-    """Have a terminal of another encoding show what it lacks as escapes, and files and pipes take UTF-8."""
+def _allow_all_characters(stream: TextIO) -> None:
+    """Show characters that a terminal's encoding lacks as escapes; write UTF-8 to files and pipes."""
     if isinstance(stream, io.TextIOWrapper):
         encoding = stream.encoding if stream.isatty() else "utf-8"
         stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def parser(*names: str) -> argparse.ArgumentParser:
-    """Return the parser of these commands, or of all; what is not asked for is not loaded."""
+    """Return the parser of these commands, or of all; other commands are not imported."""
     top = argparse.ArgumentParser(
         prog="gateway",
         description="Joins Infodeck's signed telemetry webhooks to a building's MQTT and Modbus.",
@@ -127,7 +127,7 @@ def parser(*names: str) -> argparse.ArgumentParser:
             name, help=summary, description=module.__doc__, formatter_class=HelpFormatter
         )
         module.add_arguments(command)
-        command.set_defaults(run=module.run, draws=name in _DRAW, logs=name == _DAEMON)
+        command.set_defaults(run=module.run, draws=name in _DRAWING, logs=name == _DAEMON)
     return top
 
 

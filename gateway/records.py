@@ -64,7 +64,7 @@ class AssetType:
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class AssetLocation:
     """A location. `parent` is the id of the location around it, None for an outermost one."""
 
     id: str
@@ -90,7 +90,7 @@ class AssetSnapshot:
     at_ms: int
     assets: Mapping[str, KnownAsset]
     types: Mapping[str, AssetType] = field(default_factory=dict)
-    locations: Mapping[str, Location] = field(default_factory=dict)
+    locations: Mapping[str, AssetLocation] = field(default_factory=dict)
     tags: Mapping[str, AutoTag] = field(default_factory=dict)
 
 

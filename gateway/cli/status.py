@@ -1,6 +1,6 @@
-"""`gateway status`: how the running gateway is: what it takes, what it writes, what is wrong.
+"""`gateway status`: the health of the running gateway: what it receives, what it writes, what is wrong.
 
-The exit code is 0 where it takes events, every sink's receiver is there and no alarm holds; otherwise 1.
+The exit code is 0 if it accepts events, every sink's receiver is connected and no alarm holds; otherwise 1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_UNSHOWN = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: all of /api/status; default: text"
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it; return 0 where all is well."""
+    """Print the status; return 0 if all is well."""
     remains = load_settings(arguments.config).remains.value
     if remains is None:
         raise CommandError(f"{arguments.config}: `gateway check` says what is wrong in it")
@@ -115,7 +115,7 @@ def _intake(daemon: DaemonStatus, at_ms: int) -> str:
 
 
 def _nowhere(daemon: DaemonStatus) -> str:
-    """Say which events were acknowledged and reached no point; not `asset.…`, on which the API is asked."""
+    """Return which events were accepted and reached no point; without `asset.…`, which query the API."""
     intake, mapping = daemon.section("intake"), daemon.section("mapping")
     types = as_mapping(intake.get("ignored_types"))
     counts = {
@@ -152,7 +152,7 @@ def _tables(daemon: DaemonStatus) -> str:
 
 
 def _unshown(reasons: object) -> Iterator[Row]:
-    """Yield the points whose newest reading cannot be shown, some of many."""
+    """Yield the points whose newest reading cannot be shown, at most a few."""
     found = reasons if isinstance(reasons, dict) else {}
     for name, reason in list(found.items())[:_MOST_UNSHOWN]:
         yield "bad", f"{name}: {reason}"

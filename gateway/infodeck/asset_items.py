@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, TypeGuard
 
-from gateway.records import AssetProperty, AssetType, KnownAsset, Location
+from gateway.records import AssetLocation, AssetProperty, AssetType, KnownAsset
 from gateway.text import sanitise_line
 
 _LONGEST_TEXT = 200
@@ -54,12 +54,12 @@ def asset_type(item: Any, *, asked: str) -> AssetType:
     return AssetType(id=asked, name=_text(item.get("name")), properties=tuple(properties.values()))
 
 
-def location(item: Any) -> Location | None:
+def location(item: Any) -> AssetLocation | None:
     """Return the location in one item of the list, None where it has no usable id."""
     location_id = _id(item)
     if location_id is None:
         return None
-    return Location(id=location_id, name=_text(item.get("name")), parent=_text(item.get("parentId")))
+    return AssetLocation(id=location_id, name=_text(item.get("name")), parent=_text(item.get("parentId")))
 
 
 def _property(item: dict[str, Any]) -> AssetProperty | None:

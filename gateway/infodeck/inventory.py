@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.records import AssetType, KnownAsset, Location
+    from gateway.records import AssetLocation, AssetType, KnownAsset
     from gateway.status import InventoryStatus
 
 log = structlog.get_logger()
@@ -110,10 +110,10 @@ class InventoryReader:
         self,
         api: InfodeckApi,
         assets: Mapping[str, KnownAsset],
-        before: Mapping[str, Location],
+        before: Mapping[str, AssetLocation],
         *,
         thorough: bool,
-    ) -> Mapping[str, Location]:
+    ) -> Mapping[str, AssetLocation]:
         used = {asset.location_id for asset in assets.values() if asset.location_id is not None}
         self._unlisted &= used
         if not thorough and not used - before.keys() - self._unlisted:
@@ -185,8 +185,8 @@ class InventoryReader:
             self._retry_after_s = max(self._retry_after_s, error.retry_after_s or 0.0)
 
 
-async def _all_locations(api: InfodeckApi) -> dict[str, Location]:
-    found: dict[str, Location] = {}
+async def _all_locations(api: InfodeckApi) -> dict[str, AssetLocation]:
+    found: dict[str, AssetLocation] = {}
     async for page in api.locations():
         found.update((one.id, one) for item in page if (one := location(item)) is not None)
         if len(found) > _MOST_LOCATIONS:
@@ -200,7 +200,7 @@ def _is_not_found(error: GatewayError) -> bool:
 
 async def _located(
     assets: Mapping[str, KnownAsset],
-    locations: Mapping[str, Location],
+    locations: Mapping[str, AssetLocation],
     before: Mapping[str, KnownAsset],
 ) -> dict[str, KnownAsset]:
     """Return the assets with their locations. Unchanged ones are the same objects as before.
@@ -220,7 +220,7 @@ async def _located(
 class LocationTree:
     """All locations. The path to each is worked out once, and shared by all assets there."""
 
-    def __init__(self, locations: Mapping[str, Location]) -> None:
+    def __init__(self, locations: Mapping[str, AssetLocation]) -> None:
         self._locations = locations
         self._paths: dict[str, tuple[str, ...]] = {}
 
@@ -232,11 +232,11 @@ class LocationTree:
         path = self._paths.get(location.id) or self._paths.setdefault(location.id, self._path(location))
         return replace(asset, location=location.name or asset.location, location_path=path)
 
-    def _path(self, location: Location) -> tuple[str, ...]:
+    def _path(self, location: AssetLocation) -> tuple[str, ...]:
         """Return names, or ids, from the outermost location to this one. A cycle ends where it closes."""
         names: list[str] = []
         seen: set[str] = set()
-        at: Location | None = location
+        at: AssetLocation | None = location
         while at is not None and at.id not in seen and len(names) < _DEEPEST:
             seen.add(at.id)
             names.append(at.name or at.id)

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.records import (
     Alarm,
+    AssetLocation,
     AssetProperty,
     AssetSnapshot,
     AssetType,
@@ -23,7 +24,6 @@ from gateway.records import (
     Gap,
     KnownAsset,
     LastValue,
-    Location,
     OnlineState,
     Override,
     UnmappedAsset,
@@ -107,7 +107,7 @@ _PRUNE_UNMAPPED = """DELETE FROM unmapped_assets WHERE asset NOT IN (
   SELECT asset FROM unmapped_assets ORDER BY last_ms DESC LIMIT ?)"""
 
 _Row = TypeVar("_Row")
-_Described = TypeVar("_Described", KnownAsset, AssetType, AssetProperty, Location, AutoTag)
+_Described = TypeVar("_Described", KnownAsset, AssetType, AssetProperty, AssetLocation, AutoTag)
 
 
 def as_text(stored: bytes) -> str:
@@ -322,7 +322,7 @@ def _snapshot(at_ms: int, parts: Any) -> AssetSnapshot:
         )
         for one in parts.get("types", ())
     ]
-    locations = [_described(Location, one) for one in parts.get("locations", ())]
+    locations = [_described(AssetLocation, one) for one in parts.get("locations", ())]
     return AssetSnapshot(
         at_ms,
         {asset.id: asset for asset in assets},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.errors import GatewayError
 from gateway.infodeck.api_client import page_of
 from gateway.infodeck.asset_items import asset_type, known_asset, location
-from gateway.records import AssetProperty, AssetType, KnownAsset, Location
+from gateway.records import AssetLocation, AssetProperty, AssetType, KnownAsset
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
@@ -142,7 +142,7 @@ def test_whatever_a_type_or_location_is_it_is_read(item: object) -> None:
 
 def test_a_location_has_a_name_and_a_parent() -> None:
     """Both may be missing."""
-    assert location({"id": "loc-1", "name": " Level 3 ", "parentId": "loc-0"}) == Location(
+    assert location({"id": "loc-1", "name": " Level 3 ", "parentId": "loc-0"}) == AssetLocation(
         "loc-1", "Level 3", "loc-0"
     )
-    assert location({"id": "loc-1", "name": "", "parentId": None}) == Location("loc-1")
+    assert location({"id": "loc-1", "name": "", "parentId": None}) == AssetLocation("loc-1")

@@ -13,7 +13,7 @@ from support.asset_lists import ORGANIZATION, answer, connected, items, simulate
 from gateway.demo.simulated_answers import Answer
 from gateway.errors import GatewayError
 from gateway.infodeck.inventory import InventoryReader
-from gateway.records import AssetProperty, AssetSnapshot, AssetType, Location
+from gateway.records import AssetLocation, AssetProperty, AssetSnapshot, AssetType
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def test_assets_types_and_locations_make_one_snapshot() -> None:
         AssetProperty("humidity", "Humidity", "integer", "%"),
     )
     assert found.snapshot.types == {"at-iaq": AssetType("at-iaq", "AT-IAQ", properties)}
-    assert found.snapshot.locations["loc-0"] == Location("loc-0", "Level 0", "loc-hq")
+    assert found.snapshot.locations["loc-0"] == AssetLocation("loc-0", "Level 0", "loc-hq")
     assert looks.asked == ["/assets", "/locations", "/asset-types/at-iaq"]
 
 

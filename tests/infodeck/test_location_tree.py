@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.infodeck.inventory import LocationTree
-from gateway.records import KnownAsset, Location
+from gateway.records import AssetLocation, KnownAsset
 
 TREE = {
     one.id: one
     for one in (
-        Location("site", "HQ"),
-        Location("tower", "Tower A", "site"),
-        Location("level", "Level 3", "tower"),
-        Location("room", None, "level"),
-        Location("orphan", "Shed", "nowhere"),
-        Location("egg", "Egg", "hen"),
-        Location("hen", "Hen", "egg"),
-        Location("self", "Self", "self"),
+        AssetLocation("site", "HQ"),
+        AssetLocation("tower", "Tower A", "site"),
+        AssetLocation("level", "Level 3", "tower"),
+        AssetLocation("room", None, "level"),
+        AssetLocation("orphan", "Shed", "nowhere"),
+        AssetLocation("egg", "Egg", "hen"),
+        AssetLocation("hen", "Hen", "egg"),
+        AssetLocation("self", "Self", "self"),
     )
 }
 
@@ -51,7 +51,7 @@ def test_a_tree_that_is_none_is_followed_as_far_as_it_goes() -> None:
 @given(parents=st.lists(st.integers(-1, 60), min_size=1, max_size=50))
 def test_every_path_ends_at_its_own_location_and_repeats_none(parents: list[int]) -> None:
     """Whatever leads to whatever."""
-    known = {f"l{at}": Location(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
+    known = {f"l{at}": AssetLocation(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
     tree = LocationTree(known)
     for name in known:
         path = tree.locate(KnownAsset(id="a", location_id=name)).location_path

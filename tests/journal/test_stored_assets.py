@@ -12,12 +12,12 @@ from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_jo
 
 from gateway.journal.lookup import read_assets
 from gateway.records import (
+    AssetLocation,
     AssetProperty,
     AssetSnapshot,
     AssetType,
     AutoTag,
     KnownAsset,
-    Location,
     StateChanges,
 )
 
@@ -38,7 +38,7 @@ SNAPSHOT = AssetSnapshot(
     START_MS,
     {"ast-1": ROOM, "ast-0": KnownAsset(id="ast-0")},
     {"at-iaq": AssetType("at-iaq", "IAQ", (AssetProperty("co2", "CO2", "integer", "ppm"),))},
-    {"loc-3": Location("loc-3", "Level 3", "loc-0"), "loc-0": Location("loc-0", "HQ")},
+    {"loc-3": AssetLocation("loc-3", "Level 3", "loc-0"), "loc-0": AssetLocation("loc-0", "HQ")},
     {"ast-1": AutoTag("{name}", "Room 1")},
 )
 
