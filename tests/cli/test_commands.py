@@ -29,7 +29,7 @@ def test_shipped_settings_and_tables_are_fine() -> None:
     assert "failures: 0" in tested.stdout
 
 
-def test_missing_secret_is_told_with_its_place() -> None:
+def test_missing_secret_is_reported_with_its_place() -> None:
     """`run` without the secret's variable names variable and place, and ends at once."""
     done = run_gateway("run", INFODECK_SIGNING_SECRET="", INFODECK_API_KEY="x")
     assert done.returncode == 1
@@ -39,7 +39,7 @@ def test_missing_secret_is_told_with_its_place() -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "check", "test", "points"])
-def test_missing_file_is_told_plainly(command: str, tmp_path: Path) -> None:
+def test_missing_file_is_reported_plainly(command: str, tmp_path: Path) -> None:
     """A file that is not there is one message, not a traceback."""
     done = run_gateway(command, "-c", str(tmp_path / "none.yaml"))
     assert done.returncode == 1
@@ -118,12 +118,16 @@ def test_a_decimal_comma_is_no_text_by_accident(command: tuple[str, ...]) -> Non
 def test_a_folder_of_tables_that_is_not_there_is_a_mistake_of_the_settings(thai: Path) -> None:
     """The place is where the folder is named; a folder without tables is there, too."""
     thai.write_text(thai.read_text().replace("mappings: mappings", "mappings: tables"))
-    told = run_gateway("check", "-c", thai).stderr
+    printed = run_gateway("check", "-c", thai).stderr
     folder = thai.parent / "tables"
-    assert told == f"{thai}:4:11: mappings: {folder}: cannot be read as a folder: No such file or directory\n"
+    assert (
+        printed == f"{thai}:4:11: mappings: {folder}: cannot be read as a folder: No such file or directory\n"
+    )
     folder.mkdir()
-    told = run_gateway("check", "-c", thai).stderr
-    assert told == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml\n"
+    printed = run_gateway("check", "-c", thai).stderr
+    assert (
+        printed == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml\n"
+    )
 
 
 def test_a_slip_in_a_sinks_type_hides_no_mistake_of_the_tables(thai: Path) -> None:

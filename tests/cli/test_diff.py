@@ -31,7 +31,7 @@ def test_the_same_tables_have_no_difference() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "no difference\n", "")
 
 
-def test_a_moved_register_is_told_side_by_side(edited: Path) -> None:
+def test_a_moved_register_is_reported_side_by_side(edited: Path) -> None:
     """Old and new address stand in one line, as PDU and 3xxxx numbers, and a script sees exit code 1."""
     done = gateway("diff", "mappings", edited)
     assert (done.returncode, done.stderr) == (1, "")
@@ -67,7 +67,7 @@ def test_the_csv_that_was_handed_out_is_compared(edited: Path, tmp_path: Path) -
 
 
 def test_another_prefix_moves_topics(tmp_path: Path) -> None:
-    """Settings are compared with settings: another prefix or port is told, even where no table changed."""
+    """Settings are compared with settings: another prefix or port is reported, even if no table changed."""
     settings = (REPOSITORY / "config" / "gateway.yaml").read_text()
     changed = tmp_path / "gateway.yaml"
     changed.write_text(
@@ -84,14 +84,14 @@ def test_another_prefix_moves_topics(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "none.csv", "LICENSE", "mappings/hq-iaq.yaml", "tests"])
 def test_what_cannot_be_compared_exits_with_2(name: str) -> None:
-    """A script can tell unusable input from a breaking change: exit code 2, and words on stderr."""
+    """A script can separate unusable input from a breaking change: exit code 2, and words on stderr."""
     done = gateway("diff", name, "mappings")
     assert (done.returncode, done.stdout) == (2, "")
     assert name in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_broken_tables_are_told_with_their_places(edited: Path) -> None:
+def test_broken_tables_are_reported_with_their_places(edited: Path) -> None:
     """Problems of a table come as `gateway check` prints them, and the exit code is 2."""
     (edited / "hq-iaq.yaml").write_text("schema: gateway.points/1\nsite: hq\nasets: []\n")
     done = gateway("diff", "mappings", edited)

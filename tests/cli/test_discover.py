@@ -191,7 +191,7 @@ async def test_a_new_room_is_added_to_the_table_that_is_there(config: Path) -> N
 
 
 async def test_only_what_is_asked_for(config: Path) -> None:
-    """--type and --asset add up; a name that stands for nothing is told, with the one that may be meant."""
+    """--type and --asset add up; an unknown name is reported with a similar one."""
     folder = config.parent
     done = await discover(
         folder, simulated(ITEMS), "--type", "at-meter", "--asset", "ast-2", "--site", "tower"
@@ -256,10 +256,12 @@ async def test_without_the_api_the_journal_is_drafted_from(
     of_type = AssetType("at-iaq", "Indoor air", (AssetProperty("temperature", None, "float", "°C"),))
     hall = KnownAsset(id="ast-1", name="Hall", asset_type="at-iaq")
     snapshot = AssetSnapshot(START_MS, {"ast-1": hall}, {"at-iaq": of_type})
-    strangers = [UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power", "mode", "gone"))]
+    unmapped_assets = [UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power", "mode", "gone"))]
     events = [reported(1, "ast-7", power=12.5, mode="eco"), reported(2, "ast-1", temperature=21)]
     await remember(
-        folder, StateChanges(assets=snapshot, unmapped_assets={one.asset: one for one in strangers}), *events
+        folder,
+        StateChanges(assets=snapshot, unmapped_assets={one.asset: one for one in unmapped_assets}),
+        *events,
     )
     done = gateway("discover", "-c", config, *arguments)
     assert done.returncode == 0
@@ -280,14 +282,14 @@ async def test_without_the_api_the_journal_is_drafted_from(
 
 
 async def test_a_path_that_was_refilled_is_no_telemetry_key(config: Path) -> None:
-    """A point reads it already; nobody is told of a key that no device has."""
+    """A point reads it already; nobody is reported of a key that no device has."""
     readings = [
         Reading("power", 12.5, START_MS),
         Reading("$.data.object.shadows.Up.state.reported.mode", "eco", START_MS),
     ]
     event = newest_event("ast-7", readings, tables_id="", organization=ORGANIZATION, now_ms=START_MS)
-    stranger = UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))
-    await remember(config.parent, StateChanges(unmapped_assets={stranger.asset: stranger}), event)
+    unmapped = UnmappedAsset("ast-7", 1, START_MS, START_MS, ("power",))
+    await remember(config.parent, StateChanges(unmapped_assets={unmapped.asset: unmapped}), event)
     done = gateway("discover", "-c", config, "--offline")
     assert "POWER: {from: power" in done.stdout
     assert "reported.mode" not in done.stdout
@@ -310,7 +312,7 @@ async def test_an_api_that_refuses_says_why_and_the_journal_helps_out(config: Pa
     assert "from the telemetry that the gateway has received." in done.stdout
 
 
-async def test_parts_that_cannot_be_had_are_told(config: Path) -> None:
+async def test_parts_that_cannot_be_had_are_reported(config: Path) -> None:
     """Without types and locations, what was seen makes the draft."""
     api = simulated(ITEMS)
     for suffix in ("/locations", "/asset-types/at-iaq"):
@@ -322,10 +324,10 @@ async def test_parts_that_cannot_be_had_are_told(config: Path) -> None:
     assert "TEMPERATURE: {from: temperature, modbus: {register: 0, type: float32}}" in done.stdout
 
 
-async def test_what_reports_but_is_not_listed_is_told(config: Path) -> None:
+async def test_what_reports_but_is_not_listed_is_reported(config: Path) -> None:
     """A device that was deleted in Infodeck may go on reporting: it is no part of the building any more."""
-    stranger = UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power",))
-    await remember(config.parent, StateChanges(unmapped_assets={"ast-7": stranger}))
+    unmapped = UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power",))
+    await remember(config.parent, StateChanges(unmapped_assets={"ast-7": unmapped}))
     done = await discover(config.parent, simulated(ITEMS))
     assert (
         "#   ast-7: it reports, but Infodeck does not list it: deleted there? Last seen 2027-01-15T08:00:00Z"
@@ -360,7 +362,7 @@ def test_with_nothing_known_it_says_what_to_do(config: Path) -> None:
     assert "nothing is known of any asset: set infodeck.api_key, or let the gateway run" in done.stderr
 
 
-async def test_a_folder_that_is_not_there_is_told_before_anybody_is_asked(config: Path) -> None:
+async def test_a_folder_that_is_not_there_is_reported_before_anybody_is_asked(config: Path) -> None:
     """A large organization is asked for minutes: not in vain."""
     api = simulated(ITEMS)
     done = await discover(config.parent, api, "-o", config.parent / "none" / "a.yaml")
@@ -368,7 +370,7 @@ async def test_a_folder_that_is_not_there_is_told_before_anybody_is_asked(config
     assert f"there is no folder {config.parent}/none" in done.stderr
 
 
-async def test_of_many_that_are_left_out_the_number_is_told(config: Path) -> None:
+async def test_of_many_that_are_left_out_the_number_is_reported(config: Path) -> None:
     """Where nothing can be drafted, a few reasons stand for all of them."""
     beacons = [item(f"ast-{number}", f"Beacon {number}", "at-x") for number in range(50)]
     done = await discover(config.parent, simulated(beacons))

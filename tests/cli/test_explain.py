@@ -55,7 +55,7 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
     assert "delivery" not in printed
 
 
-def test_what_the_api_supplied_is_told(tmp_path: Path) -> None:
+def test_what_the_api_supplied_is_reported(tmp_path: Path) -> None:
     """Of an event that the gateway made itself, nobody looks for a webhook in vain."""
     file = tmp_path / "event.json"
     file.write_text(event(id="reconcile_0123456789abcdef", source="reconcile"))
@@ -105,8 +105,8 @@ def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -
         (event(data={"object": {}}), "No asset id or no readings are found"),
     ],
 )
-def test_what_goes_nowhere_is_told(body: str, expected: str) -> None:
-    """Unmapped assets, tests, strangers, other types, unreadable events: what becomes of each."""
+def test_what_goes_nowhere_is_reported(body: str, expected: str) -> None:
+    """Unmapped assets, test events, other organizations and types, unreadable events."""
     done = gateway("explain", "-", body=body)
     assert (done.returncode, done.stderr) == (0, "")
     assert expected in done.stdout
@@ -122,7 +122,7 @@ def test_a_test_event_is_mapped_for_the_reader_all_the_same() -> None:
     ("body", "expected"),
     [("{", "not JSON"), ('{"id": "e"}', "`type` is missing"), ("[]", "not a JSON object")],
 )
-def test_what_is_no_event_is_told(body: str, expected: str) -> None:
+def test_what_is_no_event_is_reported(body: str, expected: str) -> None:
     """What the intake would answer with 400 is said, with the reason, and the exit code is 1."""
     done = gateway("explain", "-", body=body)
     assert done.returncode == 1
@@ -130,7 +130,7 @@ def test_what_is_no_event_is_told(body: str, expected: str) -> None:
     assert expected in done.stderr
 
 
-def test_missing_files_and_unknown_events_are_told(tmp_path: Path) -> None:
+def test_missing_files_and_unknown_events_are_reported(tmp_path: Path) -> None:
     """A file that is not there and an event that is not in the journal are one message each."""
     assert "cannot be read: No such file" in gateway("explain", tmp_path / "none.json").stderr
     done = gateway("explain", "evt_none")
@@ -170,7 +170,7 @@ def explain_until(daemon: Daemon, expected: str) -> str:
 
 
 def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> None:
-    """What is explained is what the broker and the poller got, and what could not be delivered is told."""
+    """What is explained is what the broker and the poller got, and undelivered values are reported."""
     running, broker = daemon
     assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8, "n": 70000}))[0] == 200
     printed = explain_until(running, "dead letter 1: unit 1, input 4: 70000 is beyond uint16")
@@ -188,7 +188,7 @@ def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> Non
     assert "number 1 of the journal" in explain_until(running, "  regs    ")
 
 
-def test_a_sink_that_is_behind_is_told(daemon: tuple[Daemon, Mosquitto]) -> None:
+def test_a_sink_that_is_behind_is_reported(daemon: tuple[Daemon, Mosquitto]) -> None:
     """While the broker is away, the event waits for it, and the other sink is done."""
     running, broker = daemon
     broker.kill()

@@ -80,7 +80,7 @@ def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
         (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "row 2, column sink: there is no sink"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_told_plainly(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_what_cannot_be_done_is_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:
     """Files that are missing or cannot be written, and sinks that do not exist, are one line each."""
     (folder / "other.csv").write_text(
         SHEET.replace(",address\n", ",address,sink\n").replace(",4\n", ",4,regs\n")

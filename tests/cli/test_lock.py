@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> Path:
 
 
 async def test_slots_are_written_once_and_then_stay(config: Path) -> None:
-    """Listed and automatic assets get slots; the next time there is nothing to add; `check` is content."""
+    """Listed and automatic assets get slots; the next time there is nothing to add; `check` finds nothing."""
     await remember(
         config.parent,
         KnownAsset(id="ast-b", asset_type="at-iaq"),

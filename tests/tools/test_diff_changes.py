@@ -122,8 +122,8 @@ HARMLESS = {
     ("kind", "before", "after"),
     [(kind, *pair) for table in (BREAKING, HARMLESS) for kind, pairs in table.items() for pair in pairs],
 )
-def test_each_kind_of_change_is_told(tmp_path: Path, kind: ChangeKind, before: str, after: str) -> None:
-    """A point that changed in one way is told with this kind, which breaks a BMS database or does not."""
+def test_each_kind_of_change_is_reported(tmp_path: Path, kind: ChangeKind, before: str, after: str) -> None:
+    """A point that changed in one way is reported with this kind, which breaks a BMS database or does not."""
     keys = BASIC
     for key in ("from: t", "asset: a"):
         if before == key:
@@ -146,7 +146,7 @@ def test_a_gone_point_breaks_and_a_new_one_does_not(tmp_path: Path) -> None:
 
 
 def test_a_register_that_another_point_has_now_comes_first(tmp_path: Path) -> None:
-    """Swapped registers are the worst that can happen: both are told first, with both names."""
+    """Swapped registers are the worst that can happen: both are reported first, with both names."""
     first = "tag: A, point: P, from: t, asset: a, modbus: {register: 0, type: float32}"
     second = "tag: B, point: P, from: t, asset: b, modbus: {register: 2, type: float32}"
     swapped = [first.replace("register: 0", "register: 2"), second.replace("register: 2", "register: 0")]
@@ -185,7 +185,7 @@ def test_one_shared_word_or_bit_is_taken(tmp_path: Path, before: str, after: str
 
 
 def test_a_topic_that_another_point_has_now(tmp_path: Path) -> None:
-    """A topic that went to another point is told with both names."""
+    """A topic that went to another point is reported with both names."""
     changes = compare(
         inventory(tmp_path, "tag: A, point: P, from: t, asset: a, mqtt: {topic: x}"),
         inventory(tmp_path, "tag: B, point: P, from: u, asset: a, mqtt: {topic: x}"),
@@ -258,7 +258,7 @@ def test_a_slower_heartbeat_breaks_watchdogs(tmp_path: Path, every: str, kind: C
     assert kinds(compare(before, after)) == [(kind, "$gateway/heartbeat")]
 
 
-def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
+def test_a_sink_that_is_gone_is_reported_once(tmp_path: Path) -> None:
     """A sink that is gone is one line with the number of its points, not one line for each."""
     table = (
         HEAD
@@ -275,7 +275,7 @@ def test_a_sink_that_is_gone_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_sink_that_is_elsewhere_breaks(tmp_path: Path) -> None:
-    """Another port or another form of messages means that the BMS must be told."""
+    """Another port or another form of messages means that the BMS must know."""
     points = load(tmp_path, HEAD)
     before = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:502", "type": "m"}})
     after = inventory_of(points, topics={}, sinks={"regs": {"listen": "127.0.0.1:5020", "type": "m"}})
@@ -345,14 +345,14 @@ def test_swapping_old_and_new_mirrors_the_result(old: Inventory, new: Inventory)
 
 
 @given(inventories())
-def test_without_a_change_there_is_nothing_to_tell(same: Inventory) -> None:
+def test_without_a_change_there_is_nothing_to_report(same: Inventory) -> None:
     """An inventory compared with itself has no difference."""
     assert compare(same, same) == []
     assert render_changes([], form="text") == "no difference\n"
 
 
 def test_topics_that_moved_together_are_one_line() -> None:
-    """Another prefix or site moves every topic: the text says so once, JSON has every point."""
+    """Another prefix or site moves every topic: the text has one line, JSON has every point."""
     moved = [
         Change(kind=ChangeKind.TOPIC_MOVED, subject=f"T/P{n}", old=f"gw/v1/hq/T/P{n}", new=f"gw/v2/hq/T/P{n}")
         for n in range(9)
@@ -367,7 +367,7 @@ def test_topics_that_moved_together_are_one_line() -> None:
 
 
 def test_reports_have_the_same_counts(tmp_path: Path) -> None:
-    """Text, Markdown and JSON tell the same changes; JSON has registers as numbers."""
+    """Text, Markdown and JSON have the same changes; JSON has registers as numbers."""
     changes = compare(
         inventory(tmp_path, f"{BASIC}, description: a|b, modbus: {{register: 0, type: float32}}"),
         inventory(tmp_path, f"{BASIC}, modbus: {{register: 9999, type: float32, order: CDAB}}"),

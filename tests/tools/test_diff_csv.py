@@ -14,7 +14,7 @@ from gateway.tools.diff_inventory import inventory_from_csv, inventory_of
 from gateway.tools.register_map_text import csv_text
 
 
-def test_a_csv_tells_what_the_tables_tell() -> None:
+def test_a_csv_has_the_same_facts_as_the_tables() -> None:
     """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
     compiled = load_point_map(EXAMPLES, SINKS, topics=TOPICS)
     assert compiled.point_map is not None
@@ -25,15 +25,15 @@ def test_a_csv_tells_what_the_tables_tell() -> None:
     for name, point in listed.points.items():
         assert point.registers == full.points[name].registers
         assert {topic for _, topic in point.topics} == {topic for _, topic in full.points[name].topics}
-        told = point.facts.keys() & full.points[name].facts.keys()
-        for fact in told - ({"on_stale"} if name == "$gateway/heartbeat" else set()):
+        reported = point.facts.keys() & full.points[name].facts.keys()
+        for fact in reported - ({"on_stale"} if name == "$gateway/heartbeat" else set()):
             assert point.facts[fact] == full.points[name].facts[fact], fact
     for excel in ("point", "comma"):
         assert compare(listed, inventory_from_csv(csv_text(rows, excel=excel).encode(), file="y.csv")) == []
 
 
-def test_messages_of_whole_assets_are_told_by_point() -> None:
-    """Points that share a topic do not take it from each other; one that leaves the message is told."""
+def test_messages_of_whole_assets_are_reported_by_point() -> None:
+    """Points that share a topic do not take it from each other; one that leaves the message is reported."""
     schemes = {"bms": TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")}
     compiled = load_point_map(EXAMPLES, SINKS, topics=schemes)
     assert compiled.point_map is not None
@@ -49,7 +49,7 @@ def test_messages_of_whole_assets_are_told_by_point() -> None:
     assert {change.kind for change in compare(full, by_point)} == {ChangeKind.TOPIC_GONE}
 
 
-def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:
+def test_topics_of_several_sinks_are_separated_in_a_csv() -> None:
     """A cell with two topics is two topics, also where a tag has spaces in it; one more is a new one."""
     head = "tag,point,asset,from,site,topic,sink\n"
     first, second = "gw/v1/hq/Room 3/T", "site/hq/Room 3/T"
@@ -59,7 +59,7 @@ def test_topics_of_several_sinks_are_told_apart_in_a_csv() -> None:
     assert (change.kind, change.new) == (ChangeKind.NEW_TOPIC, "site/hq/Room 3/T")
 
 
-def test_a_csv_without_a_column_does_not_tell_it() -> None:
+def test_a_csv_without_a_column_does_not_state_it() -> None:
     """What an older or shortened list does not say is not compared."""
     rows = "tag,point,asset,from,topic,sink,unit,table,address,type{}\nA,P,ast-1,t,,regs,1,input,0,int16{}\n"
     short = inventory_from_csv(rows.format("", "").encode(), file="x.csv")
@@ -69,16 +69,16 @@ def test_a_csv_without_a_column_does_not_tell_it() -> None:
     assert [change.kind for change in compare(full, other)] == [ChangeKind.CALCULATION]
 
 
-def test_a_csv_that_cannot_be_read_is_told_by_row_and_column() -> None:
-    """Every unreadable cell is named, all at once; a file without the columns is told as well."""
+def test_a_csv_that_cannot_be_read_is_reported_by_row_and_column() -> None:
+    """Every unreadable cell is named, all at once; a file without the columns is reported as well."""
     rows = (
         "tag,point,asset,from,topic,sink,unit,table,address,type\n"
         "A,P,a,t,,regs,1,inputs,0,int16\nB,P,a,t,,regs,1,input,70000,int16\nC,P,a,t,,regs,1,input,0,int17\n"
     )
     with pytest.raises(ConfigError) as caught:
         inventory_from_csv(rows.encode(), file="x.csv")
-    told = {problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems}
-    assert told == {"row 2, column table", "row 3, column address", "row 4, column type"}
+    reported = {problem.partition(": ")[2].partition(":")[0] for problem in caught.value.problems}
+    assert reported == {"row 2, column table", "row 3, column address", "row 4, column type"}
     assert all(problem.startswith("x.csv: ") for problem in caught.value.problems)
     with pytest.raises(ConfigError, match=r"x\.csv: row 1: needs the columns tag, point, asset, from"):
         inventory_from_csv(b"sink,table,type\n", file="x.csv")

@@ -116,7 +116,7 @@ def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
 
 
 def test_readings_decide_what_a_key_is(tmp_path: Path) -> None:
-    """What was seen wins over what the type says, so that no reading is lost; the comment says so."""
+    """What was seen wins over what the type says, so that no reading is lost; with a comment."""
     points = points_of(
         tmp_path,
         ("occupancy", "Occupied", "boolean", None),
@@ -150,7 +150,7 @@ def test_readings_decide_what_a_key_is(tmp_path: Path) -> None:
     )
 
 
-def test_text_among_numbers_is_told(tmp_path: Path) -> None:
+def test_text_among_numbers_is_reported(tmp_path: Path) -> None:
     """One `n/a` makes text of a key, so that it is not lost; that numbers came is said, blanks are not."""
     room = KnownAsset(id="ast-1", asset_type="at-iaq")
     found = evidence([room], seen={"ast-1": {"blank": " ", "temperature": "n/a"}})
@@ -196,14 +196,14 @@ def test_names_that_differ_in_case_only_are_kept_apart_or_brought_together(tmp_p
     ],
 )
 def test_units_are_spelled_as_point_tables_do(tmp_path: Path, written: str, line: str) -> None:
-    """What the units library knows can be converted later; any other word stays text, and says so."""
+    """What the units library knows can be converted later; any other word stays text, with a comment."""
     points = points_of(tmp_path, ("x", None, "float", written))
     assert f"{{from: x, {line}, " in points
     assert ("cannot be converted" in points) is (written == "people")
     assert (f"unit as Infodeck says: {written}" in points) is (f"unit: {written}" != line)
 
 
-def test_keys_that_no_point_can_read_are_told(tmp_path: Path) -> None:
+def test_keys_that_no_point_can_read_are_reported(tmp_path: Path) -> None:
     """`$age` at `from` is the gateway's own, so a telemetry key of that name gets a comment, not a point."""
     room = KnownAsset(id="ast-1", asset_type="at-iaq")
     text = text_of(draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5, "t": 1}})))
@@ -246,7 +246,7 @@ def test_the_building_is_written_on_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_template_that_is_there_for_the_type_is_used(tmp_path: Path) -> None:
-    """A further room of a kind that is mapped becomes one line, behind the others; what it lacks is told."""
+    """A further room of a mapped kind becomes one line, behind the others, with a note of missing points."""
     for example in EXAMPLES.glob("*.yaml"):
         (tmp_path / example.name).write_text(example.read_text())
     made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"temperature": 21.5, "noise": 40}}))

@@ -1,4 +1,4 @@
-"""An event explained: the same results as in production, step by step, and nothing left untold."""
+"""An event explained: the same results as in production, step by step, and nothing left out."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> Non
     assert [reading.key for reading in explanation.unused] == ["z"]
 
 
-def test_each_step_that_does_something_is_told(tmp_path: Path) -> None:
+def test_each_step_that_does_something_is_reported(tmp_path: Path) -> None:
     """Text to number, gain and offset, range, decimals: in this order, those that change something."""
     points = load_good_tables(tmp_path, TABLE)
     assert way_of(explained(points, event({"t": "218.55"})), "R/T") == [
@@ -147,7 +147,7 @@ def test_updates_are_those_of_production(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_left_over_is_told(tmp_path: Path) -> None:
+def test_what_is_left_over_is_reported(tmp_path: Path) -> None:
     """Readings that no point takes, points that got none, and what the gateway makes itself are all there."""
     points = load_good_tables(tmp_path, TABLE)
     explanation = explained(points, event({"t": 904, "lux": 3}))
@@ -159,7 +159,7 @@ def test_what_is_left_over_is_told(tmp_path: Path) -> None:
 
 
 def test_an_asset_that_no_table_names_has_no_plan(tmp_path: Path) -> None:
-    """Nothing is mapped, and the readings are still told."""
+    """Nothing is mapped, and the readings are still reported."""
     points = load_good_tables(tmp_path, TABLE)
     explanation = explained(points, event({"t": 1}, assetId="ast-9"))
     assert explanation.plan is None

@@ -216,7 +216,7 @@ EXCEL_WORDS = {"true": "WAHR", "false": "FALSCH"}
 
 
 def has_names_that_excel_changes(rows: list[MapRow]) -> bool:
-    """Say whether a name is a word that Excel takes for a truth value: nothing tells what it was before."""
+    """Say whether a name is a word that Excel takes for a truth value: its text is lost."""
     return any(
         str(cell) in EXCEL_WORDS
         for row in rows

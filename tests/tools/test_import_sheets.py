@@ -1,4 +1,4 @@
-"""Spreadsheets as integrators have them, and what they are told about mistakes."""
+"""Spreadsheets as integrators have them, and what they are reported about mistakes."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_one_site_of_several_is_chosen() -> None:
         ("A,B,a,t,int16,4,,,,,,,,,,,,,x,y", "row 2: the cell in column number 19 has no heading"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_by_row_and_column(row: str, problem: str | None) -> None:
+def test_mistakes_are_reported_by_row_and_column(row: str, problem: str | None) -> None:
     """What is wrong is said with row and column as the spreadsheet shows them, and the value."""
     head = (
         "tag,point,asset,from,type,address,unit,scale,modicon,stale_after,on_stale,range_low,range_high,clamp,map,"
@@ -225,7 +225,7 @@ def test_mistakes_are_told_by_row_and_column(row: str, problem: str | None) -> N
 
 
 def test_the_column_that_is_in_the_sheet_is_named() -> None:
-    """Where a sheet counts from 1 or has modicon numbers, mistakes are told in that column."""
+    """Where a sheet counts from 1 or has modicon numbers, mistakes are reported in that column."""
     by_number = "tag,point,asset,from,type,number\nA,B,a,t,int16,{}\nA,C,a,t,int16,1\n"
     assert refused(by_number.format(0)) == [
         'row 2, column number: counts from 1; a 0-based number belongs to column address ("0")'
@@ -263,12 +263,12 @@ def test_a_file_that_is_no_sheet_disturbs_no_terminal() -> None:
     ],
 )
 def test_unusable_files_are_explained(sheet: str | bytes, problem: str) -> None:
-    """Headings that cannot be used, workbooks and broken files are told plainly."""
+    """Headings that cannot be used, workbooks and broken files are reported plainly."""
     assert refused(sheet)[0].startswith(problem)
 
 
-def test_all_mistakes_are_told_at_once() -> None:
-    """Every cell that cannot be read is told in one run."""
+def test_all_mistakes_are_reported_at_once() -> None:
+    """Every cell that cannot be read is reported in one run."""
     problems = refused(f"{MINIMAL}A,B,a,t,int16,x\nA,C,a,t,int16,y\n,D,a,t,int16,4\n")
     assert [problem.partition(":")[0] for problem in problems] == [
         "row 2, column address", "row 3, column address", "row 4, column tag",
@@ -286,13 +286,13 @@ def test_names_that_a_spreadsheet_may_have_changed_are_noted() -> None:
 
 @pytest.mark.parametrize("text", ["1,125", "1.125", "1,000,000"])
 def test_thousands_need_to_be_known(text: str) -> None:
-    """Where nothing tells the decimal mark, three digits behind a mark are refused with their cell."""
+    """If the decimal mark is unknown, three digits behind a mark are refused with their cell."""
     (problem,) = refused(f"tag\tpoint\tasset\tfrom\tgain\nA\tB\ta\tt\t{text}\n")
     assert problem.startswith("row 2, column gain: may be a whole number or one with three decimals")
 
 
 @pytest.mark.parametrize(("other", "gain"), [("0,5", "1,125"), ("0.5", "1.125")])
-def test_another_number_tells_the_decimal_mark(other: str, gain: str, tmp_path: Path) -> None:
+def test_another_number_decides_the_decimal_mark(other: str, gain: str, tmp_path: Path) -> None:
     """One number beyond doubt says how all numbers of the file are written."""
     points = imported(tmp_path, f"tag\tpoint\tasset\tfrom\tgain\toffset\nA\tB\ta\tt\t{gain}\t{other}\n")
     assert points["A/B"].conversion.gain == 1.125

@@ -49,7 +49,7 @@ def rows_of(folder: Path, table: str = TABLE) -> list[MapRow]:
 
 
 def test_every_register_has_a_row(tmp_path: Path) -> None:
-    """A row tells where a point is: topic with prefix, PDU address, 1-based number, five or six digits."""
+    """A row has the places of a point: topic with prefix, PDU address, 1-based number, five or six digits."""
     rows = rows_of(tmp_path)
     shown = [
         (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
@@ -67,7 +67,7 @@ def test_every_register_has_a_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_row_tells_what_is_done_with_readings(tmp_path: Path) -> None:
+def test_a_row_has_what_is_done_with_readings(tmp_path: Path) -> None:
     """Conversion, staleness, COV and MQTT stand in every row; what is not done is empty."""
     table = f"""{HEAD}points:
   - {{tag: X, point: M, asset: a, from: m, map: {{on: 1}}, on_stale: {{value: 0}}, stale_after: 48h,
@@ -191,7 +191,7 @@ BOTH = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
 ASSETS = TopicScheme(prefix="gw/v1", points=None, assets="{prefix}/{tag}")
 
 
-def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
+def test_rows_have_the_topics_of_asset_messages(tmp_path: Path) -> None:
     """A row has its asset's topic beside its own; with assets only, `mqtt: {topic: …}` still has both."""
     point_map = load_good_tables(tmp_path, TABLE)
     found = {}
@@ -216,7 +216,7 @@ def test_rows_tell_where_messages_of_whole_assets_are(tmp_path: Path) -> None:
     ]
 
 
-def test_the_document_tells_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
+def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
     """Each point has a line under its asset's topic, and the form of a message is shown."""
     rows = register_map(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
     for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
