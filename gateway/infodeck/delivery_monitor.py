@@ -162,6 +162,7 @@ class DeliveryMonitor:
         self._clock_ms = clock_ms
         self._ask_api = ask_api
         self._judged_ms = started_ms = clock_ms()
+        self._has_judged = False
         self._missed = MissedDeliveries(
             self.arrivals,
             delivery_ms=times.delivery_ms,
@@ -242,15 +243,17 @@ class DeliveryMonitor:
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged
                 reason = f"cannot be judged, by an error of the gateway itself: {internal_error_text(error)}"
             self._alarms.set(name, reason)
-        if not self._is_unexplained:
+        if not self._needs_explanation:
             self._explanation = ""
 
     def _elapsed_ms(self, now_ms: int) -> int:
         """Return the time since the last judgement, without a jump of the clock, or sleep."""
         elapsed_ms, self._judged_ms = now_ms - self._judged_ms, now_ms
-        if -self._times.jump_ms <= elapsed_ms - self._times.tick_ms <= self._times.jump_ms:
+        off_ms = elapsed_ms - self._times.tick_ms
+        is_long_start, self._has_judged = not self._has_judged and elapsed_ms > 0, True
+        if abs(off_ms) <= self._times.jump_ms or is_long_start:
             return max(0, elapsed_ms)
-        log.warning("watch.jumped", seconds=(elapsed_ms - self._times.tick_ms) // 1000)
+        log.warning("watch.jumped", seconds=off_ms // 1000)
         self._judge_list_at_ms = None
         self._missed.begin(now_ms)
         return self._times.tick_ms
@@ -306,7 +309,7 @@ class DeliveryMonitor:
         return text + self._why()
 
     @property
-    def _is_unexplained(self) -> bool:
+    def _needs_explanation(self) -> bool:
         return any(alarm.name in (MISSED, SILENT) for alarm in self._alarms.current())
 
     def _why(self) -> str:
@@ -315,7 +318,7 @@ class DeliveryMonitor:
     async def _explain_alarms(self, explain: Callable[[], Awaitable[str]]) -> None:
         """Read Infodeck's records while an alarm holds, now and then. The log gets the first ones."""
         while True:
-            if not self._is_unexplained:
+            if not self._needs_explanation:
                 await asyncio.sleep(self._times.tick_ms / 1000)
                 continue
             try:
@@ -324,7 +327,7 @@ class DeliveryMonitor:
                 explanation = f"Infodeck's delivery log cannot be read: {error}"
             except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
                 explanation = f"Infodeck's delivery log cannot be read: {internal_error_text(error)}"
-            if not self._is_unexplained:
+            if not self._needs_explanation:
                 continue
             if not self._explanation:
                 log.warning("alarm.explained", infodeck=explanation)

@@ -291,7 +291,7 @@ async def keep_running(
             backoff.reset()
             logged = None
         if reason != logged:
-            log.error("cloud.failed", part=name, reason=reason, restarts="with back-off; events go on")
+            log.error("infodeck.failed", part=name, reason=reason, restarts="with back-off; events go on")
         logged = reason
         await asyncio.sleep(backoff.next_s())
 

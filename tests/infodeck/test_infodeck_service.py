@@ -265,6 +265,6 @@ async def test_whatever_fails_in_it_it_begins_again_and_ends_nothing(tmp_path: P
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
-    (failed,) = [line for line in lines if line["event"] == "cloud.failed"]
+    (failed,) = [line for line in lines if line["event"] == "infodeck.failed"]
     assert failed["part"] == "backfill"
     assert failed["reason"].startswith("OperationalError: disk I/O error (")

@@ -60,7 +60,7 @@ async def test_it_begins_again_after_whatever_it_raises(
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    assert [(line["event"], line["part"]) for line in lines] == [("cloud.failed", "part")]
+    assert [(line["event"], line["part"]) for line in lines] == [("infodeck.failed", "part")]
     assert lines[0]["reason"].startswith(reason)
 
 
