@@ -16,7 +16,7 @@ from gateway.errors import CommandError, GatewayError
 from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.diff import compare
-from gateway.tools.diff_inventory import inventory_from_csv, inventory_of
+from gateway.tools.diff_inventory import inventory_from_csv, inventory_like_csv, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS, render_changes
 
 if TYPE_CHECKING:
@@ -57,10 +57,6 @@ class _Tables:
             for name, sink in settings.sinks.items()
         }
         return inventory_of(self.points, topics=settings.mqtt_topics | metrics, sinks=sinks)
-
-    def inventory_like_csv(self) -> Inventory:
-        """Return the inventory to compare with that of a CSV, which has no topics of Sparkplug."""
-        return inventory_of(self.points, topics=self.settings.mqtt_topics, sinks={}).like_csv()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +110,7 @@ def _inventories(*sides: _Tables | _CsvFile) -> list[Inventory]:
     return [
         inventory_from_csv(side.data, file=str(side.path))
         if isinstance(side, _CsvFile)
-        else side.inventory_like_csv()
+        else inventory_like_csv(side.points, topics=side.settings.mqtt_topics)
         if has_csv
         else side.inventory()
         for side in sides

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigError
+from gateway.mapping.register_map import register_map
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES, StalePolicy
 from gateway.tools.import_table import USUAL_SINK, compile_points
 from gateway.tools.sheet_points import read_points
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.mapping.topics import TopicScheme
     from gateway.model import Point, Register
     from gateway.tools.sheet_points import SheetPoint
-    from gateway.tools.spreadsheet import Sheet, SheetRow
+    from gateway.tools.spreadsheet import Sheet
 
 SinkTopic = tuple[str, str]
 """An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
@@ -45,16 +46,6 @@ class Inventory:
     points: Mapping[str, PointEntry]
     sinks: Mapping[str, Mapping[str, str]]
 
-    def like_csv(self) -> Inventory:
-        """Return the inventory in the detail of a CSV, which has no settings of sinks."""
-        return Inventory(
-            points={
-                name: replace(point, topics=frozenset(("", topic) for _, topic in point.topics))
-                for name, point in self.points.items()
-            },
-            sinks={register.sink: {} for point in self.points.values() for register in point.registers},
-        )
-
 
 def inventory_of(
     point_map: PointMap, *, topics: Mapping[str, TopicScheme], sinks: Mapping[str, Mapping[str, str]]
@@ -75,6 +66,12 @@ def inventory_of(
     )
 
 
+def inventory_like_csv(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> Inventory:
+    """Return the inventory of compiled tables in the detail of their CSV, to compare it with one."""
+    rows = register_map(point_map, topics=topics)
+    return _like_csv(inventory_of(point_map, topics={}, sinks={}).points, rows)
+
+
 def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
     """Return the inventory of a CSV that `gateway points` printed; columns that it lacks are unknown facts.
 
@@ -86,16 +83,17 @@ def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
         listed = _compiled(sheet)
     except ConfigError as error:
         raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from error
-    rows = {f"{row.text('tag')}/{row.text('point')}": row for row in reversed(sheet.rows)}
-    points = {
-        name: replace(
-            point,
-            topics=_csv_topics(rows[name]) if name in rows else frozenset(),
-            facts=_csv_facts(point, sheet.columns),
-        )
-        for name, point in listed.items()
-    }
-    return Inventory(points=points, sinks={}).like_csv()
+    points = {name: replace(point, facts=_csv_facts(point, sheet.columns)) for name, point in listed.items()}
+    return _like_csv(points, [row.cells for row in sheet.rows])
+
+
+def _like_csv(points: Mapping[str, PointEntry], rows: Sequence[Mapping[str, Any]]) -> Inventory:
+    """Return an inventory with the topics of the rows, and with the sinks of registers alone."""
+    topics = {f"{row.get('tag')}/{row.get('point')}": _row_topics(row) for row in reversed(rows)}
+    return Inventory(
+        points={name: replace(point, topics=topics.get(name, frozenset())) for name, point in points.items()},
+        sinks={register.sink: {} for point in points.values() for register in point.registers},
+    )
 
 
 def _compiled(sheet: Sheet) -> dict[str, PointEntry]:
@@ -113,20 +111,21 @@ def _compiled(sheet: Sheet) -> dict[str, PointEntry]:
     return listed
 
 
-def _csv_topics(row: SheetRow) -> frozenset[SinkTopic]:
-    """Return the topics of a row, whose cells may hold those of several sinks."""
-    asset_end = f"/{row.text('site')}/{row.text('tag')}"
-    point_end = f"{asset_end}/{row.text('point')}"
-    own = [row.text("topic") or ""] if row.text("own_topic") else _split(row.text("topic") or "", point_end)
-    of_asset = _split(row.text("asset_topic") or "", asset_end)
-    found = [*own, *(_in_message(topic, row.text("point") or "") for topic in of_asset)]
+def _row_topics(row: Mapping[str, Any]) -> frozenset[SinkTopic]:
+    """Return the topics of a row. Unusual topics of several sinks in one cell are compared as one."""
+    asset_end = f"/{row.get('site')}/{row.get('tag')}"
+    point_end = f"{asset_end}/{row.get('point')}"
+    topic = row.get("topic") or ""
+    own = [topic] if row.get("own_topic") else _split(topic, point_end)
+    of_asset = _split(row.get("asset_topic") or "", asset_end)
+    found = [*own, *(_in_message(one, row.get("point") or "") for one in of_asset if one)]
     return frozenset(("", topic) for topic in found if topic)
 
 
 def _split(cell: str, usual_end: str) -> list[str]:
     """Split a cell behind the usual end of each topic, because names may contain spaces."""
     if not cell.endswith(usual_end):
-        return [cell] if cell else []
+        return [cell]
     return [f"{start.strip()}{usual_end}" for start in cell.split(usual_end)[:-1]]
 
 

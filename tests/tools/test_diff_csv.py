@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from support.point_tables import EXAMPLES, SINKS, TOPICS
+from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS
 
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.diff import ChangeKind, compare
-from gateway.tools.diff_inventory import inventory_from_csv, inventory_of
+from gateway.tools.diff_inventory import inventory_from_csv, inventory_like_csv, inventory_of
 from gateway.tools.register_map_text import csv_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_csv_has_the_same_facts_as_the_tables() -> None:
@@ -84,3 +89,18 @@ def test_a_csv_that_cannot_be_read_is_reported_by_row_and_column() -> None:
         inventory_from_csv(b"sink,table,type\n", file="x.csv")
     with pytest.raises(ConfigError, match=r"x\.csv: needs the columns topic, sink"):
         inventory_from_csv(b"tag,point,asset,from\nA,B,a,t\n", file="x.csv")
+
+
+def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
+    """A cell with two topics of the point's own is compared as a whole; another prefix moves them."""
+    keys = '{tag: T, point: P, asset: a, from: t, mqtt: {topic: "{prefix}/own/{tag}"}}'
+    schemes = {"bms": TopicScheme(prefix="gw/v1"), "cloud": TopicScheme(prefix="site")}
+    (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
+    compiled = load_point_map(tmp_path, SINKS | {"cloud": "mqtt"}, topics=schemes)
+    assert compiled.point_map is not None
+    printed = csv_text(register_map(compiled.point_map, topics=schemes)).encode()
+    listed = inventory_from_csv(printed, file="x.csv")
+    assert compare(listed, inventory_like_csv(compiled.point_map, topics=schemes)) == []
+    moved = schemes | {"cloud": TopicScheme(prefix="other")}
+    (change,) = compare(listed, inventory_like_csv(compiled.point_map, topics=moved))
+    assert (change.kind, change.new) == (ChangeKind.TOPIC_MOVED, "gw/v1/own/T other/own/T")
