@@ -139,7 +139,7 @@ class InfodeckService:
 
     def _keep_tags(self) -> None:
         """Store the tags of automatic assets: neither a new name nor a namesake moves a topic."""
-        made = self._pipeline.state.points.made_tags
+        made = self._pipeline.state.points.auto_tags
         if self.snapshot is not None and not made.items() <= self.snapshot.tags.items():
             self.snapshot = replace(self.snapshot, tags={**self.snapshot.tags, **made})
             self._state_store.save(StateChanges(assets=self.snapshot))

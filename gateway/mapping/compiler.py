@@ -126,7 +126,7 @@ class Compiler:
         self._uses: dict[str, str] = {}
         self._read: list[tuple[str, Mapping[str, PointDraft]]] = []  # the drafts of each asset
         self._placed: set[str] = set()  # templates with an asset that has a base
-        self._made_tags: dict[str, AutoTag] = {}
+        self._auto_tags: dict[str, AutoTag] = {}
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
 
@@ -154,7 +154,7 @@ class Compiler:
             heartbeat=self._heartbeat,
             cases=cases,
             has_automatic=any(used.template.auto for used in self.templates.values()),
-            made_tags=self._made_tags,
+            auto_tags=self._auto_tags,
         )
 
     def report_missing_slots(self) -> None:
@@ -337,12 +337,12 @@ class Compiler:
                 used.drafts if base is not None else unplaced[used.name],
                 Place(used.place.document, used.place.path),
                 site=used.site,
-                tag=automatic.made.tag,
+                tag=automatic.auto_tag.tag,
                 asset=asset,
                 base=base or 0,
             )
             if is_added:
-                self._made_tags[asset] = automatic.made
+                self._auto_tags[asset] = automatic.auto_tag
         warn_of_types(self._read, snapshot)
 
     def _automatic_base(self, automatic: AutomaticAsset) -> int | None:
@@ -353,7 +353,7 @@ class Compiler:
         entry = self.slots.find(asset)
         if entry is None:
             stride = used.template.stride or used.footprint.size
-            tag = automatic.made.tag
+            tag = automatic.auto_tag.tag
             self.slot_requests.append(SlotRequest(asset, used.name, stride, used.footprint.areas, None, tag))
             return None
         if problem := slot_problem(entry.slot, template=used.name, footprint=used.footprint):

@@ -24,7 +24,7 @@ _LONGEST_UNIT = 64
 class PointMap:
     """All point tables together, compiled.
 
-    `heartbeat` is its period in ms and its point, which `points` has too. `made_tags` are the tags of
+    `heartbeat` is its period in ms and its point, which `points` has too. `auto_tags` are the tags of
     automatic assets by asset id; `has_automatic` is whether a template accepts such assets.
     """
 
@@ -33,7 +33,7 @@ class PointMap:
     heartbeat: tuple[int, Point] | None = None
     cases: tuple[Case, ...] = ()
     has_automatic: bool = True
-    made_tags: Mapping[str, AutoTag] = field(default_factory=dict)
+    auto_tags: Mapping[str, AutoTag] = field(default_factory=dict)
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -37,7 +37,7 @@ class AutomaticAsset:
 
     known: KnownAsset
     used: CompiledTemplate
-    made: AutoTag
+    auto_tag: AutoTag
 
 
 def find_automatic(

@@ -171,8 +171,9 @@ def report_missing_slots(
             message = f"{short_list(assets)} {has} no slot in {LOCK_NAME}, so {is_on} on MQTT only"
             templates[template].place.warn(f"{message}: run `gateway lock -c …`{hint}", "auto")
         elif (place := found[0].place) is not None:
-            others = f", nor {'has' if len(assets) == 2 else 'have'} {short_list(assets[1:])}"  # noqa: PLR2004 - it and one other
-            message = f"has no `base` and no slot in {LOCK_NAME}{others if assets[1:] else ''}"
+            others = assets[1:]
+            nor = f", nor {'has' if len(others) == 1 else 'have'} {short_list(others)}" if others else ""
+            message = f"has no `base` and no slot in {LOCK_NAME}{nor}"
             place.report(f"{message}: run `gateway lock -c …`, or write a base{hint}")
 
 
