@@ -124,7 +124,7 @@ class Settings:
     """`gateway.yaml`. `mappings` is the folder of the point tables, absolute."""
 
     infodeck: InfodeckSettings
-    """The cloud side."""
+    """Infodeck: its API and its webhook."""
     intake: IntakeSettings
     """Where webhooks arrive."""
     name: Name = Field(default_factory=socket.gethostname)

@@ -10,7 +10,7 @@ from support.arrival_parts import (
     MINUTE_MS,
     NOW_MS,
     Everything,
-    refilled_event,
+    backfilled_event,
     telemetry_event,
 )
 
@@ -69,7 +69,7 @@ def test_an_event_without_a_plausible_time_counts_when_it_came(created: object) 
 def test_what_no_webhook_brought_does_not_count() -> None:
     """Neither the gateway's own events nor those without readings are a sign of telemetry."""
     arrivals = WebhookArrivals(Everything)
-    arrivals.accept(refilled_event("a", at_ms=NOW_MS))
+    arrivals.accept(backfilled_event("a", at_ms=NOW_MS))
     arrivals.accept(Event("evt_2", "asset.status.changed", b"", {"data": {"object": {"id": "a"}}}, NOW_MS))
     assert (arrivals.received_ms, arrivals.made_ms("a")) == (None, 0)
     arrivals.accept(Event("evt_3", "asset.telemetry.updated", b"", {"data": {"object": {}}}, NOW_MS))

@@ -37,7 +37,7 @@ def telemetry_event(
     return Event(event_id, TELEMETRY, b"", document, at_ms + late_ms)
 
 
-def refilled_event(asset: str, *, at_ms: int) -> Event:
+def backfilled_event(asset: str, *, at_ms: int) -> Event:
     """Make an event that the gateway made itself."""
     return telemetry_event(asset, at_ms=at_ms, event_id=f"{BACKFILL_ID_PREFIX}1")
 

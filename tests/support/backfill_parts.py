@@ -1,4 +1,4 @@
-"""Refilling as the gateway composes it: on a real journal, head and image, with a clock that tests set."""
+"""Backfill as the gateway composes it: on a real journal, pipeline and state, with a clock that tests set."""
 
 from __future__ import annotations
 
