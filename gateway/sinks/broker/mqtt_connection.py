@@ -169,13 +169,13 @@ class MqttConnection:
         if self._skipped_topics.is_skipped(message.topic):
             self._rejections.append(Rejection(message, _NOT_AUTHORIZED, SKIPPED))
             return
-        await self._wait_accepted_by_broker(message)
+        await self._wait_nothing_in_flight(message)
         await asyncio.wait([self.lost], timeout=self._skipped_topics.quiet_s(message.topic))
         self._send(message)
-        await self._wait_accepted_by_broker(message)
+        await self._wait_nothing_in_flight(message)
         self._skipped_topics.record_accepted(message.topic)
 
-    async def _wait_accepted_by_broker(self, message: Message) -> None:
+    async def _wait_nothing_in_flight(self, message: Message) -> None:
         """Wait until nothing is in flight any more, whatever the message's QoS."""
         if message.qos:
             await self._wait_acknowledged(down_to=0)
