@@ -69,19 +69,19 @@ class _StatusCollector(Collector):
         """Yield every metric."""
         status = self._status
         yield InfoMetricFamily("gateway_build", "Which gateway this is.", value={"version": __version__})
-        yield _gauge("gateway_ready", "Whether events are taken.", status.ready)
+        yield _gauge("gateway_ready", "Whether events are accepted.", status.ready)
         yield from _intake(status.intake)
         yield from _secrets(status.intake.secrets)
         yield from _journal(status.journal)
         yield from _mapping(status.mapping)
         yield from _tables(status.tables)
-        yield _gauges("gateway_points", "Points by what they show.", "quality", status.qualities.items())
-        yield _gauge("gateway_points_forced", "Points that somebody overrides.", len(status.mapping.forced))
+        yield _gauges("gateway_points", "Points by quality.", "quality", status.qualities.items())
+        yield _gauge("gateway_points_forced", "Points with an override.", len(status.mapping.forced))
         yield from _sinks(status.sinks)
         yield from _infodeck(status)
         yield _counters(
             "gateway_no_http",
-            "Requests that were no HTTP, at the admin port and the control socket.",
+            "Requests that were not HTTP, at the admin port and the control socket.",
             "listener",
             status.no_http.items(),
         )
@@ -94,7 +94,7 @@ def _intake(intake: IntakeStatus) -> Iterator[Metric]:
     )
     yield _counters(
         "gateway_intake_refused",
-        "Deliveries answered with 401, by what was wrong with the signature.",
+        "Deliveries answered with 401, by reason.",
         "reason",
         intake.refused.items(),
     )
@@ -102,7 +102,7 @@ def _intake(intake: IntakeStatus) -> Iterator[Metric]:
     yield _gauge("gateway_intake_connections", "Connections of the intake that are open.", connections.open)
     yield _counter(
         "gateway_intake_dropped_connections",
-        "Connections that gave way to others when all places were taken.",
+        "Connections that were dropped for others when the port was full.",
         connections.dropped,
     )
     yield _counter("gateway_intake_test_events", "Test events, which reach no sink.", intake.test_events)
@@ -111,7 +111,7 @@ def _intake(intake: IntakeStatus) -> Iterator[Metric]:
     )
     yield _counters(
         "gateway_intake_ignored_events",
-        "Events of types that carry nothing for points.",
+        "Events of types without readings.",
         "type",
         intake.ignored_types.items(),
     )
@@ -121,7 +121,7 @@ def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
     used = [(each.source, each.last_used_ms / 1000) for each in secrets if each.last_used_ms is not None]
     changed = [(each.source, each.changed_ms / 1000) for each in secrets if each.changed_ms is not None]
     yield _gauges(
-        "gateway_signing_secret_last_used_seconds", "When it was needed last, Unix time.", "source", used
+        "gateway_signing_secret_last_used_seconds", "When it was used last, Unix time.", "source", used
     )
     yield _gauges(
         "gateway_signing_secret_changed_seconds",
@@ -133,14 +133,14 @@ def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
 
 def _journal(journal: JournalStatus) -> Iterator[Metric]:
     yield _gauge("gateway_journal_up", "Whether events can be written.", journal.state == "ok")
-    yield _counter("gateway_journal_events", "Events taken, each counted once.", journal.accepted)
-    yield _counter("gateway_journal_duplicates", "Events that came again.", journal.duplicates)
+    yield _counter("gateway_journal_events", "Events accepted, each counted once.", journal.accepted)
+    yield _counter("gateway_journal_duplicates", "Duplicate events.", journal.duplicates)
     if journal.last_event_ms is not None:
         last_s = journal.last_event_ms / 1000
         yield _gauge("gateway_journal_last_event_seconds", "When the newest event came, Unix time.", last_s)
-    yield _gauge("gateway_journal_used_bytes", "What the journal takes on disk.", journal.bytes_used)
-    yield _gauge("gateway_journal_limit_bytes", "From which on it refuses events.", journal.bytes_limit)
-    yield _gauge("gateway_journal_dead_letters", "What could not be delivered, kept.", journal.dead_letters)
+    yield _gauge("gateway_journal_used_bytes", "Size of the journal on disk.", journal.bytes_used)
+    yield _gauge("gateway_journal_limit_bytes", "Size at which it refuses events.", journal.bytes_limit)
+    yield _gauge("gateway_journal_dead_letters", "Dead letters that are kept.", journal.dead_letters)
     yield _counter("gateway_journal_damaged_events", "Events that could not be read.", journal.damaged_events)
     yield _gauge(
         "gateway_journal_corrupt_files", "Corrupt journals that were moved aside.", len(journal.corrupt_files)
@@ -148,7 +148,7 @@ def _journal(journal: JournalStatus) -> Iterator[Metric]:
     counts = list(accumulate(journal.commits.counts))
     yield HistogramMetricFamily(
         "gateway_journal_commit_seconds",
-        "How long it takes to have a group of events on disk.",
+        "How long a commit of a group of events takes.",
         buckets=[(bound, float(count)) for bound, count in zip(_BUCKETS, counts, strict=True)],
         sum_value=journal.commits.seconds,
     )
@@ -157,7 +157,7 @@ def _journal(journal: JournalStatus) -> Iterator[Metric]:
 def _mapping(mapping: MappingStatus) -> Iterator[Metric]:
     yield _counters(
         "gateway_mapping_events",
-        "Events by what became of them.",
+        "Events by outcome of their mapping.",
         "outcome",
         [
             ("mapped", mapping.mapped),
@@ -169,7 +169,9 @@ def _mapping(mapping: MappingStatus) -> Iterator[Metric]:
     )
     yield _counter("gateway_mapping_late_readings", "Readings older than their point's newest.", mapping.late)
     yield _counter(
-        "gateway_mapping_clock_ahead", "Readings from the future, taken as received.", mapping.clock_ahead
+        "gateway_mapping_clock_ahead",
+        "Readings from the future, dated as received.",
+        mapping.clock_ahead,
     )
 
 
@@ -180,7 +182,7 @@ def _tables(tables: TablesStatus) -> Iterator[Metric]:
     )
     yield _counters(
         "gateway_tables_reloads",
-        "Changed point tables by what became of them.",
+        "Reloads of point tables, by outcome.",
         "outcome",
         [("taken", tables.reloads), ("refused", tables.refused)],
     )
@@ -196,12 +198,12 @@ def _sinks(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
     def counter(name: str, text: str, value: Callable[[SinkStatus], float]) -> Metric:
         return _counters(f"gateway_sink_{name}", text, "sink", of_each(value))
 
-    yield gauge("up", "Whether its receiver takes what is written.", lambda sink: sink.connected)
-    yield gauge("lag_events", "Events that it still has to get.", lambda sink: sink.lag)
+    yield gauge("up", "Whether its receiver accepts writes.", lambda sink: sink.connected)
+    yield gauge("lag_events", "Events that are not delivered yet.", lambda sink: sink.lag)
     yield gauge("lag_seconds", "Age of the oldest of them.", lambda sink: sink.lag_s)
     yield counter("written_updates", "Updates written.", lambda sink: sink.written)
     yield counter("retries", "Batches that had to be written again.", lambda sink: sink.retries)
-    yield counter("reconnects", "Connections made anew.", lambda sink: sink.reconnects)
+    yield counter("reconnects", "Reconnections.", lambda sink: sink.reconnects)
     yield counter("dead_letters", "Updates that its receiver refused.", lambda sink: sink.dead_letters)
     succeeded = [(name, sink.last_success_ms) for name, sink in sinks.items()]
     yield _gauges(
@@ -213,16 +215,19 @@ def _sinks(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
     clients = [(name, sink.clients) for name, sink in sinks.items() if sink.clients is not None]
     yield _gauges(
         "gateway_sink_clients",
-        "Who polls it now.",
+        "Clients that are connected.",
         "sink",
         [(name, each.connected) for name, each in clients],
     )
     yield _counters(
-        "gateway_sink_requests", "Polls answered.", "sink", [(name, each.requests) for name, each in clients]
+        "gateway_sink_requests",
+        "Requests answered.",
+        "sink",
+        [(name, each.requests) for name, each in clients],
     )
     yield _counters(
         "gateway_sink_refused_clients",
-        "Clients that were not let in.",
+        "Clients that were refused.",
         "sink",
         [(name, each.refused) for name, each in clients],
     )
@@ -232,14 +237,14 @@ def _infodeck(status: Status) -> Iterator[Metric]:
     reconcile, inventory, refill = status.reconcile, status.inventory, status.refill
     yield _counters(
         "gateway_reconcile_looks",
-        "Looks at what Infodeck's API knows, by outcome.",
+        "Reconciliations with Infodeck's API, by outcome.",
         "outcome",
         [("ok", reconcile.succeeded), ("failed", reconcile.failed)],
     )
     if reconcile.last_success_ms is not None:
         yield _gauge(
             "gateway_reconcile_last_success_seconds",
-            "When the API told everything last, Unix time.",
+            "When reconciliation succeeded last, Unix time.",
             reconcile.last_success_ms / 1000,
         )
     yield _gauges(
@@ -250,7 +255,7 @@ def _infodeck(status: Status) -> Iterator[Metric]:
     )
     yield _counters(
         "gateway_refill_readings",
-        "Readings that no webhook brought, by where the API had them.",
+        "Readings that no webhook brought, by their place in the API.",
         "source",
         [("shadow", refill.readings), ("history", refill.history_readings)],
     )

@@ -1,4 +1,4 @@
-// What changes something: behind the admin token, which stays in this tab.
+// Actions, which need the admin token; it stays in this tab.
 
 import { byId, element } from "./dom.js";
 import { ask } from "./state.js";
@@ -35,7 +35,7 @@ export function open(content, dialog = byId("dialog")) {
 
 const cancelButton = () => element("button", { type: "button", className: "quiet", onclick: () => byId("question").close() }, "Cancel");
 
-// Have a person confirm what can't be undone; above the dialog of a point, which stays as it is.
+// Ask for confirmation of what can't be undone, above the dialog of a point, which stays open.
 export function confirm(title, text, verb, go) {
   const agree = () => {
     byId("question").close();

@@ -1,11 +1,11 @@
-// What needs a person now, and what did.
+// Alarms that hold, and past ones.
 
 import { act, askForToken, isUnlocked } from "./actions.js";
-import { byId, element, table, whole } from "./dom.js";
+import { byId, card, element, table, whole } from "./dom.js";
 import { timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
-let drawn = null; // what the tab was made of: it is made anew only then, or a button would lose the keyboard's focus
+let drawn = null; // what the tab shows: it is drawn again only when that changes, or a button would lose the keyboard's focus
 
 // All that is wrong now, for the banner and for this tab. A receiver that has just gone is no alarm yet.
 export function troubles(status) {
@@ -39,17 +39,12 @@ async function draw() {
   const { past } = await ask("/api/alarms").catch(() => ({ past: [] })); // the page says already that the gateway is away
   if (wanted !== drawn) return;
   byId("view-alarms").replaceChildren(
-    ...(now.length ? now.map(card) : [element("article", { className: "card" }, element("p", { className: "nothing" }, "No alarm holds."))]),
-    element(
-      "article",
-      { className: "card" },
-      element("div", { className: "head" }, element("h2", {}, "Past alarms")),
-      table(["Alarm", "Since", "Until", "Acknowledged", "Reason"], past.map(row), "No past alarms."),
-    ),
+    ...(now.length ? now.map(troubleCard) : [element("article", { className: "card" }, element("p", { className: "nothing" }, "No alarm holds."))]),
+    card("Past alarms", table(["Alarm", "Since", "Until", "Acknowledged", "Reason"], past.map(row), "No past alarms.")),
   );
 }
 
-function card(trouble) {
+function troubleCard(trouble) {
   const said = element("p", { className: "said", role: "status" });
   const isAlarm = "since_ms" in trouble;
   return element(
@@ -57,14 +52,14 @@ function card(trouble) {
     { className: "card" },
     element("div", { className: "head" }, element("h2", { className: "error" }, trouble.name), isAlarm ? element("span", { className: "soft" }, `since ${timeText(trouble.since_ms)}`) : ""),
     element("p", {}, trouble.reason),
-    trouble.acknowledged_ms ? element("p", { className: "soft" }, `Acknowledged ${seenText(trouble)}.`) : "",
+    trouble.acknowledged_ms ? element("p", { className: "soft" }, `Acknowledged ${acknowledgedText(trouble)}.`) : "",
     isAlarm && !trouble.acknowledged_ms ? element("p", {}, element("button", { type: "button", className: "quiet", onclick: () => acknowledge(trouble.name, said) }, "Acknowledge"), trouble.latched ? " It holds until then." : "") : "",
     said,
   );
 }
 
-const seenText = (alarm) => `${timeText(alarm.acknowledged_ms)} by ${alarm.acknowledged_by}`;
-const row = (alarm) => [...[alarm.name, timeText(alarm.since_ms), timeText(alarm.cleared_ms), alarm.acknowledged_ms ? seenText(alarm) : "–"].map(whole), alarm.reason];
+const acknowledgedText = (alarm) => `${timeText(alarm.acknowledged_ms)} by ${alarm.acknowledged_by}`;
+const row = (alarm) => [...[alarm.name, timeText(alarm.since_ms), timeText(alarm.cleared_ms), alarm.acknowledged_ms ? acknowledgedText(alarm) : "–"].map(whole), alarm.reason];
 
 async function acknowledge(name, said) {
   if (!isUnlocked()) {

@@ -1,4 +1,4 @@
-// One point: everything about it, and what may be done with it.
+// One point: everything about it, and its override.
 
 import { act, askForToken, isUnlocked, open } from "./actions.js";
 import { byId, element, facts, pill } from "./dom.js";
@@ -95,13 +95,13 @@ function forceForm(point) {
   const said = element("p", { className: "said", role: "status" });
   const value = element("input", { autocomplete: "off", required: true });
   const minutes = element("select", {}, ...[["10 minutes", 600], ["1 hour", 3600], ["8 hours", 28800]].map(([text, seconds]) => element("option", { value: String(seconds) }, text)));
-  const attempt = async (path, document, told) => {
+  const attempt = async (path, document, onDone) => {
     if (!isUnlocked()) {
       askForToken();
       return;
     }
     try {
-      told(await act(path, document));
+      onDone(await act(path, document));
       said.className = "said";
     } catch (error) {
       said.textContent = error.message;
@@ -110,7 +110,7 @@ function forceForm(point) {
   };
   const submit = (event) => {
     event.preventDefault();
-    attempt("/force", { point: point.name, value: typed(value.value), for_s: Number(minutes.value) }, (answer) => {
+    attempt("/force", { point: point.name, value: parseValue(value.value), for_s: Number(minutes.value) }, (answer) => {
       said.textContent = `Forced to ${valueText(answer.value)} until ${timeText(answer.until_ms)}.`;
     });
   };
@@ -132,8 +132,8 @@ function forceForm(point) {
   );
 }
 
-// What was typed as the gateway expects it: a number, true or false, or text.
-function typed(text) {
+// The typed text as a value: a number, true or false, or text.
+function parseValue(text) {
   const trimmed = text.trim();
   if (trimmed === "true" || trimmed === "false") return trimmed === "true";
   const number = Number(trimmed.replace(",", "."));

@@ -27,9 +27,11 @@ export function setText(node, text) {
 }
 
 export function facts(pairs) {
-  const told = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return element("dl", {}, ...told.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return element("dl", {}, ...known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
 }
+
+export const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
 
 export function table(titles, rows, empty) {
   if (rows.length === 0) return element("p", { className: "nothing" }, empty);
@@ -37,7 +39,7 @@ export function table(titles, rows, empty) {
     const isNumber = typeof value === "number";
     return element("td", { role: "cell", "data-title": titles[column], className: isNumber ? "number" : "" }, isNumber ? value.toLocaleString() : value);
   };
-  // On a phone each row is a card, and a browser takes it for a table no more: the roles say that it is one.
+  // On a phone each row is a card, which a browser does not treat as a table: the roles say that it is one.
   return element(
     "table",
     { role: "table" },
@@ -46,7 +48,7 @@ export function table(titles, rows, empty) {
   );
 }
 
-// Text of a cell whose words are not broken while others beside it can be.
+// Text of a cell that does not wrap while other cells can.
 export const whole = (text) => element("span", { className: "whole" }, text);
 
 export const pill = (text, kind = text) => element("span", { className: `pill ${kind}` }, text);

@@ -1,6 +1,6 @@
 // Numbers and times as people read them.
 
-// A value with all its digits, as receivers get it: a meter's counter has more of them than one expects.
+// A value with all its digits, as receivers get it: a meter's counter has many.
 export const valueText = (value) => (value === null || value === undefined ? "–" : String(value));
 
 export function span(seconds) {

@@ -1,6 +1,6 @@
-// What Infodeck's API says, against the point tables.
+// Infodeck's assets against the point tables, and how reconciliation goes.
 
-import { byId, element, facts, pill, table } from "./dom.js";
+import { byId, card, element, facts, pill, table } from "./dom.js";
 import { ago } from "./format.js";
 import { nowMs, state, when } from "./state.js";
 
@@ -12,7 +12,6 @@ export function show() {
   if (!state.status) return;
   const { reconcile, inventory, refill, tables } = state.status;
   const now = nowMs();
-  const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
   const kinds = { ok: "good", off: "stale", starting: "starting", failing: "failing" };
   byId("view-infodeck").replaceChildren(
     element(
@@ -26,7 +25,7 @@ export function show() {
         facts([
           ["Last answer", reconcile.last_success_ms && ago(reconcile.last_success_ms, now)],
           ["Assets", reconcile.assets], ["Asset types", reconcile.types], ["Locations", reconcile.locations],
-          ["Looks", `${reconcile.succeeded} ok, ${reconcile.failed} failed`],
+          ["Runs", `${reconcile.succeeded} ok, ${reconcile.failed} failed`],
         ].map(([name, value]) => [name, typeof value === "number" ? value.toLocaleString() : value])),
         reconcile.last_error && reconcile.state !== "ok" ? element("p", { className: "error" }, reconcile.last_error) : "",
         reconcile.trouble ? element("p", { className: "error" }, reconcile.trouble) : "",

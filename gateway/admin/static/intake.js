@@ -1,6 +1,6 @@
-// What comes in: how much, what is refused and why, and the way of the last events.
+// What comes in: how much, what is refused and why, and what became of the last events.
 
-import { byId, element, facts, pill, table } from "./dom.js";
+import { byId, card, element, facts, pill, table } from "./dom.js";
 import { ago, sizeText, span } from "./format.js";
 import { plot } from "./plots.js";
 import { ask, nowMs, rates, state, when } from "./state.js";
@@ -29,7 +29,7 @@ export async function show() {
 
 function makeCards() {
   const made = { counts: element("div", { className: "cards" }), events: element("div") };
-  byId("view-intake").replaceChildren(made.counts, element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, "Last events")), made.events));
+  byId("view-intake").replaceChildren(made.counts, card("Last events", made.events));
   return made;
 }
 
@@ -37,7 +37,6 @@ function showCounts() {
   const { intake, journal, mapping } = state.status;
   const rate = rates((sample) => sample.answers);
   const counted = (counts, names = {}) => Object.entries(counts).map(([key, count]) => [names[key] ? `${key}, ${names[key]}` : key, count.toLocaleString()]);
-  const card = (title, ...children) => element("article", { className: "card" }, element("div", { className: "head" }, element("h2", {}, title)), ...children);
   cards.counts.replaceChildren(
     card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
       facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, nowMs()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
@@ -76,7 +75,7 @@ function eventTable() {
   return table(["Received", "Asset", "Event", "Way"], rows, "No event has come since the start.");
 }
 
-// Each step that it went: on disk, mapped, written by each sink.
+// The steps of an event: on disk, mapped, written by each sink.
 function way(event) {
   if (!event.readable) return element("span", {}, pill("on disk", "good"), " ", pill("unreadable", "bad"));
   const steps = [pill("on disk", "good"), " ", event.mapped ? pill("mapped", "good") : pill("in no table", "stale")];

@@ -1,4 +1,4 @@
-// What could not be delivered, why, and again.
+// Dead letters: what could not be delivered, why, and retries.
 
 import { act, askForToken, confirm, isUnlocked, whenUnlocked } from "./actions.js";
 import { byId, element, table, whole } from "./dom.js";
@@ -6,20 +6,20 @@ import { counted, timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
 const chosen = new Set();
-let seen = null; // how many there were when the list was made
+let listed = null; // how many there were when the list was drawn
 let said = null;
 
 export function begin() {
   when("status", () => {
     const count = state.status.journal.dead_letters;
     byId("letter-count").textContent = count ? count.toLocaleString() : "";
-    if (!byId("view-letters").hidden && count !== seen) show();
+    if (!byId("view-letters").hidden && count !== listed) show();
   });
   whenUnlocked(() => byId("view-letters").hidden || show());
 }
 
 export async function show() {
-  seen = state.status?.journal.dead_letters ?? null;
+  listed = state.status?.journal.dead_letters ?? null;
   let found;
   try {
     found = await ask("/api/deadletters");
@@ -86,7 +86,7 @@ async function send(what) {
   try {
     const answer = await act(`/deadletters/${what}`, { numbers: [...chosen].slice(0, 1000) });
     said.className = "said";
-    said.textContent = what === "drop" ? `${answer.dropped.length} forgotten.` : [`${answer.handed_out.length} handed out again.`, ...answer.left.slice(0, 3).map((one) => `${one.number}: ${one.reason}`)].join(" ");
+    said.textContent = what === "drop" ? `${answer.dropped.length} forgotten.` : [`${answer.handed_out.length} queued again.`, ...answer.left.slice(0, 3).map((one) => `${one.number}: ${one.reason}`)].join(" ");
   } catch (error) {
     said.className = "said error";
     said.textContent = error.message;

@@ -1,4 +1,4 @@
-// The page: its parts, which one is shown, and whether the gateway is there.
+// The page: its views, which one is shown, and whether the gateway answers.
 
 import * as actions from "./actions.js";
 import * as alarms from "./alarms.js";
@@ -52,7 +52,7 @@ function showState() {
   setText(banner, bannerText(unseen));
 }
 
-// The page needs room, too: the alarms tab has all of it.
+// The banner is short: the alarms tab has all of it.
 function bannerText(troubles) {
   const parts = troubles.slice(0, BANNER_TROUBLES).map(({ name, reason }) => `${name}: ${shortened(reason, BANNER_LETTERS)}`);
   if (troubles.length > BANNER_TROUBLES) parts.push(`and ${troubles.length - BANNER_TROUBLES} more in Alarms`);

@@ -1,4 +1,4 @@
-// Lines of numbers over time, as small pictures.
+// Trend lines and plots.
 
 import { drawing, element } from "./dom.js";
 
@@ -23,7 +23,7 @@ export function trend(numbers) {
   return picture;
 }
 
-// A plot with its ends written beside it; `describe` makes the text of a value, `from` and `to` are of the time.
+// A plot with its range below it; `describe` makes the text of a value, `from` and `to` are texts of times.
 export function plot(numbers, { describe, from, to, low, label }) {
   if (numbers.length < 4) return element("p", { className: "soft" }, "Two values make a line; wait for the next one.");
   const values = numbers.filter((_, index) => index % 2 === 1);

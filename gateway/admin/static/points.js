@@ -1,4 +1,4 @@
-// The list of points: only the rows in sight exist, whatever number of points there is.
+// The list of points: only the visible rows exist, however many points there are.
 
 import { openPoint } from "./detail.js";
 import { byId, element, pill, setText } from "./dom.js";
@@ -11,9 +11,9 @@ const WORST_FIRST = ["bad", "offline", "stale", "held", "forced", "waiting", "go
 const SPARE_ROWS = 6;
 const ORDERS = { table: "as in the tables", oldest: "oldest first", worst: "worst first" };
 
-const rows = new Map(); // by number of the point: what stands in the list
-let found = []; // numbers of the points that the filters leave
-let chosen = 0; // place in `found` of the row that the keyboard is at
+const rows = new Map(); // the list's rows by number of the point
+let found = []; // numbers of the points that match the filters
+let chosen = 0; // place in `found` of the row with the keyboard's focus
 let parts = null;
 
 export function begin() {
@@ -96,7 +96,7 @@ function search() {
   const all = state.points.length;
   setText(parts.count, found.length === all ? counted(all, "point") : `${found.length.toLocaleString()} of ${counted(all, "point")}`);
   parts.nothing.hidden = found.length > 0;
-  setText(parts.nothing, all ? "No point fits." : "The point tables have no points.");
+  setText(parts.nothing, all ? "No point matches." : "The point tables have no points.");
   chosen = Math.min(chosen, Math.max(0, found.length - 1));
   draw();
 }
@@ -190,7 +190,7 @@ function drawTrend(number) {
 
 function move(event) {
   if (event.key === "Enter" && event.target.dataset.place) {
-    event.preventDefault(); // or the same stroke would press the button that the dialog begins with
+    event.preventDefault(); // or the same key press would press the dialog's first button
     openPoint(found[chosen]);
   }
   const page = Math.max(1, Math.floor(parts.list.clientHeight / rowHeight()) - 1);

@@ -1,4 +1,4 @@
-// Each sink: whether its receiver is there, how far it is behind, and how much it takes.
+// Each sink: whether its receiver is there, its lag, and its rate.
 
 import { byId, element, facts, pill } from "./dom.js";
 import { ago, counted, span } from "./format.js";
@@ -12,11 +12,11 @@ export function begin() {
 export function show() {
   const sinks = Object.entries(state.status?.sinks ?? {});
   byId("view-sinks").replaceChildren(
-    sinks.length ? element("div", { className: "cards" }, ...sinks.map(card)) : element("p", { className: "nothing" }, "No sink is configured."),
+    sinks.length ? element("div", { className: "cards" }, ...sinks.map(sinkCard)) : element("p", { className: "nothing" }, "No sink is configured."),
   );
 }
 
-function card([name, sink]) {
+function sinkCard([name, sink]) {
   const now = nowMs();
   const rate = rates((sample) => sample.sinks[name]);
   return element(

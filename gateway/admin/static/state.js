@@ -1,8 +1,8 @@
-// All that the page knows: the points, what they show, and the gateway's status. Views are told of changes.
+// The page's state: the points, what they show, and the gateway's status. Views subscribe to changes with `when`.
 
 const MOST_REMEMBERED = 48;
 const MOST_SAMPLES = 120; // of the status, one a second
-const LEAST_APART_MS = 500; // of samples: one event between two that are closer would look like many a second
+const LEAST_APART_MS = 500; // of samples: an event between two closer ones would look like many a second
 const SILENT_AFTER_MS = 10_000; // a status comes every second
 const ANSWER_WITHIN_MS = 60_000;
 const NO_ANSWER = "The gateway does not answer";
@@ -18,7 +18,7 @@ export const state = {
   aheadMs: 0, // by how much the gateway's clock is ahead of the browser's
 };
 
-// The time by the gateway's clock, as of which readings are dated: a browser's clock may be wrong.
+// The time by the gateway's clock, which dates readings: a browser's clock may be wrong.
 export const nowMs = () => Date.now() + state.aheadMs;
 
 const listeners = new Map();
@@ -27,11 +27,11 @@ export function when(name, listener) {
   listeners.set(name, [...(listeners.get(name) ?? []), listener]);
 }
 
-function tell(name, detail) {
+function publish(name, detail) {
   for (const listener of listeners.get(name) ?? []) listener(detail);
 }
 
-// Whether the gateway makes the point's value by itself: $age, $quality and the like.
+// Whether the point is a pseudo-point, such as $age or $quality.
 export const isMade = (point) => point.from.startsWith("$") && !point.from.startsWith("$.");
 
 export async function ask(path, options) {
@@ -42,34 +42,34 @@ export async function ask(path, options) {
 }
 
 let stream = null;
-let heardMs = 0; // when the gateway said something last, by the browser's clock
-let waiting = []; // values that came before the points they are of; null: those are here
+let messageMs = 0; // when the last message came, by the browser's clock
+let waiting = []; // values that came before their points; null once the points are here
 let loads = 0;
 
-// Listen, and begin anew whenever nothing was heard for some time: a connection may be dead without an error,
-// and a browser does not try again by itself where it was refused.
+// Connect, and again whenever no message came for some time: a connection may be dead without an error,
+// and a browser does not try again by itself if it was refused.
 export function connect() {
-  listen();
+  openStream();
   setInterval(() => {
-    if (Math.abs(Date.now() - heardMs) < SILENT_AFTER_MS) return;
+    if (Math.abs(Date.now() - messageMs) < SILENT_AFTER_MS) return;
     lose(state.reason ?? NO_ANSWER);
-    listen();
+    openStream();
   }, 1000);
 }
 
-function listen() {
-  heardMs = Date.now();
+function openStream() {
+  messageMs = Date.now();
   const opened = new EventSource("/api/stream");
   stream = opened;
-  const hear = (name, take) => opened.addEventListener(name, (event) => {
+  const subscribe = (name, handle) => opened.addEventListener(name, (event) => {
     if (opened !== stream) return;
-    heardMs = Date.now();
-    take(JSON.parse(event.data));
+    messageMs = Date.now();
+    handle(JSON.parse(event.data));
   });
-  hear("tables", loadPoints);
-  hear("values", (rows) => (waiting === null ? takeValues(rows) : waiting.push(rows)));
-  hear("status", takeStatus);
-  hear("alive", () => {});
+  subscribe("tables", loadPoints);
+  subscribe("values", (rows) => (waiting === null ? applyValues(rows) : waiting.push(rows)));
+  subscribe("status", applyStatus);
+  subscribe("alive", () => {});
   opened.addEventListener("error", () => {
     if (opened !== stream) return;
     setConnected(false, NO_ANSWER);
@@ -79,11 +79,11 @@ function listen() {
 
 function lose(reason) {
   stream.close();
-  loads += 1; // what is being loaded comes too late
+  loads += 1; // what is being loaded is out of date
   setConnected(false, reason);
 }
 
-// Ask for what the browser does not tell: why it was refused.
+// Request the stream once more, for the reason of a refusal, which the browser does not pass on.
 async function askWhy() {
   const enough = new AbortController();
   const refused = stream;
@@ -92,7 +92,7 @@ async function askWhy() {
     const reason = answer.ok ? NO_ANSWER : (await answer.json()).error;
     if (refused === stream) setConnected(false, reason);
   } catch {
-    // it is gone altogether, and that is said already
+    // the gateway is gone, which the page shows already
   } finally {
     enough.abort();
   }
@@ -109,29 +109,29 @@ async function loadPoints(generation) {
     if (load === loads) lose(`The points can't be loaded: ${error.message}`);
     return;
   }
-  // Where other tables came into force meanwhile, that is told next: numbers mean other points in them.
+  // If other tables came into force meanwhile, their message comes next: numbers mean other points in them.
   if (load !== loads || described.generation !== generation) return;
-  takePoints(described.points);
+  applyPoints(described.points);
   const late = waiting;
   waiting = null;
-  late.forEach(takeValues);
+  late.forEach(applyValues);
   setConnected(true, null);
 }
 
 function setConnected(isConnected, reason) {
   state.isConnected = isConnected;
   state.reason = reason;
-  tell("connection");
+  publish("connection");
 }
 
-function takePoints(points) {
+function applyPoints(points) {
   state.points = points;
   state.shown = new Array(points.length).fill(null);
-  state.recent.clear(); // what came while nobody listened is missing in it
-  tell("points");
+  state.recent.clear(); // it lacks what came while the page was not connected
+  publish("points");
 }
 
-function takeValues(rows) {
+function applyValues(rows) {
   const changed = [];
   for (const [number, value, quality, timeMs, event] of rows) {
     if (number >= state.points.length) continue;
@@ -145,10 +145,10 @@ function takeValues(rows) {
       recent.splice(0, Math.max(0, recent.length - 2 * MOST_REMEMBERED));
     }
   }
-  tell("values", changed);
+  publish("values", changed);
 }
 
-function takeStatus(status) {
+function applyStatus(status) {
   state.status = status;
   state.aheadMs = status.now_ms - Date.now();
   const answers = Object.values(status.intake.answers).reduce((sum, count) => sum + count, 0);
@@ -157,7 +157,7 @@ function takeStatus(status) {
   if (sinceMs < 0) state.samples = []; // the clock was set back
   if (sinceMs < 0 || sinceMs >= LEAST_APART_MS) state.samples.push({ atMs: status.now_ms, answers, sinks });
   state.samples.splice(0, Math.max(0, state.samples.length - MOST_SAMPLES));
-  tell("status");
+  publish("status");
 }
 
 // Rates per second as times and values in turns; `count` gets a counter of a sample.

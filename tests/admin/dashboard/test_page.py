@@ -69,7 +69,7 @@ def test_points_are_searched_and_filtered(daemon: Daemon, browser: Browser) -> N
         expect(shown).to_have_count(1)
         expect(page.locator(".filters")).to_contain_text(re.compile(r"1 of \d+ points"))
         page.fill("input[type=search]", "no such point")
-        expect(page.get_by_text("No point fits.")).to_be_visible()
+        expect(page.get_by_text("No point matches.")).to_be_visible()
         page.fill("input[type=search]", "")
         page.select_option('select[aria-label="every quality"]', "waiting")
         expect(row(page, "L03-RM314/ZN-T")).to_be_visible()
