@@ -82,9 +82,8 @@ class Feed:
         self._loaded: deque[MappedEvent] = deque()  # read from the event log
         self._waiting = 0  # updates in memory that are not handed out
         self._since_ms = since_ms
-        self._latest: dict[
-            str, bool
-        ] = {}  # points whose present value goes out; True: an event brings it too
+        # The points whose present value goes out, by name. True: an event brings it, too.
+        self._latest: dict[str, bool] = {}
         self._sent_first: dict[int, Update] = {}  # by identity: left out when their event's turn comes
         self._letters: deque[Retry] = deque()
         self._turn = 0
@@ -117,7 +116,7 @@ class Feed:
         return self._position < self._recent.start
 
     def push(self, event: MappedEvent) -> None:
-        """Take note of the newest event in memory; without updates the sink is not even woken."""
+        """Take the newest event into account; without updates, the sink is not even woken."""
         if not event.updates:
             return
         self.due = event.seq
@@ -130,7 +129,7 @@ class Feed:
         self._wake.set()
 
     def push_changes(self, updates: Iterable[Update]) -> None:
-        """Have the present value of these updates' points sent: no event brings the change."""
+        """Send the present value of these updates' points, as no event brings the change."""
         for update in updates:
             self._latest[update.point.name] = False
         if self._latest:

@@ -1,4 +1,4 @@
-"""Newest values overtake a backlog; nothing is lost by it, the cursor never lies, memory stays bounded."""
+"""Newest values go out before a backlog (latest first): nothing is lost, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -180,8 +180,8 @@ async def test_new_values_come_in_turns_with_the_backlog() -> None:
     assert [batch.through for batch in batches] == [1, 2, 3]
 
 
-async def test_what_went_ahead_does_not_come_again() -> None:
-    """A reading that has overtaken the backlog is left out when its turn comes; those before it are not."""
+async def test_what_went_out_first_from_memory_does_not_come_again() -> None:
+    """A reading that went out before the backlog is left out when its turn comes; those before it are not."""
     stream = Stream(before=[1, 1, 1, 1])
     await stream.feed.next()
     for number in range(3):
@@ -196,8 +196,8 @@ async def test_what_went_ahead_does_not_come_again() -> None:
     assert set(got) == {("R/T", 4), *((name, seq) for name in ("R/T", "R/H") for seq in (5, 6, 7))}
 
 
-async def test_of_each_point_only_the_newest_value_overtakes() -> None:
-    """However often a point reports while its sink is away, one value of it waits to go ahead."""
+async def test_of_each_point_only_the_newest_value_goes_out_first() -> None:
+    """However often a point reports while its sink is away, one value of it goes out first."""
     stream = Stream()
     for _ in range(20_000):
         stream.push_points(POINT)
@@ -206,8 +206,8 @@ async def test_of_each_point_only_the_newest_value_overtakes() -> None:
     assert (batch.through, batch.is_latest) == (0, True)
 
 
-async def test_nothing_overtakes_a_sink_that_keeps_up() -> None:
-    """Up to a batch of updates that wait comes in order: it takes no longer than to go ahead would."""
+async def test_a_sink_that_keeps_up_gets_all_in_order() -> None:
+    """Up to a batch of updates that wait comes in order: a batch takes no longer in that order."""
     stream = Stream()
     for _ in range(500):
         stream.push_points(POINT)

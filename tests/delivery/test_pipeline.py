@@ -1,4 +1,4 @@
-"""The head of the stream: what becomes of an event once it is durable, also after a crash."""
+"""The pipeline: what becomes of an event once it is durable, also after a crash."""
 
 from __future__ import annotations
 

@@ -120,13 +120,13 @@ async def test_a_mended_gain_shows_without_a_new_event(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_touched_where_nothing_changed(tmp_path: Path) -> None:
-    """Another comment or order is no other table: the same image goes on, and no line above debug."""
+    """Another comment or order is no other table: the same state goes on, and no line above debug."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
-        image = made.rig.pipeline.state
+        state = made.rig.pipeline.state
         with capture_logs() as logs:
             await made.reload(TABLE + "# a comment\n")
-        assert made.rig.pipeline.state is image
+        assert made.rig.pipeline.state is state
         assert receiver.adopted == []
     assert [(line["event"], line["log_level"]) for line in logs] == [("points.unchanged", "debug")]
 
@@ -135,10 +135,10 @@ async def test_a_broken_table_changes_nothing_and_is_shown_until_it_is_mended(tm
     """The tables in force stay, what is wrong is logged and shown with its place; a good one ends that."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
-        image = made.rig.pipeline.state
+        state = made.rig.pipeline.state
         with capture_logs() as logs:
             await made.reload(TABLE.replace("from: t,", "form: t,"))
-        assert made.rig.pipeline.state is image
+        assert made.rig.pipeline.state is state
         await made.rig.send(1, t=21)
         await made.rig.delivered()
         assert receiver.values("R/T") == [21]
@@ -215,7 +215,7 @@ async def test_quality_follows_the_points_that_are_left(tmp_path: Path) -> None:
 
 
 async def test_every_sink_is_given_the_new_table_with_its_values(tmp_path: Path) -> None:
-    """It is prepared with the image that takes over, and told what came while it prepared."""
+    """It is prepared with the state that takes over, and told what came while it prepared."""
     receiver, other = Receiver(), Receiver()
     async with reloading(tmp_path, receiver, other) as made:
         await made.rig.send(1, t=21)

@@ -44,7 +44,7 @@ async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, p
 
 
 async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
-    """An event that is durable but not yet in the image comes in its turn, and then only once."""
+    """An event that is durable but not yet in the state comes in its turn, and then only once."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
         assert await replay(rig, seen=0).read(0) == ([], 0)

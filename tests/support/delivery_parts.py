@@ -1,4 +1,4 @@
-"""Delivery as the gateway composes it: a journal on disk, the head, and a loop for each recording sink."""
+"""Delivery as the gateway composes it: a journal on disk, the pipeline, a loop for each recording sink."""
 
 from __future__ import annotations
 
@@ -146,11 +146,11 @@ async def delivering(
     journal = SqliteJournal(
         file, sinks=receivers, retention_s=3600, max_bytes=1 << 30, clock_ms=clock, status=JournalStatus()
     )
-    image, mapping = BuildingState(points), MappingStatus()
+    state, mapping = BuildingState(points), MappingStatus()
     pipeline = Pipeline(
-        event_log=journal, state_store=journal, state=image, status=mapping, clock_ms=clock, steady_ms=clock
+        event_log=journal, state_store=journal, state=state, status=mapping, clock_ms=clock, steady_ms=clock
     )
-    rig = Rig(file, journal, pipeline, image, clock, mapping)
+    rig = Rig(file, journal, pipeline, state, clock, mapping)
     async with journal:
         feeds = await pipeline.start(list(receivers))
         async with asyncio.TaskGroup() as tasks:
