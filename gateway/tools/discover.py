@@ -119,11 +119,11 @@ class _Drafter:
 
     def draft_assets(self, assets: list[KnownAsset], evidence: Evidence) -> None:
         """Draft all assets, those of one type together."""
-        wishes = [
+        requests = [
             TagRequest(one.id, tag_from_pattern(_TAG_PATTERN, one))
             for one in sorted(assets, key=lambda one: one.id)
         ]
-        self._tags = assign_tags(wishes, taken=self._tables.tags)
+        self._tags = assign_tags(requests, taken=self._tables.tags)
         for one in assets:
             if one.id not in self._tags:
                 self._leave_out(one, "another asset has every tag that it could have")
