@@ -8,7 +8,6 @@ deliveries is left to these.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from gateway.events import TELEMETRY, asset_of, read_telemetry
@@ -53,12 +52,11 @@ class HistoryGaps:
         self._state = state
         self._history_after_ms = history_after_ms
         self._status = status
-        # Plain numbers: after a start there is an open gap for every reading, until its next one comes.
-        self._since_ms: dict[_Key, int] = {}  # of open gaps
+        # By asset and key, plain numbers: after a start there is an open gap for every reading.
+        self._since_ms: dict[str, dict[str, int]] = {}  # of open gaps
         self._newest_ms: dict[_Key, int] = {}  # of open gaps that are stored: the API's newest reading
-        self._due: dict[GapId, Gap] = {}
-        self._due_since_ms: defaultdict[_Key, set[int]] = defaultdict(set)
-        self._assets: Counter[str] = Counter()  # gaps of each asset, open or due
+        self._due: dict[str, dict[GapId, Gap]] = {}  # by asset
+        self._due_count = 0
         self._early: list[Record] | None = None  # events that came before `start` was done
         self.on_due: Callable[[], None] = lambda: None
         """Called when a gap is ready to be filled."""
@@ -79,7 +77,7 @@ class HistoryGaps:
         for number, (key, time_ms) in enumerate(last_ms.items()):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-            self._open(key, time_ms)
+            self._open(*key, time_ms)
         early, self._early = self._early or [], None
         self.accept_records(early)
         self._save({})
@@ -100,16 +98,17 @@ class HistoryGaps:
             if last_ms is None:
                 continue
             key = asset, reading.key
-            self._open(key, last_ms)
+            self._open(*key, last_ms)
             if key not in self._newest_ms:
-                gap = Gap(*key, self._since_ms[key])
+                gap = Gap(*key, self._since_ms[asset][reading.key])
                 gaps[gap.id] = gap
             self._newest_ms[key] = max(self._newest_ms.get(key, 0), reading.time_ms)
         self._save(gaps)
 
     def due(self) -> list[Gap]:
         """Return the gaps to be filled, the oldest first."""
-        return sorted(self._due.values(), key=lambda gap: gap.since_ms)
+        gaps = [gap for of_asset in self._due.values() for gap in of_asset.values()]
+        return sorted(gaps, key=lambda gap: gap.since_ms)
 
     async def known_seconds(self, gap: Gap) -> set[int]:
         """Return the Unix seconds of all known readings inside a gap and at its ends.
@@ -123,12 +122,10 @@ class HistoryGaps:
 
     def close(self, gap: Gap) -> None:
         """Forget a gap that is filled, or that nothing can fill."""
-        key = gap.asset, gap.key
-        del self._due[gap.id]
-        self._due_since_ms[key].discard(gap.since_ms)
-        if not self._due_since_ms[key]:
-            del self._due_since_ms[key]
-        self._uncount(gap.asset)
+        self._due_count -= 1
+        del self._due[gap.asset][gap.id]
+        if not self._due[gap.asset]:
+            del self._due[gap.asset]
         self._save({gap.id: None})
 
     def is_used(self, asset: str, key: str) -> bool:
@@ -141,13 +138,10 @@ class HistoryGaps:
             if not self.is_used(gap.asset, gap.key):
                 self._save({gap.id: None})
             elif gap.until_ms is not None:
-                if gap.id not in self._due:  # it is, if the last start was cut short
-                    self._assets[gap.asset] += 1
                 self._make_due(gap)
             else:
-                key = gap.asset, gap.key
-                self._open(key, gap.since_ms)
-                self._newest_ms.setdefault(key, gap.since_ms)
+                self._open(gap.asset, gap.key, gap.since_ms)
+                self._newest_ms.setdefault((gap.asset, gap.key), gap.since_ms)
 
     def _last_readings(self) -> Iterator[tuple[_Key, int]]:
         """Yield key and time of the last reading of every point whose history is backfilled."""
@@ -167,7 +161,7 @@ class HistoryGaps:
             point = by_name.get(value.point)
             is_same = point is not None and (point.asset, point.source) == (value.asset, value.source)
             if point is not None and is_same and point.backfill:
-                self._open((value.asset, value.source), value.time_ms)
+                self._open(value.asset, value.source, value.time_ms)
         while through < head:
             records = [each for each in await self._event_log.read(through, _READ_EVENTS) if each.seq <= head]
             if not records:
@@ -175,78 +169,72 @@ class HistoryGaps:
             self._accept(records)
             through = records[-1].seq
 
-    def _open(self, key: _Key, last_ms: int) -> None:
+    def _open(self, asset: str, key: str, last_ms: int) -> None:
         """Open a gap after the last reading of a key. One that is open and stored keeps its begin."""
-        if key not in self._since_ms:
-            self._assets[key[0]] += 1
-            self._since_ms[key] = last_ms
-        elif key in self._newest_ms:
-            self._newest_ms[key] = max(self._newest_ms[key], last_ms)
+        since_ms = self._since_ms.setdefault(asset, {})
+        if (asset, key) in self._newest_ms:
+            self._newest_ms[asset, key] = max(self._newest_ms[asset, key], last_ms)
         else:
-            self._since_ms[key] = max(self._since_ms[key], last_ms)
+            since_ms[key] = max(since_ms.get(key, last_ms), last_ms)
 
     def _accept(self, records: Iterable[Record]) -> None:
-        if not self._assets:
+        if not self._since_ms and not self._due:
             return
         for record in records:
             event = record.event
             if event.type == TELEMETRY and not is_history(event):
                 asset = asset_of(event)
-                if asset is not None and asset in self._assets:
-                    self._accept_event(asset, event)
+                if asset in self._since_ms or asset in self._due:
+                    self._accept_event(event)
 
-    def _accept_event(self, asset: str, event: Event) -> None:
+    def _accept_event(self, event: Event) -> None:
         telemetry = read_telemetry(event)
-        for reading in telemetry.readings if telemetry is not None else ():
-            key, time_ms = (asset, reading.key), reading.time_ms
-            since_ms = self._since_ms.get(key)
+        if telemetry is None:
+            return
+        for reading in telemetry.readings:
+            key, time_ms = (telemetry.asset, reading.key), reading.time_ms
+            since_ms = self._since_ms.get(telemetry.asset, {}).get(reading.key)
             if since_ms is None or time_ms <= since_ms:
-                self._mark_known_in_due(key, time_ms)
+                self._mark_known_in_due(*key, time_ms)
                 continue
             if event.is_backfilled and key in self._newest_ms:
                 self._newest_ms[key] = max(self._newest_ms[key], time_ms)
             if event.is_backfilled or time_ms < self._newest_ms.get(key, 0):  # others may still be missing
                 self._mark_known(Gap(*key, since_ms), time_ms)
             else:
-                self._end(key, until_ms=time_ms, received_ms=event.received_ms)
+                self._end(Gap(*key, since_ms, time_ms), received_ms=event.received_ms)
 
-    def _mark_known_in_due(self, key: _Key, time_ms: int) -> None:
+    def _mark_known_in_due(self, asset: str, key: str, time_ms: int) -> None:
         """Remember a reading that comes after its gap has ended, such as a late webhook's."""
-        for since_ms in self._due_since_ms.get(key, ()):
-            gap = self._due[*key, since_ms]
-            if since_ms < time_ms < (gap.until_ms or 0):
+        for gap in self._due.get(asset, {}).values():
+            if gap.key == key and gap.since_ms < time_ms < (gap.until_ms or 0):
                 self._mark_known(gap, time_ms)
 
     def _mark_known(self, gap: Gap, time_ms: int) -> None:
         """Store that a reading inside a gap is known, if the gap is stored at all."""
-        if gap.id in self._due or (gap.asset, gap.key) in self._newest_ms:
+        if gap.until_ms is not None or (gap.asset, gap.key) in self._newest_ms:
             known = Gap(gap.asset, gap.key, gap.since_ms, gap.until_ms, (time_ms // 1000,))
             self._save({gap.id: known})
 
-    def _end(self, key: _Key, *, until_ms: int, received_ms: int) -> None:
+    def _end(self, gap: Gap, *, received_ms: int) -> None:
         """End an open gap: it is due if it was long, and forgotten otherwise."""
-        asset, name = key
-        gap = Gap(asset, name, self._since_ms.pop(key), until_ms)
-        was_stored = self._newest_ms.pop(key, None) is not None
-        if max(received_ms, until_ms) - gap.since_ms > self._history_after_ms:
+        del self._since_ms[gap.asset][gap.key]
+        if not self._since_ms[gap.asset]:
+            del self._since_ms[gap.asset]
+        was_stored = self._newest_ms.pop((gap.asset, gap.key), None) is not None
+        if max(received_ms, gap.until_ms or 0) - gap.since_ms > self._history_after_ms:
             self._make_due(gap)
             self._save({gap.id: gap})
             self.on_due()
-            return
-        self._uncount(asset)
-        if was_stored:
+        elif was_stored:
             self._save({gap.id: None})
 
     def _make_due(self, gap: Gap) -> None:
-        self._due[gap.id] = gap
-        self._due_since_ms[gap.asset, gap.key].add(gap.since_ms)
-
-    def _uncount(self, asset: str) -> None:
-        self._assets[asset] -= 1
-        if not self._assets[asset]:
-            del self._assets[asset]
+        of_asset = self._due.setdefault(gap.asset, {})
+        self._due_count += gap.id not in of_asset  # it is there, if the last start was cut short
+        of_asset[gap.id] = gap
 
     def _save(self, gaps: dict[GapId, Gap | None]) -> None:
         if gaps:
             self._state_store.save(StateChanges(gaps=gaps))
-        self._status.open_gaps = len(self._newest_ms) + len(self._due)
+        self._status.open_gaps = len(self._newest_ms) + self._due_count
