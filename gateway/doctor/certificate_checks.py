@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.doctor.daemon_status import HttpAnswer, get
-from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Findings, Level, ok, problem, warning
 from gateway.errors import GatewayError
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.settings.certificates import certificates_in
@@ -61,25 +61,22 @@ def _file_findings(setup: Setup, pair: CertificateFiles) -> list[Finding]:
                 "both must be PEM files that the gateway's user may read, and belong together",
             )
         ]
-    findings = [_age_finding(f"{pair.setting}: {pair.certificate}", validity, now_s=setup.clock_ms() / 1000)]
+    age = _age_finding(f"{pair.setting}: {pair.certificate}", validity, now_s=setup.clock_ms() / 1000)
+    findings = Findings([age])
     webhook = setup.settings.infodeck.webhook
     if pair.setting != _INTAKE or webhook is None or setup.settings.intake.trusted_proxies:
         return findings  # it is not shown on the internet
     host = urlsplit(webhook.url).hostname or ""
     if not validity.covers(host):
         names = ", ".join(validity.names) or "no name at all"
-        findings.append(
-            warning(
-                f"{pair.setting}: it is for {names}, but Infodeck posts to {host}",
-                f"get one for {host}, unless a proxy in front of the gateway shows another one",
-            )
+        findings.warning(
+            f"{pair.setting}: it is for {names}, but Infodeck posts to {host}",
+            f"get one for {host}, unless a proxy in front of the gateway shows another one",
         )
     if validity.is_self_signed:
-        findings.append(
-            warning(
-                f"{pair.setting}: it is self-signed, and Infodeck will not trust that",
-                "get one from a public authority, unless a proxy in front shows another one",
-            )
+        findings.warning(
+            f"{pair.setting}: it is self-signed, and Infodeck will not trust that",
+            "get one from a public authority, unless a proxy in front shows another one",
         )
     return findings
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import get, number, text
-from gateway.doctor.diagnosis import Finding, Level, bundled, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Findings, Level, bundled, ok, problem, warning
 from gateway.errors import GatewayError
 from gateway.infodeck.request_errors import Failure
 from gateway.journal.lookup import newest_events, newest_webhook_value_ms
@@ -59,23 +59,19 @@ async def check_daemon(setup: Setup) -> list[Finding]:
                 "systemctl start gateway; `systemctl status gateway` and `journalctl -u gateway` say why not",
             )
         ]
-    findings = []
+    findings = Findings()
     name = daemon.status.get("name")
     if name != setup.settings.name:
-        findings.append(
-            warning(
-                f"the gateway that runs here is {name}, these settings are of {setup.settings.name}",
-                "give the settings that it runs with (-c), or restart it to apply these",
-            )
+        findings.warning(
+            f"the gateway that runs here is {name}, these settings are of {setup.settings.name}",
+            "give the settings that it runs with (-c), or restart it to apply these",
         )
     if daemon.status.get("ready") is not True:
-        findings.append(problem("it runs, but takes no events: it is starting or stopping", _LOG))
+        findings.problem("it runs, but takes no events: it is starting or stopping", _LOG)
     if refused := daemon.section("tables").get("problems"):
-        findings.append(
-            problem(
-                f"it uses older point tables, because the present ones were refused: {refused[0]}",
-                "correct them, `gateway check` shows all problems",
-            )
+        findings.problem(
+            f"it uses older point tables, because the present ones were refused: {refused[0]}",
+            "correct them, `gateway check` shows all problems",
         )
     since = second_text(int(number(daemon.status, "started_ms")))
     takes = " and takes events" if text(daemon.section("journal"), "state") == "ok" else ""
@@ -108,14 +104,12 @@ async def check_intake(setup: Setup) -> list[Finding]:
     answer = await get(
         f"{scheme}://{settings.listen.reachable}{settings.path}", within_s=_INTAKE_WITHIN_S, tls=False
     )
-    findings = []
+    findings = Findings()
     if isinstance(answer, Failure) or answer.status != _METHOD_NOT_ALLOWED:
         how = answer.reason if isinstance(answer, Failure) else f"answers {answer.status} to a GET, not 405"
-        findings.append(
-            problem(
-                f"{settings.listen}{settings.path} {how}",
-                "restart the gateway if intake was changed; " + _LOG,
-            )
+        findings.problem(
+            f"{settings.listen}{settings.path} {how}",
+            "restart the gateway if intake was changed; " + _LOG,
         )
     journal, refused = daemon.section("journal"), daemon.section("intake").get("refused")
     accepted, duplicates = int(number(journal, "accepted")), int(number(journal, "duplicates"))
@@ -165,7 +159,7 @@ def _refusals(
     `age_s` is the age of the last correct signature outside the tolerance; negative: from the future.
     """
     level = warning if accepted else problem
-    findings = []
+    findings = Findings()
     if count := refused.get("mismatch"):
         findings.append(
             level(
@@ -175,11 +169,9 @@ def _refusals(
             )
         )
     if not accepted and (count := refused.get("foreign")):
-        findings.append(
-            warning(
-                f"{_deliveries(count)} neither signed with our secret nor of our organization",
-                "nothing, if another service posts here; otherwise see whether a proxy changes bodies",
-            )
+        findings.warning(
+            f"{_deliveries(count)} neither signed with our secret nor of our organization",
+            "nothing, if another service posts here; otherwise see whether a proxy changes bodies",
         )
     if count := refused.get("outside tolerance"):
         tolerance = duration_text(setup.settings.intake.tolerance)
@@ -232,14 +224,14 @@ async def check_sinks(setup: Setup) -> list[Finding]:
     daemon = await setup.daemon()
     sinks = daemon.section("sinks")
     missing = sorted(setup.settings.sinks.keys() - sinks.keys()) if daemon.status is not None else []
-    findings = []
+    findings = Findings()
     if missing:
         do = (
             "is in the settings, but does not run"
             if len(missing) == 1
             else "are in the settings, but do not run"
         )
-        findings.append(warning(f"{', '.join(missing)} {do}", "systemctl restart gateway"))
+        findings.warning(f"{', '.join(missing)} {do}", "systemctl restart gateway")
     seen = [_sink(name, daemon.sink(name)) for name in sinks]
     findings += bundled(finding for finding in seen if finding is not None)
     return findings or ([ok(f"{', '.join(sinks)}: up, nothing waits")] if sinks else [])

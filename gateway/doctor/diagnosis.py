@@ -47,6 +47,18 @@ class Finding:
         return replace(self, name=name, cause=cause)
 
 
+class Findings(list[Finding]):
+    """The findings of one check."""
+
+    def warning(self, found: str, remedy: str) -> None:
+        """Add what is not good yet or cannot be determined, and what to do about it."""
+        self.append(warning(found, remedy))
+
+    def problem(self, found: str, remedy: str) -> None:
+        """Add what keeps the gateway from doing its work, and what to do about it."""
+        self.append(problem(found, remedy))
+
+
 def ok(found: str) -> Finding:
     """Return what is as it should be."""
     return Finding(Level.OK, found)

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.doctor.diagnosis import Finding, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Findings, ok, problem, warning
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.text import count_text
@@ -37,8 +37,8 @@ def settings_findings(
         return [ok(f"{file}: gateway {settings.name}, sinks {sinks or 'none'}")]
     findings = _first_problems(problems, see=f"`gateway check -c {file}`")
     if left_out:
-        findings.append(
-            warning(f"not checked because of that: {', '.join(left_out)}", "correct the settings, try again")
+        findings.warning(
+            f"not checked because of that: {', '.join(left_out)}", "correct the settings, try again"
         )
     return findings
 
@@ -50,7 +50,7 @@ async def check_tables(setup: Setup) -> list[Finding]:
     warnings = [one for one in setup.warnings if one.steps[:1] != ("journal",)]  # reported by its own check
     if warnings:
         first = "; ".join(str(one) for one in warnings[:2])
-        findings.append(warning(f"{count_text(len(warnings), 'warning')}: {first}", "see `gateway check`"))
+        findings.warning(f"{count_text(len(warnings), 'warning')}: {first}", "see `gateway check`")
     if setup.point_map is None or findings:
         return findings
     if not setup.point_map.points:
@@ -67,12 +67,12 @@ async def check_examples(setup: Setup) -> list[Finding]:
     ]
 
 
-def _first_problems(problems: Sequence[Problem], *, see: str) -> list[Finding]:
-    findings = [
-        problem(str(one), f"correct it there; {see} shows all of them") for one in problems[:_MOST_SHOWN]
-    ]
+def _first_problems(problems: Sequence[Problem], *, see: str) -> Findings:
+    findings = Findings()
+    for one in problems[:_MOST_SHOWN]:
+        findings.problem(str(one), f"correct it there; {see} shows all of them")
     if (more := len(problems) - _MOST_SHOWN) > 0:
-        findings.append(problem(f"{more} more problems", f"see {see}"))
+        findings.problem(f"{more} more problems", f"see {see}")
     return findings
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.value_types import duration_text
 from gateway.doctor.daemon_status import HttpAnswer
-from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Findings, Level, ok, problem, warning
 from gateway.doctor.setup import MOST_ATTEMPTS
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
@@ -158,7 +158,7 @@ async def check_inventory(setup: Setup) -> list[Finding]:
     mapped = setup.point_map.by_asset.keys()
     gone = sorted(mapped - known.keys())
     silent = sorted(asset.id for asset in known.values() if asset.online and asset.id not in mapped)
-    findings = []
+    findings = Findings()
     if gone:
         level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
         findings.append(
@@ -169,11 +169,9 @@ async def check_inventory(setup: Setup) -> list[Finding]:
         )
     if silent:
         verb = "is" if len(silent) == 1 else "are"
-        findings.append(
-            warning(
-                f"no table names {count_text(len(silent), 'asset')} that {verb} online: {_few(silent)}",
-                "add them where the building needs them; `gateway discover` drafts that",
-            )
+        findings.warning(
+            f"no table names {count_text(len(silent), 'asset')} that {verb} online: {_few(silent)}",
+            "add them where the building needs them; `gateway discover` drafts that",
         )
     return findings or [
         ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
@@ -245,41 +243,31 @@ def _missing(named: WebhookSettings, others: Sequence[Webhook]) -> Finding:
 
 
 def _webhook_findings(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> list[Finding]:
-    findings = []
+    findings = Findings()
     if twins:
         ids = ", ".join(one.id or "?" for one in twins)
-        findings.append(
-            warning(
-                f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and {ids}",
-                "`gateway webhooks remove`, or Infodeck's web page: each event comes as often, and each has"
-                " a signing secret of its own",
-            )
+        findings.warning(
+            f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and {ids}",
+            "`gateway webhooks remove`, or Infodeck's web page: each event comes as often, and each has"
+            " a signing secret of its own",
         )
     if not webhook.is_subscribed_to(TELEMETRY):
-        findings.append(
-            problem(
-                f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
-                "add that event to the webhook in Infodeck: without it no reading arrives",
-            )
+        findings.problem(
+            f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
+            "add that event to the webhook in Infodeck: without it no reading arrives",
         )
     elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_subscribed_to(name)]:
-        findings.append(
-            warning(
-                f"{webhook.id} does not send {', '.join(missing)}",
-                "add them in Infodeck: devices that go offline, come or go are noticed later without them",
-            )
+        findings.warning(
+            f"{webhook.id} does not send {', '.join(missing)}",
+            "add them in Infodeck: devices that go offline, come or go are noticed later without them",
         )
     if webhook.is_failing:
-        findings.append(
-            problem(
-                f"Infodeck says that {webhook.id} is {webhook.status}",
-                "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
-            )
+        findings.problem(
+            f"Infodeck says that {webhook.id} is {webhook.status}",
+            "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
         )
     elif not webhook.is_healthy:
-        findings.append(
-            warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
-        )
+        findings.warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
     if webhook.url is not None and (finding := _address(webhook, webhook.url, path=path)) is not None:
         findings.append(finding)
     word = f", {webhook.status.lower()}" if webhook.status else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import number, text
-from gateway.doctor.diagnosis import Finding, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, Findings, ok, problem, warning
 from gateway.errors import system_reason
 from gateway.journal.journal_file import disk_reserve
 from gateway.journal.lookup import read_error
@@ -63,7 +63,7 @@ async def check_ports(setup: Setup) -> list[Finding]:
 
 async def _are_free(listeners: Mapping[str, HostPort]) -> list[Finding]:
     """Try to listen on each; all that are in use are one finding: one program may have them all."""
-    taken, findings = [], []
+    taken, findings = [], Findings()
     for setting, address in listeners.items():
         try:
             server = await asyncio.get_running_loop().create_server(
@@ -150,20 +150,16 @@ async def check_journal(setup: Setup) -> list[Finding]:
     used = int(number(journal, "bytes_used"))
     if (state := text(journal, "state")) != "ok":
         remedy = _make_room(daemon, size_text(most)) if state.endswith(" is full") else _SEE_DISK
-        findings.append(problem(f"it takes no events: {state}", f"{remedy}; Infodeck tries again for 24 h"))
+        findings.problem(f"it takes no events: {state}", f"{remedy}; Infodeck tries again for 24 h")
     elif used > most * _NEARLY_FULL:
-        findings.append(
-            warning(
-                f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
-                _make_room(daemon, size_text(most)),
-            )
+        findings.warning(
+            f"{used * 100 // most} % of journal.max_size ({size_text(most)}) are used",
+            _make_room(daemon, size_text(most)),
         )
     if letters := int(number(journal, "dead_letters")):
-        findings.append(
-            warning(
-                f"{count_text(letters, 'dead letter')}: refused by a receiver, or unreadable",
-                "`gateway deadletters list` says why; after fixing the cause: `gateway deadletters retry`",
-            )
+        findings.warning(
+            f"{count_text(letters, 'dead letter')}: refused by a receiver, or unreadable",
+            "`gateway deadletters list` says why; after fixing the cause: `gateway deadletters retry`",
         )
     return findings or [ok(f"{rounded_size_text(used)} of {size_text(most)}, no dead letters")]
 
@@ -176,18 +172,16 @@ def _make_room(daemon: DaemonStatus, most: str) -> str:
     return f"{daemon.kept}: see the check of sinks here; or {more}"
 
 
-def _file_findings(journal: Path, *, runs: bool) -> list[Finding]:
+def _file_findings(journal: Path, *, runs: bool) -> Findings:
     """Return what keeps the file from being read; only a warning if this user may not read it."""
-    findings = []
+    findings = Findings()
     if (found := read_error(journal)) is not None:
         level = problem if os.access(journal, os.R_OK) and not runs else warning
         findings.append(level(*found))
     if corrupt := corrupt_files(journal):
-        findings.append(
-            warning(
-                f"a corrupt journal was moved aside: {corrupt[-1]}",
-                "check the disk; see `A damaged journal` in docs/operations.md, then remove that file",
-            )
+        findings.warning(
+            f"a corrupt journal was moved aside: {corrupt[-1]}",
+            "check the disk; see `A damaged journal` in docs/operations.md, then remove that file",
         )
     return findings
 
@@ -210,21 +204,17 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
                 " StateDirectory= does that",
             )
         ]
-    findings = []
+    findings = Findings()
     if not os.access(folder, os.W_OK | os.X_OK):
-        findings.append(
-            warning(
-                f"{folder} cannot be written by this user",
-                "run this command as the gateway's user or as root",
-            )
+        findings.warning(
+            f"{folder} cannot be written by this user",
+            "run this command as the gateway's user or as root",
         )
     file_system = _file_system(folder)
     if file_system in _IN_MEMORY:
-        findings.append(
-            problem(
-                f"{folder} is in memory ({file_system}): a restart loses what was acknowledged",
-                "put the journal on a disk: journal.url",
-            )
+        findings.problem(
+            f"{folder} is in memory ({file_system}): a restart loses what was acknowledged",
+            "put the journal on a disk: journal.url",
         )
     used_bytes = sum(_size(journal.with_name(journal.name + end)) for end in ("", "-wal"))
     findings += _room(folder, disk, used_bytes=used_bytes, max_bytes=max_bytes)
