@@ -38,7 +38,7 @@ LETTER = DeadLetter("bms", 2, "evt_1", "R/a", "refused", START_MS)
 EVENTS = 200
 PAGE_BYTES = 2048
 INTERIOR = {2, 5}  # kinds of pages
-NOTES = StateChanges(
+CHANGES = StateChanges(
     last_values={value.point: value for value in KEPT},
     values_through=60,
     overrides={forced.point: forced for forced in FORCED},
@@ -55,7 +55,7 @@ async def fill(folder: Path, *, events: int = EVENTS) -> None:
         for number in range(events):
             journal.append(make_event(number, padding=number % 7 * 100))
         await journal.flush()
-        journal.save(NOTES)
+        journal.save(CHANGES)
         journal.move_cursor("bms", 50)
 
 

@@ -24,8 +24,8 @@ def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
     return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, "no such register", START_MS + seq)
 
 
-async def test_the_newest_ten_thousand_are_kept_however_many_were_settled(tmp_path: Path) -> None:
-    """Numbers that are gone do not count: a letter is given up only when there are too many."""
+async def test_the_newest_ten_thousand_are_kept_however_many_were_removed(tmp_path: Path) -> None:
+    """Numbers that are gone do not count: a dead letter is removed only when there are too many."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(dead_letters=[LETTER] * MOST))
         await journal.flush()
@@ -38,7 +38,7 @@ async def test_the_newest_ten_thousand_are_kept_however_many_were_settled(tmp_pa
     assert list(read_dead_letters(tmp_path / "journal.db")) == [*range(51, 101), *range(151, MOST + 101)]
 
 
-async def test_status_counts_the_letters_that_are_kept(tmp_path: Path) -> None:
+async def test_status_counts_the_stored_dead_letters(tmp_path: Path) -> None:
     """From the start on, with each that is written or forgotten; an unknown number changes nothing."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(dead_letters=[LETTER] * 3))
@@ -54,17 +54,17 @@ async def test_status_counts_the_letters_that_are_kept(tmp_path: Path) -> None:
 async def test_dead_letters_are_read_by_number_with_their_events_bodies(tmp_path: Path) -> None:
     """In the order of writing, also after a restart; what no event caused has no body."""
     events = [make_event(number) for number in (1, 2)]
-    noted = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
+    saved = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
     bodies = [events[1].body, None, events[0].body]
     async with sqlite_journal(tmp_path) as journal:
         assert await journal.dead_letters([1, 2, 3]) == []
         for event in events:
             await journal.append(event)
-        journal.save(StateChanges(dead_letters=noted[:2]))
-        journal.save(StateChanges(dead_letters=noted[2:]))
+        journal.save(StateChanges(dead_letters=saved[:2]))
+        journal.save(StateChanges(dead_letters=saved[2:]))
         await journal.flush()
         found = await journal.dead_letters(range(1, 100))
-        assert [(each.letter, each.body) for each in found] == list(zip(noted, bodies, strict=True))
+        assert [(each.letter, each.body) for each in found] == list(zip(saved, bodies, strict=True))
         numbers = [each.number for each in found]
         assert numbers == sorted(set(numbers))
         assert await journal.dead_letters(numbers[:0:-1]) == found[1:]  # asked for in any order

@@ -57,18 +57,18 @@ async def test_events_outlive_a_restart(open_log: Open) -> None:
 
 
 async def test_a_duplicate_is_accepted_and_stored_once(open_log: Open) -> None:
-    """The same id in one batch, in a later one and after a restart counts as durable, and is told once."""
-    event, told = make_event(1), list[str]()
+    """The same id in one batch, in a later one and after a restart is durable, and reaches listeners once."""
+    event, received = make_event(1), list[str]()
     async with open_log() as log:
-        log.subscribe(lambda records: told.extend(ids(records)))
+        log.subscribe(lambda records: received.extend(ids(records)))
         await asyncio.gather(*{log.append(each) for each in (event, make_event(0), event)})
         await log.append(event)
         await asyncio.gather(*{log.append(each) for each in (make_event(2), event, make_event(3))})
         await asyncio.sleep(0)
-        assert told == ["evt_1", "evt_0", "evt_2", "evt_3"]
+        assert received == ["evt_1", "evt_0", "evt_2", "evt_3"]
     async with open_log() as log:
         await log.append(event)
-        assert ids(await read_all(log)) == told
+        assert ids(await read_all(log)) == received
 
 
 async def test_reading_begins_after_a_number_and_ends_at_a_limit(open_log: Open) -> None:
@@ -132,21 +132,21 @@ async def test_a_sink_that_was_taken_out_begins_anew(open_log: Open) -> None:
 async def test_listeners_get_what_is_durable_in_order(open_log: Open) -> None:
     """Each listener gets every new event once, in order, when it can be read already."""
     async with open_log() as log:
-        told: list[Record] = []
+        received: list[Record] = []
         others: list[str] = []
 
         def listen(records: Sequence[Record]) -> None:
             assert records
             assert log.head >= records[-1].seq
-            told.extend(records)
+            received.extend(records)
 
         log.subscribe(listen)
         log.subscribe(lambda records: others.extend(ids(records)))
         for turn in range(20):
             await asyncio.gather(*{log.append(make_event(10 * turn + n)) for n in range(10)})
-        await until(lambda: len(told) == len(others) == 200)
-        assert told == await read_all(log)
-        assert others == ids(told) == [f"evt_{number}" for number in range(200)]
+        await until(lambda: len(received) == len(others) == 200)
+        assert received == await read_all(log)
+        assert others == ids(received) == [f"evt_{number}" for number in range(200)]
 
 
 async def test_a_listener_that_fails_stops_no_other(open_log: Open) -> None:
@@ -157,13 +157,13 @@ async def test_a_listener_that_fails_stops_no_other(open_log: Open) -> None:
 
     with capture_logs() as lines:
         async with open_log() as log:
-            told: list[str] = []
+            received: list[str] = []
             log.subscribe(fail)
-            log.subscribe(lambda records: told.extend(ids(records)))
+            log.subscribe(lambda records: received.extend(ids(records)))
             for number in range(3):
                 await log.append(make_event(number))
-            await until(lambda: len(told) == 3)
-            assert told == ["evt_0", "evt_1", "evt_2"]
+            await until(lambda: len(received) == 3)
+            assert received == ["evt_0", "evt_1", "evt_2"]
     assert [line["event"] for line in lines] == ["journal.listener_failed"]
 
 

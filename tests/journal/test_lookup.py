@@ -34,7 +34,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_use(tmp_path: Path) -> None:
-    """A look shows what is committed, at once and without the journal's lock."""
+    """Commands read what is committed, at once and without the journal's lock."""
     path = tmp_path / "journal.db"
     async with sqlite_journal(tmp_path, sinks=("bms", "regs")) as journal:
         await journal.append(make_event(1))
@@ -52,7 +52,7 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
         assert read_dead_letter(path, 2) is None
 
 
-async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
+async def test_reading_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
     """After an orderly stop the same is seen, and the folder stays as the gateway's user left it."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(1))
@@ -65,18 +65,18 @@ async def test_a_look_at_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path
 
 
 async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_path: Path) -> None:
-    """Both tell what is reported; events without a body have nothing to tell."""
+    """Both show what is reported; events without a body are left out."""
     path = tmp_path / "journal.db"
-    strangers = [
+    unmapped = [
         UnmappedAsset("ast-a", 3, START_MS, START_MS + 5, ("t", "ö/h")),
         UnmappedAsset("ast-b", 1, START_MS, START_MS, ()),
     ]
     async with sqlite_journal(tmp_path) as journal:
         for number in (1, 2, 3, 4):
             await journal.append(make_event(number))
-        journal.save(StateChanges(unmapped_assets={one.asset: one for one in reversed(strangers)}))
+        journal.save(StateChanges(unmapped_assets={one.asset: one for one in reversed(unmapped)}))
         await journal.flush()
-        assert read_unmapped_assets(path) == strangers
+        assert read_unmapped_assets(path) == unmapped
         assert list(newest_events(path, limit=2)) == [make_event(4), make_event(3)]
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE events SET body = NULL WHERE seq > 2")
@@ -84,7 +84,7 @@ async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_pat
 
 
 def test_a_journal_that_is_not_there_yet_has_seen_nothing(tmp_path: Path) -> None:
-    """Before the gateway's first start there is nothing to tell, and nothing is created."""
+    """Before the gateway's first start there is nothing to show, and nothing is created."""
     path = tmp_path / "journal.db"
     assert (read_unmapped_assets(path), list(newest_events(path, limit=9))) == ([], [])
     assert _files(tmp_path) == []

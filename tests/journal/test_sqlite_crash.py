@@ -29,7 +29,7 @@ async def main():
 
 asyncio.run(main())
 """
-NOTING = """
+SAVING = """
 import asyncio, os, sys
 from pathlib import Path
 from gateway.records import LastValue, StateChanges
@@ -80,11 +80,11 @@ async def test_every_event_that_was_confirmed_is_there_after_a_kill(tmp_path: Pa
     assert len(found) - len(confirmed) <= 3 * 20  # at most what was under way
 
 
-async def test_notes_are_there_whole_after_a_kill(tmp_path: Path) -> None:
-    """Cursor, values and the number they include are of one note: at least the last flushed one."""
+async def test_changes_are_there_whole_after_a_kill(tmp_path: Path) -> None:
+    """Cursor, values and the number they include are of one commit: at least the last flushed one."""
     first = 1
     for _ in range(3):
-        flushed = await run_and_kill(NOTING, tmp_path, first=first, lines=50)
+        flushed = await run_and_kill(SAVING, tmp_path, first=first, lines=50)
         async with sqlite_journal(tmp_path) as journal:
             values, through = journal.at_start.last_values, journal.at_start.values_through
             assert {kept.raw for kept in values} == {through}

@@ -84,8 +84,8 @@ async def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
         assert journal._file._number("PRAGMA synchronous") == SYNCHRONOUS_FULL
 
 
-async def test_listeners_are_told_what_another_connection_can_see(tmp_path: Path) -> None:
-    """When a listener hears of an event, and when its sender does, it is committed."""
+async def test_listeners_get_what_another_connection_can_see(tmp_path: Path) -> None:
+    """When a listener or the sender gets an event, it is committed."""
     with closing(sqlite3.connect(tmp_path / "journal.db")) as other:
 
         def visible() -> int:
@@ -93,16 +93,16 @@ async def test_listeners_are_told_what_another_connection_can_see(tmp_path: Path
 
         def listen(records: Sequence[Record]) -> None:
             assert visible() == records[-1].seq
-            heard.extend(ids(records))
+            received.extend(ids(records))
 
-        heard: list[str] = []
+        received: list[str] = []
         async with sqlite_journal(tmp_path) as journal:
             journal.subscribe(listen)
             for number in range(50):
                 await journal.append(make_event(number))
                 assert visible() == number + 1
             await journal.flush()
-        assert heard == [f"evt_{number}" for number in range(50)]
+        assert received == [f"evt_{number}" for number in range(50)]
 
 
 async def test_events_that_come_together_share_one_commit(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ async def test_a_corrupt_file_is_moved_aside_as_it_is(tmp_path: Path, damage: Ca
 
 
 async def test_no_corrupt_file_takes_the_place_of_another(tmp_path: Path) -> None:
-    """Both are kept, also on a machine whose clock begins at the same time at every start."""
+    """Both stay, also on a machine whose clock starts at the same time at every start."""
     for content in (b"first" * 1000, b"second" * 1000):
         (tmp_path / "journal.db").write_bytes(content)
         async with sqlite_journal(tmp_path):
@@ -161,7 +161,7 @@ async def test_no_corrupt_file_takes_the_place_of_another(tmp_path: Path) -> Non
 
 
 async def test_a_second_gateway_on_the_same_journal_is_refused(tmp_path: Path) -> None:
-    """It is told why, the first one goes on, and once that one has left there is room."""
+    """The error says why, the first one goes on, and after its end another one may start."""
     async with sqlite_journal(tmp_path) as journal:
         with pytest.raises(GatewayError) as refused:
             async with sqlite_journal(tmp_path):

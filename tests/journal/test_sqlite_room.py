@@ -60,7 +60,7 @@ async def takes(journal: SqliteJournal, number: int, *, padding: int = 20_000) -
 
 
 async def append_until_refused(journal: SqliteJournal, *, first: int, padding: int = 20_000) -> int:
-    """Append events one by one; return the number of the one that is turned away."""
+    """Append events one by one; return the number of the one that is refused."""
     for number in range(first, first + 1000):
         if not await takes(journal, number, padding=padding):
             return number
@@ -106,16 +106,16 @@ async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
         assert ids(await read_all(journal)) == accepted[10:]
         journal.move_cursor("bms", journal.head)
         journal.move_cursor("regs", journal.head)
-        told: list[str] = []
-        journal.subscribe(lambda records: told.extend(ids(records)))
+        received: list[str] = []
+        journal.subscribe(lambda records: received.extend(ids(records)))
         for number in (0, 5, 11, refused):
             await journal.append(make_event(number))
         await journal.flush()
-        assert told == [f"evt_{refused}"]
+        assert received == [f"evt_{refused}"]
 
 
 async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
-    """A letter for each reading of large events: all are kept, and no event is turned away for them.
+    """A dead letter for each reading of large events: all are stored, and no event is refused for them.
 
     Each has its event's body while that is in the journal; beyond that, the newest have, as far as a fourth
     of the journal has room.
@@ -157,7 +157,7 @@ async def test_a_letter_that_is_refused_again_keeps_its_body(tmp_path: Path) -> 
 
 
 async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path) -> None:
-    """Ten thousand events pass through a small journal, also after a restart, and none is turned away."""
+    """Ten thousand events pass through a small journal, also after a restart, and none is refused."""
     for start in (0, 5000):
         async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
             for first in range(start, start + 5000, 500):
@@ -193,7 +193,7 @@ async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path:
 
 
 async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
-    """Events are turned away whole, notes wait, it is logged once, and it ends by itself."""
+    """Events are refused whole, changes wait, it is logged once, and it ends by itself."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(0))
         with capture_logs() as logs:
@@ -395,7 +395,7 @@ async def test_numbers_are_never_used_again(tmp_path: Path) -> None:
         assert journal.head > head
 
 
-async def test_a_full_journal_turns_events_away_until_others_are_delivered(tmp_path: Path) -> None:
+async def test_a_full_journal_refuses_events_until_others_are_delivered(tmp_path: Path) -> None:
     """It says when to come again, accepts nothing by halves, and goes on once a sink has caught up."""
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
         accepted = 0

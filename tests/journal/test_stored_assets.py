@@ -1,4 +1,4 @@
-"""What the journal keeps of the assets, beside its events."""
+"""The stored asset snapshot."""
 
 from __future__ import annotations
 

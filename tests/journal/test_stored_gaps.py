@@ -1,4 +1,4 @@
-"""Gaps in histories beside the events: where there is no room, and how many."""
+"""Stored gaps: without room, and their limit."""
 
 from __future__ import annotations
 
