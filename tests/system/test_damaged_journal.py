@@ -69,7 +69,9 @@ def test_a_corrupt_file_is_replaced_by_what_can_be_read(daemon: Daemon, broker: 
     assert daemon.stop() == 0
     file = daemon.folder / "journal.db"
     with closing(sqlite3.connect(file)) as database:
-        page = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'unmapped'").fetchone()[0]
+        page = database.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'unmapped_assets'"
+        ).fetchone()[0]
     content = bytearray(file.read_bytes())
     content[(page - 1) * 2048 : page * 2048] = b"\xa5" * 2048
     file.write_bytes(content)
