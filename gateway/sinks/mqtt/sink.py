@@ -89,7 +89,7 @@ class MqttSink(ConnectingSink):
             name=name, url=config.url, status=status, session=self._session, clock=clock
         )
         super().__init__(self._broker.stay_connected, task_name=f"mqtt sink {name}")
-        self._retry = _RefusedForNow(self._present_status)
+        self._retry = _QuotaRetry(self._present_status)
         self._publishing = asyncio.Lock()  # a connection publishes for one caller at a time
 
     async def write(self, updates: Sequence[Update]) -> None:
@@ -188,7 +188,7 @@ class MqttSink(ConnectingSink):
         return Message(self._status_topic, b"online" if is_online else b"offline", retain=True)
 
 
-class _RefusedForNow:
+class _QuotaRetry:
     """Publishes, and retries what the broker refuses for now, as when a quota is exceeded."""
 
     def __init__(self, probe: Callable[[], Message]) -> None:

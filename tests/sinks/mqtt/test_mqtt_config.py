@@ -134,7 +134,7 @@ def test_a_template_that_cannot_tell_points_apart_is_refused(
     ("topic", "problem"),
     [
         ("{prefix}/{site}", "asset_topic: needs {tag} or {asset}, or all assets would have the same topic"),
-        ("{tag}/{point}", "asset_topic: is the topic of a whole asset: {point} has no place in it"),
+        ("{tag}/{point}", "asset_topic: is the topic of a whole asset and cannot contain {point}"),
         ("{tagg}/x", "asset_topic: unknown placeholder {tagg}; did you mean {tag}?"),
         ("{tag}/+", "asset_topic: is a topic: it has no wildcard"),
     ],
