@@ -1,1 +1,1 @@
-"""Pure: point tables compiled to functions, values to register words, the newest value of each point."""
+"""Point tables compiled to functions: conversions, units, registers, topics. Reads tables, no other I/O."""
