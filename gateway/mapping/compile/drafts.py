@@ -46,7 +46,15 @@ if TYPE_CHECKING:
 
 _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = (
-    *("source_unit", "gain", "offset", "map", "range", "clamp", "decimals", "stale_after", "on_stale"),
+    "source_unit",
+    "gain",
+    "offset",
+    "map",
+    "range",
+    "clamp",
+    "decimals",
+    "stale_after",
+    "on_stale",
 )
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
