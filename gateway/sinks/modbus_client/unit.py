@@ -24,8 +24,8 @@ class Unit:
 
     `wanted` has the newest values, None before the first one. `acknowledged` has what the unit took since
     this connection, None if that is unknown. `dirty` has a 1 where both differ and a request can change
-    that, `fresh` where that is so since the present round began. `refused` has the reason why a value was
-    not accepted, until a new one comes. The lists themselves are never replaced.
+    that, `fresh` where that is new in the present round. `refused` has the reason why a value was not
+    accepted, until a new one comes. The lists themselves are never replaced.
 
     `retry_at_s`: the unit is left alone until then, by the event loop's clock; None if all is well. `silent`
     is why no request gets through to it, None if some do.
@@ -82,7 +82,8 @@ class Unit:
 
     def _begin_round(self) -> None:
         self._next = self.answers = 0
-        self.clear_fresh()
+        if self.fresh == self.dirty:
+            self.clear_fresh()  # so that what comes next stands out from a large batch
 
     def clear_fresh(self) -> None:
         """Let all that is dirty wait for its turn in the round."""
