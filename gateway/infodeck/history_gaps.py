@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, asset_of, read_telemetry
+from gateway.events import TELEMETRY, read_telemetry
 from gateway.infodeck.backfill_events import is_history
 from gateway.records import Gap, StateChanges
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from gateway.infodeck.shadows import MissedReadings
-    from gateway.model import Event, Record
+    from gateway.model import Event, Record, Telemetry
     from gateway.ports import EventLog, StateStore
     from gateway.records import GapId
     from gateway.state.building_state import BuildingState
@@ -183,14 +183,11 @@ class HistoryGaps:
         for record in records:
             event = record.event
             if event.type == TELEMETRY and not is_history(event):
-                asset = asset_of(event)
-                if asset in self._since_ms or asset in self._due:
-                    self._accept_event(event)
+                telemetry = read_telemetry(event)
+                if telemetry and (telemetry.asset in self._since_ms or telemetry.asset in self._due):
+                    self._accept_telemetry(telemetry, event)
 
-    def _accept_event(self, event: Event) -> None:
-        telemetry = read_telemetry(event)
-        if telemetry is None:
-            return
+    def _accept_telemetry(self, telemetry: Telemetry, event: Event) -> None:
         for reading in telemetry.readings:
             key, time_ms = (telemetry.asset, reading.key), reading.time_ms
             since_ms = self._since_ms.get(telemetry.asset, {}).get(reading.key)

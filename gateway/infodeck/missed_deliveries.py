@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, asset_of
+from gateway.events import TELEMETRY, read_telemetry
 from gateway.text import second_text
 
 if TYPE_CHECKING:
@@ -55,9 +55,10 @@ class WebhookArrivals:
         self.late_ms = received_ms - made_ms if is_late else 0
         if not is_late:
             self.received_ms = received_ms
-        asset = asset_of(event)
-        if asset is None or asset not in self._mapped():
+        telemetry = read_telemetry(event)
+        if telemetry is None or telemetry.asset not in self._mapped():
             return
+        asset = telemetry.asset
         self._made_ms[asset] = max(made_ms, self._made_ms.get(asset, 0))
         if not is_late:
             self.mapped_ms = self._received_ms[asset] = received_ms
