@@ -69,6 +69,7 @@ VALUES_CURSOR = "$values"  # the event up to which last values are saved
 NUMBERS_CURSOR = "$numbers"  # the last number used, after its event was forgotten
 
 _MOST_ALARMS = 500
+_AT_ONCE = 500  # assets encoded in one slice
 _MOST_UNMAPPED = 10_000
 _MOST_KNOWN_S = 4096  # of one gap; an API asked four times an hour supplies fewer within 32 days
 _KNOWN_S_CHARACTERS = 11  # of one of them
@@ -167,13 +168,11 @@ def write_assets(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_
     Events and cursors matter more, and the API supplies the same again soon. The snapshot is one row, with
     everything in the order of the ids: what did not change stays on the same pages.
     """
-    parts = {
-        "assets": [snapshot.assets[one] for one in sorted(snapshot.assets)],
-        "types": [snapshot.types[one] for one in sorted(snapshot.types)],
-        "locations": [snapshot.locations[one] for one in sorted(snapshot.locations)],
-        "tags": snapshot.tags,
-    }
-    text = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
+    tags = orjson.dumps(snapshot.tags, option=orjson.OPT_SORT_KEYS).decode()
+    text = (
+        f'{{"assets":{_json_list(snapshot.assets)},"types":{_json_list(snapshot.types)},'
+        f'"locations":{_json_list(snapshot.locations)},"tags":{tags}}}'
+    )
     try:
         if len(text) > room_bytes:
             raise sqlite3.OperationalError("the journal is full")
@@ -258,6 +257,13 @@ def read_assets(database: sqlite3.Connection) -> AssetSnapshot | None:
 def _write(database: sqlite3.Connection, statement: str, rows: Sequence[Any]) -> None:
     if rows:
         database.execute(statement, (orjson.dumps(rows).decode(),))
+
+
+def _json_list(records: Mapping[str, KnownAsset | AssetType | AssetLocation]) -> str:
+    """Return records as JSON in the order of ids, in slices: no other thread runs while one is encoded."""
+    ids = sorted(records)
+    slices = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+    return f"[{','.join(orjson.dumps([records[one] for one in some]).decode()[1:-1] for some in slices)}]"
 
 
 def _write_gaps(database: sqlite3.Connection, gaps: Mapping[GapId, Gap | None], *, room_bytes: int) -> None:
