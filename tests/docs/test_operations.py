@@ -170,7 +170,7 @@ def test_backup_and_restore(daemon: Daemon, tmp_path: Path) -> None:
 async def test_an_event_takes_what_the_page_says(tmp_path: Path, body_bytes: int) -> None:
     """In the journal's file: the body and the bytes that the page adds, for large bodies twice their size."""
     found = re.search(
-        r"One takes its body and some (\d+) bytes \(above (\d+) bytes up to twice its body\)", PAGE
+        r"It takes its body and some (\d+) bytes \(above (\d+) bytes up to twice its body\)", PAGE
     )
     assert found is not None
     added, large = int(found[1]), int(found[2])
