@@ -30,7 +30,7 @@ EVENTS = ["asset.telemetry.updated", "asset.status.changed"]
 
 
 @dataclass
-class Cloud:
+class WebhookSetup:
     """A simulated Infodeck with one webhook, and the settings of a gateway that knows it."""
 
     infodeck: SimulatedInfodeck
@@ -68,7 +68,7 @@ def use_webhooks(config: Path, url: str, *, webhook: str | None = None, token: b
 
 
 @asynccontextmanager
-async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
+async def set_up_webhook(daemon: Daemon, **options: Any) -> AsyncIterator[WebhookSetup]:
     """Run an Infodeck whose webhook leads to the daemon, and name it in the daemon's settings.
 
     The daemon may run or not; its settings say the webhook's public address, and its id.
@@ -81,7 +81,7 @@ async def cloud(daemon: Daemon, **options: Any) -> AsyncIterator[Cloud]:
         named = f'{{url: "{PUBLIC_URL}", id: {webhook["id"]}, rotate: "{ROTATE}"}}'
         use_webhooks(daemon.config, api.url, webhook=named)
         async with infodeck:
-            yield Cloud(infodeck, api, daemon.config, webhook)
+            yield WebhookSetup(infodeck, api, daemon.config, webhook)
 
 
 def launch(config: Path, action: str, *arguments: str, given: int | None = None) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from support.daemon import SECRET, sign, telemetry
 from support.waiting import until
-from support.webhook_commands import cloud, launch
+from support.webhook_commands import launch, set_up_webhook
 
 from gateway.cli.secret_file import open_secret_file
 from gateway.cli.webhooks_rotate import send_secret
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pytest
     from support.daemon import Daemon
-    from support.webhook_commands import Cloud
+    from support.webhook_commands import WebhookSetup
 
 NEW = b"made-up-new-secret"
 
@@ -38,9 +38,9 @@ async def accepts(daemon: Daemon, secret: str) -> bool:
 
 
 @asynccontextmanager
-async def in_the_midst(daemon: Daemon) -> AsyncIterator[tuple[Cloud, Popen[bytes]]]:
+async def in_the_midst(daemon: Daemon) -> AsyncIterator[tuple[WebhookSetup, Popen[bytes]]]:
     """Start a rotation; Infodeck has made the secret, and its answer is on its way, byte by byte."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.api.path_faults["/rotate"] = deque([Answer(is_usual=True, drip_s=0.02)])
         process = launch(daemon.config, "rotate")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from support.daemon import SECRET, sign, telemetry
 from support.waiting import until
-from support.webhook_commands import cloud
+from support.webhook_commands import set_up_webhook
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
-    from support.webhook_commands import Cloud
+    from support.webhook_commands import WebhookSetup
 
 ASSET = "ast-a1b2c3d4"
 PAUSE_S = 0.02
@@ -58,7 +58,7 @@ class EndlessLog(list[dict[str, Any]]):
         """Keep what the simulation would drop."""
 
 
-async def report(infodeck: Cloud) -> None:
+async def report(infodeck: WebhookSetup) -> None:
     """Have an asset report on and on; Infodeck signs with whatever secret it has at that moment."""
     number = 0
     while True:
@@ -67,12 +67,12 @@ async def report(infodeck: Cloud) -> None:
         await asyncio.sleep(PAUSE_S)
 
 
-def log_of(infodeck: Cloud) -> list[dict[str, Any]]:
+def log_of(infodeck: WebhookSetup) -> list[dict[str, Any]]:
     """Return every attempt so far."""
     return infodeck.api.deliveries[infodeck.webhook["id"]]
 
 
-def refused(infodeck: Cloud) -> int:
+def refused(infodeck: WebhookSetup) -> int:
     """Count the attempts that were answered with 401."""
     return sum(one["statusCode"] == 401 for one in log_of(infodeck))
 
@@ -83,7 +83,7 @@ def journaled(daemon: Daemon) -> set[str]:
         return {json.loads(body)["id"] for (body,) in database.execute("SELECT body FROM events")}
 
 
-async def more(infodeck: Cloud) -> None:
+async def more(infodeck: WebhookSetup) -> None:
     """Wait until some more events are delivered."""
     enough = infodeck.infodeck.deliveries.delivered + MORE
     await until(lambda: infodeck.infodeck.deliveries.delivered >= enough)
@@ -95,7 +95,7 @@ async def test_no_event_is_lost(daemon: Daemon) -> None:
     What is signed with the old secret is never refused. Of what Infodeck signs with a new one, only what
     comes before the gateway was told is, and it comes again. In the end, every event is in the journal.
     """
-    async with cloud(daemon, first_retry_s=0.1) as infodeck:
+    async with set_up_webhook(daemon, first_retry_s=0.1) as infodeck:
         infodeck.api.deliveries[infodeck.webhook["id"]] = EndlessLog()
         infodeck.api.items.append({"id": ASSET, "name": "Room"})
         await asyncio.to_thread(daemon.start)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.config_files import complaints, write
-from support.webhook_commands import ROTATE, cloud
+from support.webhook_commands import ROTATE, set_up_webhook
 
 from gateway.demo.simulated_answers import Answer
 from gateway.settings import load_settings
@@ -30,7 +30,7 @@ def know(daemon: Daemon, **calls: str) -> None:
 
 async def test_one_of_two_is_removed(daemon: Daemon) -> None:
     """The one that is named, and no other; without its id nothing is asked."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         know(daemon, remove=REMOVE)
         infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
         assert "--id" in (await infodeck.run("remove")).stderr
@@ -49,7 +49,7 @@ async def test_one_of_two_is_removed(daemon: Daemon) -> None:
 
 async def test_a_webhook_that_was_switched_off_is_enabled(daemon: Daemon) -> None:
     """The one that leads here; done is what Infodeck lists as such afterwards."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         know(daemon, enable=ENABLE)
         infodeck.webhook["status"] = "Failing"
         done = await infodeck.run("enable")
@@ -61,7 +61,7 @@ async def test_a_webhook_that_was_switched_off_is_enabled(daemon: Daemon) -> Non
 
 async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
     """An answer of 200 to a call that its documents may not have proves nothing."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         know(daemon, enable='PATCH /webhooks/{id} {"status": "Active"}', remove="POST /webhooks/{id}/test")
         infodeck.webhook["status"] = "Failing"
         webhook = infodeck.webhook["id"]
@@ -82,7 +82,7 @@ async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
 @pytest.mark.parametrize("action", ["remove", "enable"])
 async def test_without_the_setting_nothing_is_asked(daemon: Daemon, action: str) -> None:
     """Infodeck's documents do not say how it is done; the web page can."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run(action, "--id", infodeck.webhook["id"])
         assert done.returncode == 1
         assert f"infodeck.webhook.{action} is not set: Infodeck's documents, as we know them" in done.stderr

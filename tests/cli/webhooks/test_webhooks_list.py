@@ -11,7 +11,7 @@ import pytest
 from support.config_files import write
 from support.processes import run_gateway
 from support.raw_server import http, raw_server
-from support.webhook_commands import PUBLIC_URL, cloud, use_webhooks
+from support.webhook_commands import PUBLIC_URL, set_up_webhook, use_webhooks
 
 from gateway.demo.simulated_answers import Answer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 async def test_list_marks_the_webhook_that_leads_here(daemon: Daemon) -> None:
     """Whatever an item lacks, it is listed; the one of the settings has a star before it."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         infodeck.api.webhooks.append({"id": "wh-2", "uri": "elsewhere"})
         done = await infodeck.run("list")
         listed = json.loads((await infodeck.run("list", "--format", "json")).stdout)["webhooks"]
@@ -44,7 +44,7 @@ async def test_list_marks_the_webhook_that_leads_here(daemon: Daemon) -> None:
 
 async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
     """None that leads here, or one that does not send telemetry: what to do stands below."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         infodeck.webhook["events"] = ["workorder.created"]
         done = await infodeck.run("list")
         assert "does not send asset.telemetry.updated, so no reading arrives" in done.stdout
@@ -56,7 +56,7 @@ async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
 
 async def test_list_names_a_second_one_with_its_url(daemon: Daemon) -> None:
     """Though the settings say by its id which one is meant."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
         done = await infodeck.run("list")
     assert done.stdout.splitlines()[-1].startswith("2 of them have the URL of the one that leads here")
@@ -64,7 +64,7 @@ async def test_list_names_a_second_one_with_its_url(daemon: Daemon) -> None:
 
 async def test_found_by_its_url_where_no_id_is_set(daemon: Daemon) -> None:
     """The public address is enough; two webhooks for it are too many for what concerns one."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         settings = daemon.config.read_text()
         daemon.config.write_text(settings.replace(f"id: {infodeck.webhook['id']}, ", ""))
         infodeck.webhook["url"] = PUBLIC_URL.replace("gateway", "GATEWAY")
@@ -89,7 +89,7 @@ def attempt(number: int, **fields: Any) -> dict[str, Any]:
 
 async def test_deliveries_with_advice(daemon: Daemon) -> None:
     """The newest first, how many there are, and one sentence for each kind of failure."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         log = [
             attempt(1, statusCode=200, responseTimeMs=7),
             attempt(2, statusCode=401, responseTimeMs=5, failureReason="HTTP 401"),
@@ -122,7 +122,7 @@ async def test_deliveries_with_advice(daemon: Daemon) -> None:
 
 async def test_log_without_an_end_is_read_as_far_as_is_of_use(daemon: Daemon) -> None:
     """Of a busy webhook's log, the newest thousand attempts: all is read where the oldest come first."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         log = [attempt(n, statusCode=200) for n in range(1500)]
         for order, requests in ((log[::-1], 10), (log, 15)):
             infodeck.api.deliveries[infodeck.webhook["id"]] = order
@@ -136,7 +136,7 @@ async def test_log_without_an_end_is_read_as_far_as_is_of_use(daemon: Daemon) ->
 
 async def test_test_event_arrives(daemon: Daemon) -> None:
     """Infodeck sends it, the running gateway sees it, the command says so."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("test")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -147,7 +147,7 @@ async def test_test_event_arrives(daemon: Daemon) -> None:
 
 async def test_test_event_that_is_refused_is_explained(daemon: Daemon) -> None:
     """Another secret: both the gateway's own count and Infodeck's log say 401, and what to do."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.webhook["signingSecret"] = "another-one"
         done = await infodeck.run("test", "--wait", "1s")
@@ -160,7 +160,7 @@ async def test_test_event_that_is_refused_is_explained(daemon: Daemon) -> None:
 
 async def test_test_event_that_goes_elsewhere(daemon: Daemon) -> None:
     """Nobody at the URL, or somebody else: Infodeck's log tells."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.webhook["url"] = daemon.url.replace(str(daemon.intake_port), "9")
         done = await infodeck.run("test", "--wait", "1s")
@@ -178,7 +178,7 @@ async def test_test_event_that_goes_elsewhere(daemon: Daemon) -> None:
 
 async def test_test_event_without_a_gateway_is_not_sent(daemon: Daemon) -> None:
     """Nobody could say whether it arrives."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run("test")
         assert done.returncode == 1
         assert "/api/status: no running gateway says what it has received" in done.stderr
@@ -190,7 +190,7 @@ async def test_test_event_without_a_gateway_is_not_sent(daemon: Daemon) -> None:
 )
 async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemon, said: bytes) -> None:
     """What listens on the admin port may be anything."""
-    async with raw_server([], default=http("200 OK", said)) as server, cloud(daemon) as infodeck:
+    async with raw_server([], default=http("200 OK", said)) as server, set_up_webhook(daemon) as infodeck:
         settings = daemon.config.read_text()
         daemon.config.write_text(
             settings.replace(f"127.0.0.1:{daemon.admin_port}", f"127.0.0.1:{server.port}")
@@ -214,7 +214,7 @@ async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemo
 )
 async def test_refused_token_is_explained(daemon: Daemon, status: int, message: str) -> None:
     """Infodeck's refusals are told as everywhere, and never with the token."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         infodeck.api.faults.append(Answer(status=status, body=b'{"message":"no, eyJ.made.up"}'))
         done = await infodeck.run("list")
     assert done.returncode == 1

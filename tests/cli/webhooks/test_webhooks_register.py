@@ -7,18 +7,18 @@ import stat
 from typing import TYPE_CHECKING
 
 from support.daemon import SECRET, sign, telemetry
-from support.webhook_commands import PUBLIC_URL, cloud
+from support.webhook_commands import PUBLIC_URL, set_up_webhook
 
 from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
-    from support.webhook_commands import Cloud
+    from support.webhook_commands import WebhookSetup
 
 OTHER_URL = "https://other.example.com/webhooks/infodeck"
 
 
-def made(infodeck: Cloud) -> list[str]:
+def made(infodeck: WebhookSetup) -> list[str]:
     """Return the requests that make a webhook."""
     return [one for one in infodeck.api.asked if one.startswith("POST")]
 
@@ -27,7 +27,7 @@ async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
     """The settings name a file that is not there yet: it gets the secret, and the gateway starts with it."""
     secret = daemon.folder / "secret"
     secret.unlink()
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         infodeck.api.webhooks.clear()
         done = await infodeck.run("register", "--description", "tower")
         assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
 
 async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon) -> None:
     """Whoever follows what is printed has the new webhook known as the one that leads here."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         former = infodeck.webhook["id"]
         infodeck.api.webhooks.clear()
         done = await infodeck.run("register", "--secret-file", str(daemon.folder / "second"))
@@ -74,7 +74,7 @@ async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon
 
 async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
     """A new file takes the new secret beside one in use; it is said how the gateway gets to read it."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         file = daemon.folder / "second"
         done = await infodeck.run(
             "register",
@@ -99,7 +99,7 @@ async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
 
 async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
     """A type that is misspelt, one that is dropped, and no telemetry: each is said; the webhook is made."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run(
             "register",
             "--url",
@@ -119,7 +119,7 @@ async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
 
 async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
     """Refused before anything is asked: a file in use, a variable, a folder that is not there."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         used = await infodeck.run("register", "--url", OTHER_URL)
         assert "secret holds a secret already" in used.stderr
         assert (daemon.folder / "secret").read_text() == SECRET
@@ -136,7 +136,7 @@ async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
 async def test_url_must_be_https_and_new(daemon: Daemon) -> None:
     """Plain HTTP is refused with the reason; a second webhook for one URL is made only if it is wanted."""
     (daemon.folder / "secret").unlink()
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         plain = await infodeck.run("register", "--url", "http://gateway.example.com/webhooks/infodeck")
         assert "Infodeck posts to https alone" in plain.stderr
         infodeck.webhook["url"] = PUBLIC_URL
@@ -151,7 +151,7 @@ async def test_url_must_be_https_and_new(daemon: Daemon) -> None:
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
     """Refused, broken off, or without a secret: what is the case then, and what to do; no file is left."""
     (daemon.folder / "secret").unlink()
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         for answer, message in (
             (
                 Answer(status=422, body=b'{"message":"unknown event"}'),

@@ -15,13 +15,13 @@ import orjson
 import pytest
 from support.building import eventually
 from support.daemon import REPOSITORY, SECRET, sign, telemetry
-from support.webhook_commands import cloud, command, environment, launch
+from support.webhook_commands import command, environment, launch, set_up_webhook
 
 from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
     from support.daemon import Daemon
-    from support.webhook_commands import Cloud
+    from support.webhook_commands import WebhookSetup
 
 
 async def accepts(daemon: Daemon, secret: str) -> bool:
@@ -32,7 +32,7 @@ async def accepts(daemon: Daemon, secret: str) -> bool:
     return status == 200
 
 
-def rotations(infodeck: Cloud) -> int:
+def rotations(infodeck: WebhookSetup) -> int:
     """Return how often a new secret was asked for."""
     return sum(one.endswith("/rotate") for one in infodeck.api.asked)
 
@@ -40,7 +40,7 @@ def rotations(infodeck: Cloud) -> int:
 async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
     """Infodeck's new secret is in the file and accepted, and the old one too, also after a restart."""
     file = daemon.folder / "secret"
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -67,7 +67,7 @@ async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
 
 async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
     """Given on standard input, it is taken over in the same way; no API is asked, and none is needed."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         settings = daemon.config.read_text()
         daemon.config.write_text(settings.replace(', rotate: "/webhooks/{id}/rotate"', ""))
@@ -97,7 +97,7 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
 )
 async def test_what_is_no_signing_secret_is_not_taken_over(daemon: Daemon, given: str, found: str) -> None:
     """It is refused at once, and nothing has changed; what the doctor would say only afterwards."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--from-stdin", given=given)
     assert (done.returncode, done.stdout) == (1, "")
@@ -109,7 +109,7 @@ async def test_what_is_no_signing_secret_is_not_taken_over(daemon: Daemon, given
 
 async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None:
     """Nothing is lost by a wrong paste, but the test event tells, and does not call the secret right."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         assert (await infodeck.run("rotate", "--from-stdin", given="mistaken")).returncode == 0
         done = await infodeck.run("test")
@@ -125,7 +125,7 @@ async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None
 
 async def test_nothing_is_given(daemon: Daemon) -> None:
     """Ctrl-D where the secret is asked for, or no standard input at all, is told as what it is."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         terminal, terminal_of_it = os.openpty()
         process = launch(infodeck.config, "rotate", "--from-stdin", "--forget-old", given=terminal_of_it)
         os.close(terminal_of_it)
@@ -161,7 +161,7 @@ async def test_nothing_is_given(daemon: Daemon) -> None:
 
 async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
     """With --forget-old nobody can go on with it, and SIGHUP, which reads the new file, keeps it that way."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--forget-old")
         assert "and the old one no more" in done.stdout
@@ -183,7 +183,7 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
     settings = daemon.config.read_text()
     daemon.config.write_text(settings.replace("{file: secret}", "{credential: signing}"))
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate")
         assert "--secret-file FILE which file LoadCredential=signing:" in done.stderr
@@ -206,7 +206,7 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
 
 async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> None:
     """A variable, another file than the gateway reads, a folder that cannot be written, no gateway."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         absent = await infodeck.run("rotate")
         assert "Only a running gateway goes on accepting the old secret" in absent.stderr
         await asyncio.to_thread(daemon.start)
@@ -226,7 +226,7 @@ async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> No
 
 async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
     """Its secret is not the one in our file, and ours would be refused."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.api.webhooks.append({"id": "wh-2", "url": "https://other.example.com/hook"})
         done = await infodeck.run("rotate", "--id", "wh-2", "--forget-old")
@@ -238,7 +238,7 @@ async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
 
 async def test_gateway_that_is_down(daemon: Daemon) -> None:
     """With --forget-old the file alone is replaced, and it is said what a start will accept."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run("rotate", "--forget-old")
         assert done.returncode == 0, done.stderr
         assert "when it starts, it accepts the new secret and not the old one" in done.stdout
@@ -249,7 +249,7 @@ async def test_gateway_that_is_down(daemon: Daemon) -> None:
 
 async def test_gateway_that_is_down_forgets_former_secrets_too(daemon: Daemon) -> None:
     """Whatever has leaked, the last one or one before: a start does not accept what was kept of them."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         assert (await infodeck.run("rotate")).returncode == 0
         second = infodeck.secret
@@ -268,7 +268,7 @@ async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None
     other.write_text("made-up-other")
     settings = daemon.config.read_text()
     daemon.config.write_text(settings.replace("[{file: secret}]", "[{file: secret}, {file: other}]"))
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--forget-old")
         assert done.returncode == 0, done.stderr
@@ -279,7 +279,7 @@ async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None
 
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
     """Refused, broken off or unreadable: which secret is in force then, and what to do."""
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         for answer, message in (
             (Answer(status=404), "has made no new secret, the old one stays: the API answered 404"),
@@ -305,7 +305,7 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
 async def test_secret_that_an_earlier_rotation_left(daemon: Daemon) -> None:
     """It is finished with that secret; one from standard input takes its place."""
     draft = daemon.folder / "secret.new"
-    async with cloud(daemon) as infodeck:
+    async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         for arguments, given, expected in (
             ((), "", "made-and-kept"),
