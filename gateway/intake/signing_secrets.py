@@ -2,14 +2,14 @@
 
 A secret that another one replaces is accepted for 48 h more; Infodeck repeats a delivery for 24 h.
 
-No delivery is lost wherever `gateway webhooks rotate` is killed. It prepares `FILE.new` beside the secret's
-file, has Infodeck make the secret, writes it to `FILE.new`, sends it to the gateway and renames `FILE.new`.
-Killed
+No delivery is lost wherever `gateway webhooks rotate` is killed. It tries out whether the secret's file can
+be replaced, has Infodeck make the secret, writes it to `FILE.new`, sends it to the gateway and renames
+`FILE.new` to the secret's file. Killed
 
 - before Infodeck has made a secret: nothing has changed;
 - before the secret is in `FILE.new`: nobody here has it. Deliveries are answered with 401, Infodeck repeats
   them for 24 h, and the next rotation makes another secret;
-- before the gateway has it: it is on disk, and `--from-stdin` reads it from `FILE.new`;
+- before the gateway has it: it is on disk, and the same command continues with it;
 - before `FILE.new` is renamed: the gateway accepts both secrets, and had both on disk before it answered, so
   that no restart or power cut loses one;
 - later: a start reads the new secret from its file, and the previous one from the gateway's own.

@@ -1,4 +1,4 @@
-"""Strangers at the intake: how long they last, who gives way, and what of their bodies is kept."""
+"""Strangers at the intake: which connections are dropped, and how much memory bodies may take."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BODY = event()
-PLACES = 8
-STRANGERS = 5 * PLACES
+LIMIT = 8
+STRANGERS = 5 * LIMIT
 FALSE_SIGNATURE = f"x-infodeck-signature: t=1771911526,v1={'0' * 64}"
 LARGE = 100_000
 ROOM_BYTES = 4 * LARGE
@@ -37,8 +37,8 @@ ROOM_BYTES = 4 * LARGE
 
 @pytest.fixture
 async def intake(tmp_path: Path) -> AsyncIterator[RunningIntake]:
-    """Serve an intake with few places and little room for bodies."""
-    async with running_intake(tmp_path, most_connections=PLACES, bodies_bytes=ROOM_BYTES) as running:
+    """Serve an intake with few connections and little memory for bodies."""
+    async with running_intake(tmp_path, most_connections=LIMIT, bodies_bytes=ROOM_BYTES) as running:
         yield running
 
 
@@ -52,26 +52,26 @@ def certificate(tmp_path: Path) -> Path:
 
 
 async def silent(stack: AsyncExitStack, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection from another host than a sender's, on which nothing was said yet."""
+    """Return a connection from another host than a sender's, on which nothing was sent yet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
     stack.callback(writer.close)
     return reader, writer
 
 
-async def test_a_newcomer_gets_the_place_of_the_first_stranger(intake: RunningIntake) -> None:
-    """However many say nothing, each delivery gets in; the ones that came first are dropped for it."""
+async def test_the_oldest_stranger_is_dropped_for_a_new_connection(intake: RunningIntake) -> None:
+    """However many are silent, each delivery gets in; the oldest ones are dropped for it."""
     async with AsyncExitStack() as stack:
         strangers = [await silent(stack, intake.port) for _ in range(STRANGERS)]
         async with asyncio.timeout(10):
             assert await strangers[0][0].read() == b""
         for number in range(3):
             assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
-        assert intake.status.connections.open <= PLACES
-        assert intake.status.connections.dropped >= STRANGERS - PLACES
+        assert intake.status.connections.open <= LIMIT
+        assert intake.status.connections.dropped >= STRANGERS - LIMIT
 
 
-async def test_whoever_has_delivered_keeps_its_place(intake: RunningIntake) -> None:
-    """A sender's kept connections outlast any number of strangers, also ones that ask something."""
+async def test_a_connection_that_has_delivered_is_kept(intake: RunningIntake) -> None:
+    """A sender's open connections outlast any number of strangers, also ones that send requests."""
     async with AsyncExitStack() as stack, intake.connect() as sender, intake.connect() as other:
         for number, connection in enumerate((sender, other)):
             await connection.send(request(event(f"evt_{number}")))
@@ -79,26 +79,26 @@ async def test_whoever_has_delivered_keeps_its_place(intake: RunningIntake) -> N
         for _ in range(STRANGERS):
             _, writer = await silent(stack, intake.port)
             writer.write(request(BODY, signed=False))
-            assert intake.status.connections.open <= PLACES
+            assert intake.status.connections.open <= LIMIT
         for number, connection in enumerate((sender, other)):
             await connection.send(request(event(f"evt_again_{number}")))
             assert (await connection.answer()).code == 200
 
 
-async def test_silence_before_tls_gives_way(tmp_path: Path, certificate: Path) -> None:
-    """Connections on which no handshake begins hold places as others do, and none longer."""
+async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) -> None:
+    """Connections on which no handshake begins count as others do, and are dropped like them."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate, tmp_path / "key.pem")
     trusting = ssl.create_default_context(cafile=certificate)
     trusting.check_hostname = False
     async with (
-        running_intake(tmp_path, most_connections=PLACES, tls=tls) as intake,
+        running_intake(tmp_path, most_connections=LIMIT, tls=tls) as intake,
         AsyncExitStack() as stack,
     ):
         for number in range(STRANGERS):
             _, writer = await silent(stack, intake.port)
             writer.write(b"" if number % 2 else b"no TLS at all")
-            if number % PLACES:
+            if number % LIMIT:
                 continue
             reader, sender = await asyncio.open_connection("127.0.0.1", intake.port, ssl=trusting)
             stack.callback(sender.close)
@@ -106,7 +106,7 @@ async def test_silence_before_tls_gives_way(tmp_path: Path, certificate: Path) -
             async with asyncio.timeout(10):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         assert intake.status.connections.dropped > 0
-        assert intake.status.connections.open <= PLACES
+        assert intake.status.connections.open <= LIMIT
     assert intake.status.connections.open == 0
 
 
@@ -127,11 +127,11 @@ async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
         assert (await asking.answer()).code == 200
 
 
-async def test_the_body_under_way_for_longest_gives_way(intake: RunningIntake) -> None:
+async def test_the_oldest_body_is_given_up(intake: RunningIntake) -> None:
     """When bodies take more memory than they may, the oldest is answered 503 and a delivery gets in."""
     head = request(bytes(LARGE), FALSE_SIGNATURE, signed=False)[:-1]
     async with AsyncExitStack() as stack:
-        strangers = [await stack.enter_async_context(intake.connect()) for _ in range(PLACES - 1)]
+        strangers = [await stack.enter_async_context(intake.connect()) for _ in range(LIMIT - 1)]
         for stranger in strangers:
             await stranger.send(head)
         answer = await strangers[0].answer()
