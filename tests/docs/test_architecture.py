@@ -1,0 +1,45 @@
+"""docs/architecture.md against the code: every file it names is there, and every room is named."""
+
+from __future__ import annotations
+
+import re
+
+from support.daemon import REPOSITORY
+
+HOUSE = REPOSITORY / "gateway"
+TEXT = (REPOSITORY / "docs/architecture.md").read_text()
+WALK = TEXT.partition("## From POST to register")[2].partition("\n## ")[0]
+
+
+def test_every_file_of_the_walk_is_there() -> None:
+    """The files that an event passes, in their order, are named with their folders."""
+    named = re.findall(r"`([a-z_/]+\.py)`", WALK)
+    folders = {"", *(f"{path.parent.relative_to(HOUSE)}/" for path in HOUSE.rglob("*.py"))}
+    missing = [name for name in named if not any((HOUSE / folder / name).is_file() for folder in folders)]
+    assert len(named) > 15
+    assert missing == []
+
+
+def test_every_function_of_the_walk_is_there() -> None:
+    """Where reading starts in a file is a function of that file."""
+    named = re.findall(r"`([a-z_/]+\.py)`[^`]*\(`(?:\w+\.)?(\w+)`\)", WALK)
+    missing = [
+        (name, function)
+        for name, function in named
+        if not re.search(rf"def {function}\(", (HOUSE / name).read_text())
+    ]
+    assert len(named) > 5
+    assert missing == []
+
+
+def test_every_room_is_named() -> None:
+    """The picture of the rooms has each folder and each single file of the house."""
+    picture = TEXT.partition("## The rooms")[2].partition("\n## ")[0]
+    rooms = [f"{path.name}/" for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    files = [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
+    assert [name for name in (*rooms, *files) if name not in picture] == []
+
+
+def test_it_is_a_page_that_is_read() -> None:
+    """It stays within 200 lines."""
+    assert len(TEXT.splitlines()) <= 200
