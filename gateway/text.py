@@ -72,9 +72,10 @@ def short_list(names: Sequence[str], *, conjunction: str | None = None) -> str:
     return ", ".join(names)
 
 
-def count_text(number: int, noun: str, *, plural: str | None = None) -> str:
-    """Return `1 point` or `2,000 points`; `plural` is given if it does not end in an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+def count_text(number: int, noun: str, *, plural: str | None = None, grouped: bool = False) -> str:
+    """Return `1 point` or `2000 points`, `grouped` `2,000 points`; `plural`: if it does not end in an s."""
+    digits = f"{number:,}" if grouped else f"{number}"
+    return f"{digits} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def duration_text(milliseconds: int) -> str:

@@ -149,7 +149,7 @@ def summary(changes: Iterable[Change]) -> str:
     if not counts:
         return "no difference"
     breaking = f"{counts[True]:,} would break" if counts[True] else "nothing breaks"
-    total, harmless = count_text(counts.total(), "change"), f"{counts[False]:,} harmless"
+    total, harmless = count_text(counts.total(), "change", grouped=True), f"{counts[False]:,} harmless"
     return f"{total}: {breaking} an existing BMS database, {harmless}"
 
 
@@ -190,7 +190,7 @@ def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
     for name, facts in old.sinks.items():
         if name not in new.sinks:
-            yield Change(kind=ChangeKind.SINK_GONE, subject=name, old=count_text(_users(old, name), "point"))
+            yield Change(kind=ChangeKind.SINK_GONE, subject=name, old=_users(old, name))
             continue
         for key in sorted(facts.keys() & new.sinks[name].keys()):
             before, after = facts[key], new.sinks[name][key]
@@ -198,15 +198,17 @@ def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
                 yield Change(kind=ChangeKind.SINK_CHANGED, subject=name, old=before, new=after, what=key)
     for name in new.sinks:
         if name not in old.sinks:
-            yield Change(kind=ChangeKind.NEW_SINK, subject=name, new=count_text(_users(new, name), "point"))
+            yield Change(kind=ChangeKind.NEW_SINK, subject=name, new=_users(new, name))
 
 
-def _users(inventory: Inventory, sink: str) -> int:
-    return sum(
+def _users(inventory: Inventory, sink: str) -> str:
+    """Return how many points a sink has."""
+    number = sum(
         any(register.sink == sink for register in point.registers)
         or any(name == sink for name, _ in point.topics)
         for point in inventory.points.values()
     )
+    return count_text(number, "point", grouped=True)
 
 
 def _reassigned_registers(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:

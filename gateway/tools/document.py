@@ -110,14 +110,19 @@ def handover_document(rows: Sequence[MapRow], *, gateway: str, sinks: Iterable[S
 
 
 def _title(rows: Sequence[MapRow], gateway: str) -> str:
-    sites = ", ".join(_distinct(rows, "site"))
     tags = len(_distinct([row for row in rows if row["from"] != HEARTBEAT], "tag"))
-    points = len(_distinct(rows, "name"))
-    registers = sum(row["sink"] is not None for row in rows)
+    points, under, registers = (
+        count_text(number, noun, grouped=True)
+        for number, noun in (
+            (len(_distinct(rows, "name")), "point"),
+            (tags, "tag"),
+            (sum(row["sink"] is not None for row in rows), "Modbus register"),
+        )
+    )
+    sites = ", ".join(_distinct(rows, "site"))
     return (
         f"# Points of gateway {_escaped(gateway)}\n\n"
-        f"Site {_escaped(sites)}: {count_text(points, 'point')} under {count_text(tags, 'tag')},"
-        f" {count_text(registers, 'Modbus register')}.\n"
+        f"Site {_escaped(sites)}: {points} under {under}, {registers}.\n"
     )
 
 
