@@ -246,7 +246,7 @@ async def another_secret(connected: Connected) -> str:
     return await connected.run("webhooks", "test", "--wait", "5s")
 
 
-@brings_about("But something was signed with the former secret meanwhile…")
+@brings_about("But something was signed with the previous secret meanwhile…")
 async def mistaken_paste(connected: Connected) -> str:
     """Give the gateway a new secret that Infodeck knows nothing of, as if its web page had made it."""
     await connected.start()
