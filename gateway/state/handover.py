@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, compress, islice
+from operator import is_not
 from typing import TYPE_CHECKING
 
 from gateway.state.building_state import BuildingState
@@ -44,7 +45,7 @@ class Handover:
         successor = self._successor
         assert successor is not None  # noqa: S101 - a fault of the caller
         before, now = self._before, self._state.known
-        readings = _changed(before.readings, now.readings)
+        readings = _changed_readings(before.readings, now.readings)
         overrides = _changed(before.overrides, now.overrides)
         connections = [
             state for asset, state in now.connections.items() if before.connections.get(asset) is not state
@@ -64,6 +65,15 @@ class Handover:
         self.news = [*successor.tick(now_ms), *_shown(successor, assets)]
         successor.take_over_unsaved(self._state)
         return successor
+
+
+def _changed_readings(before: Mapping[Point, Update], now: Mapping[Point, Update]) -> list[Point]:
+    """Return the points with another newest reading than before.
+
+    No reading is ever removed, so both mappings have the same order: 80,000 points take some milliseconds.
+    """
+    changed = compress(now, map(is_not, before.values(), now.values()))
+    return [*changed, *islice(now, len(before), None)]
 
 
 def _changed(before: Mapping[Point, object], now: Mapping[Point, object]) -> list[Point]:
