@@ -7,6 +7,7 @@ Times are Unix milliseconds (`…_ms`) unless a name says otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ class StateChanges:
     alarms: dict[tuple[str, int], Alarm] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__slots__)
+        return any(_all_changes(self))
 
     def add(self, later: StateChanges) -> None:
         """Add later changes, which replace earlier ones of the same thing."""
@@ -275,6 +276,9 @@ class StateChanges:
             if earlier is not unmapped:
                 earlier.events += unmapped.events
                 earlier.last_ms, earlier.keys = unmapped.last_ms, unmapped.keys
+
+
+_all_changes = attrgetter(*StateChanges.__slots__)  # one call: it is asked at every commit
 
 
 @dataclass(frozen=True, slots=True)
