@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import GatewayError
+from gateway.state.point_state import NO_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -224,7 +225,7 @@ class Feed:
         updates: list[Update] = []
         for name in list(islice(self._latest, _BATCH_UPDATES)):
             is_in_event, update = self._latest.pop(name), self._show(name)
-            if update is None or (is_in_event and update.seq <= self.taken):
+            if update is None or (is_in_event and NO_EVENT < update.seq <= self.taken):
                 continue  # nothing to show, or its event has gone out meanwhile
             updates.append(update)
             if update.seq > self.taken and not self._is_behind:

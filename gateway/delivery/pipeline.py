@@ -112,10 +112,11 @@ class Pipeline:
         """Let time pass: stale values, ages, the heartbeat, overrides that end; and save some changes."""
         now_ms = self._now_ms()
         overrides = self.state.overrides()
-        self._push(self.state.tick(now_ms))
+        changes = self.state.tick(now_ms)
         for override in filter(self.state.has_expired, overrides):
             _log_released(override, reason="expired")
         ages = self.state.refresh_ages(now_ms)
+        self._push([update for update in changes if update.point.source != "$age"])  # those go out below
         for name, feed in self._feeds.items():
             if name in self._age_sinks:
                 feed.push_changes(ages)

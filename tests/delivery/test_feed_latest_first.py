@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 from support.feed_parts import OTHER, POINT, Stream
-from support.mqtt_parts import make_point
+from support.mqtt_parts import make_point, make_update
+
+from gateway.delivery.recent_events import MappedEvent
 
 if TYPE_CHECKING:
     from gateway.delivery.feed import Batch
@@ -213,6 +215,21 @@ async def test_a_sink_that_keeps_up_gets_all_in_order() -> None:
         stream.push_points(POINT)
     batch = await stream.feed.next()
     assert [update.seq for update in batch.updates] == list(range(1, 501))
+
+
+async def test_a_quality_goes_out_before_a_backlog_too() -> None:
+    """What the gateway makes itself belongs to no event, but comes with one: its present value goes first."""
+    stream = Stream()
+    for _ in range(501):
+        stream.push_points(POINT)
+    quality = make_update(OTHER, 3, time_ms=1, seq=0)
+    stream.shown[OTHER.name] = quality
+    event = MappedEvent(502, 502, (make_update(POINT, 502, time_ms=502, seq=502), quality))
+    stream.recent.add(event)
+    stream.feed.push(event)
+    batches = [await stream.feed.next(), await stream.feed.next()]
+    (latest,) = [batch for batch in batches if batch.is_latest]
+    assert quality in latest.updates
 
 
 async def test_events_have_their_turn_beside_changes_that_never_end() -> None:

@@ -266,6 +266,22 @@ async def test_ages_and_heartbeat_go_every_second_only_where_they_have_a_registe
     assert bms.values("$gateway/heartbeat") == []
 
 
+async def test_a_stale_value_sends_no_age_where_ages_have_no_register(file: Path, tmp_path: Path) -> None:
+    """On MQTT an age changes only when its asset reports."""
+    (tmp_path / "tables").mkdir()
+    table = AGES.replace("from: t}", "from: t, stale_after: 10s}")
+    points = load_good_tables(tmp_path / "tables", table)
+    regs, bms, clock = Receiver(), Receiver(), Clock()
+    async with delivering(file, points, {"regs": regs, "bms": bms}, clock=clock) as rig:
+        await rig.send(1, t=21)
+        await rig.delivered()
+        clock.now_ms += 11_000
+        await rig.delivered()
+    assert bms.values("R/T") == [21, None]
+    assert bms.values("R/AGE") == [0]
+    assert regs.values("R/AGE")[-1] == 11
+
+
 async def test_an_event_that_fails_takes_no_other_with_it(file: Path, points: PointMap) -> None:
     """A fault in mapping one event dead-letters that event; those committed with it are delivered."""
     receiver = Receiver()
