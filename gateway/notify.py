@@ -74,15 +74,15 @@ def in_one_line(status: Status) -> str:
         return "; ".join(troubles)
     waiting = max((sink.lag for sink in status.sinks.values()), default=0)
     sinks = count_text(len(status.sinks), "sink")
-    waits = f"{count_text(waiting, 'event')} behind" if waiting else "nothing waits"
-    return f"{count_text(status.tables.points, 'point')}, {sinks} up, {waits}"
+    waits = f"{count_text(waiting, 'event', grouped=True)} behind" if waiting else "nothing waits"
+    return f"{count_text(status.tables.points, 'point', grouped=True)}, {sinks} up, {waits}"
 
 
 def _troubles(status: Status) -> list[str]:
     troubles = [] if status.journal.state == "ok" else [f"takes no events: {status.journal.state}"]
     for name, sink in status.sinks.items():
         if not sink.connected:
-            behind = f": {count_text(sink.lag, 'event')} behind" if sink.lag else ""
+            behind = f": {count_text(sink.lag, 'event', grouped=True)} behind" if sink.lag else ""
             troubles.append(f"{name} is {sink.state}{behind}")
     if status.tables.problems:
         troubles.append("changed point tables are refused, see /api/status")

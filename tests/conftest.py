@@ -17,6 +17,23 @@ settings.register_profile("gateway", deadline=None, suppress_health_check=[Healt
 settings.load_profile("gateway")
 
 
+# Files that take long: the parallel run begins with them, or one process would end with them alone.
+_LONG = (
+    "tests/packaging/test_install",
+    "tests/docs/",
+    "tests/system/",
+    "tests/admin/dashboard/",
+    "tests/cli/webhooks/",
+    "tests/tools/",
+    "tests/sinks/broker/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+
+
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a wheelhouse."""

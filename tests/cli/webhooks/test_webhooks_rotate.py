@@ -89,7 +89,10 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ("SIGNING_SECRET=whsec_made_in_the_web", "has a name and `=` before it: write what stands behind"),
+        (
+            "SIGNING_SECRET=whsec_made_in_the_web",
+            "has a name and `=` before it: write only what follows the `=`",
+        ),
         ("'whsec_made_in_the_web'", "quotes"),
         ("changeme", "is a placeholder"),
         ("idt_live_" + 32 * "k", "is an API key"),
