@@ -399,7 +399,7 @@ class App:
 
     def _notify_ready(self) -> None:
         if self._signing.is_reread_pending:
-            return  # another reload was asked for meanwhile, and tells
+            return  # another reload was requested meanwhile, and reports
         self._status_line.announce_ready(self._in_one_line())
 
     def _in_one_line(self) -> str:

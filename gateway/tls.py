@@ -156,7 +156,7 @@ class Validity:
         )
 
     def covers(self, host: str) -> bool:
-        """Say whether the certificate is valid for a server of this name."""
+        """Return whether the certificate is valid for a server of this name."""
         host = host.lower().rstrip(".")
         _, _, parent = host.partition(".")
         names = {name.lower() for name in self.names}

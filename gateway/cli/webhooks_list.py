@@ -81,7 +81,7 @@ async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Have Infodeck remove a webhook; return 0 once it is not listed any more."""
+    """Remove a webhook from Infodeck; return 0 once it is not listed any more."""
     settings = load_settings(arguments.config).require()
     _require_call(settings, "remove")
     webhook, left = manage(settings, lambda api: _change(api, settings, "remove", arguments.id))
@@ -94,7 +94,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def enable(arguments: argparse.Namespace) -> int:
-    """Have Infodeck enable a webhook; return 0 once it is listed as enabled."""
+    """Enable a webhook at Infodeck; return 0 once it is listed as enabled."""
     settings = load_settings(arguments.config).require()
     _require_call(settings, "enable")
     webhook, listed = manage(settings, lambda api: _change(api, settings, "enable", arguments.id))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def register(arguments: argparse.Namespace) -> int:
-    """Have Infodeck make the webhook; return 0 once its secret is in its file."""
+    """Register the webhook with Infodeck; return 0 once its secret is in its file."""
     settings = load_settings(arguments.config).require()
     url = _url(arguments.url, settings)
     path = arguments.secret_file or _file_of(settings)

@@ -228,7 +228,7 @@ async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:
 
 
 def _forget_previous(memory: Path) -> str | None:
-    """Have a gateway that does not run forget previous secrets; return what could not be done."""
+    """Remove the previous secrets of a stopped gateway; return what failed."""
     try:
         remove_memory(memory)
     except OSError as error:

@@ -54,7 +54,7 @@ class _Counts:
 
 
 def test_webhook(arguments: argparse.Namespace) -> int:
-    """Have a test event sent and print what became of it; return 0 once the running gateway has it."""
+    """Request a test event and print its outcome; return 0 once the running gateway has received it."""
     settings = load_settings(arguments.config).require()
     wait_s = _seconds(arguments.wait)
     return manage(settings, lambda api: _test(api, settings, arguments.id, wait_s=wait_s))

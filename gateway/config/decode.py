@@ -166,8 +166,8 @@ def read_document(
         value, more = _validate(root, shape, file)
         if may_be_null is not None:
             more += _empty_keys(root, {problem.steps for problem in more}, may_be_null, file)
-        noted = {(problem.location, problem.path) for problem in problems}  # these name the true cause
-        problems += [problem for problem in more if (problem.location, problem.path) not in noted]
+        known = {(problem.location, problem.path) for problem in problems}  # these name the true cause
+        problems += [problem for problem in more if (problem.location, problem.path) not in known]
     problems.sort(key=lambda problem: problem.location)
     remains: Remains[T] | None = None
     if problems:
@@ -179,7 +179,7 @@ def read_document(
 
 def _empty_keys(
     root: Node,
-    told: Container[tuple[str | int, ...]],
+    reported: Container[tuple[str | int, ...]],
     may_be_null: Callable[[tuple[str | int, ...]], bool],
     file: Path,
 ) -> list[Problem]:
@@ -192,7 +192,7 @@ def _empty_keys(
             path,
         )
         for path in nulls_in(root.value)
-        if path and path not in told and not may_be_null(path)
+        if path and path not in reported and not may_be_null(path)
     ]
 
 

@@ -82,7 +82,7 @@ def problems_of(error: ValidationError, *, schema: Any, root: Node, file: str) -
 
 
 def _is_miscounted(finding: _Finding) -> bool:
-    """Say whether a list is long enough: pydantic counts entries only as far as they are right."""
+    """Return whether a list is long enough: pydantic counts entries only as far as they are right."""
     return (
         finding.type == "too_short"
         and isinstance(finding.value, list)
@@ -216,7 +216,7 @@ def _problem(finding: _Finding, *, schema: Any, root: Node, file: str) -> Proble
 
 
 def _has_decimal_comma(finding: _Finding, root: Node) -> bool:
-    """Say whether "0,5" stands where a number is expected, or [0,5, 30] where two are."""
+    """Return whether "0,5" stands where a number is expected, or [0,5, 30] where two are."""
     if isinstance(finding.value, str):
         return finding.type != "value_error" and _COMMA.fullmatch(finding.value) is not None
     node: Node | None = root

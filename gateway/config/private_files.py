@@ -29,7 +29,7 @@ def draft_of(path: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk, as `fsync` has a file's content; raise OSError."""
+    """Write the names in a folder to disk, as `fsync` does for a file's content; raise OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -65,7 +65,7 @@ class Remains(Generic[T]):
     written: Any = None
 
     def is_whole(self, path: Steps) -> bool:
-        """Say whether nothing was dropped of what stands at a path."""
+        """Return whether the value at a path is complete: nothing below it was dropped."""
         return not any(part[: len(path)] == path for part in self.dropped)
 
     def positions(self, key: str) -> Sequence[int]:
@@ -82,7 +82,7 @@ def salvage(
 ) -> Remains[T]:
     """Drop what has problems, given by their paths, until `validate` returns a value and no more paths.
 
-    Those further problems are there only because of what was dropped: nobody is told of them.
+    Those further problems are consequences of what was dropped, and are not reported.
     """
     if not isinstance(written, dict):
         return Remains(None)
@@ -105,7 +105,7 @@ def salvage(
 
 
 def _leads_to(pattern: tuple[str | None, ...], path: Steps) -> bool:
-    """Say whether a pattern is where a path begins."""
+    """Return whether a path begins with a pattern."""
     steps = zip(pattern, path, strict=False)
     return len(pattern) <= len(path) and all(wanted is ANY or wanted == step for wanted, step in steps)
 

@@ -137,7 +137,7 @@ def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
 
 
 def others_may_read(status: os.stat_result) -> bool:
-    """Say whether others may read a file, other than by a grant of our user, root or a group of ours.
+    """Return whether others may read a file, other than by a grant of our user, root or a group of ours.
 
     Kubernetes mounts secrets with 0440, Docker Swarm with 0444. A umask leaves no file that nobody may
     write, so such a mode is a grant.
@@ -155,7 +155,7 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def is_usable(secret: str) -> bool:
-    """Say whether a signing secret that is handed over can be one: a text of one line, nothing around it."""
+    """Return whether a text can be a signing secret: one line without spaces around it."""
     return 0 < len(secret) <= LONGEST_SECRET and secret.isprintable() and secret.strip() == secret
 
 

@@ -67,7 +67,7 @@ class HostPort:
 
     @property
     def is_loopback(self) -> bool:
-        """Say whether only this machine itself can come from there."""
+        """Return whether only this machine can connect from this address."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -92,7 +92,7 @@ def machine_of(host: str) -> str:
 
 
 def is_host(text: str) -> bool:
-    """Say whether a URL and a resolver can take it: no part of a name is empty or of more than 63 letters."""
+    """Return whether a text is a valid host: no label of the name is empty or longer than 63 letters."""
     try:
         text.encode("idna")
     except UnicodeError:
@@ -259,7 +259,7 @@ def _check_host(text: str) -> str:
 
 
 def _pattern(pattern: str) -> WithJsonSchema:
-    """Let editors know the rule as far as a pattern can say it."""
+    """Return the pattern that editors check; the gateway checks more."""
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 

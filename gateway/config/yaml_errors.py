@@ -1,4 +1,4 @@
-"""What the YAML parser refuses, in users' words."""
+"""Syntax errors of the YAML parser in users' words."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _cause(error: yaml.MarkedYAMLError, problem: str, lines: list[str], line: in
 
 
 def _misplaced(lines: list[str], line: int, column: int) -> str | None:
-    """Say why what stands at a place belongs to nothing, None where that is not clear."""
+    """Return why the text at a place belongs to nothing, or None if that is not clear."""
     text = lines[line - 1] if line <= len(lines) else ""
     before, rest = text[: column - 1], text[column - 1 :]
     if rest[:1] in {"]", "}"}:
@@ -87,7 +87,7 @@ def _odd_space(lines: list[str], first: yaml.Mark | None, last: yaml.Mark | None
 
 
 def _no_colon(rest: str) -> str:
-    """Say what is wrong with a key that seems to have no colon behind it."""
+    """Return what is wrong with a key that seems to lack its colon."""
     if _NO_SPACE.match(rest):
         return "a space is missing behind the colon: `key: value`"
     return "a colon is missing here, behind the key: `key: value`"
@@ -120,7 +120,7 @@ def _indent(line: str) -> int:
 
 
 def _unclosed(opening: yaml.Mark, line_number: int, rest: str, lines: list[str]) -> str:
-    """Say what is wrong inside brackets that begin at `opening`, where `rest` of a line is not understood."""
+    """Return what is wrong inside brackets opened at `opening`; the parser stops at `rest` of a line."""
     if rest[:1] in {"[", "{"} and line_number == opening.line + 1:
         return "put quotes around text with [, ], { or } inside braces or brackets"
     line = lines[opening.line]

@@ -117,7 +117,7 @@ class Feed:
         return self._position < self._recent.start
 
     def push(self, event: MappedEvent) -> None:
-        """Take the newest event into account; without updates, the sink is not even woken."""
+        """Queue the newest event; without updates, the sink is not woken."""
         if not event.updates:
             return
         self.due = event.seq
@@ -172,7 +172,7 @@ class Feed:
         self._wake.set()
 
     def nudge(self) -> None:
-        """Have the sink turn once: its cursor passes events without updates, and it is seen to be alive."""
+        """Wake the loop once: its cursor passes events without updates, and the watchdog sees it turn."""
         self._nudged = True
         self._wake.set()
 

@@ -169,12 +169,12 @@ class Pipeline:
         self._drop_overrides(before)
 
     def save(self) -> None:
-        """Hand all changes of the state to the state store."""
+        """Store all changes of the state."""
         while self.save_some():
             pass
 
     def save_some(self) -> bool:
-        """Hand a part of the changes, which takes little time, to the store; return whether there are more.
+        """Store a part of the changes, which takes little time; return whether there are more.
 
         Values count as saved through an event only once those of all points are: after a crash, the events
         from there on are mapped again.

@@ -216,7 +216,7 @@ def _lines(problems: Sequence[Problem | str]) -> list[str]:
 
 @contextmanager
 def _short_thread_turns() -> Iterator[None]:
-    """Let threads compute without stalling the event loop, and stop the search for garbage meanwhile."""
+    """Give the event loop more turns while threads compute, and pause garbage collection."""
     switch_interval_s = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.disable()

@@ -105,7 +105,7 @@ class SinkLoop:
             freeze_objects()
 
     async def prepare(self, points: PointSource, latest: LatestValues) -> PreparedSink:
-        """Have the sink build aside, while it goes on, what it needs for another point table."""
+        """Let the sink build what it needs for another point table, while it goes on with the present one."""
         sink = self._sink
         if sink is None:
             return PreparedSink(None, None)

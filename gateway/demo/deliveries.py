@@ -185,11 +185,11 @@ class WebhookSender:
         self._news = asyncio.Event()
         self._failures_in_a_row: dict[str, int] = {}
 
-    def put(self, event: dict[str, Any], *, only: str | None = None) -> None:
-        """Deliver an event to each webhook that wants its type, or to one alone."""
+    def queue(self, event: dict[str, Any], *, only: str | None = None) -> None:
+        """Queue an event for each webhook that subscribes to its type, or for one alone."""
         body = orjson.dumps(event)
         for webhook in self._state.webhooks:
-            if webhook["id"] == only or (only is None and _wants(webhook, event["type"])):
+            if webhook["id"] == only or (only is None and _subscribes_to(webhook, event["type"])):
                 self._begin(webhook["id"], event, body)
 
     async def run(self) -> None:
@@ -327,7 +327,7 @@ class WebhookSender:
         return share > 0 and self._random.random() < share
 
 
-def _wants(webhook: Item, kind: str) -> bool:
-    """Say whether a webhook is subscribed to a type of events; tests go to all."""
+def _subscribes_to(webhook: Item, kind: str) -> bool:
+    """Return whether a webhook is subscribed to a type of events; tests go to all."""
     events = webhook.get("events")
     return kind == TEST or not events or kind in events

@@ -320,7 +320,7 @@ def _without_secret(webhook: Item) -> Item:
 
 
 def _is_allowed(url: str) -> bool:
-    """Say whether the simulation delivers there: to https, as Infodeck does, and to this machine."""
+    """Return whether the simulation delivers there: to https, as Infodeck does, and to this machine."""
     parts = urlsplit(url)
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "127.0.0.1")

@@ -149,7 +149,7 @@ class SimulatedInfodeck:
             organization=self._organization,
             created_s=int(now_s),
         )
-        self._outbox.put(event)
+        self._outbox.queue(event)
 
     def send_test(self, webhook: str | None = None) -> None:
         """Send a `webhook.test`, to one webhook or to all."""
@@ -161,7 +161,7 @@ class SimulatedInfodeck:
             created_s=int(self._clock()),
             is_test=True,
         )
-        self._outbox.put(event, only=webhook)
+        self._outbox.queue(event, only=webhook)
 
     def add_asset(self, asset: SimulatedAsset) -> None:
         """Install an asset that reports from now on."""
@@ -226,7 +226,7 @@ class SimulatedInfodeck:
             created_s=int(self._clock()),
             previous=previous,
         )
-        self._outbox.put(event)
+        self._outbox.queue(event)
 
     def _known(self, asset_id: str) -> Item:
         item = self.api.asset(asset_id)

@@ -47,7 +47,7 @@ class DaemonStatus:
         return as_mapping(self.section("sinks").get(name))
 
     def is_connected(self, sink: str) -> bool:
-        """Say whether the running gateway is connected to the receiver of a sink."""
+        """Return whether the running gateway is connected to the receiver of a sink."""
         return self.sink(sink).get("connected") is True
 
     @property

@@ -134,7 +134,7 @@ def render_json(results: Sequence[Result], *, left_out: int) -> str:
 
 
 def has_problem(results: Sequence[Result]) -> bool:
-    """Say whether anything keeps the gateway from doing its work."""
+    """Return whether anything keeps the gateway from doing its work."""
     return _counts(results)[Level.PROBLEM] > 0
 
 

@@ -101,7 +101,7 @@ def _offset_s(answer: HttpAnswer) -> float | None:
 
 
 def _is_synchronised() -> bool | None:
-    """Say whether a time service sets this machine's clock, None if the kernel does not say."""
+    """Return whether a time service sets this machine's clock, None if the kernel does not say."""
     adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
     if adjtimex is None:
         return None
@@ -337,10 +337,10 @@ def _refusal(error: GatewayError) -> Finding:
 
 
 def _is_about_secret(error: GatewayError) -> bool:
-    """Say whether a request failed because of its secret: it was refused, or could not even be sent."""
+    """Return whether a request failed because of its secret: it was refused, or could not even be sent."""
     return error.status == _UNAUTHORIZED if isinstance(error, ApiRefusalError) else _is_no_api(error)
 
 
 def _is_no_api(error: GatewayError) -> bool:
-    """Say whether the answer is not one of an API, or the request could not be sent."""
+    """Return whether the answer is not one of an API, or the request could not be sent."""
     return not isinstance(error, ApiRefusalError | TransientError)

@@ -135,7 +135,7 @@ class GroupCommit:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Hand the gathered batch over to the writer thread, and begin another one."""
+        """Pass the gathered batch to the writer thread and begin another one."""
         if self._changes_timer is not None:
             self._changes_timer.cancel()
             self._changes_timer = None

@@ -18,6 +18,6 @@ _OPTIONS: Final = (
 
 
 def enable_keepalive(transport: BaseTransport) -> None:
-    """Have the system probe an idle TCP connection, and end it where nobody answers."""
+    """Turn on TCP keep-alive: the system closes an idle connection whose peer is gone."""
     for option in _OPTIONS:
         transport.get_extra_info("socket").setsockopt(*option)

@@ -88,7 +88,7 @@ class MqttConnection:
     """One connection. Publishing is for one caller at a time."""
 
     def __init__(self, client: PahoClient, config: BrokerConfig, skipped_topics: SkippedTopics) -> None:
-        """Take the client over from the thread that opened it."""
+        """Attach the client, which a thread opened, to the event loop."""
         self._client = client
         self._loop = asyncio.get_running_loop()
         self._window = config.in_flight

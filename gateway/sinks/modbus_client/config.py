@@ -135,11 +135,11 @@ class ModbusClientConfig:
         )
 
     def allows(self, address: IPv4Address | IPv6Address) -> bool:
-        """Say whether this address may be written to."""
+        """Return whether this address may be written to."""
         return self.allow is None or any(address in network for network in self.allow)
 
     def _may_be_allowed(self, host: str) -> bool:
-        """Say whether an address is allowed; a name is checked when it is looked up."""
+        """Return whether an address is allowed; a name is checked when it is looked up."""
         try:
             return self.allows(ip_address(host))
         except ValueError:

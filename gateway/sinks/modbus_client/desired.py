@@ -103,7 +103,7 @@ class DesiredState:
         )
 
     def is_pending(self, updates: Iterable[Update]) -> bool:
-        """Say whether something of `updates` is still to be written to a unit that gets along."""
+        """Return whether any of `updates` is still dirty on a unit that answers."""
         if not any(unit.is_pending for unit in self.units.values()):
             return False
         cells = (cell for update in updates for cell in self._cells[update.point])
@@ -111,7 +111,7 @@ class DesiredState:
 
     @property
     def has_unconfirmed(self) -> bool:
-        """Say whether an applied update was still dirty when `refusals` was called last."""
+        """Return whether an applied update was still dirty when `refusals` was called last."""
         return bool(self._unconfirmed)
 
     def refusals(self, applied: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
@@ -144,7 +144,7 @@ class DesiredState:
         }
 
     def mark_all_dirty(self) -> None:
-        """Have everything written again: the controller may have lost it."""
+        """Mark everything as dirty: the controller may have lost its values."""
         for unit in self.units.values():
             unit.mark_all_dirty()
 

@@ -50,16 +50,16 @@ class Unit:
 
     @property
     def is_used(self) -> bool:
-        """Say whether there is anything to write, dirty or not."""
+        """Return whether there is anything to write, dirty or not."""
         return any(raw is not None for raw in self.wanted)
 
     @property
     def is_pending(self) -> bool:
-        """Say whether it is dirty and will be written to now."""
+        """Return whether it is dirty and will be written to now."""
         return self.retry_at_s is None and 1 in self.dirty
 
     def is_due(self, now_s: float) -> bool:
-        """Say whether it is dirty and may be written to."""
+        """Return whether it is dirty and may be written to."""
         return 1 in self.dirty and (self.retry_at_s is None or self.retry_at_s <= now_s)
 
     def next_block(self) -> Block | None:
@@ -86,7 +86,7 @@ class Unit:
             self.clear_fresh()  # so that what comes next stands out from a large batch
 
     def clear_fresh(self) -> None:
-        """Let all that is dirty wait for its turn in the round."""
+        """Leave everything dirty to the round."""
         self.fresh[:] = bytes(len(self.fresh))
 
     def retry_next(self, block: Block) -> None:
@@ -137,7 +137,7 @@ class Unit:
         self.retry_at_s = now_s + self._backoff.next_s()
 
     def mark_all_dirty(self) -> None:
-        """Have everything written again: the unit may have lost it."""
+        """Mark everything as dirty: the unit may have lost its values."""
         self.refused.clear()
         self.acknowledged[:] = [None] * len(self.acknowledged)
         self._update_dirty(range(len(self.dirty)))
@@ -193,7 +193,7 @@ class Block(NamedTuple):
 
     @property
     def is_joined(self) -> bool:
-        """Say whether it has several spans."""
+        """Return whether it has several spans."""
         return self.end - self.first > 1
 
     def __str__(self) -> str:
@@ -216,7 +216,7 @@ class Layout:
         self._find_runs()
 
     def isolate(self, indexes: Iterable[int]) -> None:
-        """Have these spans written by themselves from now on."""
+        """Write these spans by themselves from now on."""
         self.isolated.update(indexes)
         self._find_runs()
 
@@ -260,7 +260,7 @@ class Layout:
 
 
 def can_write(table: RegisterTable, size: int, *, functions: Collection[int]) -> bool:
-    """Say whether a value of `size` registers or coils can be written by a single request."""
+    """Return whether a value of `size` registers or coils can be written by a single request."""
     if table not in MOST:
         return False
     return WRITE_SEVERAL[table] in functions or (size == 1 and WRITE_ONE[table] in functions)

@@ -140,7 +140,7 @@ class RegisterImage:
         return refusals
 
     def has_unit(self, unit: int) -> bool:
-        """Say whether a unit id answers."""
+        """Return whether a unit id answers."""
         return unit in self._tables
 
     def read(self, unit: int, function: int, address: int, count: int) -> bytes | bytearray | ExcCodes:

@@ -57,12 +57,12 @@ class MetadataPublisher:
         self._has_dirty = asyncio.Event()
 
     def mark_dirty(self, topics: Iterable[str]) -> None:
-        """Have the metadata of these topics published, or the topics cleared if they are gone."""
+        """Mark these topics as dirty: their metadata is published, or cleared if they are gone."""
         self._dirty.update(dict.fromkeys(topics))
         self._has_dirty.set()
 
     def mark_all_dirty(self) -> None:
-        """Have all metadata published, and whatever else is retained cleared."""
+        """Mark everything as dirty: all metadata is published, and whatever else is retained is cleared."""
         topics = self._builder.topics
         gone = [each for each in self._retained if each not in self._other_topics and each not in topics]
         self.mark_dirty((*topics.by_topic, *gone))

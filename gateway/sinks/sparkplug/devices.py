@@ -52,7 +52,7 @@ class Metric:
         return self.state.type or DataType.DOUBLE
 
     def widen_type(self, value: Scalar) -> bool:
-        """Have the type hold `value`, too; return whether that needs a birth with another type."""
+        """Widen the type so that it holds `value`; return whether that needs a new birth."""
         before, state = self.type, self.state
         if value is not None and (state.type is None or not state.type.can_hold(value)):
             state.type = _wider(state.type, value)

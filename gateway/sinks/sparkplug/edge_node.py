@@ -78,7 +78,7 @@ class EdgeNode:
         self.request_rebirth()
 
     def request_rebirth(self) -> None:
-        """Have all births sent again (section 6.4.23)."""
+        """Send all births again (section 6.4.23)."""
         self._born.clear()
 
     def change_table(
@@ -127,7 +127,7 @@ class EdgeNode:
         return self._due.popitem()[0] if self._due else None
 
     def _mark_due(self, *devices: str) -> None:
-        """Have these devices checked in this order."""
+        """Queue these devices for a check, in this order."""
         self._due = dict.fromkeys(device for device in reversed(devices) if device != NODE)
 
     def _birth_or_death(self, name: str) -> Message | None:
