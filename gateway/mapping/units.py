@@ -290,10 +290,16 @@ def _linear(source: str, target: str, source_unit: Unit, unit: Unit) -> tuple[fl
         at_0, at_1, at_2 = (registry.Quantity(Fraction(x), source_unit).to(unit).magnitude for x in range(3))
     except (PintError, TypeError):
         return _incompatible(source, target)
+    except ValueError:  # the logarithm of 0, where the target is decibels
+        return _not_linear(target)
     gain = at_1 - at_0
     if not isinstance(gain, Fraction) or at_2 - at_1 != gain:
-        return UnitProblem("source_unit", f"cannot become {target} by a factor and an offset")
+        return _not_linear(target)
     return _as_number(gain), _as_number(at_0)
+
+
+def _not_linear(target: str) -> UnitProblem:
+    return UnitProblem("source_unit", f"cannot become {target} by a factor and an offset")
 
 
 def _as_number(number: Fraction) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.point_tables import HEAD, load_good_tables, load_tables, table_of_points
 
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.units import UnitProblem, unit_conversion
+from gateway.mapping.units import UnitProblem, stated_unit_conversion, unit_conversion
 from gateway.model import Conversion, Quality, ValueKind
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ def test_an_asset_may_have_a_sensor_of_another_unit(tmp_path: Path) -> None:
     _, problems = load_tables(tmp_path, table + assets.replace("degF", "kPa"))
     (problem,) = problems
     assert problem.startswith("a.yaml:7:55: assets[1].points.T.source_unit: cannot become degC: they measure")
+
+
+def test_nothing_linear_becomes_decibels() -> None:
+    """0 has no logarithm: a unit that a reading states is refused then, like any other that does not fit."""
+    for source in ("percent", "ppm"):
+        assert isinstance(unit_conversion(source, "dB"), UnitProblem)
+        assert isinstance(stated_unit_conversion(source, "dB"), UnitProblem)
 
 
 def test_a_unit_alone_is_free_text(tmp_path: Path) -> None:
