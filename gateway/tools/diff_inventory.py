@@ -69,7 +69,17 @@ def inventory_of(
 def inventory_like_csv(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> Inventory:
     """Return the inventory of compiled tables in the detail of their CSV, to compare it with one."""
     rows = register_map(point_map, topics=topics)
-    return _like_csv(inventory_of(point_map, topics={}, sinks={}).points, rows)
+    points = inventory_of(point_map, topics={}, sinks={}).points
+    stripped = {
+        name: replace(point, facts={fact: _stripped(value) for fact, value in point.facts.items()})
+        for name, point in points.items()
+    }
+    return _like_csv(stripped, rows)
+
+
+def _stripped(value: object) -> object:
+    """Return text as a cell has it: without spaces around it, None if nothing is left."""
+    return (value.strip() or None) if isinstance(value, str) else value
 
 
 def inventory_from_csv(data: bytes, *, file: str) -> Inventory:

@@ -104,3 +104,14 @@ def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
     moved = schemes | {"cloud": TopicScheme(prefix="other")}
     (change,) = compare(listed, inventory_like_csv(compiled.point_map, topics=moved))
     assert (change.kind, change.new) == (ChangeKind.TOPIC_MOVED, "gw/v1/own/T other/own/T")
+
+
+def test_spaces_around_texts_are_no_difference(tmp_path: Path) -> None:
+    """Cells have no spaces around them; tables with such texts are still the same as their own CSV."""
+    keys = '{tag: T, point: P, asset: "a ", from: " t", unit: "kWh ", description: " "}'
+    (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
+    compiled = load_point_map(tmp_path, SINKS, topics=TOPICS)
+    assert compiled.point_map is not None, compiled.problems
+    printed = csv_text(register_map(compiled.point_map, topics=TOPICS)).encode()
+    listed = inventory_from_csv(printed, file="x.csv")
+    assert compare(listed, inventory_like_csv(compiled.point_map, topics=TOPICS)) == []
