@@ -183,15 +183,20 @@ def _both_ways(database: sqlite3.Connection, table: str) -> Iterator[tuple[Any, 
 
 
 def _numbered(database: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a query by number, from behind each broken page on."""
+    """Yield the rows of a query by number, from behind each broken page on.
+
+    Each try begins at a higher number than the one before, so that it ends: pages that changed places bring
+    lower numbers again.
+    """
     after, step = -1, 1
     while after < _HIGHEST_NUMBER:
+        last = after
         try:
             for row in database.execute(f"{query} ORDER BY 1", (after,)):
                 yield row
-                after, step = row[0], 1
+                last = row[0]
         except sqlite3.Error:
-            after, step = after + step, step * 2
+            after, step = (last, 1) if last > after else (after + step, step * 2)
         else:
             return
 

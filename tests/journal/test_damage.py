@@ -202,6 +202,24 @@ async def test_what_can_be_read_of_a_corrupt_journal_is_taken_over(tmp_path: Pat
     ) in reports[0]
 
 
+async def test_pages_that_changed_places_do_not_stop_the_gateway(tmp_path: Path) -> None:
+    """An earlier page before a broken one brings lower numbers again; what is behind both is read."""
+    await fill(tmp_path)
+    file = tmp_path / "journal.db"
+    leaves = pages_of(file, "events")
+    earlier, later, broken = leaves[2], leaves[len(leaves) // 2], leaves[len(leaves) // 2 + 1]
+    content = bytearray(file.read_bytes())
+    moved = content[earlier * PAGE_BYTES : (earlier + 1) * PAGE_BYTES]
+    content[later * PAGE_BYTES : (later + 1) * PAGE_BYTES] = moved
+    file.write_bytes(content)
+    spoil(file, broken, broken + 1)
+    async with sqlite_journal(tmp_path) as journal:
+        found = ids(await read_all(journal))
+    assert EVENTS > len(found) > EVENTS - 80
+    assert (found[0], found[-1]) == ("evt_0", f"evt_{EVENTS - 1}")
+    assert corrupt_files(file)
+
+
 async def test_what_is_found_at_the_start_and_later_is_reported_together(tmp_path: Path) -> None:
     """An alarm has one reason: what it says of damaged events must not hide that the file was corrupt."""
     await fill(tmp_path)
