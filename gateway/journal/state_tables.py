@@ -274,7 +274,7 @@ def _write_gaps(database: sqlite3.Connection, gaps: Mapping[GapId, Gap | None], 
         for gap in gaps.values()
         if gap is not None
     ]
-    if sum(len(asset) + len(key) + len(known_s) for asset, key, _, _, known_s in rows) > room_bytes:
+    if rows and sum(len(asset) + len(key) + len(known_s) for asset, key, _, _, known_s in rows) > room_bytes:
         log.warning("journal.gaps_not_kept", reason="the journal is full", gaps=len(rows))
     else:
         _write(database, _WRITE_GAPS, rows)

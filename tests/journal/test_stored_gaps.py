@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 from support.journal_parts import START_MS, ids, make_event, read_all, sqlite_journal
 
-from gateway.records import Gap, StateChanges
+from gateway.records import Gap, OnlineState, StateChanges
+from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,19 @@ async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:
         assert journal.at_start.gaps == []
         assert journal.cursor("bms") == 1
         assert ids(await read_all(journal)) == ["evt_1"]
+
+
+async def test_a_full_journal_without_gaps_logs_nothing(tmp_path: Path) -> None:
+    """Nothing is lost where there is nothing to store: a full disk gives no line for each write."""
+    async with sqlite_journal(tmp_path) as journal:
+        await journal.append(make_event(1, padding=20_000))
+    status = JournalStatus()
+    async with sqlite_journal(tmp_path, max_bytes=1000, status=status) as journal:
+        with capture_logs() as lines:
+            journal.save(StateChanges(online={"a": OnlineState("a", online=True, at_ms=1)}))
+            await journal.flush()
+    assert status.bytes_room < 0
+    assert lines == []
 
 
 async def test_what_is_known_of_a_gap_is_bounded(tmp_path: Path) -> None:
