@@ -19,7 +19,7 @@ from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, 
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
-from gateway.infodeck.transport import REQUESTS_PER_MINUTE
+from gateway.infodeck.api_client import REQUESTS_PER_MINUTE
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:

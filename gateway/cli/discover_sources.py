@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.clock import now_ms
 from gateway.errors import GatewayError
 from gateway.events import named_shadows, read_telemetry, shadow_items
-from gateway.infodeck.api_client import connect
+from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.inventory import InventoryReader
-from gateway.infodeck.transport import ApiAccess
 from gateway.journal.lookup import newest_events, read_assets, read_unmapped_assets
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.text import second_text

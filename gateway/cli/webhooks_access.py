@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import CommandError, ConfigError
-from gateway.infodeck.api_client import connect
-from gateway.infodeck.transport import ApiAccess
+from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.webhooks import leads_to, webhook_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from gateway.config.secrets import Secret
 from gateway.doctor.daemon_status import DaemonStatus, HttpAnswer, ask_daemon, get
 from gateway.doctor.secret_checks import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError, GatewayError, TransientError
-from gateway.infodeck.api_client import connect
+from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.delivery_log import newest_deliveries
 from gateway.infodeck.request_errors import Failure, Stage
-from gateway.infodeck.transport import ApiAccess
 from gateway.infodeck.webhooks import leading_here, webhook_of
 from gateway.settings.settings_file import secret_sources
 

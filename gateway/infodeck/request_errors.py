@@ -22,41 +22,31 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from gateway.infodeck.transport import ApiAccess
+    from gateway.infodeck.api_client import ApiAccess
 
 _BUSY_S = 60.0  # the rate limit counts by the minute
 _LONGEST_RETRY_AFTER_S = 3600.0
 _LONGEST_QUOTE = 200
 
-_TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_TRANSIENT = frozenset({408, 425, 429})
+# By status: Infodeck's guide, "Troubleshooting", and its table of the two secrets.
+_ADVICE = {
+    401: "check infodeck.api_key: it begins with `idt_live_`, has 32 characters behind it, and must not be"
+    " revoked; a webhook's signing secret is no API key",
+    403: "API access requires Infodeck's Professional plan, and a key that may read the organization"
+    " {organization}: ask whoever manages it",
+    404: "check infodeck.organization ({organization}) and infodeck.api ({api})",
+    422: "check infodeck.organization ({organization}) and infodeck.api ({api})",
+}
+_BEARER_ADVICE = _ADVICE | {
+    401: "check infodeck.bearer_token: a JWT of a user who may manage webhooks, and not an expired one; an"
+    " API key is refused here",
+    403: "the user of infodeck.bearer_token may not manage webhooks of {organization}: that takes a role that"
+    " may, and the organization Infodeck's Professional plan; ask whoever manages it",
+    422: "something in the request is wrong, see Infodeck's words for what: the URL, an event type, or"
+    " infodeck.organization ({organization})",
+}
 _OTHER_ADVICE = "check infodeck.api ({api})"
-# Infodeck's guide, "Troubleshooting", and its table of the two secrets.
-_ADVICE: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: (
-        "check infodeck.api_key: it begins with `idt_live_`, has 32 characters behind it, and must not be"
-        " revoked; a webhook's signing secret is no API key"
-    ),
-    HTTPStatus.FORBIDDEN: (
-        "API access requires Infodeck's Professional plan, and a key that may read the organization"
-        " {organization}: ask whoever manages it"
-    ),
-    HTTPStatus.NOT_FOUND: "check infodeck.organization ({organization}) and infodeck.api ({api})",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "check infodeck.organization ({organization}) and infodeck.api ({api})",
-}
-_BEARER_ADVICE: dict[int, str] = {
-    HTTPStatus.UNAUTHORIZED: (
-        "check infodeck.bearer_token: a JWT of a user who may manage webhooks, and not an expired one; an"
-        " API key is refused here"
-    ),
-    HTTPStatus.FORBIDDEN: (
-        "the user of infodeck.bearer_token may not manage webhooks of {organization}: that takes a role that"
-        " may, and the organization Infodeck's Professional plan; ask whoever manages it"
-    ),
-    HTTPStatus.UNPROCESSABLE_ENTITY: (
-        "something in the request is wrong, see Infodeck's words for what: the URL, an event type, or"
-        " infodeck.organization ({organization})"
-    ),
-}
 
 
 def refusal(
@@ -68,15 +58,12 @@ def refusal(
         default_s = _BUSY_S if status == HTTPStatus.TOO_MANY_REQUESTS else None
         return TransientError(answered, retry_after_s=_retry_after_s(headers, default_s))
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        target = _quotable(headers.get("Location", "nowhere"), access)
-        return ApiRefusalError(
-            f"{answered}, a redirect to {target}",
-            advice=f"infodeck.api must be the address itself ({access.api})",
-            status=status,
-        )
-    advice = (_BEARER_ADVICE.get(status) if bearer else None) or _ADVICE.get(status, _OTHER_ADVICE)
-    facts = {"organization": access.organization, "api": access.api}
-    return ApiRefusalError(answered, advice=advice.format_map(facts), status=status)
+        answered += f", a redirect to {_quotable(headers.get('Location', 'nowhere'), access)}"
+        advice = "infodeck.api must be the address itself ({api})"
+    else:
+        advice = (_BEARER_ADVICE if bearer else _ADVICE).get(status, _OTHER_ADVICE)
+    advice = advice.format(organization=access.organization, api=access.api)
+    return ApiRefusalError(answered, advice=advice, status=status)
 
 
 def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
@@ -93,12 +80,17 @@ def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float
 
 
 def _quote(body: bytes, access: ApiAccess) -> str:
-    """Return the API's own words in brackets, if it has any, without secrets."""
+    """Return the API's own reason in brackets, if it states one, without secrets."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    words = _quotable(next(iter(_messages(document)), ""), access)
+    if not isinstance(document, dict):
+        return ""
+    error = document.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    found = next((text for text in (document.get("message"), inner) if isinstance(text, str)), "")
+    words = _quotable(found, access)
     return f" ({words})" if words else ""
 
 
@@ -107,15 +99,6 @@ def _quotable(text: str, access: ApiAccess) -> str:
     for secret in access.secret_texts():
         text = text.replace(secret, "***")
     return sanitise_line(text, longest=_LONGEST_QUOTE)
-
-
-def _messages(document: object) -> list[str]:
-    """Return the texts where APIs put their reasons: `message`, `error`, or a message inside `error`."""
-    if not isinstance(document, dict):
-        return []
-    error = document.get("error")
-    inner = error.get("message") if isinstance(error, dict) else error
-    return [word for word in (document.get("message"), inner) if isinstance(word, str) and word.strip()]
 
 
 class Stage(Enum):
@@ -136,12 +119,9 @@ class Stage(Enum):
     @property
     def is_certificate(self) -> bool:
         """Whether the server was reached, and its certificate not accepted."""
-        return self in _CERTIFICATE_STAGES
+        return self in {Stage.CERTIFICATE_DATES, Stage.CERTIFICATE_NAME, Stage.CERTIFICATE_ISSUER}
 
 
-_CERTIFICATE_STAGES = frozenset({Stage.CERTIFICATE_DATES, Stage.CERTIFICATE_NAME, Stage.CERTIFICATE_ISSUER})
-_PROXY_STAGES = frozenset({Stage.NAME, Stage.CONNECTION, Stage.PROXY})  # with a proxy, these are about it
-_LASTING = _CERTIFICATE_STAGES | {Stage.PLAIN}  # until somebody mends it
 _CERTIFICATES = {  # by OpenSSL's verify codes, X509_V_ERR_…
     9: (Stage.CERTIFICATE_DATES, "that is not valid yet"),
     10: (Stage.CERTIFICATE_DATES, "that has expired"),
@@ -153,18 +133,16 @@ _CERTIFICATES = {  # by OpenSSL's verify codes, X509_V_ERR_…
 }
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"})
 
+_CHECK_API = "check infodeck.api"
 API_ADVICE = {
     Stage.NAME: "check infodeck.api and the DNS here",
-    Stage.PLAIN: "check infodeck.api",
-    Stage.CERTIFICATE_DATES: (
-        "check this machine's clock; if it is right, the server's certificate must be renewed"
-    ),
-    Stage.CERTIFICATE_NAME: "check infodeck.api",
-    Stage.CERTIFICATE_ISSUER: (
-        "where a firewall or proxy looks into TLS, its authority's certificate must be installed on this"
-        " machine, or it must let this host through as it is"
-    ),
-    Stage.HTTP: "check infodeck.api",
+    Stage.PLAIN: _CHECK_API,
+    Stage.CERTIFICATE_DATES: "check this machine's clock; if it is right, the server's certificate must be"
+    " renewed",
+    Stage.CERTIFICATE_NAME: _CHECK_API,
+    Stage.CERTIFICATE_ISSUER: "where a firewall or proxy looks into TLS, its authority's certificate must be"
+    " installed on this machine, or it must let this host through as it is",
+    Stage.HTTP: _CHECK_API,
     Stage.PROXY: "see infodeck.proxy, or HTTPS_PROXY and NO_PROXY where the gateway runs",
 }
 """What to do if Infodeck's API was the server, for the stages where that can be said."""
@@ -178,9 +156,7 @@ class Failure:
     reason: str
 
 
-def unreachable(
-    url: URL, error: aiohttp.ClientError | OSError, *, within_s: float, proxy: URL | None = None
-) -> GatewayError:
+def unreachable(url: URL, error: Exception, *, within_s: float, proxy: URL | None = None) -> GatewayError:
     """Return the error for a request to the API that got no answer, with advice.
 
     It is a `TransientError` unless somebody has to do something first.
@@ -188,13 +164,14 @@ def unreachable(
     failure = failure_of(error, within_s=within_s, proxy=proxy)
     advice = API_ADVICE.get(failure.stage)
     text = f"{url.host} {failure.reason}" + ("" if advice is None else f": {advice}")
-    return GatewayError(text) if failure.stage in _LASTING else TransientError(text)
+    is_lasting = failure.stage is Stage.PLAIN or failure.stage.is_certificate
+    return GatewayError(text) if is_lasting else TransientError(text)
 
 
 def failure_of(error: BaseException, *, within_s: float, proxy: URL | None = None) -> Failure:
     """Return how far a request got that failed with `error`, and whether its proxy is the cause."""
     failure = _direct_failure(error, within_s=within_s)
-    if proxy is None or failure.stage not in _PROXY_STAGES:
+    if proxy is None or failure.stage not in {Stage.NAME, Stage.CONNECTION, Stage.PROXY}:
         return failure
     way = f"is asked through the proxy {proxy.host}:{proxy.port}"
     return Failure(Stage.PROXY, f"{way}, which {failure.reason}")
@@ -206,7 +183,7 @@ def _direct_failure(error: BaseException, *, within_s: float) -> Failure:
         case TimeoutError():
             failure = Failure(Stage.TIME, f"did not answer within {within_s:g} s")
         case aiohttp.ClientConnectorCertificateError():
-            failure = _certificate_failure(error.certificate_error)
+            failure = _system_failure(error.certificate_error)
         case aiohttp.ClientConnectorDNSError():  # whatever the resolver itself raises
             failure = _name_failure(error.os_error)
         case aiohttp.ClientConnectorError():
@@ -227,32 +204,27 @@ def _direct_failure(error: BaseException, *, within_s: float) -> Failure:
     return failure
 
 
-def _system_failure(error: OSError) -> Failure:
+def _system_failure(error: Exception) -> Failure:
     match error:
         case socket.gaierror():
             return _name_failure(error)
         case ssl.SSLCertVerificationError():
-            return _certificate_failure(error)
+            usual = Stage.CERTIFICATE_ISSUER, f"that is not accepted ({error.verify_message})"
+            stage, words = _CERTIFICATES.get(error.verify_code, usual)
+            return Failure(stage, f"shows a certificate {words}")
         case ssl.SSLError():
             return _tls_failure(error)
-    return Failure(Stage.CONNECTION, f"can't be reached: {system_reason(error)}")
+        case OSError():
+            return Failure(Stage.CONNECTION, f"can't be reached: {system_reason(error)}")
+    return Failure(Stage.CERTIFICATE_ISSUER, f"shows a certificate that is not accepted ({error})")
 
 
 def _name_failure(error: OSError) -> Failure:
     return Failure(Stage.NAME, f"can't be reached: its name is not found ({system_reason(error)})")
 
 
-def _certificate_failure(error: Exception) -> Failure:
-    if not isinstance(error, ssl.SSLCertVerificationError):
-        return Failure(Stage.CERTIFICATE_ISSUER, f"shows a certificate that is not accepted ({error})")
-    usual = Stage.CERTIFICATE_ISSUER, f"that is not accepted ({error.verify_message})"
-    stage, words = _CERTIFICATES.get(error.verify_code, usual)
-    return Failure(stage, f"shows a certificate {words}")
-
-
 def _tls_failure(error: ssl.SSLError) -> Failure:
     reason: str = getattr(error, "reason", None) or str(error)  # not every error has the documented attribute
     if reason in _NO_TLS:
         return Failure(Stage.PLAIN, "does not speak TLS")
-    words = reason.replace("_", " ").lower()
-    return Failure(Stage.TLS, f"does not agree with us on TLS: {words}")
+    return Failure(Stage.TLS, f"does not agree with us on TLS: {reason.replace('_', ' ').lower()}")

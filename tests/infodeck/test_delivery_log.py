@@ -13,9 +13,8 @@ from gateway.demo.simulated_answers import Answer
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
-from gateway.infodeck.api_client import connect
+from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.delivery_log import summarise_deliveries
-from gateway.infodeck.transport import ApiAccess
 
 TOKEN = "made-up-token"
 URL = "https://gateway.example.com/webhooks/infodeck"

@@ -11,9 +11,8 @@ import orjson
 from gateway.config.secrets import Secret
 from gateway.demo.simulated_answers import Answer
 from gateway.demo.simulated_api import SimulatedApi
-from gateway.infodeck.api_client import InfodeckApi
+from gateway.infodeck.api_client import ApiAccess, InfodeckApi, request_limiter
 from gateway.infodeck.asset_items import known_asset
-from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -82,13 +81,11 @@ async def connected(
     """Open the API as the gateway does, but with pauses that a test can wait for."""
     async with aiohttp.ClientSession() as session:
         yield InfodeckApi(
-            Transport(
-                session,
-                access=access(api, api_key=api_key),
-                limiter=request_limiter(1, per_minute=1_000_000),
-                attempts=attempts,
-                first_pause_s=0.01,
-            )
+            session,
+            access=access(api, api_key=api_key),
+            limiter=request_limiter(1, per_minute=1_000_000),
+            attempts=attempts,
+            first_pause_s=0.01,
         )
 
 

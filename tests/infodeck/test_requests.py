@@ -21,8 +21,7 @@ from support.waiting import until
 
 from gateway.config.secrets import Secret
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.api_client import InfodeckApi
-from gateway.infodeck.transport import ApiAccess, Transport, request_limiter
+from gateway.infodeck.api_client import ApiAccess, InfodeckApi, request_limiter
 from gateway.tls import client_context, server_context
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ GOOD = http("200 OK", b'{"data": []}')
 
 
 @asynccontextmanager
-async def transport(
+async def connected_to(
     api: str | int,
     *,
     attempts: int = 1,
@@ -42,18 +41,20 @@ async def transport(
     limiter: AsyncLimiter | None = None,
     tls: ssl.SSLContext | None = None,
     first_pause_s: float = 0.01,
-) -> AsyncIterator[Transport]:
+    most_pages: int = 10_000,
+) -> AsyncIterator[InfodeckApi]:
     """Open a way to an API at an address or port, with pauses that a test can wait for."""
     url = f"http://127.0.0.1:{api}/api/v2" if isinstance(api, int) else api
     connector = aiohttp.TCPConnector(ssl=tls) if tls is not None else None
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield Transport(
+        yield InfodeckApi(
             session,
             access=ApiAccess(api=url, organization=ORGANIZATION, api_key=Secret(API_KEY.encode())),
             limiter=limiter or request_limiter(1, per_minute=1_000_000),
             attempts=attempts,
             first_pause_s=first_pause_s,
             answer_within_s=answer_within_s,
+            most_pages=most_pages,
         )
 
 
@@ -62,11 +63,11 @@ async def test_no_minute_sees_more_requests_than_the_share(share: float, callers
     """However many callers share the limiter, no window has more arrivals; here a minute is a second."""
     budget = 20
     limiter = request_limiter(share, per_minute=budget / share, minute_s=1.2)
-    async with raw_server([], default=GOOD) as server, transport(server.port, limiter=limiter) as asks:
+    async with raw_server([], default=GOOD) as server, connected_to(server.port, limiter=limiter) as infodeck:
 
         async def call() -> None:
             while True:
-                await asks.get("/assets")
+                await infodeck.request("GET", "/assets")
 
         async with asyncio.TaskGroup() as tasks:
             calling = [tasks.create_task(call()) for _ in range(callers)]
@@ -83,8 +84,8 @@ async def test_a_page_in_the_middle_is_tried_again_alone() -> None:
     pages = [orjson.dumps({"data": [{"id": f"ast-{n}"}], "nextToken": str(n)}) for n in range(3)]
     replies = [http("200 OK", pages[0]), http("500 Oops"), http("200 OK", pages[1])]
     replies += [http("429 Slow down", b"", "Retry-After: 0"), http("200 OK", b'{"data": []}')]
-    async with raw_server(replies) as server, transport(server.port, attempts=3) as asks:
-        found = [item["id"] async for page in InfodeckApi(asks).assets() for item in page]
+    async with raw_server(replies) as server, connected_to(server.port, attempts=3) as infodeck:
+        found = [item["id"] async for page in infodeck.assets() for item in page]
     assert found == ["ast-0", "ast-1"]
     cursors = ["limit=100 ", "nextToken=0", "nextToken=0", "nextToken=1", "nextToken=1"]
     assert len(server.heads) == len(cursors)
@@ -95,10 +96,10 @@ async def test_attempts_end() -> None:
     """A server that stays broken is asked four times, with pauses that grow, not for ever."""
     async with (
         raw_server([], default=http("503 Away")) as server,
-        transport(server.port, attempts=4, first_pause_s=0.05) as asks,
+        connected_to(server.port, attempts=4, first_pause_s=0.05) as infodeck,
     ):
         with pytest.raises(TransientError, match="the API answered 503"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert len(server.arrived_s) == 4
 
 
@@ -106,12 +107,12 @@ async def test_attempts_end() -> None:
 async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
     """Seconds or a date: whoever shares the key waits, not only whoever was told."""
     told = http("429 Slow down", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
-    async with raw_server([told], default=GOOD) as server, transport(server.port, attempts=2) as asks:
-        telling = asyncio.create_task(asks.get("/assets"))
+    async with raw_server([told], default=GOOD) as server, connected_to(server.port, attempts=2) as infodeck:
+        telling = asyncio.create_task(infodeck.request("GET", "/assets"))
         while not server.arrived_s:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
-        await asyncio.gather(telling, asks.get("/locations"))
+        await asyncio.gather(telling, infodeck.request("GET", "/locations"))
     first, *others = server.arrived_s
     assert len(others) == 2
     assert min(others) - first > 0.95
@@ -120,9 +121,9 @@ async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
 async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> None:
     """A proxy's log-in page may get the whole request handed on, its key included."""
     target = f"Location: https://proxy.example/login?key={API_KEY}\u202e&" + "x" * 500
-    async with raw_server([http("302 Found", b"", target)]) as server, transport(server.port) as asks:
+    async with raw_server([http("302 Found", b"", target)]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match=r"a redirect to https://proxy.example/login") as raised:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert API_KEY not in str(raised.value)
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 400
@@ -130,13 +131,13 @@ async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> N
 
 async def test_a_request_leaves_no_garbage_behind() -> None:
     """What it was made of is freed at once, for there are times at which nobody searches for it."""
-    async with raw_server([], default=GOOD) as server, transport(server.port, attempts=4) as asks:
-        await asks.get("/assets")
+    async with raw_server([], default=GOOD) as server, connected_to(server.port, attempts=4) as infodeck:
+        await infodeck.request("GET", "/assets")
         gc.collect()
         gc.disable()
         try:
             for _ in range(50):
-                await asks.get("/assets")
+                await infodeck.request("GET", "/assets")
             assert gc.collect() < 50 * 20  # aiohttp leaves 16 of each on Python 3.11
         finally:
             gc.enable()
@@ -146,10 +147,13 @@ async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None
     """A request that the limiter had let wait is not sent into a pause that was asked for meanwhile."""
     told = http("429 Slow down", b"", "Retry-After: 2")
     limiter = AsyncLimiter(1, 0.3)  # the second one has its turn while the pause lasts
-    async with raw_server([told], default=GOOD) as server, transport(server.port, limiter=limiter) as asks:
-        waiting = asyncio.create_task(asks.get("/locations"))
+    async with (
+        raw_server([told], default=GOOD) as server,
+        connected_to(server.port, limiter=limiter) as infodeck,
+    ):
+        waiting = asyncio.create_task(infodeck.request("GET", "/locations"))
         with pytest.raises(TransientError, match="answered 429"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
         assert await waiting == {"data": []}
     assert server.arrived_s[1] - server.arrived_s[0] > 1.9
 
@@ -161,20 +165,20 @@ async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None
 async def test_a_pause_that_nobody_can_read_is_no_fault_of_ours(ask: str) -> None:
     """The answer means what it would mean without it: come again later, within the longest of pauses."""
     told = http("503 Away", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
-    async with raw_server([told]) as server, transport(server.port) as asks:
+    async with raw_server([told]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(TransientError, match="answered 503") as raised:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert raised.value.retry_after_s in {None, 3600.0}
 
 
 async def test_a_long_pause_goes_to_the_caller_at_once() -> None:
     """Nobody waits longer than a minute inside of a request, and nobody asks again meanwhile."""
     told = http("429 Slow down", b"", "Retry-After: 600")
-    async with raw_server([told], default=GOOD) as server, transport(server.port, attempts=4) as asks:
+    async with raw_server([told], default=GOOD) as server, connected_to(server.port, attempts=4) as infodeck:
         with pytest.raises(TransientError, match="answered 429") as first:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
         with pytest.raises(TransientError, match="asked for a pause") as second:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert first.value.retry_after_s == 600
     assert 590 < (second.value.retry_after_s or 0) <= 600
     assert len(server.arrived_s) == 1
@@ -223,20 +227,20 @@ async def say_nothing(writer: asyncio.StreamWriter) -> None:
 async def test_a_broken_answer_is_transient_and_tried_again(reply: Any, message: str) -> None:
     """Each is told in plain words, and costs nobody more than its time limit."""
     async with raw_server([reply], default=GOOD) as server:
-        async with transport(server.port, answer_within_s=0.3) as asks:
+        async with connected_to(server.port, answer_within_s=0.3) as infodeck:
             with pytest.raises(TransientError, match=message):
-                await asks.get("/assets")
-        async with transport(server.port, attempts=2) as asks:
-            assert await asks.get("/assets") == {"data": []}
+                await infodeck.request("GET", "/assets")
+        async with connected_to(server.port, attempts=2) as infodeck:
+            assert await infodeck.request("GET", "/assets") == {"data": []}
 
 
 async def test_what_follows_an_answer_is_not_taken_for_the_next() -> None:
     """Of a body longer than it says nothing is believed, and the rest of it spoils no other request."""
     long = http("200 OK", b'{"data": [] }HTTP/1.1 200 OK\r\n\r\n', length=12)
-    async with raw_server([long], default=GOOD) as server, transport(server.port) as asks:
+    async with raw_server([long], default=GOOD) as server, connected_to(server.port) as infodeck:
         with pytest.raises(GatewayError, match=r"not JSON|not HTTP"):
-            await asks.get("/assets")
-        assert await asks.get("/assets") == {"data": []}
+            await infodeck.request("GET", "/assets")
+        assert await infodeck.request("GET", "/assets") == {"data": []}
 
 
 @pytest.mark.parametrize("length", [None, 10])
@@ -246,11 +250,11 @@ async def test_a_bomb_does_not_go_off(length: int | None) -> None:
     status = "200 OK" if length is None else "503 Away"
     async with (
         raw_server([http(status, bomb, "Content-Encoding: gzip")]) as server,
-        transport(server.port) as asks,
+        connected_to(server.port) as infodeck,
     ):
         tracemalloc.start()
         with pytest.raises(GatewayError, match="larger than 4 MiB" if length is None else "503"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 40 << 20
@@ -261,27 +265,30 @@ async def test_a_redirect_is_not_followed() -> None:
     async with raw_server([], default=GOOD) as elsewhere:
         target = f"Location: http://127.0.0.1:{elsewhere.port}/api/v2/organizations/{ORGANIZATION}/assets"
         for status in ("301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"):
-            async with raw_server([http(status, b"", target)]) as server, transport(server.port) as asks:
+            async with (
+                raw_server([http(status, b"", target)]) as server,
+                connected_to(server.port) as infodeck,
+            ):
                 with pytest.raises(
                     ApiRefusalError, match=r"a redirect to http://127\.0\.0\.1:.*must be the address"
                 ):
-                    await asks.get("/assets")
+                    await infodeck.request("GET", "/assets")
     assert elsewhere.heads == []
 
 
 async def test_a_redirect_without_a_target_is_told_too() -> None:
     """It is no crash."""
-    async with raw_server([http("304 Not Modified")]) as server, transport(server.port) as asks:
+    async with raw_server([http("304 Not Modified")]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match="304, a redirect to nowhere"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
 
 
 async def test_a_redirect_in_another_encoding_can_be_told() -> None:
     """Headers are bytes. What is no UTF-8 in them must not reach status and alarms: none could be sent."""
     answer = http("302 Found", b"", "Location: http://cafX/").replace(b"X", b"\xe9")
-    async with raw_server([answer]) as server, transport(server.port) as asks:
+    async with raw_server([answer]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match="a redirect to http://caf /: ") as caught:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert orjson.dumps(str(caught.value))
 
 
@@ -295,9 +302,9 @@ def deep(levels: int) -> bytes:
 )
 async def test_json_that_is_none_is_told(body: bytes) -> None:
     """Nested too deep, of another encoding, or Python's idea of JSON."""
-    async with raw_server([http("200 OK", body)]) as server, transport(server.port) as asks:
+    async with raw_server([http("200 OK", body)]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(GatewayError, match="not JSON"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
 
 
 async def test_a_list_of_endless_pages_is_left() -> None:
@@ -306,9 +313,12 @@ async def test_a_list_of_endless_pages_is_left() -> None:
     async def page(writer: asyncio.StreamWriter) -> None:
         writer.write(http("200 OK", b'{"data": [], "nextToken": "%d"}' % len(server.heads)))
 
-    async with raw_server(iter(lambda: page, None)) as server, transport(server.port) as asks:
+    async with (
+        raw_server(iter(lambda: page, None)) as server,
+        connected_to(server.port, most_pages=50) as infodeck,
+    ):
         with pytest.raises(GatewayError, match="does not end after 50 pages"):
-            async for _ in InfodeckApi(asks, most_pages=50).assets():
+            async for _ in infodeck.assets():
                 pass
     assert len(server.heads) == 50
 
@@ -332,18 +342,18 @@ async def test_a_certificate_that_is_not_accepted_is_explained(authority: Author
         tls = server_context("x", certificate, key)
         async with (
             raw_server([], default=GOOD, tls=tls) as server,
-            transport(f"https://{host}:{server.port}", tls=client, attempts=3) as asks,
+            connected_to(f"https://{host}:{server.port}", tls=client, attempts=3) as infodeck,
         ):
             with pytest.raises(GatewayError, match=message) as refused:
-                await asks.get("/assets")
+                await infodeck.request("GET", "/assets")
         assert not isinstance(refused.value, TransientError)
         assert str(refused.value).startswith(f"{host} shows a certificate ")
         assert server.heads == []
     async with (
         raw_server([GOOD], tls=server_context("x", good, key)) as server,
-        transport(f"https://127.0.0.1:{server.port}", tls=trusting) as asks,
+        connected_to(f"https://127.0.0.1:{server.port}", tls=trusting) as infodeck,
     ):
-        assert await asks.get("/assets") == {"data": []}
+        assert await infodeck.request("GET", "/assets") == {"data": []}
 
 
 async def test_a_server_without_tls_is_told() -> None:
@@ -356,30 +366,30 @@ async def test_a_server_without_tls_is_told() -> None:
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    async with transport(f"https://127.0.0.1:{port}") as asks:
+    async with connected_to(f"https://127.0.0.1:{port}") as infodeck:
         with pytest.raises(GatewayError, match=r"^127\.0\.0\.1 does not speak TLS: check infodeck\.api$"):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     listening.close()
 
 
 async def test_nobody_there_is_told_in_the_systems_words() -> None:
     """No port open, and no such name."""
-    async with transport(free_port()) as asks:
+    async with connected_to(free_port()) as infodeck:
         with pytest.raises(TransientError, match=r"^127\.0\.0\.1 can't be reached: Connection refused$"):
-            await asks.get("/assets")
-    async with transport("http://no-such-host.invalid/api") as asks:
+            await infodeck.request("GET", "/assets")
+    async with connected_to("http://no-such-host.invalid/api") as infodeck:
         with pytest.raises(
             TransientError, match=r"its name is not found .*check infodeck\.api and the DNS here"
         ):
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
 
 
 async def test_redirect_is_told_in_characters_that_can_be_shown() -> None:
     """Whatever a proxy has written there: the reason stands in terminals and in `/api/status`."""
     redirect = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\x1b[2J\x9bA\r\nContent-Length: 0\r\n\r\n"
-    async with raw_server([redirect]) as server, transport(server.port) as asks:
+    async with raw_server([redirect]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(
             ApiRefusalError, match=r"302, a redirect to /caf +\[2J A: infodeck.api"
         ) as refused:
-            await asks.get("/assets")
+            await infodeck.request("GET", "/assets")
     assert orjson.loads(orjson.dumps(str(refused.value))) == str(refused.value)
