@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.errors import TransientError
-from gateway.mapping.notation import modicon_text
+from gateway.mapping.registers import modicon_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

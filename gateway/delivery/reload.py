@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.mapping.table_changes import TableChanges, compare_tables
+from gateway.mapping.plan import TableChanges, compare_tables
 from gateway.memory import free_in_slices, freeze_objects
 from gateway.state.handover import Handover
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.config.problems import show
-from gateway.mapping.notation import address_text
-from gateway.mapping.registers import encoding_errors
+from gateway.mapping.registers import address_text, encoding_errors
 from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import Quality
 

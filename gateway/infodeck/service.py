@@ -20,7 +20,7 @@ from gateway.infodeck.inventory import compare_with_tables
 from gateway.infodeck.reconcile import Reconciler
 from gateway.logs import internal_error_text
 from gateway.mapping.paths import compile_path
-from gateway.mapping.table_changes import compile_the_same
+from gateway.mapping.plan import compile_the_same
 from gateway.memory import freeze_new_objects
 from gateway.records import StateChanges
 

@@ -6,9 +6,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
-from gateway.mapping.notation import register_text
 from gateway.mapping.plan import Case, Expectation
-from gateway.mapping.registers import encoding_errors
+from gateway.mapping.registers import encoding_errors, register_text
 from gateway.mapping.table import Expected
 from gateway.model import Quality
 from gateway.text import unknown_name

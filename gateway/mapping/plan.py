@@ -1,23 +1,29 @@
 """What the compiler makes of the point tables, and all that the running gateway uses of them.
 
 An event's way: `PointMap.by_asset` gives the plan of its asset, `AssetPlan.by_key` the rules of each
-telemetry key, and `Rule.convert` the point's value and quality.
+telemetry key, and `Rule.convert` the point's value and quality. A reload compares two point maps.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from gateway.model import Point
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.mapping.convert import Convert
     from gateway.mapping.paths import NotFound
-    from gateway.model import Point, Quality, Scalar
-    from gateway.records import AutoTag
+    from gateway.model import Quality, Scalar
+    from gateway.records import AssetSnapshot, AutoTag, KnownAsset
 
 _LONGEST_UNIT = 64
+_KEYS = tuple(key.name for key in fields(Point) if key.init)
+_all_keys = attrgetter(*_KEYS)
+_keys_of_value = attrgetter(*(key for key in _KEYS if key != "known"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +107,65 @@ class Expectation:
     value: Scalar
     quality: Quality | None  # None: good, or bad if no value is expected
     place: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableChanges:
+    """How many points were added, removed and changed, by name. True if there is any change.
+
+    `affected` are the points of the new map that may show another value: new and changed ones, and the pseudo
+    points of their assets. Points whose asset only has another description in Infodeck are not among them.
+    """
+
+    added: int
+    removed: int
+    changed: int
+    unchanged: int
+    affected: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+
+def compare_tables(old: PointMap, new: PointMap) -> TableChanges:
+    """Compare two point maps point by point. The order of points does not matter."""
+    before, after = old.by_name, new.by_name
+    added = [point for name, point in after.items() if name not in before]
+    removed = [point for name, point in before.items() if name not in after]
+    kept = [(before[name], point) for name, point in after.items() if name in before]
+    paced = {point: period for period, point in filter(None, (old.heartbeat, new.heartbeat))}
+
+    def differ(was: Point, now: Point, keys: Callable[[Point], object]) -> bool:
+        return keys(was) != keys(now) or paced.get(was) != paced.get(now)
+
+    changed = [(was, now) for was, now in kept if differ(was, now, _all_keys)]
+    affected = [(was, now) for was, now in changed if differ(was, now, _keys_of_value)]
+    moved = [point for pair in affected for point in pair]
+    assets = {point.asset for point in (*added, *removed, *moved)}
+    pseudo = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
+    names = dict.fromkeys((*(point.name for point in (*added, *moved)), *pseudo))
+    return TableChanges(len(added), len(removed), len(changed), len(kept) - len(changed), tuple(names))
+
+
+def compile_the_same(
+    one: AssetSnapshot | None, other: AssetSnapshot, *, of: Collection[str] | None = None
+) -> bool:
+    """Return whether tables compile to the same with both snapshots. Connections of devices do not matter.
+
+    `of`: the ids of the assets that matter, None for all. Their types do, because of warnings.
+    """
+    if one is None:
+        return False
+    if of is None:
+        of, types = one.assets.keys() | other.assets.keys(), one.types.keys() | other.types.keys()
+    else:
+        types = {other.assets[asset].asset_type or "" for asset in of if asset in other.assets}
+    if any(one.types.get(name) != other.types.get(name) for name in types):
+        return False
+    pairs = [(one.assets.get(asset), other.assets.get(asset)) for asset in of]
+    return all(without_connection(before) == without_connection(after) for before, after in pairs)
+
+
+def without_connection(known: KnownAsset | None) -> KnownAsset | None:
+    """Return an asset without its connection, which changes often and which no point shows."""
+    return known and replace(known, online=None, keep_alive=None, location_id=None)

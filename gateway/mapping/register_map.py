@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.notation import modicon_text, type_text
-from gateway.mapping.registers import is_orderable, is_scalable
+from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
 from gateway.mapping.topics import PointNames
 from gateway.model import HEARTBEAT, StalePolicy
 from gateway.text import duration_text

@@ -1,4 +1,4 @@
-"""Values to the bytes of 16-bit registers and back.
+"""16-bit registers: their types, values to bytes and back, and how registers are written for people.
 
 An encoder or decoder is made once and called per value. Bytes are in the order of the wire, two per register.
 A bit in a word, like a coil, is encoded as a word with only that bit set, so that neighbours can be combined
@@ -12,7 +12,6 @@ import math
 import re
 import struct
 from dataclasses import replace
-from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 HIGHEST_ADDRESS = 65535
 HIGHEST_BIT = 15
 LONGEST_STRING = 246  # 123 registers, the most that one Modbus request can write
+BIT_TABLES = frozenset({RegisterTable.COIL, RegisterTable.DISCRETE})
 
 _CODES = {  # struct code and registers of each numeric type
     "int16": ("h", 1),
@@ -40,11 +40,16 @@ _CODES = {  # struct code and registers of each numeric type
 }
 TYPE_NAMES = (*_CODES, "bit")
 """Every type except string(N)."""
+_MODICON_TABLES = {
+    "0": RegisterTable.COIL,
+    "1": RegisterTable.DISCRETE,
+    "3": RegisterTable.INPUT,
+    "4": RegisterTable.HOLDING,
+}
+_LAST_OF_FIVE_DIGITS = 9999
 _MOST_FORMATS = 1_000  # cached encoders
-_EXACT_TO = 2.0**52  # above it, floats have no decimals
 _MOST_NOISE = 0.1
 _SAFE = 1 - 1e-12  # times a bound: inside it even after the errors of binary arithmetic
-_EXPECTED = f"a type is one of {', '.join(TYPE_NAMES)}, string(N) with N from 1 to {LONGEST_STRING}"
 
 
 def parse_type(text: str) -> tuple[str, int]:
@@ -58,7 +63,8 @@ def parse_type(text: str) -> tuple[str, int]:
         return text, 1
     match = re.fullmatch(r"string\((\d{1,3})\)", text)
     if match is None or not 1 <= int(match[1]) <= LONGEST_STRING:
-        raise ValueError(_EXPECTED)
+        known = ", ".join(TYPE_NAMES)
+        raise ValueError(f"a type is one of {known}, string(N) with N from 1 to {LONGEST_STRING}")
     return "string", (int(match[1]) + 1) // 2
 
 
@@ -88,9 +94,7 @@ def _encoder(register: Register) -> Callable[[Scalar], bytes]:
         return _bit_encoder(register)
     if register.type == "string":
         return _string_encoder(register)
-    if register.type.startswith("float"):
-        return _float_encoder(register)
-    return _integer_encoder(register)
+    return _number_encoder(register)
 
 
 def encoding_errors(point: Point, value: Scalar) -> Iterator[tuple[Register, EncodingError]]:
@@ -114,9 +118,11 @@ def common_limits(registers: Sequence[Register]) -> tuple[float, float, Callable
     """
     if not all(is_scalable(register.type) for register in registers):
         return math.inf, -math.inf, _any_holds(registers)
-    bounds = [_bounds(register) for register in registers]
-    lowest = max((low for low, _ in bounds), default=-math.inf)
-    return lowest, min((high for _, high in bounds), default=math.inf), _any_holds(registers)
+    lowest, highest = -math.inf, math.inf
+    for register in registers:
+        ends = [bound / register.scale * _SAFE for bound in _bounds(register.type)]
+        lowest, highest = max(lowest, min(ends)), min(highest, max(ends))
+    return lowest, highest, _any_holds(registers)
 
 
 def _any_holds(registers: Sequence[Register]) -> Callable[[Scalar], bool]:
@@ -135,15 +141,11 @@ def _any_holds(registers: Sequence[Register]) -> Callable[[Scalar], bool]:
     return holds
 
 
-def _bounds(register: Register) -> tuple[float, float]:
-    """Return the lowest and highest number that a numeric register certainly holds."""
-    if register.type.startswith("float"):
-        highest = 3.4e38 if register.type == "float32" else 1.7e308
-        lowest = -highest
-    else:
-        lowest, highest, _ = integer_limits(register.type)
-    ends = lowest / register.scale * _SAFE, highest / register.scale * _SAFE
-    return min(ends), max(ends)
+def _bounds(kind: str) -> tuple[float, float]:
+    if kind.startswith("float"):
+        highest = 3.4e38 if kind == "float32" else 1.7e308
+        return -highest, highest
+    return integer_limits(kind)[:2]
 
 
 def decoder(register: Register) -> Callable[[bytes], Scalar]:
@@ -156,12 +158,11 @@ def decoder(register: Register) -> Callable[[bytes], Scalar]:
         return lambda raw: bool(int.from_bytes(raw, "big") & mask)
     if register.type == "string":
         return lambda raw: raw.rstrip(b"\0").decode("ascii", "replace") or None
-    unpack = _unpacker(register)
-    scale = register.scale
-    empty = sentinel(register)
+    layout, swap = _layout(register)
+    scale, empty = register.scale, sentinel(register)
 
     def decode(raw: bytes) -> Scalar:
-        number = unpack(raw)
+        number: float = layout.unpack(swap(raw))[0]
         if number != number or raw == empty:  # noqa: PLR0124 - the quickest test for NaN
             return None
         return number if scale == 1 else number / scale
@@ -175,21 +176,11 @@ def sentinel(register: Register) -> bytes:
     NaN for floats, 0x8000… for signed, 0xFFFF… for unsigned integers, NUL for strings. A bit has no spare
     state: 0.
     """
-    size = 2 * register.words
-    if register.type.startswith("float"):
-        return _packer(register)(math.nan)
-    if register.type.startswith("int"):
-        return _packer(register)(integer_limits(register.type)[2])
-    if register.type.startswith("uint"):
-        return b"\xff" * size
-    return bytes(size)
-
-
-def sentinel_text(register: Register) -> str:
-    """Return the sentinel as a person reads it from a register."""
-    if register.type.startswith("float"):
-        return "NaN"
-    return str(integer_limits(register.type)[2]) if is_scalable(register.type) else "0"
+    if not is_scalable(register.type):
+        return bytes(2 * register.words)
+    empty = math.nan if register.type.startswith("float") else integer_limits(register.type)[2]
+    layout, swap = _layout(register)
+    return swap(layout.pack(empty))
 
 
 def integer_limits(kind: str) -> tuple[int, int, int]:
@@ -200,85 +191,48 @@ def integer_limits(kind: str) -> tuple[int, int, int]:
     return 1 - (1 << bits - 1), (1 << bits - 1) - 1, -(1 << bits - 1)
 
 
-def _packer(register: Register) -> Callable[[float], bytes]:
-    """Return the function that packs a number in the register's byte order.
+def _layout(register: Register) -> tuple[struct.Struct, Callable[[bytes], bytes]]:
+    """Return how a number is packed, and the swap between that and the wire.
 
     ABCD is big-endian, DCBA little-endian. BADC and CDAB are these with the bytes of each word swapped: read
     as big-endian words and written as little-endian ones.
     """
     code, words = _CODES[register.type]
-    simple = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).pack
+    layout = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code)
     if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
-        return simple
+        return layout, bytes
     read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
-    return lambda number: write(*read(simple(number)))
+    return layout, lambda raw: write(*read(raw))
 
 
-def _unpacker(register: Register) -> Callable[[bytes], float]:
-    """Return the inverse of `_packer`."""
-    code, words = _CODES[register.type]
-    simple = struct.Struct(("<" if register.order in {ByteOrder.DCBA, ByteOrder.CDAB} else ">") + code).unpack
-    if register.order in {ByteOrder.ABCD, ByteOrder.DCBA}:
-        return lambda raw: simple(raw)[0]
-    read, write = struct.Struct(f">{words}H").unpack, struct.Struct(f"<{words}H").pack
-    return lambda raw: simple(write(*read(raw)))[0]
-
-
-def _whole_scale(register: Register) -> float:
-    """Return the scale, as an int if it is whole: integers stay exact beyond 2**53."""
-    return int(register.scale) if float(register.scale).is_integer() else register.scale
-
-
-def _float_encoder(register: Register) -> Callable[[Scalar], bytes]:
-    pack, empty, scale = _packer(register), sentinel(register), _whole_scale(register)
-    isfinite = math.isfinite
+def _number_encoder(register: Register) -> Callable[[Scalar], bytes]:
+    layout, swap = _layout(register)
+    is_float, is_plain = register.type.startswith("float"), swap is bytes
+    lowest, highest = (-math.inf, math.inf) if is_float else integer_limits(register.type)[:2]
+    empty, pack, isfinite = sentinel(register), layout.pack, math.isfinite
+    # Integers times a whole number stay exact beyond 2**53.
+    scale = int(register.scale) if float(register.scale).is_integer() else register.scale
 
     def encode(value: Scalar) -> bytes:
         if value is None:
             return empty
         if isinstance(value, str):
-            raise _not_a_number(register, value)
+            raise EncodingError(f"{register.type} holds numbers, not the text {value!r}")
         try:
-            scaled = value * scale
-            if isfinite(scaled):
-                return pack(scaled)
-        except OverflowError:
+            number = value * scale
+            if is_float:
+                fits = isfinite(number)
+            else:
+                if number.__class__ is float:
+                    number = round_half_away(number)
+                fits = lowest <= number <= highest
+            if fits:
+                return pack(number) if is_plain else swap(pack(number))
+        except (OverflowError, ValueError):  # too large for a float, infinity, NaN
             raise _does_not_fit(register, value) from None
         raise _does_not_fit(register, value)
 
     return encode
-
-
-def _integer_encoder(register: Register) -> Callable[[Scalar], bytes]:
-    pack, empty, scale = _packer(register), sentinel(register), _whole_scale(register)
-    lowest, highest, _ = integer_limits(register.type)
-
-    def encode(value: Scalar) -> bytes:
-        if value is None:
-            return empty
-        if isinstance(value, str):
-            raise _not_a_number(register, value)
-        try:
-            scaled = value * scale
-            if scaled.__class__ is float:
-                if value.__class__ is int and not -_EXACT_TO < scaled < _EXACT_TO:
-                    scaled = _exact_product(value, scale)
-                else:
-                    scaled = round_half_away(scaled)
-        except (OverflowError, ValueError):  # infinity, NaN
-            raise _does_not_fit(register, value) from None
-        if lowest <= scaled <= highest:
-            return pack(scaled)
-        raise _does_not_fit(register, value)
-
-    return encode
-
-
-def _exact_product(value: float, scale: float) -> int:
-    """Return an integer times a decimal scale such as 0.1, without the errors of a float."""
-    product = abs(value * Fraction(repr(scale)))
-    whole = int(product + Fraction(1, 2))
-    return whole if (value < 0) is (scale < 0) else -whole
 
 
 def round_half_away(number: float) -> int:
@@ -311,25 +265,15 @@ def _string_encoder(register: Register) -> Callable[[Scalar], bytes]:
     size = 2 * register.words
 
     def encode(value: Scalar) -> bytes:
-        raw = _text(value).encode("ascii", "replace").replace(b"\0", b"?")
+        if value is None:
+            return bytes(size)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        raw = text.encode("ascii", "replace").replace(b"\0", b"?")
         if len(raw) > size:
             raise EncodingError(f"{value!r} has {len(raw)} characters, the register holds {size}")
         return raw.ljust(size, b"\0")
 
     return encode
-
-
-def _text(value: Scalar) -> str:
-    """Return a value as in JSON, without quotes."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _not_a_number(register: Register, value: str) -> EncodingError:
-    return EncodingError(f"{register.type} holds numbers, not the text {value!r}")
 
 
 def _does_not_fit(register: Register, value: float) -> EncodingError:
@@ -340,3 +284,51 @@ def _does_not_fit(register: Register, value: float) -> EncodingError:
     return EncodingError(
         f"{value!r}{scaled} is beyond {register.type}, {lowest} to {highest} ({empty} means: no value)"
     )
+
+
+def parse_modicon(written: int | str) -> tuple[RegisterTable, int]:
+    """Return the table and the 0-based PDU address of a 3xxxx number: 31001 is (input, 1000).
+
+    Five digits reach 9999, six reach 65536. An integer has lost its leading zeros, so a short one is a coil.
+    """
+    text = str(written).zfill(5) if isinstance(written, int) else written
+    match = re.fullmatch(r"([0134])(\d{4}|\d{5})", text)
+    if match is None or not 1 <= int(match[2]) <= HIGHEST_ADDRESS + 1:
+        raise ValueError(
+            "has 5 or 6 digits: 0 coil, 1 discrete, 3 input, 4 holding; then 0001 to 9999 or 00001 to 65536"
+        )
+    return _MODICON_TABLES[match[1]], int(match[2]) - 1
+
+
+def modicon_text(table: RegisterTable, address: int) -> str:
+    """Return the 3xxxx number of a PDU address; six digits only where five are too few."""
+    digit = next(digit for digit, of_table in _MODICON_TABLES.items() if of_table is table)
+    number = address + 1
+    return f"{digit}{number:04d}" if number <= _LAST_OF_FIVE_DIGITS else f"{digit}{number:05d}"
+
+
+def address_text(register: Register) -> str:
+    """Return the PDU addresses of a register: `input 1000-1001`, `holding 4 bit 3`."""
+    last = register.address + register.words - 1
+    words = f"{register.address}" if last == register.address else f"{register.address}-{last}"
+    return f"{register.table} {words}" + ("" if register.bit is None else f" bit {register.bit}")
+
+
+def register_text(register: Register) -> str:
+    """Return a register with its unit and sink: `input register 4-5 of unit 1 on regs`."""
+    words = address_text(register)
+    if register.table not in BIT_TABLES:
+        words = words.replace(" ", " register ", 1)
+    return f"{words} of unit {register.unit} on {register.sink}"
+
+
+def format_text(register: Register) -> str:
+    """Return how a register encodes its value: `float32 ABCD`, `uint16 scale 10`."""
+    order = f" {register.order}" if is_orderable(register.type) else ""
+    scale = f" scale {register.scale:.12g}" if register.scale != 1 else ""
+    return f"{type_text(register)}{order}{scale}"
+
+
+def type_text(register: Register) -> str:
+    """Return the type of a register as a point table writes it: `uint16`, `string(8)`."""
+    return f"string({2 * register.words})" if register.type == "string" else register.type

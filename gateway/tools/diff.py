@@ -10,7 +10,7 @@ from enum import Enum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.notation import calculation_text
+from gateway.mapping.convert import calculation_text
 from gateway.text import count_text, duration_text
 
 if TYPE_CHECKING:

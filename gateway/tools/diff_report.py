@@ -6,8 +6,7 @@ import json
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.notation import address_text, format_text, modicon_text
-from gateway.mapping.registers import is_orderable
+from gateway.mapping.registers import address_text, format_text, is_orderable, modicon_text
 from gateway.model import Register
 from gateway.text import align_columns
 from gateway.tools.diff import ChangeKind, summary

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from gateway.config.problems import show
 from gateway.errors import EncodingError
 from gateway.events import read_telemetry
-from gateway.mapping.convert import compile_conversion
-from gateway.mapping.notation import address_text, calculation_text, format_text, modicon_text
+from gateway.mapping.convert import calculation_text, compile_conversion
 from gateway.mapping.registers import (
+    address_text,
     decoder,
     encoder,
     encoding_errors,
+    format_text,
     is_orderable,
     is_scalable,
+    modicon_text,
     sentinel,
 )
 from gateway.mapping.units import UnitProblem, conversion_for_unit

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.notation import BIT_TABLES, parse_modicon
 from gateway.mapping.register_map import COLUMNS
-from gateway.mapping.registers import is_orderable
+from gateway.mapping.registers import BIT_TABLES, is_orderable, parse_modicon
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
 from gateway.tools.spreadsheet import (
     REQUIRED,

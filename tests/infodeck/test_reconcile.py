@@ -19,7 +19,7 @@ from gateway.backoff import Backoff
 from gateway.demo.simulated_answers import Answer
 from gateway.infodeck.reconcile import Reconciler
 from gateway.journal.lookup import read_assets
-from gateway.mapping.table_changes import compile_the_same
+from gateway.mapping.plan import compile_the_same
 from gateway.status import ReconcileStatus
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from gateway.mapping.compile.automatic import TagRequest, assign_tags, tag_from_pattern
-from gateway.mapping.table_values import Level
+from gateway.mapping.table import Level
 from gateway.records import KnownAsset
 
 TEXT = st.one_of(st.none(), st.text(max_size=8), st.sampled_from(["IAQ 1", "a/b", "$x", " ", "#"]))

@@ -9,7 +9,7 @@ import pytest
 from support.point_tables import SINKS, load_good_tables
 
 from gateway.mapping.compiler import load_point_map
-from gateway.mapping.table_changes import compare_tables, compile_the_same
+from gateway.mapping.plan import compare_tables, compile_the_same
 from gateway.records import AssetSnapshot, AssetType, KnownAsset
 
 if TYPE_CHECKING:

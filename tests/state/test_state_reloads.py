@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.point_tables import load_good_tables
 from support.room_state import NOON, Room
 
-from gateway.mapping.table_changes import compare_tables
+from gateway.mapping.plan import compare_tables
 from gateway.state.building_state import BuildingState
 from gateway.state.handover import Handover
 

@@ -294,7 +294,7 @@ def _check_constants(draft: PointDraft, places: PointPlaces, *, needs_numbers: b
         if conversion.clamp:
             check_value(blocks, places, bound, "range", index)
         else:
-            warn_of_bound(blocks, places, bound, "range", index, on_stale=on_stale)
+            warn_of_bound(blocks, places, bound, "range", index)
     warn_of_decimals(blocks, places, conversion.decimals)
     _check_map(conversion, blocks, places, needs_numbers=needs_numbers)
 

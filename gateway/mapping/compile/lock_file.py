@@ -19,7 +19,7 @@ from gateway.config.problems import key_text
 from gateway.config.salvage import ANY, Parts
 from gateway.mapping.compile.file_places import Place
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.table_values import Address, Level, Stride, Text
+from gateway.mapping.table import Address, Level, Stride, Text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

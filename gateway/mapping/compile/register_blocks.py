@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.config.problems import show
 from gateway.errors import EncodingError
-from gateway.mapping.notation import BIT_TABLES, parse_modicon
 from gateway.mapping.registers import (
+    BIT_TABLES,
     HIGHEST_ADDRESS,
     encoder,
     is_orderable,
     is_scalable,
+    parse_modicon,
     parse_type,
-    sentinel_text,
 )
-from gateway.model import ByteOrder, OnStale, Register, RegisterTable, StalePolicy
+from gateway.model import ByteOrder, Register, RegisterTable
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.model import Scalar, WriteLimits
 
 _CLIENT = "modbus_client"
+_BEYOND = "reaches beyond its register; such a value is bad and becomes a dead letter"
 _WORD_DIGITS = {3, 4}  # first digits of the Modicon numbers of input and holding registers
 _READ_ONLY = {
     RegisterTable.INPUT: "input registers can only be read: write into holding registers",
@@ -239,16 +239,10 @@ def warn_of_bound(
     places: PointPlaces,
     bound: Scalar,
     *steps: str | int,
-    on_stale: OnStale,
 ) -> None:
     """Warn if a reading inside `range` can exceed a register. Such a reading is bad, and may never come."""
-    shown = {StalePolicy.HOLD: "the last good value", StalePolicy.VALUE: show(on_stale.value)}
-    for block, error in _encoding_errors(blocks, bound):
-        instead = shown.get(on_stale.policy, sentinel_text(block.register))
-        places.warn(
-            f"reaches beyond its register, where {instead} and a dead letter take the value's place: {error}",
-            *steps,
-        )
+    for _, error in _encoding_errors(blocks, bound):
+        places.warn(f"{_BEYOND}: {error}", *steps)
 
 
 def check_counter(blocks: Iterable[RegisterBlock], places: PointPlaces, highest: int, what: str) -> None:

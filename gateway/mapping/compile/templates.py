@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.mapping.compile.drafts import PointDraft, draft_point
 from gateway.mapping.compile.file_places import Place, PointPlaces
-from gateway.mapping.notation import parse_modicon
+from gateway.mapping.registers import parse_modicon
 from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys
 from gateway.mapping.topics import names_asset
 from gateway.model import RegisterTable

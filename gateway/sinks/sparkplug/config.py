@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.mapping.table_values import Level
+from gateway.mapping.table import Level
 from gateway.model import Quality
 from gateway.sinks.broker.config import BrokerConfig
 
