@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.errors import GatewayError
 from gateway.text import sanitise
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ def _with_priority(renderer: structlog.typing.Processor) -> structlog.typing.Pro
 def _sanitised_values(_: object, __: str, entry: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Sanitise values, so that names from elsewhere cannot control the terminal."""
     return {key: sanitise(value) if isinstance(value, str) else value for key, value in entry.items()}
+
+
+def error_text(error: Exception) -> str:
+    """Return an error for a user: one of ours in its own words, an unexpected one with its place."""
+    return str(error) if isinstance(error, GatewayError) else internal_error_text(error)
 
 
 def internal_error_text(error: BaseException) -> str:

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
-from gateway.errors import GatewayError
-from gateway.infodeck.missed_deliveries import MissedDeliveries, WebhookArrivals
-from gateway.infodeck.refused_deliveries import RefusedDeliveries
+from gateway.infodeck.missing_webhooks import MissedDeliveries, RefusedDeliveries, Silence, WebhookArrivals
 from gateway.infodeck.shadows import read_shadows
-from gateway.infodeck.silence import SilenceWatch
-from gateway.logs import internal_error_text
+from gateway.logs import error_text
 from gateway.model import BACKFILL_ID_PREFIX
 from gateway.status import kept_for
 from gateway.text import second_text
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.infodeck.api_client import Item
-    from gateway.model import Update
     from gateway.records import AssetSnapshot
     from gateway.settings import InfodeckSettings
     from gateway.state.building_state import BuildingState
@@ -36,6 +32,9 @@ if TYPE_CHECKING:
 _UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
+_JUMP_MS = 120_000  # an interval that is off by this means that the clock was set, or that the machine slept
+_SHORTEST_PROMISE_MS = 300_000
+_PROMISES = 3  # assets that must be overdue by three times: one or two may have died
 _SLICE = 500  # assets processed before the event loop gets its turn
 _ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"
 
@@ -47,9 +46,8 @@ class MonitorTimes:
     """The monitor's periods, in milliseconds.
 
     `delivery_ms` is what a delivery may take, `skew_ms` how far Infodeck's clock may be off ours,
-    `unreachable_ms` how long the API may fail. The monitor judges every `tick_ms`; an interval that is off by
-    `jump_ms` means that the clock was set, or that the machine slept. While an alarm holds, the delivery log
-    is read every `look_again_ms`.
+    `unreachable_ms` how long the API may fail. The monitor judges every `tick_ms`. While an alarm holds, the
+    delivery log is read every `look_again_ms`.
     """
 
     delivery_ms: int = 60_000
@@ -58,7 +56,6 @@ class MonitorTimes:
     unreachable_ms: int = _HOUR_MS
     look_again_ms: int = 300_000
     tick_ms: int = 5_000
-    jump_ms: int = 120_000
 
     @classmethod
     def from_settings(cls, settings: InfodeckSettings, *, skew_ms: int) -> Self:
@@ -73,71 +70,71 @@ class MonitorTimes:
         )
 
 
+@dataclass(kw_only=True)
 class AssetReports:
-    """What webhooks and the API reported of the assets in the tables in force. Unix milliseconds."""
+    """What webhooks and the API reported of the assets in the tables in force. Unix milliseconds.
 
-    def __init__(
-        self,
-        *,
-        state: Callable[[], BuildingState],
-        snapshot: Callable[[], AssetSnapshot | None],
-        clock_ms: Callable[[], int],
-        item_time: Callable[[Any], Any] | None,
-        keep_alive_unit: str | None,
-    ) -> None:
-        """`item_time` returns the time of an item's shadows, see `read_shadows`.
+    `state` and `snapshot` return what is in force. `item_time` returns the time of an item's shadows, see
+    `read_shadows`; `keep_alive_unit` is s, min, h, or None: the unit of `keepAlive` is not known.
+    """
 
-        `keep_alive_unit` is s, min, h, or None: the unit of `keepAlive` is not known.
-        """
-        self._state = state
-        self._snapshot = snapshot
-        self._clock_ms = clock_ms
-        self._item_time = item_time
-        self._keep_alive_ms = None if keep_alive_unit is None else _UNITS_MS[keep_alive_unit]
+    state: Callable[[], BuildingState]
+    snapshot: Callable[[], AssetSnapshot | None]
+    clock_ms: Callable[[], int]
+    item_time: Callable[[Any], Any] | None = None
+    keep_alive_unit: str | None = None
 
     def mapped(self) -> Collection[str]:
         """Return the assets of the tables."""
-        return self._state().points.by_asset.keys()
+        return self.state().points.by_asset.keys()
 
     def newest_in_api(self, items: Iterable[Item]) -> Iterator[tuple[str, int]]:
         """Yield each listed asset that has points, and the time of its newest reading for them."""
-        by_asset, now_ms = self._state().points.by_asset, self._clock_ms()
+        by_asset, now_ms = self.state().points.by_asset, self.clock_ms()
         for item in items:
             asset = item.get("id")
             plan = by_asset.get(asset) if isinstance(asset, str) else None
             if asset is None or plan is None:
                 continue
-            found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
+            found = read_shadows(item, plan, now_ms=now_ms, item_time=self.item_time)
             if found.readings:
                 yield asset, max(reading.time_ms for reading in found.readings.values())
 
     def newest_by_webhook(self, asset: str) -> int:
         """Return the time of the newest reading that a webhook brought and a point shows, 0 if none."""
-        shown = self._shown(asset)
-        return max((one.time_ms for one in shown if not _is_backfilled(one.event_id)), default=0)
+        return self._newest(asset)[0]
 
-    def newest(self, asset: str) -> int:
-        """Return the time of the newest reading that a point shows, whatever brought it, 0 if none."""
-        return max((one.time_ms for one in self._shown(asset)), default=0)
+    async def newest_at_start(self) -> int:
+        """Return the time of the newest reading by webhook; if points show the API's alone, of these."""
+        by_webhook_ms = any_ms = 0
+        for number, asset in enumerate(list(self.mapped())):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            newest_ms = self._newest(asset)
+            by_webhook_ms, any_ms = max(by_webhook_ms, newest_ms[0]), max(any_ms, newest_ms[1])
+        return by_webhook_ms or any_ms
 
-    def _shown(self, asset: str) -> Iterator[Update]:
-        state = self._state()
+    def _newest(self, asset: str) -> tuple[int, int]:
+        """Return the times of an asset's newest reading by webhook, and by webhook or API; 0 if none."""
+        state, by_webhook_ms, any_ms = self.state(), 0, 0
         plan = state.points.by_asset.get(asset)
         for point in plan.measured if plan is not None else ():
             if (update := state.measured(point)) is not None:
-                yield update
+                any_ms = max(any_ms, update.time_ms)
+                if not (update.event_id or "").startswith(BACKFILL_ID_PREFIX):
+                    by_webhook_ms = max(by_webhook_ms, update.time_ms)
+        return by_webhook_ms, any_ms
 
-    def keep_alives_ms(self) -> list[int]:
-        """Return how often devices report at least, for those whose `keepAlive` is known and usable."""
-        snapshot, unit_ms = self._snapshot(), self._keep_alive_ms
-        if snapshot is None or unit_ms is None:
-            return []
-        known = [snapshot.assets[asset] for asset in self.mapped() if asset in snapshot.assets]
-        return [round(one.keep_alive * unit_ms) for one in known if one.keep_alive is not None]
-
-
-def _is_backfilled(event_id: str | None) -> bool:
-    return event_id is not None and event_id.startswith(BACKFILL_ID_PREFIX)
+    def promised_ms(self) -> int | None:
+        """Return after how long silence breaks the `keepAlive` of three assets, None if it is not known."""
+        snapshot = self.snapshot()
+        if snapshot is None or self.keep_alive_unit is None:
+            return None
+        known = [snapshot.assets[asset].keep_alive for asset in self.mapped() if asset in snapshot.assets]
+        promises = sorted(keep_alive for keep_alive in known if keep_alive is not None)
+        if len(promises) < _PROMISES:
+            return None
+        return max(3 * round(promises[_PROMISES - 1] * _UNITS_MS[self.keep_alive_unit]), _SHORTEST_PROMISE_MS)
 
 
 class DeliveryMonitor:
@@ -161,21 +158,16 @@ class DeliveryMonitor:
         self._times = times
         self._clock_ms = clock_ms
         self._ask_api = ask_api
-        self._judged_ms = started_ms = clock_ms()
-        self._has_judged = False
+        self._judged_ms = now_ms = clock_ms()
         self._missed = MissedDeliveries(
             self.arrivals,
             delivery_ms=times.delivery_ms,
             skew_ms=times.skew_ms,
             newest_by_webhook=reports.newest_by_webhook,
         )
-        self._missed.begin(started_ms)
-        self._silence = SilenceWatch(
-            self.arrivals,
-            mapping=status.mapping,
-            silence_ms=times.silence_ms,
-            keep_alives_ms=reports.keep_alives_ms,
-            started_ms=started_ms,
+        self._missed.begin(now_ms)
+        self._silence = Silence(
+            self.arrivals, mapping=status.mapping, silence_ms=times.silence_ms, started_ms=now_ms
         )
         self._refused = RefusedDeliveries(status.intake)
         self._judge_list_at_ms: int | None = None
@@ -193,16 +185,20 @@ class DeliveryMonitor:
         is_quiet = self._missed.finish_list(at_ms=at_ms, mapped=len(self._reports.mapped()))
         if is_quiet is not None:
             self._silence.accept_answer(is_quiet=is_quiet)
+        self._silence.limit_ms = min(
+            self._times.silence_ms, self._reports.promised_ms() or self._times.silence_ms
+        )
         if self._judge_list_at_ms is None:
             self._judge_list_at_ms = self._clock_ms() + self._times.delivery_ms
 
     async def run(self, explain: Callable[[], Awaitable[str]] | None = None) -> None:
         """Monitor until cancelled.
 
-        `explain` returns Infodeck's own records of the webhook, or raises `GatewayError`; None if they cannot
-        be read.
+        Silence from before the start counts, or frequent starts would hide that nothing comes. `explain`
+        returns Infodeck's own records of the webhook; None if they cannot be read.
         """
-        await self._restore()
+        if last_ms := await self._reports.newest_at_start():
+            self.restore(last_ms)
         async with asyncio.TaskGroup() as tasks:
             if explain is not None:
                 tasks.create_task(self._explain_alarms(explain), name="explain webhook alarms")
@@ -210,22 +206,9 @@ class DeliveryMonitor:
                 self.judge(self._clock_ms())
                 await asyncio.sleep(self._times.tick_ms / 1000)
 
-    async def _restore(self) -> None:
-        """Go on with the silence from before the start; else frequent starts would hide that nothing comes.
-
-        Points tell when a webhook came last; where they show the API's readings alone, when anything was new.
-        """
-        by_webhook_ms = newest_ms = 0
-        for number, asset in enumerate(list(self._reports.mapped())):
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-            by_webhook_ms = max(by_webhook_ms, self._reports.newest_by_webhook(asset))
-            newest_ms = max(newest_ms, self._reports.newest(asset))
-        if last_ms := by_webhook_ms or newest_ms:
-            self.restore(last_ms)
-
     def restore(self, last_ms: int) -> None:
         """Go on with the silence since the last event before the start."""
+        self._judged_ms = self._clock_ms()
         self._silence.restore(last_ms, now_ms=self._judged_ms)
 
     def judge(self, now_ms: int) -> None:
@@ -241,7 +224,7 @@ class DeliveryMonitor:
             try:
                 reason = reason_now(now_ms, elapsed_ms)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged
-                reason = f"cannot be judged, by an error of the gateway itself: {internal_error_text(error)}"
+                reason = f"cannot be judged, by an error of the gateway itself: {error_text(error)}"
             self._alarms.set(name, reason)
         if not self._needs_explanation:
             self._explanation = ""
@@ -250,8 +233,7 @@ class DeliveryMonitor:
         """Return the time since the last judgement, without a jump of the clock, or sleep."""
         elapsed_ms, self._judged_ms = now_ms - self._judged_ms, now_ms
         off_ms = elapsed_ms - self._times.tick_ms
-        is_long_start, self._has_judged = not self._has_judged and elapsed_ms > 0, True
-        if abs(off_ms) <= self._times.jump_ms or is_long_start:
+        if abs(off_ms) <= _JUMP_MS:
             return max(0, elapsed_ms)
         log.warning("watch.jumped", seconds=off_ms // 1000)
         self._judge_list_at_ms = None
@@ -265,8 +247,7 @@ class DeliveryMonitor:
             return None
         self._missed.begin(now_ms)
         self._silence.begin()
-        sinks = self._status.sinks.items()
-        kept = kept_for((name, sink.state, sink.lag) for name, sink in sinks)
+        kept = kept_for((name, sink.state, sink.lag) for name, sink in self._status.sinks.items())
         return (
             f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; "
             + (f"{kept}; " if kept else "")
@@ -282,31 +263,25 @@ class DeliveryMonitor:
         limit_ms = unreachable_ms if reconcile.state == "failing" else max(_DAY_MS, unreachable_ms)
         if reconcile.state == "off" or self._api_silent_ms < limit_ms:
             return None
-        why = reconcile.last_error or "no answer"
-        return (
-            f"no usable answer from Infodeck's API since {second_text(now_ms - self._api_silent_ms)}: {why}"
-        )
+        since = second_text(now_ms - self._api_silent_ms)
+        return f"no usable answer from Infodeck's API since {since}: {reconcile.last_error or 'no answer'}"
 
     def _missed_reason(self, now_ms: int, _: int) -> str | None:
         self._missed.drop_recovered(now_ms)
         if self._judge_list_at_ms is not None and now_ms >= self._judge_list_at_ms:
             self._judge_list_at_ms = None
             self._missed.judge(self._reports.mapped())
-        if not self._missed.missed:
-            return None
-        return self._missed.text(are_refused=self._refused.is_held) + self._why()
+        reason = self._missed.reason(are_refused=self._refused.is_failing)
+        return None if reason is None else reason + self._why()
 
     def _silence_reason(self, now_ms: int, elapsed_ms: int) -> str | None:
         if not self._reports.mapped():  # nothing is expected
             self._silence.begin()
             return None
-        can_ask = self._status.reconcile.state == "ok"
-        ask_api = self._ask_api if can_ask else None
-        if not self._silence.judge(now_ms, elapsed_ms=elapsed_ms, ask_api=ask_api):
+        ask_api = self._ask_api if self._status.reconcile.state == "ok" else None
+        if not self._silence.judge(elapsed_ms=elapsed_ms, ask_api=ask_api):
             return None
-        intake, are_refused = self._status.intake, self._refused.is_held
-        text = self._silence.text(intake, now_ms=now_ms, can_ask=can_ask, are_refused=are_refused)
-        return text + self._why()
+        return self._silence.text(now_ms=now_ms, are_refused=self._refused.is_failing) + self._why()
 
     @property
     def _needs_explanation(self) -> bool:
@@ -318,18 +293,14 @@ class DeliveryMonitor:
     async def _explain_alarms(self, explain: Callable[[], Awaitable[str]]) -> None:
         """Read Infodeck's records while an alarm holds, now and then. The log gets the first ones."""
         while True:
-            if not self._needs_explanation:
-                await asyncio.sleep(self._times.tick_ms / 1000)
-                continue
-            try:
-                explanation = await explain()
-            except GatewayError as error:
-                explanation = f"Infodeck's delivery log cannot be read: {error}"
-            except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-                explanation = f"Infodeck's delivery log cannot be read: {internal_error_text(error)}"
-            if not self._needs_explanation:
-                continue
-            if not self._explanation:
-                log.warning("alarm.explained", infodeck=explanation)
-            self._explanation = explanation
-            await asyncio.sleep(self._times.look_again_ms / 1000)
+            pause_ms = self._times.tick_ms
+            if self._needs_explanation:
+                try:
+                    explanation = await explain()
+                except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
+                    explanation = f"Infodeck's delivery log cannot be read: {error_text(error)}"
+                if self._needs_explanation:
+                    if not self._explanation:
+                        log.warning("alarm.explained", infodeck=explanation)
+                    self._explanation, pause_ms = explanation, self._times.look_again_ms
+            await asyncio.sleep(pause_ms / 1000)

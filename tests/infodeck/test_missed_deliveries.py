@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
-from gateway.infodeck.missed_deliveries import MissedDeliveries, WebhookArrivals
+from gateway.infodeck.missing_webhooks import MissedDeliveries, WebhookArrivals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

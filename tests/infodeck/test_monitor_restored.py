@@ -35,7 +35,7 @@ points:
   - {tag: R, point: T, asset: ours, from: t}
   - {tag: S, point: T, asset: other, from: t}
 """
-TIMES = MonitorTimes(tick_ms=2, jump_ms=HOUR_MS)
+TIMES = MonitorTimes(tick_ms=2)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
     monitor = DeliveryMonitor(
         alarms=alarms,
         status=Status(name="box", started_ms=rig.clock.now_ms),
-        reports=AssetReports(
-            state=lambda: rig.pipeline.state,
-            snapshot=lambda: None,
-            clock_ms=rig.clock,
-            item_time=None,
-            keep_alive_unit=None,
-        ),
+        reports=AssetReports(state=lambda: rig.pipeline.state, snapshot=lambda: None, clock_ms=rig.clock),
         times=TIMES,
         clock_ms=rig.clock,
         ask_api=lambda: None,
@@ -81,7 +75,9 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
 
 async def reason_soon(rig: Rig, alarms: Alarms) -> str:
     """Let a few minutes pass; return why there is an alarm then."""
-    rig.clock.now_ms += 6 * MINUTE_MS
+    for _ in range(6):
+        await asyncio.sleep(0.01)
+        rig.clock.now_ms += MINUTE_MS
     await until(lambda: bool(alarms.current()))
     return alarms.current()[0].reason
 

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
-from gateway.infodeck.missed_deliveries import WebhookArrivals
-from gateway.infodeck.silence import SilenceWatch
+from gateway.infodeck.missing_webhooks import Silence, WebhookArrivals
 from gateway.status import MappingStatus
 
 
 class Clock:
     """A gateway that has just started, and how long nothing has come."""
 
-    def __init__(
-        self, *, restored_ms: int | None = None, keep_alive_ms: int | None = None, devices: int = 3
-    ) -> None:
+    def __init__(self, *, restored_ms: int | None = None) -> None:
         self.now_ms = NOW_MS
         self.asked = 0
         self.judged_ms = NOW_MS
         self.arrivals = WebhookArrivals(Everything)
         self.mapping = MappingStatus()
-        self.silence = SilenceWatch(
-            self.arrivals,
-            mapping=self.mapping,
-            silence_ms=HOUR_MS,
-            keep_alives_ms=lambda: [] if keep_alive_ms is None else [keep_alive_ms] * devices,
-            started_ms=NOW_MS,
-        )
+        self.silence = Silence(self.arrivals, mapping=self.mapping, silence_ms=HOUR_MS, started_ms=NOW_MS)
         if restored_ms is not None:
             self.silence.restore(restored_ms, now_ms=NOW_MS)
 
@@ -46,7 +37,7 @@ class Clock:
     def judge(self, *, with_api: bool = False) -> bool:
         """Judge now."""
         elapsed_ms, self.judged_ms = self.now_ms - self.judged_ms, self.now_ms
-        return self.silence.judge(self.now_ms, elapsed_ms=elapsed_ms, ask_api=self.ask if with_api else None)
+        return self.silence.judge(elapsed_ms=elapsed_ms, ask_api=self.ask if with_api else None)
 
     def ask(self) -> None:
         """Count that the API is to be asked."""
@@ -69,40 +60,11 @@ def test_a_restart_does_not_begin_anew() -> None:
     assert Clock(restored_ms=NOW_MS - 2 * HOUR_MS).minutes_until_held() == 5
 
 
-def test_one_asset_that_dies_raises_none_before_its_time() -> None:
-    """However fast it was, and however often it was seen: it may have lost its battery."""
-    clock = Clock()
-    for _ in range(26 * 60):
-        clock.webhook()
-        clock.now_ms += MINUTE_MS
-    assert clock.minutes_until_held() == 59
-
-
-def test_the_first_night_raises_none_before_its_time() -> None:
-    """Assets that were known by day only, every minute, say nothing of the night."""
-    clock = Clock()
-    for _ in range(10 * 60):
-        for number in range(5):
-            clock.webhook(f"ast-{number}")
-        clock.now_ms += MINUTE_MS
-    assert clock.minutes_until_held() == 59
-
-
 def test_devices_that_promise_to_report_often_are_missed_sooner() -> None:
-    """Where three devices promise to report every five minutes, they are missed after fifteen; not two."""
-    assert Clock(keep_alive_ms=5 * MINUTE_MS).minutes_until_held() == 15
-    assert Clock(keep_alive_ms=5 * MINUTE_MS, devices=2).minutes_until_held() == 60
-
-
-def test_a_pause_that_is_usual_is_none_whatever_devices_promise() -> None:
-    """Minutes that are taken for seconds raise nothing, once the building has shown its own pace."""
-    clock = Clock(keep_alive_ms=MINUTE_MS // 4)
-    for _ in range(10):
-        clock.webhook()
-        clock.judge()
-        clock.now_ms += 20 * MINUTE_MS
-    clock.webhook()
-    assert clock.minutes_until_held() == 20
+    """A limit that follows from what devices promise counts instead of `infodeck.silence`."""
+    clock = Clock()
+    clock.silence.limit_ms = 15 * MINUTE_MS
+    assert clock.minutes_until_held() == 15
 
 
 def test_the_api_is_asked_first_and_can_excuse_it() -> None:

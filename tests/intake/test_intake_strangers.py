@@ -21,7 +21,7 @@ from support.intake_server import (
     signature,
 )
 
-from gateway.infodeck.refused_deliveries import RefusedDeliveries
+from gateway.infodeck.missing_webhooks import RefusedDeliveries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

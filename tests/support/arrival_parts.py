@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.events import TELEMETRY
 from gateway.infodeck.delivery_monitor import AssetReports
-from gateway.infodeck.missed_deliveries import WebhookArrivals
+from gateway.infodeck.missing_webhooks import WebhookArrivals
 from gateway.model import BACKFILL_ID_PREFIX, Event
 
 if TYPE_CHECKING:
@@ -54,15 +54,12 @@ class MadeUpReports(AssetReports):
     """Reports of assets without tables: `page` makes a page of the API's list."""
 
     def __init__(
-        self,
-        assets: Collection[str],
-        read_ms: Mapping[str, int] | None = None,
-        keep_alives_ms: Mapping[str, int | None] | None = None,
+        self, assets: Collection[str], read_ms: Mapping[str, int] | None = None, *, promise: int | None = None
     ) -> None:
-        """`read_ms` has the newest readings that webhooks brought; all may be changed meanwhile."""
+        """`read_ms` has the newest readings that webhooks brought; both may be changed meanwhile."""
         self._assets = assets
         self._read_ms = {} if read_ms is None else read_ms
-        self._promised_ms = {} if keep_alives_ms is None else keep_alives_ms
+        self._promise = promise
 
     @staticmethod
     def page(times_ms: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -81,10 +78,10 @@ class MadeUpReports(AssetReports):
         """Return what was given."""
         return self._read_ms.get(asset, 0)
 
-    def newest(self, asset: str) -> int:
-        """Return the same: nothing else brought anything."""
-        return self.newest_by_webhook(asset)
+    async def newest_at_start(self) -> int:
+        """Return 0: nothing came before the start."""
+        return 0
 
-    def keep_alives_ms(self) -> list[int]:
-        """Return what was given, of the assets that have one."""
-        return [each for each in self._promised_ms.values() if each is not None]
+    def promised_ms(self) -> int | None:
+        """Return what was given."""
+        return self._promise

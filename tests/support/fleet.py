@@ -36,7 +36,6 @@ class Sensor:
     asset: str
     every_ms: int
     quiet_ms: int | None = None
-    keep_alive_ms: int | None = None
 
     def next_ms(self, at_ms: int, chance: random.Random) -> int:
         """Return when it reports next."""
@@ -93,6 +92,7 @@ class Fleet:
     api_tells: Callable[[int], int] = lambda time_ms: time_ms
     deliver: Callable[[str, int], Iterator[int]] = on_time
     times: MonitorTimes = field(default_factory=MonitorTimes)
+    promise_ms: int | None = None
     now_ms: int = MONDAY_MS + 9 * HOUR_MS
 
     def __post_init__(self) -> None:
@@ -102,7 +102,6 @@ class Fleet:
         self._due: list[tuple[int, int, Callable[[], None]]] = []
         self._in_api = {one.asset: self.now_ms - self._chance.randrange(one.every_ms) for one in self.sensors}
         self._read: dict[str, int] = {}
-        self._keep_alive = {one.asset: one.keep_alive_ms for one in self.sensors}
         self._api_due_ms = self.now_ms + _ASKED_SOON_MS
         self.episodes: list[Episode] = []
         self._start_gateway(last_ms=None)
@@ -111,7 +110,7 @@ class Fleet:
             self._at(first_ms, partial(self._report, sensor))
 
     def restart(self) -> None:
-        """Start the gateway again: it forgets what it learnt, and knows when webhooks came last."""
+        """Start the gateway again: it knows when webhooks came last."""
         self._note(())
         self._start_gateway(last_ms=self.monitor.arrivals.received_ms or self._restored_ms)
 
@@ -142,7 +141,7 @@ class Fleet:
         self.monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
-            reports=MadeUpReports(self._keep_alive, self._read, self._keep_alive),
+            reports=MadeUpReports(self._in_api, self._read, promise=self.promise_ms),
             times=self.times,
             clock_ms=lambda: self.now_ms,
             ask_api=self._ask,
