@@ -12,27 +12,26 @@ written.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.discover_sources import DiscoverSources
-from gateway.cli.loading import add_config_argument, refusal
+from gateway.cli.loading import add_config_argument
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
 from gateway.mapping.topics import check_level
 from gateway.settings import load_settings
-from gateway.text import unknown_name
-from gateway.tools.discover import discover
-from gateway.tools.existing_tables import TableFolder
+from gateway.text import count_text, unknown_name
+from gateway.tools.discover import TableFolder, discover
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from gateway.settings import Settings
-    from gateway.tools.discover import Discovery
+    from gateway.tools.discover import Draft
     from gateway.tools.draft_points import Evidence
-
-_MOST_SHOWN = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,11 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write or print the draft, and print on stderr what is not in it; return 0, also without a draft."""
-    document = load_settings(arguments.config)
-    if document.problems:
-        raise refusal(document.problems, document.file)
-    settings = document.require()
-    _check_output(arguments.output, settings, is_alone=arguments.all)
+    settings = load_settings(arguments.config).require()
+    output: Path | None = arguments.output
+    _check_options(arguments, settings)
     sources = DiscoverSources()
     sources.read_journal(settings)
     if not arguments.offline:
@@ -72,104 +69,77 @@ def run(arguments: argparse.Namespace) -> int:
     for note in sources.notes:
         print(f"note: {note}", file=sys.stderr)
     evidence = sources.evidence()
-    _check_evidence(evidence, settings, is_live=sources.is_live)
+    if not evidence.assets and not evidence.unlisted:
+        raise CommandError(
+            f"no asset of {settings.infodeck.organization} is known: check infodeck.organization and"
+            " infodeck.api_key, or let the gateway run until some have reported"
+        )
     folder = TableFolder(
-        folder=settings.mappings,
-        is_ignored=arguments.all,
+        folder=None if arguments.all else settings.mappings,
         sinks={name: sink.type for name, sink in settings.sinks.items()},
         topics=settings.mqtt_topics,
         limits=settings.write_limits,
         snapshot=sources.snapshot,
     )
-    discovery = discover(
+    draft = discover(
         evidence,
         folder,
         organization=settings.infodeck.organization,
         assets=_chosen_assets(arguments, evidence),
-        site=_site(arguments.site),
+        site=arguments.site,
     )
-    if discovery.problems:
-        raise refusal([*discovery.problems], document.file)
-    _print_notes(discovery, is_alone=arguments.all)
-    if discovery.text is not None:
-        _show(discovery, discovery.text, arguments.output, arguments.config)
+    for note in _notes(draft):
+        print(f"note: {note}", file=sys.stderr)
+    if draft.text is not None and output is not None:
+        write_table(output, draft.text)
+        count = count_text(len(draft.assets), "asset")
+        print(f"{output}: {count}; edit it, then run `gateway check -c {arguments.config}`")
+    elif draft.text is not None:
+        print(draft.text, end="")
     return 0
 
 
-def _check_output(output: Path | None, settings: Settings, *, is_alone: bool) -> None:
-    """Refuse a file that could not be written, before anything is requested."""
+def _check_options(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Refuse a site or file that cannot be used, before anything is requested."""
+    output: Path | None = arguments.output
+    if arguments.site is not None:
+        try:
+            check_level(arguments.site)
+        except ValueError as error:
+            raise CommandError(f"--site {arguments.site}: {error}") from error
     if output is None:
         return
     check_name(output)
     if output.exists():
         raise CommandError(f"{output} is there already; take another name")
     is_beside = output.resolve().parent == settings.mappings.resolve()
-    if is_alone and is_beside and any(settings.mappings.glob("*.yaml")):
-        raise CommandError(
-            f"{output}: with --all the draft has assets that the tables there have, too: take a folder of"
-            " its own"
-        )
-
-
-def _check_evidence(evidence: Evidence, settings: Settings, *, is_live: bool) -> None:
-    if evidence.assets or evidence.unlisted:
-        return
-    if is_live:
-        organization = settings.infodeck.organization
-        raise CommandError(f"Infodeck lists no asset of {organization}: check infodeck.organization")
-    raise CommandError(
-        "nothing is known of any asset: set infodeck.api_key, or let the gateway run until some have reported"
-    )
+    if arguments.all and is_beside and any(settings.mappings.glob("*.yaml")):
+        raise CommandError(f"{output}: with --all the draft repeats the tables there: take another folder")
 
 
 def _chosen_assets(arguments: argparse.Namespace, evidence: Evidence) -> set[str] | None:
+    """Return the ids of the assets that --type and --asset select, None without these."""
     assets = evidence.assets
     types = {one.asset_type for one in assets.values() if one.asset_type is not None}
-    for name in arguments.type:
-        if name not in types:
-            raise CommandError(f"--type {name}: {unknown_name('asset type', name, types)}")
-    for asset in arguments.asset:
-        if asset not in assets and asset not in evidence.unlisted:
-            raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, assets)}")
+    for option, names, known in (
+        ("type", arguments.type, types),
+        ("asset", arguments.asset, {*assets, *evidence.unlisted}),
+    ):
+        for name in names:
+            if name not in known:
+                raise CommandError(f"--{option} {name}: {unknown_name(option, name, known)}")
     if not arguments.asset and not arguments.type:
         return None
     return {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}
 
 
-def _site(written: str | None) -> str | None:
-    try:
-        return None if written is None else check_level(written)
-    except ValueError as error:
-        raise CommandError(f"--site {written}: {error}") from error
-
-
-def _print_notes(discovery: Discovery, *, is_alone: bool) -> None:
-    """Print what is not in the draft, and why."""
-    notes = [f"{_assets(discovery.mapped)} in the tables already"] if discovery.mapped else []
-    left_out = [] if discovery.draft is None else discovery.draft.left_out
-    if discovery.text is None:
-        notes += [f"{one.asset}: {one.reason}" for one in left_out[:_MOST_SHOWN]]
-        if (more := len(left_out) - _MOST_SHOWN) > 0:
-            notes.append(f"{_assets(more)} left out besides, for such reasons")
-        notes.append("nothing to draft")
-    elif left_out:
-        notes.append(f"{_assets(len(left_out))} left out: the end of the draft says why")
-    if discovery.text is not None and is_alone:
-        notes.append("drafted as if there were no tables, for a folder of its own")
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def _show(discovery: Discovery, text: str, output: Path | None, config: Path) -> None:
-    if output is None:
-        print(text, end="")
-        return
-    write_table(output, text)
-    count = len(discovery.draft.assets) if discovery.draft is not None else 0
-    print(
-        f"{output}: {count} asset{'' if count == 1 else 's'}; edit it, then run `gateway check -c {config}`"
-    )
-
-
-def _assets(count: int) -> str:
-    return f"{count} asset{' is' if count == 1 else 's are'}"
+def _notes(draft: Draft) -> Iterator[str]:
+    """Yield what is not in the draft, and why."""
+    if draft.mapped:
+        yield f"{count_text(draft.mapped, 'asset')} in the tables already"
+    if draft.text is not None and draft.left_out:
+        yield f"{count_text(len(draft.left_out), 'asset')} left out: the end of the draft says why"
+    if draft.text is None:
+        for reason, number in Counter(draft.left_out.values()).items():
+            yield f"{count_text(number, 'asset')} left out: {reason}"
+        yield "nothing to draft"

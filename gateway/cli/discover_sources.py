@@ -14,7 +14,7 @@ from gateway.infodeck.inventory import InventoryReader
 from gateway.journal.lookup import newest_events, read_assets, read_unmapped_assets
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.text import second_text
-from gateway.tools.draft_points import Evidence, Sightings
+from gateway.tools.draft_points import Evidence, Samples, add_value
 
 if TYPE_CHECKING:
     from gateway.infodeck.inventory import FetchedInventory
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gateway.settings import InfodeckSettings, Settings
 
 _NEWEST_EVENTS = 20_000  # half an hour of a large building, read in a second
-_FROM_JOURNAL = "Drafted from the journal alone"
 
 
 @dataclass(slots=True)
@@ -33,7 +32,7 @@ class DiscoverSources:
     """
 
     snapshot: AssetSnapshot | None = None
-    sightings: Sightings = field(default_factory=Sightings)
+    samples: dict[str, Samples] = field(default_factory=dict)
     unmapped_ms: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     is_live: bool = False
@@ -46,23 +45,22 @@ class DiscoverSources:
             for unmapped in read_unmapped_assets(path):
                 self.unmapped_ms[unmapped.asset] = unmapped.last_ms
                 for key in unmapped.keys:
-                    self.sightings.add(unmapped.asset, key)
+                    add_value(self.samples, unmapped.asset, key)
             for event in newest_events(path, limit=_NEWEST_EVENTS):
                 self._add_event(event)
         except GatewayError as error:
             self.notes.append(str(error))
 
     def _add_event(self, event: Event) -> None:
-        telemetry = read_telemetry(event)
-        if telemetry is not None:
+        if (telemetry := read_telemetry(event)) is not None:
             for reading in telemetry.readings:
                 if not (event.is_backfilled and reading.key.startswith("$")):  # the path of a point
-                    self.sightings.add(telemetry.asset, reading.key, reading.value)
+                    add_value(self.samples, telemetry.asset, reading.key, reading.value)
 
     def ask_infodeck(self, settings: InfodeckSettings) -> None:
         """Replace the stored snapshot by that of the API; if it does not answer, add a note."""
         if settings.api_key is None:
-            self.notes.append(f"Infodeck was not asked: infodeck.api_key is not set. {_FROM_JOURNAL}")
+            self.notes.append("drafted from the journal alone: infodeck.api_key is not set")
             return
         try:
             access = ApiAccess(
@@ -73,12 +71,10 @@ class DiscoverSources:
             )
             fetched = asyncio.run(self._fetch(access, settings))
         except GatewayError as error:
-            self.notes.append(f"Infodeck could not be asked: {error}. {_FROM_JOURNAL}")
+            self.notes.append(f"drafted from the journal alone: Infodeck could not be asked: {error}")
             return
         self.snapshot, self.is_live = fetched.snapshot, True
-        self.notes += [
-            f"{part} could not be had, so they are as before: {why}" for part, why in fetched.missing.items()
-        ]
+        self.notes += [f"{part} are as before: {why}" for part, why in fetched.missing.items()]
 
     async def _fetch(self, access: ApiAccess, settings: InfodeckSettings) -> FetchedInventory:
         reader = InventoryReader(
@@ -97,29 +93,24 @@ class DiscoverSources:
             if isinstance(asset, str) and isinstance(shadows, dict):
                 for _, shadow in named_shadows(shadows):
                     for key, value, _, _ in shadow_items(shadow):
-                        self.sightings.add(asset, key, value)
+                        add_value(self.samples, asset, key, value)
 
     def evidence(self) -> Evidence:
         """Return what to draft from; if the API did not answer, unlisted assets may exist all the same."""
-        assets = {} if self.snapshot is None else dict(self.snapshot.assets)
+        snapshot = self.snapshot or AssetSnapshot(now_ms(), {})
+        assets = dict(snapshot.assets)
         unlisted = {asset: last_ms for asset, last_ms in self.unmapped_ms.items() if asset not in assets}
         if not self.is_live:
             assets |= {asset: KnownAsset(id=asset) for asset in unlisted}
             unlisted = {}
+        origin = "Infodeck's API" if self.is_live else "the journal"
         return Evidence(
-            source=self._description(),
+            source=f"{origin} and received telemetry as of {second_text(snapshot.at_ms)}",
             assets=assets,
-            types={} if self.snapshot is None else self.snapshot.types,
-            sightings=self.sightings,
+            types=snapshot.types,
+            samples=self.samples,
             unlisted={
-                asset: "it reports, but Infodeck does not list it: deleted there? Last seen"
-                f" {second_text(last_ms)}"
+                asset: f"Infodeck does not list it; last received {second_text(last_ms)}"
                 for asset, last_ms in unlisted.items()
             },
         )
-
-    def _description(self) -> str:
-        if self.snapshot is None:
-            return "the telemetry that the gateway has received"
-        stored = "" if self.is_live else ", kept in the journal"
-        return f"Infodeck's API as of {second_text(self.snapshot.at_ms)}{stored}, and telemetry seen"

@@ -73,11 +73,7 @@ def assign_slots(
 def _hand_over(slots: Slots, old: str, new: str) -> None:
     if slots.find(old) is None and slots.is_readable:
         close = closest_name(old, [slot.asset for slot, _ in slots])
-        advice = (
-            f"did you mean {close}?"
-            if close
-            else "an asset with a `base`, or without registers, needs the new id in its table alone"
-        )
+        advice = f"did you mean {close}?" if close else "write the new id into its table instead"
         raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
     if (kept := slots.find(new)) is not None:
         raise CommandError(
@@ -92,15 +88,16 @@ def _check_successor(compiler: Compiler, old: str, new: str) -> None:
     if old in compiler.listed:
         where = compiler.listed[old].text("id")
         raise CommandError(f"--replace: {where} still names {old}: write {new} there, then run this again")
-    if new in compiler.listed and new not in compiler.in_slots:
+    if new in compiler.in_slots:
+        return
+    if new in compiler.listed:
         place = compiler.listed[new]
         reason = "has its own base" if place.has("base") else "has no registers that need a slot"
         raise CommandError(f"--replace: {new} {reason} at {place}: it would not use the slot of {old}")
-    if new not in compiler.in_slots:
-        raise CommandError(
-            f"--replace: {new} is in no table, nor an asset that a template with `auto` takes: write it into"
-            f" a table in place of {old}, then run this again"
-        )
+    raise CommandError(
+        f"--replace: {new} is in no table, and no template with `auto` matches it: write it into a table in"
+        f" place of {old}, then run this again"
+    )
 
 
 def _assign(compiler: Compiler) -> list[Slot]:
@@ -178,12 +175,15 @@ class FreeRegisters:
 
     def allocate_behind(self, areas: Iterable[Area], stride: int) -> int | None:
         """Return the base, a multiple of the stride, of registers behind everything used or reserved."""
-        end = max(self._end(area) for area in areas)
-        base = -(-end // stride) * stride
+        base = -(-max(map(self._end, areas)) // stride) * stride
         if base + stride - 1 > HIGHEST_ADDRESS:
             return None
         self._mark_used(areas, base, base + stride - 1)
         return base
+
+    def used_units(self, sink: str) -> set[int]:
+        """Return the units of a sink with a used register."""
+        return {unit for of_sink, unit, _ in self._used if of_sink == sink}
 
     def _end(self, area: Area) -> int:
         reserved = [kept.last for kept in self._reserves if area in kept.areas]

@@ -1,49 +1,113 @@
-"""`gateway discover`: drafts a table for the assets that no table maps, compiled before it is returned."""
+"""`gateway discover`: drafts a table for the assets that no table maps, compiled before it is returned.
+
+Each asset type becomes a template with the keys that are known, and each asset a line with registers behind
+all that are used. A draft is a start for a person: what needs a check has a comment.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import CommandError, GatewayError
-from gateway.mapping.compile.automatic import TagRequest, assign_tags, tag_from_pattern
-from gateway.model import ByteOrder
+from gateway.errors import CommandError
+from gateway.mapping.compile.automatic import Matcher, TagRequest, assign_tags, tag_from_pattern
+from gateway.mapping.compile.lock_file import Slots
+from gateway.mapping.compile.sources import Sources, read_sources, read_table
+from gateway.mapping.compiler import Compiler
+from gateway.model import RegisterTable
+from gateway.text import count_text
+from gateway.tools.allocate_registers import FreeRegisters
 from gateway.tools.draft_points import (
+    DraftPoint,
     comment_text,
     draft_points,
     group_assets,
-    site_name,
-    template_name,
+    topic_level,
+    unique_name,
 )
-from gateway.tools.draft_table import DraftAsset, DraftTable, DraftTemplate, LeftOut
-from gateway.tools.existing_tables import ExistingTables
+from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from gateway.config.problems import Problem
     from gateway.mapping.compile.templates import CompiledTemplate
-    from gateway.records import KnownAsset
-    from gateway.tools.draft_points import AssetGroup, DraftPoint, Evidence
-    from gateway.tools.existing_tables import RegisterStyle, TableFolder
+    from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot, KnownAsset
+    from gateway.tools.draft_points import AssetGroup, Evidence
 
-_TAG_PATTERN = "{name}"
-_MOST_ROUNDS = 5
+_SERVER = "modbus_server"
+_HIGHEST_UNIT = 247  # of a Modbus device
+_HEAD = """\
+# yaml-language-server: $schema=../config/schema/points.schema.json
+# Drafted by `gateway discover` from {source}.
+# Remove what is not needed, and use the building's own names: no BMS uses these yet.
+# Registers are 0-based PDU addresses from each asset's `base` on.
+# A float32 shows whole numbers exactly up to 16,777,216: larger counters need float64 or uint32.
+
+schema: gateway.points/1
+site: {site}
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Discovery:
-    """The draft and its text, None if there is nothing to draft; `mapped` counts the assets with a table.
+class TableFolder:
+    """The point tables in a folder, and what they are compiled with, as for `load_point_map`.
 
-    While the existing tables have `problems`, nothing is drafted.
+    `folder` is None for no tables at all.
     """
 
-    text: str | None
-    draft: DraftTable | None
+    folder: Path | None
+    sinks: Mapping[str, str]
+    topics: Mapping[str, TopicScheme]
+    limits: Mapping[str, WriteLimits]
+    snapshot: AssetSnapshot | None
+
+    def compile(self, draft: str | None = None) -> tuple[Compiler, PointMap]:
+        """Compile the tables, with the text of a further one; raise CommandError if they have problems."""
+        sources = Sources([], Slots(None), [])
+        if self.folder is not None and any(self.folder.glob("*.yaml")):
+            sources = read_sources(self.folder)
+        if draft is not None:  # it comes last: of two tables that clash, the later one has the problem
+            with TemporaryDirectory() as folder:
+                file = Path(folder) / "draft.yaml"
+                file.write_text(draft, encoding="utf-8")
+                sources.tables.append(read_table(file))
+        compiler = Compiler(sources, self.sinks, self.topics, self.snapshot, self.limits)
+        point_map = compiler.compile()
+        compiler.report_missing_slots()
+        if problems := sources.findings()[0]:
+            where = "the point tables" if draft is None else "the draft beside the point tables"
+            count = count_text(len(problems), "problem")
+            raise CommandError(f"{count} in {where}", problems=[*map(str, problems)])
+        return compiler, point_map
+
+
+@dataclass(slots=True)
+class DraftTemplate:
+    """The points of one asset type; `keys` are the template's other keys."""
+
+    title: str
+    keys: dict[str, Any]
+    points: dict[str, DraftPoint]
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """The drafted table. `assets`: their keys and a remark each; `left_out`: the reason for each other asset.
+
+    `mapped` counts the assets that the tables have already. `text` is None if there is nothing to draft.
+    """
+
     mapped: int
-    problems: Sequence[Problem] = ()
+    templates: dict[str, DraftTemplate] = field(default_factory=dict)
+    assets: list[tuple[dict[str, Any], str]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    text: str | None = None
 
 
 def discover(
@@ -53,177 +117,179 @@ def discover(
     organization: str,
     assets: Collection[str] | None = None,
     site: str | None = None,
-) -> Discovery:
+) -> Draft:
     """Draft a table for every asset, or those with these ids, that none of the tables maps.
 
-    `site`: None for that of the tables. Raises CommandError if they have several.
+    `site`: None for that of the tables. Raises CommandError if they have several, or problems.
     """
-    compiler, point_map, problems = folder.compile()
-    if problems:
-        return Discovery(text=None, draft=None, mapped=0, problems=problems)
-    tables = ExistingTables(compiler, point_map, sinks=folder.sinks)
-    site, site_remark = (site, "") if site is not None else _site(folder, organization)
-    modbus = None if tables.style is None else _modbus_defaults(tables.style)
-    draft = DraftTable(source=evidence.source, site=site, site_remark=site_remark, modbus=modbus)
-    requested = [one for one in evidence.assets.values() if assets is None or one.id in assets]
-    unmapped = [one for one in requested if one.id not in tables.mapped]
-    _Drafter(draft, tables).draft_assets(unmapped, evidence)
-    draft.left_out += [
-        LeftOut(asset, "", reason)
+    compiler, point_map = folder.compile()
+    site = site or _site_of(compiler, organization)
+    chosen = [one for one in evidence.assets.values() if assets is None or one.id in assets]
+    unmapped = [one for one in chosen if one.id not in point_map.by_asset]
+    draft = Draft(mapped=len(chosen) - len(unmapped))
+    drafter = _Drafter(draft, compiler, sinks=folder.sinks)
+    drafter.draft_assets(unmapped, evidence, taken={point.tag for point in point_map.points})
+    draft.left_out |= {
+        asset: reason
         for asset, reason in evidence.unlisted.items()
-        if (assets is None or asset in assets) and asset not in tables.mapped
-    ]
-    text = _compiled_text(draft, folder)
-    return Discovery(text=text, draft=draft, mapped=len(requested) - len(unmapped))
+        if (assets is None or asset in assets) and asset not in point_map.by_asset
+    }
+    if draft.assets:
+        draft.text = draft_text(draft, source=evidence.source, site=site, sink=drafter.sink)
+        folder.compile(draft.text)
+    return draft
 
 
-def _site(folder: TableFolder, organization: str) -> tuple[str, str]:
-    """Return the site of the tables, or the organization if there are none, and a remark about it."""
-    sites = folder.sites()
+def _site_of(compiler: Compiler, organization: str) -> str:
+    """Return the site of the tables, or the organization if there are none."""
+    sites = sorted({table.site for _, table in compiler.tables})
     if len(sites) > 1:
-        raise CommandError(
-            f"the tables in {folder.folder} have several sites: choose one with --site, such as {sites[0]}"
-        )
-    if sites:
-        return sites[0], ""
-    return site_name(organization), "the organization's id: write the building's name"
-
-
-def _modbus_defaults(style: RegisterStyle) -> dict[str, Any]:
-    keys: dict[str, Any] = {"to": style.sink, "unit": style.unit, "table": style.table.value}
-    return keys if style.order is ByteOrder.ABCD else {**keys, "order": style.order.value}
-
-
-def _compiled_text(draft: DraftTable, folder: TableFolder) -> str | None:
-    """Return the text that compiles with the existing tables, after leaving out what they do not allow."""
-    problems: list[Problem] = []
-    for _ in range(_MOST_ROUNDS):
-        if not draft.assets:
-            return None
-        text = draft.text()
-        problems = folder.compile(text)[2]
-        if not problems:
-            return text
-        draft.leave_out(problems)
-    raise GatewayError(f"nothing that could be drafted fits the present tables: {problems[0]}")
+        raise CommandError(f"the tables have several sites: choose one with --site, such as {sites[0]}")
+    return sites[0] if sites else topic_level(organization) or "site"
 
 
 class _Drafter:
-    """Adds templates and assets to a draft."""
+    """Adds templates and assets to a draft; new registers are input registers of the first Modbus server."""
 
-    def __init__(self, draft: DraftTable, tables: ExistingTables) -> None:
+    def __init__(self, draft: Draft, compiler: Compiler, *, sinks: Mapping[str, str]) -> None:
+        self.sink = next((name for name, of_type in sinks.items() if of_type == _SERVER), None)
         self._draft = draft
-        self._tables = tables
-        self._names = set(tables.templates)
+        self._free = FreeRegisters(compiler)
+        self._unit: int | None = 1
+        self._names = set(compiler.templates)
         self._tags: dict[str, str] = {}
-
-    def draft_assets(self, assets: list[KnownAsset], evidence: Evidence) -> None:
-        """Draft all assets, those of one type together."""
-        requests = [
-            TagRequest(one.id, tag_from_pattern(_TAG_PATTERN, one))
-            for one in sorted(assets, key=lambda one: one.id)
+        self._existing = [
+            (used, Matcher(used.template.match))
+            for used in compiler.templates.values()
+            if used.template.match is not None and _accepts_assets(used, sinks)
         ]
-        self._tags = assign_tags(requests, taken=self._tables.tags)
+
+    def draft_assets(
+        self, assets: Sequence[KnownAsset], evidence: Evidence, *, taken: Collection[str]
+    ) -> None:
+        """Draft all assets, those of one type together. `taken`: the tags of the tables."""
+        requests = [TagRequest(one.id, tag_from_pattern("{name}", one)) for one in assets]
+        self._tags = assign_tags(requests, taken=taken)
         for one in assets:
             if one.id not in self._tags:
-                self._leave_out(one, "another asset has every tag that it could have")
-        tagged = [one for one in assets if one.id in self._tags]
-        for group in group_assets(tagged, evidence):
-            group.assets.sort(key=lambda one: _natural_order(self._tags[one.id]))
+                self._draft.left_out[one.id] = "another asset has every tag that it could have"
+        for group in group_assets([one for one in assets if one.id in self._tags], evidence):
+            group.assets.sort(key=lambda one: self._tags[one.id])
             self._draft_group(group)
 
     def _draft_group(self, group: AssetGroup) -> None:
-        rest = [one for one in group.assets if not self._join_existing(one, group)]
-        if not rest:
-            return
-        points, stride, remarks = draft_points(group)
+        rest = [one for one in group.assets if not self._use_existing(one)]
+        points, stride = draft_points(group)
         if not points:
-            for one in rest:
-                self._leave_out(one, "; ".join(remarks) or _no_points_reason(group))
+            self._draft.left_out |= {one.id: "no telemetry key of it is known" for one in rest}
             return
         by_unit: dict[int | None, list[tuple[KnownAsset, int | None]]] = {}
         for one in rest:
-            unit, base = self._tables.allocate(stride) or (None, None)
+            unit, base = self._allocate(stride)
             by_unit.setdefault(unit, []).append((one, base))
         for unit, placed in by_unit.items():
-            template = self._template(group, points, unit, count=len(placed))
-            if unit is not None:
-                template.keys["stride"] = stride
-            elif self._tables.style is not None and stride:
-                sink = self._tables.style.sink
-                template.remarks.append(
-                    f"no registers: {sink} has no {stride} free ones in a row on any unit"
-                )
-            template.remarks += remarks
+            name = self._add_template(group, points, stride=stride, unit=unit, count=len(placed))
             for one, base in placed:
-                self._add_asset(one, template.name, base)
+                self._add_asset(one, name, base)
 
-    def _join_existing(self, one: KnownAsset, group: AssetGroup) -> bool:
-        """Add an asset that an existing template matches, unless its registers are full."""
-        used = self._tables.template_for(one)
-        if used is None:
+    def _use_existing(self, one: KnownAsset) -> bool:
+        """Add an asset that one existing template matches, unless its registers are full."""
+        fitting = [used for used, matcher in self._existing if matcher.matches(one)]
+        if len(fitting) != 1:
             return False
-        base = self._tables.allocate_for(used) if used.footprint.areas else None
-        if used.footprint.areas and base is None:
-            return False
-        if used.name not in self._draft.joined:
-            self._draft.joined[used.name] = _description(used, group)
+        used, base = fitting[0], None
+        if used.footprint.areas:
+            stride = used.template.stride or used.footprint.size
+            base = self._free.allocate_behind(used.footprint.areas, stride)
+            if base is None:
+                return False
         self._add_asset(one, used.name, base)
         return True
 
-    def _template(
-        self, group: AssetGroup, points: dict[str, DraftPoint], unit: int | None, *, count: int
-    ) -> DraftTemplate:
-        """Add a template for the assets on a unit; without one, its points have no registers."""
-        style = self._tables.style
-        name = group.asset_type or "untyped"
+    def _allocate(self, stride: int) -> tuple[int | None, int | None]:
+        """Return unit and base of the next free registers; once a unit is full, on one that nothing uses."""
+        if self.sink is None or not stride:
+            return None, None
+        while self._unit is not None:
+            base = self._free.allocate_behind(((self.sink, self._unit, RegisterTable.INPUT),), stride)
+            if base is not None:
+                return self._unit, base
+            unused = {*range(1, _HIGHEST_UNIT + 1)} - self._free.used_units(self.sink)
+            self._unit = min(unused, default=None)
+        return None, None
+
+    def _add_template(
+        self, group: AssetGroup, points: dict[str, DraftPoint], *, stride: int, unit: int | None, count: int
+    ) -> str:
+        """Add a template for the assets on a unit and return its name; without unit it has no registers."""
         keys: dict[str, Any] = {}
         if group.asset_type is not None:
             keys["match"] = {"asset_type": group.asset_type}
-        if style is not None and unit not in {None, style.unit}:
-            name = f"{name}-unit-{unit}"
-            keys["defaults"] = {"modbus": {"unit": unit}}
-        name = template_name(name, self._names)
+        if unit is None:
+            points = {name: _without_register(point) for name, point in points.items()}
+        else:
+            keys |= {"defaults": {"modbus": {"unit": unit}}} if unit != 1 else {}
+            keys["stride"] = stride
+        name = unique_name(comment_text(group.asset_type or "") or "untyped", self._names)
         self._names.add(name)
         title = comment_text((group.of_type and group.of_type.name) or "")
-        title = f"{title}{': ' if title else ''}{count} asset{'' if count == 1 else 's'}"
-        if unit is None:
-            points = {point: drafted.without_register() for point, drafted in points.items()}
-        template = DraftTemplate(name, title, keys, dict(points), [])
-        self._draft.templates.append(template)
-        return template
+        title = f"{title}: {count_text(count, 'asset')}" if title else count_text(count, "asset")
+        self._draft.templates[name] = DraftTemplate(title, keys, dict(points))
+        return name
 
     def _add_asset(self, one: KnownAsset, template: str, base: int | None) -> None:
         keys: dict[str, Any] = {"id": one.id, "tag": self._tags[one.id], "use": template}
         if base is not None:
             keys["base"] = base
-        name = "" if one.name is None or one.name.strip() == keys["tag"] else one.name
-        remark = ", ".join(filter(None, (name, one.place)))
-        self._draft.assets.append(DraftAsset(keys, comment_text(remark)))
-
-    def _leave_out(self, one: KnownAsset, reason: str) -> None:
-        self._draft.left_out.append(LeftOut(one.id, one.name or "", reason))
+        name = one.name if one.name and one.name.strip() != keys["tag"] else None
+        self._draft.assets.append((keys, ", ".join(filter(None, (name, one.place)))))
 
 
-def _description(used: CompiledTemplate, group: AssetGroup) -> str:
-    """Return the place of an existing template, and the received keys that it has no point for."""
-    place = used.place.document.location(used.place.path)
-    sources = {draft.source for draft in used.drafts.values()}
-    more = [key for key in sorted(group.samples) if key not in sources]
-    unused = f"; it has no point for {', '.join(more)}" if more else ""
-    return f"the template at {Path(place.file).name}:{place.line}{unused}"
+def _without_register(point: DraftPoint) -> DraftPoint:
+    keys = {key: value for key, value in point.keys.items() if key != "modbus"}
+    return DraftPoint(keys, point.remarks)
 
 
-def _no_points_reason(group: AssetGroup) -> str:
-    if group.asset_type is None:
-        return "it has never reported, and no type of it is known"
-    if group.of_type is None:
-        what = comment_text(group.asset_type)
-        return f"nothing of its type has reported, and what {what} measures is not known"
-    return "nothing of its type has reported, and the type lists no properties"
+def _accepts_assets(used: CompiledTemplate, sinks: Mapping[str, str]) -> bool:
+    """Return whether a template can have a further asset.
+
+    Its registers must move with the base, and none may be in a controller, whose free registers are unknown.
+    """
+    blocks = [block for draft in used.drafts.values() for block in draft.blocks]
+    return all(block.is_relative and sinks[block.register.sink] == _SERVER for block in blocks)
 
 
-def _natural_order(tag: str) -> tuple[list[str | int], str]:
-    """Return a key that sorts Room 2 before Room 10."""
-    parts = re.split(r"([0-9]+)", tag.casefold())
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], tag
+def draft_text(draft: Draft, *, source: str, site: str, sink: str | None) -> str:
+    """Return the table as YAML. `sink`: the Modbus server with its registers, if there is one."""
+    lines = [_HEAD.format(source=comment_text(source), site=string_text(site))]
+    if sink is not None:
+        modbus = {"to": sink, "unit": 1, "table": RegisterTable.INPUT.value}
+        lines += ["defaults:", f"  modbus: {flow_text(modbus)}", ""]
+    if draft.templates:
+        lines.append("templates:")
+        for name, template in draft.templates.items():
+            lines += _template_lines(name, template)
+        lines.append("")
+    lines.append("assets:")
+    for use, group in groupby(draft.assets, key=lambda asset: str(asset[0]["use"])):
+        lines.append(f"  # {comment_text(use)}")
+        lines += [_with_remark(f"  - {flow_text(keys)}", remark) for keys, remark in group]
+    if draft.left_out:
+        lines += ["", "# Left out:"]
+        lines += [f"#   {comment_text(one)}: {comment_text(why)}" for one, why in draft.left_out.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _template_lines(name: str, template: DraftTemplate) -> Iterator[str]:
+    yield _with_remark(f"  {string_text(name)}:", template.title)
+    for key, value in template.keys.items():
+        yield f"    {key}: {flow_text(value)}"
+    yield "    points:"
+    for point, drafted in template.points.items():
+        if drafted.remarks:
+            yield f"      # {comment_text('; '.join(drafted.remarks))}"
+        yield from wrapped_mapping(f"      {string_text(point)}: ", drafted.keys)
+
+
+def _with_remark(line: str, remark: str) -> str:
+    return f"{line}   # {comment_text(remark)}" if remark else line

@@ -19,7 +19,7 @@ from gateway.admin.dashboard_events import LastEvents
 from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality
-from gateway.tools.draft_points import Sightings
+from gateway.tools.draft_points import Samples, add_value
 from gateway.tools.explain import explain, readings_text, traces_text
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ def look_at(event: Event, table: PointMap) -> None:
     """Show the event as `explain` does, and take of it what `discover` takes."""
     telemetry = read_telemetry(event)
     explanation = explain(table, event, seq=1)
-    sightings = Sightings()
+    samples: dict[str, Samples] = {}
     for reading in telemetry.readings if telemetry is not None else ():
-        sightings.add("a", reading.key, reading.value)
+        add_value(samples, "a", reading.key, reading.value)
     assert traces_text(explanation, lambda _: ()) + readings_text(explanation.unused)
 
 

@@ -1,4 +1,4 @@
-"""What there is to draft from in tests, and drafts put beside tables as a user would."""
+"""Evidence for `discover` in tests, and drafts written beside other tables as a user does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import load_point_map
 from gateway.records import AssetProperty, AssetType, KnownAsset
-from gateway.tools.discover import Discovery, discover
-from gateway.tools.draft_points import Evidence, Sightings
-from gateway.tools.existing_tables import TableFolder
+from gateway.tools.discover import Draft, TableFolder, discover
+from gateway.tools.draft_points import Evidence, Samples, add_value
 from support.point_tables import SINKS, TOPICS
 
 if TYPE_CHECKING:
@@ -32,16 +31,16 @@ def evidence(
     types: Iterable[AssetType] = (),
     seen: Mapping[str, Mapping[str, Scalar]] | None = None,
 ) -> Evidence:
-    """Return evidence; `seen` are readings by asset and key."""
-    sightings = Sightings()
+    """Return evidence. `seen`: readings by asset and key."""
+    samples: dict[str, Samples] = {}
     for asset, readings in (seen or {}).items():
         for key, value in readings.items():
-            sightings.add(asset, key, value)
+            add_value(samples, asset, key, value)
     return Evidence(
         source="a test",
         assets={one.id: one for one in assets},
         types={one.id: one for one in types},
-        sightings=sightings,
+        samples=samples,
     )
 
 
@@ -52,19 +51,16 @@ def draft(
     sinks: Mapping[str, str] = SINKS,
     topics: Mapping[str, TopicScheme] = TOPICS,
     snapshot: AssetSnapshot | None = None,
-    is_alone: bool = False,
     **choice: Any,
-) -> Discovery:
+) -> Draft:
     """Draft a table beside those in a folder."""
-    tables = TableFolder(
-        folder=folder, is_ignored=is_alone, sinks=sinks, topics=topics, limits={}, snapshot=snapshot
-    )
+    tables = TableFolder(folder=folder, sinks=sinks, topics=topics, limits={}, snapshot=snapshot)
     return discover(found, tables, organization="o-test", **choice)
 
 
-def put(
+def compile_with_draft(
     folder: Path,
-    made: Discovery,
+    drafted: Draft,
     *,
     sinks: Mapping[str, str] = SINKS,
     topics: Mapping[str, TopicScheme] = TOPICS,
@@ -72,8 +68,8 @@ def put(
     name: str = "drafted.yaml",
 ) -> PointMap:
     """Write the draft into the folder and load it with the tables there, as the gateway does."""
-    assert made.text is not None, made
-    (folder / name).write_text(made.text, encoding="utf-8")
+    assert drafted.text is not None, drafted
+    (folder / name).write_text(drafted.text, encoding="utf-8")
     compiled = load_point_map(folder, sinks, topics=topics, snapshot=snapshot)
     assert compiled.problems == []
     assert compiled.point_map is not None

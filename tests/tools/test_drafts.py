@@ -1,4 +1,4 @@
-"""What a draft looks like: points, units, registers, places and tags, and what its comments say."""
+"""What a draft has: points, units, registers, places, tags, and comments on what to check."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
-from support.discovery_parts import asset_type, draft, evidence, put
+from support.discovery_parts import asset_type, compile_with_draft, draft, evidence
 from support.point_tables import EXAMPLES, HEAD, SINKS
 
 from gateway.errors import CommandError
@@ -18,24 +18,25 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar
-    from gateway.tools.discover import Discovery
+    from gateway.tools.discover import Draft
 
-ROOMS = [KnownAsset(id=f"ast-{number}", name=f"Room {number}", asset_type="at-iaq") for number in (10, 2, 1)]
+ROOMS = [KnownAsset(id=f"ast-{number}", name=f"Room {number}", asset_type="at-iaq") for number in (3, 2, 1)]
+SEEN: dict[str, dict[str, Scalar]] = {"ast-1": {"t": 1}}
 
 
-def text_of(made: Discovery) -> str:
+def text_of(drafted: Draft) -> str:
     """Return the draft's text."""
-    assert made.text is not None
-    return made.text
+    assert drafted.text is not None
+    return drafted.text
 
 
-def points_of(
-    tmp_path: Path, *properties: tuple[str, str | None, str | None, str | None], **seen: Scalar
+def drafted_points(
+    folder: Path, *properties: tuple[str, str | None, str | None, str | None], **readings: Scalar
 ) -> str:
-    """Return the points of a type's template."""
+    """Return the points of the template of a type with these properties and readings."""
     room = KnownAsset(id="ast-1", name="Room 1", asset_type="at-iaq")
-    found = evidence([room], types=[asset_type("at-iaq", *properties)], seen={"ast-1": seen})
-    text = text_of(draft(tmp_path, found))
+    found = evidence([room], types=[asset_type("at-iaq", *properties)], seen={"ast-1": readings})
+    text = text_of(draft(folder, found))
     return dedent(text.partition("    points:\n")[2].partition("\nassets:")[0])
 
 
@@ -49,8 +50,8 @@ def bases(point_map: PointMap) -> dict[str, tuple[int, int]]:
     return lowest
 
 
-def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
-    """Types and readings become templates with registers; assets stand in order, with their places."""
+def test_a_small_draft_as_a_whole(tmp_path: Path) -> None:
+    """Types become templates with registers; assets stand in the order of their tags, with their places."""
     rooms = [
         KnownAsset(id=one.id, name=one.name, asset_type="at-iaq", location_path=("HQ", f"Level {one.id[4:]}"))
         for one in ROOMS
@@ -69,18 +70,17 @@ def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
         ],
         seen={"ast-1": {"temperature": 21.5, "co2": 640}},
     )
-    made = draft(tmp_path, found)
-    assert text_of(made) == dedent(
+    drafted = draft(tmp_path, found)
+    assert text_of(drafted) == dedent(
         """\
         # yaml-language-server: $schema=../config/schema/points.schema.json
         # Drafted by `gateway discover` from a test.
         # Remove what is not needed, and use the building's own names: no BMS uses these yet.
-        # `range`, `cov`, `map` and points such as `from: $quality` are described in docs/point-tables.md.
-        # Registers are 0-based PDU addresses from each asset's `base` on, behind all that are taken.
-        # A float32 takes any number, and shows whole ones exactly up to 16,777,216.
+        # Registers are 0-based PDU addresses from each asset's `base` on.
+        # A float32 shows whole numbers exactly up to 16,777,216: larger counters need float64 or uint32.
 
         schema: gateway.points/1
-        site: o-test   # the organization's id: write the building's name
+        site: o-test
 
         defaults:
           modbus: {to: regs, unit: 1, table: input}
@@ -90,7 +90,6 @@ def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
             match: {asset_type: at-iaq}
             stride: 8
             points:
-              # unit as Infodeck says: °C
               TEMPERATURE: {from: temperature, unit: degC, description: Air temperature,
                             modbus: {register: 0, type: float32}}
               CO2: {from: co2, unit: ppm, description: CO2, modbus: {register: 2, type: float32}}
@@ -104,20 +103,20 @@ def test_the_whole_of_a_small_draft(tmp_path: Path) -> None:
           # at-iaq
           - {id: ast-1, tag: Room 1, use: at-iaq, base: 0}   # HQ / Level 1
           - {id: ast-2, tag: Room 2, use: at-iaq, base: 8}   # HQ / Level 2
-          - {id: ast-10, tag: Room 10, use: at-iaq, base: 16}   # HQ / Level 10
+          - {id: ast-3, tag: Room 3, use: at-iaq, base: 16}   # HQ / Level 3
           # at-m
           - {id: ast-m, tag: Meter, use: at-m, base: 24}
 
         # Left out:
-        #   ast-dead (Spare): it has never reported, and no type of it is known
+        #   ast-dead: no telemetry key of it is known
         """
     )
-    put(tmp_path, made)
+    compile_with_draft(tmp_path, drafted)
 
 
 def test_readings_decide_what_a_key_is(tmp_path: Path) -> None:
-    """What was seen wins over what the type says, so that no reading is lost; with a comment."""
-    points = points_of(
+    """A value that contradicts the declared type decides, so that no reading is lost."""
+    points = drafted_points(
         tmp_path,
         ("occupancy", "Occupied", "boolean", None),
         ("door", None, "boolean", None),
@@ -134,88 +133,56 @@ def test_readings_decide_what_a_key_is(tmp_path: Path) -> None:
     )
     assert points == dedent(
         """\
-        # its type says boolean, but text was seen, such as vacant: no register, unless by a `map`
+        # text, such as vacant: no register, unless by a `map`
         OCCUPANCY: {from: occupancy, description: Occupied}
-        DOOR: {from: door, modbus: {register: 8, bit: 0}}
-        # its type says boolean, but a number was seen; no unit known: add one
-        LEVEL: {from: level, modbus: {register: 0, type: float32}}
-        ENERGY: {from: energy, unit: kWh, modbus: {register: 2, type: float64}}
+        DOOR: {from: door, modbus: {register: 0, bit: 0}}
+        # no unit known: add one
+        LEVEL: {from: level, modbus: {register: 1, type: float32}}
+        ENERGY: {from: energy, unit: kWh, modbus: {register: 3, type: float32}}
         # text: no register, unless by a `map`
         SERIAL: {from: serial}
-        # in no telemetry yet; no value seen and no type known: no register, no unit
+        # never received; text: no register, unless by a `map`
         MODE: {from: mode}
-        # seen in telemetry, but its type does not list it; no unit known: add one
-        HUMIDITY: {from: humidity, modbus: {register: 6, type: float32}}
+        # not listed by its asset type; no unit known: add one
+        HUMIDITY: {from: humidity, modbus: {register: 5, type: float32}}
         """
     )
 
 
-def test_text_among_numbers_is_reported(tmp_path: Path) -> None:
-    """One `n/a` makes text of a key, so that it is not lost; that numbers came is said, blanks are not."""
+def test_one_text_among_numbers_makes_a_key_text(tmp_path: Path) -> None:
+    """A key that once was `n/a` is drafted without unit and register, so that the text is not lost."""
     room = KnownAsset(id="ast-1", asset_type="at-iaq")
-    found = evidence([room], seen={"ast-1": {"blank": " ", "temperature": "n/a"}})
-    for value in (21.5, "", "offline"):
-        found.sightings.add("ast-1", "temperature", value)
-    text = text_of(draft(tmp_path, found))
-    assert "# text, of blanks: no register, unless by a `map`\n      BLANK: {from: blank}" in text
-    assert (
-        "# text, such as n/a, offline, besides numbers: no register, unless by a `map`\n"
-        "      TEMPERATURE: {from: temperature}" in text
+    other = KnownAsset(id="ast-2", asset_type="at-iaq")
+    found = evidence([room, other], seen={"ast-1": {"x": 21.5}, "ast-2": {"x": "n/a"}})
+    assert "# text, such as n/a: no register, unless by a `map`\n      X: {from: x}" in text_of(
+        draft(tmp_path, found)
     )
 
 
-def test_names_that_differ_in_case_only_are_kept_apart_or_brought_together(tmp_path: Path) -> None:
-    """A key that reports in other case than its type lists it is one point; two that report are two."""
-    points = points_of(tmp_path, ("Power", "Active power", "integer", "W"), power=5, Temp=1.5, temp=2.5)
-    assert points == dedent(
-        """\
-        # its type calls it Power
-        POWER: {from: power, unit: W, description: Active power, modbus: {register: 0, type: float32}}
-        # seen in telemetry, but its type does not list it; no unit known: add one
-        TEMP: {from: Temp, modbus: {register: 2, type: float32}}
-        # seen in telemetry, but its type does not list it; no unit known: add one
-        TEMP-2: {from: temp, modbus: {register: 4, type: float32}}
-        """
-    )
+def test_keys_that_differ_in_case_get_points_of_different_names(tmp_path: Path) -> None:
+    """Point names are in capitals, so the second one gets a number."""
+    points = drafted_points(tmp_path, Temp=1.5, temp=2.5)
+    assert "TEMP: {from: Temp, " in points
+    assert "TEMP-2: {from: temp, " in points
 
 
 @pytest.mark.parametrize(
-    ("written", "line"),
-    [
-        ("°C", "unit: degC"),
-        ("℃", "unit: degC"),
-        ("Celsius", "unit: degC"),
-        ("%", "unit: percent"),
-        ("% RH", "unit: percent"),
-        ("Lux", "unit: lx"),
-        ("µg/m³", "unit: ug/m3"),
-        ("m³/h", "unit: m3/h"),
-        ("KWH", "unit: kWh"),
-        ("ppm", "unit: ppm"),
-        ("people", "unit: people"),
-    ],
+    ("written", "spelled"), [("°C", "degC"), ("% RH", "percent"), ("µg/m³", "ug/m3"), ("people", "people")]
 )
-def test_units_are_spelled_as_point_tables_do(tmp_path: Path, written: str, line: str) -> None:
-    """What the units library knows can be converted later; any other word stays text, with a comment."""
-    points = points_of(tmp_path, ("x", None, "float", written))
-    assert f"{{from: x, {line}, " in points
-    assert ("cannot be converted" in points) is (written == "people")
-    assert (f"unit as Infodeck says: {written}" in points) is (f"unit: {written}" != line)
+def test_units_are_spelled_as_point_tables_do(tmp_path: Path, written: str, spelled: str) -> None:
+    """A unit that the units library knows has its spelling; any other word stays as it is."""
+    assert f"{{from: x, unit: {spelled}, " in drafted_points(tmp_path, ("x", None, "float", written))
 
 
-def test_keys_that_no_point_can_read_are_reported(tmp_path: Path) -> None:
-    """`$age` at `from` is the gateway's own, so a telemetry key of that name gets a comment, not a point."""
+def test_keys_of_the_gateways_own_get_no_point(tmp_path: Path) -> None:
+    """`from: $age` reads the gateway's own value, so a telemetry key of that name is left out."""
     room = KnownAsset(id="ast-1", asset_type="at-iaq")
-    text = text_of(draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5, "t": 1}})))
-    assert "no point for the key '$age'" in text
-    only = draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5}}))
-    assert only.text is None
-    assert only.draft is not None
-    assert "no point for the key '$age'" in only.draft.left_out[0].reason
+    assert "$age" not in text_of(draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5, "t": 1}})))
+    assert draft(tmp_path, evidence([room], seen={"ast-1": {"$age": 5}})).text is None
 
 
-def test_registers_come_behind_everything_and_never_overlap(tmp_path: Path) -> None:
-    """Points, slots and reserves of the tables that are there keep their registers; new bases are beyond."""
+def test_registers_follow_all_that_are_used(tmp_path: Path) -> None:
+    """Points, slots and reserves of the present tables keep their registers."""
     (tmp_path / "a.yaml").write_text(
         f"{HEAD}templates:\n"
         "  x: {stride: 4, reserve: [4000, 4099], points: {T: {from: t, modbus: {register: 0, bit: 0}}}}\n"
@@ -224,164 +191,134 @@ def test_registers_come_behind_everything_and_never_overlap(tmp_path: Path) -> N
     (tmp_path / "registers.lock").write_text(
         "schema: gateway.registers/1\nslots:\n  - {asset: b, template: x, base: 4000, stride: 4}\n"
     )
-    point_map = put(tmp_path, draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}})))
-    assert bases(point_map) == {"a": (1, 100), "ast-1": (1, 4104), "ast-2": (1, 4112), "ast-10": (1, 4120)}
+    point_map = compile_with_draft(tmp_path, draft(tmp_path, evidence(ROOMS, seen=SEEN)))
+    assert bases(point_map) == {"a": (1, 100), "ast-1": (1, 4104), "ast-2": (1, 4112), "ast-3": (1, 4120)}
 
 
-def test_the_building_is_written_on_as_it_is(tmp_path: Path) -> None:
-    """Site, unit, table and byte order are those that the tables have; their assets and tags stay theirs."""
+def test_site_assets_and_tags_of_the_present_tables_stay(tmp_path: Path) -> None:
+    """The draft has their site, none of their assets, and no tag that they use."""
     (tmp_path / "a.yaml").write_text(
-        "schema: gateway.points/1\nsite: tower\n"
-        "points:\n  - {tag: Room 1, point: P, asset: ast-10, from: p,"
-        " modbus: {to: regs, unit: 7, table: holding, order: CDAB, register: 9, type: float32}}\n"
+        "schema: gateway.points/1\nsite: tower\npoints:\n  - {tag: Room 1, point: P, asset: ast-3, from: p}\n"
     )
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}))
-    text = text_of(made)
+    drafted = draft(tmp_path, evidence(ROOMS, seen=SEEN))
+    text = text_of(drafted)
     assert "\nsite: tower\n" in text
-    assert "\n  modbus: {to: regs, unit: 7, table: holding, order: CDAB}\n" in text
-    assert "{id: ast-1, tag: Room 1-st-1, use: at-iaq, base: 16}" in text
-    assert "ast-10" not in text
-    assert made.mapped == 1
-    put(tmp_path, made)
+    assert "{id: ast-1, tag: Room 1-st-1, use: at-iaq, base: 0}" in text
+    assert "ast-3" not in text
+    assert drafted.mapped == 1
+    compile_with_draft(tmp_path, drafted)
 
 
-def test_a_template_that_is_there_for_the_type_is_used(tmp_path: Path) -> None:
-    """A further room of a mapped kind becomes one line, behind the others, with a note of missing points."""
+def test_a_present_template_for_the_type_is_used(tmp_path: Path) -> None:
+    """A further room of a mapped type becomes one line, with registers behind the others."""
     for example in EXAMPLES.glob("*.yaml"):
         (tmp_path / example.name).write_text(example.read_text())
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"temperature": 21.5, "noise": 40}}))
-    text = text_of(made)
-    assert "templates:" not in text
-    assert "  # iaq: the template at hq-iaq.yaml:24; it has no point for noise\n" in text
-    assert "  - {id: ast-1, tag: Room 1, use: iaq, base: 1072}\n" in text
-    put(tmp_path, made)
+    drafted = draft(tmp_path, evidence(ROOMS, seen=SEEN))
+    assert "templates:" not in text_of(drafted)
+    assert "  - {id: ast-1, tag: Room 1, use: iaq, base: 1072}\n" in text_of(drafted)
+    compile_with_draft(tmp_path, drafted)
 
 
 def test_nothing_is_drafted_into_a_controller(tmp_path: Path) -> None:
-    """Only the controller knows which of its registers are free: a template that writes there is not used."""
+    """Only the controller knows its free registers, so a template that writes there is not used."""
     (tmp_path / "a.yaml").write_text(
         f"{HEAD}templates:\n  x:\n    match: {{asset_type: at-iaq}}\n"
         "    points: {T: {from: t, modbus: {to: ahu, table: holding, register: 0, type: int16}}}\n"
         "assets:\n  - {id: a, tag: A, use: x, base: 0}\n"
     )
     sinks = {**SINKS, "ahu": "modbus_client"}
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}), sinks=sinks)
-    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in text_of(made)
-    put(tmp_path, made, sinks=sinks)
+    drafted = draft(tmp_path, evidence(ROOMS, seen=SEEN), sinks=sinks)
+    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in text_of(drafted)
+    compile_with_draft(tmp_path, drafted, sinks=sinks)
 
 
-def test_assets_that_a_template_takes_by_itself_are_mapped_already(tmp_path: Path) -> None:
-    """With `auto`, nothing is to be drafted for what Infodeck knows."""
+def test_automatic_assets_are_mapped_already(tmp_path: Path) -> None:
+    """A template with `auto` leaves nothing to draft."""
     (tmp_path / "a.yaml").write_text(
         f"{HEAD}templates:\n  x: {{match: {{asset_type: at-iaq}}, auto: true, points: {{T: {{from: t}}}}}}\n"
     )
-    found = evidence(ROOMS, seen={"ast-1": {"t": 1}})
-    made = draft(tmp_path, found, snapshot=AssetSnapshot(1, found.assets))
-    assert (made.text, made.mapped) == (None, 3)
+    found = evidence(ROOMS, seen=SEEN)
+    drafted = draft(tmp_path, found, snapshot=AssetSnapshot(1, found.assets))
+    assert (drafted.text, drafted.mapped) == (None, 3)
 
 
-def test_alone_everything_is_drafted_anew(tmp_path: Path) -> None:
-    """For a folder of its own: the tables that are there say the site and nothing else."""
-    (tmp_path / "a.yaml").write_text(
-        "schema: gateway.points/1\nsite: tower\npoints:\n  - {tag: Room 1, point: P, asset: ast-1, from: p}\n"
-    )
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}), is_alone=True)
-    assert "\nsite: tower\n" in text_of(made)
-    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in text_of(made)
-    (tmp_path / "new").mkdir()
-    assert len(put(tmp_path / "new", made).by_asset) == 3
-
-
-def test_a_full_unit_is_followed_by_the_next_free_one(tmp_path: Path) -> None:
-    """10,000 assets need more registers than a unit has: further units get a template of their own."""
+def test_a_full_unit_is_followed_by_an_unused_one(tmp_path: Path) -> None:
+    """Assets that need more registers than a unit has get a template for each further unit."""
     (tmp_path / "a.yaml").write_text(
         f"{HEAD}points:\n"
         "  - {tag: A, point: B, asset: c, from: d, modbus: {unit: 2, register: 0, type: int16}}\n"
         "  - {tag: A, point: C, asset: c, from: d, modbus: {register: 65000, type: int16}}\n"
-        "  - {tag: A, point: D, asset: c, from: d, modbus: {register: 64000, type: int16}}\n"
     )
-    many = [
-        KnownAsset(id=f"ast-{number}", name=f"Room {number}", asset_type="at-iaq") for number in range(70)
-    ]
-    made = draft(tmp_path, evidence(many, seen={"ast-1": {"t": 1}}))
-    text = text_of(made)
+    many = [KnownAsset(id=f"ast-{number}", asset_type="at-iaq") for number in range(10, 80)]
+    drafted = draft(tmp_path, evidence(many, seen={"ast-10": {"t": 1}}))
+    text = text_of(drafted)
     assert "  at-iaq:   # 66 assets" in text
     assert (
-        "  at-iaq-unit-3:   # 4 assets\n    match: {asset_type: at-iaq}\n    defaults: {modbus: {unit: 3}}"
-        in text
+        "  at-iaq-2:   # 4 assets\n    match: {asset_type: at-iaq}\n    defaults: {modbus: {unit: 3}}" in text
     )
-    found = bases(put(tmp_path, made))
-    assert found["ast-0"] == (1, 65008)
-    assert found["ast-65"] == (1, 65528)
-    assert [found[f"ast-{number}"] for number in (66, 69)] == [(3, 0), (3, 24)]
+    found = bases(compile_with_draft(tmp_path, drafted))
+    assert found["ast-10"] == (1, 65008)
+    assert found["ast-75"] == (1, 65528)
+    assert [found[f"ast-{number}"] for number in (76, 79)] == [(3, 0), (3, 24)]
 
 
-def test_without_room_or_modbus_there_are_no_registers(tmp_path: Path) -> None:
-    """Points are drafted all the same; where a server is there, the comment says what is lacking."""
-    plain = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}), sinks={"bms": "mqtt"})
-    assert "modbus" not in text_of(plain)
-    assert "stride" not in text_of(plain)
-    assert "use: at-iaq}" in text_of(plain)
-    taken = "".join(
+def test_without_modbus_or_free_units_there_are_no_registers(tmp_path: Path) -> None:
+    """The points are drafted all the same."""
+    drafted = draft(tmp_path, evidence(ROOMS, seen=SEEN), sinks={"bms": "mqtt"})
+    assert "modbus" not in text_of(drafted)
+    assert "use: at-iaq}" in text_of(drafted)
+    used = "".join(
         f"  - {{tag: A, point: P{unit}, asset: c, from: d,"
         f" modbus: {{unit: {unit}, register: 65535, type: int16}}}}\n"
         for unit in range(1, 248)
     )
-    (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n{taken}")
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}))
-    assert "    # no registers: regs has no 8 free ones in a row on any unit\n" in text_of(made)
-    assert bases(put(tmp_path, made)).keys() == {"c"}
+    (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n{used}")
+    drafted = draft(tmp_path, evidence(ROOMS, seen=SEEN))
+    assert bases(compile_with_draft(tmp_path, drafted)).keys() == {"c"}
 
 
-def test_more_points_than_a_unit_has_registers(tmp_path: Path) -> None:
-    """What does not fit has no register; the others have."""
-    room = KnownAsset(id="ast-1", asset_type="at-iaq")
-    made = draft(tmp_path, evidence([room], seen={"ast-1": dict.fromkeys(map(str, range(33_000)), 1)}))
-    point_map = put(tmp_path, made)
-    assert sum(bool(point.registers) for point in point_map.points) == 32_768
-    assert len(point_map.points) == 33_000
-
-
-def test_assets_without_a_type_share_points_where_they_report_the_same(tmp_path: Path) -> None:
-    """Before Infodeck's API was ever asked, keys are all that is known."""
+def test_assets_without_a_type_share_a_template_if_they_report_the_same(tmp_path: Path) -> None:
+    """Without an answer of Infodeck's API, only keys are known."""
     seen: dict[str, dict[str, Scalar]] = {"ast-1": {"t": 1}, "ast-2": {"t": 2, "h": 3}, "ast-3": {"t": 4}}
-    made = draft(tmp_path, evidence([KnownAsset(id=one) for one in seen], seen=seen))
-    text = text_of(made)
-    assert "  untyped:   # 1 asset\n    stride: 8\n" in text
-    assert "  untyped-2:   # 2 assets\n" in text
-    put(tmp_path, made)
+    drafted = draft(tmp_path, evidence([KnownAsset(id=one) for one in seen], seen=seen))
+    assert "  untyped:   # 1 asset\n    stride: 8\n" in text_of(drafted)
+    assert "  untyped-2:   # 2 assets\n" in text_of(drafted)
+    compile_with_draft(tmp_path, drafted)
 
 
-def test_what_the_topics_of_a_broker_do_not_allow_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    """An id with a slash cannot be a level of a topic; the others are drafted."""
+def test_a_draft_that_does_not_fit_the_tables_is_refused(tmp_path: Path) -> None:
+    """An id with a slash cannot be a level of a topic: the command says so, and drafts the others alone."""
     topics = {"bms": TopicScheme(prefix="p", points="{prefix}/{asset}/{point}")}
     odd = KnownAsset(id="ast/9", name="Odd", asset_type="at-iaq")
-    made = draft(tmp_path, evidence([*ROOMS, odd], seen={"ast-1": {"t": 1}}), topics=topics)
-    assert "# Left out:\n#   ast/9 (Odd): becomes part of a topic, so it cannot" in text_of(made)
-    assert len(put(tmp_path, made, topics=topics).by_asset) == 3
+    found = evidence([*ROOMS, odd], seen=SEEN)
+    with pytest.raises(CommandError) as caught:
+        draft(tmp_path, found, topics=topics)
+    assert "becomes part of a topic" in caught.value.problems[0]
+    assert "ast/9" in caught.value.problems[0]
+    drafted = draft(tmp_path, found, topics=topics, assets={one.id for one in ROOMS})
+    assert len(compile_with_draft(tmp_path, drafted, topics=topics).by_asset) == 3
 
 
-def test_only_what_is_wanted_is_drafted(tmp_path: Path) -> None:
-    """The evidence of all assets of a type counts, also of those that the draft is not about."""
-    found = evidence(ROOMS, seen={"ast-1": {"t": 1}})
-    text = text_of(draft(tmp_path, found, assets=frozenset({"ast-2"})))
+def test_only_chosen_assets_are_drafted(tmp_path: Path) -> None:
+    """Readings of the other assets of the type count, although these are not drafted."""
+    text = text_of(draft(tmp_path, evidence(ROOMS, seen=SEEN), assets=frozenset({"ast-2"})))
     assert "{id: ast-2, tag: Room 2, use: at-iaq, base: 0}" in text
     assert "ast-1" not in text
 
 
-def test_several_sites_must_be_chosen_from(tmp_path: Path) -> None:
+def test_one_of_several_sites_must_be_chosen(tmp_path: Path) -> None:
     """A topic under the wrong building is worse than a question."""
     for name in "ab":
         (tmp_path / f"{name}.yaml").write_text(f"schema: gateway.points/1\nsite: {name}\n")
-    found = evidence(ROOMS, seen={"ast-1": {"t": 1}})
+    found = evidence(ROOMS, seen=SEEN)
     with pytest.raises(CommandError, match="several sites: choose one with --site, such as a"):
         draft(tmp_path, found)
     assert "\nsite: b\n" in text_of(draft(tmp_path, found, site="b"))
 
 
-def test_tables_with_problems_are_not_built_on(tmp_path: Path) -> None:
-    """Nobody knows which registers they will have once they are mended."""
+def test_nothing_is_drafted_beside_tables_with_problems(tmp_path: Path) -> None:
+    """Which registers they use is unknown until they are corrected."""
     (tmp_path / "a.yaml").write_text("schema: gateway.points/1\nsite: a\npoint: []\n")
-    made = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"t": 1}}))
-    assert made.text is None
-    assert "point" in str(made.problems[0])
+    with pytest.raises(CommandError) as caught:
+        draft(tmp_path, evidence(ROOMS, seen=SEEN))
+    assert "point" in caught.value.problems[0]
