@@ -24,8 +24,8 @@ from gateway.cli.deadletters_retry import (
 )
 from gateway.errors import CommandError
 from gateway.events import parse_time
-from gateway.journal.dead_letter_table import MOST_DEAD_LETTERS
 from gateway.journal.lookup import read_dead_letter, read_dead_letters, read_event
+from gateway.journal.state_tables import MOST_DEAD_LETTERS
 from gateway.settings import load_settings
 from gateway.text import align_columns, second_text, time_text
 

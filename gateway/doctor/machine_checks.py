@@ -15,9 +15,9 @@ from gateway.config.value_types import rounded_size_text, size_text
 from gateway.doctor.daemon_status import number, text
 from gateway.doctor.diagnosis import Finding, Findings, ok, problem, warning
 from gateway.errors import system_reason
+from gateway.journal.database import corrupt_files
 from gateway.journal.journal_file import disk_reserve
 from gateway.journal.lookup import read_error
-from gateway.journal.recovery import corrupt_files
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.text import count_text
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.config.value_types import HostPort
     from gateway.doctor.daemon_status import DaemonStatus
     from gateway.doctor.setup import Setup
-    from gateway.journal.journal_file import DiskUsage
 
 _CONNECT_WITHIN_S = 4.0
 _FIRST_FREE_PORT = 1024
@@ -217,7 +216,7 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
             "put the journal on a disk: journal.url",
         )
     used_bytes = sum(_size(journal.with_name(journal.name + end)) for end in ("", "-wal"))
-    findings += _room(folder, disk, used_bytes=used_bytes, max_bytes=max_bytes)
+    findings += _room(folder, disk.free, disk.total, used_bytes=used_bytes, max_bytes=max_bytes)
     return findings or [
         ok(
             f"{folder}: {rounded_size_text(disk.free)} free,"
@@ -226,8 +225,10 @@ def _folder_findings(journal: Path, max_bytes: int) -> list[Finding]:
     ]
 
 
-def _room(folder: Path, disk: DiskUsage, *, used_bytes: int, max_bytes: int) -> list[Finding]:
-    free_bytes, reserve_bytes = disk.free, disk_reserve(disk.total)
+def _room(
+    folder: Path, free_bytes: int, total_bytes: int, *, used_bytes: int, max_bytes: int
+) -> list[Finding]:
+    reserve_bytes = disk_reserve(total_bytes)
     free = rounded_size_text(free_bytes)
     if free_bytes < reserve_bytes:
         return [

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from gateway.journal.journal_file import JournalFile
     from gateway.model import Event, Record
-    from gateway.records import StateChanges
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
+
+COMMIT_WITHIN_S = 8.0
+"""Events are refused while a commit takes longer: the disk hangs."""
 
 _CHANGES_WAIT_S = 0.1  # changes are committed with events; without events, they wait this long for others
 _GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
@@ -46,28 +48,26 @@ class GroupCommit:
         file: JournalFile,
         *,
         status: JournalStatus,
-        within_s: float,
         delivered_through: Callable[[], int],
         on_records: Callable[[Sequence[Record]], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
-        """Start the thread. Events are refused while a commit takes longer than `within_s`: the disk hangs.
-
-        `on_records` is called on the event loop with new events, `on_failure` on the writer thread.
-        """
+        """Start the thread; `on_records` is called on the event loop, `on_failure` on the writer thread."""
         self._file = file
         self._status = status
-        self._within_s = within_s
         self._delivered_through = delivered_through
         self._on_records = on_records
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._gathering = self._new_batch()
+        self.gathering = self._new_batch()
+        """What the next commit writes; whoever adds changes calls `commit_soon`."""
         self._is_writing = False
         self._timeout: asyncio.TimerHandle | None = None
         self._hanging: JournalError | None = None
         self._changes_timer: asyncio.TimerHandle | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self.run_job = self._jobs.put
+        """Runs a job on the writer thread, between commits; may be called on any thread."""
         self._thread = threading.Thread(target=self._run_jobs, name="journal", daemon=True)
         self._thread.start()
 
@@ -79,10 +79,10 @@ class GroupCommit:
     def append(self, event: Event) -> asyncio.Future[None]:
         """Return a future that is done once `event` is durable; its whole batch shares it."""
         if self._hanging is not None:
-            refused = self._new_batch()
+            refused = self._loop.create_future()
             _answer(refused, self._hanging)
-            return refused.done
-        batch = self._gathering
+            return refused
+        batch = self.gathering
         batch.events.append(event)
         if not self._is_writing:
             # Handed over at the end of this turn of the loop, so that all requests of the turn join.
@@ -90,33 +90,23 @@ class GroupCommit:
             self._loop.call_soon(self._hand_over)
         return batch.done
 
-    def move_cursor(self, sink: str, through: int) -> None:
-        """Write a cursor with the next commit."""
-        self._gathering.cursors[sink] = through
-        self._commit_changes_soon()
+    def commit_soon(self) -> None:
+        """Commit the changes that were gathered, with others that come soon."""
+        if not self._is_writing and self._changes_timer is None:
+            self._changes_timer = self._loop.call_later(_CHANGES_WAIT_S, self._hand_over_unless_writing)
 
-    def save(self, changes: StateChanges, *, damaged: Sequence[int] = ()) -> None:
-        """Write changes with the next commit, and free the bodies of damaged events."""
-        self._gathering.changes.add(changes)
-        self._gathering.damaged += damaged
-        self._commit_changes_soon()
+    def commit_now(self) -> None:
+        """Commit what is gathered, even if it is nothing: the status then shows whether there is room."""
+        self.gathering.awaited = True
+        self._hand_over_unless_writing()
 
     async def flush(self) -> None:
         """Return once everything so far is durable; raise JournalError if it cannot be."""
         if self._hanging is not None:
             raise self._hanging
-        done = self._gathering.done
+        done = self.gathering.done
         self.commit_now()
         await asyncio.shield(done)
-
-    def run_job(self, job: Callable[[], None]) -> None:
-        """Run a job on the writer thread, between commits; may be called on any thread."""
-        self._jobs.put(job)
-
-    def commit_now(self) -> None:
-        """Commit what is gathered, even if it is nothing: the status then shows whether there is room."""
-        self._gathering.awaited = True
-        self._hand_over_unless_writing()
 
     def _run_jobs(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -124,10 +114,6 @@ class GroupCommit:
 
     def _new_batch(self) -> _Batch:
         return _Batch(done=self._loop.create_future())
-
-    def _commit_changes_soon(self) -> None:
-        if not self._is_writing and self._changes_timer is None:
-            self._changes_timer = self._loop.call_later(_CHANGES_WAIT_S, self._hand_over_unless_writing)
 
     def _hand_over_unless_writing(self) -> None:
         if not self._is_writing:
@@ -139,8 +125,8 @@ class GroupCommit:
         if self._changes_timer is not None:
             self._changes_timer.cancel()
             self._changes_timer = None
-        batch, self._gathering = self._gathering, self._new_batch()
-        self._timeout = self._loop.call_later(self._within_s, self._refuse_waiting, batch)
+        batch, self.gathering = self.gathering, self._new_batch()
+        self._timeout = self._loop.call_later(COMMIT_WITHIN_S, self._refuse_waiting, batch)
         self._jobs.put(partial(self._commit, batch, self._delivered_through()))
 
     def _commit(self, batch: _Batch, delivered_through: int) -> None:
@@ -148,58 +134,50 @@ class GroupCommit:
         began_s = time.perf_counter()
         try:
             result = self._file.commit(batch, delivered_through=delivered_through)
-            is_written = True
         except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
             self._on_failure(error)
             reason = f"the journal can't commit: {error}"
-            result = CommitResult((), JournalError(reason, retry_after_s=COMMIT_RETRY_AFTER_S))
-            is_written = False
+            result = CommitResult(error=JournalError(reason, retry_after_s=COMMIT_RETRY_AFTER_S), failed=True)
         took_s = time.perf_counter() - began_s
-        self._loop.call_soon_threadsafe(self._committed, batch, result, is_written, took_s)
+        self._loop.call_soon_threadsafe(self._committed, batch, result, took_s)
 
-    def _committed(self, batch: _Batch, result: CommitResult, is_written: bool, took_s: float) -> None:  # noqa: FBT001 - called by the loop
+    def _committed(self, batch: _Batch, result: CommitResult, took_s: float) -> None:
         self._status.commits.count_commit(took_s)
         if self._timeout is not None:
             self._timeout.cancel()
         self._hanging = None
         self._is_writing = False
-        if not is_written:
-            self._take_back(batch)
+        if result.failed:
+            batch.add_changes(self.gathering)
+            self.gathering.replace_changes(batch)
         self._commit_next(is_load=len(batch.events) >= _LOAD_EVENTS)
         self._report(batch, result)
-        _answer(batch, result.error if batch.events or not is_written else None)
+        _answer(batch.done, result.error if batch.events or result.failed else None)
         if result.records:
             self._on_records(result.records)
 
     def _commit_next(self, *, is_load: bool) -> None:
-        gathering = self._gathering
-        if gathering.events or gathering.awaited:
+        if self.gathering.events or self.gathering.awaited:
             self._is_writing = True
             if is_load:
                 self._loop.call_later(_GATHER_S, self._hand_over)
             else:
                 self._hand_over()
-        elif gathering.has_changes:
-            self._commit_changes_soon()
-
-    def _take_back(self, batch: _Batch) -> None:
-        """Put the changes of a failed commit before those that were gathered meanwhile."""
-        gathering = self._gathering
-        batch.add_changes(gathering)
-        gathering.changes, gathering.cursors, gathering.damaged = batch.changes, batch.cursors, batch.damaged
+        elif self.gathering.has_changes:
+            self.commit_soon()
 
     def _refuse_waiting(self, batch: _Batch) -> None:
         """Refuse what waits for a disk that does not answer, before senders give up.
 
         What was handed over may become durable all the same; senders repeat it, and it is stored once.
         """
-        waiting, self._gathering = self._gathering, self._new_batch()
-        self._gathering.add_changes(waiting)
-        reason = f"the disk has not answered for {self._within_s:g} s"
+        waiting, self.gathering = self.gathering, self._new_batch()
+        self.gathering.replace_changes(waiting)
+        reason = f"the disk has not answered for {COMMIT_WITHIN_S:g} s"
         self._hanging = JournalError(reason, retry_after_s=COMMIT_RETRY_AFTER_S)
         self._show_state(self._hanging)
-        _answer(batch, self._hanging)
-        _answer(waiting, self._hanging)
+        _answer(batch.done, self._hanging)
+        _answer(waiting.done, self._hanging)
 
     def _report(self, batch: _Batch, result: CommitResult) -> None:
         """Show in the status what a commit did."""
@@ -226,11 +204,11 @@ class GroupCommit:
             log.info("journal.available", file=file)
 
 
-def _answer(batch: _Batch, error: JournalError | None) -> None:
-    if batch.done.done():
+def _answer(done: asyncio.Future[None], error: JournalError | None) -> None:
+    if done.done():
         return
     if error is None:
-        batch.done.set_result(None)
+        done.set_result(None)
     else:
-        batch.done.set_exception(error)
-        batch.done.exception()  # a batch without events has nobody waiting; the status shows its failure
+        done.set_exception(error)
+        done.exception()  # a batch without events has nobody waiting; the status shows its failure

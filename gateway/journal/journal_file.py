@@ -1,32 +1,39 @@
-"""The journal's SQLite file: checked, committed, read, pruned. Blocking; for one thread at a time."""
+"""The journal's open SQLite file: commits, events, room, pruning. Blocking; for the writer thread.
+
+An event's id is stored as a hash. It recognises a duplicate, is short however long the id is, and stays when
+the body, which has the id itself, is freed.
+"""
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from hashlib import blake2b
+from itertools import chain
+from shutil import disk_usage
+from typing import TYPE_CHECKING
 
-from gateway.errors import GatewayError, JournalError
-from gateway.journal import dead_letter_table, event_table, state_tables
-from gateway.journal.dead_letter_table import MOST_DEAD_LETTERS, DeadLetterCount
-from gateway.journal.state_tables import NUMBERS_CURSOR, VALUES_CURSOR, write_cursors
-from gateway.records import StateChanges, StoredState
+import orjson
+
+from gateway.errors import EventError, JournalError
+from gateway.events import keep_apart, parse_event
+from gateway.journal import state_tables
+from gateway.journal.database import NUMBERS_CURSOR, VALUES_CURSOR, is_corrupt
+from gateway.journal.state_tables import READ_BYTES, write_cursors
+from gateway.model import Record
+from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.model import Event, Record
+    from gateway.model import Event
 
-LAYOUT = 1
-_SCHEMA = event_table.SCHEMA + state_tables.SCHEMA + dead_letter_table.SCHEMA
-_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
-_PAGE_BYTES = 2048
-_MOST_WAL_BYTES = 4 << 20  # of the write-ahead log, once it is in the file
+FULL_RETRY_AFTER_S = 60
+COMMIT_RETRY_AFTER_S = 10
 
-_FIRST_BODY = "SELECT seq FROM events WHERE body IS NOT NULL ORDER BY seq LIMIT 1"
+_HASH_BYTES = 16
 _CHECK_EVERY_BYTES = 64 << 10
 _MOST_REFUSED_BYTES = 1 << 20  # that there must be room for before it is reported that there is
 _ROW_OVERHEAD_BYTES = 150
@@ -34,54 +41,38 @@ _ID_BYTES = 80  # of an event without its body
 _IDS_SHARE = 4  # ids of freed events get at most a fourth of the room that events need
 _STEP_ROWS = 1_000  # each changes a page of the ids' index, which the disk's reserve must have room for
 _COPIES_SHARE = 4  # bodies of dead letters get at most a fourth of the journal
-_DEAD_LETTERS_MARGIN = 1_000  # so many more between two prunings
 _LARGE_CHANGES_BYTES = 4 << 20  # room to make before dead letters, gaps or assets are written
-_MAPPED_AGAIN = 100_000  # events at most, a few seconds' work, if last values are damaged
 _RESERVE_BYTES = 16 << 20
 _RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
-FULL_RETRY_AFTER_S = 60
-COMMIT_RETRY_AFTER_S = 10
+_EVER_MS = 1 << 62
 
-
-class DiskUsage(Protocol):
-    """What `shutil.disk_usage` returns, in bytes."""
-
-    @property
-    def total(self) -> int:
-        """The size of the file system, 0 if it does not say."""
-
-    @property
-    def free(self) -> int:
-        """What this process may still write."""
+# Each statement releases the interpreter lock and must get it back from the busy event loop. So rows are
+# inserted many to a statement; powers of two keep the number of statements small.
+_INSERTS = tuple(
+    (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
+    for size in (64, 32, 16, 8, 4, 2, 1)
+)
+_READ = """SELECT seq, id_hash, received_ms, body FROM events
+  WHERE seq > ? AND body IS NOT NULL ORDER BY seq"""
+_LAST_TO_FREE = """SELECT max(seq) FROM (
+  SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
+# Deleted and inserted again: rows that shrink in place leave their pages half empty.
+_FREE = (
+    """CREATE TEMP TABLE slim AS
+      SELECT seq, id_hash, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
+    "DELETE FROM events WHERE seq > :after AND seq <= :last",
+    "INSERT INTO events SELECT * FROM slim",
+    "DROP TABLE slim",
+)
+_FREE_SINGLE = "UPDATE events SET body = NULL WHERE seq IN (SELECT value FROM json_each(?))"
+_FORGET = """DELETE FROM events WHERE seq IN (SELECT seq FROM (
+  SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq LIMIT ?) WHERE received_ms < ?)"""
+_FIRST_BODY = "SELECT seq FROM events WHERE body IS NOT NULL ORDER BY seq LIMIT 1"
 
 
 def disk_reserve(total_bytes: int) -> int:
     """Return how much of a disk stays free of events, so that cursors and values can always be written."""
     return min(_RESERVE_BYTES, total_bytes // _RESERVE_SHARE)
-
-
-def is_corrupt(error: Exception) -> bool:
-    """Return whether SQLite found that its file is corrupt or no database."""
-    return primary_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def primary_code(error: Exception) -> int:
-    """Return SQLite's code of an error without what extends it."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)) & _PRIMARY_CODE
-
-
-def create_tables(database: sqlite3.Connection) -> None:
-    """Create the tables in an empty database, all or none."""
-    database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={LAYOUT};COMMIT;")
-
-
-def check_layout(path: Path, layout: int) -> None:
-    """Raise GatewayError if a newer gateway wrote the file."""
-    if layout > LAYOUT:
-        raise GatewayError(
-            f"{path}: written by a newer gateway (layout {layout}, this one knows {LAYOUT}); install that"
-            " version again"
-        )
 
 
 @dataclass(slots=True)
@@ -104,108 +95,44 @@ class CommitBatch:
         self.cursors.update(later.cursors)
         self.damaged.extend(later.damaged)
 
+    def replace_changes(self, other: CommitBatch) -> None:
+        """Write what the other batch has, but for its events."""
+        self.changes, self.cursors, self.damaged = other.changes, other.cursors, other.damaged
+
 
 @dataclass(frozen=True, slots=True)
 class CommitResult:
-    """The events of a commit that were new, and why events were refused, if they were."""
+    """The events of a commit that were new; why events were refused, if they were; `failed`: all of it."""
 
-    records: tuple[Record, ...]
+    records: tuple[Record, ...] = ()
     error: JournalError | None = None
+    failed: bool = False
 
 
 class JournalFile:
-    """One open journal file."""
+    """Commits batches, makes room for them and forgets what is old."""
 
-    def __init__(
-        self, path: Path, *, max_bytes: int, disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage
-    ) -> None:
-        """Open the file or prepare to create it; nothing is read before `prepare`."""
+    def __init__(self, path: Path, database: sqlite3.Connection, *, max_bytes: int) -> None:
+        """Find out what is stored in a checked database."""
         self.path = path
-        self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self.database.text_factory = state_tables.as_text
+        self._database = database
         self._max_bytes = max_bytes
-        self._disk_usage = disk_usage
         self._granted_bytes = 0  # of events that may be written before room is measured again
         self._refused_bytes = 0  # of the events that found no room
         self._failure: JournalError | None = None  # of the last commit of events
-        self._freed_through = 0
-        self._values_through = 0
-        self._dead_letters = DeadLetterCount(0, 0)
-        self.damaged_values = 0
-        """How many last values and overrides `stored_state` found damaged."""
-        self.room_bytes = 0
-        """The room for events, as last measured."""
-        self.used_bytes = 0
-        """The size of the file without its free pages, as last measured."""
         self._full = ""  # what is full if there is no room
-
-    def prepare(self) -> None:
-        """Check the file, or create it; raise sqlite3.DatabaseError if it is corrupt."""
-        execute = self.database.execute
-        # Ids are random: each one changes another page of their index, and every changed page is logged
-        # whole. Pages of half the usual size make commits cheaper, and spare flash memory.
-        execute(f"PRAGMA page_size={_PAGE_BYTES}")
-        execute("PRAGMA journal_mode=WAL")
-        execute(f"PRAGMA journal_size_limit={_MOST_WAL_BYTES}")
-        execute("PRAGMA synchronous=FULL")
-        # If it is on, as in Debian's SQLite, freed bodies are logged as zeros: megabytes, for which a full
-        # disk has no room.
-        execute("PRAGMA secure_delete=OFF")
-        execute("PRAGMA mmap_size=0")
-        execute("PRAGMA temp_store=MEMORY")
-        found = execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        layout = self._number("PRAGMA user_version")
-        check_layout(self.path, layout)
-        if not layout:
-            create_tables(self.database)
-        _check_schema(self.database)
-        self._page_bytes = self._number("PRAGMA page_size")
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
         self._freed_through = (self._number(_FIRST_BODY) or newest + 1) - 1
         self._values_through = self._number("SELECT seq FROM cursors WHERE sink = ?", VALUES_CURSOR)
-        self._dead_letters = dead_letter_table.count_dead_letters(self.database)
+        self.dead_letters = state_tables.count_dead_letters(database)
         self._measure_room()
-
-    def close(self) -> None:
-        """Fold the write-ahead log into the file and close it."""
-        self.database.close()
-
-    @property
-    def dead_letters(self) -> int:
-        """How many dead letters are stored."""
-        return self._dead_letters.number
-
-    def stored_state(self) -> StoredState:
-        """Return what is stored. If last values are damaged, the newest events are to be mapped again."""
-        values, damaged = state_tables.read_last_values(self.database)
-        self._repair("last_values", damaged, StateChanges(last_values={each.point: each for each in values}))
-        through = max(0, self._values_through - _MAPPED_AGAIN) if damaged else self._values_through
-        overrides, damaged = state_tables.read_overrides(self.database)
-        self._repair("overrides", damaged, StateChanges(overrides={each.point: each for each in overrides}))
-        return StoredState(
-            last_values=values,
-            values_through=through,
-            overrides=overrides,
-            online=state_tables.read_online(self.database),
-            retained=state_tables.read_retained(self.database),
-            assets=state_tables.read_assets(self.database),
-            gaps=state_tables.read_gaps(self.database),
-            alarms=state_tables.read_alarms(self.database),
-        )
-
-    def cursors(self) -> dict[str, int]:
-        """Return the cursor of each sink."""
-        query = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
-        return dict(self.database.execute(query))
 
     def replace_cursors(self, cursors: Mapping[str, int]) -> None:
         """Store the cursors of these sinks and no others: a sink that is gone holds no events back."""
         with self._transaction():
-            self.database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
-            write_cursors(self.database, cursors)
+            self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
+            write_cursors(self._database, cursors)
 
     def commit(self, batch: CommitBatch, *, delivered_through: int) -> CommitResult:
         """Write a batch with one fsync, without events that are stored already.
@@ -219,7 +146,10 @@ class JournalFile:
             self._write(replace(batch, events=[]))  # which may be what makes room
             batch = CommitBatch(batch.events)
             error = self._find_room(batch.events, freeable_through=delivered_through)
-        self._make_room_for_changes(batch.changes, freeable_through=delivered_through)
+        changes = batch.changes
+        if changes.dead_letters or changes.gaps or changes.assets is not None:  # may be large
+            needed_bytes = min(_LARGE_CHANGES_BYTES, self._max_bytes // _COPIES_SHARE)
+            self._make_room(needed_bytes, freeable_through=delivered_through)
         if batch.events and error is None:
             try:
                 records = self._write(batch)
@@ -233,7 +163,7 @@ class JournalFile:
                 return CommitResult(records)
         if batch.has_changes:
             self._write(replace(batch, events=[]))
-        return CommitResult((), error or self._failure)
+        return CommitResult(error=error or self._failure)
 
     def prune(self, *, before_ms: int, delivered_through: int) -> bool:
         """Forget events that are older than the retention, delivered everywhere and in the last values.
@@ -245,75 +175,49 @@ class JournalFile:
         if self._forget(through, limit=_STEP_ROWS, before_ms=before_ms) == _STEP_ROWS:
             return True
         with self._transaction():
-            self._dead_letters = dead_letter_table.prune_dead_letters(
-                self.database, copies_bytes=self._max_bytes // _COPIES_SHARE
-            )
-            state_tables.prune_state(self.database, before_ms=before_ms)
+            state_tables.prune_state(self._database, before_ms=before_ms)
         self._measure_room()
         self._failure = None
         return False
 
     def _number(self, query: str, *parameters: str | int) -> int:
-        row = self.database.execute(query, parameters).fetchone()
+        row = self._database.execute(query, parameters).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self.database.execute("BEGIN IMMEDIATE")
-        try:
+        with self._database:  # commits, or rolls back
+            self._database.execute("BEGIN IMMEDIATE")
             yield
-            self.database.execute("COMMIT")
-        except BaseException:
-            if self.database.in_transaction:
-                self.database.execute("ROLLBACK")
-            raise
 
     def _write(self, batch: CommitBatch) -> tuple[Record, ...]:
         """Write a batch with one fsync; return the events that were new."""
-        added = DeadLetterCount(0, 0)
         changes = batch.changes
         with self._transaction():
             first = self.next_seq
             self.next_seq += len(batch.events)
-            records = event_table.insert_events(self.database, batch.events, first=first)
+            records = _insert_events(self._database, batch.events, first=first)
             if batch.has_changes:
-                state_tables.write_changes(self.database, changes, room_bytes=self.room_bytes)
-                added = dead_letter_table.write_dead_letters(
-                    self.database,
-                    changes.dead_letters,
-                    removed=changes.removed_dead_letters,
-                    room_bytes=max(0, min(self._max_bytes // _COPIES_SHARE, self.room_bytes)),
-                )
-                event_table.free_single_bodies(self.database, batch.damaged)
-                write_cursors(self.database, batch.cursors)
+                state_tables.write_changes(self._database, changes, room_bytes=self.room_bytes)
+                if changes.dead_letters or changes.removed_dead_letters:
+                    self._write_dead_letters(changes)
+                if batch.damaged:
+                    self._database.execute(_FREE_SINGLE, (orjson.dumps(batch.damaged).decode(),))
+                write_cursors(self._database, batch.cursors)
         self._values_through = max(self._values_through, changes.values_through)
-        before = self._dead_letters
-        self._dead_letters = DeadLetterCount(
-            before.number + added.number, before.copies_bytes + added.copies_bytes
-        )
-        self._limit_dead_letters()
         if changes.assets is not None:
-            state_tables.write_assets(self.database, changes.assets, room_bytes=self.room_bytes)
+            state_tables.write_assets(self._database, changes.assets, room_bytes=self.room_bytes)
         return records
 
-    def _limit_dead_letters(self) -> None:
-        """Prune dead letters beyond their limits; below them, so that it is not done at each commit."""
-        most_bytes = self._max_bytes // _COPIES_SHARE
-        number, copies_bytes = self._dead_letters
-        if number <= MOST_DEAD_LETTERS + _DEAD_LETTERS_MARGIN and copies_bytes <= most_bytes:
-            return
-        with suppress(sqlite3.Error), self._transaction():  # the commit is done, and pruning comes again
-            self._dead_letters = dead_letter_table.prune_dead_letters(
-                self.database, copies_bytes=most_bytes - most_bytes // 8
-            )
-
-    def _repair(self, table: str, damaged: int, intact: StateChanges) -> None:
-        """Count damaged rows of a table, and replace its content by the intact ones."""
-        if damaged:
-            self.damaged_values += damaged
-            with self._transaction():
-                self.database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
-                state_tables.write_changes(self.database, intact, room_bytes=0)
+    def _write_dead_letters(self, changes: StateChanges) -> None:
+        state_tables.write_dead_letters(
+            self._database,
+            changes.dead_letters,
+            removed=changes.removed_dead_letters,
+            room_bytes=self.room_bytes,
+            most_bytes=self._max_bytes // _COPIES_SHARE,
+        )
+        self.dead_letters = state_tables.count_dead_letters(self._database)
 
     # Room: within `max_bytes`, and on the disk.
 
@@ -336,12 +240,6 @@ class JournalFile:
         self._refused_bytes = min(needed_bytes, _MOST_REFUSED_BYTES)
         return JournalError(f"the {self._full} is full", retry_after_s=FULL_RETRY_AFTER_S)
 
-    def _make_room_for_changes(self, changes: StateChanges, *, freeable_through: int) -> None:
-        """Make room for changes that may be large; all others have room of their own."""
-        if changes.dead_letters or changes.gaps or changes.assets is not None:
-            needed_bytes = min(_LARGE_CHANGES_BYTES, self._max_bytes // _COPIES_SHARE)
-            self._make_room(needed_bytes, freeable_through=freeable_through)
-
     def _make_room(self, needed_bytes: int, *, freeable_through: int) -> None:
         """Measure the room, and free what every sink has and the last values include until it is enough."""
         through = min(freeable_through, self._values_through)
@@ -350,28 +248,30 @@ class JournalFile:
             self._measure_room()
 
     def _measure_room(self) -> None:
-        """Measure how many bytes of events there is room for.
+        """Measure `used_bytes`, the file without its free pages, and `room_bytes`, the room for events.
 
         Free pages are in the file already. On the disk, everything is written to the write-ahead log first
         and to the file later, also what is only in the log so far; and a reserve stays free.
         """
-        pages, free_pages = self._number("PRAGMA page_count"), self._number("PRAGMA freelist_count")
-        self.used_bytes = (pages - free_pages) * self._page_bytes
+        page_bytes, pages = self._number("PRAGMA page_size"), self._number("PRAGMA page_count")
+        free_pages = self._number("PRAGMA freelist_count")
+        self.used_bytes = (pages - free_pages) * page_bytes
         self.room_bytes, self._full = self._max_bytes - self.used_bytes, "journal"
-        disk = self._disk_usage(self.path.parent)
+        disk = disk_usage(self.path.parent)
         if disk.total:
-            to_come_bytes = max(0, pages * self._page_bytes - self.path.stat().st_size)
-            free_bytes = disk.free - disk_reserve(disk.total) - to_come_bytes + free_pages * self._page_bytes
+            to_come_bytes = max(0, pages * page_bytes - self.path.stat().st_size)
+            free_bytes = disk.free - disk_reserve(disk.total) - to_come_bytes + free_pages * page_bytes
             if free_bytes // 2 < self.room_bytes:
                 self.room_bytes, self._full = free_bytes // 2, "disk of the journal"
 
     def _free_bodies(self, through: int) -> bool:
-        """Free the oldest bodies up to `through`; return whether there were any."""
+        """Free the oldest bodies up to `through`, but not their ids; return whether there were any."""
+        after = self._freed_through
         with self._transaction():
-            last = event_table.free_bodies(
-                self.database, after=self._freed_through, through=through, limit=_STEP_ROWS
-            )
-        self._freed_through = max(self._freed_through, last)
+            last = self._number(_LAST_TO_FREE, after, through, _STEP_ROWS)
+            for statement in _FREE if last else ():
+                self._database.execute(statement, {"after": after, "last": last})
+        self._freed_through = max(after, last)
         return bool(last)
 
     def _forget_ids(self) -> bool:
@@ -380,23 +280,65 @@ class JournalFile:
         most = (self.used_bytes + self.room_bytes) // (_IDS_SHARE * _ID_BYTES)
         return ids > most and bool(self._forget(self._freed_through, limit=min(_STEP_ROWS, ids - most)))
 
-    def _forget(self, through: int, *, limit: int, before_ms: int | None = None) -> int:
+    def _forget(self, through: int, *, limit: int, before_ms: int = _EVER_MS) -> int:
         """Forget the oldest events up to `through`, ids too; return how many."""
         with self._transaction():
-            forgotten = event_table.forget_events(
-                self.database, through=through, limit=limit, before_ms=before_ms
-            )
+            forgotten = self._database.execute(_FORGET, (through, limit, before_ms)).rowcount
             if forgotten:
-                write_cursors(self.database, {NUMBERS_CURSOR: self.next_seq - 1})
+                write_cursors(self._database, {NUMBERS_CURSOR: self.next_seq - 1})
         return forgotten
 
 
-def _check_schema(database: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if the description of the tables is damaged."""
-    with closing(sqlite3.connect(":memory:")) as new:
-        create_tables(new)
-        query = (
-            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY name"
-        )
-        if database.execute(query).fetchall() != new.execute(query).fetchall():
-            raise sqlite3.DatabaseError("the description of the tables is damaged")
+def id_hash(event_id: str) -> bytes:
+    """Return what is stored of an event's id."""
+    return blake2b(event_id.encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()
+
+
+def read_events(
+    database: sqlite3.Connection, after: int, limit: int
+) -> tuple[list[Record], list[DeadLetter]]:
+    """Return the next events, and dead letters for damaged ones; limited in number and bytes."""
+    records: list[Record] = []
+    damaged: list[DeadLetter] = []
+    size_bytes = 0
+    for seq, stored_hash, received_ms, body in database.execute(_READ, (after,)):
+        try:
+            records.append(Record(seq, decode_event(stored_hash, received_ms, body)))
+        except EventError as error:
+            reason = f"damaged in the journal: {error}"
+            damaged.append(DeadLetter("", seq, "", "", reason, received_ms, body))
+        size_bytes += len(body)
+        if len(records) == limit or (records and size_bytes > READ_BYTES):
+            break
+    return records, damaged
+
+
+def decode_event(stored_hash: bytes, received_ms: int, body: bytes) -> Event:
+    """Return the event of a row; raise EventError if the row is damaged."""
+    event = parse_event(body, received_ms=received_ms)
+    if id_hash(event.event_id) != stored_hash:
+        keep_apart(event)
+        if id_hash(event.event_id) != stored_hash:
+            raise EventError("its id is not the one that was received")
+    return event
+
+
+def _insert_events(
+    database: sqlite3.Connection, events: Sequence[Event], *, first: int
+) -> tuple[Record, ...]:
+    """Insert events under the numbers from `first` on; return the new ones, without duplicates."""
+    before = database.total_changes
+    done = 0
+    for size, statement in _INSERTS:
+        while len(events) - done >= size:
+            rows = (
+                (seq, id_hash(event.event_id), event.received_ms, event.body)
+                for seq, event in enumerate(events[done : done + size], first + done)
+            )
+            database.execute(statement, tuple(chain.from_iterable(rows)))
+            done += size
+    records = enumerate(events, first)
+    if database.total_changes - before == len(events):
+        return tuple(Record(seq, event) for seq, event in records)
+    new = {row[0] for row in database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
+    return tuple(Record(seq, event) for seq, event in records if seq in new)

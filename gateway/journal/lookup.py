@@ -13,9 +13,15 @@ from urllib.parse import quote
 
 from gateway.errors import EventError, GatewayError
 from gateway.journal import state_tables
-from gateway.journal.dead_letter_table import read_all_dead_letters, read_stored
-from gateway.journal.event_table import decode_event, id_hash
-from gateway.journal.journal_file import check_layout, create_tables, primary_code
+from gateway.journal.database import (
+    SINK_CURSORS,
+    connect,
+    create_tables,
+    is_corrupt,
+    primary_code,
+    read_layout,
+)
+from gateway.journal.journal_file import decode_event, id_hash
 from gateway.model import BACKFILL_ID_PREFIX, Event, Record
 
 if TYPE_CHECKING:
@@ -28,22 +34,8 @@ if TYPE_CHECKING:
 _EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE id_hash = ?"""
-_CURSORS = "SELECT sink, seq FROM cursors WHERE sink NOT LIKE '$%'"
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 _NEWEST_VALUE = "SELECT max(time_ms) FROM last_values WHERE instr(coalesce(event_id, ''), ?) != 1"
-
-_RIGHTS = "the command needs the rights of the gateway's user"
-_DAMAGED = (
-    "start the gateway, which moves the file aside and takes over what can be read (`A damaged journal` in"
-    " docs/operations.md)"
-)
-_LOCKED = "end the program that keeps it locked, `fuser -v FILE` names it"
-_REMEDIES = {
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-}
 
 
 def read_error(path: Path) -> tuple[str, str] | None:
@@ -76,19 +68,19 @@ def read_event(path: Path, event_id: str) -> Record | None:
 def read_dead_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
     """Return all dead letters by number, or those of one event, without bodies, oldest first."""
     with open_read_only(path) as database:
-        return read_all_dead_letters(database, event_id=event_id)
+        return state_tables.list_dead_letters(database, event_id=event_id)
 
 
 def read_dead_letter(path: Path, number: int) -> StoredDeadLetter | None:
     """Return one dead letter with its event's body, None if the number does not exist, or no longer."""
     with open_read_only(path) as database:
-        return next(iter(read_stored(database, [number])), None)
+        return next(iter(state_tables.read_dead_letters(database, [number])), None)
 
 
 def read_cursors(path: Path) -> dict[str, int]:
     """Return the number of the last event that each sink completed; the last moments may be missing."""
     with open_read_only(path) as database:
-        return dict(database.execute(_CURSORS))
+        return dict(database.execute(SINK_CURSORS))
 
 
 def read_retained_topics(path: Path) -> dict[str, dict[str, bool]]:
@@ -126,41 +118,24 @@ def newest_webhook_value_ms(path: Path) -> int | None:
 
 @contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the journal read-only; an empty one in memory if there is none yet."""
-    try:
-        with closing(sqlite3.connect(_address(path), uri=True)) as database:
-            database.text_factory = state_tables.as_text
-            layout = database.execute("PRAGMA user_version").fetchone()[0]
-            check_layout(path, layout)
-            if layout:
-                yield database
-                return
-        with closing(sqlite3.connect(":memory:")) as empty:
-            create_tables(empty)
-            yield empty
-    except (sqlite3.Error, OSError) as error:
-        raise GatewayError(f"{path}: the journal can't be read: {_reason(path, error)}") from error
-
-
-def _reason(path: Path, error: sqlite3.Error | OSError) -> str:
-    """Return why a file cannot be read, and what to do."""
-    if isinstance(error, OSError):
-        return f"{error.strerror}; {_RIGHTS}"
-    if path.is_dir():
-        return "it is a folder; name a file in journal.url"
-    return f"{error}; {_REMEDIES.get(primary_code(error), _RIGHTS)}"
-
-
-def _address(path: Path) -> str:
-    """Return SQLite's name for the file.
+    """Open the journal read-only; an empty one in memory if there is none yet.
 
     Without a write-ahead log nobody writes. Then the file is opened as immutable, so that no log is created:
     one that belongs to the user of a command could not be opened by the gateway's own user.
     """
-    if not _exists(path):
-        return ":memory:"
-    immutable = "" if _exists(path.with_name(path.name + "-wal")) else "&immutable=1"
-    return f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
+    try:
+        with closing(connect(":memory:")) as empty:
+            create_tables(empty)
+            if not _exists(path):
+                yield empty
+                return
+            immutable = "" if _exists(path.with_name(path.name + "-wal")) else "&immutable=1"
+            address = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
+            with closing(connect(address, uri=True)) as database:
+                yield database if read_layout(database, path) else empty
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise GatewayError(f"{path}: the journal can't be read: {reason}; {_remedy(error)}") from error
 
 
 def _exists(path: Path) -> bool:
@@ -170,3 +145,14 @@ def _exists(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+def _remedy(error: Exception) -> str:
+    if is_corrupt(error):
+        return (
+            "start the gateway, which moves the file aside and takes over what can be read (`A damaged"
+            " journal` in docs/operations.md)"
+        )
+    if primary_code(error) == sqlite3.SQLITE_BUSY:
+        return "end the program that keeps it locked, `fuser -v FILE` names it"
+    return "name a file in journal.url, and run the command with the rights of the gateway's user"

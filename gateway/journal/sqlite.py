@@ -7,21 +7,30 @@ other threads have another.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
+from shutil import disk_usage
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
 from gateway.errors import GatewayError, JournalError
-from gateway.journal import recovery
-from gateway.journal.dead_letter_table import read_stored
-from gateway.journal.event_table import read_events
+from gateway.journal.database import (
+    DAMAGED_ADVICE,
+    MAPPED_AGAIN,
+    SINK_CURSORS,
+    connect,
+    corrupt_files,
+    corruption_marker,
+    is_corrupt,
+    lock_journal,
+    open_database,
+)
 from gateway.journal.group_commit import GroupCommit
-from gateway.journal.journal_file import COMMIT_RETRY_AFTER_S, JournalFile, is_corrupt
-from gateway.journal.state_tables import read_known_seconds
+from gateway.journal.journal_file import COMMIT_RETRY_AFTER_S, JournalFile, read_events
+from gateway.journal.state_tables import read_dead_letters, read_known_seconds, read_state
 from gateway.logs import internal_error_text
 from gateway.records import StateChanges
 
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from gateway.journal.journal_file import DiskUsage
     from gateway.model import Event, Record
     from gateway.records import DeadLetter, Gap, StoredDeadLetter, StoredState
     from gateway.status import JournalStatus
@@ -58,14 +66,11 @@ class SqliteJournal:
         status: JournalStatus,
         on_damage: Callable[[str], None] = lambda _: None,
         on_corrupt: Callable[[], None] = lambda: None,
-        disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
-        commit_within_s: float = 8.0,
     ) -> None:
         """Open nothing yet; events are stored until the cursors of all `sinks` have passed them.
 
-        Events are refused while a commit takes longer than `commit_within_s`: the disk hangs. `on_damage` is
-        called with what is damaged, in words for the user; `on_corrupt` when the journal must be opened again
-        to take over what can be read. Both are called on the event loop.
+        `on_damage` is called with what is damaged, in words for the user; `on_corrupt` when the journal must
+        be opened again to take over what can be read. Both are called on the event loop.
         """
         self._path = path
         self._sinks = tuple(sinks)
@@ -73,7 +78,6 @@ class SqliteJournal:
         self._max_bytes = max_bytes
         self._clock_ms = clock_ms
         self._on_damage, self._on_corrupt = on_damage, on_corrupt
-        self._disk_usage = disk_usage
         self._status = status
         status.bytes_limit = max_bytes
         self.corrupt: str | None = None
@@ -82,7 +86,6 @@ class SqliteJournal:
         self._damaged: set[int] = set()  # numbers of events that could not be read
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
         self._listener_failure: str | None = None
-        self._commit_within_s = commit_within_s
         self._reading = asyncio.Lock()
         self._cursors: dict[str, int] = {}
 
@@ -90,7 +93,6 @@ class SqliteJournal:
         self._loop = asyncio.get_running_loop()
         self._resources = ExitStack()
         try:
-            self._resources.enter_context(recovery.lock_journal(self._path))
             await asyncio.to_thread(self._open)
         except BaseException:
             self._resources.close()
@@ -100,7 +102,6 @@ class SqliteJournal:
         self._commits = GroupCommit(
             self._file,
             status=self._status,
-            within_s=self._commit_within_s,
             delivered_through=self._delivered_through,
             on_records=self._accept_records,
             on_failure=self._check_corrupt,
@@ -156,8 +157,8 @@ class SqliteJournal:
 
     def move_cursor(self, sink: str, through: int) -> None:
         """Move the cursor of `sink`, durably with the next commit."""
-        self._cursors[sink] = through
-        self._commits.move_cursor(sink, through)
+        self._cursors[sink] = self._commits.gathering.cursors[sink] = through
+        self._commits.commit_soon()
 
     # The state store.
 
@@ -168,15 +169,16 @@ class SqliteJournal:
 
     def save(self, changes: StateChanges) -> None:
         """Save changes with the next commit; without events one follows within a tenth of a second."""
-        self._commits.save(changes)
+        self._commits.gathering.changes.add(changes)
+        self._commits.commit_soon()
 
     async def flush(self) -> None:
-        """Return once everything saved or appended so far is durable; raise JournalError if it cannot be."""
+        """Return once everything saved or appended so far is durable, and listeners have the events."""
         await self._commits.flush()
 
     async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that exist, oldest first."""
-        return await self._read(read_stored, numbers)
+        return await self._read(read_dead_letters, numbers)
 
     async def known_seconds(self, gap: Gap) -> set[int]:
         """Return the `known_s` of a gap."""
@@ -222,7 +224,7 @@ class SqliteJournal:
         """Return what `query` reads, in a thread."""
         async with self._reading:
             try:
-                return await asyncio.to_thread(query, self._reader.database, *arguments)
+                return await asyncio.to_thread(query, self._reader, *arguments)
             except sqlite3.Error as error:
                 self._check_corrupt(error)
                 reason = f"the journal can't be read: {error}"
@@ -232,7 +234,7 @@ class SqliteJournal:
         """If the file is corrupt, mark it so that the next start replaces it; on any thread."""
         if is_corrupt(error):
             with suppress(OSError):
-                recovery.corruption_marker(self._path).write_text(str(error))
+                corruption_marker(self._path).write_text(str(error))
             self._loop.call_soon_threadsafe(self._found_corrupt, str(error))
 
     def _found_corrupt(self, reason: str) -> None:
@@ -250,46 +252,45 @@ class SqliteJournal:
             return
         numbers = [letter.seq for letter in new]
         self._damaged.update(numbers)
-        self._commits.save(StateChanges(dead_letters=new), damaged=numbers)
+        self._commits.gathering.damaged += numbers
+        self.save(StateChanges(dead_letters=new))
         self._status.damaged_events += len(new)
-        named = ", ".join(str(number) for number in sorted(self._damaged)[:_MOST_NAMED])
+        named = ", ".join(map(str, sorted(self._damaged)[:_MOST_NAMED]))
         self._on_damage(
-            f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {named}"
-            + (f"; {self._damage}" if self._damage else f". {recovery.DAMAGED_ADVICE}")
+            f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {named};"
+            f" {self._damage or DAMAGED_ADVICE}"
         )
 
     # Opening; in a thread.
 
     def _open(self) -> None:
         """Open the file twice, to write and to read at the same time, and read the stored state."""
+        enter = self._resources.enter_context
+        enter(lock_journal(self._path))
         try:
-            self._file, self._damage = recovery.open_journal_file(
-                self._path, make_file=self._make_file, sinks=self._sinks, now_ms=self._clock_ms()
-            )
-            self._status.corrupt_files = [str(file) for file in recovery.corrupt_files(self._path)]
-            # The file is checked already; on a large one a second check would double the time of a start.
-            self._reader = self._make_file(self._path)
+            opened = open_database(self._path, sinks=self._sinks, now_ms=self._clock_ms())
+            database, self._damage = enter(opened)
+            self._reader = enter(closing(connect(self._path)))
+            self._status.corrupt_files = [str(file) for file in corrupt_files(self._path)]
+            self._file = JournalFile(self._path, database, max_bytes=self._max_bytes)
             self._head = self._file.next_seq - 1
-            self._cursors = self._starting_cursors()
-            self._at_start = self._file.stored_state()
-            if (lost := self._file.damaged_values) and not self._damage:
-                self._damage = (
-                    f"{lost} of its last values cannot be read; the newest events were read again instead."
-                    f" {recovery.DAMAGED_ADVICE}"
-                )
+            self._cursors = self._starting_cursors(dict(database.execute(SINK_CURSORS)))
+            self._at_start, lost = read_state(database)
         except sqlite3.Error as error:
-            is_full = self._disk_usage(self._path.parent).free < _FULL_BYTES
+            is_full = disk_usage(self._path.parent).free < _FULL_BYTES
             advice = "; its disk is full, make room there" if is_full else ""
             raise GatewayError(f"{self._path}: the journal can't be opened: {error}{advice}") from error
+        if lost:
+            self._at_start = replace(
+                self._at_start, values_through=max(0, self._at_start.values_through - MAPPED_AGAIN)
+            )
+            self._damage = self._damage or (
+                f"{lost} of its last values cannot be read; the newest events were read again instead."
+                f" {DAMAGED_ADVICE}"
+            )
 
-    def _make_file(self, path: Path) -> JournalFile:
-        file = JournalFile(path, max_bytes=self._max_bytes, disk_usage=self._disk_usage)
-        self._resources.callback(file.close)
-        return file
-
-    def _starting_cursors(self) -> dict[str, int]:
+    def _starting_cursors(self, known: dict[str, int]) -> dict[str, int]:
         """Return each sink's cursor, durable from now on: a new sink gets everything that comes after it."""
-        known = self._file.cursors()
         for gone in known.keys() - set(self._sinks):
             log.info(
                 "journal.sink_forgotten", sink=gone, cursor=known[gone], reason="it is no longer configured"

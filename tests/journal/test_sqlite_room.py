@@ -23,6 +23,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import GatewayError, JournalError
+from gateway.journal import journal_file, sqlite
 from gateway.journal.lookup import read_dead_letters
 from gateway.records import DeadLetter, LastValue, StateChanges
 from gateway.status import JournalStatus
@@ -44,7 +45,12 @@ class SmallDisk:
     others_bytes: int = 0
     free: int = 0
 
-    def __call__(self, folder: Path) -> SmallDisk:
+    def mount(self, patch: pytest.MonkeyPatch) -> None:
+        """Let the journal find this disk under its folder."""
+        for module in (journal_file, sqlite):
+            patch.setattr(module, "disk_usage", self.usage)
+
+    def usage(self, folder: Path) -> SmallDisk:
         """Return what is free as of now."""
         used_bytes = sum(file.stat().st_size for file in folder.iterdir()) + self.others_bytes
         return replace(self, free=max(0, self.total - used_bytes))
@@ -268,34 +274,36 @@ async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
         assert await takes(journal, 50_001)
 
 
-async def test_a_disk_smaller_than_the_journal(tmp_path: Path) -> None:
+async def test_a_disk_smaller_than_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events are refused while there is room for cursors, values and whatever frees what is delivered.
 
     It ends by itself once that is done, again and again, also after a restart in the midst of it.
     """
     disk, number = SmallDisk(24 * MIB), 0
+    disk.mount(monkeypatch)
     for _ in range(3):
-        async with sqlite_journal(tmp_path, disk_usage=disk) as journal:
+        async with sqlite_journal(tmp_path) as journal:
             for _ in range(2):
                 first, number = number, await append_until_refused(journal, first=number)
                 assert number > first + 100
-                assert disk(tmp_path).free > 3 * MIB
+                assert disk.usage(tmp_path).free > 3 * MIB
                 journal.save(StateChanges(values_through=journal.head))
                 journal.move_cursor("bms", journal.head)
                 await journal.flush()
                 assert await takes(journal, number)
                 number += 1
             number = await append_until_refused(journal, first=number)
-        async with sqlite_journal(tmp_path, disk_usage=disk) as journal:
+        async with sqlite_journal(tmp_path) as journal:
             number = await append_until_refused(journal, first=number)
             journal.save(StateChanges(values_through=journal.head))
             journal.move_cursor("bms", journal.head)
 
 
-async def test_a_disk_that_others_fill(tmp_path: Path) -> None:
+async def test_a_disk_that_others_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said what is full, and ends once there is room, whether an event comes or not."""
     disk, status = SmallDisk(256 * MIB), JournalStatus()
-    async with sqlite_journal(tmp_path, disk_usage=disk, status=status) as journal:
+    disk.mount(monkeypatch)
+    async with sqlite_journal(tmp_path, status=status) as journal:
         assert await takes(journal, 0)
         disk.others_bytes = 250 * MIB
         refused = await append_until_refused(journal, first=1)
@@ -340,11 +348,12 @@ async def test_a_burst_that_never_fits_does_not_leave_the_journal_unavailable(tm
         assert status.state == "ok"
 
 
-async def test_a_start_on_a_full_disk_says_so(tmp_path: Path) -> None:
+async def test_a_start_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite itself has no words for it."""
     (tmp_path / "journal.db").mkdir()
+    SmallDisk(total=MIB, others_bytes=MIB).mount(monkeypatch)
     with pytest.raises(GatewayError, match=r"can't be opened: .*; its disk is full, make room there"):
-        async with sqlite_journal(tmp_path, disk_usage=lambda _: SmallDisk(total=MIB)):
+        async with sqlite_journal(tmp_path):
             pass
 
 

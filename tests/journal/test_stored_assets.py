@@ -83,7 +83,6 @@ async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) 
         *(
             "{}",
             '{"assets": 7}',
-            '{"assets": [], "types": [{"id": "at-1"}]}',
             '{"assets": [], "locations": [7]}',
         ),
     ],

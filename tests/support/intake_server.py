@@ -174,7 +174,6 @@ async def running_intake(
     body_within_s: float = 20.0,
     bodies_bytes: int = 32 << 20,
     most_connections: int = 512,
-    commit_within_s: float = 8.0,
     request_within_s: float = 10.0,
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
@@ -190,7 +189,6 @@ async def running_intake(
         max_bytes=max_journal_bytes,
         clock_ms=now_ms,
         status=kept,
-        commit_within_s=commit_within_s,
     )
     async with journal:
         pipeline = Pipeline(

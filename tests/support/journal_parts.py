@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.events import parse_event
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from gateway.journal.journal_file import DiskUsage
     from gateway.model import Event, Record
 
 START_MS = 1_800_000_000_000
@@ -38,7 +36,6 @@ def sqlite_journal(
     status: JournalStatus | None = None,
     on_damage: Callable[[str], None] = lambda _: None,
     on_corrupt: Callable[[], None] = lambda: None,
-    disk_usage: Callable[[Path], DiskUsage] = shutil.disk_usage,
 ) -> SqliteJournal:
     """Make a SQLite journal, `journal.db` in `folder`."""
     return SqliteJournal(
@@ -50,7 +47,6 @@ def sqlite_journal(
         status=JournalStatus() if status is None else status,
         on_damage=on_damage,
         on_corrupt=on_corrupt,
-        disk_usage=disk_usage,
     )
 
 
