@@ -45,11 +45,6 @@ class Serial:
     def __str__(self) -> str:
         return str(self.port)
 
-    @property
-    def parity_letter(self) -> str:
-        """The name that pyserial uses."""
-        return self.parity[0].upper()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class ModbusClientConfig:
@@ -117,12 +112,9 @@ class ModbusClientConfig:
     @property
     def wire(self) -> str:
         """The protocol, in words."""
-        if self.serial is not None:
-            serial = self.serial
-            return (
-                f"Modbus RTU, {serial.baudrate} baud, parity {serial.parity}, {serial.stopbits} stop bit"
-                + ("s" if serial.stopbits > 1 else "")
-            )
+        if (serial := self.serial) is not None:
+            stop_bits = f"{serial.stopbits} stop bit{'s' if serial.stopbits > 1 else ''}"
+            return f"Modbus RTU, {serial.baudrate} baud, parity {serial.parity}, {stop_bits}"
         return "Modbus RTU over TCP" if self.transport == "rtu_over_tcp" else "Modbus TCP"
 
     @property

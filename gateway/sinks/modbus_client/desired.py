@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import EncodingError
 from gateway.mapping.registers import encoder, encoding_errors, sentinel
 from gateway.model import Quality, Refusal, RegisterTable
-from gateway.sinks.modbus_client.unit import Span, Unit, can_write, place_text
+from gateway.sinks.modbus_client.unit import Span, Unit, can_write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.model import Point, Register, Scalar, Update, WriteLimits
     from gateway.ports import LatestValues
@@ -27,121 +26,95 @@ class DesiredState:
     """
 
     def __init__(self, points: Iterable[Point], *, sink: str, limits: WriteLimits) -> None:
-        written = {
-            point: registers
+        written = [
+            (point, register)
             for point in points
-            if (registers := [each for each in point.registers if _is_written(each, sink, limits)])
-        }
-        self._registers = written
-        self._heartbeats = [point for point in written if point.source == "$heartbeat"]
-        spans: dict[int, dict[Span, None]] = {}
-        for registers in written.values():
-            for register in registers:
-                spans.setdefault(register.unit, {})[_span(register)] = None
+            for register in point.registers
+            if register.sink == sink and _may_write(register, limits)
+        ]
+        spans: dict[int, set[Span]] = {}
+        for _, register in written:
+            spans.setdefault(register.unit, set()).add(_span(register))
         self.units = {
             number: Unit(number, found, functions=limits.functions) for number, found in spans.items()
         }
-        indexes = {
+        places = {
             (number, span): index
             for number, unit in self.units.items()
-            for index, span in enumerate(unit.layout.spans)
+            for index, span in enumerate(unit.spans)
         }
-        self._cells = {
-            point: tuple(
-                _cell(each, self.units[each.unit], indexes[each.unit, _span(each)]) for each in registers
-            )
-            for point, registers in written.items()
-        }
-        self._setters = {
-            point: _setter(cells, point.conversion.range) for point, cells in self._cells.items()
-        }
-        self._unconfirmed: dict[Point, Update] = {}  # still dirty when `refusals` was called last
+        self._cells: dict[Point, list[_Cell]] = {}
+        for point, register in written:
+            unit, index = self.units[register.unit], places[register.unit, _span(register)]
+            self._cells.setdefault(point, []).append(_cell(register, unit, index))
+        self._heartbeats = [point for point in self._cells if point.source == "$heartbeat"]
+        self._unconfirmed: dict[Point, Update] = {}  # applied, and perhaps refused later
+        self._misfits: dict[Point, str] = {}  # why values do not fit, until `pop_refusals`
 
     @property
-    def silent(self) -> str | None:
+    def silence(self) -> str | None:
         """Why no request gets through to any unit; None if some do, or if there is nothing to write."""
-        reasons = [unit.silent for unit in self.units.values() if unit.silent is not None]
-        if not reasons or any(unit.silent is None and unit.is_used for unit in self.units.values()):
-            return None
-        return "; ".join(reasons)
+        used = [unit for unit in self.units.values() if unit.is_used]
+        return used[0].silent if used and all(unit.silent is not None for unit in used) else None
 
-    def apply_updates(
-        self, updates: Iterable[Update], *, is_newest: Callable[[Update], bool] = lambda _: True
-    ) -> tuple[list[Update], dict[Point, str]]:
-        """Set the values of the newest updates; return those with a register here, and why some don't fit.
-
-        A value that does not fit is replaced by the sentinel: an old value must not look fresh.
-        """
-        applied: list[Update] = []
-        reasons: dict[Point, str] = {}
-        find = self._setters.get
+    def apply_updates(self, updates: Iterable[Update], latest: LatestValues) -> list[Update]:
+        """Set the values of the newest updates; return those with a register here."""
+        applied = []
         for update in updates:
             point = update.point
-            set_value = find(point)
-            if set_value is None or not is_newest(update):
+            cells = self._cells.get(point)
+            if cells is None or not latest.is_newest(update):
                 continue
             applied.append(update)
-            problem = set_value(update.safe_value)
-            if update.quality is Quality.BAD and problem is None:
-                problem = self._misfit(update)
-            if problem is not None:
-                reasons[point] = problem
-            elif reasons:
-                reasons.pop(point, None)
-        return applied, reasons
+            self._unconfirmed[point] = update
+            misfit = _set_value(cells, update)
+            if misfit is not None:
+                self._misfits[point] = misfit
+            elif self._misfits:
+                self._misfits.pop(point, None)
+        return applied
 
-    def apply_latest(self, latest: LatestValues) -> None:
+    def restore(self, updates: Iterable[Update]) -> None:
+        """Set values without a batch that waits for them."""
+        for update in updates:
+            _set_value(self._cells.get(update.point, ()), update)
+
+    def restore_latest(self, latest: LatestValues) -> None:
         """Set the newest values of all points; none of them goes before the others."""
-        self.apply_updates(update for point in self._cells if (update := latest.latest(point)) is not None)
+        self.restore(update for point in self._cells if (update := latest.latest(point)) is not None)
         for unit in self.units.values():
             unit.clear_fresh()
 
-    def apply_heartbeats(self, latest: LatestValues) -> None:
+    def restore_heartbeats(self, latest: LatestValues) -> None:
         """Set the present heartbeats, which wait for no batch."""
-        self.apply_updates(
-            update for point in self._heartbeats if (update := latest.latest(point)) is not None
-        )
+        self.restore(update for point in self._heartbeats if (update := latest.latest(point)) is not None)
 
-    def is_pending(self, updates: Iterable[Update]) -> bool:
-        """Return whether any of `updates` is still dirty on a unit that answers."""
-        if not any(unit.is_pending for unit in self.units.values()):
+    def is_pending(self, applied: Iterable[Update]) -> bool:
+        """Return whether any of these updates is still dirty on a unit that answers."""
+        if not any(unit.retry_at_s is None and 1 in unit.dirty for unit in self.units.values()):
             return False
-        cells = (cell for update in updates for cell in self._cells[update.point])
-        return any(cell.dirty[cell.position] and cell.unit.is_pending for cell in cells)
+        cells = (cell for update in applied for cell in self._cells[update.point])
+        return any(cell.unit.dirty[cell.place] and cell.unit.retry_at_s is None for cell in cells)
 
-    @property
-    def has_unconfirmed(self) -> bool:
-        """Return whether an applied update was still dirty when `refusals` was called last."""
-        return bool(self._unconfirmed)
-
-    def refusals(self, applied: Iterable[Update], reasons: dict[Point, str]) -> list[Refusal]:
-        """Return the refused updates with all reasons, of those that `apply_updates` returned.
+    def pop_refusals(self) -> list[Refusal]:
+        """Return the applied updates that were refused, each with all reasons.
 
         Updates that are still dirty are checked again the next time, since they may be refused later.
         """
+        applied, self._unconfirmed = self._unconfirmed, {}
+        misfits, self._misfits = self._misfits, {}
         units = self.units.values()
-        if not (reasons or self._unconfirmed or any(unit.refused or 1 in unit.dirty for unit in units)):
+        if not (misfits or any(unit.refused or 1 in unit.dirty for unit in units)):
             return []
-        checked = {**self._unconfirmed, **{update.point: update for update in applied}}
-        self._unconfirmed = {}
         found = []
-        for point, update in checked.items():
+        for point, update in applied.items():
             cells = self._cells[point]
-            words = [reasons.get(point), *(cell.unit.refusal(cell.position) for cell in cells)]
-            if any(words):
-                found.append(Refusal(update, "; ".join(dict.fromkeys(filter(None, words)))))
-            elif any(cell.dirty[cell.position] for cell in cells):
+            reasons = [misfits.get(point), *(cell.unit.refusal(cell.place) for cell in cells)]
+            if any(reasons):
+                found.append(Refusal(update, "; ".join(dict.fromkeys(filter(None, reasons)))))
+            elif any(cell.unit.dirty[cell.place] for cell in cells):
                 self._unconfirmed[point] = update
         return found
-
-    def refused_places(self) -> dict[str, str]:
-        """Return the places that are refused now, each with the reason."""
-        return {
-            unit.place(index): reason
-            for unit in self.units.values()
-            for index in unit.refused
-            if (reason := unit.refusal(index)) is not None
-        }
 
     def mark_all_dirty(self) -> None:
         """Mark everything as dirty: the controller may have lost its values."""
@@ -154,43 +127,24 @@ class DesiredState:
             if number in before.units:
                 unit.adopt_state(before.units[number])
 
-    def _misfit(self, update: Update) -> str | None:
-        """Return why a measured value does not fit its registers, so that a sentinel is written."""
-        found = [
-            f"{place_text(register.unit, register.table, register.address, register.words)}: {error}"
-            for register, error in encoding_errors(update.point, update.value)
-            if register in self._registers[update.point]
-        ]
-        return "; ".join(found) or None
-
 
 class _Cell(NamedTuple):
-    """Where one register of a point is written, and how; `bit` is None if it has the whole span.
-
-    The unit's lists are kept here, too, because they are needed for each value.
-    """
+    """The place of one register of a point, and its encoding; `bit` is None if it has the whole span."""
 
     encode: Callable[[Scalar], bytes]
-    position: int  # of its span in the lists
-    wanted: list[bytes | None]
-    acknowledged: list[bytes | None]
-    dirty: bytearray
-    fresh: bytearray
+    unit: Unit
+    place: int  # of its span in the unit's lists
     bit: int | None
     empty: bytes
-    unit: Unit
+    register: Register
+
+    def __str__(self) -> str:
+        return str(self.unit.block(self.place, self.place + 1))
 
 
-_Setter = Callable[["Scalar"], "str | None"]
-"""Sets a value in all registers of a point; returns why it does not fit, if so."""
-
-
-def _is_written(register: Register, sink: str, limits: WriteLimits) -> bool:
-    return (
-        register.sink == sink
-        and limits.allow_unit(register.unit)
-        and can_write(register.table, register.words, functions=limits.functions)
-    )
+def _may_write(register: Register, limits: WriteLimits) -> bool:
+    is_writable = can_write(register.table, register.words, functions=limits.functions)
+    return is_writable and limits.allow_unit(register.unit)
 
 
 def _span(register: Register) -> Span:
@@ -198,59 +152,42 @@ def _span(register: Register) -> Span:
 
 
 def _cell(register: Register, unit: Unit, index: int) -> _Cell:
-    encode, empty = encoder(register), sentinel(register)
-    lists = unit.wanted, unit.acknowledged, unit.dirty, unit.fresh
+    encode = encoder(register)
     if register.table is RegisterTable.COIL:
-        return _Cell(lambda value: _ON if any(encode(value)) else _OFF, index, *lists, None, _OFF, unit)
-    return _Cell(encode, index, *lists, register.bit, empty, unit)
+        return _Cell(lambda value: _ON if any(encode(value)) else _OFF, unit, index, None, _OFF, register)
+    return _Cell(encode, unit, index, register.bit, sentinel(register), register)
 
 
-def _setter(cells: tuple[_Cell, ...], limits: tuple[float, float] | None) -> _Setter:
-    """Return the function that sets a point's values; most points have one register, with a shorter way."""
+def _set_value(cells: Sequence[_Cell], update: Update) -> str | None:
+    """Set an update's value in all registers of its point; return why it does not fit, if so.
 
-    def set_each(value: Scalar) -> str | None:
-        problem = _outside(value, limits) if limits is not None else None
-        if problem is not None:
-            value = None
-        for encode, position, wanted, acknowledged, dirty, fresh, bit, empty, unit in cells:
-            try:
-                raw = encode(value)
-            except EncodingError as error:
-                raw = empty
-                text = f"{unit.place(position)}: {error}"
-                problem = text if problem is None else f"{problem}; {text}"
-            if bit is not None:
-                raw = _with_bit(wanted[position], raw, bit)
-            wanted[position] = raw
-            dirty[position] = fresh[position] = raw != acknowledged[position]
-        return problem
-
-    if len(cells) > 1 or cells[0].bit is not None:
-        return set_each
-    encode, position, wanted, acknowledged, dirty, fresh = cells[0][:6]
-
-    def set_one(value: Scalar) -> str | None:
+    A value that does not fit is replaced by the sentinel: an old value must not look fresh.
+    """
+    value, problems = update.safe_value, []
+    limits = update.point.conversion.range
+    if limits is not None and value is not None and not _is_within(value, limits):
+        problems.append(f"{value!r} is outside of the point's range, {limits[0]:g} to {limits[1]:g}")
+        value = None
+    for encode, unit, place, bit, empty, _ in cells:
         try:
-            if limits is not None and not (value is None or limits[0] <= value <= limits[1]):  # type: ignore[operator]  # text raises TypeError
-                return set_each(value)
-            wanted[position] = raw = encode(value)
-        except (EncodingError, TypeError):
-            return set_each(value)
-        dirty[position] = fresh[position] = raw != acknowledged[position]
-        return None
+            raw = encode(value)
+        except EncodingError as error:
+            raw = empty
+            problems.append(f"{unit.block(place, place + 1)}: {error}")
+        if bit is not None:
+            raw = _with_bit(unit.wanted[place], raw, bit)
+        unit.set_value(place, raw)
+    if update.quality is Quality.BAD and not problems:  # a measured value that does not fit made it so
+        misfits = {id(register): error for register, error in encoding_errors(update.point, update.value)}
+        problems = [f"{cell}: {misfits[id(cell.register)]}" for cell in cells if id(cell.register) in misfits]
+    return "; ".join(problems) or None
 
-    return set_one
+
+def _is_within(value: Scalar, limits: tuple[float, float]) -> bool:
+    return isinstance(value, int | float) and limits[0] <= value <= limits[1]
 
 
 def _with_bit(word: bytes | None, raw: bytes, bit: int) -> bytes:
     """Return a word with one bit taken from `raw`, all others as they are."""
     others = int.from_bytes(word or bytes(2), "big") & ~(1 << bit)
     return (others | int.from_bytes(raw, "big")).to_bytes(2, "big")
-
-
-def _outside(value: Scalar, limits: tuple[float, float]) -> str | None:
-    """Return the problem of a value outside of its point's range."""
-    low, high = limits
-    if value is None or (not isinstance(value, str) and low <= value <= high):
-        return None
-    return f"{value!r} is outside of the point's range, {low:g} to {high:g}"

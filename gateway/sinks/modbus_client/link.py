@@ -51,9 +51,7 @@ class Link(asyncio.Protocol):
         serial = config.serial
         self._timeout_s = config.timeout
         self._is_rtu = config.limits.is_serial
-        self._pause_s = (
-            config.min_interval if serial is None else max(config.min_interval, _silence_s(serial))
-        )
+        self._pause_s = max(config.min_interval, 0.0 if serial is None else _silence_s(serial))
         self._lost_text = (
             "the controller ended the connection" if serial is None else "the serial port is gone"
         )
@@ -79,13 +77,12 @@ class Link(asyncio.Protocol):
                 await asyncio.sleep(self._quiet_until_s - self._loop.time())
             self.check()
             answer = self._answer = self._send(request, block.unit)
-            timer = self._loop.call_later(self._timeout_s, _time_out, answer)
             try:
-                return await answer
+                async with asyncio.timeout(self._timeout_s):
+                    return await answer
             except TimeoutError:
                 continue
             finally:
-                timer.cancel()
                 self._answer = None
                 self._quiet_until_s = self._loop.time() + self._pause_s
         raise NoAnswerError(f"no answer within {duration_text(self._timeout_s)} from {block}")
@@ -154,17 +151,16 @@ class Link(asyncio.Protocol):
     async def open_tcp(self, host: str, port: int) -> None:
         """Connect to one address."""
         async with asyncio.timeout(self._timeout_s):
-            transport, _ = await self._loop.create_connection(lambda: self, host, port)
-        self._transport = transport
-        enable_keepalive(transport)
+            self._transport, _ = await self._loop.create_connection(lambda: self, host, port)
+        enable_keepalive(self._transport)
 
     def open_serial(self, serial: Serial) -> None:
-        """Open a serial port."""
-        transport = SerialTransport(
-            self._loop, self, str(serial), serial.baudrate, 8, serial.parity_letter, serial.stopbits, None
+        """Open a serial port; pyserial names a parity by its first letter."""
+        parity = serial.parity[0].upper()
+        self._transport = SerialTransport(
+            self._loop, self, str(serial), serial.baudrate, 8, parity, serial.stopbits, None
         )
-        transport.setup()
-        self._transport = transport
+        self._transport.setup()
 
     def close(self) -> None:
         """Close whatever is open."""
@@ -221,11 +217,6 @@ def _frame_size(function: int, count: int) -> int:
     if function & 0x80:
         return _LEAST_FRAME
     return _LEAST_FRAME + count if function in _READS else _WRITE_FRAME
-
-
-def _time_out(answer: asyncio.Future[bytes]) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
 
 
 def _silence_s(serial: Serial) -> float:

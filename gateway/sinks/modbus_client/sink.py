@@ -16,7 +16,7 @@ What a BMS engineer needs to know:
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,14 +24,14 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks.connecting import RECEIVER_WAIT_S, ConnectingSink, ReceiverState
+from gateway.sinks.connecting import ConnectingSink, ReceiverState
 from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
 from gateway.sinks.modbus_client.desired import DesiredState
 from gateway.sinks.modbus_client.link import NoAnswerError, open_link
-from gateway.sinks.modbus_client.requests import Writer
+from gateway.sinks.modbus_client.requests import BusyError, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.alarms import Alarms
     from gateway.model import Update
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]
 
-_TRIAL_SHARE = 5  # units in trouble are tried for a fifth of the time, while others get along
+_TURN_S = 0.1  # then other units have their turn
+_TRIAL_PAUSE = 4  # times as long as a try of a unit in trouble took: others have the line meanwhile
 _LATE_ANSWER_S = 0.25  # pause after an unanswered request, in which a late answer is ignored
 _LONGEST_WRITE_S = 5.0  # a write that takes longer goes on in the background: newer values wait for it
 
@@ -80,44 +81,42 @@ class ModbusClientSink(ConnectingSink):
         super().__init__(self._stay_connected, task_name=f"modbus client sink {name}")
         self._desired = self._build_state(points)
         self._is_connected = False
-        self._unanswered: str | None = None  # why the last connection ended without a single answer
+        self._away: str | None = None  # why nothing gets through to any unit; None: something may
         self._next_trial_s = 0.0  # when a unit in trouble may be tried, by the event loop's clock
         self._refresh_s: float | None = None  # when everything is written again, by the event loop's clock
-        self._logged: set[str] = set()  # places whose refusal was logged
+        self._logged: set[str] = set()  # refusals that were logged
         self._wake = asyncio.Event()  # there is something for the task to do
         self._progress = asyncio.Event()  # the task has done that, or cannot
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Set the values of the updates that are their point's newest; return once they are written.
 
-        Raises `TransientError` while there is no connection, and while no unit with dirty values answers. A
-        unit that is silent or busy while another one answers does not delay the write, nor does a controller
-        that takes longer than 5 s: its values stay dirty, and the newest are written later. If they are
-        refused then, the next write raises `RefusedError` for them.
+        Raises `TransientError` while nothing gets through to any unit. A unit that is silent or busy while
+        another one answers does not delay the write, nor does a controller that takes longer than 5 s: its
+        values stay dirty, and the newest are written later. If they are refused then, the next write raises
+        `RefusedError` for them.
         """
         desired = self._desired
-        applied, reasons = desired.apply_updates(updates, is_newest=self._latest.is_newest)
-        if not (applied or desired.has_unconfirmed) and self._is_connected and self._silence(desired) is None:
-            return
-        self._wake.set()
+        applied = desired.apply_updates(updates, self._latest)
+        if applied:
+            self._wake.set()
         try:
             async with asyncio.timeout(_LONGEST_WRITE_S):
                 await self._wait_until_written(desired, applied)
         except TimeoutError as error:
             if not self._is_connected:  # it comes and goes
-                raise self._away_error() from error
-        refusals = desired.refusals(applied, reasons)
-        if refusals:
+                raise TransientError(self._receiver.away_reason) from error
+        if refusals := desired.pop_refusals():
             raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Build the desired state of another point table; registers without a point stay as they are."""
         desired = self._build_state(points)
-        desired.apply_latest(latest)
+        desired.restore_latest(latest)
         replaced: list[DesiredState] = []
 
         def adopt(news: Iterable[Update]) -> None:
-            desired.apply_updates(news)
+            desired.restore(news)
             desired.adopt_state(self._desired)
             replaced.append(self._desired)  # freed with this function, in slices
             self._desired, self._latest = desired, latest
@@ -130,32 +129,14 @@ class ModbusClientSink(ConnectingSink):
         return DesiredState(points.points, sink=self._name, limits=self._config.limits)
 
     async def _wait_until_written(self, desired: DesiredState, applied: Sequence[Update]) -> None:
-        """Wait until `applied` is written to all units that get along.
-
-        Raises `TransientError` if nothing gets through to any.
-        """
+        """Wait until `applied` is written to all units that get along."""
         while desired is self._desired:
-            if (silence := self._silence(desired)) is not None:
-                raise self._away_error(silence)
+            if self._away is not None:
+                raise TransientError(self._away)
             if self._is_connected and not desired.is_pending(applied):
                 return
             self._progress.clear()
-            if self._is_connected:
-                await self._progress.wait()
-            else:
-                await self._wait_for_connection()
-
-    async def _wait_for_connection(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RECEIVER_WAIT_S):
-                while not self._is_connected and self._silence(self._desired) is None:
-                    self._progress.clear()
-                    await self._progress.wait()
-                return
-        raise self._away_error()
-
-    def _away_error(self, reason: str | None = None) -> TransientError:
-        return TransientError(reason or self._receiver.away_reason)
+            await self._progress.wait()
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
@@ -164,159 +145,129 @@ class ModbusClientSink(ConnectingSink):
                 async with open_link(self._config, on_end=self._wake.set) as link:
                     await self._use(link, backoff)
             except TransientError as error:
-                self._mark_away(str(error))
+                self._away = str(error)
+                self._receiver.mark_away(self._away)
+                self._progress.set()
             await asyncio.sleep(backoff.next_s())
 
     async def _use(self, link: Link, backoff: Backoff) -> None:
-        """Use a connection until it is lost or must be closed; pauses begin anew if anything was answered."""
+        """Use a connection until it is lost or must be closed; that is an outage only if no unit answers."""
         try:
-            await self._session(link)
-        except NoAnswerError as error:
-            if not link.has_answered:
-                self._unanswered = str(error)
-            self._report_trouble(str(error))
+            await self._write_all(link)
+        except NoAnswerError:
+            if not link.has_answered or self._desired.silence is not None:
+                raise
         finally:
             self._is_connected = False
             if link.has_answered:
                 backoff.reset()
 
-    async def _session(self, link: Link) -> None:
+    async def _write_all(self, link: Link) -> None:
         """Write everything, and then whatever changes, until the connection is lost."""
         self._receiver.count_connection()
-        writer = Writer(link, verify=self._config.verify)
-        loop = asyncio.get_running_loop()
-        self._begin(loop.time())
-        self._refresh_s = self._next_refresh_s()
-        is_first = True
+        writer, loop = Writer(link, verify=self._config.verify), asyncio.get_running_loop()
+        self._begin()
+        is_first_round = True
         while True:
             desired = self._desired
             self._wake.clear()
-            due = self._due_units(desired, loop.time())
+            due = self._due_units(desired)
             if link.is_lost and link.has_answered and not due:
                 return  # many controllers close idle connections: reconnect, this is no outage
             link.check()
             for unit in due:
-                if unit.retry_at_s is not None:  # it was left alone for a while
-                    desired.apply_latest(self._latest)
-                desired.apply_heartbeats(self._latest)
-                with self._trial(unit):
-                    reason = await self._write_unit(writer, link, unit, desired)
-                if link.has_answered:
-                    self._unanswered = None
-                if reason is not None:
-                    self._report_trouble(reason)
+                await self._write_unit(writer, link, unit, desired)
+                self._away = desired.silence
+                if self._away is not None:
+                    self._receiver.mark_away(self._away)
                 self._progress.set()
-            if not due:
-                if is_first:
-                    self._log_refused(desired)
-                is_first = False
-                self._report_state(desired)
-                if self._refresh_s is None or loop.time() < self._refresh_s:
-                    await self._idle(desired)
-                else:
-                    desired.mark_all_dirty()
-                    self._refresh_s = self._next_refresh_s()
+            if due:
+                continue
+            if self._away is None:
+                self._receiver.mark_up()
+            if is_first_round:
+                self._log_refused(desired)
+            is_first_round = False
+            if self._refresh_s is not None and loop.time() >= self._refresh_s:
+                desired.mark_all_dirty()
+                self._refresh_s = self._next_refresh_s()
+            else:
+                await self._idle(desired)
 
-    def _begin(self, now_s: float) -> None:
-        """Mark everything dirty: the controller may have lost it. If no unit answered, all are due again."""
+    def _begin(self) -> None:
+        """Mark everything dirty: the controller may have lost it. If no unit gets along, all are due."""
         desired = self._desired
-        is_silent = self._silence(desired) is not None
-        desired.apply_latest(self._latest)
+        desired.restore_latest(self._latest)
         desired.mark_all_dirty()
-        for unit in desired.units.values():
-            if is_silent and unit.retry_at_s is not None:
-                unit.retry_at_s = now_s
-        if not any(1 in unit.dirty for unit in desired.units.values()):
-            self._unanswered = None  # there is no request that could be answered
-        self._is_connected = True
+        if all(unit.retry_at_s is not None for unit in desired.units.values() if unit.is_used):
+            self._next_trial_s = 0.0
+            for unit in desired.units.values():
+                unit.retry_at_s = None if unit.retry_at_s is None else 0.0
+        self._refresh_s = self._next_refresh_s()
+        self._is_connected, self._away = True, None
         self._progress.set()
 
-    async def _write_unit(self, writer: Writer, link: Link, unit: Unit, desired: DesiredState) -> str | None:
-        """Write dirty values of a unit; return why it is left alone for a while, if so.
+    def _next_refresh_s(self) -> float | None:
+        refresh_s = self._config.refresh
+        return None if refresh_s == "never" else asyncio.get_running_loop().time() + refresh_s
+
+    def _due_units(self, desired: DesiredState) -> list[Unit]:
+        """Return the units to write to: those that get along, or else one in trouble, the longest untried."""
+        dirty = [unit for unit in desired.units.values() if 1 in unit.dirty]
+        well = [unit for unit in dirty if unit.retry_at_s is None]
+        now_s = asyncio.get_running_loop().time()
+        if well or now_s < self._next_trial_s:
+            return well
+        due = [unit for unit in dirty if unit.retry_at_s is not None and unit.retry_at_s <= now_s]
+        return sorted(due, key=lambda unit: unit.attempted_s)[:1]
+
+    async def _write_unit(self, writer: Writer, link: Link, unit: Unit, desired: DesiredState) -> None:
+        """Write dirty values of a unit for a turn; leave it alone for a while if it is in trouble.
 
         A request without an answer ends the connection: its answer may come later, and must not be taken
         for that to another request. With RTU the connection stays while another unit answers, for the unit
         is in each answer; the silent one is given everything later, since a restart shows only by silence.
         """
+        loop = asyncio.get_running_loop()
+        unit.attempted_s, is_trial = loop.time(), unit.retry_at_s is not None
+        if is_trial:
+            desired.restore_latest(self._latest)
+        desired.restore_heartbeats(self._latest)
         try:
-            return await writer.write_dirty(unit, goes_on=lambda: desired is self._desired)
+            while desired is self._desired and (block := unit.next_block()) is not None:
+                await writer.write(unit, block)
+                if loop.time() - unit.attempted_s >= _TURN_S:
+                    break
+        except BusyError as error:
+            self._back_off(unit, str(error), is_silent=error.is_silent)
         except NoAnswerError as error:
+            self._back_off(unit, str(error), is_silent=True)
             is_shared = self._config.limits.is_serial and link.has_answered
-            if not is_shared or self._silence(desired) is not None:
+            if not is_shared or desired.silence is not None:
                 raise
             unit.mark_all_dirty()
             await asyncio.sleep(_LATE_ANSWER_S)
-            return str(error)
-
-    def _next_refresh_s(self) -> float | None:
-        """Return when everything is to be written again, by the event loop's clock; None: never."""
-        refresh = self._config.refresh
-        return None if refresh == "never" else asyncio.get_running_loop().time() + refresh
-
-    @contextmanager
-    def _trial(self, unit: Unit) -> Iterator[None]:
-        """Leave the line to others for a while after a unit in trouble was tried: a time-out is long."""
-        is_trial, began_s = unit.retry_at_s is not None, asyncio.get_running_loop().time()
-        try:
-            yield
         finally:
             if is_trial:
-                now_s = asyncio.get_running_loop().time()
-                self._next_trial_s = now_s + (_TRIAL_SHARE - 1) * (now_s - began_s)
+                self._next_trial_s = loop.time() + _TRIAL_PAUSE * (loop.time() - unit.attempted_s)
 
-    def _due_units(self, desired: DesiredState, now_s: float) -> list[Unit]:
-        """Return the units to write to: those that get along, or else one in trouble, the longest untried."""
-        due = [unit for unit in desired.units.values() if unit.is_due(now_s)]
-        well = [unit for unit in due if unit.retry_at_s is None]
-        if well or now_s < self._trials_from_s(desired):
-            return well
-        return sorted(due, key=lambda unit: unit.attempted_s)[:1]
-
-    def _trials_from_s(self, desired: DesiredState) -> float:
-        """Return when units in trouble may be tried again: at any time if no other one gets along."""
-        is_shared = any(unit.retry_at_s is None and unit.is_used for unit in desired.units.values())
-        return self._next_trial_s if is_shared else 0.0
+    def _back_off(self, unit: Unit, reason: str, *, is_silent: bool) -> None:
+        unit.back_off(reason, now_s=asyncio.get_running_loop().time(), is_silent=is_silent)
+        self._receiver.record_error(reason)
 
     async def _idle(self, desired: DesiredState) -> None:
         """Wait for something to do: new values, a lost connection, the end of a pause, `refresh`."""
-        trials_s = self._trials_from_s(desired)
         units = (unit for unit in desired.units.values() if 1 in unit.dirty)
-        pauses = [max(unit.retry_at_s, trials_s) for unit in units if unit.retry_at_s is not None]
-        ends_s = pauses if self._refresh_s is None else [*pauses, self._refresh_s]
+        ends_s = [max(unit.retry_at_s, self._next_trial_s) for unit in units if unit.retry_at_s is not None]
+        if self._refresh_s is not None:
+            ends_s.append(self._refresh_s)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(min(ends_s, default=None)):
                 await self._wake.wait()
 
-    def _silence(self, desired: DesiredState) -> str | None:
-        """Return why nothing gets through to any unit, None if something does, or if that is unknown."""
-        return self._unanswered or desired.silent
-
-    def _report_state(self, desired: DesiredState) -> None:
-        """Set the sink's state after everything due was written."""
-        silence = self._silence(desired)
-        if silence is not None:
-            self._mark_away(silence)
-        else:
-            self._receiver.mark_up()
-        self._progress.set()
-
-    def _report_trouble(self, reason: str) -> None:
-        """Show the trouble of one unit; it is logged only if no other one gets along."""
-        self._receiver.record_error(reason)
-        silence = self._silence(self._desired)
-        if silence is not None:
-            self._mark_away(silence)
-        self._progress.set()
-
-    def _mark_away(self, reason: str) -> None:
-        self._receiver.mark_away(reason)
-        self._progress.set()
-
     def _log_refused(self, desired: DesiredState) -> None:
         """Log what the controller refuses of the whole state: no write is there to report it."""
-        news = {
-            place: reason for place, reason in desired.refused_places().items() if place not in self._logged
-        }
-        self._logged.update(news)
-        if news:
-            _log.warning("sink.refused", sink=self._name, places=len(news), reason=next(iter(news.values())))
+        reasons = {reason for unit in desired.units.values() for reason in unit.refused.values()}
+        if news := reasons - self._logged:
+            self._logged |= news
+            _log.warning("sink.refused", sink=self._name, places=len(news), reason=min(news))

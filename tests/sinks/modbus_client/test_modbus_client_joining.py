@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import RegisterTable
-from gateway.sinks.modbus_client.unit import MOST, Layout, Span, can_write
+from gateway.sinks.modbus_client.unit import MOST, Span, Unit, can_write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.sinks.modbus_client.unit import Block
 
 SIZES = st.sampled_from([1, 1, 1, 2, 2, 4, 8, 123])
@@ -23,7 +25,7 @@ OFTEN = st.integers(0, 5).map(bool)
 class Plan(NamedTuple):
     """Spans of one unit, which of them are dirty and which stand alone, and the requests for it."""
 
-    layout: Layout
+    unit: Unit
     functions: set[int]
     dirty: set[Span]
     alone: set[Span]
@@ -31,16 +33,17 @@ class Plan(NamedTuple):
 
     def spans_of(self, block: Block) -> list[Span]:
         """Return what a request writes."""
-        return self.layout.spans[block.first : block.end]
+        return self.unit.spans[block.first : block.end]
 
 
-def all_blocks(layout: Layout, dirty: bytearray) -> list[Block]:
-    """Return one request after the other, until nothing is dirty."""
+def all_blocks(unit: Unit, dirty: Iterable[bool]) -> list[Block]:
+    """Make some values dirty; return one request after the other, until nothing is dirty."""
+    unit.wanted[:] = unit.acknowledged[:] = [b""] * len(unit.spans)
+    unit.dirty[:] = bytearray(dirty)
     found: list[Block] = []
-    while 1 in dirty:
-        block = layout.next_block(bytes(dirty), start=found[-1].end if found else 0)
+    while (block := unit.next_block()) is not None:
         found.append(block)
-        dirty[block.first : block.end] = bytes(block.end - block.first)
+        unit.acknowledge(block, unit.values_to_send(block))
     return found
 
 
@@ -56,15 +59,15 @@ def plans(draw: st.DrawFn) -> Plan:
             if can_write(table, width, functions=functions):
                 made.append(Span(table, address + gap, width))
             address += gap + width
-    layout = Layout(draw(st.permutations(made)), unit=1, functions=functions)
+    unit = Unit(1, draw(st.permutations(made)), functions=functions)
     flags = draw(st.lists(st.tuples(OFTEN, OFTEN), min_size=len(made), max_size=len(made)))
-    layout.isolate(index for index, (_, joins) in enumerate(flags) if not joins)
+    unit.isolate(index for index, (_, joins) in enumerate(flags) if not joins)
     return Plan(
-        layout,
+        unit,
         functions,
-        dirty={span for span, (is_dirty, _) in zip(layout.spans, flags, strict=True) if is_dirty},
-        alone={span for span, (_, joins) in zip(layout.spans, flags, strict=True) if not joins},
-        blocks=all_blocks(layout, bytearray(is_dirty for is_dirty, _ in flags)),
+        dirty={span for span, (is_dirty, _) in zip(unit.spans, flags, strict=True) if is_dirty},
+        alone={span for span, (_, joins) in zip(unit.spans, flags, strict=True) if not joins},
+        blocks=all_blocks(unit, (is_dirty for is_dirty, _ in flags)),
     )
 
 
@@ -103,13 +106,13 @@ def test_a_single_one_goes_by_the_shortest_request_that_the_controller_understan
     word, pair = Span(RegisterTable.HOLDING, 0, 1), Span(RegisterTable.HOLDING, 1, 2)
 
     def functions_for(*known: int) -> list[int]:
-        layout = Layout([word, pair, coil], unit=1, functions=known)
-        return [layout.block(index, index + 1).function for index in range(3)]
+        unit = Unit(1, [word, pair, coil], functions=known)
+        return [unit.block(index, index + 1).function for index in range(3)]
 
     assert functions_for(15, 16) == [15, 16, 16]
     assert functions_for(5, 6, 15, 16) == [5, 6, 16]
     assert functions_for(6, 15, 16) == [15, 6, 16]
-    joined = all_blocks(Layout([word, pair], unit=1, functions=(6, 16)), bytearray(b"\1\1"))
+    joined = all_blocks(Unit(1, [word, pair], functions=(6, 16)), [True, True])
     assert [(block.function, block.size) for block in joined] == [(16, 3)]
 
 

@@ -23,8 +23,7 @@ def make_unit() -> Unit:
 
 def change(unit: Unit, index: int, number: int) -> None:
     """Set a new value, as a point does."""
-    unit.wanted[index] = raw = number.to_bytes(2)
-    unit.dirty[index] = unit.fresh[index] = raw != unit.acknowledged[index]
+    unit.set_value(index, number.to_bytes(2))
 
 
 def write(unit: Unit, *, failing: set[int]) -> int | None:
