@@ -6,6 +6,7 @@ the body, which has the id itself, is freed.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ _LARGE_CHANGES_BYTES = 4 << 20  # room to make before dead letters, gaps or asse
 _RESERVE_BYTES = 16 << 20
 _RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
 _EVER_MS = 1 << 62
+_ID = re.compile(rb'"id"\s*:\s*"([^"\\]+)"')  # in a damaged body
 
 # Each statement releases the interpreter lock and must get it back from the busy event loop. So rows are
 # inserted many to a statement; powers of two keep the number of statements small.
@@ -306,7 +308,9 @@ def read_events(
             records.append(Record(seq, decode_event(stored_hash, received_ms, body)))
         except EventError as error:
             reason = f"damaged in the journal: {error}"
-            damaged.append(DeadLetter("", seq, "", "", reason, received_ms, body))
+            ids = [found.decode(errors="replace") for found in _ID.findall(body)]
+            event_id = next((found for found in ids if id_hash(found) == stored_hash), "")
+            damaged.append(DeadLetter("", seq, event_id, "", reason, received_ms, body))
         size_bytes += len(body)
         if len(records) == limit or (records and size_bytes > READ_BYTES):
             break

@@ -260,4 +260,5 @@ async def test_a_journal_that_the_gateway_could_not_start_with(patient: Doctored
     assert "start the gateway, which moves the file aside" in (seen.remedy or "")
     patient.change("journal.url", f"sqlite://{patient.folder}")
     seen = (await patient.diagnose()).of("journal")
-    assert (seen.level, seen.remedy) == ("problem", "name a file in journal.url")
+    assert seen.level == "problem"
+    assert "name a file in journal.url" in (seen.remedy or "")

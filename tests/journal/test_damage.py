@@ -92,6 +92,22 @@ async def test_a_damaged_event_becomes_a_dead_letter(tmp_path: Path, body: bytes
     assert len(reports) == 1
 
 
+async def test_the_id_of_a_damaged_event_is_found_where_it_is_left(tmp_path: Path) -> None:
+    """So that it can be looked up in Infodeck."""
+    await fill(tmp_path)
+    damage(
+        tmp_path, "UPDATE events SET body = CAST(substr(body, 1, length(body) - 1) AS BLOB) WHERE seq = 70"
+    )
+    damage(
+        tmp_path, "UPDATE events SET body = CAST(replace(body, 'evt_70', 'evt_80') AS BLOB) WHERE seq = 71"
+    )
+    async with sqlite_journal(tmp_path) as journal:
+        await read_all(journal)
+        await journal.flush()
+        found = read_dead_letters(tmp_path / "journal.db")
+    assert [(letter.seq, letter.event_id) for letter in found.values()][1:] == [(70, "evt_69"), (71, "")]
+
+
 @pytest.mark.parametrize(
     "change",
     [

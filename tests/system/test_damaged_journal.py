@@ -44,7 +44,7 @@ def test_an_event_that_is_damaged_while_a_sink_is_away(daemon: Daemon, broker: M
     broker.start()
     eventually(lambda: shown(broker), (23.0, "evt_3"), within_s=60)
     eventually(lambda: {sink["state"] for sink in daemon.status()["sinks"].values()}, {"up"}, within_s=60)
-    assert "are dead letters now: number 2." in alarms(daemon)["journal-damaged"]["reason"]
+    assert "are dead letters now: number 2;" in alarms(daemon)["journal-damaged"]["reason"]
     listed = run_gateway("deadletters", "list", "-c", daemon.config).stdout
     assert "evt_2" in listed
     assert "damaged in the journal" in listed
