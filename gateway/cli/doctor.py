@@ -15,22 +15,23 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gateway.cli.loading import LoadedConfig, add_config_argument, read_config
-from gateway.clock import now_ms
-from gateway.doctor.checks import CHECKS, Check, DaemonThreads, examine
-from gateway.doctor.diagnosis import Result, has_problem, render_json, render_text
-from gateway.doctor.file_checks import settings_findings
-from gateway.doctor.setup import Setup
+from gateway.cli.loading import add_config_argument, read_config
+from gateway.doctor.checks import CHECKS, DaemonThreads, examine
+from gateway.doctor.facts import Facts
+from gateway.doctor.findings import Level, Result, count_levels, render_json, render_text
+from gateway.doctor.machine_checks import settings_findings
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
+
+    from gateway.doctor.checks import Check
 
 _UNBOUNDED = 10_000  # characters a line, where no terminal limits it: one finding, one line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     add_config_argument(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
     parser.add_argument(
@@ -43,40 +44,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found; return 1 if there is a problem, 0 if there are only warnings or none."""
     loaded = read_config(arguments.config)
-    document = loaded.settings
+    document, settings = loaded.settings, loaded.settings.remains.value
     broken = {str(one.steps[0]) for one in document.problems if one.steps}
-    possible = [check for check in CHECKS if not check.needs & broken] if document.remains.value else []
+    possible = [check for check in CHECKS if settings is not None and not check.needs & broken]
     chosen = [check for check in possible if not (arguments.offline and check.asks_infodeck)]
     left_out = [check.name for check in CHECKS if check not in possible]
-    about_settings = settings_findings(arguments.config, document.remains.value, document.problems, left_out)
-    results = [
-        Result("settings", tuple(about_settings)),
-        *_examined(loaded, chosen, broken=broken, is_offline=arguments.offline),
-    ]
+    about_settings = settings_findings(arguments.config, settings, document.problems, left_out)
+    results = [Result("settings", tuple(about_settings))]
+    if settings is not None:
+        facts = Facts(
+            settings=settings,
+            point_map=loaded.point_map,
+            table_problems=loaded.problems[len(document.problems) :],
+            table_warnings=loaded.warnings,
+            broken=broken,
+        )
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(DaemonThreads())
+            results += runner.run(_examine(facts, chosen, is_offline=arguments.offline))
     offline = len(possible) - len(chosen)
     if arguments.format == "json":
         print(render_json(results, left_out=offline))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
         print(render_text(results, left_out=offline, width=width))
-    return 1 if has_problem(results) else 0
+    return 1 if count_levels(results)[Level.PROBLEM] else 0
 
 
-def _examined(
-    loaded: LoadedConfig, checks: Sequence[Check], *, broken: Collection[str], is_offline: bool
-) -> list[Result]:
-    settings = loaded.settings.remains.value
-    if settings is None:
-        return []
-    setup = Setup(
-        settings=settings,
-        point_map=loaded.point_map,
-        table_problems=loaded.problems[len(loaded.settings.problems) :],
-        warnings=loaded.warnings,
-        is_offline=is_offline,
-        broken=broken,
-        clock_ms=now_ms,
-    )
-    with asyncio.Runner() as runner:
-        runner.get_loop().set_default_executor(DaemonThreads())
-        return runner.run(examine(setup, checks))
+async def _examine(facts: Facts, checks: Sequence[Check], *, is_offline: bool) -> list[Result]:
+    await facts.gather(is_offline=is_offline)
+    return await examine(facts, checks)

@@ -6,7 +6,7 @@ The exit code is 0 if it accepts events, every sink's receiver is connected and 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.config.value_types import rounded_size_text, size_text
-from gateway.doctor.daemon_status import as_mapping, ask_daemon, mappings, number, text
+from gateway.doctor.facts import ask_daemon, value_at
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
 from gateway.settings import load_settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.doctor.daemon_status import DaemonStatus
+    from gateway.doctor.facts import DaemonStatus
 
 Row = tuple[str, str]
 _LONGEST_TYPE = 40
@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"{arguments.config}: `gateway check` says what is wrong in it")
     daemon = asyncio.run(ask_daemon(remains.admin))
     if daemon.status is None:
-        advice = "" if daemon.is_other else "; `systemctl status gateway` says more"
-        raise CommandError(f"the gateway is not running: {daemon.reason}{advice}")
+        raise CommandError(
+            f"the gateway is not running: {daemon.reason}; `systemctl status gateway` says more"
+        )
     if arguments.format == "json":
         print(orjson.dumps(daemon.status, option=orjson.OPT_INDENT_2).decode())
     else:
@@ -56,146 +57,121 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_well(daemon: DaemonStatus) -> bool:
-    status = daemon.status or {}
-    sinks = daemon.section("sinks")
+    sinks = daemon.mapping_at("sinks").values()
     return (
-        status.get("ready") is True
-        and text(daemon.section("journal"), "state") == "ok"
-        and all(daemon.is_connected(name) for name in sinks)
-        and not status.get("alarms")
+        daemon.at("ready", default=False)
+        and daemon.at("journal.state", "") == "ok"
+        and all(value_at(sink, "connected", default=False) for sink in sinks)
+        and not daemon.list_at("alarms")
     )
 
 
 def _rows(daemon: DaemonStatus, at_ms: int) -> Iterator[Row]:
-    status = daemon.status or {}
-    journal = daemon.section("journal")
-    yield str(status.get("name")), _readiness(daemon, at_ms)
-    yield "intake", _intake(daemon, at_ms)
+    def ago(path: str) -> str:
+        return span_text((at_ms - daemon.at(path, at_ms)) / 1000)
+
+    is_ready, state = daemon.at("ready", default=False), daemon.at("journal.state", "")
+    refused = "takes no events: " + (state if is_ready else "it is starting or stopping")
+    yield (
+        daemon.at("name", ""),
+        f"takes events, runs for {ago('started_ms')}" if is_ready and state == "ok" else refused,
+    )
+    yield "intake", _intake(daemon, ago("journal.last_event_ms"))
     if nowhere := _nowhere(daemon):
         yield "went nowhere", nowhere
-    for secret in mappings(daemon.section("intake").get("secrets")):
+    for secret in daemon.list_at("intake.secrets"):
         yield "secret", _secret(secret, at_ms)
-    used, limit = int(number(journal, "bytes_used")), int(number(journal, "bytes_limit"))
-    letters = count_text(int(number(journal, "dead_letters")), "dead letter")
+    used, limit = daemon.at("journal.bytes_used", 0), daemon.at("journal.bytes_limit", 0)
+    letters = count_text(daemon.at("journal.dead_letters", 0), "dead letter")
     yield "journal", f"{rounded_size_text(used)} of {size_text(limit)}, {letters}"
-    if corrupt := journal.get("corrupt_files"):
-        yield "", f"a corrupt one was moved aside: {corrupt[-1]}"
+    for corrupt in daemon.list_at("journal.corrupt_files"):
+        yield "", f"a corrupt one was moved aside: {corrupt}"
     yield "tables", _tables(daemon)
-    yield (
-        "points",
-        ", ".join(f"{count} {name}" for name, count in daemon.section("qualities").items() if count),
-    )
-    yield from _unshown(daemon.section("mapping").get("unshown"))
-    for name in daemon.section("sinks"):
-        yield f"sink {name}", _sink(daemon.sink(name))
-    yield "Infodeck", _infodeck(daemon, at_ms)
-    yield from _alarms(status.get("alarms"))
+    qualities = daemon.mapping_at("qualities").items()
+    yield "points", ", ".join(f"{count} {name}" for name, count in qualities if count)
+    for name, reason in list(daemon.mapping_at("mapping.unshown").items())[:_MOST_UNSHOWN]:
+        yield "bad", f"{name}: {reason}"
+    for name, sink in daemon.mapping_at("sinks").items():
+        yield f"sink {name}", _sink(sink)
+    yield "Infodeck", _infodeck(daemon, ago("reconcile.last_success_ms"))
+    alarms = daemon.list_at("alarms")
+    for alarm in alarms:
+        since = second_text(value_at(alarm, "since_ms", 0))
+        acknowledged = ", acknowledged" if value_at(alarm, "acknowledged_ms", 0) else ""
+        yield (
+            "ALARM",
+            f"{value_at(alarm, 'name', '')} since {since}{acknowledged}: {value_at(alarm, 'reason', '')}",
+        )
+    if not alarms:
+        yield "alarms", "none"
 
 
-def _readiness(daemon: DaemonStatus, at_ms: int) -> str:
-    state = text(daemon.section("journal"), "state")
-    if (daemon.status or {}).get("ready") is not True:
-        return "takes no events: it is starting or stopping"
-    if state != "ok":
-        return f"takes no events: {state}"
-    since_ms = int(number(daemon.status or {}, "started_ms"))
-    return f"takes events, runs for {span_text((at_ms - since_ms) / 1000)}"
-
-
-def _intake(daemon: DaemonStatus, at_ms: int) -> str:
-    journal, intake = daemon.section("journal"), daemon.section("intake")
-    last_ms = int(number(journal, "last_event_ms"))
-    last = f"the last one {span_text((at_ms - last_ms) / 1000)} ago" if last_ms else "none since the start"
-    parts = [f"{count_text(int(number(journal, 'accepted')), 'event')}, {last}"]
-    parts.append(f"{int(number(journal, 'duplicates'))} came again")
-    refused = intake.get("refused")
-    if isinstance(refused, dict) and refused:
+def _intake(daemon: DaemonStatus, last: str) -> str:
+    is_any = daemon.at("journal.last_event_ms", 0)
+    events = count_text(daemon.at("journal.accepted", 0), "event")
+    parts = [
+        f"{events}, {f'the last one {last} ago' if is_any else 'none since the start'}",
+        f"{daemon.at('journal.duplicates', 0)} came again",
+    ]
+    if refused := daemon.mapping_at("intake.refused"):
         parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
     return "; ".join(parts)
 
 
 def _nowhere(daemon: DaemonStatus) -> str:
     """Return which events were accepted and reached no point; without `asset.…`, which query the API."""
-    intake, mapping = daemon.section("intake"), daemon.section("mapping")
-    types = as_mapping(intake.get("ignored_types"))
+    ignored = sorted(daemon.mapping_at("intake.ignored_types").items())
     counts = {
-        "of another organization": number(intake, "other_organization"),
-        "for a test": number(intake, "test_events"),
+        "of another organization": daemon.at("intake.other_organization", 0),
+        "for a test": daemon.at("intake.test_events", 0),
         **{
-            sanitise_line(kind, longest=_LONGEST_TYPE): number(types, kind)
-            for kind in sorted(types)
+            sanitise_line(kind, longest=_LONGEST_TYPE): count
+            for kind, count in ignored
             if not kind.startswith(ABOUT_ASSETS)
         },
-        "of assets in no table": number(mapping, "unmapped"),
+        "of assets in no table": daemon.at("mapping.unmapped", 0),
     }
-    return ", ".join(f"{count:.0f} {what}" for what, count in counts.items() if count)
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _secret(secret: dict[str, Any], at_ms: int) -> str:
-    used_ms, changed_ms = int(number(secret, "last_used_ms")), int(number(secret, "changed_ms"))
+def _secret(secret: object, at_ms: int) -> str:
+    used_ms, changed_ms = value_at(secret, "last_used_ms", 0), value_at(secret, "changed_ms", at_ms)
     used = f"used {span_text((at_ms - used_ms) / 1000)} ago" if used_ms else "not used since the start"
     age_s = (at_ms - changed_ms) / 1000
-    is_written = text(secret, "source").startswith("{file")
-    old = f", {span_text(age_s)} old" if is_written else f", known here for {span_text(age_s)}"
-    due = ": renew it, `gateway webhooks rotate`" if changed_ms and age_s > ROTATE_AFTER_S else ""
-    return f"{text(secret, 'source')}, {used}{old if changed_ms else ''}{due}"
+    due = ": renew it, `gateway webhooks rotate`" if age_s > ROTATE_AFTER_S else ""
+    return f"{value_at(secret, 'source', '')}, {used}, known for {span_text(age_s)}{due}"
 
 
 def _tables(daemon: DaemonStatus) -> str:
-    tables = daemon.section("tables")
-    points, assets = int(number(tables, "points")), int(number(tables, "assets"))
-    what = f"{count_text(points, 'point')} of {count_text(assets, 'asset')}"
-    problems = tables.get("problems")
-    if isinstance(problems, list) and problems:
+    points = count_text(daemon.at("tables.points", 0), "point")
+    what = f"{points} of {count_text(daemon.at('tables.assets', 0), 'asset')}"
+    if problems := daemon.list_at("tables.problems"):
         return f"{what}; those on disk are refused: {problems[0]}"
-    return f"{what}, since {second_text(int(number(tables, 'loaded_ms')))}"
+    return f"{what}, since {second_text(daemon.at('tables.loaded_ms', 0))}"
 
 
-def _unshown(reasons: object) -> Iterator[Row]:
-    """Yield the points whose newest reading cannot be shown, at most a few."""
-    found = reasons if isinstance(reasons, dict) else {}
-    for name, reason in list(found.items())[:_MOST_UNSHOWN]:
-        yield "bad", f"{name}: {reason}"
-    if len(found) > _MOST_UNSHOWN:
-        yield "bad", f"{count_text(len(found) - _MOST_UNSHOWN, 'more point')}, see /api/status"
-
-
-def _sink(sink: dict[str, Any]) -> str:
-    lag = int(number(sink, "lag"))
-    behind = (
-        f"{count_text(lag, 'event')} behind ({span_text(number(sink, 'lag_s'))})" if lag else "nothing waits"
-    )
-    parts = [f"{text(sink, 'type')}, {text(sink, 'state')}, {behind}, {int(number(sink, 'written'))} written"]
-    if letters := int(number(sink, "dead_letters")):
+def _sink(sink: object) -> str:
+    lag, state = value_at(sink, "lag", 0), value_at(sink, "state", "")
+    behind = f"{count_text(lag, 'event')} behind ({span_text(value_at(sink, 'lag_s', 0.0))})"
+    written = f"{value_at(sink, 'written', 0)} written"
+    parts = [f"{value_at(sink, 'type', '')}, {state}, {behind if lag else 'nothing waits'}, {written}"]
+    if letters := value_at(sink, "dead_letters", 0):
         parts.append(f"{letters} refused")
-    if text(sink, "state") != "up" and text(sink, "last_error"):
-        parts.append(text(sink, "last_error"))
-    return "; ".join(parts)
+    if state != "up":
+        parts.append(value_at(sink, "last_error", ""))
+    return "; ".join(filter(None, parts))
 
 
-def _infodeck(daemon: DaemonStatus, at_ms: int) -> str:
-    reconcile, inventory = daemon.section("reconcile"), daemon.section("inventory")
-    state = text(reconcile, "state")
+def _infodeck(daemon: DaemonStatus, last: str) -> str:
+    state = daemon.at("reconcile.state", "")
     if state == "off":
         return "not asked: there is no infodeck.api_key"
-    last_ms = int(number(reconcile, "last_success_ms"))
-    trouble = text(reconcile, "trouble")
-    if not last_ms:
-        parts = [f"not heard of yet ({state}) {text(reconcile, 'last_error')}".rstrip(), trouble]
-        return "; ".join(filter(None, parts))
-    known = count_text(int(number(reconcile, "assets")), "asset")
-    parts = [f"{known}, as of {span_text((at_ms - last_ms) / 1000)} ago"]
-    parts.append(f"{int(number(inventory, 'unmapped'))} in no table, {int(number(inventory, 'gone'))} gone")
-    if state != "ok":
-        parts.append(text(reconcile, "last_error"))
-    return "; ".join(filter(None, (*parts, trouble)))
-
-
-def _alarms(alarms: object) -> Iterator[Row]:
-    found = mappings(alarms)
-    for alarm in found:
-        since = second_text(int(number(alarm, "since_ms")))
-        seen = ", acknowledged" if alarm.get("acknowledged_ms") else ""
-        yield "ALARM", f"{alarm.get('name')} since {since}{seen}: {alarm.get('reason')}"
-    if not found:
-        yield "alarms", "none"
+    if daemon.at("reconcile.last_success_ms", 0):
+        known = count_text(daemon.at("reconcile.assets", 0), "asset")
+        unmapped, gone = daemon.at("inventory.unmapped", 0), daemon.at("inventory.gone", 0)
+        parts = [f"{known}, as of {last} ago", f"{unmapped} in no table, {gone} gone"]
+    else:
+        parts = [f"not heard of yet ({state})"]
+    if state == "failing":
+        parts.append(daemon.at("reconcile.last_error", ""))
+    return "; ".join(filter(None, [*parts, daemon.at("reconcile.trouble", "")]))

@@ -7,30 +7,38 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from gateway.doctor.certificate_checks import check_certificates, check_public_address
 from gateway.doctor.daemon_checks import (
     check_alarms,
     check_daemon,
     check_intake,
+    check_journal,
     check_reconciliation,
     check_sinks,
 )
-from gateway.doctor.diagnosis import Finding, Result, problem
-from gateway.doctor.file_checks import check_examples, check_tables
+from gateway.doctor.findings import Finding, Result, problem
 from gateway.doctor.infodeck_checks import (
     check_api,
     check_clock,
     check_deliveries,
     check_inventory,
     check_organization,
+    check_public_address,
     check_webhook,
 )
-from gateway.doctor.machine_checks import check_disk, check_journal, check_ports
-from gateway.doctor.receiver_checks import check_brokers, check_controllers
+from gateway.doctor.machine_checks import (
+    check_brokers,
+    check_certificates,
+    check_controllers,
+    check_disk,
+    check_examples,
+    check_ports,
+    check_tables,
+)
 from gateway.doctor.secret_checks import (
     check_api_key,
     check_bearer_token,
@@ -40,19 +48,18 @@ from gateway.doctor.secret_checks import (
 from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from gateway.doctor.setup import Setup
+    from gateway.doctor.facts import Facts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_AT_ONCE = 12
-_CHECK_WITHIN_S = 10.0
-_ALL_WITHIN_S = 18.0
+Found = Iterable[Finding] | Awaitable[list[Finding]]
+
+_WITHIN_S = 10.0
 _INFODECK = frozenset({"infodeck"})
 _INTAKE = frozenset({"intake"})
 _ADMIN = frozenset({"admin"})
+_JOURNAL = frozenset({"journal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Check:
     """
 
     name: str
-    run: Callable[[Setup], Awaitable[Finding | list[Finding]]]
+    run: Callable[[Facts], Found]
     needs: frozenset[str] = frozenset()
     asks_infodeck: bool = False
 
@@ -86,42 +93,30 @@ CHECKS: tuple[Check, ...] = (
     Check("gateway", check_daemon, needs=_ADMIN),
     Check("alarms", check_alarms, needs=_ADMIN),
     Check("intake", check_intake, needs=_ADMIN | _INTAKE),
-    Check("journal", check_journal, needs=frozenset({"admin", "journal"})),
+    Check("journal", check_journal, needs=_ADMIN | _JOURNAL),
     Check("reconciliation", check_reconciliation, needs=_ADMIN | _INFODECK),
     Check("sinks", check_sinks, needs=_ADMIN),
     Check("brokers", check_brokers),
     Check("controllers", check_controllers, needs=_ADMIN),
     Check("ports", check_ports, needs=_ADMIN | _INTAKE),
-    Check("disk", check_disk, needs=frozenset({"journal"})),
+    Check("disk", check_disk, needs=_JOURNAL),
 )
 
 
-async def examine(
-    setup: Setup,
-    checks: Sequence[Check],
-    *,
-    check_within_s: float = _CHECK_WITHIN_S,
-    all_within_s: float = _ALL_WITHIN_S,
-) -> list[Result]:
+async def examine(facts: Facts, checks: Sequence[Check], *, within_s: float = _WITHIN_S) -> list[Result]:
     """Return the result of each check, in their order."""
-    places = asyncio.Semaphore(_AT_ONCE)
-    deadline_s = asyncio.get_running_loop().time() + all_within_s
-
-    async def run(check: Check) -> Result:
-        async with places:
-            left_s = deadline_s - asyncio.get_running_loop().time()
-            findings = await _findings(check, setup, within_s=max(0.0, min(check_within_s, left_s)))
-        return Result(check.name, tuple(_without_secrets(finding, setup) for finding in findings))
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run(check), name=f"check {check.name}") for check in checks]
-    return [task.result() for task in tasks]
+    found = await asyncio.gather(*(_findings(check, facts, within_s=within_s) for check in checks))
+    return [
+        Result(check.name, tuple(_without_secrets(finding, facts) for finding in findings))
+        for check, findings in zip(checks, found, strict=True)
+    ]
 
 
-async def _findings(check: Check, setup: Setup, *, within_s: float) -> list[Finding]:
+async def _findings(check: Check, facts: Facts, *, within_s: float) -> Iterable[Finding]:
     try:
         async with asyncio.timeout(within_s):
-            found = await check.run(setup)
+            found = await asyncio.to_thread(_begin, check, facts)
+            return await found if isinstance(found, Awaitable) else found
     except TimeoutError:
         return [
             problem(
@@ -136,12 +131,17 @@ async def _findings(check: Check, setup: Setup, *, within_s: float) -> list[Find
                 "this is a fault of the gateway, please report it",
             )
         ]
-    return found if isinstance(found, list) else [found]
 
 
-def _without_secrets(finding: Finding, setup: Setup) -> Finding:
-    remedy = None if finding.remedy is None else setup.without_secrets(finding.remedy)
-    return replace(finding, found=setup.without_secrets(finding.found), remedy=remedy)
+def _begin(check: Check, facts: Facts) -> Found:
+    """Run a check that reads files to its end; one that waits for the network is only called."""
+    found = check.run(facts)
+    return found if isinstance(found, Awaitable) else list(found)
+
+
+def _without_secrets(finding: Finding, facts: Facts) -> Finding:
+    remedy = None if finding.remedy is None else facts.without_secrets(finding.remedy)
+    return replace(finding, found=facts.without_secrets(finding.found), remedy=remedy)
 
 
 class DaemonThreads(ThreadPoolExecutor):
@@ -158,11 +158,9 @@ class DaemonThreads(ThreadPoolExecutor):
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                result = fn(*args, **kwargs)
+                future.set_result(fn(*args, **kwargs))
             except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
                 future.set_exception(error)
-            else:
-                future.set_result(result)
 
         threading.Thread(target=work, name="doctor", daemon=True).start()
         return future

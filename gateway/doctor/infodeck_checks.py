@@ -1,18 +1,18 @@
-"""Checks of Infodeck: API and clock, organization and assets, the webhook and its deliveries."""
+"""Checks of Infodeck: API and clock, organization and assets, the webhook, its deliveries, its address."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
+import ssl
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.value_types import duration_text
-from gateway.doctor.daemon_status import HttpAnswer
-from gateway.doctor.diagnosis import Finding, Findings, Level, ok, problem, warning
-from gateway.doctor.setup import MOST_ATTEMPTS
+from gateway.doctor.facts import MOST_ASSETS, MOST_ATTEMPTS, HttpAnswer, get
+from gateway.doctor.findings import Finding, Level, ok, problem, warning
+from gateway.doctor.machine_checks import check_validity
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
 from gateway.infodeck.asset_items import known_asset
@@ -20,69 +20,56 @@ from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
 from gateway.journal.lookup import read_assets
-from gateway.text import count_text
+from gateway.text import count_text, short_list
+from gateway.tls import Validity, client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-    from gateway.doctor.setup import Setup
-    from gateway.infodeck.delivery_log import Attempt
+    from gateway.doctor.facts import Facts
     from gateway.infodeck.webhooks import Webhook
-    from gateway.records import KnownAsset
-    from gateway.settings.infodeck import WebhookSettings
 
-_SLOW_S = 5.0
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 1.5  # HTTP dates are whole seconds, and an answer takes its time
-_NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
-_BETWEEN = "check infodeck.api, and what stands between this machine and {host}"
-_WRONG_PORT = "check the port in infodeck.api, and what stands between this machine and {host}"
-_API_REMEDIES = API_ADVICE | {
-    Stage.NAME: "check the name in infodeck.api, and this machine's name servers: getent hosts {host}",
-    Stage.CONNECTION: "let this machine out to {host}, port {port}: firewall, route, proxy",
-    Stage.TIME: "let this machine out to {host}, port {port}: a firewall may drop packets",
-    Stage.PLAIN: _WRONG_PORT,
-    Stage.TLS: _WRONG_PORT,
-    Stage.BROKEN_OFF: _BETWEEN,
-    Stage.HTTP: _BETWEEN,
+_WAY_OUT = "let this machine out to {host}, port {port} (firewall, route, proxy), or correct infodeck.api"
+_API_REMEDIES = {
+    Stage.NAME: "correct infodeck.api, or see this machine's name servers: getent hosts {host}",
+    **{stage: API_ADVICE[stage] for stage in (Stage.PROXY, *filter(lambda one: one.is_certificate, Stage))},
 }
-_MOST_ASSETS = 3
-_MOST_WEBHOOKS = 5
-_IN_THE_WEB_PAGE = "see the log in Infodeck's web page"
-_UNAUTHORIZED = 401
-_OF_THE_SECRET = frozenset({401, 403})  # what the token may not, says nothing of the key
+_MOST_ASSETS_NAMED = 3
+_ADDRESS_WITHIN_S = 4.0
+_HTTPS_PORT = 443
+_FROM_HERE = (
+    "if the building cannot reach its own public address, try from outside: curl -i {url}; otherwise check"
+    " port forwarding, firewall and proxy"
+)
+_ADDRESS_REMEDIES = {
+    Stage.NAME: "have the name entered in the public DNS, or correct infodeck.webhook.url",
+    Stage.PLAIN: "have TLS served there: Infodeck posts to https only",
+    Stage.TLS: "have TLS served there: Infodeck posts to https only",
+}
+_PUBLIC_CERTIFICATE = "have a public authority certify {host}, and show the certificate with its whole chain"
+_OURS = {405: b'"only POST"', 404: b'"no such path"'}
 
 
-async def check_clock(setup: Setup) -> Finding:
+def check_clock(facts: Facts) -> Iterator[Finding]:
     """Compare this machine's clock with the API's: if they differ too much, signatures are refused."""
-    tolerance_s = setup.settings.intake.tolerance
-    answer = None if setup.is_offline else await setup.api_host()
-    offset_s = _offset_s(answer) if isinstance(answer, HttpAnswer) else None
+    tolerance_s = facts.settings.intake.tolerance
+    offset_s = _offset_s(facts.api_host) if isinstance(facts.api_host, HttpAnswer) else None
     if offset_s is None:
-        return _without_comparison()
-    drifts = "" if _is_synchronised() is not False else "; no time service keeps it, so it will drift"
-    if abs(offset_s) <= _CLOCK_ROUNDING_S:
-        return ok(f"right to the second, compared with Infodeck's{drifts}")
-    found = f"{abs(offset_s):.0f} s {'ahead of' if offset_s > 0 else 'behind'} Infodeck's{drifts}"
+        yield ok("not compared with Infodeck's")
+        return
+    found = f"{abs(offset_s):.0f} s {'ahead of' if offset_s > 0 else 'behind'} Infodeck's"
     remedy = "have it set by a time service: timedatectl set-ntp true"
     if abs(offset_s) > tolerance_s:
-        return problem(
-            f"{found}: beyond intake.tolerance ({duration_text(tolerance_s)}), every delivery is refused"
-            " with 401",
-            remedy,
+        tolerance = duration_text(tolerance_s)
+        yield problem(
+            f"{found}: beyond intake.tolerance ({tolerance}), every delivery is refused with 401", remedy
         )
-    return warning(found, remedy) if abs(offset_s) > _CLOCK_WARNING_S else ok(found)
-
-
-def _without_comparison() -> Finding:
-    """Report what the kernel says of the clock."""
-    synchronised = _is_synchronised()
-    if synchronised is False:
-        return warning(
-            "not compared with Infodeck's, and no time service keeps it",
-            "have it set by a time service: timedatectl set-ntp true",
-        )
-    return ok("not compared with Infodeck's" + ("; a time service keeps it" if synchronised else ""))
+    elif abs(offset_s) > _CLOCK_WARNING_S:
+        yield warning(found, remedy)
+    else:
+        yield ok("right to the second" if abs(offset_s) <= _CLOCK_ROUNDING_S else found)
 
 
 def _offset_s(answer: HttpAnswer) -> float | None:
@@ -100,247 +87,244 @@ def _offset_s(answer: HttpAnswer) -> float | None:
     return earliest_s if earliest_s > 0 else latest_s
 
 
-def _is_synchronised() -> bool | None:
-    """Return whether a time service sets this machine's clock, None if the kernel does not say."""
-    adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
-    if adjtimex is None:
-        return None
-    question = ctypes.create_string_buffer(512)  # struct timex of zeros: it changes nothing
-    state = adjtimex(question)
-    return None if state < 0 else bool(state != _NOT_SYNCHRONISED)
-
-
-async def check_api(setup: Setup) -> Finding:
+def check_api(facts: Facts) -> Iterator[Finding]:
     """Check name, connection, TLS and HTTP of the API, without a key."""
-    api = setup.settings.infodeck.api
-    host = urlsplit(api).hostname or ""
-    answer = await setup.api_host()
+    infodeck = facts.settings.infodeck
+    url, answer = urlsplit(infodeck.api), facts.api_host
     if isinstance(answer, Failure):
-        port = urlsplit(api).port or 443
-        is_needed = setup.access.api_key is not None or setup.access.bearer_token is not None
+        is_needed = infodeck.api_key is not None or infodeck.bearer_token is not None
         level = problem if is_needed else warning  # without them, nothing but this examination asks it
-        return level(f"{host} {answer.reason}", _API_REMEDIES[answer.stage].format(host=host, port=port))
-    proxy = setup.access.proxy_url()
-    through = "" if proxy is None else f" through the proxy {proxy.host}:{proxy.port}"
-    took = f"{answer.took_s * 1000:.0f} ms{through}"
-    if answer.took_s > _SLOW_S:
-        return warning(f"{host} takes {took} to answer", "see how this machine gets to the internet")
-    return ok(f"{host} answers in {took}")
+        remedy = _API_REMEDIES.get(answer.stage, _WAY_OUT)
+        yield level(
+            f"{url.hostname} {answer.reason}", remedy.format(host=url.hostname, port=url.port or _HTTPS_PORT)
+        )
+    elif answer is not None:
+        yield ok(f"{url.hostname} answers in {(answer.answered_s - answer.asked_s) * 1000:.0f} ms")
 
 
-async def check_organization(setup: Setup) -> Finding | list[Finding]:
-    """List the organization's assets with the key."""
-    infodeck = setup.settings.infodeck
-    if setup.access.api_key is None or isinstance(await setup.api_host(), Failure):
-        return []
-    listed = await setup.assets()
-    if listed.error is not None and not listed.items:
-        if setup.api_key_flaw is not None and _is_about_secret(listed.error):
-            return []  # reported by the check of the key
-        return _refusal(listed.error)
-    if not listed.items:
-        return warning(
-            f"{infodeck.organization} has no assets",
+def check_organization(facts: Facts) -> Iterator[Finding]:
+    """Check that the organization's assets can be listed with the key."""
+    organization, listed = facts.settings.infodeck.organization, facts.assets
+    if listed is None or isinstance(facts.api_host, Failure):
+        return  # reported by the checks of key and API
+    if listed.error is not None:
+        yield _refusal(listed.error)
+    elif not listed.items:
+        yield warning(
+            f"{organization} has no assets",
             "check infodeck.organization, and that the API key belongs to it",
         )
-    count = len(listed.items)
-    assets = count_text(count, "asset") if listed.is_whole else f"{count} or more assets"
-    return ok(f"{infodeck.organization} is known, with {assets}")
+    else:
+        yield ok(f"{organization} is known, with {count_text(len(listed.items), 'asset')}")
 
 
-async def check_inventory(setup: Setup) -> list[Finding]:
+def check_inventory(facts: Facts) -> Iterator[Finding]:
     """Compare the assets of the tables with those that Infodeck lists."""
-    if setup.point_map is None:
-        return []  # reported by the check of the tables
-    known = await _known(setup)
-    if not known:
-        return []  # reported by the checks of the API
-    mapped = setup.point_map.by_asset.keys()
+    known = _online_by_asset(facts)
+    if facts.point_map is None or not known:
+        return  # reported by the checks of the tables and the API
+    mapped = facts.point_map.by_asset.keys()
     gone = sorted(mapped - known.keys())
-    silent = sorted(asset.id for asset in known.values() if asset.online and asset.id not in mapped)
-    findings = Findings()
+    unmapped = sorted(asset for asset, is_online in known.items() if is_online and asset not in mapped)
     if gone:
         level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
-        findings.append(
-            level(
-                f"Infodeck does not know {count_text(len(gone), 'asset')} of the tables: {_few(gone)}",
-                "correct their ids, or take them out; their points will show nothing",
-            )
+        yield level(
+            f"Infodeck does not know {count_text(len(gone), 'asset')} of the tables: {_few(gone)}",
+            "correct their ids, or take them out; their points will show nothing",
         )
-    if silent:
-        verb = "is" if len(silent) == 1 else "are"
-        findings.warning(
-            f"no table names {count_text(len(silent), 'asset')} that {verb} online: {_few(silent)}",
+    if unmapped:
+        yield warning(
+            f"{count_text(len(unmapped), 'online asset')} in no table: {_few(unmapped)}",
             "add them where the building needs them; `gateway discover` drafts that",
         )
-    return findings or [
-        ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
-    ]
+    if not gone and not unmapped:
+        yield ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
 
 
-async def _known(setup: Setup) -> Mapping[str, KnownAsset]:
+def _online_by_asset(facts: Facts) -> dict[str, bool]:
     """Return the assets as listed now if the list is complete, otherwise as the gateway last stored them."""
-    if setup.access.api_key is not None and not setup.is_offline:
-        listed = await setup.assets()
-        if listed.is_whole:
-            return {asset.id: asset for item in listed.items if (asset := known_asset(item)) is not None}
-    try:
-        snapshot = await asyncio.to_thread(read_assets, setup.settings.journal.path)
-    except GatewayError:
-        return {}  # reported by the check of the journal
-    return {} if snapshot is None else snapshot.assets
+    listed = facts.assets
+    if listed is not None and listed.error is None and len(listed.items) < MOST_ASSETS:
+        assets = [asset for item in listed.items if (asset := known_asset(item)) is not None]
+    else:
+        try:
+            snapshot = read_assets(facts.settings.journal.path)
+        except GatewayError:
+            return {}  # reported by the check of the journal
+        assets = [] if snapshot is None else list(snapshot.assets.values())
+    return {asset.id: bool(asset.online) for asset in assets}
 
 
 def _few(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_MOST_ASSETS]) + (", …" if len(names) > _MOST_ASSETS else "")
+    return ", ".join(list(names)[:_MOST_ASSETS_NAMED]) + (", …" if len(names) > _MOST_ASSETS_NAMED else "")
 
 
-async def check_webhook(setup: Setup) -> Finding | list[Finding]:
+def check_webhook(facts: Facts) -> Iterator[Finding]:
     """Check the webhook that leads here, among those of the organization."""
-    infodeck = setup.settings.infodeck
-    if setup.access.bearer_token is None:
-        return []  # reported by the check of the token
-    if infodeck.webhook is None:
-        return warning(
+    settings, listed = facts.settings.infodeck.webhook, facts.webhooks
+    if listed is None or isinstance(facts.api_host, Failure):
+        return  # reported by the checks of token and API
+    if settings is None:
+        yield warning(
             "infodeck.webhook is not set, so it is unknown which of Infodeck's webhooks leads here",
             "write the public address that Infodeck posts to: webhook: {url: https://…}",
         )
-    if isinstance(await setup.api_host(), Failure):
-        return []  # reported by the check of the API
-    listed = await setup.webhooks()
+        return
     if listed.error is not None:
-        return await _unlistable_webhooks(setup, listed.error)
+        why = _refusal(listed.error)
+        same = None if facts.assets is None else facts.assets.error
+        if same is None or _refusal(same).remedy != why.remedy:
+            yield why  # otherwise reported by the check of the organization
+        return
     every = [webhook_of(one) for one in listed.items]
-    ours = await setup.our_webhook()
-    if ours is None:
-        return _missing(infodeck.webhook, every)
-    return _webhook_findings(ours, twins_of(ours, every), path=setup.settings.intake.path)
+    if (ours := facts.our_webhook) is None:
+        there = short_list([one.url or one.id or "?" for one in every]) or "none at all"
+        yield problem(
+            f"Infodeck has no webhook {settings.id or settings.url}; there are: {there}",
+            id_to_correct(every, url=settings.url)
+            or "`gateway webhooks register`, or correct infodeck.webhook",
+        )
+        return
+    faults = list(_webhook_faults(ours, twins_of(ours, every), path=facts.settings.intake.path))
+    yield from faults
+    if not faults:
+        word = f", {ours.status.lower()}" if ours.status else ""
+        yield ok(f"{ours.id} leads to {ours.url}{word}")
 
 
-async def _unlistable_webhooks(setup: Setup, error: GatewayError) -> Finding | list[Finding]:
-    """Return why the webhooks cannot be listed, unless another check reports the cause."""
-    if setup.bearer_token_flaw is not None and _is_about_secret(error):
-        return []  # reported by the check of the token
-    why = _refusal(error)
-    is_of_the_secret = isinstance(error, ApiRefusalError) and error.status in _OF_THE_SECRET
-    if setup.access.api_key is not None and not is_of_the_secret:
-        same = (await setup.assets()).error
-        if same is not None and (
-            _refusal(same).found == why.found or (_is_no_api(same) and _is_no_api(error))
-        ):
-            return []  # reported by the check of the organization
-    return why
-
-
-def _missing(named: WebhookSettings, others: Sequence[Webhook]) -> Finding:
-    there = ", ".join(one.url or one.id or "?" for one in others[:_MOST_WEBHOOKS]) or "none at all"
-    if (more := len(others) - _MOST_WEBHOOKS) > 0:
-        there += f" and {more} more"
-    return problem(
-        f"Infodeck has no webhook {named.id or named.url}; there are: {there}",
-        id_to_correct(others, url=named.url) or "`gateway webhooks register`, or correct infodeck.webhook",
-    )
-
-
-def _webhook_findings(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> list[Finding]:
-    findings = Findings()
+def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> Iterator[Finding]:
     if twins:
-        ids = ", ".join(one.id or "?" for one in twins)
-        findings.warning(
-            f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and {ids}",
+        yield warning(
+            f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and"
+            f" {', '.join(one.id or '?' for one in twins)}",
             "`gateway webhooks remove`, or Infodeck's web page: each event comes as often, and each has"
             " a signing secret of its own",
         )
-    if not webhook.is_subscribed_to(TELEMETRY):
-        findings.problem(
-            f"{webhook.id} does not send {TELEMETRY}, only {', '.join(webhook.events)}",
-            "add that event to the webhook in Infodeck: without it no reading arrives",
-        )
-    elif missing := [name for name in DOCUMENTED_EVENTS if not webhook.is_subscribed_to(name)]:
-        findings.warning(
+    missing = [name for name in DOCUMENTED_EVENTS if not webhook.is_subscribed_to(name)]
+    if missing:
+        level = problem if TELEMETRY in missing else warning
+        yield level(
             f"{webhook.id} does not send {', '.join(missing)}",
-            "add them in Infodeck: devices that go offline, come or go are noticed later without them",
+            f"add them to the webhook in Infodeck: without {TELEMETRY} no reading arrives, without the others"
+            " devices that go offline, come or go are noticed later",
         )
-    if webhook.is_failing:
-        findings.problem(
+    if not webhook.is_healthy:
+        level = problem if webhook.is_failing else warning
+        yield level(
             f"Infodeck says that {webhook.id} is {webhook.status}",
             "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
         )
-    elif not webhook.is_healthy:
-        findings.warning(f"Infodeck says that {webhook.id} is {webhook.status}", "look at it in Infodeck")
-    if webhook.url is not None and (finding := _address(webhook, webhook.url, path=path)) is not None:
-        findings.append(finding)
-    word = f", {webhook.status.lower()}" if webhook.status else ""
-    return findings or [ok(f"{webhook.id} leads to {webhook.url}{word}")]
+    if webhook.url is not None and (url_path := _path_of(webhook.url)) != path:
+        yield warning(
+            f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+            "change one of them, unless the proxy in front of the gateway turns one into the other",
+        )
 
 
-def _address(webhook: Webhook, url: str, *, path: str) -> Finding | None:
-    """Compare the path that Infodeck posts to with the path of the intake."""
+def _path_of(url: str) -> str:
     try:
-        url_path = urlsplit(url).path or "/"
+        return urlsplit(url).path or "/"
     except ValueError:
-        return problem(f"{webhook.id} has no usable URL: {url}", "correct it in Infodeck")
-    if url_path == path:
-        return None
-    return warning(
-        f"{webhook.id} posts to {url_path}, but intake.path is {path}",
-        "change one of them, unless the proxy in front of the gateway turns one into the other",
-    )
+        return url
 
 
-async def check_deliveries(setup: Setup) -> Finding | list[Finding]:
+def check_deliveries(facts: Facts) -> Iterator[Finding]:
     """Check the last deliveries in Infodeck's log."""
-    webhook = await setup.our_webhook()
-    if webhook is None or webhook.id is None:
-        return []  # reported by the check of the webhook
-    listed = await setup.list_deliveries(webhook.id)
+    listed = facts.deliveries
+    if listed is None:
+        return  # reported by the check of the webhook
+    attempts = attempts_of(listed.items)[:MOST_ATTEMPTS]
+    failures = failures_of(attempts)
     if listed.error is not None:
         why = _refusal(listed.error)
-        remedy = _IN_THE_WEB_PAGE if _is_no_api(listed.error) else why.remedy
         found = f"the delivery log cannot be read: {why.found}"
-        return replace(why, level=Level.WARNING, found=found, remedy=remedy)
-    attempts = attempts_of(listed.items)[:MOST_ATTEMPTS]
-    if not attempts:
-        return warning(
+        yield replace(why, level=Level.WARNING, found=found, remedy="see the log in Infodeck's web page")
+    elif not attempts:
+        yield warning(
             "Infodeck has not delivered anything yet", "`gateway webhooks test` has it send a test event"
         )
-    return _delivery_finding(attempts)
-
-
-def _delivery_finding(attempts: Sequence[Attempt]) -> Finding:
-    failures = failures_of(attempts)
-    if not failures:
-        return ok(f"the last {len(attempts)} arrived")
-    kinds = ", ".join(f"{count} x {kind}" for kind, count in failures.most_common())
-    found = f"of the last {len(attempts)} deliveries {failures.total()} failed: {kinds}"
-    worst = failures.most_common(1)[0][0]
-    remedy = f"{worst}: {advice_for(worst) or 'see `gateway webhooks deliveries`'}"
-    if attempts[0].succeeded is False:
-        return problem(f"{found}; the last one did, too", remedy)
-    return warning(f"{found}; the last one arrived", remedy)
+    elif failures:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in failures.most_common())
+        is_last = attempts[0].succeeded is False
+        worst = failures.most_common(1)[0][0]
+        level = problem if is_last else warning
+        yield level(
+            f"of the last {len(attempts)} deliveries {failures.total()} failed: {kinds}; the last one"
+            f" {'did, too' if is_last else 'arrived'}",
+            f"{worst}: {advice_for(worst) or 'see `gateway webhooks deliveries`'}",
+        )
+    else:
+        yield ok(f"the last {len(attempts)} arrived")
 
 
 def _refusal(error: GatewayError) -> Finding:
     """Return what kept the API from answering, and what to do about it."""
     if isinstance(error, ApiRefusalError):
         return problem(error.answered, error.advice)
-    if not isinstance(error, TransientError):
-        return problem(str(error), "check infodeck.api, and what stands between this machine and Infodeck")
-    if error.retry_after_s is None:
-        remedy = "wait and try again; if it lasts, ask Infodeck. The last known assets stay in use"
-    else:
-        remedy = (
-            f"wait {duration_text(round(error.retry_after_s))}; if that happens often: one API key per"
-            " integration, and a smaller infodeck.request_share"
+    if isinstance(error, TransientError):
+        return problem(
+            str(error),
+            "wait and try again, the last known assets stay in use; if the API answers 429 often: one API key"
+            " per integration, and a smaller infodeck.request_share",
         )
-    return problem(str(error), remedy)
+    return problem(str(error), "check infodeck.api, and what stands between this machine and Infodeck")
 
 
-def _is_about_secret(error: GatewayError) -> bool:
-    """Return whether a request failed because of its secret: it was refused, or could not even be sent."""
-    return error.status == _UNAUTHORIZED if isinstance(error, ApiRefusalError) else _is_no_api(error)
+async def check_public_address(facts: Facts) -> list[Finding]:
+    """Check that the gateway answers at the public address, to a GET with 405, and the certificate there."""
+    webhook = facts.settings.infodeck.webhook
+    if webhook is None:
+        return []
+    url = webhook.url
+    tls = client_context("infodeck.webhook.url", authority=None, certificate=None, key=None)
+    answer = await get(url, within_s=_ADDRESS_WITHIN_S, tls=tls)
+    if isinstance(answer, Failure):
+        return [_unreachable(url, answer)]
+    answered = _who_answers(answer, url, intake_path=facts.settings.intake.path)
+    shown = await asyncio.to_thread(_shown_certificate, url)
+    if shown is None:
+        return [answered]
+    certificate = check_validity("its certificate", shown, now_s=facts.now_ms / 1000)
+    if certificate.level is answered.level is Level.OK:
+        return [ok(f"{answered.found}; {certificate.found}")]
+    return [finding for finding in (certificate, answered) if finding.level is not Level.OK]
 
 
-def _is_no_api(error: GatewayError) -> bool:
-    """Return whether the answer is not one of an API, or the request could not be sent."""
-    return not isinstance(error, ApiRefusalError | TransientError)
+def _unreachable(url: str, failure: Failure) -> Finding:
+    host = urlsplit(url).hostname
+    found = f"{host} {failure.reason}"
+    if failure.stage.is_certificate:
+        return problem(f"{found}: Infodeck will not deliver to it", _PUBLIC_CERTIFICATE.format(host=host))
+    if (remedy := _ADDRESS_REMEDIES.get(failure.stage)) is not None:
+        return problem(found, remedy)
+    return warning(f"{found}, from here", _FROM_HERE.format(url=url))
+
+
+def _who_answers(answer: HttpAnswer, url: str, *, intake_path: str) -> Finding:
+    is_ours = answer.status in _OURS and _OURS[answer.status] in answer.body
+    if is_ours and answer.status == 405:  # noqa: PLR2004 - the intake's answer to a GET
+        return ok(f"the gateway answers at {url}")
+    if is_ours:
+        return problem(
+            f"the gateway answers at {url}, but not under this path: 404",
+            f"the proxy must hand it on as intake.path, {intake_path}; or change one of them",
+        )
+    kind = "3xx" if answer.status // 100 == 3 else str(answer.status)  # noqa: PLR2004 - redirects
+    where = f" and redirects to {answer.headers['Location']}" if "Location" in answer.headers else ""
+    return problem(
+        f"something else than the gateway answers at {url}: {answer.status}{where}",
+        f"have the proxy hand {urlsplit(url).path or '/'} on to the gateway without a login;"
+        f" {advice_for(kind) or 'see its log'}",
+    )
+
+
+def _shown_certificate(url: str) -> Validity | None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or parts.hostname is None:
+        return None  # a simulated Infodeck
+    address = parts.hostname, parts.port or _HTTPS_PORT
+    try:
+        pem = ssl.get_server_certificate(address, timeout=_ADDRESS_WITHIN_S)
+    except (OSError, ValueError):
+        return None  # it has just answered; whatever it is, the next examination shows it
+    return Validity.from_pem(pem.encode())

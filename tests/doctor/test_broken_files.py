@@ -88,4 +88,4 @@ async def test_a_certificate_for_another_name(patient: Doctored) -> None:
     """It is for an address, but Infodeck posts to a name."""
     patient.change("infodeck.webhook.url", "https://gateway.invalid/webhooks/infodeck")
     seen = (await patient.diagnose()).of("certificates", "warning")
-    assert seen.found.endswith("it is for 127.0.0.1, but Infodeck posts to gateway.invalid")
+    assert seen.found.endswith("not for gateway.invalid, to which Infodeck posts")

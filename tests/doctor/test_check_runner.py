@@ -11,85 +11,64 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.doctor.checks import Check, DaemonThreads, examine
-from gateway.doctor.diagnosis import Level, ok, problem
-from gateway.doctor.setup import Once, Setup
+from gateway.doctor.facts import Facts
+from gateway.doctor.findings import Level, ok, problem
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
     from support.doctored import Doctored
 
-    from gateway.doctor.diagnosis import Finding
+    from gateway.doctor.findings import Finding
 
 
 @pytest.fixture
-def setup(patient: Doctored) -> Setup:
-    """Return what checks are given."""
-    return Setup(
-        settings=load_settings(patient.config).require(),
-        point_map=None,
-        table_problems=(),
-        warnings=(),
-        is_offline=False,
-        clock_ms=lambda: 0,
-    )
+def facts(patient: Doctored) -> Facts:
+    """Return the facts that checks get; nothing is asked."""
+    return Facts(settings=load_settings(patient.config).require(), point_map=None)
 
 
-async def _hang(_: Setup) -> Finding:
+async def _hang(_: Facts) -> list[Finding]:
     await asyncio.sleep(60)
-    return ok("never")
+    return [ok("never")]
 
 
-async def _fail(_: Setup) -> Finding:
+async def _fail(_: Facts) -> list[Finding]:
     raise ZeroDivisionError("by zero")
 
 
-async def _well(_: Setup) -> list[Finding]:
+def _well(_: Facts) -> list[Finding]:
     return [ok("well")]
 
 
-async def test_a_check_that_fails_is_a_finding_by_its_name(setup: Setup) -> None:
+async def test_a_check_that_fails_is_a_finding_by_its_name(facts: Facts) -> None:
     """Neither a traceback nor the end of the others."""
-    failed, well = await examine(setup, [Check("bad", _fail), Check("good", _well)])
+    failed, well = await examine(facts, [Check("bad", _fail), Check("good", _well)])
     assert failed.check == "bad"
     assert failed.findings[0].level is Level.PROBLEM
     assert failed.findings[0].found.startswith("the check itself failed: ZeroDivisionError: by zero (line ")
     assert well.findings == (ok("well"),)
 
 
-async def test_checks_that_hang_end_in_time(setup: Setup) -> None:
-    """Fifty of them, more than run at once, still end within the time for all; others are not held up."""
+async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
+    """Fifty of them end within the time for one; others are not held up."""
     began_s = time.monotonic()
     checks = [Check("good", _well), *(Check(f"slow {number}", _hang) for number in range(50))]
-    results = await examine(setup, checks, check_within_s=0.2, all_within_s=0.5)
+    results = await examine(facts, checks, within_s=0.2)
     assert time.monotonic() - began_s < 5
     assert results[0].findings == (ok("well"),)
     assert all(result.findings[0].found.startswith("not finished within") for result in results[1:])
     assert [result.check for result in results] == [check.name for check in checks]
 
 
-async def test_secrets_are_taken_out_of_whatever_is_found(patient: Doctored, setup: Setup) -> None:
+async def test_secrets_are_taken_out_of_whatever_is_found(patient: Doctored, facts: Facts) -> None:
     """The last line of defence: what a check shows by mistake is shown as `***`."""
     secret = (patient.folder / "secret").read_text()
 
-    async def tell(_: Setup) -> Finding:
-        return problem(f"it is {secret}", f"forget {secret}")
+    def show(_: Facts) -> list[Finding]:
+        return [problem(f"it is {secret}", f"forget {secret}")]
 
-    result = (await examine(setup, [Check("chatty", tell)]))[0]
+    result = (await examine(facts, [Check("chatty", show)]))[0]
     assert result.findings == (problem("it is ***", "forget ***"),)
-
-
-async def test_an_answer_is_asked_for_once() -> None:
-    """However many checks await it."""
-    asked = 0
-
-    async def ask() -> int:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0)
-        return asked
-
-    once = Once(ask)
-    assert await asyncio.gather(*(once() for _ in range(5))) == [1] * 5
 
 
 def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
