@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
 from gateway.settings import load_settings
+from gateway.text import count_text
 from gateway.tools.import_table import import_points
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="TABLE.yaml", help="a new file; default: print the table"
     )
-    parser.add_argument("--site", help="where the rows name none; or which one, where they name several")
+    parser.add_argument("--site", help="of rows that name none; of several sites, the one to import")
     parser.add_argument(
         "-c",
         "--config",
@@ -37,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="check the table against the sinks of these settings",
     )
-    parser.add_argument("--force", action="store_true", help="replace TABLE.yaml where there is one")
+    parser.add_argument("--force", action="store_true", help="replace an existing TABLE.yaml")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write or print the table; return 0. Raises CommandError after printing the problems."""
+    """Write or print the table; return 0. Raises CommandError with all problems."""
     output: Path | None = arguments.output
     if output is not None:
         check_name(output)
@@ -51,17 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         imported = _import(arguments.file, settings, site=arguments.site)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"{arguments.file}: {problem}", file=sys.stderr)
-        count = len(error.problems)
-        raise CommandError(f"{count} problem{'' if count == 1 else 's'} in {arguments.file}") from error
+        problems = [f"{arguments.file}: {problem}" for problem in error.problems]
+        count = count_text(len(problems), "problem")
+        raise CommandError(f"{count} in {arguments.file}", problems=problems) from error
     for note in imported.notes:
         print(f"note: {arguments.file}: {note}", file=sys.stderr)
     if output is None:
         print(imported.text, end="")
     else:
         write_table(output, imported.text)
-        print(f"{output}: {imported.points} point{'' if imported.points == 1 else 's'}")
+        print(f"{output}: {count_text(imported.points, 'point')}")
     return 0
 
 
@@ -70,11 +70,13 @@ def _import(file: Path, settings: Settings | None, *, site: str | None) -> Impor
         data = file.read_bytes()
     except OSError as error:
         raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    if settings is None:
+        return import_points(data, name=file.name, site=site)
     return import_points(
         data,
         name=file.name,
         site=site,
-        sinks=None if settings is None else {name: sink.type for name, sink in settings.sinks.items()},
-        topics=None if settings is None else settings.mqtt_topics,
-        limits=None if settings is None else settings.write_limits,
+        sinks={name: sink.type for name, sink in settings.sinks.items()},
+        topics=settings.mqtt_topics,
+        limits=settings.write_limits,
     )

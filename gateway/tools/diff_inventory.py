@@ -115,7 +115,7 @@ def _compiled(sheet: Sheet) -> dict[str, PointEntry]:
     sheet.raise_problems()
     listed: dict[str, PointEntry] = {}
     for site, points in by_site.items():
-        point_map = compile_points(sheet, points, site=site)
+        _, point_map = compile_points(sheet, points, site=site)
         listed |= {} if point_map is None else inventory_of(point_map, topics={}, sinks={}).points
     sheet.raise_problems()
     return listed
