@@ -45,14 +45,15 @@ class Sender(asyncio.Protocol):
 
 
 def make_requests(count: int) -> list[bytes]:
-    """Return signed requests, each with an id of its own."""
+    """Return signed requests, oldest first: no id comes twice, and no asset reports twice in a second."""
     now = int(time.time())
     requests = []
     for number in range(count):
+        created = now - (count - 1 - number) // ASSETS
         body = (
             b'{"id":"evt_%b","type":"asset.telemetry.updated","organizationId":"o-bench","created":%d,"livemode":true,'
-            b'"data":{"object":{"assetId":"ast-%d","telemetry":{"temperature":21.5,"humidity":48,"co2":612}}}}'
-        ) % (secrets.token_hex(12).encode(), now, number % ASSETS)
+            b'"data":{"object":{"assetId":"ast-%d","telemetry":{"temperature":%d.5,"humidity":48,"co2":612}}}}'
+        ) % (secrets.token_hex(12).encode(), created, number % ASSETS, number // ASSETS % 40)
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         head += f"{HEADER}: {sign(body, SECRET, now)}\r\nContent-Length: {len(body)}\r\n\r\n"
         requests.append(head.encode() + body)
@@ -61,6 +62,7 @@ def make_requests(count: int) -> list[bytes]:
 
 async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> float:
     """Return answered requests per second."""
+    requests.reverse()  # senders take them from the end
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
     senders = [
