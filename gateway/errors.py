@@ -26,8 +26,18 @@ class ConfigError(GatewayError):
     """A file or setting cannot be used. `problems` are complete lines, each with its place."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Keep the lines in the order in which a user should read them."""
         super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class CommandError(GatewayError):
+    """A command cannot do its task; the text states why and what to do.
+
+    `problems` are complete lines that are shown first, each with its place in a file.
+    """
+
+    def __init__(self, reason: str, *, problems: Sequence[str] = ()) -> None:
+        super().__init__(reason)
         self.problems = tuple(problems)
 
 
@@ -38,7 +48,22 @@ class TransientError(GatewayError):
     """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
-        """Keep the reason for log and status."""
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class RefusedError(GatewayError):
+    """The receiver refused these updates permanently; all others of the batch were delivered."""
+
+    def __init__(self, refusals: Sequence[Refusal]) -> None:
+        super().__init__(f"{len(refusals)} updates refused, the first one: {refusals[0].reason}")
+        self.refusals = tuple(refusals)
+
+
+class JournalError(GatewayError):
+    """The journal cannot store events now; the sender may try again after `retry_after_s`."""
+
+    def __init__(self, reason: str, *, retry_after_s: int) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
 
@@ -51,40 +76,21 @@ class ApiRefusalError(GatewayError):
     """
 
     def __init__(self, answered: str, *, advice: str, status: int) -> None:
-        """Keep the parts, for callers that show the problem and the advice separately."""
         super().__init__(f"{answered}: {advice}")
         self.answered = answered
         self.advice = advice
         self.status = status
 
 
-class RefusedError(GatewayError):
-    """The receiver refused these updates permanently; all others of the batch were delivered."""
-
-    def __init__(self, refusals: Sequence[Refusal]) -> None:
-        """Keep each refused update with its reason."""
-        super().__init__(f"{len(refusals)} updates refused, the first one: {refusals[0].reason}")
-        self.refusals = tuple(refusals)
-
-
-class JournalError(GatewayError):
-    """The journal cannot store events now; the sender may try again after `retry_after_s`."""
-
-    def __init__(self, reason: str, *, retry_after_s: int) -> None:
-        """Keep the reason for the log, and the pause to ask the sender for."""
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
 class SignatureError(GatewayError):
     """The signature of a delivery is missing, malformed, a mismatch, foreign or outside the tolerance.
 
-    `foreign` is a mismatch of a body that does not name our organization, unlike Infodeck's. `age_s` is the
-    age of a right signature outside the tolerance; negative: in the future by our clock.
+    The text is one of these words: they are counted. `foreign` is a mismatch of a body that does not name our
+    organization, unlike Infodeck's. `age_s` is the age of a right signature outside the tolerance; negative:
+    in the future by our clock.
     """
 
     def __init__(self, reason: str, *, age_s: float | None = None) -> None:
-        """Keep the reason, one of these words: they are counted."""
         super().__init__(reason)
         self.age_s = age_s
 
@@ -95,18 +101,6 @@ class EventError(GatewayError):
 
 class EncodingError(GatewayError, ValueError):
     """A register's type cannot hold a value; the text names both."""
-
-
-class CommandError(GatewayError):
-    """A command cannot do its task; the text states why and what to do.
-
-    `problems` are complete lines that are shown first, each with its place in a file.
-    """
-
-    def __init__(self, reason: str, *, problems: Sequence[str] = ()) -> None:
-        """Keep the lines in the order in which a user should read them."""
-        super().__init__(reason)
-        self.problems = tuple(problems)
 
 
 def system_reason(error: OSError) -> str:

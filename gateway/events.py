@@ -8,6 +8,7 @@ explicit path.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from gateway.model import Event, Reading, Telemetry
 from gateway.records import OnlineState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 TELEMETRY = "asset.telemetry.updated"
@@ -37,18 +38,15 @@ _KEY_NAMES = ("key", "metric", "name")
 _DEEPEST_NESTING = 4
 _LONGEST_UNIT = 64  # of a unit of measure; longer than any known one
 
-# Below the first bound, the sensor has no clock (1970); from each `…_FROM` on, the number is in a finer unit.
-_EARLIEST_MS = 946_684_800_000  # 2000-01-01
+_EARLIEST_MS = 946_684_800_000  # 2000-01-01; before it, the sensor has no clock (1970)
 _LATEST_MS = 253_402_300_799_000  # 9999-12-31
-_MILLISECONDS_FROM = 1e11
-_MICROSECONDS_FROM = 1e14
-_NANOSECONDS_FROM = 1e17
+_FINER_UNITS = ((1e17, 1e6), (1e14, 1e3), (1e11, 1))  # from when on a number is no longer in seconds
 _CLOCK_LEAD_MS = 300_000  # a reading that is further in the future comes from a wrong clock
 
 _ONLINE = {"online": True, "offline": False}
 
-_Item = tuple[str, Any, Any, "str | None"]
-_ShadowItem = tuple[str, Any, "int | None", "str | None"]
+Item = tuple[str, Any, "int | None", "str | None"]
+"""A value that was found: key, value, its own time in Unix ms, unit of measure."""
 
 
 def parse_event(body: bytes, *, received_ms: int) -> Event:
@@ -63,16 +61,19 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
         raise EventError("the body is not JSON") from error
     if not isinstance(document, dict):
         raise EventError("the body is not a JSON object")
-    event_id, kind = document.get("id"), document.get("type")
-    if not isinstance(event_id, str) or not 0 < len(event_id) <= _LONGEST_ID:
-        raise EventError("`id` is missing or not a string")
-    if not isinstance(kind, str) or not 0 < len(kind) <= _LONGEST_ID:
-        raise EventError("`type` is missing or not a string")
+    event_id, kind = _text(document, "id"), _text(document, "type")
     if kind == TELEMETRY and not isinstance(_object(document), dict):
         raise EventError("`data.object` is missing or not an object")
     if readable is not body and "\ufffd" in event_id:  # two ids might look alike now
         raise EventError("`id` is no text")
     return Event(event_id=event_id, type=kind, body=readable, document=document, received_ms=received_ms)
+
+
+def _text(document: dict[str, Any], name: str) -> str:
+    text = document.get(name)
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_ID:
+        raise EventError(f"`{name}` is missing or not a string")
+    return text
 
 
 def keep_apart(event: Event) -> None:
@@ -98,45 +99,6 @@ def read_telemetry(event: Event) -> Telemetry | None:
     return event.telemetry
 
 
-def _find_readings(event: Event, asset: str) -> Telemetry:
-    event_ms = event_time_ms(event)
-    latest_ms = event.received_ms + _CLOCK_LEAD_MS
-    for container, items in _candidates(_object(event.document)):
-        readings: list[Reading] = []
-        clock_ahead = 0
-        for key, value, timestamp, unit in items:
-            time_ms = event_ms if timestamp is None else (parse_time(timestamp) or event_ms)
-            if time_ms > latest_ms:
-                time_ms = event.received_ms
-                clock_ahead += 1
-            readings.append(Reading(key, value, time_ms, unit))
-        if readings:
-            return Telemetry(asset, event_ms, tuple(readings), container, clock_ahead)
-    return Telemetry(asset, event_ms)
-
-
-def asset_of(event: Event) -> str | None:
-    """Return the id of the asset that an event names, None if it names none."""
-    thing = _object(event.document)
-    if not isinstance(thing, dict):
-        return None
-    asset = thing.get("assetId")
-    if not isinstance(asset, str):
-        nested = thing.get("asset")
-        asset = nested.get("id") if isinstance(nested, dict) else nested
-    if not isinstance(asset, str):
-        asset = thing.get("id")
-    return asset if isinstance(asset, str) and asset else None
-
-
-def event_time_ms(event: Event) -> int:
-    """Return the time of readings without their own: the resource's, else `created`, else of receipt."""
-    thing = _object(event.document)
-    own = parse_time(thing.get("timestamp")) if isinstance(thing, dict) else None
-    time_ms = own or parse_time(event.document.get("created")) or event.received_ms
-    return min(time_ms, event.received_ms) if time_ms > event.received_ms + _CLOCK_LEAD_MS else time_ms
-
-
 def read_online(event: Event) -> OnlineState | None:
     """Return the connection of the device in an `asset.status.changed`, None if it states none.
 
@@ -147,9 +109,18 @@ def read_online(event: Event) -> OnlineState | None:
         return None
     online = thing.get("connectionStatus")
     if not isinstance(online, bool):
-        status = thing.get("status")
-        online = _ONLINE.get(status.strip().lower()) if isinstance(status, str) else None
-    return None if online is None else OnlineState(asset, online, event_time_ms(event))
+        online = _ONLINE.get(str(thing.get("status")).strip().lower())
+    return None if online is None else OnlineState(asset, online, _event_time_ms(event))
+
+
+def asset_of(event: Event) -> str | None:
+    """Return the id of the asset that an event names, None if it names none."""
+    thing = _object(event.document)
+    if not isinstance(thing, dict):
+        return None
+    nested = thing.get("asset")
+    named = (thing.get("assetId"), nested.get("id") if isinstance(nested, dict) else nested, thing.get("id"))
+    return next((asset for asset in named if isinstance(asset, str)), None) or None
 
 
 def parse_time(value: object) -> int | None:
@@ -158,126 +129,17 @@ def parse_time(value: object) -> int | None:
         return _parse_time_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    if value >= _NANOSECONDS_FROM:
-        time_ms = value / 1e6
-    elif value >= _MICROSECONDS_FROM:
-        time_ms = value / 1e3
-    elif value >= _MILLISECONDS_FROM:
-        time_ms = value
-    else:
-        time_ms = value * 1e3
+    time_ms = next((value / divisor for bound, divisor in _FINER_UNITS if value >= bound), value * 1e3)
     return round(time_ms) if _EARLIEST_MS <= time_ms <= _LATEST_MS else None
 
 
 def _parse_time_text(text: str) -> int | None:
-    try:
+    with suppress(ValueError):
         return parse_time(float(text))
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError, OverflowError):
         moment = datetime.fromisoformat(text)
         return parse_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-    except (ValueError, OverflowError):
-        return None
-
-
-def _object(document: dict[str, Any]) -> Any:
-    data = document.get("data")
-    return data.get("object") if isinstance(data, dict) else None
-
-
-def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
-    """Yield each container found, with its items: key, value, own timestamp, unit of measure."""
-    for name in _CONTAINERS:
-        container = thing.get(name)
-        if isinstance(container, dict):
-            yield name, _map_items(container, container.get("timestamp"))
-        elif isinstance(container, list):
-            yield f"{name}[]", _list_items(container)
-    for name in _SHADOWS:
-        container = thing.get(name)
-        if isinstance(container, dict):
-            yield from _shadow_candidates(name, container)
-    if "value" in thing:
-        yield "value", _list_items([thing])
-
-
-def _map_items(
-    mapping: dict[str, Any],
-    timestamp: Any,
-    unit: str | None = None,
-    *,
-    prefix: str = "",
-    depth: int = 0,
-) -> Iterator[_Item]:
-    """Yield the values of a map, with the keys of nested objects joined by dots. A list is no value."""
-    for key, value in mapping.items():
-        if isinstance(value, dict):
-            yield from _object_items(prefix + key, value, timestamp, unit, depth=depth)
-        elif key != "timestamp":
-            yield prefix + key, None if isinstance(value, list) else value, timestamp, unit
-
-
-def _object_items(
-    key: str, found: dict[str, Any], timestamp: Any, unit: str | None = None, *, depth: int = 0
-) -> Iterator[_Item]:
-    """Yield the one reading of an object `{value, unit, timestamp}`, or those of any other object."""
-    if depth == _DEEPEST_NESTING:
-        return
-    timestamp = found.get("timestamp", timestamp)
-    if "value" not in found:
-        yield from _map_items(found, timestamp, unit, prefix=f"{key}.", depth=depth + 1)
-        return
-    value, stated = found["value"], found.get("unit")
-    unit = stated[:_LONGEST_UNIT] if isinstance(stated, str) else unit
-    if isinstance(value, dict):
-        yield from _object_items(key, value, timestamp, unit, depth=depth + 1)
-    else:
-        yield key, None if isinstance(value, list) else value, timestamp, unit
-
-
-def _list_items(items: list[Any]) -> Iterator[_Item]:
-    for item in items:
-        if isinstance(item, dict) and "value" in item:
-            key = next((item[name] for name in _KEY_NAMES if isinstance(item.get(name), str)), None)
-            if key:
-                yield from _object_items(key, item, None)
-
-
-def shadow_items(shadow: dict[str, Any]) -> Iterator[_ShadowItem]:
-    """Yield key, value, time in Unix ms (or None) and unit of each reading in one device shadow.
-
-    The time is the reading's own, else the key's in `metadata`, else that of the whole reported state. The
-    shadow's own `timestamp` does not count: AWS sets it to the time of each answer.
-    """
-    readings, times, reported_ms = _split_shadow(shadow)
-    for key, value, own, unit in _map_items(readings, None):
-        time_ms = parse_time(own)
-        if time_ms is None and times:
-            time_ms = _metadata_ms(times, (key,)) or _metadata_ms(times, key.split("."))
-        yield key, value, time_ms or reported_ms, unit
-
-
-def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
-    """Return the time in Unix ms of the value at a path into one shadow (or None), as `shadow_items`."""
-    readings, times, reported_ms = _split_shadow(shadow)
-    if readings is not shadow:
-        if steps[:2] != ["state", "reported"]:
-            return None
-        steps = steps[2:]
-    own_ms = None
-    here: Any = readings
-    for step in steps:
-        here = _entry(here, step)
-        own_ms = _timestamp(here) or own_ms
-    return own_ms or _metadata_ms(times, steps) or reported_ms
-
-
-def _split_shadow(shadow: dict[str, Any]) -> tuple[dict[str, Any], Any, int | None]:
-    """Return the readings of a shadow, their times in `metadata`, and the time of the reported state."""
-    reported, metadata = _reported(shadow), shadow.get("metadata")
-    times = metadata.get("reported") if isinstance(metadata, dict) else None
-    return shadow if reported is None else reported, times, _timestamp(reported)
+    return None
 
 
 def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -290,36 +152,161 @@ def named_shadows(shadows: dict[str, Any]) -> Iterator[tuple[str | None, dict[st
             yield name, shadow
 
 
-def _shadow_candidates(name: str, shadows: dict[str, Any]) -> Iterator[tuple[str, Iterator[_Item]]]:
-    """Yield the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
+def shadow_items(shadow: dict[str, Any]) -> Iterator[Item]:
+    """Yield the readings in one device shadow.
+
+    A time is the reading's own, else the key's in `metadata`, else that of the whole reported state. The
+    shadow's own `timestamp` does not count: AWS sets it to the time of each answer.
+    """
+    readings, times = _split_shadow(shadow)
+    return _map_items(readings, _timestamp(_reported(shadow)), times)
+
+
+def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | None:
+    """Return the time in Unix ms of the value at a path into one shadow (or None), as `shadow_items`."""
+    found, times = _split_shadow(shadow)
+    if found is not shadow:
+        if steps[:2] != ["state", "reported"]:
+            return None
+        steps = steps[2:]
+    time_ms = _timestamp(_reported(shadow))
+    for step in steps:
+        found, times = _entry(found, step), _entry(times, step)
+        time_ms = _nearest_ms(found, times) or time_ms
+    return time_ms
+
+
+def _find_readings(event: Event, asset: str) -> Telemetry:
+    event_ms = _event_time_ms(event)
+    latest_ms = event.received_ms + _CLOCK_LEAD_MS
+    for container, items in _candidates(_object(event.document)):
+        readings: list[Reading] = []
+        clock_ahead = 0
+        for key, value, own_ms, unit in items:
+            time_ms = own_ms or event_ms
+            if time_ms > latest_ms:
+                time_ms = event.received_ms
+                clock_ahead += 1
+            readings.append(Reading(key, value, time_ms, unit))
+        if readings:
+            return Telemetry(asset, event_ms, tuple(readings), container, clock_ahead)
+    return Telemetry(asset, event_ms)
+
+
+def _event_time_ms(event: Event) -> int:
+    """Return the time of readings without their own: the resource's, else `created`, else of receipt."""
+    own_ms = _timestamp(_object(event.document)) or parse_time(event.document.get("created"))
+    time_ms = own_ms or event.received_ms
+    return event.received_ms if time_ms > event.received_ms + _CLOCK_LEAD_MS else time_ms
+
+
+def _object(document: dict[str, Any]) -> Any:
+    data = document.get("data")
+    return data.get("object") if isinstance(data, dict) else None
+
+
+def _candidates(thing: dict[str, Any]) -> Iterator[tuple[str, Iterable[Item]]]:
+    """Yield each container found, with its items."""
+    for name in _CONTAINERS:
+        container = thing.get(name)
+        if isinstance(container, dict):
+            yield name, _map_items(container, _timestamp(container))
+        elif isinstance(container, list):
+            yield f"{name}[]", _list_items(container)
+    for name in _SHADOWS:
+        container = thing.get(name)
+        if isinstance(container, dict):
+            yield _shadow_candidate(name, container)
+    if "value" in thing:
+        yield "value", _list_items([thing])
+
+
+def _map_items(
+    mapping: dict[str, Any],
+    time_ms: int | None,
+    times: Any = None,
+    unit: str | None = None,
+    *,
+    prefix: str = "",
+    depth: int = 0,
+) -> Iterator[Item]:
+    """Yield the values of a map, with the keys of nested objects joined by dots. A list is no value.
+
+    `times` is the same map in the metadata of a shadow, with times instead of values.
+    """
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _object_items(prefix + key, value, time_ms, _entry(times, key), unit, depth=depth)
+        elif key != "timestamp":
+            own_ms = _timestamp(_entry(times, key)) if times else None
+            yield prefix + key, None if isinstance(value, list) else value, own_ms or time_ms, unit
+
+
+def _object_items(
+    key: str,
+    found: dict[str, Any],
+    time_ms: int | None,
+    times: Any = None,
+    unit: str | None = None,
+    *,
+    depth: int = 0,
+) -> Iterator[Item]:
+    """Yield the one reading of an object `{value, unit, timestamp}`, or those of any other object."""
+    if depth == _DEEPEST_NESTING:
+        return
+    time_ms = _nearest_ms(found, times) or time_ms
+    if "value" not in found:
+        yield from _map_items(found, time_ms, times, unit, prefix=f"{key}.", depth=depth + 1)
+        return
+    value, stated = found["value"], found.get("unit")
+    unit = stated[:_LONGEST_UNIT] if isinstance(stated, str) else unit
+    if isinstance(value, dict):
+        yield from _object_items(key, value, time_ms, _entry(times, "value"), unit, depth=depth + 1)
+    else:
+        yield key, None if isinstance(value, list) else value, time_ms, unit
+
+
+def _list_items(items: list[Any]) -> Iterator[Item]:
+    for item in items:
+        if isinstance(item, dict) and "value" in item:
+            key = next((item[name] for name in _KEY_NAMES if isinstance(item.get(name), str)), None)
+            if key:
+                yield from _object_items(key, item, None)
+
+
+def _shadow_candidate(name: str, shadows: dict[str, Any]) -> tuple[str, Iterable[Item]]:
+    """Return the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
 
     Of a key in several shadows, the newest reading counts; one with a time wins over one without. In an
     event, unlike in an answer of the API, the shadow's own `timestamp` is a time of its readings.
     """
     places: list[str] = []
-    newest: dict[str, _ShadowItem] = {}
+    newest: dict[str, Item] = {}
     for shadow_name, shadow in named_shadows(shadows):
+        place = name if shadow_name is None else f"{name}.{shadow_name}"
+        places.append(place if _reported(shadow) is None else f"{place}.state.reported")
         shadow_ms = _timestamp(shadow)
-        items = [(key, value, own_ms or shadow_ms, unit) for key, value, own_ms, unit in shadow_items(shadow)]
-        if items:
-            place = name if shadow_name is None else f"{name}.{shadow_name}"
-            places.append(place + ("" if _reported(shadow) is None else ".state.reported"))
-        for item in items:
-            before = newest.get(item[0])
-            if before is None or (item[2] or 0) > (before[2] or 0):
-                newest[item[0]] = item
-    yield ", ".join(places), iter(newest.values())
+        for key, value, own_ms, unit in shadow_items(shadow):
+            time_ms = own_ms or shadow_ms
+            if key not in newest or (time_ms or 0) > (newest[key][2] or 0):
+                newest[key] = key, value, time_ms, unit
+    return ", ".join(places), newest.values()
 
 
-def _metadata_ms(times: Any, steps: Sequence[str | int]) -> int | None:
-    """Return the time that a shadow's metadata has for a path, or for the `value` of an object there."""
-    time_ms = None
-    for step in steps:
-        times = _entry(times, step)
-        if times is None:
-            return time_ms
-        time_ms = _timestamp(times) or time_ms
-    return time_ms or _timestamp(_entry(times, "value"))
+def _split_shadow(shadow: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the readings of a shadow, and their times in `metadata`."""
+    reported = _reported(shadow)
+    return shadow if reported is None else reported, _entry(shadow.get("metadata"), "reported")
+
+
+def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
+    reported = _entry(shadow.get("state"), "reported")
+    return reported if isinstance(reported, dict) else None
+
+
+def _nearest_ms(found: Any, times: Any) -> int | None:
+    """Return the time of a value or object: its own, else that in the metadata of it or of its `value`."""
+    return _timestamp(found) or _timestamp(times) or _timestamp(_entry(times, "value"))
 
 
 def _timestamp(found: Any) -> int | None:
@@ -332,9 +319,3 @@ def _entry(container: Any, step: str | int) -> Any:
         return container.get(step)
     is_there = isinstance(container, list) and isinstance(step, int) and step < len(container)
     return container[step] if is_there else None
-
-
-def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
-    state = shadow.get("state")
-    reported = state.get("reported") if isinstance(state, dict) else None
-    return reported if isinstance(reported, dict) else None
