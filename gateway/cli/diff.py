@@ -6,57 +6,29 @@ be used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
+from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
-from gateway.tools.diff import compare
-from gateway.tools.diff_inventory import inventory_from_csv, inventory_like_csv, inventory_of
+from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS, render_changes
+from gateway.tools.register_map_text import csv_text
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.mapping.plan import PointMap
     from gateway.settings import Settings
-    from gateway.tools.diff_inventory import Inventory
+    from gateway.tools.diff import Inventory
 
 _UNUSABLE = 2  # the exit code of argparse for unusable arguments
 _SINK_FACTS = ("type", "url", "listen", "host", "port", "serial", "payload")  # what a receiver depends on
-_USE = "give a folder of point tables, a gateway.yaml, or a .csv that `gateway points --format csv` wrote"
-
-
-@dataclass(frozen=True, slots=True)
-class _CsvFile:
-    data: bytes
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class _Tables:
-    """Compiled tables and their settings."""
-
-    settings: Settings
-    points: PointMap
-
-    def inventory(self) -> Inventory:
-        settings = self.settings
-        nodes = {
-            name: sink.node_name(settings.name).topic("DDATA")
-            for name, sink in settings.sinks.items()
-            if isinstance(sink, MqttSparkplugConfig)
-        }
-        metrics = {name: sparkplug_scheme(node) for name, node in nodes.items()}
-        sinks = {
-            name: {fact: str(getattr(sink, fact)) for fact in _SINK_FACTS if hasattr(sink, fact)}
-            for name, sink in settings.sinks.items()
-        }
-        return inventory_of(self.points, topics=settings.mqtt_topics | metrics, sinks=sinks)
+_SHEETS = (".csv", ".tsv", ".txt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every change with its reason, those that break something first; return the exit code."""
+    files: tuple[Path, Path] = (arguments.old, arguments.new)
+    has_csv = any(file.suffix.lower() in _SHEETS for file in files)
     try:
-        old, new = _inventories(
-            _read(arguments.old, arguments.config), _read(arguments.new, arguments.config)
-        )
+        old, new = (_inventory(file, arguments.config, has_csv=has_csv) for file in files)
     except GatewayError as error:
         print_failure(str(error), problems_of(error))
         return _UNUSABLE
@@ -88,30 +60,42 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(change.kind.breaks for change in changes) else 0
 
 
-def _read(path: Path, config: Path) -> _Tables | _CsvFile:
-    if path.is_dir():
-        return _Tables(*load(config, folder=path))
+def _inventory(file: Path, config: Path, *, has_csv: bool) -> Inventory:
+    """Return one side; that of tables by way of their CSV if the other side is a CSV (`has_csv`)."""
+    if file.is_dir():
+        settings, points = load(config, folder=file)
+    elif file.suffix.lower() in _SHEETS:
+        return inventory_from_csv(_content(file), file=str(file))
+    elif file.suffix.lower() in {".yaml", ".yml"} and b"\nschema: gateway.points/" not in b"\n" + _content(
+        file
+    ):
+        settings, points = load(file)
+    else:
+        raise CommandError(
+            f"{file}: cannot be compared: give a folder of point tables, a gateway.yaml, or a .csv that"
+            " `gateway points --format csv` wrote"
+        )
+    if has_csv:
+        listed = csv_text(register_map(points, topics=settings.mqtt_topics))
+        return inventory_from_csv(listed.encode(), file=f"the list of {file}")
+    return _tables(settings, points)
+
+
+def _content(file: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return file.read_bytes()
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {error.strerror}") from error
-    if path.suffix.lower() in {".csv", ".tsv", ".txt"}:
-        return _CsvFile(data, path)
-    if path.suffix.lower() not in {".yaml", ".yml"}:
-        raise CommandError(f"{path}: {_USE}")
-    if any(line.startswith(b"schema: gateway.points/") for line in data.splitlines()):
-        raise CommandError(f"{path}: is one point table; tables are compared by the folder: {_USE}")
-    return _Tables(*load(path))
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
 
 
-def _inventories(*sides: _Tables | _CsvFile) -> list[Inventory]:
-    """Return both sides in the same detail: that of a CSV if one of them is a CSV."""
-    has_csv = any(isinstance(side, _CsvFile) for side in sides)
-    return [
-        inventory_from_csv(side.data, file=str(side.path))
-        if isinstance(side, _CsvFile)
-        else inventory_like_csv(side.points, topics=side.settings.mqtt_topics)
-        if has_csv
-        else side.inventory()
-        for side in sides
-    ]
+def _tables(settings: Settings, points: PointMap) -> Inventory:
+    metrics = {
+        name: sparkplug_scheme(sink.node_name(settings.name).topic("DDATA"))
+        for name, sink in settings.sinks.items()
+        if isinstance(sink, MqttSparkplugConfig)
+    }
+    sinks = {
+        name: {fact: str(getattr(sink, fact)) for fact in _SINK_FACTS if hasattr(sink, fact)}
+        for name, sink in settings.sinks.items()
+    }
+    return inventory_of(points, topics=settings.mqtt_topics | metrics, sinks=sinks)

@@ -1,124 +1,163 @@
-"""`gateway diff`: what a change of point tables does to a BMS that was set up with the old ones."""
+"""`gateway diff`: what a change of point tables does to a BMS that was set up with the old ones.
+
+Both sides become an inventory: every point with its topics, registers and facts.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from gateway.config.value_types import parse_duration
+from gateway.errors import ConfigError
 from gateway.mapping.convert import calculation_text
-from gateway.text import count_text, duration_text
+from gateway.mapping.register_map import register_map
+from gateway.text import count_text
+from gateway.tools.diff_report import Change, ChangeKind
+from gateway.tools.import_table import USUAL_SINK, compile_points
+from gateway.tools.register_map_text import cell_text
+from gateway.tools.sheet_points import read_points
+from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
-    from gateway.model import Register
-    from gateway.tools.diff_inventory import Inventory, PointEntry, SinkTopic
+    from gateway.mapping.plan import PointMap
+    from gateway.mapping.topics import TopicScheme
+    from gateway.model import Point, Register
+    from gateway.tools.spreadsheet import Sheet, SheetRow
 
     Word = tuple[str, int, str, int]
 
+SinkTopic = tuple[str, str]
+"""An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
 
-class ChangeKind(Enum):
-    """One kind of change. `breaks`: an existing BMS database would show nothing, or something wrong."""
-
-    REGISTER_TAKEN = (
-        True,
-        "register belongs to another point now",
-        "the BMS shows the new point's value under the old point's name",
-    )
-    TOPIC_TAKEN = (
-        True,
-        "topic belongs to another point now",
-        "subscribers take the new point's value for the old point's",
-    )
-    SINK_GONE = (True, "sink gone", "nothing is published or answered there any more")
-    SINK_CHANGED = (True, "sink changed", "the BMS reaches it in another way, or reads messages differently")
-    POINT_GONE = (True, "point gone", "its topics get no more messages, and its registers answer exception 2")
-    REGISTER_MOVED = (True, "register moved", "the BMS still reads the old address")
-    REGISTER_GONE = (True, "register gone", "reading it is answered with exception 2")
-    REGISTER_FORM = (
-        True,
-        "type, order, scale or bit changed",
-        "the BMS takes the same words for another number",
-    )
-    TOPIC_MOVED = (True, "topic moved", "the old topic gets no more messages")
-    TOPIC_GONE = (True, "topic gone", "it gets no more messages")
-    UNIT_OF_MEASURE = (True, "unit of measure changed", "the BMS shows the new number with the old unit")
-    SOURCE = (True, "another reading behind the point", "the same place means something else")
-    ASSET = (True, "another asset behind the point", "the values are those of another device or room")
-    MAP = (True, "map changed", "the same number means something else")
-    CALCULATION = (True, "calculation changed", "the same reading gives another number")
-    TAKEN_AS = (
-        True,
-        "readings are interpreted differently",
-        "text and switches may come out as something else",
-    )
-    HEARTBEAT = (True, "heartbeat slower", "a watchdog in the BMS may take the gateway for dead")
-
-    RENAMED = (False, "renamed", "the same reading in the same place; a topic that moved is listed above")
-    NEW_POINT = (False, "new point", "nobody reads it yet")
-    NEW_REGISTER = (False, "new register of a known point", "nobody reads it yet")
-    NEW_TOPIC = (False, "new topic of a known point", "nobody reads it yet")
-    NEW_SINK = (False, "new sink", "nobody reads it yet")
-    POINT_UNSEEN = (False, "point without topic and register gone", "nobody could read it")
-    CORRECTED = (False, "sensor corrected", "values shift a little; place, unit and scale stay")
-    MAP_EXTENDED = (False, "map extended", "readings that had no value have one now; the others stay")
-    UNIT_TOLD = (False, "unit of measure written or left out", "the number stays the same")
-    DESCRIPTION = (False, "description changed", "for people only")
-    COV = (False, "deadband changed", "MQTT messages come more or less often; registers stay")
-    RANGE = (False, "range changed", "other readings count as faults, the others stay")
-    DECIMALS = (False, "decimals changed", "values come finer or coarser")
-    STALE = (False, "staleness changed", "old readings become stale earlier, later or in another way")
-    TAGS = (False, "tags changed", "for people and tools only")
-    REFILL = (False, "refill changed", "only what comes to `$history` after a long gap")
-    HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS notices nothing")
-
-    def __init__(self, breaks: bool, title: str, why: str) -> None:  # noqa: FBT001 - the values are above
-        self.breaks = breaks
-        self.title = title
-        self.why = why
-
-
-_KINDS = {  # by fact, where it alone decides
+_FACTS = {  # by column, the usual kind of a change
     "asset": ChangeKind.ASSET,
     "from": ChangeKind.SOURCE,
+    "unit_of_measure": ChangeKind.UNIT_OF_MEASURE,
+    "map": ChangeKind.MAP,
     "kind": ChangeKind.TAKEN_AS,
     "description": ChangeKind.DESCRIPTION,
-    "cov": ChangeKind.COV,
-    "range": ChangeKind.RANGE,
-    "clamp": ChangeKind.RANGE,
+    **dict.fromkeys(("range_low", "range_high", "clamp"), ChangeKind.RANGE),
     "decimals": ChangeKind.DECIMALS,
-    "stale_after": ChangeKind.STALE,
-    "on_stale": ChangeKind.STALE,
+    **dict.fromkeys(("cov", "cov_every"), ChangeKind.COV),
+    **dict.fromkeys(("stale_after", "on_stale"), ChangeKind.STALE),
     "tags": ChangeKind.TAGS,
     "refill": ChangeKind.REFILL,
+    "every": ChangeKind.HEARTBEAT,
 }
-_FACTS_IN_TITLES = frozenset({"asset", "description", "kind"})
-_VALUE_KIND_TEXTS = {"any": "as they come", "number": "as numbers", "switch": "as on and off"}
 # A sensor is corrected by a little; anything beyond is another number.
 _CORRECTION_RATIO = 0.1
 _CORRECTION_OFFSET = 5.0  # for points without a range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One thing that changed.
+class PointEntry:
+    """One point as a BMS may use it. `facts`: everything else, by the columns of the register map."""
 
-    `subject`: the point's present name (of one that is gone, its old name), or the sink's name. `old`, `new`:
-    a register or text, None if there is none. `other`: the point that has the register or topic now. `what`:
-    a sink, or a key of the point table, where the kind alone does not say it.
+    name: str
+    topics: frozenset[SinkTopic]
+    registers: tuple[Register, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All points by name, and the facts about each sink by its name."""
+
+    points: Mapping[str, PointEntry]
+    sinks: Mapping[str, Mapping[str, str]]
+
+
+def inventory_of(
+    point_map: PointMap, *, topics: Mapping[str, TopicScheme], sinks: Mapping[str, Mapping[str, str]]
+) -> Inventory:
+    """Return the inventory of compiled tables. `topics`: the scheme of each MQTT sink by its name."""
+    rows = {str(row["name"]): row for row in register_map(point_map, topics={})}
+    points: dict[str, PointEntry] = {}
+    for point in point_map.points:
+        facts = {fact: cell for fact, cell in rows[point.name].items() if fact in _FACTS}
+        facts["kind"] = point.conversion.kind.value
+        facts["gain"], facts["offset"] = point.conversion.linear  # with the conversion of units
+        points[point.name] = PointEntry(
+            name=point.name, topics=_topics(point, topics), registers=point.registers, facts=facts
+        )
+    return Inventory(points=points, sinks=sinks)
+
+
+def _topics(point: Point, topics: Mapping[str, TopicScheme]) -> frozenset[SinkTopic]:
+    mqtt = point.mqtt
+    if mqtt is None:
+        return frozenset()
+    found: set[SinkTopic] = set()
+    for sink, scheme in topics.items():
+        if mqtt.goes_to(sink):
+            if (own := scheme.point_topic(point, own=mqtt.topic)) is not None:
+                found.add((sink, own))
+            if (of_asset := scheme.asset_topic(point)) is not None:
+                found.add((sink, _in_message(of_asset, point.point)))
+    return frozenset(found)
+
+
+def _in_message(asset_topic: str, point: str) -> str:
+    """Return the place of a point in its asset's messages, whose topic it shares with others."""
+    return f"{asset_topic} ({point})"
+
+
+def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
+    """Return the inventory of a CSV that `gateway points` printed; columns that it lacks are unknown facts.
+
+    The rows are compiled as `gateway import` does it. Raises ConfigError with every unusable cell,
+    `file: row 7, column type: …`.
     """
+    try:
+        sheet, point_map = _compiled(data)
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from error
+    topics = {(row.cells.get("tag"), row.cells.get("point")): _row_topics(row) for row in sheet.rows[::-1]}
+    points = {}
+    for name, point in inventory_of(point_map, topics={}, sinks={}).points.items():
+        facts = {fact: value for fact, value in point.facts.items() if fact in sheet.columns}
+        tag_and_point = (point_map.by_name[name].tag, point_map.by_name[name].point)
+        points[name] = replace(point, topics=topics.get(tag_and_point, frozenset()), facts=facts)
+    sinks: dict[str, dict[str, str]] = {
+        register.sink: {} for point in points.values() for register in point.registers
+    }
+    return Inventory(points=points, sinks=sinks)
 
-    kind: ChangeKind
-    subject: str
-    old: Register | str | None = None
-    new: Register | str | None = None
-    other: str | None = None
-    what: str | None = None
+
+def _compiled(data: bytes) -> tuple[Sheet, PointMap]:
+    """Return the sheet and its points, those of all sites together."""
+    sheet = read_sheet(data)
+    if missing := [column for column in ("topic", "sink") if column not in sheet.columns]:
+        sheet.report(f"needs the columns {', '.join(missing)}")
+    points = read_points(sheet, sink=USUAL_SINK)
+    sheet.raise_problems()
+    _, point_map = compile_points(sheet, points, site="all")
+    sheet.raise_problems()
+    assert point_map is not None  # noqa: S101 - there are no problems
+    return sheet, point_map
+
+
+def _row_topics(row: SheetRow) -> frozenset[SinkTopic]:
+    """Return the topics of a row. Unusual topics of several sinks in one cell are compared as one."""
+    cells = row.cells
+    asset_end = f"/{cells.get('site')}/{cells.get('tag')}"
+    topics = _split(cells.get("topic"), f"{asset_end}/{cells.get('point')}")
+    of_asset = _split(cells.get("asset_topic"), asset_end)
+    return frozenset(
+        ("", topic) for topic in (*topics, *(_in_message(one, cells["point"]) for one in of_asset))
+    )
+
+
+def _split(cell: str | None, usual_end: str) -> list[str]:
+    """Split a cell behind the usual end of each topic, because names may contain spaces."""
+    if cell is None or not cell.endswith(usual_end):
+        return [cell] if cell else []
+    return [f"{start.strip()}{usual_end}" for start in cell.split(usual_end)[:-1]]
 
 
 def compare(old: Inventory, new: Inventory) -> list[Change]:
@@ -143,16 +182,6 @@ def compare(old: Inventory, new: Inventory) -> list[Change]:
     return sorted(changes, key=lambda change: order[change.kind])
 
 
-def summary(changes: Iterable[Change]) -> str:
-    """Return the counts in one line."""
-    counts = Counter(change.kind.breaks for change in changes)
-    if not counts:
-        return "no difference"
-    breaking = f"{counts[True]:,} would break" if counts[True] else "nothing breaks"
-    total, harmless = count_text(counts.total(), "change", grouped=True), f"{counts[False]:,} harmless"
-    return f"{total}: {breaking} an existing BMS database, {harmless}"
-
-
 def _place(point: PointEntry) -> Register | str:
     return point.registers[0] if point.registers else " ".join(sorted({topic for _, topic in point.topics}))
 
@@ -173,18 +202,14 @@ def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
     """Return the names of points by what identifies them, without points that have no place or share it."""
     keyed = [
         (
-            (
-                frozenset(point.registers or point.topics),
-                str(point.facts.get("asset")),
-                str(point.facts.get("from")),
-            ),
-            point.name,
+            (frozenset(point.registers or point.topics), point.facts.get("asset"), point.facts.get("from")),
+            point,
         )
         for point in points
         if point.registers or point.topics
     ]
     counts = Counter(key for key, _ in keyed)
-    return {key: name for key, name in keyed if counts[key] == 1}
+    return {key: point.name for key, point in keyed if counts[key] == 1}
 
 
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
@@ -204,8 +229,7 @@ def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
 def _users(inventory: Inventory, sink: str) -> str:
     """Return how many points a sink has."""
     number = sum(
-        any(register.sink == sink for register in point.registers)
-        or any(name == sink for name, _ in point.topics)
+        sink in {*(register.sink for register in point.registers), *(name for name, _ in point.topics)}
         for point in inventory.points.values()
     )
     return count_text(number, "point", grouped=True)
@@ -243,9 +267,7 @@ def _words(register: Register) -> Iterator[Word]:
 
 def _reassigned_topics(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:
     """Yield the topics of old points that belong to other points now."""
-    holders: dict[SinkTopic, str] = {}
-    for point in new.points.values():
-        holders.update(dict.fromkeys(point.topics, point.name))
+    holders = {topic: point.name for point in new.points.values() for topic in point.topics}
     for name, point in old.points.items():
         for topic in sorted(point.topics & holders.keys()):
             if holders[topic] != new_names.get(name):
@@ -257,8 +279,10 @@ def _compare_point(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> It
         yield Change(kind=ChangeKind.RENAMED, subject=new.name, old=old.name, new=new.name)
     yield from _compare_registers(old, new, lost_sinks)
     yield from _compare_topics(old, new, lost_sinks)
-    yield from _compare_facts(old, new)
-    yield from _compare_calculation(old, new)
+    stated = old.facts.keys() & new.facts.keys()
+    before, after = ({fact: side.facts[fact] for fact in stated} for side in (old, new))
+    yield from _compare_facts(new.name, before, after)
+    yield from _compare_calculation(new.name, before, after)
 
 
 def _compare_registers(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> Iterator[Change]:
@@ -296,64 +320,38 @@ def _compare_topics(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> I
             yield Change(kind=kind, subject=new.name, old=was, new=now, what=sink or None)
 
 
-def _compare_facts(old: PointEntry, new: PointEntry) -> Iterator[Change]:
-    """Yield the changes of facts that both sides state, except of the calculation."""
-    for fact, before in old.facts.items():
-        if fact in {"gain", "offset"} or fact not in new.facts or before == new.facts[fact]:
-            continue
-        after = new.facts[fact]
-        yield Change(
-            kind=_KINDS.get(fact) or _fact_kind(fact, before, after),
-            subject=new.name,
-            old=_fact_text(fact, before),
-            new=_fact_text(fact, after),
-            what=None if fact in _FACTS_IN_TITLES else fact,
-        )
+def _compare_facts(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for fact, usual_kind in _FACTS.items():
+        was, now = before.get(fact), after.get(fact)
+        if was != now:
+            kind = _harmless_kind(fact, was, now) or usual_kind
+            texts = {"old": cell_text(was) or "none", "new": cell_text(now) or "none"}
+            yield Change(kind=kind, subject=name, what=fact, **texts)
 
 
-def _fact_kind(fact: str, before: Any, after: Any) -> ChangeKind:
-    if fact == "unit_of_measure":
-        return ChangeKind.UNIT_OF_MEASURE if before and after else ChangeKind.UNIT_TOLD
-    if fact == "map":
-        is_extended = before is not None and after is not None and before.items() <= after.items()
-        return ChangeKind.MAP_EXTENDED if is_extended else ChangeKind.MAP
-    return ChangeKind.HEARTBEAT if after > before else ChangeKind.HEARTBEAT_FASTER
+def _harmless_kind(fact: str, before: Any, after: Any) -> ChangeKind | None:
+    """Return the harmless kind of a change that usually breaks something, or None."""
+    if fact == "unit_of_measure" and not (before and after):
+        return ChangeKind.UNIT_TOLD
+    if fact == "map" and before and after and before.items() <= after.items():
+        return ChangeKind.MAP_EXTENDED
+    if fact == "every" and parse_duration(after) < parse_duration(before):
+        return ChangeKind.HEARTBEAT_FASTER
+    return None
 
 
-def _fact_text(fact: str, value: Any) -> str:
-    """Return a fact on one line, as a point table has it."""
-    match fact, value:
-        case _, None | "":
-            return "never" if fact == "stale_after" else "none"
-        case "kind", str():
-            return _VALUE_KIND_TEXTS.get(value, value)
-        case "stale_after" | "every_ms", int():
-            return duration_text(value)
-        case "cov", (delta, every_ms):
-            return f"{delta:g}, at least every {duration_text(every_ms)}"
-        case "range", (low, high):
-            return f"{low:.12g} to {high:.12g}"
-        case _:
-            return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | bool) else str(value)
-
-
-def _compare_calculation(old: PointEntry, new: PointEntry) -> Iterator[Change]:
-    stated = old.facts.keys() & new.facts.keys()
-    before, after = (
-        (side.facts["gain"] if "gain" in stated else 1.0, side.facts["offset"] if "offset" in stated else 0.0)
-        for side in (old, new)
+def _compare_calculation(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    (gain, offset), (new_gain, new_offset) = (
+        (side.get("gain", 1), side.get("offset", 0)) for side in (before, after)
     )
-    if all(math.isclose(*pair, rel_tol=1e-9, abs_tol=1e-12) for pair in zip(before, after, strict=True)):
+    if (gain, offset) == (new_gain, new_offset):
         return
-    limits = new.facts.get("range")
-    span = limits[1] - limits[0] if limits else _CORRECTION_OFFSET / _CORRECTION_RATIO
-    is_correction = (
-        abs(after[0] / before[0] - 1) <= _CORRECTION_RATIO
-        and abs(after[1] - before[1]) <= _CORRECTION_RATIO * span
-    )
+    low, high = after.get("range_low"), after.get("range_high")
+    largest_offset = _CORRECTION_OFFSET if low is None or high is None else _CORRECTION_RATIO * (high - low)
+    is_small = abs(new_gain / gain - 1) <= _CORRECTION_RATIO and abs(new_offset - offset) <= largest_offset
     yield Change(
-        kind=ChangeKind.CORRECTED if is_correction else ChangeKind.CALCULATION,
-        subject=new.name,
-        old=calculation_text(*before, of="reading"),
-        new=calculation_text(*after, of="reading"),
+        kind=ChangeKind.CORRECTED if is_small else ChangeKind.CALCULATION,
+        subject=name,
+        old=calculation_text(gain, offset, of="reading"),
+        new=calculation_text(new_gain, new_offset, of="reading"),
     )

@@ -1,24 +1,87 @@
-"""The changes that `gateway diff` found as text for a terminal, as Markdown and as JSON."""
+"""What `gateway diff` can report, and the report as text for a terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import address_text, format_text, is_orderable, modicon_text
 from gateway.model import Register
-from gateway.text import align_columns
-from gateway.tools.diff import ChangeKind, summary
+from gateway.text import align_columns, count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from gateway.tools.diff import Change
-
 _HEADINGS = {True: "Would break an existing BMS database", False: "Harmless"}
-_FEWEST_TOGETHER = 4  # topics that moved alike become one line from this number on
+
+
+class ChangeKind(Enum):
+    """One kind of change. `breaks`: an existing BMS database would show nothing, or something wrong."""
+
+    REGISTER_TAKEN = (True, "register belongs to another point now", "the BMS shows it under the old name")
+    TOPIC_TAKEN = (True, "topic belongs to another point now", "subscribers get the new point's value")
+    SINK_GONE = (True, "sink gone", "nothing is published or answered there any more")
+    SINK_CHANGED = (True, "sink changed", "the BMS reaches or reads it in another way")
+    POINT_GONE = (True, "point gone", "its topics get no messages, its registers answer exception 2")
+    REGISTER_MOVED = (True, "register moved", "the BMS still reads the old address")
+    REGISTER_GONE = (True, "register gone", "reading it is answered with exception 2")
+    REGISTER_FORM = (True, "type, order, scale or bit changed", "the same words are another number")
+    TOPIC_MOVED = (True, "topic moved", "the old topic gets no more messages")
+    TOPIC_GONE = (True, "topic gone", "it gets no more messages")
+    UNIT_OF_MEASURE = (True, "unit of measure changed", "the BMS shows the new number with the old unit")
+    SOURCE = (True, "another reading behind the point", "the same place means something else")
+    ASSET = (True, "another asset behind the point", "the values are those of another device or room")
+    MAP = (True, "map changed", "the same number means something else")
+    CALCULATION = (True, "calculation changed", "the same reading gives another number")
+    TAKEN_AS = (True, "readings are interpreted differently", "text and switches may give other values")
+    HEARTBEAT = (True, "heartbeat slower", "a watchdog in the BMS may take the gateway for dead")
+
+    RENAMED = (False, "renamed", "the same reading in the same place")
+    NEW_POINT = (False, "new point", "nobody reads it yet")
+    NEW_REGISTER = (False, "new register of a known point", "nobody reads it yet")
+    NEW_TOPIC = (False, "new topic of a known point", "nobody reads it yet")
+    NEW_SINK = (False, "new sink", "nobody reads it yet")
+    POINT_UNSEEN = (False, "point without topic and register gone", "nobody could read it")
+    CORRECTED = (False, "sensor corrected", "values shift a little; place, unit and scale stay")
+    MAP_EXTENDED = (False, "map extended", "readings without a value have one now; the others stay")
+    UNIT_TOLD = (False, "unit of measure written or left out", "the number stays the same")
+    DESCRIPTION = (False, "description changed", "for people only")
+    COV = (False, "deadband changed", "MQTT messages come more or less often; registers stay")
+    RANGE = (False, "range changed", "other readings count as faults, the others stay")
+    DECIMALS = (False, "decimals changed", "values come finer or coarser")
+    STALE = (False, "staleness changed", "old readings become stale earlier, later or in another way")
+    TAGS = (False, "tags changed", "for people and tools only")
+    REFILL = (False, "refill changed", "only what comes to `$history` after a long gap")
+    HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS notices nothing")
+
+    def __init__(self, breaks: bool, title: str, why: str) -> None:  # noqa: FBT001 - the values are above
+        self.breaks = breaks
+        self.title = title
+        self.why = why
+
+
 _SINK_KINDS = frozenset({ChangeKind.SINK_GONE, ChangeKind.SINK_CHANGED, ChangeKind.NEW_SINK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One thing that changed.
+
+    `subject`: the point's present name (of one that is gone, its old name), or the sink's name. `old`, `new`:
+    a register or text, None if there is none. `other`: the point that has the register or topic now. `what`:
+    a sink, or a key of the point table, where the kind alone does not say it.
+    """
+
+    kind: ChangeKind
+    subject: str
+    old: Register | str | None = None
+    new: Register | str | None = None
+    other: str | None = None
+    what: str | None = None
 
 
 def render_changes(changes: Sequence[Change], *, form: str) -> str:
@@ -26,62 +89,28 @@ def render_changes(changes: Sequence[Change], *, form: str) -> str:
     return CHANGE_FORMATS[form](changes)
 
 
+def summary(changes: Iterable[Change]) -> str:
+    """Return the counts in one line."""
+    counts = Counter(change.kind.breaks for change in changes)
+    if not counts:
+        return "no difference"
+    breaking = f"{counts[True]:,} would break" if counts[True] else "nothing breaks"
+    total = count_text(counts.total(), "change", grouped=True)
+    return f"{total}: {breaking} an existing BMS database, {counts[False]:,} harmless"
+
+
 def _text(changes: Sequence[Change]) -> str:
     parts = []
     for breaks, group in groupby(changes, key=lambda change: change.kind.breaks):
         parts.append(f"{_HEADINGS[breaks].upper()}\n\n")
         for kind, of_kind in groupby(group, key=lambda change: change.kind):
-            parts.append(f"{kind.title}: {kind.why}\n{align_columns(_rows(of_kind))}\n")
+            rows = []
+            for change in of_kind:
+                before, now = _sides(change)
+                arrow = "->" if before and now else ""
+                rows.append([change.subject, change.what or "", before, arrow, now])
+            parts.append(f"{kind.title}: {kind.why}\n{align_columns(rows)}\n")
     return "".join(parts) + summary(changes) + "\n"
-
-
-def _rows(changes: Iterable[Change]) -> list[list[str]]:
-    """Return the lines of one kind; many topics below one level that moved together are one line."""
-    groups: dict[object, list[Change]] = {}
-    for change in changes:
-        groups.setdefault(_moved_levels(change) or change, []).append(change)
-    rows = []
-    for group in groups.values():
-        levels = _moved_levels(group[0])
-        if levels is not None and len(group) >= _FEWEST_TOGETHER:
-            old, new = levels
-            rows.append([f"{len(group):,} points", group[0].what or "", f"{old}/…", "->", f"{new}/…"])
-        else:
-            rows += map(_row, group)
-    return rows
-
-
-def _moved_levels(change: Change) -> tuple[str, str] | None:
-    """Return both topics without their common last levels."""
-    if change.kind is not ChangeKind.TOPIC_MOVED:
-        return None
-    old, new = str(change.old).split("/"), str(change.new).split("/")
-    while old and new and old[-1] == new[-1]:
-        old.pop()
-        new.pop()
-    return "/".join(old), "/".join(new)
-
-
-def _row(change: Change) -> list[str]:
-    """Return the cells of one line, old and new side by side."""
-    old, new = _cells(change.old), _cells(change.new)
-    if change.kind is ChangeKind.REGISTER_TAKEN:
-        *place, form = old
-        shown = new[-1:] if new[:-1] == place else new
-        return [*place, "was", change.subject, form, "is now", str(change.other), " ".join(shown)]
-    if change.kind is ChangeKind.TOPIC_TAKEN:
-        return [*old, "was", change.subject, "is now", str(change.other)]
-    if change.kind is ChangeKind.RENAMED:
-        return ["was", *old, "is now", *new]
-    arrow = ["->"] if change.old is not None and change.new is not None else []
-    return [change.subject, change.what or "", *old, *arrow, *new]
-
-
-def _cells(side: Register | str | None) -> list[str]:
-    if isinstance(side, Register):
-        number = modicon_text(side.table, side.address)
-        return [f"{side.sink} unit {side.unit}", address_text(side), number, format_text(side)]
-    return [] if side is None else [side]
 
 
 def _markdown(changes: Sequence[Change]) -> str:
@@ -89,16 +118,22 @@ def _markdown(changes: Sequence[Change]) -> str:
     for breaks, group in groupby(changes, key=lambda change: change.kind.breaks):
         parts.append(f"\n## {_HEADINGS[breaks]}\n\n| what | point | before | now | why |\n|{' --- |' * 5}\n")
         for change in group:
-            now = " ".join(_cells(change.new))
-            cells = [
-                f"{change.kind.title} ({change.what})" if change.what else change.kind.title,
-                change.subject,
-                " ".join(_cells(change.old)),
-                f"{change.other} {now}".rstrip() if change.other else now,
-                change.kind.why,
-            ]
+            title = f"{change.kind.title} ({change.what})" if change.what else change.kind.title
+            cells = (title, change.subject, *_sides(change), change.kind.why)
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return "".join(parts)
+
+
+def _sides(change: Change) -> tuple[str, str]:
+    """Return what was before and what is now."""
+    return _side(change.old), " ".join(filter(None, (change.other, _side(change.new))))
+
+
+def _side(side: Register | str | None) -> str:
+    if isinstance(side, Register):
+        number = modicon_text(side.table, side.address)
+        return f"{side.sink} unit {side.unit} {address_text(side)} {number} {format_text(side)}"
+    return side or ""
 
 
 def _json(changes: Sequence[Change]) -> str:

@@ -79,7 +79,7 @@ def test_another_prefix_moves_topics(tmp_path: Path) -> None:
     assert done.returncode == 1
     printed = " ".join(done.stdout.split())
     assert "regs listen 127.0.0.1:5020 -> 127.0.0.1:502" in printed
-    assert re.search(r"\d+ points bms gw/v1/… -> gw/v2/…", printed)
+    assert re.search(r"L03-RM312/ZN-T bms gw/v1/\S+ -> gw/v2/\S+", printed)
 
 
 @pytest.mark.parametrize("name", ["none", "none.csv", "LICENSE", "mappings/hq-iaq.yaml", "tests"])

@@ -11,12 +11,20 @@ from gateway.errors import ConfigError
 from gateway.mapping.compiler import load_point_map
 from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
-from gateway.tools.diff import ChangeKind, compare
-from gateway.tools.diff_inventory import inventory_from_csv, inventory_like_csv, inventory_of
+from gateway.tools.diff import compare, inventory_from_csv, inventory_of
+from gateway.tools.diff_report import ChangeKind
 from gateway.tools.register_map_text import csv_text
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
+    from gateway.tools.diff import Inventory
+
+
+def listed_inventory(point_map: PointMap, topics: dict[str, TopicScheme]) -> Inventory:
+    """Return the inventory of the tables' own CSV."""
+    return inventory_from_csv(csv_text(register_map(point_map, topics=topics)).encode(), file="x.csv")
 
 
 def test_a_csv_has_the_same_facts_as_the_tables() -> None:
@@ -100,9 +108,9 @@ def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
     assert compiled.point_map is not None
     printed = csv_text(register_map(compiled.point_map, topics=schemes)).encode()
     listed = inventory_from_csv(printed, file="x.csv")
-    assert compare(listed, inventory_like_csv(compiled.point_map, topics=schemes)) == []
+    assert compare(listed, listed_inventory(compiled.point_map, schemes)) == []
     moved = schemes | {"cloud": TopicScheme(prefix="other")}
-    (change,) = compare(listed, inventory_like_csv(compiled.point_map, topics=moved))
+    (change,) = compare(listed, listed_inventory(compiled.point_map, moved))
     assert (change.kind, change.new) == (ChangeKind.TOPIC_MOVED, "gw/v1/own/T other/own/T")
 
 
@@ -114,4 +122,4 @@ def test_spaces_around_texts_are_no_difference(tmp_path: Path) -> None:
     assert compiled.point_map is not None, compiled.problems
     printed = csv_text(register_map(compiled.point_map, topics=TOPICS)).encode()
     listed = inventory_from_csv(printed, file="x.csv")
-    assert compare(listed, inventory_like_csv(compiled.point_map, topics=TOPICS)) == []
+    assert compare(listed, listed_inventory(compiled.point_map, TOPICS)) == []
