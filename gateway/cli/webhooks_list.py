@@ -14,8 +14,15 @@ import orjson
 from gateway.cli.webhooks_access import find_webhook, leads_here, list_webhooks, manage
 from gateway.errors import ApiRefusalError, CommandError, GatewayError
 from gateway.events import TELEMETRY
-from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of, kind_of, newest_deliveries
-from gateway.infodeck.webhooks import id_to_correct, twins_of
+from gateway.infodeck.webhooks import (
+    advice_for,
+    attempts_of,
+    failures_of,
+    id_to_correct,
+    kind_of,
+    newest_deliveries,
+    twins_of,
+)
 from gateway.settings import load_settings
 from gateway.settings.infodeck import parse_api_call
 from gateway.text import align_columns, second_text, time_text
@@ -25,8 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.infodeck.api_client import InfodeckApi
-    from gateway.infodeck.delivery_log import Attempt
-    from gateway.infodeck.webhooks import Webhook
+    from gateway.infodeck.webhooks import Attempt, Webhook
     from gateway.settings import Settings
 
 _Call = Literal["remove", "enable"]

@@ -15,7 +15,7 @@ from gateway.cli.webhooks_access import find_webhook, manage
 from gateway.cli.webhooks_list import newest_attempts
 from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError, GatewayError
-from gateway.infodeck.delivery_log import advice_for, kind_of
+from gateway.infodeck.webhooks import advice_for, kind_of
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from gateway.config.secrets import Secret
 from gateway.doctor.secret_checks import api_key_flaw, bearer_token_flaw
 from gateway.errors import ConfigError, GatewayError, TransientError
 from gateway.infodeck.api_client import ApiAccess, connect
-from gateway.infodeck.delivery_log import newest_deliveries
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
-from gateway.infodeck.webhooks import leading_here, webhook_of
+from gateway.infodeck.webhooks import leading_here, newest_deliveries, webhook_of
 from gateway.settings.settings_file import secret_sources
 
 if TYPE_CHECKING:

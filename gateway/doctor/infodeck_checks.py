@@ -16,9 +16,16 @@ from gateway.doctor.machine_checks import check_validity
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
 from gateway.infodeck.asset_items import known_asset
-from gateway.infodeck.delivery_log import advice_for, attempts_of, failures_of
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
-from gateway.infodeck.webhooks import DOCUMENTED_EVENTS, id_to_correct, twins_of, webhook_of
+from gateway.infodeck.webhooks import (
+    DOCUMENTED_EVENTS,
+    advice_for,
+    attempts_of,
+    failures_of,
+    id_to_correct,
+    twins_of,
+    webhook_of,
+)
 from gateway.journal.lookup import read_assets
 from gateway.text import count_text, short_list
 from gateway.tls import Validity, client_context

@@ -14,10 +14,10 @@ from gateway.errors import GatewayError
 from gateway.events import STATUS_CHANGED, read_online
 from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.backfill import Backfill
-from gateway.infodeck.delivery_log import summarise_deliveries
 from gateway.infodeck.delivery_monitor import AssetReports, DeliveryMonitor, MonitorTimes
 from gateway.infodeck.inventory import compare_with_tables
 from gateway.infodeck.reconcile import Reconciler
+from gateway.infodeck.webhooks import summarise_deliveries
 from gateway.logs import internal_error_text
 from gateway.mapping.paths import compile_path
 from gateway.mapping.plan import compile_the_same

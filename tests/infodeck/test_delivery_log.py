@@ -14,7 +14,7 @@ from gateway.demo.simulated_api import SimulatedApi
 from gateway.errors import ApiRefusalError, GatewayError
 from gateway.events import TELEMETRY
 from gateway.infodeck.api_client import ApiAccess, connect
-from gateway.infodeck.delivery_log import summarise_deliveries
+from gateway.infodeck.webhooks import summarise_deliveries
 
 TOKEN = "made-up-token"
 URL = "https://gateway.example.com/webhooks/infodeck"

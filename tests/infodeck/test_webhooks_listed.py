@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.infodeck.delivery_log import advice_for, attempt_of, attempts_of, failures_of, kind_of
-from gateway.infodeck.webhooks import leads_to, signing_secret_of, webhook_of
+from gateway.infodeck.webhooks import (
+    advice_for,
+    attempt_of,
+    attempts_of,
+    failures_of,
+    kind_of,
+    leads_to,
+    signing_secret_of,
+    webhook_of,
+)
 
 URL = "https://gateway.example.com/webhooks/infodeck"
 NOW_S = 1_771_911_526
