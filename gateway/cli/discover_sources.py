@@ -86,7 +86,7 @@ class DiscoverSources:
         async with connect(access, share=settings.request_share) as api:
             return await reader.fetch(api, self.snapshot, thorough=True)
 
-    def _add_shadows(self, items: list[dict[str, Any]]) -> None:
+    async def _add_shadows(self, items: list[dict[str, Any]]) -> None:
         """Add the readings in a page of the API's list of assets."""
         for item in items:
             asset, shadows = item.get("id"), item.get("shadows")

@@ -15,7 +15,7 @@ from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.machine_checks import check_validity
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
-from gateway.infodeck.asset_items import known_asset
+from gateway.infodeck.inventory import known_asset
 from gateway.infodeck.request_errors import API_ADVICE, Failure, Stage
 from gateway.infodeck.webhooks import (
     DOCUMENTED_EVENTS,

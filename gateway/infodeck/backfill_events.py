@@ -33,10 +33,8 @@ def newest_event(
 
     `tables_id` stands for the tables in force: for the points of other tables, it is no duplicate.
     """
-    written = [_written(each) for each in sorted(readings, key=lambda each: each.key)]
-    return _event(
-        asset, written, source="reconcile", tables_id=tables_id, organization=organization, now_ms=now_ms
-    )
+    in_order = sorted(readings, key=lambda each: each.key)
+    return _event("reconcile", asset, in_order, tables_id, organization=organization, now_ms=now_ms)
 
 
 def history_events(
@@ -46,11 +44,11 @@ def history_events(
 
     `readings` are in order of time. An hour has the same ids if more of the history is fetched later.
     """
-    for _, hour in groupby(readings, key=lambda each: each.time_ms // _HOUR_MS):
-        written = [_written(each) for each in hour]
-        for start in range(0, len(written), _MOST_READINGS):
-            part = written[start : start + _MOST_READINGS]
-            yield _event(asset, part, source=_HISTORY, tables_id="", organization=organization, now_ms=now_ms)
+    for _, group in groupby(readings, key=lambda each: each.time_ms // _HOUR_MS):
+        hour = list(group)
+        for start in range(0, len(hour), _MOST_READINGS):
+            part = hour[start : start + _MOST_READINGS]
+            yield _event(_HISTORY, asset, part, "", organization=organization, now_ms=now_ms)
 
 
 def is_history(event: Event) -> bool:
@@ -58,21 +56,10 @@ def is_history(event: Event) -> bool:
     return event.is_backfilled and event.document.get("source") == _HISTORY
 
 
-def _written(reading: Reading) -> dict[str, Any]:
-    written = {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
-    return written if reading.unit_of_measure is None else written | {"unit": reading.unit_of_measure}
-
-
 def _event(
-    asset: str,
-    readings: list[dict[str, Any]],
-    *,
-    source: str,
-    tables_id: str,
-    organization: str,
-    now_ms: int,
+    source: str, asset: str, readings: list[Reading], tables_id: str, *, organization: str, now_ms: int
 ) -> Event:
-    resource = {"id": asset, "readings": readings}
+    resource = {"id": asset, "readings": [_written(each) for each in readings]}
     digest = sha256(orjson.dumps([resource, tables_id], option=orjson.OPT_SORT_KEYS)).hexdigest()
     event_id = BACKFILL_ID_PREFIX + digest[:_ID_DIGITS]
     document: dict[str, Any] = {
@@ -84,3 +71,8 @@ def _event(
         "data": {"object": resource},
     }
     return Event(event_id, TELEMETRY, orjson.dumps(document), document, now_ms)
+
+
+def _written(reading: Reading) -> dict[str, Any]:
+    written = {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
+    return written if reading.unit_of_measure is None else written | {"unit": reading.unit_of_measure}

@@ -1,31 +1,38 @@
-"""What Infodeck knows of the organization: every asset, its location, and what its type measures."""
+"""What Infodeck knows of the organization: every asset, its location, and what its type measures.
+
+Unusable fields of an item count as missing. Names become single lines without control characters: people
+type them into Infodeck, and read them in logs, terminals and on MQTT. An id or key with such a character is
+ignored, since no point table could name it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import structlog
 
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.asset_items import asset_type, known_asset, location
-from gateway.records import AssetSnapshot
+from gateway.records import AssetLocation, AssetProperty, AssetSnapshot, AssetType, KnownAsset
+from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.records import AssetLocation, AssetType, KnownAsset
     from gateway.status import InventoryStatus
 
 log = structlog.get_logger()
 
+Listed = TypeVar("Listed", KnownAsset, AssetLocation)
+
 _MOST_ASSETS = 250_000
 _MOST_LOCATIONS = 100_000
 _TYPES_REFRESHED = 100  # known types requested again in one fetch; the others follow in the next ones
-_MOST_FAILED_TYPES = 5  # one after the other; then the fault is not a single type's
 _SLICE = 500  # assets processed before the event loop gets its turn
 _DEEPEST = 32
 _SHOWN = 20
@@ -52,10 +59,10 @@ class InventoryReader:
         *,
         organization: str,
         clock_ms: Callable[[], int],
-        on_items: Callable[[list[Item]], None] | None = None,
+        on_items: Callable[[list[Item]], Awaitable[None]] | None = None,
         shadows: Sequence[str] = (),
     ) -> None:
-        """`on_items` is called with each page of assets as it arrives, also if the list breaks off later.
+        """`on_items` is awaited with each page of assets as it arrives, also if the list breaks off later.
 
         `shadows` are the names of the device shadows in it, if not the usual one.
         """
@@ -80,7 +87,7 @@ class InventoryReader:
         self._fetches += 1
         self._missing, self._retry_after_s = dict(self._missing), 0.0  # what is not requested stays missing
         at_ms = self._clock_ms()  # of the request: the answer may lack what changes meanwhile
-        assets = await self._assets(api)
+        assets = await _listed(self._pages_of_assets(api), known_asset, what="assets", most=_MOST_ASSETS)
         if not assets and before.assets:
             raise GatewayError(
                 f"the API lists no asset any more, but knew {len(before.assets)}: check that"
@@ -92,19 +99,11 @@ class InventoryReader:
         snapshot = AssetSnapshot(at_ms, located, types, locations)
         return FetchedInventory(snapshot, self._missing, self._retry_after_s)
 
-    async def _assets(self, api: InfodeckApi) -> dict[str, KnownAsset]:
-        assets: dict[str, KnownAsset] = {}
-        listed = 0
+    async def _pages_of_assets(self, api: InfodeckApi) -> AsyncIterator[list[Item]]:
         async for page in api.assets(shadows=self._shadows):
             if self._on_items is not None:
-                self._on_items(page)
-            listed += len(page)
-            assets.update((asset.id, asset) for item in page if (asset := known_asset(item)) is not None)
-            if len(assets) > _MOST_ASSETS:
-                raise GatewayError(f"the API lists more than {_MOST_ASSETS} assets: check infodeck.api")
-        if listed and not assets:
-            raise GatewayError(f"none of the {listed} assets that the API lists has an `id`")
-        return assets
+                await self._on_items(page)
+            yield page
 
     async def _locations(
         self,
@@ -120,7 +119,7 @@ class InventoryReader:
             return before
         self._missing.pop("locations", None)
         try:
-            found = await _all_locations(api)
+            found = await _listed(api.locations(), location, what="locations", most=_MOST_LOCATIONS)
         except GatewayError as error:
             self._mark_missing("locations", error)
             return before
@@ -141,38 +140,27 @@ class InventoryReader:
         used = {asset.asset_type: None for asset in assets.values() if asset.asset_type is not None}
         self._type_fetched = {name: fetch for name, fetch in self._type_fetched.items() if name in used}
         types = {name: before[name] for name in used if name in before}
-        requested = self._types_to_request(used, types, thorough=thorough)
+        requested = [
+            name for name in used if name not in types and (thorough or name not in self._type_fetched)
+        ]
+        if thorough:  # those whose answer is the oldest
+            by_age = sorted(types, key=lambda name: self._type_fetched.get(name, 0))
+            requested += by_age[:_TYPES_REFRESHED]
         if thorough or requested:
             self._missing.pop("asset types", None)
         gone: list[str] = []
-        failed = 0  # in a row
         for name in requested:
             try:
                 types[name] = asset_type(await api.asset_type(name), asked=name)
             except GatewayError as error:
-                if not _is_not_found(error):
+                if isinstance(error, ApiRefusalError) and error.status == HTTPStatus.NOT_FOUND:
+                    gone.append(name)
+                else:
                     self._mark_missing("asset types", error)
-                    failed += 1
-                    if isinstance(error, TransientError | ApiRefusalError) or failed == _MOST_FAILED_TYPES:
+                    if isinstance(error, TransientError | ApiRefusalError):
                         break  # the next request would fail in the same way
                     continue
-                gone.append(name)
-            failed = 0
             self._type_fetched[name] = self._fetches
-        return self._without_gone(types, gone)
-
-    def _types_to_request(
-        self, used: Iterable[str], known: Mapping[str, AssetType], *, thorough: bool
-    ) -> list[str]:
-        """Return the unknown types, then those whose answer is the oldest."""
-        unknown = [name for name in used if name not in known]
-        if not thorough:
-            return [name for name in unknown if name not in self._type_fetched]
-        oldest = sorted(known, key=lambda name: self._type_fetched.get(name, 0))
-        return [*unknown, *oldest[:_TYPES_REFRESHED]]
-
-    def _without_gone(self, types: dict[str, AssetType], gone: list[str]) -> dict[str, AssetType]:
-        """Drop the types that the API does not know, unless it knows none at all."""
         left = {name: one for name, one in types.items() if name not in gone}
         if gone and not left:
             self._missing["asset types"] = f"the API knows none of them, such as {gone[0]}"
@@ -185,17 +173,20 @@ class InventoryReader:
             self._retry_after_s = max(self._retry_after_s, error.retry_after_s or 0.0)
 
 
-async def _all_locations(api: InfodeckApi) -> dict[str, AssetLocation]:
-    found: dict[str, AssetLocation] = {}
-    async for page in api.locations():
-        found.update((one.id, one) for item in page if (one := location(item)) is not None)
-        if len(found) > _MOST_LOCATIONS:
-            raise GatewayError(f"the API lists more than {_MOST_LOCATIONS} of them: check infodeck.api")
+async def _listed(
+    pages: AsyncIterator[list[Item]], parse: Callable[[Any], Listed | None], *, what: str, most: int
+) -> dict[str, Listed]:
+    """Return what a list has, by id; raise GatewayError where it is too long, or where no item has an id."""
+    found: dict[str, Listed] = {}
+    items = 0
+    async for page in pages:
+        items += len(page)
+        found.update((one.id, one) for item in page if (one := parse(item)) is not None)
+        if len(found) > most:
+            raise GatewayError(f"the API lists more than {most} {what}: check infodeck.api")
+    if items and not found:
+        raise GatewayError(f"none of the {items} {what} that the API lists has an `id`")
     return found
-
-
-def _is_not_found(error: GatewayError) -> bool:
-    return isinstance(error, ApiRefusalError) and error.status == HTTPStatus.NOT_FOUND
 
 
 async def _located(
@@ -234,14 +225,12 @@ class LocationTree:
 
     def _path(self, location: AssetLocation) -> tuple[str, ...]:
         """Return names, or ids, from the outermost location to this one. A cycle ends where it closes."""
-        names: list[str] = []
-        seen: set[str] = set()
+        names: dict[str, str] = {}  # by id
         at: AssetLocation | None = location
-        while at is not None and at.id not in seen and len(names) < _DEEPEST:
-            seen.add(at.id)
-            names.append(at.name or at.id)
+        while at is not None and at.id not in names and len(names) < _DEEPEST:
+            names[at.id] = at.name or at.id
             at = self._locations.get(at.parent or "")
-        return tuple(reversed(names))
+        return tuple(reversed(names.values()))
 
 
 def compare_with_tables(snapshot: AssetSnapshot, *, mapped: Collection[str], status: InventoryStatus) -> None:
@@ -249,26 +238,115 @@ def compare_with_tables(snapshot: AssetSnapshot, *, mapped: Collection[str], sta
 
     The log has a line when either begins or ends.
     """
-    gone = [asset for asset in mapped if asset not in snapshot.assets]
-    unmapped = [known.id for known in snapshot.assets.values() if known.online and known.id not in mapped]
-    had_gone, had_unmapped = status.gone, status.unmapped
-    status.gone, status.gone_sample = len(gone), sorted(gone)[:_SHOWN]
-    status.unmapped, status.unmapped_sample = len(unmapped), sorted(unmapped)[:_SHOWN]
-    if gone and not had_gone:
+    gone = sorted(asset for asset in mapped if asset not in snapshot.assets)
+    unmapped = sorted(one.id for one in snapshot.assets.values() if one.online and one.id not in mapped)
+    if gone and not status.gone:
         log.warning(
             "inventory.gone",
             assets=len(gone),
-            such_as=status.gone_sample[:_LOGGED],
+            such_as=gone[:_LOGGED],
             advice="point tables name them, but Infodeck does not know them: see gateway check",
         )
-    elif had_gone and not gone:
+    elif status.gone and not gone:
         log.info("inventory.none_gone")
-    if unmapped and not had_unmapped:
+    if unmapped and not status.unmapped:
         log.info(
             "inventory.unmapped",
             assets=len(unmapped),
-            such_as=status.unmapped_sample[:_LOGGED],
+            such_as=unmapped[:_LOGGED],
             advice="they are online in Infodeck, but in no point table: gateway discover drafts one",
         )
-    elif had_unmapped and not unmapped:
+    elif status.unmapped and not unmapped:
         log.info("inventory.none_unmapped")
+    status.gone, status.gone_sample = len(gone), gone[:_SHOWN]
+    status.unmapped, status.unmapped_sample = len(unmapped), unmapped[:_SHOWN]
+
+
+_LONGEST_TEXT = 200
+_MOST_PROPERTIES = 1_000
+# Control characters, line and paragraph separators, and marks that change the direction of writing.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+
+def known_asset(item: Any) -> KnownAsset | None:
+    """Return the asset in one item of the list, None where it has no usable id.
+
+    Its location is as in the item; `LocationTree` adds the path.
+    """
+    asset_id = _id(item)
+    if asset_id is None:
+        return None
+    metadata, location = _object(item.get("metadata")), _object(item.get("location"))
+    location_id = _text(item.get("locationId")) or _text(location.get("id"))
+    return KnownAsset(
+        id=asset_id,
+        name=_text(item.get("name")),
+        asset_type=_text(item.get("assetTypeId")),
+        model=_text(item.get("modelName")) or _text(metadata.get("model")),
+        manufacturer=_text(item.get("nameOfManufacturer")) or _text(metadata.get("manufacturer")),
+        location=_text(location.get("name")) or location_id,
+        location_id=location_id,
+        keep_alive=_positive(item.get("keepAlive")),
+        online=_online(item),
+    )
+
+
+def asset_type(item: Any, *, asked: str) -> AssetType:
+    """Return the type of the id that was requested, as far as the answer describes it."""
+    item = _object(item)
+    listed = item.get("properties")
+    properties: dict[str, AssetProperty] = {}
+    for one in map(_object, listed[:_MOST_PROPERTIES] if isinstance(listed, list) else ()):
+        key = one.get("key")
+        if _is_name(key):
+            found = AssetProperty(key, _text(one.get("name")), _text(one.get("type")), _text(one.get("unit")))
+            properties.setdefault(key, found)
+    return AssetType(id=asked, name=_text(item.get("name")), properties=tuple(properties.values()))
+
+
+def location(item: Any) -> AssetLocation | None:
+    """Return the location in one item of the list, None where it has no usable id."""
+    location_id = _id(item)
+    if location_id is None:
+        return None
+    return AssetLocation(id=location_id, name=_text(item.get("name")), parent=_text(item.get("parentId")))
+
+
+def _id(item: Any) -> str | None:
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if _is_name(found) else None
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    """Whether this can be used as an id or key."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not _STEERING.search(value)
+
+
+def _positive(value: Any) -> float | None:
+    """Return a positive number, also from a text."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and value is not True else 0.0
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _online(item: dict[str, Any]) -> bool | None:
+    """Return whether the device is connected, None where that is not clear."""
+    connected, status = item.get("connectionStatus"), item.get("status")
+    if isinstance(connected, bool):
+        return connected
+    if isinstance(status, str):
+        return {"online": True, "offline": False}.get(status.strip().lower())
+    return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    """Return a text or integer as one line, None for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return (sanitise_line(value, longest=_LONGEST_TEXT) or None) if isinstance(value, str) else None

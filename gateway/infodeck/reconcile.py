@@ -12,18 +12,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.backoff import Backoff
-from gateway.errors import ApiRefusalError, GatewayError, TransientError
-from gateway.infodeck.inventory import InventoryReader
-from gateway.logs import internal_error_text
+from gateway.errors import ApiRefusalError, TransientError
+from gateway.logs import error_text
 from gateway.records import AssetSnapshot, StateChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from gateway.infodeck.api_client import InfodeckApi, Item
-    from gateway.infodeck.inventory import FetchedInventory
+    from gateway.infodeck.api_client import InfodeckApi
+    from gateway.infodeck.inventory import FetchedInventory, InventoryReader
     from gateway.ports import StateStore
-    from gateway.records import AutoTag
+    from gateway.records import AutoTag, OnlineState
     from gateway.status import ReconcileStatus
 
 log = structlog.get_logger()
@@ -42,33 +41,26 @@ class Reconciler:
     """Keeps a snapshot of all assets: fetched at start, then every `every_s`, and soon after `request`.
 
     A new snapshot goes to the journal and to `on_snapshot`, which is awaited. However the API fails, the
-    last one stays. `on_items` is called with each page of the list as it arrives, device shadows included;
-    the list may break off later.
+    last one stays.
     """
 
     def __init__(
         self,
+        reader: InventoryReader,
         *,
-        organization: str,
         every_s: float,
         state_store: StateStore,
         status: ReconcileStatus,
-        clock_ms: Callable[[], int],
         on_snapshot: Callable[[AssetSnapshot], Awaitable[None]],
-        on_items: Callable[[list[Item]], None] | None = None,
-        shadows: Sequence[str] = (),
         tags: Callable[[], Mapping[str, AutoTag]] = dict,
         apart_s: float = _APART_S,
         backoff: Backoff | None = None,
     ) -> None:
         """Fetch nothing before `run`. At least `apart_s` lies between two fetches.
 
-        `shadows` are the names of the device shadows for `on_items`, if not the usual one; `tags` returns
-        what is kept with the snapshot.
+        `tags` returns what is kept with the snapshot.
         """
-        self._reader = InventoryReader(
-            organization=organization, clock_ms=clock_ms, on_items=on_items, shadows=shadows
-        )
+        self._reader = reader
         self._every_s = every_s
         self._state_store = state_store
         self._status = status
@@ -94,7 +86,11 @@ class Reconciler:
             self._show(before)
         while True:
             self._requested.clear()
-            at_least_s, at_most_s = await self._reconcile(api)
+            try:
+                at_least_s, at_most_s = await self._reconcile(api)
+            except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
+                self._show_failure(error)
+                at_least_s, at_most_s = self._rest_after(error)
             await asyncio.sleep(at_least_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._requested.wait(), max(0.0, at_most_s - at_least_s))
@@ -104,28 +100,24 @@ class Reconciler:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         thorough = began_s >= self._thorough_at_s
-        try:
-            fetched = await self._reader.fetch(api, self._snapshot, thorough=thorough)
-            await self._accept(fetched)
-        except TransientError as error:
-            self._show_failure(error, str(error))
-            pause_s = self._backoff.next_s() + (error.retry_after_s or 0)
-            return pause_s, pause_s
-        except GatewayError as error:
-            self._show_failure(error, str(error))
-            pause_s = _jittered(min(self._every_s, _LONGEST_REST_S))
-            return (pause_s if _is_key_refused(error) else self._apart_s), pause_s
-        except Exception as error:  # noqa: BLE001 - whatever it is, events must go on
-            self._show_failure(error, internal_error_text(error))
-            return self._apart_s, _jittered(min(self._every_s, _LONGEST_REST_S))
+        fetched = await self._reader.fetch(api, self._snapshot, thorough=thorough)
+        await self._accept(fetched)
         if thorough:
             self._thorough_at_s = loop.time() + _jittered(self._every_s)
         rest_s = min(_LONGEST_APART_S, _REST_SHARE * (loop.time() - began_s))
         return max(self._apart_s, rest_s, fetched.retry_after_s), self._thorough_at_s - loop.time()
 
+    def _rest_after(self, error: Exception) -> tuple[float, float]:
+        """Return the seconds to wait at least, and at most if nobody requests the next."""
+        if isinstance(error, TransientError):
+            pause_s = self._backoff.next_s() + (error.retry_after_s or 0)
+            return pause_s, pause_s
+        pause_s = _jittered(min(self._every_s, _LONGEST_REST_S))
+        is_key_refused = isinstance(error, ApiRefusalError) and error.status in _KEY_REFUSED
+        return (pause_s if is_key_refused else self._apart_s), pause_s
+
     async def _accept(self, fetched: FetchedInventory) -> None:
-        snapshot = self._with_unsure_assets(fetched.snapshot)
-        snapshot = replace(snapshot, tags=self._tags())
+        snapshot = replace(self._with_unsure_assets(fetched.snapshot), tags=self._tags())
         self._state_store.save(StateChanges(assets=snapshot))
         await self._on_snapshot(snapshot)
         self._show(snapshot)
@@ -157,9 +149,7 @@ class Reconciler:
         self._was_unsure = bool(unsure)
         if not unsure:
             return found
-        kept = {
-            asset: replace(before.assets[asset], online=None) for asset in unsure
-        }  # may be offline by now
+        kept = {one: replace(before.assets[one], online=None) for one in unsure}  # may be offline by now
         used = {known.asset_type for known in kept.values()}
         types = {name: one for name, one in before.types.items() if name in used}
         return replace(found, assets={**found.assets, **kept}, types={**types, **found.types})
@@ -178,8 +168,9 @@ class Reconciler:
         status.assets, status.last_success_ms = len(snapshot.assets), snapshot.at_ms
         status.types, status.locations = len(snapshot.types), len(snapshot.locations)
 
-    def _show_failure(self, error: Exception, reason: str) -> None:
+    def _show_failure(self, error: Exception) -> None:
         """Show a failure. It is logged once, and again if it is of another kind: away is not refused."""
+        reason = error_text(error)
         self._status.state, self._status.last_error = "failing", reason
         self._status.failed += 1
         if self._logged is type(error):
@@ -189,11 +180,44 @@ class Reconciler:
         level("assets.unavailable", reason=reason, assets=f"{self._status.assets} known from before")
 
 
+class ConnectionDoubts:
+    """Finds where webhooks and list contradict each other about a device's connection at about one time.
+
+    Clocks differ by up to `skew_ms`, and the list may lag behind the events: nothing else says which one is
+    newer, so the API is asked again.
+    """
+
+    def __init__(self, *, skew_ms: int) -> None:
+        self._skew_ms = skew_ms
+        self._reported: dict[str, OnlineState] = {}  # by asset: from webhooks since the last list
+
+    def accept_event(self, state: OnlineState, snapshot: AssetSnapshot | None) -> bool:
+        """Take in what a webhook reports; return whether the last list contradicts it."""
+        before = self._reported.get(state.asset)
+        if before is None or before.at_ms <= state.at_ms:
+            self._reported[state.asset] = state
+        return snapshot is not None and self._contradicts(snapshot, state, older_by_ms=1)
+
+    def accept_list(self, snapshot: AssetSnapshot) -> bool:
+        """Return whether a new list contradicts a webhook since the one before.
+
+        Of events that came while the list was fetched, the list overrides those of its own second.
+        """
+        states, self._reported = self._reported, {}
+        return any(self._contradicts(snapshot, state, older_by_ms=0) for state in states.values())
+
+    def _contradicts(self, snapshot: AssetSnapshot, state: OnlineState, *, older_by_ms: int) -> bool:
+        known = snapshot.assets.get(state.asset)
+        if known is None or known.online is None or known.online is state.online:
+            return False
+        return older_by_ms <= second_of(snapshot) - state.at_ms <= self._skew_ms
+
+
+def second_of(snapshot: AssetSnapshot) -> int:
+    """Return the second in which the API was asked: the times of Infodeck's events are whole seconds."""
+    return snapshot.at_ms // 1000 * 1000
+
+
 def _jittered(seconds: float) -> float:
     """Return about that many seconds, so that several gateways do not ask in step."""
     return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - jitter is no cryptography
-
-
-def _is_key_refused(error: GatewayError) -> bool:
-    """Whether a request that comes sooner, since an asset has changed, would only be refused again."""
-    return isinstance(error, ApiRefusalError) and error.status in _KEY_REFUSED

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
 from gateway.infodeck.api_client import page_of
-from gateway.infodeck.asset_items import asset_type, known_asset, location
+from gateway.infodeck.inventory import asset_type, known_asset, location
 from gateway.records import AssetLocation, AssetProperty, AssetType, KnownAsset
 
 JSON = st.recursive(

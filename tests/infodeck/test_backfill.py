@@ -30,13 +30,7 @@ if TYPE_CHECKING:
 
 def newest_in_api(run: BackfillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
     """Return what the alarms about webhooks see of an asset that the API lists."""
-    reports = AssetReports(
-        state=lambda: run.rig.state,
-        snapshot=lambda: None,
-        clock_ms=run.rig.clock,
-        item_time=None,
-        keep_alive_unit=None,
-    )
+    reports = AssetReports(state=lambda: run.rig.state, snapshot=lambda: None, clock_ms=run.rig.clock)
     return reports.newest_in_api([listed])
 
 
@@ -207,7 +201,7 @@ async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: P
     ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
     async with backfilling(file, points) as run:
         for _ in range(3):
-            run.backfill.accept_page([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+            await run.backfill.accept_page([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
         await run.reconcile(item("a", at_ms=None, t=1), ahead)
         assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
         assert "no time (1)" in str(run.status.last_error)

@@ -338,8 +338,8 @@ async def test_history_waits_for_sinks_that_are_behind(
     file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A month of history must not fill the journal while a sink is away."""
-    monkeypatch.setattr("gateway.infodeck.history_backfill._MOST_BACKLOG", 3)
-    monkeypatch.setattr("gateway.infodeck.history_backfill._LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("gateway.infodeck.history._MOST_BACKLOG", 3)
+    monkeypatch.setattr("gateway.infodeck.history._LOOK_AGAIN_S", 0.01)
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     times = [noon + minute * MINUTE_MS for minute in range(1, 1700)]

@@ -180,7 +180,7 @@ async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
     file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one gap may bring is bounded; whoever looks for the rest finds out where it is."""
-    monkeypatch.setattr("gateway.infodeck.history_backfill._MOST_READINGS", 10)
+    monkeypatch.setattr("gateway.infodeck.history._MOST_READINGS", 10)
     clock = Clock(NOON)
     with capture_logs() as lines:
         async with api_of() as api:

@@ -166,7 +166,7 @@ async def test_an_offline_beside_the_list_that_says_online(
     async with sqlite_journal(tmp_path) as journal:
         service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
         service.start()
-        pipeline = service._pipeline
+        pipeline = service.pipeline
         await pipeline.start([])
         known = KnownAsset(id="a", online=True)
         await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
@@ -192,7 +192,7 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
     async with sqlite_journal(tmp_path) as journal:
         service = make_service(journal, Status(name="box", started_ms=START_MS), points, refills=False)
         service.start()
-        pipeline = service._pipeline
+        pipeline = service.pipeline
         await pipeline.start([])
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000

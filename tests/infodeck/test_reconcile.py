@@ -17,13 +17,14 @@ from support.waiting import until
 
 from gateway.backoff import Backoff
 from gateway.demo.simulated_answers import Answer
+from gateway.infodeck.inventory import InventoryReader
 from gateway.infodeck.reconcile import Reconciler
 from gateway.journal.lookup import read_assets
 from gateway.mapping.plan import compile_the_same
 from gateway.status import ReconcileStatus
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from gateway.demo.simulated_api import SimulatedApi
@@ -56,7 +57,7 @@ async def reconciling(
     every_s: float = 0.05,
     apart_s: float = 0.0,
     on_snapshot: Callable[[AssetSnapshot], None] | None = None,
-    on_items: Callable[[list[Item]], None] | None = None,
+    on_items: Callable[[list[Item]], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Watch]:
     """Run a reconciler with short pauses."""
     status = ReconcileStatus()
@@ -66,13 +67,11 @@ async def reconciling(
         (on_snapshot or snapshots.append)(snapshot)
 
     reconciler = Reconciler(
-        organization=ORGANIZATION,
+        InventoryReader(organization=ORGANIZATION, clock_ms=lambda: START_MS, on_items=on_items),
         every_s=every_s,
         state_store=journal,
         status=status,
-        clock_ms=lambda: START_MS,
         on_snapshot=take,
-        on_items=on_items,
         apart_s=apart_s,
         backoff=Backoff(first_s=0.01, longest_s=0.02),
     )
@@ -229,10 +228,14 @@ async def test_the_pause_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
 async def test_whoever_listens_sees_every_page_as_it_came(tmp_path: Path) -> None:
     """Items have their shadows, page by page, before the snapshot is made of all of them."""
     pages: list[list[Item]] = []
+
+    async def keep(page: list[Item]) -> None:
+        pages.append(page)
+
     async with (
         simulated_api(150) as api,
         sqlite_journal(tmp_path) as journal,
-        reconciling(journal, api, every_s=60, on_items=pages.append) as watch,
+        reconciling(journal, api, every_s=60, on_items=keep) as watch,
     ):
         await watch.until(lambda: watch.status.state == "ok")
     assert [len(page) for page in pages] == [100, 50]

@@ -12,7 +12,7 @@ from gateway.config.secrets import Secret
 from gateway.demo.simulated_answers import Answer
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.infodeck.api_client import ApiAccess, InfodeckApi, request_limiter
-from gateway.infodeck.asset_items import known_asset
+from gateway.infodeck.inventory import known_asset
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable

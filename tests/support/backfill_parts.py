@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.infodeck.backfill import Backfill
+from gateway.infodeck.history import BackfillContext
 from gateway.mapping.paths import compile_path
 from gateway.settings import RefillSettings
 from gateway.status import RefillStatus
@@ -65,8 +66,8 @@ class BackfillRig:
     async def list_assets(self, *items: dict[str, Any]) -> None:
         """Let the API list these assets, a page of 100 at a time; return once that is worked through."""
         for start in range(0, len(items), 100):
-            self.backfill.accept_page(list(items[start : start + 100]))
-        await self.backfill.finish_list()
+            await self.backfill.accept_page(list(items[start : start + 100]))
+        self.backfill.finish_list()
 
     async def until_filled(self) -> None:
         """Wait until no gap is open any more, and every sink has what came of it."""
@@ -106,26 +107,26 @@ async def backfilling(
     all_receivers = {name: Receiver() for name in receivers}
     async with delivering(file, points, all_receivers, clock=clock) as rig:
         status = RefillStatus()
-        made = Backfill(
+        context = BackfillContext(
             organization=ORGANIZATION,
             settings=RefillSettings(
                 tolerance=f"{TOLERANCE_S:.0f}s",  # type: ignore[arg-type]  # as in a file
                 history_after=f"{history_after_s:.0f}s",  # type: ignore[arg-type]
                 metric_time=metric_time,
             ),
-            item_time=None if time is None else compile_path(time),
             event_log=rig.journal,
             state_store=rig.journal,
             state=lambda: rig.pipeline.state,
             status=status,
             clock_ms=clock,
         )
-        await made.start()
+        made = Backfill(context, item_time=None if time is None else compile_path(time))
         async with AsyncExitStack() as stack:
             asked = await stack.enter_async_context(simulated_api(0)) if api is None else api
             infodeck = await stack.enter_async_context(connected(asked))
             running = asyncio.create_task(made.run(infodeck), name="backfilling")
             stack.push_async_callback(_ended, running)
+            await made._gaps.opened.wait()
             yield BackfillRig(rig, made, status, next(iter(all_receivers.values())))
 
 
