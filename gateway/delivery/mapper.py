@@ -72,10 +72,10 @@ class Mapper:
         """Apply an event's updates to the state; return what belongs to the event, and changes beside it."""
         self._status.mapped += 1
         state, asset = self.state, updates[0].point.asset
-        was_offline = state.is_online(asset) is False
+        was_offline = state.known.is_online(asset) is False
         out = state.apply_updates(plan, updates, now_ms=now_ms)
         self._unshown.check(updates, state)
-        if was_offline and state.is_online(asset):
+        if was_offline and state.known.is_online(asset):
             # The asset's other points show values of earlier events again. A sink that is behind, and reads
             # this event from the log, would not get them with it.
             return updates, out[len(updates) :]
@@ -124,7 +124,7 @@ class Mapper:
 
     def check_unshown(self) -> None:
         """Find the restored readings that cannot be shown."""
-        self._unshown.check(self.state.all_measured(), self.state)
+        self._unshown.check(self.state.known.readings.values(), self.state)
 
     def pop_unsaved(self) -> tuple[dict[str, UnmappedAsset], list[DeadLetter]]:
         """Return the unmapped assets and the dead letters since the last call."""

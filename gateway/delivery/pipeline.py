@@ -185,7 +185,7 @@ class Pipeline:
         if overrides or connections:
             store.save(StateChanges(overrides=overrides, online=connections))
         values = state.pop_unsaved_values(_VALUES_AT_ONCE)
-        if state.has_unsaved_values:
+        if state.unsaved.readings:
             store.save(StateChanges(last_values=values))
             return True
         if self._seen > self._saved_through or values or self._mapper.has_dead_letters:

@@ -92,7 +92,7 @@ class Replay:
         Without that, the event's reading would have neither order nor age.
         """
         state = self._mapper.state
-        unseen = [update for update in mapped if state.is_unseen(update)]
+        unseen = [update for update in mapped if state.known.is_unseen(update, update.point)]
         if unseen:
             self._push_changes(state.apply_updates(plan, unseen, now_ms=self._now_ms()))
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.model import STAND_INS, Quality, Reading, Update
+from gateway.model import STAND_INS, Quality, Update
 from gateway.records import OnlineState, Override
 from gateway.state.overrides import can_show, check_override
 from gateway.state.point_state import NO_EVENT, ClockSteps, PointState
 from gateway.state.pseudo_points import PseudoPoints
-from gateway.state.readings import map_reading
+from gateway.state.readings import map_saved_reading, rules_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.mapping.plan import AssetPlan, PointMap, Rule
+    from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Point, Record, Scalar
     from gateway.records import LastValue
 
@@ -31,8 +31,8 @@ _MOST_REMOVED = 10_000  # readings of points that are in no table any more
 
 
 @dataclass(slots=True)
-class _Unsaved:
-    """What has changed since it was last handed out to be saved."""
+class Changes:
+    """The points and assets whose readings, overrides or connections have changed since some moment."""
 
     readings: set[Point] = field(default_factory=set)
     overrides: set[Point] = field(default_factory=set)
@@ -48,24 +48,20 @@ class BuildingState:
 
     def __init__(self, points: PointMap, *, clock_steps: ClockSteps | None = None) -> None:
         """Begin without any value; `restore` brings back those of the last run."""
-        plans = points.by_asset.values()
         self.points = points
         self.clock_steps = clock_steps or ClockSteps()
         self.late = 0  # readings that were not the newest when they came
         self.aged_ms = 0  # the time of the last `tick`: what ages later is still shown as fresh
         self.known = PointState(self.clock_steps)
+        self.unsaved = Changes()
+        self._watched: Changes | None = None  # what was saved since the last call of `watch_changes`
+        self.removed: dict[tuple[str, str], LastValue] = {}  # newest readings that no point shows, by source
         self._shown: dict[Point, Update] = {}
         self._pseudo = PseudoPoints(points, known=self.known, shown=self._shown)
         # Of each point that can age only the planned deadline counts; its true one may be later.
         self._deadlines: list[tuple[int, int, Point]] = []
         self._planned_ms: dict[Point, int] = {}
         self._steps_seen = self.clock_steps.count
-        self._unsaved = _Unsaved()
-        self._rules: dict[Point, Rule] = {rule.point: rule for plan in plans for rule in plan.by_path}
-        for rule in chain.from_iterable(chain.from_iterable(plan.by_key.values()) for plan in plans):
-            self._rules[rule.point] = rule
-        self._removed: dict[tuple[str, str, str], LastValue] = {}
-        self._renamed: set[Point] = set()  # points with a reading that is saved under another name
         self._now_ms = 0
 
     def latest(self, point: Point) -> Update | None:
@@ -111,14 +107,6 @@ class BuildingState:
         """Return the point's newest reading, whatever is shown in its place."""
         return self.known.readings.get(point)
 
-    def all_measured(self) -> Iterable[Update]:
-        """Return every point's newest reading, whatever is shown in its place."""
-        return self.known.readings.values()
-
-    def is_unseen(self, update: Update) -> bool:
-        """Return whether a reading is newer than the point's newest known one."""
-        return self.known.is_unseen(update, update.point)
-
     def received_ms(self, record: Record) -> int:
         """Return when an event was received, by the steady clock."""
         return self.clock_steps.steady_ms(record.event.received_ms, record.seq)
@@ -144,6 +132,8 @@ class BuildingState:
         self._now_ms = now_ms
         out, known, shown, overrides = updates, self.known, self._shown, self.known.overrides
         applied = self._apply_readings(updates, now_ms)
+        self.late += len(updates) - len(applied)
+        self.unsaved.readings.update([update.point for update in applied])
         is_back = known.offline and known.end_offline(updates[0].point.asset)
         ages_are_simple = known.has_simple_ages(updates[0].seq) and not known.offline
         for update in applied:
@@ -176,7 +166,7 @@ class BuildingState:
                 self._plan_deadline(reading, now_ms)
             if not is_fresh or self._shown.get(point) is not reading:
                 points.append(point)
-        return self._with_pseudo_points(self._refresh(points, now_ms), now_ms)
+        return self._show_changes(points, now_ms)
 
     def refresh_ages(self, now_ms: int) -> list[Update]:
         """Return the present `$age` of every asset that has reported, and the heartbeat."""
@@ -193,15 +183,15 @@ class BuildingState:
             raise GatewayError(f"{point.name}: cannot be forced until a time that has passed")
         ends_ms = now_ms + until_ms - since_ms
         self.known.overrides[point] = Override(point.name, value, since_ms, until_ms, ends_ms)
-        self._unsaved.overrides.add(point)
-        return self._with_pseudo_points(self._refresh([point], now_ms), now_ms)
+        self.unsaved.overrides.add(point)
+        return self._show_changes([point], now_ms)
 
     def release(self, point: Point, *, now_ms: int) -> list[Update]:
         """End an override; return the changes: the reading again, or that there is no value."""
         if point not in self.known.overrides:
             return []
         self._end_override(point, now_ms)
-        return self._with_pseudo_points(self._refresh([point], now_ms), now_ms)
+        return self._show_changes([point], now_ms)
 
     def overrides(self) -> list[Override]:
         """Return the overrides in force."""
@@ -228,15 +218,13 @@ class BuildingState:
         if not known.apply_connection(OnlineState(asset, online, at_ms), now_ms=now_ms):
             return []
         if before is None or not (before.online and online):  # still connected is not worth a write
-            self._unsaved.connections.add(asset)
+            self.unsaved.connections.add(asset)
+        if self._watched is not None:
+            self._watched.connections.add(asset)
         plan = self.points.by_asset.get(asset)
         if plan is None or known.is_online(asset) is was_online:
             return []
         return [*self._refresh(plan.measured, now_ms), *self._pseudo.refresh_asset(plan, now_ms)]
-
-    def is_online(self, asset: str) -> bool | None:
-        """Return whether a device is connected or has reported since; None if Infodeck has said nothing."""
-        return self.known.is_online(asset)
 
     def restore(
         self,
@@ -245,52 +233,41 @@ class BuildingState:
         now_ms: int,
         overrides: Iterable[Override] = (),
         connections: Iterable[OnlineState] = (),
-    ) -> None:
-        """Take over what an earlier state knew, as far as the points are still the same.
+    ) -> list[Update]:
+        """Apply what an earlier state knew, as far as the points still mean the same; return the changes.
 
-        A reading goes to the point of the same name, asset and source, or else to other points of that asset
-        and source, converted by their present rules. An override goes to the point of the same name if that
-        can show the value.
+        A reading goes to all points of its asset and source, whatever they are called now, converted by their
+        present rules. An override goes to the point of the same name if that can show the value.
         """
         self._now_ms = self.aged_ms = now_ms
         known, by_asset = self.known, self.points.by_asset
         points: list[Point] = []
         assets: set[str] = set()
         for value in values:
-            if value.asset in by_asset:
-                assets.add(value.asset)
+            assets.add(value.asset)
             points += self._restore_value(value, now_ms)
-        for place in list(islice(self._removed, max(0, len(self._removed) - _MOST_REMOVED))):
-            del self._removed[place]
-        self._unsaved = _Unsaved()
-        restored = (self._restore_override(each, now_ms) for each in overrides)
+        for source in list(islice(self.removed, max(0, len(self.removed) - _MOST_REMOVED))):
+            del self.removed[source]
+        restored = [self._restore_override(each, now_ms) for each in overrides]
         points += [point for point in restored if point is not None]
-        applied = [each.asset for each in connections if known.apply_connection(each, now_ms=now_ms)]
-        with_connection = [asset for asset in applied if asset in by_asset]
+        connected = {each.asset for each in connections if known.apply_connection(each, now_ms=now_ms)}
         assets.update(point.asset for point in points)
-        for asset in (*with_connection, *filter(known.end_offline, assets)):
+        for asset in connected.union(filter(known.end_offline, assets)) & by_asset.keys():
             points += by_asset[asset].measured
-        self._refresh(points, now_ms)
-        for asset in sorted(assets.union(with_connection)):
-            self._pseudo.refresh_asset(by_asset[asset], now_ms)
+        changes = self._refresh(points, now_ms)
+        for asset in sorted((assets | connected) & by_asset.keys()):
+            changes += self._pseudo.refresh_asset(by_asset[asset], now_ms)
         self._pseudo.refresh_heartbeat(now_ms)
-        self._unsaved.readings |= self._renamed
-
-    def removed_values(self) -> list[LastValue]:
-        """Return the last readings of points that only earlier tables had, the latest one last."""
-        return list(self._removed.values())
+        return changes
 
     def pop_unsaved_values(self, at_most: int | None = None) -> dict[str, LastValue]:
         """Return the readings of points that changed since they were returned last, by point name."""
-        changed = self._unsaved.readings
-        count = len(changed) if at_most is None else min(at_most, len(changed))
-        points = [changed.pop() for _ in range(count)]
+        unsaved = self.unsaved.readings
+        count = len(unsaved) if at_most is None else min(at_most, len(unsaved))
+        points = [unsaved.pop() for _ in range(count)]
+        if self._watched is not None:
+            self._watched.readings.update(points)
         return {value.point: value for value in self.known.values_to_save(points)}
-
-    @property
-    def has_unsaved_values(self) -> bool:
-        """Whether `pop_unsaved_values` has more to return."""
-        return bool(self._unsaved.readings)
 
     def pop_unsaved_overrides(self) -> dict[str, Override | None]:
         """Return the overrides that changed since the last call, by point name; None: none any more.
@@ -298,43 +275,43 @@ class BuildingState:
         The ended override of a point without a reading is kept: after a restart, receivers must still be
         shown that there is no value.
         """
-        known, points = self.known, self._unsaved.overrides
+        known, points = self.known, self.unsaved.overrides
         changed = {
             point.name: known.overrides.get(point) or known.ended_overrides.get(point) for point in points
         }
+        if self._watched is not None:
+            self._watched.overrides |= points
         points.clear()
         return changed
 
     def pop_unsaved_connections(self) -> dict[str, OnlineState]:
         """Return the connections that changed since the last call, by asset."""
-        changed = {asset: self.known.connections[asset] for asset in self._unsaved.connections}
-        self._unsaved.connections.clear()
+        changed = {asset: self.known.connections[asset] for asset in self.unsaved.connections}
+        self.unsaved.connections.clear()
         return changed
 
-    def take_over_unsaved(self, before: BuildingState) -> None:
-        """Save what the state of the replaced table had not saved, and continue its count of late readings.
-
-        Readings of points that come back are saved too: another device's may be saved under their names.
-        """
+    def mark_unsaved(self, names: Iterable[str]) -> None:
+        """Have the readings of the points of these names saved."""
         by_name = self.points.by_name
-        unsaved, ours = before._unsaved, self._unsaved
-        returned = [value.point for value in before.removed_values()]
-        changed = [*(point.name for point in unsaved.readings), *returned]
-        ours.readings.update(by_name[name] for name in changed if name in by_name)
-        ours.overrides.update(by_name[point.name] for point in unsaved.overrides if point.name in by_name)
-        ours.connections |= unsaved.connections
-        self.late += before.late
+        self.unsaved.readings.update(by_name[name] for name in names if name in by_name)
+
+    def watch_changes(self) -> None:
+        """Begin to record what changes, for `watched_changes`."""
+        self._watched = Changes()
+
+    def watched_changes(self) -> Changes:
+        """Return what has changed since `watch_changes`, and perhaps what was unsaved then."""
+        saved, unsaved = self._watched or Changes(), self.unsaved
+        return Changes(
+            saved.readings | unsaved.readings, saved.overrides | unsaved.overrides, saved.connections
+        )
 
     def _apply_readings(self, updates: list[Update], now_ms: int) -> list[Update]:
         """Apply the readings of one asset; return those that are the newest of their points."""
         applied = self.known.apply_readings(updates, now_ms)
-        self.late += len(updates) - len(applied)
         planned = () if self.clock_steps.count else self._planned_ms
-        unsaved = self._unsaved.readings
         for update in applied:
-            point = update.point
-            unsaved.add(point)
-            if point not in planned:
+            if update.point not in planned:
                 self._plan_deadline(update, now_ms)
         return applied
 
@@ -379,59 +356,48 @@ class BuildingState:
                 changes.append(value)
         return changes
 
-    def _with_pseudo_points(self, changes: list[Update], now_ms: int) -> list[Update]:
-        """Add the pseudo points of all assets of which something changed."""
+    def _show_changes(self, points: Iterable[Point], now_ms: int) -> list[Update]:
+        """Decide again what points show; return the changes, also of their assets' pseudo points."""
+        changes = self._refresh(points, now_ms)
         for asset in sorted({change.point.asset for change in changes}):
-            changes.extend(self._pseudo.refresh_asset(self.points.by_asset[asset], now_ms))
+            changes += self._pseudo.refresh_asset(self.points.by_asset[asset], now_ms)
         return changes
 
     def _end_override(self, point: Point, now_ms: int) -> None:
         override = self.known.overrides.pop(point)
         if point not in self.known.readings:
             self.known.ended_overrides[point] = self.known.expired(override, now_ms)
-        self._unsaved.overrides.add(point)
+        self.unsaved.overrides.add(point)
 
     def _restore_value(self, value: LastValue, now_ms: int) -> list[Point]:
         """Restore a saved reading; return the points that show it.
 
-        If its own point is no longer the same, the reading is remembered, so that the point does not go back
-        in time when it returns. Meanwhile points that read the same source of the asset have it, as after a
-        new name.
+        A reading that no point shows is remembered, so that a point does not go back in time when it returns.
+        The last good reading of a point itself counts more than that of another point of the same source.
         """
         self.known.apply_report(value.asset, value)  # also if the device reports nothing else
-        point = self.points.by_name.get(value.point)
-        rule = self._rules.get(point) if point is not None else None
-        if rule is not None and (rule.point.asset, rule.point.source) == (value.asset, value.source):
-            return [self._convert_again(rule, value, now_ms)]
-        place = value.point, value.asset, value.source
-        self._removed.pop(place, None)
-        self._removed[place] = value
-        heirs = [rule for rule in self._rules_for(value) if self.known.is_unseen(value, rule.point)]
-        self._renamed.update(rule.point for rule in heirs)
-        return [self._convert_again(rule, value, now_ms) for rule in heirs]
-
-    def _rules_for(self, value: LastValue) -> Iterable[Rule]:
-        """Return the present rules for the asset and source of a saved reading."""
-        plan = self.points.by_asset.get(value.asset)
-        if plan is None:
-            return ()
-        return plan.by_key.get(value.source) or [
-            rule for rule in plan.by_path if rule.point.source == value.source
-        ]
-
-    def _convert_again(self, rule: Rule, value: LastValue, now_ms: int) -> Point:
-        good = Reading(value.source, value.last_good, value.time_ms, value.last_good_unit)
-        last_good = map_reading(rule, good, value.seq, value.event_id)
-        if last_good.quality is Quality.GOOD:
-            self.known.last_good[rule.point] = last_good
-        newest = Reading(value.source, value.raw, value.time_ms, value.raw_unit)
-        self._apply_readings([map_reading(rule, newest, value.seq, value.event_id)], now_ms)
-        return rule.point
+        rules = rules_for(self.points, value)
+        if not rules:
+            self.removed.pop((value.asset, value.source), None)
+            self.removed[value.asset, value.source] = value
+        points = []
+        for rule in rules:
+            point, is_own = rule.point, rule.point.name == value.point
+            if not (is_own or self.known.is_unseen(value, point)):
+                continue
+            last_good, newest = map_saved_reading(rule, value)
+            if last_good.quality is Quality.GOOD:
+                self.known.last_good[point] = last_good
+            self._apply_readings([newest], now_ms)
+            points.append(point)
+            if not is_own:
+                self.unsaved.readings.add(point)  # the row of its own name may be another reading's
+        return points
 
     def _restore_override(self, override: Override, now_ms: int) -> Point | None:
         """Restore an override, or that it has ended; return its point, None if no table has it."""
         known, point = self.known, self.points.by_name.get(override.point)
-        if point is None or point not in self._rules:
+        if point is None or point.is_pseudo:
             return None
         if not known.has_expired(override, now_ms) and can_show(self.points, point, override.value):
             known.overrides[point] = override
@@ -439,5 +405,5 @@ class BuildingState:
             known.overrides.pop(point, None)
             ended = known.ended_overrides[point] = known.expired(override, now_ms)
             if ended.until_ms < override.until_ms:  # otherwise the next start would restore it
-                self._unsaved.overrides.add(point)
+                self.unsaved.overrides.add(point)
         return point

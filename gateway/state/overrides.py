@@ -12,8 +12,6 @@ from gateway.mapping.registers import encoder
 from gateway.model import Quality, ValueKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.mapping.plan import PointMap
     from gateway.model import Point, Scalar
 
@@ -27,17 +25,18 @@ def parse_override(point: Point, requested: object) -> Scalar:
     Raise `GatewayError` for a value that the point could not show by itself: outside its range, in no `map`,
     text instead of a number. `check_override` checks what its registers can hold.
     """
+    conversion = point.conversion
     if not isinstance(requested, str | int | float | bool):
         raise _refusal(point, requested, "a number, true, false or text is expected")
-    conversion = point.conversion
     if conversion.map is not None:
-        value = _mapped_value(point, conversion.map, requested)
-    elif conversion.calculates or conversion.kind is ValueKind.NUMBER:
-        value = _number(point, requested)
-    else:
+        return _mapped_value(point, requested)
+    if not conversion.calculates and conversion.kind is not ValueKind.NUMBER:
         return requested
+    if isinstance(requested, str):
+        raise _refusal(point, requested, "it shows numbers, not text")
+    value = int(requested) if isinstance(requested, bool) else requested
     limits = conversion.range
-    if limits is not None and not (isinstance(value, int | float) and limits[0] <= value <= limits[1]):
+    if limits is not None and not limits[0] <= value <= limits[1]:
         unit = "" if point.unit_of_measure is None else f" {point.unit_of_measure}"
         raise _refusal(point, requested, f"its range is {limits[0]:g} to {limits[1]:g}{unit}")
     return value
@@ -70,21 +69,16 @@ def can_show(points: PointMap, point: Point, value: Scalar) -> bool:
         return False
 
 
-def _mapped_value(point: Point, table: Mapping[str, Scalar], requested: Scalar) -> Scalar:
+def _mapped_value(point: Point, requested: Scalar) -> Scalar:
     """Return the output of `map` that equals the requested value; true is 1, as in a register."""
     convert = compile_conversion(point.conversion)
-    outputs = {key: value for key in table for value, quality in [convert(key)] if quality is Quality.GOOD}
-    for value in outputs.values():
+    outputs = {key: convert(key) for key in point.conversion.map or ()}
+    good = {key: value for key, (value, quality) in outputs.items() if quality is Quality.GOOD}
+    for value in good.values():
         if value == requested:
             return value
-    choices = ", ".join(f"{show(value)} ({key})" for key, value in outputs.items())
+    choices = ", ".join(f"{show(value)} ({key})" for key, value in good.items())
     raise _refusal(point, requested, f"it shows one of {choices}")
-
-
-def _number(point: Point, requested: Scalar) -> float:
-    if isinstance(requested, int | float):
-        return int(requested) if isinstance(requested, bool) else requested
-    raise _refusal(point, requested, "it shows numbers, not text")
 
 
 def _refusal(point: Point, requested: object, reason: str) -> GatewayError:

@@ -85,19 +85,6 @@ class PointState:
         self.connections: dict[str, OnlineState] = {}  # what Infodeck said last of each device
         self.offline: set[str] = set()  # assets that are offline and have not reported since
 
-    def copy(self) -> PointState:
-        """Return a copy that shares only the updates."""
-        copied = PointState(self.clock_steps)
-        copied.readings = dict(self.readings)
-        copied.last_good = dict(self.last_good)
-        copied.early_ms = dict(self.early_ms)
-        copied.reports = dict(self.reports)
-        copied.overrides = dict(self.overrides)
-        copied.ended_overrides = dict(self.ended_overrides)
-        copied.connections = dict(self.connections)
-        copied.offline = set(self.offline)
-        return copied
-
     def apply_readings(self, updates: list[Update], now_ms: int) -> list[Update]:
         """Apply the readings of one asset; return those that are the newest of their points."""
         applied = [update for update in updates if self._apply_reading(update)]

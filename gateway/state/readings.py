@@ -8,10 +8,11 @@ from gateway.mapping.paths import NOT_FOUND
 from gateway.model import Quality, Reading, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from gateway.mapping.plan import AssetPlan, PathRule, Rule
+    from gateway.mapping.plan import AssetPlan, PathRule, PointMap, Rule
     from gateway.model import Event, Telemetry
+    from gateway.records import LastValue
 
 
 def map_telemetry(plan: AssetPlan, telemetry: Telemetry, *, event: Event, seq: int) -> list[Update]:
@@ -52,3 +53,20 @@ def map_reading(rule: Rule, reading: Reading, seq: int, event_id: str | None) ->
     value, quality = (rule.convert if unit is None else rule.by_unit[unit])(raw)
     safe_value = value if quality is Quality.GOOD else point.on_stale.value
     return Update(point, value, safe_value, quality, reading.time_ms, seq, event_id, raw, unit)
+
+
+def rules_for(points: PointMap, value: LastValue) -> Sequence[Rule]:
+    """Return the rules of a point table for the asset and source of a saved reading."""
+    plan = points.by_asset.get(value.asset)
+    if plan is None:
+        return ()
+    by_path = [rule for rule in plan.by_path if rule.point.source == value.source]
+    return plan.by_key.get(value.source, by_path)
+
+
+def map_saved_reading(rule: Rule, value: LastValue) -> tuple[Update, Update]:
+    """Convert a saved reading by the present rule; return the last good one and the newest one."""
+    good = Reading(value.source, value.last_good, value.time_ms, value.last_good_unit)
+    newest = Reading(value.source, value.raw, value.time_ms, value.raw_unit)
+    seq, event_id = value.seq, value.event_id
+    return map_reading(rule, good, seq, event_id), map_reading(rule, newest, seq, event_id)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from support.delivery_parts import Rig
 
     from gateway.mapping.plan import PointMap
+    from gateway.model import Point, Update
+    from gateway.records import LastValue
 
 
 def replay(rig: Rig, *, seen: int | None = None) -> Replay:
@@ -79,13 +81,14 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
         await rig.delivered()
         reading = asyncio.create_task(replay(rig, seen=250).read(0))
         mapped: list[int] = []
-        take = rig.state.is_unseen
+        known = rig.state.known
+        was_unseen = known.is_unseen
 
-        def is_unseen(update: object) -> bool:
+        def is_unseen(reading: Update | LastValue, point: Point) -> bool:
             mapped[-1] += 1
-            return bool(take(update))  # type: ignore[arg-type]  # as given
+            return was_unseen(reading, point)
 
-        rig.state.is_unseen = is_unseen  # type: ignore[method-assign]  # looked at on its way
+        known.is_unseen = is_unseen  # type: ignore[method-assign]  # looked at on its way
         while not reading.done():
             mapped.append(0)
             await asyncio.sleep(0)

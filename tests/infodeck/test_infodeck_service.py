@@ -170,12 +170,12 @@ async def test_an_offline_beside_the_list_that_says_online(
         await pipeline.start([])
         known = KnownAsset(id="a", online=True)
         await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
-        assert pipeline.state.is_online("a") is True
+        assert pipeline.state.known.is_online("a") is True
         thing = {"id": "a", "status": "Offline"}
         created = (second_ms + after_ms) // 1000
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
-    assert pipeline.state.is_online("a") is is_online
+    assert pipeline.state.known.is_online("a") is is_online
     assert service.asked == asked
 
 
@@ -199,11 +199,11 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
         async with asyncio.timeout(20):
-            while pipeline.state.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
+            while pipeline.state.known.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)
         await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
-        assert pipeline.state.is_online("a") is is_online
+        assert pipeline.state.known.is_online("a") is is_online
         assert service.asked == asked
         await service._accept_snapshot(AssetSnapshot(second_ms + 5900, {"a": known}))
     assert service.asked == asked

@@ -69,7 +69,7 @@ def test_a_clock_that_was_hours_fast_does_not_keep_what_it_said(room: Room, *, w
     room.read(at_ms=NOON, hold=21)
     say(room, online=was, at_ms=NOON + hours_ms)
     say(room, online=not was, at_ms=NOON + 1000)
-    assert room.state.is_online("a") is (not was)
+    assert room.state.known.is_online("a") is (not was)
     assert online(room) == int(not was)
 
 
@@ -78,7 +78,7 @@ def test_a_clock_a_little_ahead_of_ours_keeps_its_order(room: Room) -> None:
     room.read(at_ms=NOON, hold=21)
     say(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
     say(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
-    assert room.state.is_online("a") is False
+    assert room.state.known.is_online("a") is False
 
 
 def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> None:
@@ -138,7 +138,7 @@ def test_connection_is_unknown_until_something_is_said(room: Room) -> None:
     """A reading alone says nothing of it; an offline device that never reported has that quality."""
     room.read(at_ms=NOON, hold=21)
     assert room.state.latest(room.points.by_name["R/ONLINE"]) is None
-    assert room.state.is_online("a") is None
+    assert room.state.known.is_online("a") is None
     fresh = Room(room.points, BuildingState(room.points))
     say(fresh, online=False)
     assert (fresh.shown("R/QUAL")[0], online(fresh)) == (Quality.OFFLINE, 0)
@@ -187,7 +187,7 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
     kept, told = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_connections()
     again = room.restarted(kept, now_ms=NOON + 5, online=told.values())
     for each in (room, again):
-        assert each.state.is_online("a") is (None if newest_word is None else not is_offline)
+        assert each.state.known.is_online("a") is (None if newest_word is None else not is_offline)
         if newest_reading >= 0:
             assert (each.shown("R/HOLD")[2] is Quality.OFFLINE) == is_offline
             assert each.shown("R/HOLD") == room.shown("R/HOLD")
