@@ -91,7 +91,10 @@ class StateStore(Protocol):
         """Save changes soon, all of them or none; after a crash, the last ones may be missing."""
 
     async def flush(self) -> None:
-        """Return once everything saved so far is durable; raise `JournalError` if it cannot be saved."""
+        """Return once everything saved so far is durable; raise `JournalError` if it cannot be saved.
+
+        If the event log is in the same place, so are events, and its subscribers have received them.
+        """
 
     async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that exist, oldest first.

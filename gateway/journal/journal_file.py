@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -16,20 +16,32 @@ from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 
-from gateway.errors import EventError, JournalError
+from gateway.errors import EventError, GatewayError, JournalError
 from gateway.events import keep_apart, parse_event
 from gateway.journal import state_tables
-from gateway.journal.database import NUMBERS_CURSOR, VALUES_CURSOR, is_corrupt
+from gateway.journal.database import (
+    DAMAGED_ADVICE,
+    NUMBERS_CURSOR,
+    SINK_CURSORS,
+    VALUES_CURSOR,
+    connect,
+    is_corrupt,
+    lock_journal,
+    open_database,
+)
 from gateway.journal.state_tables import READ_BYTES, write_cursors
 from gateway.model import Record
 from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gateway.model import Event
+
+log = structlog.get_logger()
 
 FULL_RETRY_AFTER_S = 60
 COMMIT_RETRY_AFTER_S = 10
@@ -43,6 +55,7 @@ _IDS_SHARE = 4  # ids of freed events get at most a fourth of the room that even
 _STEP_ROWS = 1_000  # each changes a page of the ids' index, which the disk's reserve must have room for
 _COPIES_SHARE = 4  # bodies of dead letters get at most a fourth of the journal
 _LARGE_CHANGES_BYTES = 4 << 20  # room to make before dead letters, gaps or assets are written
+_FULL_BYTES = 64 << 10  # less is not enough to open the file
 _RESERVE_BYTES = 16 << 20
 _RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
 _EVER_MS = 1 << 62
@@ -111,18 +124,57 @@ class CommitResult:
     failed: bool = False
 
 
-class JournalFile:
-    """Commits batches, makes room for them and forgets what is old."""
+@contextmanager
+def open_journal_file(
+    path: Path, *, sinks: Sequence[str], max_bytes: int, now_ms: int
+) -> Iterator[JournalFile]:
+    """Yield the file for the only gateway that uses it; what is corrupt was replaced, see `open_database`."""
+    with lock_journal(path), ExitStack() as connections:
+        try:
+            opened = open_database(path, sinks=sinks, now_ms=now_ms)
+            database, damage = connections.enter_context(opened)
+            reader = connections.enter_context(closing(connect(path)))
+            file = JournalFile(path, database, reader, damage=damage, max_bytes=max_bytes)
+            file.choose_cursors(sinks)
+        except sqlite3.Error as error:
+            is_full = disk_usage(path.parent).free < _FULL_BYTES
+            advice = "; its disk is full, make room there" if is_full else ""
+            raise GatewayError(f"{path}: the journal can't be opened: {error}{advice}") from error
+        yield file
 
-    def __init__(self, path: Path, database: sqlite3.Connection, *, max_bytes: int) -> None:
+
+class JournalFile:
+    """Commits batches, makes room for them and forgets what is old.
+
+    `stored` is the state as of now, `damage` what of it is lost, in words for the user (None: nothing).
+    `reader` is a second connection, to read at the same time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        database: sqlite3.Connection,
+        reader: sqlite3.Connection,
+        *,
+        damage: str | None,
+        max_bytes: int,
+    ) -> None:
         """Find out what is stored in a checked database."""
-        self.path = path
+        self._path = path
         self._database = database
+        self.reader = reader
         self._max_bytes = max_bytes
         self._granted_bytes = 0  # of events that may be written before room is measured again
         self._refused_bytes = 0  # of the events that found no room
         self._failure: JournalError | None = None  # of the last commit of events
         self._full = ""  # what is full if there is no room
+        self.stored, lost = state_tables.read_state(database)
+        self.damage = damage
+        if lost and not damage:
+            self.damage = (
+                f"{lost} of its last values cannot be read; the newest events were read again instead."
+                f" {DAMAGED_ADVICE}"
+            )
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
         self._freed_through = (self._number(_FIRST_BODY) or newest + 1) - 1
@@ -130,11 +182,20 @@ class JournalFile:
         self.dead_letters = state_tables.count_dead_letters(database)
         self._measure_room()
 
-    def replace_cursors(self, cursors: Mapping[str, int]) -> None:
-        """Store the cursors of these sinks and no others: a sink that is gone holds no events back."""
-        with self._transaction():
-            self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
-            write_cursors(self._database, cursors)
+    def choose_cursors(self, sinks: Sequence[str]) -> None:
+        """Set `cursors`, durable from now on: a new sink gets everything that comes after it.
+
+        A sink that is gone holds no events back.
+        """
+        known = dict(self._database.execute(SINK_CURSORS))
+        for gone in known.keys() - set(sinks):
+            reason = "it is no longer configured"
+            log.info("journal.sink_forgotten", sink=gone, cursor=known[gone], reason=reason)
+        self.cursors: dict[str, int] = {sink: known.get(sink, self.next_seq - 1) for sink in sinks}
+        if self.cursors != known:
+            with self._transaction():
+                self._database.execute("DELETE FROM cursors WHERE sink NOT LIKE '$%'")
+                write_cursors(self._database, self.cursors)
 
     def commit(self, batch: CommitBatch, *, delivered_through: int) -> CommitResult:
         """Write a batch with one fsync, without events that are stored already.
@@ -259,9 +320,9 @@ class JournalFile:
         free_pages = self._number("PRAGMA freelist_count")
         self.used_bytes = (pages - free_pages) * page_bytes
         self.room_bytes, self._full = self._max_bytes - self.used_bytes, "journal"
-        disk = disk_usage(self.path.parent)
+        disk = disk_usage(self._path.parent)
         if disk.total:
-            to_come_bytes = max(0, pages * page_bytes - self.path.stat().st_size)
+            to_come_bytes = max(0, pages * page_bytes - self._path.stat().st_size)
             free_bytes = disk.free - disk_reserve(disk.total) - to_come_bytes + free_pages * page_bytes
             if free_bytes // 2 < self.room_bytes:
                 self.room_bytes, self._full = free_bytes // 2, "disk of the journal"

@@ -1,36 +1,33 @@
-"""The event log and the state store on one SQLite file.
+"""The event log and the state store on one SQLite file, with group commit.
 
-The event loop never waits for the disk: the writer thread (`group_commit.py`) has one connection, readers in
-other threads have another.
+The event loop never waits for the disk. One writer thread commits everything that waits with one fsync;
+meanwhile the next batch gathers. Readers in other threads have a connection of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
-from shutil import disk_usage
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import structlog
 
-from gateway.errors import GatewayError, JournalError
-from gateway.journal.database import (
-    DAMAGED_ADVICE,
-    MAPPED_AGAIN,
-    SINK_CURSORS,
-    connect,
-    corrupt_files,
-    corruption_marker,
-    is_corrupt,
-    lock_journal,
-    open_database,
+from gateway.errors import JournalError
+from gateway.journal.database import DAMAGED_ADVICE, corrupt_files, corruption_marker, is_corrupt
+from gateway.journal.journal_file import (
+    COMMIT_RETRY_AFTER_S,
+    CommitBatch,
+    CommitResult,
+    open_journal_file,
+    read_events,
 )
-from gateway.journal.group_commit import GroupCommit
-from gateway.journal.journal_file import COMMIT_RETRY_AFTER_S, JournalFile, read_events
-from gateway.journal.state_tables import read_dead_letters, read_known_seconds, read_state
+from gateway.journal.state_tables import read_dead_letters, read_known_seconds
 from gateway.logs import internal_error_text
 from gateway.records import StateChanges
 
@@ -39,17 +36,41 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from gateway.journal.journal_file import JournalFile
     from gateway.model import Event, Record
     from gateway.records import DeadLetter, Gap, StoredDeadLetter, StoredState
     from gateway.status import JournalStatus
 
 log = structlog.get_logger()
 
+COMMIT_WITHIN_S = 8.0
+"""Events are refused while a commit takes longer: the disk hangs."""
+
+_CHANGES_WAIT_S = 0.1  # changes are committed with events; without events, they wait this long for others
+_GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
+_LOAD_EVENTS = 4  # in one commit mean load; a single sender never waits
 _PRUNE_EVERY_S = 60.0
 _MOST_NAMED = 10
-_FULL_BYTES = 64 << 10  # less is not enough to open the file
 
 _Row = TypeVar("_Row")
+
+
+@dataclass(slots=True)
+class _Batch(CommitBatch):
+    """A batch, and the future that all its requests wait for."""
+
+    done: asyncio.Future[None] = field(kw_only=True)
+    awaited: bool = False  # somebody waits for it, even if it stays empty
+
+    def answer(self, error: JournalError | None) -> None:
+        """Let all requests go on, unless they did already."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+            self.done.exception()  # a batch without events has nobody waiting; the status shows its failure
 
 
 class SqliteJournal:
@@ -82,30 +103,31 @@ class SqliteJournal:
         status.bytes_limit = max_bytes
         self.corrupt: str | None = None
         """Why the file is corrupt, if that was found while it was open."""
-        self._damage: str | None = None  # found when the file was opened
         self._damaged: set[int] = set()  # numbers of events that could not be read
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
         self._listener_failure: str | None = None
         self._reading = asyncio.Lock()
-        self._cursors: dict[str, int] = {}
+        self._is_writing = False
+        self._timeout: asyncio.TimerHandle | None = None
+        self._hanging: JournalError | None = None
+        self._changes_timer: asyncio.TimerHandle | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._resources = ExitStack()
-        try:
-            await asyncio.to_thread(self._open)
-        except BaseException:
-            self._resources.close()
-            raise
-        if self._damage:
-            self._on_damage(self._damage)
-        self._commits = GroupCommit(
-            self._file,
-            status=self._status,
-            delivered_through=self._delivered_through,
-            on_records=self._accept_records,
-            on_failure=self._check_corrupt,
+        opening = open_journal_file(
+            self._path, sinks=self._sinks, max_bytes=self._max_bytes, now_ms=self._clock_ms()
         )
+        self._file: JournalFile = await asyncio.to_thread(self._resources.enter_context, opening)
+        self._head = self._file.next_seq - 1
+        self._cursors = self._file.cursors
+        self._status.corrupt_files = [str(file) for file in corrupt_files(self._path)]
+        if self._file.damage:
+            self._on_damage(self._file.damage)
+        self._gathering = self._new_batch()
+        self._thread = threading.Thread(target=self._run_jobs, name="journal", daemon=True)
+        self._thread.start()
         self._pruner = asyncio.create_task(self._prune_regularly(), name="journal-prune")
         return self
 
@@ -121,7 +143,8 @@ class SqliteJournal:
             await self._pruner
         with suppress(JournalError):
             await self.flush()
-        await self._commits.close()
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
         self._resources.close()
 
     # The event log.
@@ -142,7 +165,17 @@ class SqliteJournal:
 
     def append(self, event: Event) -> asyncio.Future[None]:
         """Return a future that is done once `event` is durable; its whole batch shares it."""
-        return self._commits.append(event)
+        if self._hanging is not None:
+            refused = self._new_batch()
+            refused.answer(self._hanging)
+            return refused.done
+        batch = self._gathering
+        batch.events.append(event)
+        if not self._is_writing:
+            # Handed over at the end of this turn of the loop, so that all requests of the turn join.
+            self._is_writing = True
+            self._loop.call_soon(self._hand_over)
+        return batch.done
 
     async def read(self, after: int, limit: int) -> list[Record]:
         """Return the next events after `after`, oldest first."""
@@ -157,24 +190,28 @@ class SqliteJournal:
 
     def move_cursor(self, sink: str, through: int) -> None:
         """Move the cursor of `sink`, durably with the next commit."""
-        self._cursors[sink] = self._commits.gathering.cursors[sink] = through
-        self._commits.commit_soon()
+        self._cursors[sink] = self._gathering.cursors[sink] = through
+        self._commit_soon()
 
     # The state store.
 
     @property
     def at_start(self) -> StoredState:
         """What was stored when the file was opened."""
-        return self._at_start
+        return self._file.stored
 
     def save(self, changes: StateChanges) -> None:
         """Save changes with the next commit; without events one follows within a tenth of a second."""
-        self._commits.gathering.changes.add(changes)
-        self._commits.commit_soon()
+        self._gathering.changes.add(changes)
+        self._commit_soon()
 
     async def flush(self) -> None:
         """Return once everything saved or appended so far is durable, and listeners have the events."""
-        await self._commits.flush()
+        if self._hanging is not None:
+            raise self._hanging
+        done = self._gathering.done
+        self._commit_now()
+        await asyncio.shield(done)
 
     async def dead_letters(self, numbers: Sequence[int]) -> list[StoredDeadLetter]:
         """Return the dead letters of these numbers that exist, oldest first."""
@@ -184,12 +221,115 @@ class SqliteJournal:
         """Return the `known_s` of a gap."""
         return await self._read(read_known_seconds, gap)
 
-    # Listeners, pruning, reading, damage.
+    # Group commit.
 
-    def _accept_records(self, records: Sequence[Record]) -> None:
-        self._head = records[-1].seq
-        # After the answers are on their way: senders wait, sinks can.
-        self._loop.call_soon(self._publish, records)
+    def _new_batch(self) -> _Batch:
+        return _Batch(done=self._loop.create_future())
+
+    def _commit_soon(self) -> None:
+        """Commit the changes that were gathered, with others that come soon."""
+        if not self._is_writing and self._changes_timer is None:
+            self._changes_timer = self._loop.call_later(_CHANGES_WAIT_S, self._hand_over_unless_writing)
+
+    def _commit_now(self) -> None:
+        """Commit what is gathered, even if it is nothing: the status then shows whether there is room."""
+        self._gathering.awaited = True
+        self._hand_over_unless_writing()
+
+    def _hand_over_unless_writing(self) -> None:
+        if not self._is_writing:
+            self._is_writing = True
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Pass the gathered batch to the writer thread and begin another one."""
+        if self._changes_timer is not None:
+            self._changes_timer.cancel()
+            self._changes_timer = None
+        batch, self._gathering = self._gathering, self._new_batch()
+        self._timeout = self._loop.call_later(COMMIT_WITHIN_S, self._refuse_waiting, batch)
+        self._jobs.put(partial(self._commit, batch, self._delivered_through()))
+
+    def _run_jobs(self) -> None:
+        """Run what is handed over to the writer thread, one job after the other."""
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _commit(self, batch: _Batch, delivered_through: int) -> None:
+        """Commit on the writer thread, and report it to the loop."""
+        began_s = time.perf_counter()
+        try:
+            result = self._file.commit(batch, delivered_through=delivered_through)
+        except Exception as error:  # noqa: BLE001 - senders wait for an answer, and the thread must go on
+            self._check_corrupt(error)
+            reason = f"the journal can't commit: {error}"
+            result = CommitResult(error=JournalError(reason, retry_after_s=COMMIT_RETRY_AFTER_S), failed=True)
+        took_s = time.perf_counter() - began_s
+        self._loop.call_soon_threadsafe(self._committed, batch, result, took_s)
+
+    def _committed(self, batch: _Batch, result: CommitResult, took_s: float) -> None:
+        self._status.commits.count_commit(took_s)
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self._hanging = None
+        self._is_writing = False
+        if result.failed:
+            batch.add_changes(self._gathering)
+            self._gathering.replace_changes(batch)
+        self._commit_next(is_load=len(batch.events) >= _LOAD_EVENTS)
+        self._report(batch, result)
+        batch.answer(result.error if batch.events or result.failed else None)
+        if result.records:
+            self._head = result.records[-1].seq
+            # After the answers are on their way: senders wait, sinks can.
+            self._loop.call_soon(self._publish, result.records)
+
+    def _commit_next(self, *, is_load: bool) -> None:
+        if self._gathering.events or self._gathering.awaited:
+            self._is_writing = True
+            if is_load:
+                self._loop.call_later(_GATHER_S, self._hand_over)
+            else:
+                self._hand_over()
+        elif self._gathering.has_changes:
+            self._commit_soon()
+
+    def _refuse_waiting(self, batch: _Batch) -> None:
+        """Refuse what waits for a disk that does not answer, before senders give up.
+
+        What was handed over may become durable all the same; senders repeat it, and it is stored once.
+        """
+        waiting, self._gathering = self._gathering, self._new_batch()
+        self._gathering.replace_changes(waiting)
+        reason = f"the disk has not answered for {COMMIT_WITHIN_S:g} s"
+        self._hanging = JournalError(reason, retry_after_s=COMMIT_RETRY_AFTER_S)
+        self._show_state(self._hanging)
+        batch.answer(self._hanging)
+        waiting.answer(self._hanging)
+
+    def _report(self, batch: _Batch, result: CommitResult) -> None:
+        """Show in the status what a commit did."""
+        self._show_state(result.error)
+        status = self._status
+        status.dead_letters = self._file.dead_letters
+        status.bytes_used, status.bytes_room = self._file.used_bytes, self._file.room_bytes
+        if result.error is None:
+            status.accepted += len(result.records)
+            status.duplicates += len(batch.events) - len(result.records)
+        if result.records:
+            status.last_event_ms = result.records[-1].event.received_ms
+
+    def _show_state(self, error: JournalError | None) -> None:
+        """Show whether events can be stored; log it once down and once up."""
+        state = "ok" if error is None else str(error)
+        if self._status.state == state:
+            return
+        self._status.state = state
+        if error is not None:
+            answers = "503 until this ends"
+            log.error("journal.unavailable", reason=state, file=str(self._path), answers=answers)
+        else:
+            log.info("journal.available", file=str(self._path))
 
     def _publish(self, records: Sequence[Record]) -> None:
         """Call every listener; one that fails, for a fault of ours, does not stop the others."""
@@ -202,21 +342,23 @@ class SqliteJournal:
                     self._listener_failure = reason
                     log.error("journal.listener_failed", reason=reason)  # noqa: TRY400 - no traceback
 
+    # Pruning, reading, damage.
+
     def _delivered_through(self) -> int:
         return min((self._cursors[sink] for sink in self._sinks), default=self._head)
 
     async def _prune_regularly(self) -> None:
         while True:
             before_ms = self._clock_ms() - self._retention_ms
-            self._commits.run_job(partial(self._prune, before_ms, self._delivered_through()))
-            self._commits.commit_now()
+            self._jobs.put(partial(self._prune, before_ms, self._delivered_through()))
+            self._commit_now()
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _prune(self, before_ms: int, delivered_through: int) -> None:
         """Prune on the writer thread, step by step: other jobs come in between."""
         try:
             if self._file.prune(before_ms=before_ms, delivered_through=delivered_through):
-                self._commits.run_job(partial(self._prune, before_ms, delivered_through))
+                self._jobs.put(partial(self._prune, before_ms, delivered_through))
         except (sqlite3.Error, OSError) as error:  # the next commit reports a file that cannot be written
             self._check_corrupt(error)
 
@@ -224,7 +366,7 @@ class SqliteJournal:
         """Return what `query` reads, in a thread."""
         async with self._reading:
             try:
-                return await asyncio.to_thread(query, self._reader, *arguments)
+                return await asyncio.to_thread(query, self._file.reader, *arguments)
             except sqlite3.Error as error:
                 self._check_corrupt(error)
                 reason = f"the journal can't be read: {error}"
@@ -240,9 +382,8 @@ class SqliteJournal:
     def _found_corrupt(self, reason: str) -> None:
         if self.corrupt is None:
             self.corrupt = reason
-            log.critical(
-                "journal.corrupt", reason=reason, file=str(self._path), next_start="takes over the rest"
-            )
+            next_start = "takes over the rest"
+            log.critical("journal.corrupt", reason=reason, file=str(self._path), next_start=next_start)
             self._on_corrupt()
 
     def _dead_letter(self, damaged: Sequence[DeadLetter]) -> None:
@@ -252,50 +393,11 @@ class SqliteJournal:
             return
         numbers = [letter.seq for letter in new]
         self._damaged.update(numbers)
-        self._commits.gathering.damaged += numbers
+        self._gathering.damaged += numbers
         self.save(StateChanges(dead_letters=new))
         self._status.damaged_events += len(new)
         named = ", ".join(map(str, sorted(self._damaged)[:_MOST_NAMED]))
         self._on_damage(
             f"{len(self._damaged)} of its events cannot be read and are dead letters now: number {named};"
-            f" {self._damage or DAMAGED_ADVICE}"
+            f" {self._file.damage or DAMAGED_ADVICE}"
         )
-
-    # Opening; in a thread.
-
-    def _open(self) -> None:
-        """Open the file twice, to write and to read at the same time, and read the stored state."""
-        enter = self._resources.enter_context
-        enter(lock_journal(self._path))
-        try:
-            opened = open_database(self._path, sinks=self._sinks, now_ms=self._clock_ms())
-            database, self._damage = enter(opened)
-            self._reader = enter(closing(connect(self._path)))
-            self._status.corrupt_files = [str(file) for file in corrupt_files(self._path)]
-            self._file = JournalFile(self._path, database, max_bytes=self._max_bytes)
-            self._head = self._file.next_seq - 1
-            self._cursors = self._starting_cursors(dict(database.execute(SINK_CURSORS)))
-            self._at_start, lost = read_state(database)
-        except sqlite3.Error as error:
-            is_full = disk_usage(self._path.parent).free < _FULL_BYTES
-            advice = "; its disk is full, make room there" if is_full else ""
-            raise GatewayError(f"{self._path}: the journal can't be opened: {error}{advice}") from error
-        if lost:
-            self._at_start = replace(
-                self._at_start, values_through=max(0, self._at_start.values_through - MAPPED_AGAIN)
-            )
-            self._damage = self._damage or (
-                f"{lost} of its last values cannot be read; the newest events were read again instead."
-                f" {DAMAGED_ADVICE}"
-            )
-
-    def _starting_cursors(self, known: dict[str, int]) -> dict[str, int]:
-        """Return each sink's cursor, durable from now on: a new sink gets everything that comes after it."""
-        for gone in known.keys() - set(self._sinks):
-            log.info(
-                "journal.sink_forgotten", sink=gone, cursor=known[gone], reason="it is no longer configured"
-            )
-        cursors = {sink: known.get(sink, self._head) for sink in self._sinks}
-        if cursors != known:
-            self._file.replace_cursors(cursors)
-        return cursors

@@ -17,7 +17,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from gateway.journal.database import VALUES_CURSOR, is_intact
+from gateway.journal.database import MAPPED_AGAIN, VALUES_CURSOR, is_intact
 from gateway.records import (
     Alarm,
     AssetLocation,
@@ -190,13 +190,17 @@ def prune_state(database: sqlite3.Connection, *, before_ms: int) -> None:
 
 
 def read_state(database: sqlite3.Connection) -> tuple[StoredState, int]:
-    """Return everything stored, and how many last values and overrides are damaged; these are removed."""
+    """Return everything stored, and how many last values and overrides were damaged, and are removed.
+
+    If last values were, the newest events are to be mapped again.
+    """
     values, damaged_values = _VALUES.repair(database)
     overrides, damaged_overrides = _OVERRIDES.repair(database)
     row = database.execute("SELECT seq FROM cursors WHERE sink = ?", (VALUES_CURSOR,)).fetchone()
+    values_through = row[0] if row else 0
     state = StoredState(
         last_values=values,
-        values_through=row[0] if row else 0,
+        values_through=max(0, values_through - MAPPED_AGAIN) if damaged_values else values_through,
         overrides=overrides,
         online=_ONLINE.read(database)[0],
         retained=read_retained(database),

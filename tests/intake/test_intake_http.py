@@ -29,7 +29,7 @@ from support.intake_server import (
 from support.waiting import until
 
 from gateway.intake.signature import HEADER, sign
-from gateway.journal import group_commit
+from gateway.journal import sqlite
 from gateway.records import StateChanges
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ async def test_journal_that_cannot_commit_is_503(intake: RunningIntake) -> None:
 
 async def test_a_disk_that_hangs_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that takes too long gets all who wait for it their 503; when the disk answers, it goes on."""
-    monkeypatch.setattr(group_commit, "COMMIT_WITHIN_S", 0.2)
+    monkeypatch.setattr(sqlite, "COMMIT_WITHIN_S", 0.2)
     async with running_intake(tmp_path) as intake:
         with contextlib.closing(sqlite3.connect(intake.file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # for the writer, it is as if the disk did not answer

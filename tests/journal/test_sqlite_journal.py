@@ -228,3 +228,14 @@ async def test_flush_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> Non
         assert waiting.done()
         journal.move_cursor("bms", 1)
         await journal.flush()
+
+
+async def test_flush_returns_once_listeners_have_every_event(tmp_path: Path) -> None:
+    """Whatever a listener saves for an event appended before is in the commit after a flush."""
+    async with sqlite_journal(tmp_path) as journal, asyncio.timeout(60):
+        received: list[str] = []
+        journal.subscribe(lambda records: received.extend(ids(records)))
+        for number in range(20):
+            journal.append(make_event(number))
+            await journal.flush()
+            assert len(received) == number + 1

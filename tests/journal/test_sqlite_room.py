@@ -23,7 +23,7 @@ from support.journal_parts import (
 )
 
 from gateway.errors import GatewayError, JournalError
-from gateway.journal import journal_file, sqlite
+from gateway.journal import journal_file
 from gateway.journal.lookup import read_dead_letters
 from gateway.records import DeadLetter, LastValue, StateChanges
 from gateway.status import JournalStatus
@@ -47,8 +47,7 @@ class SmallDisk:
 
     def mount(self, patch: pytest.MonkeyPatch) -> None:
         """Let the journal find this disk under its folder."""
-        for module in (journal_file, sqlite):
-            patch.setattr(module, "disk_usage", self.usage)
+        patch.setattr(journal_file, "disk_usage", self.usage)
 
     def usage(self, folder: Path) -> SmallDisk:
         """Return what is free as of now."""
