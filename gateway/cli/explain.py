@@ -21,7 +21,7 @@ from gateway.events import (
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.value_topics import AssetMember, PointTopic
+from gateway.sinks.mqtt.topics import AssetTopic, PointTopic
 from gateway.sinks.sparkplug.devices import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
@@ -212,7 +212,7 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
             )
             yield name, message.topic, message.payload.decode(errors="replace")
         if (topic := topics.asset_topic(update.point)) is not None:
-            part = AssetMember(update.point, bare=is_bare).json(update).decode(errors="replace")
+            part = AssetTopic(topic, is_bare).member_json(update).decode(errors="replace")
             yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
 
 

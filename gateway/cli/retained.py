@@ -17,18 +17,16 @@ from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained_topics
 from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.broker.message import Message
-from gateway.sinks.broker.mqtt_connection import connect
-from gateway.sinks.sparkplug.session import is_bd_seq
-from gateway.text import align_columns, unknown_name
+from gateway.sinks.broker.mqtt_connection import Message, connect
+from gateway.sinks.sparkplug.config import is_bd_seq
+from gateway.text import align_columns, count_text, unknown_name
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from gateway.settings import Settings
-    from gateway.sinks.broker.message import Rejection
+    from gateway.sinks.broker.mqtt_connection import Rejection
 
 
 run = run_action
@@ -54,39 +52,41 @@ def _list(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     stored = _stored_topics(settings)
     if arguments.sink is not None:
-        for topic in _topics_of(arguments.sink, stored, settings):
-            print(topic)
-        return 0
-    rows = [
-        (name, str(len(topics)), "" if name in settings.sinks else "retired")
-        for name, topics in sorted(stored.items())
-    ]
-    print(
-        align_columns([("sink", "topics", ""), *rows], indent="") if rows else "Nothing is stored.\n",
-        end="",
-    )
+        print(*_topics_of(arguments.sink, stored, settings), sep="\n")
+    elif stored:
+        rows = [
+            (name, str(len(topics)), "" if name in settings.sinks else "retired")
+            for name, topics in sorted(stored.items())
+        ]
+        print(align_columns([("sink", "topics", ""), *rows], indent=""), end="")
+    else:
+        print("Nothing is stored.")
     return 0
 
 
 def _clear(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     name, via = arguments.sink, _broker(arguments.via, settings)
-    _check_is_retired(arguments.config, name, settings)
+    _check_is_retired(arguments, settings)
     stored = _stored_topics(settings)
     in_use = {topic for sink in settings.sinks for topic in stored.get(sink, ())}
     topics = [topic for topic in _topics_of(name, stored, settings) if topic not in in_use]
     for topic in topics:
         print(topic)
     if not arguments.yes:
-        print(f"{_count(topics)} to be cleared at {via.url}: add --yes", file=sys.stderr)
+        print(f"{count_text(len(topics), 'topic')} to be cleared at {via.url}: add --yes", file=sys.stderr)
         return 1
     rejections = asyncio.run(_publish_empty(topics, via))
     for each in rejections:
         print(f"the broker refuses {each.message.topic}: {each.reason}", file=sys.stderr)
-    print(f"{_count(topics, less=len(rejections))} of {name} cleared at {via.url}")
-    if not rejections:
-        _forget(arguments.config, name)
-    return 1 if rejections else 0
+    print(f"{count_text(len(topics) - len(rejections), 'topic')} of {name} cleared at {via.url}")
+    if rejections:
+        return 1
+    try:
+        ask(arguments.config, "/retained/forget", {"sink": name})
+    except NotRunningError:
+        print("The gateway is not running, so its journal remembers them still.", file=sys.stderr)
+    return 0
 
 
 def _stored_topics(settings: Settings) -> dict[str, set[str]]:
@@ -97,36 +97,31 @@ def _stored_topics(settings: Settings) -> dict[str, set[str]]:
 
 
 def _topics_of(name: str, stored: dict[str, set[str]], settings: Settings) -> list[str]:
-    if name in settings.sinks and name not in stored:
+    if name in stored:
+        return sorted(stored[name])
+    if name in settings.sinks:
         raise CommandError(f"{name} has left nothing")
-    if name not in stored:
-        raise CommandError(f"{name}: nothing is remembered of it, {unknown_name('sink', name, stored)}")
-    return sorted(stored[name])
-
-
-def _count(topics: list[str], *, less: int = 0) -> str:
-    count = len(topics) - less
-    return f"{count} topic{'' if count == 1 else 's'}"
+    raise CommandError(f"{name}: nothing is remembered of it, {unknown_name('sink', name, stored)}")
 
 
 def _broker(name: str, settings: Settings) -> BrokerConfig:
-    config = settings.sinks.get(name)
-    if isinstance(config, BrokerConfig):
-        return config
-    brokers = [each for each, found in settings.sinks.items() if isinstance(found, BrokerConfig)]
-    known = ", ".join(brokers) or "there is none"
-    raise CommandError(f"--via {name}: the name of an MQTT sink in the settings is expected: {known}")
+    brokers = {each: found for each, found in settings.sinks.items() if isinstance(found, BrokerConfig)}
+    if name not in brokers:
+        known = ", ".join(brokers) or "there is none"
+        raise CommandError(f"--via {name}: the name of an MQTT sink in the settings is expected: {known}")
+    return brokers[name]
 
 
-def _check_is_retired(config: Path, name: str, settings: Settings) -> None:
+def _check_is_retired(arguments: argparse.Namespace, settings: Settings) -> None:
     """Raise CommandError if the sink is in the settings, or in the running gateway."""
+    name = arguments.sink
     if name in settings.sinks:
         raise CommandError(
             f"{name} is in the settings: it clears by itself what is gone; to have all of it cleared, take it"
             " out and restart the gateway first"
         )
     try:
-        running: Collection[str] = ask(config, "/retained")["sinks"]
+        running = ask(arguments.config, "/retained")["sinks"]
     except NotRunningError:
         return
     if name in running:
@@ -142,10 +137,3 @@ async def _publish_empty(topics: Iterable[str], config: BrokerConfig) -> list[Re
         return await connection.publish(Message(topic, b"", retain=True) for topic in topics)
     finally:
         await connection.close()
-
-
-def _forget(config: Path, name: str) -> None:
-    try:
-        ask(config, "/retained/forget", {"sink": name})
-    except NotRunningError:
-        print("The gateway is not running, so its journal remembers them still.", file=sys.stderr)

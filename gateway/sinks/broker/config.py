@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.dataclasses import dataclass
@@ -14,10 +15,8 @@ from gateway.config.secrets import SecretReference
 from gateway.config.value_types import Duration, is_host, machine_of
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-_WEBSOCKETS = frozenset({"ws", "wss"})
-_ENCRYPTED = frozenset({"mqtts", "wss"})
-_LONGEST_ALPN = 255  # bytes; RFC 7301
 _USUAL_PATH = "/mqtt"  # what most brokers expect; mosquitto takes any
+_PROTOCOL_NAME = "^[ -~]{1,255}$"  # RFC 7301
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -54,40 +53,38 @@ def parse_broker_url(text: object) -> BrokerUrl:
         )
     if url.username is not None or url.password is not None:
         raise FieldError("no user or password here: they have their own keys", secret=True)
-    return BrokerUrl(
-        host=host, port=port or _PORTS[url.scheme], tls=url.scheme in _ENCRYPTED, path=_websocket_path(url)
-    )
-
-
-def _websocket_path(url: SplitResult) -> str | None:
-    """Return the path of a websocket; None for other URLs."""
-    is_websocket = url.scheme in _WEBSOCKETS
     if url.query or url.fragment:
         raise FieldError('a broker\'s address has no "?" or "#"', secret=True)  # there may be a token behind
+    is_websocket = url.scheme in {"ws", "wss"}
     if url.path.strip("/") and not is_websocket:
         raise ValueError("a broker's address ends after the port; topics begin with `prefix`")
     if not url.path.isascii() or not url.path.isprintable() or " " in url.path:
         raise ValueError(
             "the path of a websocket has no spaces and only ASCII: write others as %20 and so on"
         )
-    return (url.path or _USUAL_PATH) if is_websocket else None
-
-
-def _check_protocol_name(name: str) -> str:
-    if not name.isascii() or not name.isprintable() or not 1 <= len(name) <= _LONGEST_ALPN:
-        raise ValueError("the name of a protocol is 1 to 255 characters of ASCII, such as mqtt")
-    return name
+    return BrokerUrl(
+        host=host,
+        port=port or _PORTS[url.scheme],
+        tls=url.scheme in {"mqtts", "wss"},
+        path=(url.path or _USUAL_PATH) if is_websocket else None,
+    )
 
 
 def _five_as_text(value: object) -> object:
     return "5" if type(value) is int and value == 5 else value  # noqa: PLR2004 - YAML reads 5 as a number
 
 
+def _check_protocol_name(name: str) -> str:
+    if not re.fullmatch(_PROTOCOL_NAME, name):
+        raise ValueError("the name of a protocol is 1 to 255 characters of ASCII, such as mqtt")
+    return name
+
+
 _URL = WithJsonSchema({"type": "string", "pattern": "^(mqtts?://[^/@?# ]+/?|wss?://[^/@?# ]+(/[^@?# ]*)?)$"})
 _ProtocolName = Annotated[
     str,
     AfterValidator(_check_protocol_name),
-    WithJsonSchema({"type": "string", "pattern": f"^[ -~]{{1,{_LONGEST_ALPN}}}$"}),
+    WithJsonSchema({"type": "string", "pattern": _PROTOCOL_NAME}),
 ]
 _PROTOCOL = WithJsonSchema({"enum": [5, "5", "3.1.1"]})
 

@@ -10,14 +10,12 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
-from gateway.sinks.broker.message import Message, Rejection, too_large_text
 from gateway.sinks.broker.paho_client import open_client
 from gateway.sinks.broker.skipped_topics import SKIPPED, SkippedTopics
 from gateway.tls import alert_in
@@ -25,11 +23,12 @@ from gateway.tls import alert_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from paho.mqtt.client import Client, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.client import Client, DisconnectFlags, SocketLike
     from paho.mqtt.properties import Properties
 
+    from gateway.model import Update
     from gateway.sinks.broker.config import BrokerConfig
-    from gateway.sinks.broker.paho_client import PahoClient, Will
+    from gateway.sinks.broker.paho_client import PackedProperties, PahoClient, Will
 
     Receive = Callable[[str, bytes], None]
 
@@ -37,26 +36,58 @@ _CONNACK_TIMEOUT_S = 10.0
 _FAREWELL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _BURST = 20  # messages built and queued before the event loop gets its turn, about 2 ms
-_FIRST_FAILURE = 0x80  # reason codes below it are kinds of success
+_HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
-_PACKET_TOO_LARGE = 0x95
+
+# Reason codes of MQTT 5; those below 0x80 are kinds of success.
+_FIRST_FAILURE = 0x80
+_DISCONNECT_WITH_WILL = 0x04
 _UNSPECIFIED = 0x80
 _PROTOCOL_ERROR = 0x82
-_DISCONNECT_WITH_WILL = 0x04
 _NOT_AUTHORIZED = 0x87
+_PACKET_TOO_LARGE = 0x95
 # Reasons for a DISCONNECT that may be about one message; others are about the client or the broker.
 _ABOUT_A_MESSAGE = frozenset({_UNSPECIFIED, 0x81, _PROTOCOL_ERROR, 0x83, _NOT_AUTHORIZED, 0x90, 0x95, 0x99})
-
 _ADVICE = {
-    0x84: 'set `protocol: "3.1.1"`',
-    0x85: "set another `client_id`",
-    0x86: "check `user` and `password`",
-    0x87: "check `user` and `password`, and the broker's access list",
-    0x8E: "another client has the same `client_id`",
-    0x9A: "have the broker keep retained messages",
-    0x9B: "have the broker take messages with QoS 1",
+    0x84: '; set `protocol: "3.1.1"`',
+    0x85: "; set another `client_id`",
+    0x86: "; check `user` and `password`",
+    0x87: "; check `user` and `password`, and the broker's access list",
+    0x8E: "; another client has the same `client_id`",
+    0x9A: "; have the broker keep retained messages",
+    0x9B: "; have the broker take messages with QoS 1",
 }
+
+
+class Message(NamedTuple):
+    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: PackedProperties | None = None
+    updates: tuple[Update, ...] = ()
+    qos: int = 1
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the packet, or up to three bytes more."""
+        properties = len(self.properties) if self.properties is not None else 1
+        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
+
+
+class Rejection(NamedTuple):
+    """A message that was not published, with MQTT's reason code."""
+
+    message: Message
+    code: int
+    reason: str
+
+
+def too_large_text(largest_bytes: int) -> str:
+    """Return the reason for a packet above the broker's limit, in MQTT's own words."""
+    return f"Packet too large, at most {largest_bytes} bytes"
 
 
 async def connect(
@@ -74,7 +105,7 @@ async def connect(
         client = await asyncio.to_thread(open_client, config, client_id=client_id, will=will)
     except (OSError, ValueError) as error:
         alert = alert_in(error) if isinstance(error, ssl.SSLError) else ""
-        raise TransientError(f"cannot connect: {_tls_refusal(alert) if alert else error}") from error
+        raise TransientError(f"cannot connect: {_break_text(alert) if alert else error}") from error
     connection = MqttConnection(client, config, skipped_topics or SkippedTopics())
     try:
         await connection.wait_accepted()
@@ -90,7 +121,7 @@ class MqttConnection:
     def __init__(self, client: PahoClient, config: BrokerConfig, skipped_topics: SkippedTopics) -> None:
         """Attach the client, which a thread opened, to the event loop."""
         self._client = client
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._window = config.in_flight
         self._stall_s = 2.0 * round(config.keepalive)
         self._skipped_topics = skipped_topics
@@ -101,13 +132,13 @@ class MqttConnection:
         self._unacknowledged: dict[int, Message] = {}
         self._rejections: list[Rejection] = []
         self._receive: Receive | None = None
-        self._progressed_at = self._loop.time()
+        self._progressed_at = loop.time()
         self._waiter: asyncio.Future[None] | None = None
         self._waited_for = 0  # the number of unacknowledged messages at which the waiter goes on
-        self._accepted: asyncio.Future[None] = self._loop.create_future()
-        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._accepted: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[str] = loop.create_future()
         """Done, with the reason, once the connection is lost."""
-        self._timer = self._loop.call_later(_TICK_S, self._tick)
+        self._timer = loop.call_later(_TICK_S, self._tick)
         self._attach()
 
     def _attach(self) -> None:
@@ -118,7 +149,9 @@ class MqttConnection:
         client.on_subscribe = client.on_unsubscribe = lambda _, _data, mid, reasons, _properties: (
             self._record_answer(self._unacknowledged.pop(mid), *reasons)
         )
-        client.on_message = lambda _, _data, message: self._on_message(message)
+        client.on_message = lambda _, _data, message: (
+            self._receive(message.topic, bytes(message.payload)) if self._receive else None
+        )
         client.on_socket_close = self._remove_reader
         client.on_socket_register_write = lambda _, _data, sock: loop.add_writer(
             sock.fileno(), client.loop_write
@@ -126,7 +159,7 @@ class MqttConnection:
         client.on_socket_unregister_write = self._remove_writer
         sock = client.socket()
         if sock is None:
-            self._end(self._break_text())
+            self._end(_break_text(client.alert))
             return
         loop.add_reader(sock.fileno(), self._on_readable)
         client.loop_write()  # what the thread may not have been able to send
@@ -142,10 +175,10 @@ class MqttConnection:
     async def publish(self, messages: Iterable[Message]) -> list[Rejection]:
         """Return the rejected messages once the broker has acknowledged every message.
 
-        A message with QoS 0 counts as acknowledged when the system has accepted it. `messages` yields each
-        message when the window has room for it. Raises `TransientError` when the connection ends, or when
-        nothing is acknowledged for too long.
+        Messages are drawn one by one as there is room in the window. Of QoS 0, sending is all there is.
+        Raises `TransientError` when the connection is lost; which of the messages arrived is unknown then.
         """
+        self._raise_if_lost()
         rejections: list[Rejection] = []
         self._rejections, skipped_topics = rejections, self._skipped_topics
         for count, message in enumerate(messages, 1):
@@ -188,14 +221,11 @@ class MqttConnection:
         Raises `TransientError` where the broker refuses the subscription, or does not answer.
         """
         self._receive = receive
-        self._rejections = rejections = list[Rejection]()
+        self._rejections = []
         self._expect_answer(self._client.subscribe([(topic, 1) for topic in topics])[1], ", ".join(topics))
         await self._wait_acknowledged(down_to=0)
-        if rejections:
-            refused = rejections[0]
-            raise TransientError(
-                f"the broker refuses a subscription to {refused.message.topic}: {refused.reason}"
-            )
+        for message, _, reason in self._rejections:
+            raise TransientError(f"the broker refuses a subscription to {message.topic}: {reason}")
 
     async def settle(self, topic: str) -> None:
         """Return once the broker has all messages sent before, whatever their QoS.
@@ -242,9 +272,7 @@ class MqttConnection:
 
         `with_will`: with MQTT 5, have the broker publish the will all the same.
         """
-        is_mqtt_5 = self._client.protocol == MQTTProtocolVersion.MQTTv5
-        code = _DISCONNECT_WITH_WILL if with_will and is_mqtt_5 else None
-        reason = None if code is None else ReasonCode(PacketTypes.DISCONNECT, identifier=code)
+        reason = ReasonCode(PacketTypes.DISCONNECT, identifier=_DISCONNECT_WITH_WILL) if with_will else None
         try:
             with suppress(TransientError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_TIMEOUT_S):
@@ -313,7 +341,7 @@ class MqttConnection:
         elif reason.value == _PROTOCOL_ERROR:
             text = f"the broker does not keep to MQTT{self._client.fault}"
         elif reason.value == _UNSPECIFIED:  # as paho calls a broken connection
-            text = self._break_text()
+            text = _break_text(self._client.alert)
         else:
             text = f"the connection ended: {_reason_text(reason)}"
         if self._accepted.done() and not self.lost.done() and reason.value in _ABOUT_A_MESSAGE:
@@ -322,10 +350,6 @@ class MqttConnection:
                 [*in_flight, *self._unproven], accepted_others=self._has_accepted_any
             )
         self._end(text)
-
-    def _break_text(self) -> str:
-        alert = getattr(self._client.stream, "alert", "")
-        return _tls_refusal(alert) if alert else "the connection broke"
 
     def _on_publish(
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
@@ -343,15 +367,13 @@ class MqttConnection:
         if len(self._unacknowledged) <= self._waited_for:
             self._wake_waiter()
 
-    def _on_message(self, message: MQTTMessage) -> None:
-        if self._receive is not None:
-            self._receive(message.topic, bytes(message.payload))
 
-
-def _tls_refusal(alert: str) -> str:
-    return f"the broker ended TLS: {alert}; check `certificate` and `key`"
+def _break_text(alert: str) -> str:
+    """Return why a connection broke; `alert` is TLS's word for it, if there is one."""
+    if alert:
+        return f"the broker ended TLS: {alert}; check `certificate` and `key`"
+    return "the connection broke"
 
 
 def _reason_text(reason: ReasonCode) -> str:
-    advice = _ADVICE.get(reason.value)
-    return f"{reason}; {advice}" if advice else str(reason)
+    return f"{reason}{_ADVICE.get(reason.value, '')}"

@@ -22,8 +22,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gateway.tls import alert_in, client_context
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import SocketLike
-
     from gateway.sinks.broker.config import BrokerConfig
 
 # A PUBACK is a packet identifier, in MQTT 5 followed by a reason unless that is 0, and by properties if any.
@@ -64,6 +62,11 @@ class PahoClient(Client):
     fault = ""
     """What was wrong with the packet that ended the connection."""
 
+    @property
+    def alert(self) -> str:
+        """The alert by which the broker ended TLS, such as "unknown ca"."""
+        return self.stream.alert if isinstance(self.stream, _TlsSocket) else ""
+
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         """Read packets; end the connection at one that cannot be parsed or answers nothing that was sent."""
         try:
@@ -72,15 +75,6 @@ class PahoClient(Client):
             self.fault = f" ({type(error).__name__}: {error})"
             return self._loop_rc_handle(MQTTErrorCode.MQTT_ERR_PROTOCOL)
 
-    def _create_socket(self) -> SocketLike:
-        """Connect; paho leaves the socket open where TLS or the websocket handshake fails."""
-        try:
-            return super()._create_socket()
-        except BaseException:
-            if self.stream is not None:
-                self.stream.close()
-            raise
-
     def _create_socket_connection(self) -> socket.socket:
         self.stream = super()._create_socket_connection()
         # A packet that goes alone must not wait until TCP has the one before acknowledged, up to 40 ms.
@@ -88,7 +82,9 @@ class PahoClient(Client):
         return self.stream
 
     def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
-        self.stream = wrapped = super()._ssl_wrap_socket(tcp_sock)
+        """Do the handshake; paho leaves the socket open where that fails."""
+        context = self._ssl_context
+        self.stream = wrapped = context.wrap_socket(tcp_sock, server_hostname=self.host)  # type: ignore[union-attr]  # set by then
         return wrapped
 
     def _sock_send(self, buf: bytes | bytearray) -> int:
@@ -141,7 +137,12 @@ def open_client(config: BrokerConfig, *, client_id: str, will: Will | None) -> P
         client.username_pw_set(config.user, password)  # type: ignore[arg-type]
     if url.tls:
         client.tls_set_context(_tls_context(config))
-    client.connect(url.host, url.port, round(config.keepalive))
+    try:
+        client.connect(url.host, url.port, round(config.keepalive))
+    except BaseException:
+        if client.stream is not None:  # paho leaves it open where the handshake of a websocket fails
+            client.stream.close()
+        raise
     return client
 
 
@@ -156,10 +157,7 @@ def _tls_context(config: BrokerConfig) -> ssl.SSLContext:
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """Keeps the broker's alert, which paho drops, and closes itself where the handshake fails.
-
-    With TLS 1.3, a broker refuses a client certificate after the handshake.
-    """
+    """Keeps the broker's alert, which paho drops: with TLS 1.3, it comes after the handshake."""
 
     alert = ""
 
@@ -176,11 +174,4 @@ class _TlsSocket(ssl.SSLSocket):
         except ConnectionError:
             with suppress(OSError):
                 self.recv(1)  # the alert may be what is left of the connection
-            raise
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - as in ssl
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
             raise

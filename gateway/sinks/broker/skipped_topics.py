@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 SKIPPED = "it disconnects each time"
 """Why nothing is published to a topic that is skipped."""
-QUIET_S = 2.0
-"""How long the connection must hold with nothing in flight before a suspect is published again."""
 
+_QUIET_S = 2.0
 _SKIPPED_FOR_S = 3600.0  # then it is tried once more: somebody may have granted the right to publish
 _ENOUGH = 5  # disconnects with the topic alone in flight that are no coincidence any more
 
@@ -20,16 +19,15 @@ _ENOUGH = 5  # disconnects with the topic alone in flight that are no coincidenc
 class SkippedTopics:
     """Counts disconnects by the topics in flight, over all connections of one sink.
 
-    Topics in flight at two disconnects in a row are suspects, and are published alone from then on. A suspect
-    that was alone in flight at five disconnects, on connections that had accepted others, is skipped. A
-    connection that breaks with nothing in flight clears all suspects: then the network breaks by itself.
+    Topics in flight at a disconnect are suspects, and are published alone until the broker accepts them. A
+    suspect that was alone in flight at five disconnects in a row, on connections that had accepted others, is
+    skipped. A connection that breaks with nothing in flight clears all suspects: the network is at fault.
     """
 
     def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         """`clock_s` only moves forward."""
         self._clock_s = clock_s
-        self._last_in_flight: frozenset[str] = frozenset()  # at the disconnect before
-        self._suspects: dict[str, int] = {}  # how often the broker hung up with each alone in flight
+        self._suspects: dict[str, int] = {}  # how often the broker disconnected with each alone in flight
         self._skipped_until_s: dict[str, float] = {}
         self.alone_count = 0
         """How many disconnects had a single suspect in flight."""
@@ -48,23 +46,21 @@ class SkippedTopics:
 
         `accepted_others`: the broker had acknowledged a message on that connection.
         """
-        topics = frozenset(in_flight)
+        topics = set(in_flight)
         if not topics:
             self._suspects.clear()
         elif len(topics) == 1 and topics <= self._suspects.keys() and accepted_others:
-            self._count_alone(next(iter(topics)))
+            self._count_alone(topics.pop())
         else:
-            suspects = self._suspects.keys() | (topics & self._last_in_flight or topics)
-            self._suspects = dict.fromkeys(suspects if self._last_in_flight else self._suspects, 0)
-        self._last_in_flight = topics
+            self._suspects = dict.fromkeys(self._suspects.keys() | topics, 0)
 
     def record_accepted(self, topic: str) -> None:
         """Record that the broker has accepted a message to a suspect."""
         self._suspects.pop(topic, None)
 
     def quiet_s(self, topic: str) -> float:
-        """Return how long to wait with nothing in flight before a suspect is published."""
-        return QUIET_S if self._suspects.get(topic) else 0.0
+        """Return how long the connection must hold with nothing in flight before a suspect is published."""
+        return _QUIET_S if self._suspects.get(topic) else 0.0
 
     def is_skipped(self, topic: str) -> bool:
         """Return whether nothing is published to a topic at present."""

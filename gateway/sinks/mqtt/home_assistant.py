@@ -37,9 +37,70 @@ if TYPE_CHECKING:
     from gateway.model import Point, Scalar
 
 _ORIGIN = {"name": "building-gateway", "sw_version": __version__}
-_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9-]")
-_NOT_IN_SLUGS = re.compile(r"[^a-z0-9]+")
-_AVAILABLE = "['good', 'forced']"  # qualities; what is held is no longer fresh either
+
+_SPELLINGS = {  # units as Home Assistant writes them, and as point tables do
+    "°C": "degC|deg C|delta_degC",
+    "°F": "degF|deg F|delta_degF",
+    "%": "percent|%RH|%rH|pct|perc",
+    "μg/m³": "ug/m3|μg/m3",
+    "mg/m³": "mg/m3",
+    "g/m³": "g/m3",
+    "m³": "m3",
+    "m²": "m2",
+    "W/m²": "W/m2",
+    "ft³": "ft3",
+    "ft²": "ft2",
+    "L": "l",
+    "m³/h": "m3/h|CMH|cmh",
+    "m³/s": "m3/s",
+    "m³/min": "m3/min",
+    "L/s": "l/s|LPS|lps",
+    "L/min": "l/min|LPM|lpm",
+    "L/h": "l/h",
+    "ft³/min": "ft3/min|CFM|cfm",
+    "gal/min": "GPM|gpm",
+    "inH₂O": "inWC|inWG|inwc|inwg|in.w.c.|inH2O",
+    "BTU/h": "BTUH|BTUh|Btuh",
+    "var": "VAr",
+    "kvar": "kVAr",
+    "varh": "VArh",
+    "kvarh": "kVArh",
+}
+_UNITS_OF_CLASSES = {  # for units that leave no doubt about the device class
+    "temperature": "°C °F",
+    "power": "W kW MW",
+    "energy": "Wh kWh MWh GWh kJ MJ GJ",
+    "apparent_power": "VA kVA",
+    "reactive_power": "var kvar",
+    "pressure": "Pa hPa kPa mbar bar psi inHg mmHg inH₂O",
+    "voltage": "mV V kV",
+    "current": "mA A",
+    "frequency": "Hz kHz",
+    "illuminance": "lx",
+    "signal_strength": "dBm",
+    "speed": "m/s km/h mph",
+    "volume_flow_rate": "m³/h m³/min m³/s L/h L/min L/s ft³/min gal/min",
+}
+# These units leave the device class open, but what they measure never adds up.
+_NEVER_ADD_UP = frozenset(["%", "ppm", "ppb", "μg/m³", "mg/m³", "g/m³", "K"])
+_COUNTED = "energy"  # its unit leaves open whether the count only rises
+_DIFFERENCE = "temperature_delta"
+_CLASSES_BY_WORD = (  # of a Brick class or a Haystack marker, with the units that go with it
+    ("humidity", "%", "humidity"),
+    ("battery", "%", "battery"),
+    ("co2", "ppm", "carbon_dioxide"),
+    ("co", "ppm", "carbon_monoxide"),
+    ("tvoc", "ppm ppb", "volatile_organic_compounds_parts"),
+    ("tvoc", "μg/m³ mg/m³", "volatile_organic_compounds"),
+    ("pm2.5", "μg/m³", "pm25"),
+    ("pm25", "μg/m³", "pm25"),
+    ("pm10", "μg/m³", "pm10"),
+    ("differential", "°C °F K", _DIFFERENCE),
+    ("deadband", "°C °F K", _DIFFERENCE),
+    ("delta", "°C °F K", _DIFFERENCE),
+)
+_SPELT = {unit: spelt for spelt, units in _SPELLINGS.items() for unit in units.split("|")}
+_CLASS_BY_UNIT = {unit: found for found, units in _UNITS_OF_CLASSES.items() for unit in units.split()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,52 +137,47 @@ class HomeAssistantDiscovery:
             **_traits(point),
             **self._state(point, topic=topic, found=_find_value(point, bare=self.bare, in_asset=in_asset)),
         }
-        payload = orjson.dumps({key: value for key, value in config.items() if value is not None})
-        return f"{self.prefix}/{component}/{node}/{item}/config", payload
+        return f"{self.prefix}/{component}/{node}/{item}/config", orjson.dumps(_without_none(config))
 
-    def _device(self, point: Point) -> dict[str, str | list[str]]:
+    def _device(self, point: Point) -> dict[str, Any]:
         """Return the device of the point: it has one tag and is one asset."""
         known = point.known or KnownAsset(id=point.asset)
         parts = (self.gateway, point.tag, point.asset)
-        texts = {
-            "name": known.name or point.tag,
-            "model": known.model,
-            "manufacturer": known.manufacturer,
-            "suggested_area": known.location,
-        }
-        identifiers = ["__".join(_as_id(part) for part in parts if part)]
-        return {"identifiers": identifiers, **{key: text for key, text in texts.items() if text}}
+        return _without_none(
+            {
+                "identifiers": ["__".join(_as_id(part) for part in parts if part)],
+                "name": known.name or point.tag,
+                "model": known.model or None,
+                "manufacturer": known.manufacturer or None,
+                "suggested_area": known.location or None,
+            }
+        )
 
     def _state(self, point: Point, *, topic: str, found: _FoundValue) -> dict[str, Any]:
         """Return the topic of the state, and the templates for value, availability and attributes."""
         value = f"('ON' if {found.truth} else 'OFF')" if _is_binary(point) else found.value
-        availability = _template(f"'online' if {found.is_available} else 'offline'")
+        availability = f"{{{{ 'online' if {found.is_available} else 'offline' }}}}"
         state: dict[str, Any] = {
             "state_topic": topic,
             # The state is applied before the availability: a bad value must not show even briefly.
-            "value_template": _template(f"{value} if {found.is_available} else None"),
+            "value_template": f"{{{{ {value} if {found.is_available} else None }}}}",
             "availability_mode": "all",
             "availability": [{"topic": self.status_topic}, {"topic": topic, "value_template": availability}],
             "expire_after": _expire_after_s(point),
         }
-        if found.quality is not None:
-            attributes = f"{{'quality': {found.quality}}} if {found.has_quality} else {{}}"
+        if found.attributes is not None:
             state["json_attributes_topic"] = topic
-            state["json_attributes_template"] = _template(f"({attributes}) | tojson")
+            state["json_attributes_template"] = f"{{{{ ({found.attributes}) | tojson }}}}"
         return state
 
 
 class _FoundValue(NamedTuple):
-    """Template expressions that find a value in a message; `truth` is the value as a condition.
-
-    `quality` None: messages have none.
-    """
+    """Template expressions that find a value in a message; `truth` is the value as a condition."""
 
     value: str
     truth: str
     is_available: str
-    quality: str | None = None
-    has_quality: str = ""
+    attributes: str | None = None
 
 
 def _find_value(point: Point, *, bare: bool, in_asset: bool) -> _FoundValue:
@@ -138,11 +194,8 @@ def _find_value(point: Point, *, bare: bool, in_asset: bool) -> _FoundValue:
         has_quality += f" and value_json.points is mapping and {entry} is mapping"
     value, quality = f"{entry}.value", f"{entry}.quality"
     has_quality += f" and {quality} is string"
-    return _FoundValue(value, value, f"{has_quality} and {quality} in {_AVAILABLE}", quality, has_quality)
-
-
-def _template(expression: str) -> str:
-    return f"{{{{ {expression} }}}}"
+    is_available = f"{has_quality} and {quality} in ['good', 'forced']"  # a held value is not fresh either
+    return _FoundValue(value, value, is_available, f"{{'quality': {quality}}} if {has_quality} else {{}}")
 
 
 def _traits(point: Point) -> dict[str, Any]:
@@ -150,18 +203,18 @@ def _traits(point: Point) -> dict[str, Any]:
     if point.source == "$online":
         return {"device_class": "connectivity"}
     if _is_binary(point):
-        return {"device_class": _value_class(None, point.tags).device_class}
-    words = _words(point)
-    if words is not None:
-        return {"device_class": "enum", "options": words}
+        return {"device_class": _text(point.tags, "device_class")}
+    outputs = _outputs(point)
+    if outputs and all(isinstance(output, str) for output in outputs):
+        return {"device_class": "enum", "options": outputs}
     if not _is_number(point):
         return {}
     unit = point.unit_of_measure
-    value_class = _value_class(unit, point.tags)
+    device_class, state_class = _classes(unit, point.tags or {})
     return {
         "unit_of_measurement": None if unit is None else _unit_of_measurement(unit),
-        "device_class": value_class.device_class,
-        "state_class": value_class.state_class,
+        "device_class": device_class,
+        "state_class": state_class,
         "suggested_display_precision": point.conversion.decimals,
     }
 
@@ -175,13 +228,7 @@ def _is_binary(point: Point) -> bool:
         return False
     if conversion.map is None:
         return conversion.kind is ValueKind.SWITCH
-    return _outputs(point).keys() == {0, 1}
-
-
-def _words(point: Point) -> list[str] | None:
-    """Return the words that a point shows, where a map leads to words only."""
-    words = [output for output in _outputs(point) if isinstance(output, str)]
-    return words if words and len(words) == len(_outputs(point)) else None
+    return set(_outputs(point)) == {0, 1}
 
 
 def _is_number(point: Point) -> bool:
@@ -191,10 +238,10 @@ def _is_number(point: Point) -> bool:
     return all(isinstance(output, int | float) and not isinstance(output, bool) for output in _outputs(point))
 
 
-def _outputs(point: Point) -> dict[Scalar, None]:
+def _outputs(point: Point) -> list[Scalar]:
     """Return the values of the point's map, in order; empty where it has none."""
     outputs = (point.conversion.map or {}).values()
-    return dict.fromkeys(output for output in outputs if output is not None)
+    return list(dict.fromkeys(output for output in outputs if output is not None))
 
 
 def _expire_after_s(point: Point) -> int | None:
@@ -205,133 +252,34 @@ def _expire_after_s(point: Point) -> int | None:
     return -(-longest_ms // 1000)
 
 
-def _as_id(text: str) -> str:
-    """Return any text as an id: bytes of characters that are not allowed in hexadecimal after a `_`.
+def _classes(unit: str | None, tags: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return device class and state class of a number, as far as unit and tags make them certain.
 
-    Different texts have different ids, and none has two `_` in a row.
+    `device_class` and `state_class` among the tags are Home Assistant's own words, and are used as they are.
     """
-    return _NOT_IN_IDS.sub(lambda found: "".join(f"_{byte:02x}" for byte in found[0].encode()), text)
+    by_unit, tagged = _class_by_unit(unit, tags), _text(tags, "device_class")
+    state_class = None
+    if (by_unit and by_unit != _COUNTED) or (unit and _unit_of_measurement(unit) in _NEVER_ADD_UP):
+        state_class = "measurement"
+    if tagged and by_unit and tagged != by_unit:
+        state_class = None
+    return tagged or by_unit, _text(tags, "state_class") or state_class
 
 
-def _slug(text: str) -> str:
-    """Return any text in the form of Home Assistant's entity names; different texts may have the same."""
-    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return _NOT_IN_SLUGS.sub("_", ascii_text).strip("_") or "point"
-
-
-class _ValueClass(NamedTuple):
-    """Device class and state class of a value; None where either is not certain."""
-
-    device_class: str | None = None
-    state_class: str | None = None
-
-
-def _measured(device_class: str) -> _ValueClass:
-    return _ValueClass(device_class, "measurement")
-
-
-_SPELLINGS = {  # units as point tables write them, normalised, and as Home Assistant writes them
-    **dict.fromkeys(("°C", "degC", "deg C", "delta_degC"), "°C"),
-    **dict.fromkeys(("°F", "degF", "deg F", "delta_degF"), "°F"),
-    **dict.fromkeys(("percent", "%RH", "%rH", "pct", "perc"), "%"),
-    **dict.fromkeys(("ug/m3", "μg/m3"), "μg/m³"),
-    "mg/m3": "mg/m³",
-    "g/m3": "g/m³",
-    "m3": "m³",
-    "m2": "m²",
-    "W/m2": "W/m²",
-    "ft3": "ft³",
-    "ft2": "ft²",
-    "l": "L",
-    **dict.fromkeys(("m3/h", "CMH", "cmh"), "m³/h"),
-    "m3/s": "m³/s",
-    "m3/min": "m³/min",
-    **dict.fromkeys(("l/s", "LPS", "lps"), "L/s"),
-    **dict.fromkeys(("l/min", "LPM", "lpm"), "L/min"),
-    "l/h": "L/h",
-    **dict.fromkeys(("ft3/min", "CFM", "cfm"), "ft³/min"),
-    **dict.fromkeys(("GPM", "gpm"), "gal/min"),
-    **dict.fromkeys(("inWC", "inWG", "inwc", "inwg", "in.w.c.", "inH2O"), "inH₂O"),
-    **dict.fromkeys(("BTUH", "BTUh", "Btuh"), "BTU/h"),
-    "VAr": "var",
-    "kVAr": "kvar",
-    "VArh": "varh",
-    "kVArh": "kvarh",
-}
-_BY_UNIT = {
-    **dict.fromkeys(("°C", "°F"), _measured("temperature")),
-    **dict.fromkeys(("W", "kW", "MW"), _measured("power")),
-    # A unit of energy leaves open whether the count only rises.
-    **dict.fromkeys(("Wh", "kWh", "MWh", "GWh", "kJ", "MJ", "GJ"), _ValueClass("energy")),
-    **dict.fromkeys(("VA", "kVA"), _measured("apparent_power")),
-    **dict.fromkeys(("var", "kvar"), _measured("reactive_power")),
-    **dict.fromkeys(
-        ("Pa", "hPa", "kPa", "mbar", "bar", "psi", "inHg", "mmHg", "inH₂O"), _measured("pressure")
-    ),
-    **dict.fromkeys(("mV", "V", "kV"), _measured("voltage")),
-    **dict.fromkeys(("mA", "A"), _measured("current")),
-    **dict.fromkeys(("Hz", "kHz"), _measured("frequency")),
-    "lx": _measured("illuminance"),
-    "dBm": _measured("signal_strength"),
-    **dict.fromkeys(("m/s", "km/h", "mph"), _measured("speed")),
-    **dict.fromkeys(
-        ("m³/h", "m³/min", "m³/s", "L/h", "L/min", "L/s", "ft³/min", "gal/min"),
-        _measured("volume_flow_rate"),
-    ),
-    # These leave the device class open; but none of them adds up.
-    **dict.fromkeys(
-        ("%", "ppm", "ppb", "μg/m³", "mg/m³", "g/m³", "K"), _ValueClass(state_class="measurement")
-    ),
-}
-_DIFFERENCE = _measured("temperature_delta")
-_DIFFERENCES = frozenset({"delta_degC", "delta_degF"})
-_BY_WORD = (  # of a Brick class or a Haystack marker, with the units that go with it
-    ("humidity", ("%",), _measured("humidity")),
-    ("battery", ("%",), _measured("battery")),
-    ("co2", ("ppm",), _measured("carbon_dioxide")),
-    ("co", ("ppm",), _measured("carbon_monoxide")),
-    ("tvoc", ("ppm", "ppb"), _measured("volatile_organic_compounds_parts")),
-    ("tvoc", ("μg/m³", "mg/m³"), _measured("volatile_organic_compounds")),
-    ("pm2.5", ("μg/m³",), _measured("pm25")),
-    ("pm25", ("μg/m³",), _measured("pm25")),
-    ("pm10", ("μg/m³",), _measured("pm10")),
-    ("differential", ("°C", "°F", "K"), _DIFFERENCE),
-    ("deadband", ("°C", "°F", "K"), _DIFFERENCE),
-    ("delta", ("°C", "°F", "K"), _DIFFERENCE),
-)
+def _class_by_unit(unit: str | None, tags: Mapping[str, Any]) -> str | None:
+    if unit is None:
+        return None
+    if unit in {"delta_degC", "delta_degF"}:
+        return _DIFFERENCE
+    spelt, words = _unit_of_measurement(unit), frozenset(_tag_words(tags))
+    by_word = (found for word, units, found in _CLASSES_BY_WORD if word in words and spelt in units.split())
+    return next(by_word, _CLASS_BY_UNIT.get(spelt))
 
 
 def _unit_of_measurement(unit: str) -> str:
     """Return a unit in Home Assistant's spelling; one that it does not have, as it is."""
-    normalised = unicodedata.normalize("NFKC", unit).replace(
-        "^", ""
-    )  # m³/h is m3/h, both micro signs are one
-    return _SPELLINGS.get(normalised, unit)
-
-
-def _value_class(unit: str | None, tags: Mapping[str, Any] | None) -> _ValueClass:
-    """Return what unit and tags make certain of a number; tags win over the unit.
-
-    `device_class` and `state_class` among the tags are Home Assistant's own words, and are used as they are.
-    """
-    tags = tags or {}
-    found = _class_by_unit_and_words(unit, tags)
-    device_class = _text(tags.get("device_class"))
-    if device_class is not None and device_class != found.device_class:
-        found = _ValueClass(device_class, found.state_class if found.device_class is None else None)
-    return _ValueClass(found.device_class, _text(tags.get("state_class")) or found.state_class)
-
-
-def _class_by_unit_and_words(unit: str | None, tags: Mapping[str, Any]) -> _ValueClass:
-    if unit is None:
-        return _ValueClass()
-    if unit in _DIFFERENCES:
-        return _DIFFERENCE
-    spelt, words = _unit_of_measurement(unit), frozenset(_tag_words(tags))
-    for word, units, value_class in _BY_WORD:
-        if word in words and spelt in units:
-            return value_class
-    return _BY_UNIT.get(spelt, _ValueClass())
+    normalised = unicodedata.normalize("NFKC", unit)  # m³/h is m3/h, both micro signs are one
+    return _SPELT.get(normalised.replace("^", ""), unit)
 
 
 def _tag_words(tags: Mapping[str, Any]) -> Iterator[str]:
@@ -339,8 +287,27 @@ def _tag_words(tags: Mapping[str, Any]) -> Iterator[str]:
     for key in ("brick", "haystack"):
         tag = tags.get(key, ())
         for text in (tag,) if isinstance(tag, str) else tag if isinstance(tag, tuple) else ():
-            yield from text.lower().rpartition(":")[2].replace("-", "_").replace(" ", "_").split("_")
+            yield from re.split("[-_ ]", text.lower().rpartition(":")[2])
 
 
-def _text(tag: object) -> str | None:
+def _text(tags: Mapping[str, Any] | None, key: str) -> str | None:
+    tag = (tags or {}).get(key)
     return tag if isinstance(tag, str) else None
+
+
+def _as_id(text: str) -> str:
+    """Return any text as an id: bytes of characters that are not allowed in hexadecimal after a `_`.
+
+    Different texts have different ids, and none has two `_` in a row.
+    """
+    return re.sub("[^A-Za-z0-9-]", lambda found: "".join(f"_{byte:02x}" for byte in found[0].encode()), text)
+
+
+def _slug(text: str) -> str:
+    """Return any text in the form of Home Assistant's entity names; different texts may have the same."""
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "_", ascii_text).strip("_") or "point"
+
+
+def _without_none(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value is not None}

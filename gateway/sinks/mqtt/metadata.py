@@ -1,4 +1,4 @@
-"""Publishes what describes the values (`$meta`, Home Assistant's discovery), and clears retained topics."""
+"""Publishes metadata (`$meta`, Home Assistant's discovery) and alarms; clears retained topics."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 
-from gateway.errors import TransientError
-from gateway.sinks.broker.message import Message
+from gateway.sinks.broker.mqtt_connection import Message
+from gateway.sinks.mqtt.topics import AssetTopic, has_value
+from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
-    from gateway.sinks.broker.message import Rejection
+    from gateway.alarms import Alarms
+    from gateway.records import Alarm
+    from gateway.sinks.broker.mqtt_connection import Rejection
     from gateway.sinks.mqtt.message_builder import MessageBuilder
 
     Publish = Callable[[Iterable[Message]], Awaitable[list[Rejection]]]
@@ -68,7 +72,7 @@ class MetadataPublisher:
         self.mark_dirty((*topics.by_topic, *gone))
 
     async def run(self, publish: Publish) -> None:
-        """Publish whatever is dirty, until the connection is lost."""
+        """Publish whatever is dirty; raise `TransientError` when the connection is lost."""
         while True:
             await self._has_dirty.wait()
             self._has_dirty.clear()
@@ -77,13 +81,7 @@ class MetadataPublisher:
                 for topic in topics:
                     del self._dirty[topic]
                 cleared: dict[str, None] = {}
-                try:
-                    rejections = await publish(self._messages(topics, cleared))
-                except BaseException as error:
-                    self.mark_dirty(topics)
-                    if isinstance(error, TransientError):
-                        return
-                    raise
+                rejections = await publish(self._messages(topics, cleared))
                 log_rejected(rejections, sink=self._sink)
                 for rejection in rejections:
                     cleared.pop(rejection.message.topic, None)
@@ -94,14 +92,15 @@ class MetadataPublisher:
         for name in dirty:
             topics = self._builder.topics
             topic = topics.by_topic.get(name)
-            if topic is None and topics.is_metadata(name):
+            if topic is None and name in topics.metadata:
                 continue  # published with the topic that it describes
-            if name in self._retained and (topic is None or not self._builder.has_value(topic)):
+            if name in self._retained and (topic is None or not has_value(topic, self._builder.latest)):
                 cleared[name] = None
                 yield Message(name, b"", retain=True)
             if topic is None:
                 continue
-            yield from self._builder.outdated_state(topic)
+            if isinstance(topic, AssetTopic) and topic.is_outdated:
+                yield from self._builder.asset_state(topic, {})
             for each in topics.describe(topic):
                 if self._retained.get(each.topic) is not False:
                     self._retained[each.topic] = False
@@ -123,6 +122,34 @@ class MetadataPublisher:
             del self._cleared_at_s[topic]
             if not self._retained[topic]:  # otherwise it has a value again
                 del self._retained[topic]
+
+
+async def publish_alarms(
+    alarms: Alarms, publish: Publish, *, topic: str, sink: str, retained: dict[str, bool]
+) -> None:
+    """Publish all current alarms in one message, now and whenever they change."""
+    changed = asyncio.Event()
+    alarms.subscribe(changed.set)
+    try:
+        published = None
+        while True:
+            changed.clear()
+            payload = orjson.dumps({"alarms": [_alarm_document(alarm) for alarm in alarms.current()]})
+            if payload != published:
+                if topic not in retained:
+                    retained[topic] = False
+                log_rejected(await publish([Message(topic, payload, retain=True)]), sink=sink)
+                published = payload
+            await changed.wait()
+    finally:
+        alarms.unsubscribe(changed.set)
+
+
+def _alarm_document(alarm: Alarm) -> dict[str, str]:
+    document = {"alarm": alarm.name, "since": second_text(alarm.since_ms), "reason": alarm.reason}
+    if alarm.acknowledged_ms is not None:
+        document["acknowledged"] = second_text(alarm.acknowledged_ms)
+    return document
 
 
 def log_rejected(rejections: Sequence[Rejection], *, sink: str) -> None:

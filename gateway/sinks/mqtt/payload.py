@@ -14,7 +14,6 @@ from gateway.sinks.broker.paho_client import PackedProperties
 if TYPE_CHECKING:
     from gateway.model import Scalar, Update
 
-NO_EXPIRY = b""
 NOT_IN_JSON = (TypeError, ValueError, OverflowError)
 """The exceptions for a value that JSON cannot hold."""
 
@@ -34,13 +33,7 @@ class EventParts(NamedTuple):
 @lru_cache(maxsize=256)  # an event has several readings, which come together
 def event_parts(event_id: str | None) -> EventParts:
     """Return how a message names its event; None: no event caused it."""
-    return EventParts(orjson.dumps(event_id), b"" if event_id is None else _user_property("event", event_id))
-
-
-@lru_cache(maxsize=1024)  # points of one asset are built and sent together
-def asset_property(asset: str) -> bytes:
-    """Return the user property that names an asset; the gateway's own points have none."""
-    return _user_property("asset", asset) if asset else b""
+    return EventParts(orjson.dumps(event_id), _user_property("event", event_id or ""))
 
 
 @lru_cache(maxsize=1024)  # a building has few units of measure
@@ -82,15 +75,17 @@ def fresh_s(update: Update, *, age_ms: int) -> int | None:
     return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
 
 
-def expiry(seconds: int | None) -> bytes:
-    """Return the property that has the broker drop a message after some seconds; None: never."""
-    return NO_EXPIRY if seconds is None else _MESSAGE_EXPIRY + seconds.to_bytes(4, "big")
-
-
-def properties(*parts: bytes) -> PackedProperties:
-    """Return the properties of one PUBLISH."""
-    packed = b"".join(parts)
+def properties(asset: str, event: EventParts, *, expires_s: int | None) -> PackedProperties:
+    """Return the properties of one PUBLISH. `expires_s`: when the broker drops it; None: never."""
+    packed = event.user_property + _asset_property(asset)
+    if expires_s is not None:
+        packed = _MESSAGE_EXPIRY + expires_s.to_bytes(4, "big") + packed
     return PackedProperties(_variable_length(len(packed)) + packed)
+
+
+@lru_cache(maxsize=1024)  # points of one asset are built and sent together
+def _asset_property(asset: str) -> bytes:
+    return _user_property("asset", asset)
 
 
 @lru_cache(maxsize=1024)  # the readings of an event, and many events, share their second
@@ -99,15 +94,12 @@ def _iso_second(second: int) -> bytes:
 
 
 def _user_property(name: str, value: str) -> bytes:
-    """Return a user property; empty for a value with control characters, at which brokers disconnect."""
-    if not value.isprintable():
+    """Return a user property; none without value or with control characters: brokers disconnect at those."""
+    if not value or not value.isprintable():
         return b""
-    return _USER_PROPERTY + _length_and_text(name) + _length_and_text(value)
-
-
-def _length_and_text(text: str) -> bytes:
-    encoded = text.encode()
-    return len(encoded).to_bytes(2, "big") + encoded
+    return _USER_PROPERTY + b"".join(
+        len(text.encode()).to_bytes(2, "big") + text.encode() for text in (name, value)
+    )
 
 
 def _variable_length(length: int) -> bytes:

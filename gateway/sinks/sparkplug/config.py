@@ -47,6 +47,28 @@ def state_topic(host: str) -> str:
     return f"{_NAMESPACE}/STATE/{host}"
 
 
+_BD_SEQ_MARK = "/bdSeq/"  # nothing is ever published to such a topic
+
+
+def is_bd_seq(entry: str) -> bool:
+    """Return whether an entry among the retained topics is a session number instead of a topic."""
+    return _BD_SEQ_MARK in entry
+
+
+def next_bd_seq(retained: dict[str, bool], *, will_topic: str) -> int:
+    """Return the number of the next session (section 6.4.19): 0 to 255 and again, continued over restarts.
+
+    Otherwise a former session that the broker ends only now would have the same number, and hosts would take
+    its will for the death of the present session. `retained` outlives the gateway, and stores it as a topic.
+    """
+    number = 0
+    for former in filter(is_bd_seq, [*retained]):
+        number = (int(former.partition(_BD_SEQ_MARK)[2]) + 1) % 256
+        del retained[former]
+    retained[f"{will_topic}{_BD_SEQ_MARK}{number}"] = False
+    return number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class MqttSparkplugConfig(BrokerConfig):
     """One Sparkplug B edge node on one broker."""

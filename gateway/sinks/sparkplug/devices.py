@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.model import Quality, ValueKind
-from gateway.sinks.broker.deadband import PublishedValue, is_small_change
+from gateway.sinks.broker.broker_sink import is_small_change
 from gateway.sinks.sparkplug.config import NODE
 from gateway.sinks.sparkplug.payload import DataType, MetricValue, Property
 
@@ -25,48 +25,37 @@ if TYPE_CHECKING:
 _described = attrgetter("point", "asset", "source", "unit_of_measure", "description")
 
 
-@dataclass(slots=True, eq=False)
-class MetricState:
-    """Type and last published value of a metric; an unchanged metric of the next table keeps it.
-
-    `type` None: the point table does not fix it, and no value has come yet.
-    """
-
-    type: DataType | None
-    published: PublishedValue | None = None
-
-
 class Metric:
     """One point, under the name that it has in its device."""
 
-    __slots__ = ("name", "point", "state")
+    __slots__ = ("_type", "name", "point", "published")
 
     def __init__(self, point: Point) -> None:
         self.point = point
         self.name = point.point if point.asset else point.name  # the node's own may be of several tags
-        self.state = MetricState(_type_in_table(point))
+        self._type = _type_in_table(point)  # None: not fixed by the table, and no value has come yet
+        self.published: Update | None = None
+        """The last update sent; None: the next one is sent."""
 
     @property
     def type(self) -> DataType:
         """The type in births. What measures is usually a number."""
-        return self.state.type or DataType.DOUBLE
+        return self._type or DataType.DOUBLE
 
     def widen_type(self, value: Scalar) -> bool:
         """Widen the type so that it holds `value`; return whether that needs a new birth."""
-        before, state = self.type, self.state
-        if value is not None and (state.type is None or not state.type.can_hold(value)):
-            state.type = _wider(state.type, value)
+        before = self.type
+        if value is not None and (self._type is None or not self._type.can_hold(value)):
+            self._type = _wider(self._type, value)
         return self.type is not before
 
-    def set_published(self, update: Update | None) -> None:
-        """Record the update as published; None: reset the deadband."""
-        self.state.published = (
-            None if update is None else PublishedValue(update.value, update.quality, update.time_ms)
-        )
+    def continue_from(self, former: Metric) -> None:
+        """Keep what hosts have of the same metric of a former table."""
+        self._type, self.published = former._type, former.published
 
     def is_unchanged(self, update: Update) -> bool:
         """Return whether hosts have this value already, or one within the deadband: only changes are sent."""
-        published, cov = self.state.published, self.point.cov
+        published, cov = self.published, self.point.cov
         if published is None:
             return False
         if cov is not None:
@@ -84,17 +73,14 @@ class Metric:
 
         Before the first reading there is no value, and the quality is bad. Raises as `data`.
         """
+        if update is None:
+            properties = _quality(Quality.BAD, codes)
+            value = MetricValue(self.name, self.type, None, now_ms, properties=properties)
+        else:
+            value = self.data(update, codes)
         texts = (("engUnit", self.point.unit_of_measure), ("documentation", self.point.description))
-        return MetricValue(
-            self.name,
-            self.type,
-            None if update is None else self.type.convert(update.value),
-            now_ms if update is None else update.time_ms,
-            properties=(
-                *_quality(Quality.BAD if update is None else update.quality, codes),
-                *(Property(key, DataType.STRING, text) for key, text in texts if text),
-            ),
-        )
+        described = tuple(Property(key, DataType.STRING, text) for key, text in texts if text)
+        return value._replace(properties=value.properties + described)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,11 +100,9 @@ class Device:
 
     def has_birth_of(self, other: Device) -> bool:
         """Return whether the births of both are the same but for values."""
-        return len(self.metrics) == len(other.metrics) and all(
-            _described(ours.point) == _described(theirs.point)
-            and _type_in_table(ours.point) is _type_in_table(theirs.point)
-            for ours, theirs in zip(self.metrics, other.metrics, strict=True)
-        )
+        return [(_described(metric.point), _type_in_table(metric.point)) for metric in self.metrics] == [
+            (_described(metric.point), _type_in_table(metric.point)) for metric in other.metrics
+        ]
 
 
 class DeviceMap:
@@ -136,17 +120,10 @@ class DeviceMap:
             metric.point: (device, metric) for device in self.by_id.values() for metric in device.metrics
         }
 
-    def continue_from(self, former: DeviceMap) -> list[tuple[Device, Device]]:
-        """Return the pairs of former and new device that need no other birth; their metrics share state."""
-        pairs = [
-            (old, new)
-            for name, new in self.by_id.items()
-            if (old := former.by_id.get(name)) is not None and new.has_birth_of(old)
-        ]
-        for old, new in pairs:
-            for was, now in zip(old.metrics, new.metrics, strict=True):
-                now.state = was.state
-        return pairs
+    def unchanged_from(self, former: DeviceMap) -> list[tuple[Device, Device]]:
+        """Return the pairs of former and new device that need no other birth."""
+        pairs = ((former.by_id.get(name), new) for name, new in self.by_id.items())
+        return [(old, new) for old, new in pairs if old is not None and new.has_birth_of(old)]
 
 
 def _type_in_table(point: Point) -> DataType | None:

@@ -11,21 +11,20 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
+import orjson
+
 from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks.broker.message import Message
-from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.broker.broker_sink import BrokerSink
+from gateway.sinks.broker.mqtt_connection import Message
 from gateway.sinks.broker.paho_client import Will
-from gateway.sinks.broker.reconnecting import ReconnectingBroker
-from gateway.sinks.connecting import ConnectingSink
-from gateway.sinks.sparkplug.config import MqttSparkplugConfig, state_topic
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig, next_bd_seq, state_topic
 from gateway.sinks.sparkplug.devices import DeviceMap
 from gateway.sinks.sparkplug.edge_node import EdgeNode
 from gateway.sinks.sparkplug.payload import asks_for_rebirth, node_death
-from gateway.sinks.sparkplug.session import BdSeq, PrimaryHost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
@@ -39,7 +38,7 @@ _REBIRTH_PAUSE_S = 5.0  # between the births that hosts ask for
 _LARGEST_COMMAND_BYTES = 1 << 16
 
 
-class MqttSparkplugSink(ConnectingSink):
+class MqttSparkplugSink(BrokerSink):
     """The points of one gateway as one edge node. Leaving publishes the node's death."""
 
     def __init__(
@@ -53,41 +52,33 @@ class MqttSparkplugSink(ConnectingSink):
         status: SinkStatus,
         retained: dict[str, bool] | None = None,
         alarms: Alarms | None = None,  # noqa: ARG002 - all sinks are given it; Sparkplug has no place for alarms
-        clock: Callable[[], int] = now_ms,
         rebirth_pause_s: float = _REBIRTH_PAUSE_S,
     ) -> None:
-        """Sort the points by device. `clock` returns Unix milliseconds. `retained`: see `BdSeq`."""
-        self._sink_name = name
+        """Sort the points by device. `retained`: see `next_bd_seq`."""
+        super().__init__(name=name, broker=config, gateway=gateway, status=status)
         self._config = config
-        self._client_id = config.client_id or f"gateway-{gateway}-{name}"
-        self._clock = clock
         self._rebirth_pause_s = rebirth_pause_s
-        self._name = config.node_name(gateway)
-        self._broker = ReconnectingBroker(
-            name=name, url=config.url, status=status, session=self._session, clock=clock
-        )
+        self._node_name = config.node_name(gateway)
         self._node = EdgeNode(
             sink=name,
-            name=self._name,
+            name=self._node_name,
             config=config,
             devices=DeviceMap(points.points, sink=name),
             latest=latest,
-            is_skipped=self._broker.skipped_topics.is_skipped,
-            clock=clock,
+            is_skipped=self.skipped_topics.is_skipped,
         )
-        super().__init__(self._broker.stay_connected, task_name=f"mqtt sink {name}")
-        self._bd_seq = BdSeq({} if retained is None else retained, will_topic=self._name.topic("NDEATH"))
-        self._publishing = asyncio.Lock()  # a connection publishes for one caller at a time
-        self._host: PrimaryHost | None = None
+        self._retained = {} if retained is None else retained
+        self._bd_seq = 0
+        self._host: _PrimaryHost | None = None
         self._is_rebirth_requested = False
-        self._has_news = asyncio.Event()
+        self._has_births = asyncio.Event()
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish the updates, live or as history, and return when the broker has all of them."""
-        connection = await self._broker.wait_connected()
+        connection = await self.wait_connected()
         refusals: list[Refusal] = []
-        async with self._publishing:
-            if connection is not self._broker.connection:  # the births of this one are not those of another
+        async with self.publishing:
+            if connection is not self.connection:  # the births of this one are not those of another
                 raise TransientError(f"{self._config.url} was away: connected again meanwhile")
             await self._publish(connection, self._node.data(updates, refusals))
         if refusals:
@@ -95,51 +86,46 @@ class MqttSparkplugSink(ConnectingSink):
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Sort the points of another table: changed devices are born again, those that are gone die."""
-        devices = DeviceMap(points.points, sink=self._sink_name)
-        unchanged = devices.continue_from(self._node.devices)
+        devices = DeviceMap(points.points, sink=self.name)
+        unchanged = devices.unchanged_from(self._node.devices)
 
         def adopt(_: Iterable[Update]) -> None:
             self._node.change_table(devices, latest, unchanged)
-            self._has_news.set()
+            self._has_births.set()
 
         return adopt
 
-    async def _session(self) -> str:
+    async def session(self) -> str:
         """Connect and publish until the connection is lost or the primary host leaves; return why."""
-        self._bd_seq.advance()
-        connection = await connect(
-            self._config,
-            client_id=self._client_id,
-            will=Will(self._name.topic("NDEATH"), self._death(), retain=False),
-            skipped_topics=self._broker.skipped_topics,
-        )
+        self._bd_seq = next_bd_seq(self._retained, will_topic=self._node_name.topic("NDEATH"))
+        connection = await self.connect(Will(self._node_name.topic("NDEATH"), self._death(), retain=False))
         try:
             await self._subscribe(connection)
-            async with self._publishing:
+            async with self.publishing:
                 self._is_rebirth_requested = False
-                self._node.begin_session(bd_seq=self._bd_seq.number, largest_bytes=connection.largest_bytes)
+                self._node.begin_session(bd_seq=self._bd_seq, largest_bytes=connection.largest_bytes)
                 await self._publish(connection, self._node.births_and_deaths())
-            self._broker.set_up(connection)
-            reason = await self._publish_news(connection)
-            self._broker.set_down()
-            async with self._publishing:  # a write that is running may end
+            self.set_up(connection)
+            reason = await self._publish_until_end(connection)
+            self.set_down()
+            async with self.publishing:  # a write that is running may end
                 return reason
         finally:
-            self._broker.set_down()
+            self.set_down()
             # With MQTT 5, section 6.4.25 demands both the message and the will.
-            farewell = Message(self._name.topic("NDEATH"), self._death(), retain=False)
+            farewell = Message(self._node_name.topic("NDEATH"), self._death(), retain=False)
             await connection.close(farewell, with_will=True)
 
     async def _subscribe(self, connection: MqttConnection) -> None:
         """Subscribe to commands; wait for the primary host where there is one."""
-        topics = [self._name.topic("NCMD")]
+        topics = [self._node_name.topic("NCMD")]
         if self._config.primary_host is None:
             await connection.subscribe(topics, self._receive)
             return
-        self._host = host = PrimaryHost(self._config.primary_host)
+        self._host = host = _PrimaryHost(self._config.primary_host)
         await connection.subscribe([*topics, state_topic(host.name)], self._receive)
         if not host.is_online.done():
-            self._broker.mark_away(f"waiting for the primary host {host.name} to be online")
+            self.receiver.mark_away(f"waiting for the primary host {host.name} to be online")
         await asyncio.wait((host.is_online, connection.lost), return_when=asyncio.FIRST_COMPLETED)
 
     def _receive(self, topic: str, payload: bytes) -> None:
@@ -151,12 +137,12 @@ class MqttSparkplugSink(ConnectingSink):
             and asks_for_rebirth(payload)
         ):
             self._is_rebirth_requested = True
-            self._has_news.set()
+            self._has_births.set()
 
-    async def _publish_news(self, connection: MqttConnection) -> str:
+    async def _publish_until_end(self, connection: MqttConnection) -> str:
         """Publish births and deaths that become due; return why the session has to end."""
         async with asyncio.TaskGroup() as tasks:
-            births = tasks.create_task(self._publish_births(connection), name=f"births {self._sink_name}")
+            births = tasks.create_task(self._publish_births(connection), name=f"births {self.name}")
             ends = {connection.lost} if self._host is None else {connection.lost, self._host.is_gone}
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             births.cancel()
@@ -166,10 +152,10 @@ class MqttSparkplugSink(ConnectingSink):
         """Publish what a reload has changed, and all births where a host asks for them, but not too often."""
         with suppress(TransientError):
             while True:
-                await self._has_news.wait()
-                self._has_news.clear()
+                await self._has_births.wait()
+                self._has_births.clear()
                 is_rebirth, self._is_rebirth_requested = self._is_rebirth_requested, False
-                async with self._publishing:
+                async with self.publishing:
                     if is_rebirth:
                         self._node.request_rebirth()
                     await self._publish(connection, self._node.births_and_deaths())
@@ -183,7 +169,34 @@ class MqttSparkplugSink(ConnectingSink):
             await connection.publish(chain((first,), messages))
             # QoS 0 has no acknowledgement. The answer to a packet behind all of them stands in for it;
             # nobody is ever subscribed to this topic.
-            await connection.settle(self._name.topic("NCMD") + "/settled")
+            await connection.settle(self._node_name.topic("NCMD") + "/settled")
 
     def _death(self) -> bytes:
-        return node_death(bd_seq=self._bd_seq.number, time_ms=self._clock())
+        return node_death(bd_seq=self._bd_seq, time_ms=now_ms())
+
+
+class _PrimaryHost:
+    """The state of one host application during one session (sections 5.4 and 5.5: STATE)."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._state_ms = 0
+        loop = asyncio.get_running_loop()
+        self.is_online: asyncio.Future[None] = loop.create_future()
+        self.is_gone: asyncio.Future[str] = loop.create_future()
+        """Done, with a text for the log, once the host is offline after it was online."""
+
+    def apply_state(self, payload: bytes) -> None:
+        """Apply JSON with `online` and `timestamp`, unless it is older than the last one."""
+        try:
+            state = orjson.loads(payload)
+            online, state_ms = state["online"], state["timestamp"]
+        except (orjson.JSONDecodeError, TypeError, KeyError):
+            return
+        if not isinstance(online, bool) or not isinstance(state_ms, int) or state_ms < self._state_ms:
+            return
+        self._state_ms = state_ms
+        if online and not self.is_online.done():
+            self.is_online.set_result(None)
+        elif not online and self.is_online.done() and not self.is_gone.done():
+            self.is_gone.set_result(f"the primary host {self.name} is offline")

@@ -16,14 +16,14 @@ from support.point_tables import load_good_tables
 
 from gateway.mapping.topics import ASSET_TOPIC, POINT_TOPIC, TopicScheme
 from gateway.sinks.mqtt.message_builder import MessageBuilder
-from gateway.sinks.mqtt.topic_map import TopicMap
+from gateway.sinks.mqtt.topics import TopicMap
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Refusal, Update
-    from gateway.sinks.broker.message import Message
+    from gateway.sinks.broker.mqtt_connection import Message
 
 POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
 SCHEMES = {

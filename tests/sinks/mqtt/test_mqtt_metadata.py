@@ -12,13 +12,12 @@ from support.mqtt_parts import make_point, make_update
 from support.waiting import until
 
 from gateway.mapping.topics import TopicScheme
-from gateway.sinks.broker.message import Message
-from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.broker.mqtt_connection import Message, connect
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.topic_map import TopicMap
+from gateway.sinks.mqtt.topics import TopicMap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -63,8 +62,8 @@ class Publisher:
 
     def swap(self, topics: TopicMap) -> None:
         """Do as the sink does at a reload."""
-        changed = topics.changed_topics(self.builder.topics)
-        self.builder.change_table(topics, self.latest)
+        changed = topics.changes_from(self.builder.topics)
+        self.builder.topics = topics
         self.metadata.mark_dirty(changed)
 
 

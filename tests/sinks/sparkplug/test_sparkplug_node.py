@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Point, Refusal, Scalar, Update
-    from gateway.sinks.broker.message import Message
+    from gateway.sinks.broker.mqtt_connection import Message
 
 CONFIG = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP)  # type: ignore[arg-type]  # parsed from text
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")
@@ -104,7 +104,7 @@ class Day:
         self.reloads += 1
         self.points = {name: make(name, self.reloads) for name in names}
         devices = self._devices()
-        self.node.change_table(devices, self.latest, devices.continue_from(self.node.devices))
+        self.node.change_table(devices, self.latest, devices.unchanged_from(self.node.devices))
 
     def rebirth(self, _: None) -> None:
         """Have the host demand births."""
