@@ -26,21 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Copy; return 0 once the copy is on disk."""
-    journal = load_settings(arguments.config).require().journal.path
-    _check(journal, arguments.file)
-    size_bytes = _back_up(journal, arguments.file)
-    print(f"{arguments.file}: a copy of {journal}, {rounded_size_text(size_bytes)}")
-    return 0
-
-
-def _check(journal: Path, target: Path) -> None:
-    """Refuse a target that a copy would destroy."""
-    for suffix in ("", "-wal", "-shm", "-journal", ".lock"):
-        if target.resolve() == journal.resolve().with_name(journal.name + suffix):
-            what = "belongs to the journal" if suffix else "is the journal"
-            raise GatewayError(f"{target}: it {what} itself; name another file")
+    journal, target = load_settings(arguments.config).require().journal.path, arguments.file
+    own = {
+        journal.resolve().with_name(journal.name + end) for end in ("", "-wal", "-shm", "-journal", ".lock")
+    }
+    if target.resolve() in own:
+        raise GatewayError(f"{target}: it belongs to the journal itself; name another file")
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise GatewayError(f"{target}: it is not a file, and stays as it is; name a file")
+    size_bytes = _back_up(journal, target)
+    print(f"{target}: a copy of {journal}, {rounded_size_text(size_bytes)}")
+    return 0
 
 
 def _back_up(journal: Path, target: Path) -> int:

@@ -15,11 +15,10 @@ from gateway.cli.send import parse_value
 from gateway.config.problems import show
 from gateway.errors import CommandError
 from gateway.state.overrides import LONGEST_OVERRIDE_S
+from gateway.text import align_columns
 
 if TYPE_CHECKING:
     import argparse
-
-    from gateway.model import Scalar
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,71 +39,50 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         if arguments.point is not None or arguments.duration is not None:
             raise CommandError("--list shows all forced points; it takes no point and no --for")
-        _print_list(ask(arguments.config, "/forced")["forced"])
+        forced = ask(arguments.config, "/forced")["forced"]
+        rows = [(_value(one), f"until {_until(one)}", "; ".join(_places(one))) for one in forced]
+        print(align_columns(rows, indent="") or "nothing is forced\n", end="")
         return 0
-    if arguments.value is None:
-        raise CommandError("say which point and what value: gateway force POINT VALUE --for 10m, or --list")
-    document = {
-        "point": arguments.point,
-        "value": _value(arguments.value),
-        "for_s": _seconds(arguments.duration),
-    }
-    answer = ask(arguments.config, "/force", document)
-    print(f"{_value_text(answer)} holds, forced until {_until(answer['until_ms'])}")
+    answer = ask(arguments.config, "/force", _request(arguments))
+    print(f"{_value(answer)} holds, forced until {_until(answer)}")
     for line in _places(answer):
         print(f"  {line}")
     print(f"End it earlier: gateway release -c {arguments.config} {answer['point']}")
     return 0
 
 
-def _value(text: str) -> Scalar:
-    try:
-        return parse_value(text)
-    except ValueError as error:
-        raise CommandError(f"{text}: {error}") from error
-
-
-def _seconds(duration: str | None) -> float:
-    if duration is None:
+def _request(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.value is None:
+        raise CommandError("say which point and what value: gateway force POINT VALUE --for 10m, or --list")
+    if arguments.duration is None:
         raise CommandError("say for how long: --for 10m, at most 24h; then the measured value is shown again")
-    seconds = duration_option("--for", duration)
-    if not 0 < seconds <= LONGEST_OVERRIDE_S:
-        raise CommandError(f"--for {duration}: must be more than 0s and at most 24h")
-    return seconds
+    try:
+        value = parse_value(arguments.value)
+    except ValueError as error:
+        raise CommandError(f"{arguments.value}: {error}") from error
+    for_s = duration_option("--for", arguments.duration)
+    if not 0 < for_s <= LONGEST_OVERRIDE_S:
+        raise CommandError(f"--for {arguments.duration}: must be more than 0s and at most 24h")
+    return {"point": arguments.point, "value": value, "for_s": for_s}
 
 
-def _print_list(overrides: list[dict[str, Any]]) -> None:
-    if not overrides:
-        print("nothing is forced")
-        return
-    rows = [
-        (_value_text(one), f"until {_until(one['until_ms'])}", "; ".join(_places(one))) for one in overrides
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _value_text(override: dict[str, Any]) -> str:
+def _value(override: dict[str, Any]) -> str:
     unit = override["unit_of_measure"]
     return f"{override['point']} = {show(override['value'])}" + (f" {unit}" if unit else "")
 
 
-def _until(time_ms: int) -> str:
-    """Return the time in this machine's time zone, and in UTC as in logs and MQTT."""
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
+def _until(override: dict[str, Any]) -> str:
+    """Return the end in this machine's time zone, and in UTC as in logs and MQTT."""
+    moment = datetime.fromtimestamp(override["until_ms"] / 1000, UTC)
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({moment:%Y-%m-%dT%H:%M:%SZ})"
 
 
 def _places(override: dict[str, Any]) -> list[str]:
     """Return a line for each topic and register that shows the value."""
     topics = [f"MQTT {override[key]}" for key in ("topic", "asset_topic") if override[key]]
-    return [*topics, *(_place(register) for register in override["registers"])]
-
-
-def _place(register: dict[str, Any]) -> str:
-    kind = register["type"] if register["bit"] is None else f"bit {register['bit']}"
-    return (
-        f"Modbus {register['sink']}: unit {register['unit']}, {register['table']} {register['address']}"
-        f" ({register['modicon']}), {kind}"
-    )
+    registers = [
+        f"Modbus {one['sink']}: unit {one['unit']}, {one['table']} {one['address']} ({one['modicon']}),"
+        f" {one['type'] if one['bit'] is None else 'bit ' + str(one['bit'])}"
+        for one in override["registers"]
+    ]
+    return topics + registers

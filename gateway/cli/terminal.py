@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from itertools import groupby
-from textwrap import dedent
+from inspect import cleandoc
 from typing import TYPE_CHECKING, TextIO, cast
 
 from gateway.errors import CommandError
@@ -60,15 +59,11 @@ def _sanitising(stream: TextIO | None) -> TextIO | None:
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Fills each paragraph, and leaves indented lines as they are: those are commands to copy."""
+    """Fills each paragraph, and leaves indented ones as they are: those are commands to copy."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        first, _, rest = text.partition("\n")
-        lines = [first, *dedent(rest).splitlines()]
-        paragraphs = groupby(lines, key=lambda line: (not line.strip(), line.startswith(" ")))
-        return "\n".join(
-            "\n".join(group)
-            if is_blank or is_command
-            else super(HelpFormatter, self)._fill_text(" ".join(group), width, indent)
-            for (is_blank, is_command), group in paragraphs
+        paragraphs = cleandoc(text).split("\n\n")
+        return "\n\n".join(
+            each if each.startswith(" ") else super(HelpFormatter, self)._fill_text(each, width, indent)
+            for each in paragraphs
         )

@@ -51,7 +51,7 @@ async def test_a_copy_taken_while_events_come_in_is_a_journal(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("journal.db", "it is the journal itself; name another file"),
+        ("journal.db", "it belongs to the journal itself; name another file"),
         ("journal.db-wal", "it belongs to the journal itself; name another file"),
         ("journal.db-shm", "it belongs to the journal itself; name another file"),
         ("journal.db-journal", "it belongs to the journal itself; name another file"),
