@@ -10,14 +10,7 @@ from gateway.cli.loading import add_config_argument, load
 from gateway.clock import now_ms
 from gateway.config.problems import show
 from gateway.errors import CommandError, EventError
-from gateway.events import (
-    STATUS_CHANGED,
-    TELEMETRY,
-    is_test,
-    parse_event,
-    parse_time,
-    read_online,
-)
+from gateway.events import STATUS_CHANGED, TELEMETRY, is_test, parse_event, parse_time, read_online
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
@@ -63,9 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if ending:
         print(f"\n{ending}")
     if event.type == TELEMETRY:
-        print()
-        if ending:
-            print("If it were processed:\n")
+        print("\nIf it were processed:\n" if ending else "")
         print(_mapping(explanation, point_map, settings, received_ms=event.received_ms), end="")
     if not is_file:
         print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
@@ -95,101 +86,80 @@ def _from_file(name: str, settings: Settings) -> Record:
 def _from_journal(event_id: str, settings: Settings) -> Record:
     journal = settings.journal
     record = read_event(journal.path, event_id)
-    kept = duration_text(round(journal.retention * 1000))
     if record is None:
+        kept = duration_text(round(journal.retention * 1000))
         raise CommandError(
-            f"{event_id}: not in the journal {journal.path}. It keeps telemetry for {kept}"
-            " (journal.retention), and until every sink has it; test events, other types and other"
-            " organizations' events are never kept. A file's name has a / or ends in .json"
+            f"{event_id}: not in the journal {journal.path}, which keeps telemetry for {kept}"
+            " (journal.retention). A file's name has a / or ends in .json"
         )
     if not record.event.body:
         raise CommandError(
-            f"{event_id}: received {time_text(record.event.received_ms)}; its body is gone: it was freed"
-            " after delivery because the journal was full (journal.max_size), or it was damaged, see `gateway"
-            " deadletters list`"
+            f"{event_id}: received {time_text(record.event.received_ms)}; its body is gone: the journal was"
+            " full (journal.max_size), or it was damaged, see `gateway deadletters list`"
         )
     return record
 
 
 def _header(record: Record, explanation: Explanation) -> str:
-    event, telemetry = record.event, explanation.telemetry
-    asset = None if telemetry is None else telemetry.asset
+    event, telemetry, plan = record.event, explanation.telemetry, explanation.plan
+    tags = ", ".join(dict.fromkeys(point.tag for point in plan.measured)) if plan else ""
     created_ms = parse_time(event.document.get("created"))
-    tags = () if explanation.plan is None else (point.tag for point in explanation.plan.measured)
-    tag = ", ".join(dict.fromkeys(tags))
-    how = "(taken from a file)" if record.seq == _NO_SEQ else f"(number {record.seq} of the journal)"
+    number = "from a file" if record.seq == _NO_SEQ else f"number {record.seq} of the journal"
     rows = [
         ["event", event.event_id],
         ["type", event.type],
-        ["asset", (asset or "none named") + (f"  {tag}" if tag else "")],
-        ["created", time_text(created_ms) if created_ms is not None else "does not say"],
-        ["received", f"{time_text(event.received_ms)}  {how}"],
+        ["asset", f"{telemetry.asset if telemetry else 'none named'}  {tags}"],
+        ["created", "not stated" if created_ms is None else time_text(created_ms)],
+        ["received", f"{time_text(event.received_ms)}  ({number})"],
     ]
     if event.is_backfilled:
-        rows.append(["source", "taken from Infodeck's API, no webhook brought it"])
+        rows.append(["source", "Infodeck's API, not a webhook"])
     if telemetry is None or not telemetry.readings:
         return align_columns(rows, indent="")
     rows.append(["readings", f"found in data.object.{telemetry.container}"])
-    ahead = telemetry.clock_ahead
-    if ahead:
-        rows.append(["", f"{ahead} with a time in the future, taken as measured when received"])
+    if telemetry.clock_ahead:
+        ahead = f"{telemetry.clock_ahead} with a time in the future, used as measured when received"
+        rows.append(["", ahead])
     return align_columns(rows, indent="") + readings_text(telemetry.readings)
 
 
 def _ending(event: Event, settings: Settings) -> str | None:
-    """Return why the intake does not store the event, or None if it does."""
+    """Return why the event changes no reading, or None if it may."""
     organization = event.document.get("organizationId")
-    ours = settings.infodeck.organization
+    answered = "it is answered with 200 and counted, and never reaches the building."
     if is_test(event):
-        return "A test event: it is answered with 200 and counted, and never reaches the building."
-    if organization is not None and organization != ours:
-        return (
-            f"An event of another organization, {organization}; this gateway's is {ours}: it is answered"
-            " with 200 and counted, and goes nowhere."
-        )
+        return f"A test event: {answered}"
+    if organization not in {None, settings.infodeck.organization}:
+        ours = settings.infodeck.organization
+        return f"An event of another organization, {organization}; this gateway's is {ours}: {answered}"
     if event.type == STATUS_CHANGED:
-        return _connection(event)
-    if event.type != TELEMETRY:
-        return f"No telemetry: {event.type} is answered with 200 and counted, and goes nowhere."
-    return None
-
-
-def _connection(event: Event) -> str:
-    """Return what a status event does to the points of its asset."""
-    state = read_online(event)
-    if state is None:
-        return "A status that says nothing of a device's connection: it is counted, and changes nothing."
-    if state.online:
-        return f"It says that {state.asset} is connected: its points show their readings."
-    return (
-        f"It says that {state.asset} is not connected: its points are offline until a newer reading,"
-        " or until it is connected again."
-    )
+        state = read_online(event)
+        if state is None:
+            return "The status does not state a device's connection: it is counted, and changes nothing."
+        if state.online:
+            return f"{state.asset} is connected: its points show their readings."
+        return f"{state.asset} is not connected: its points are offline until a newer reading or connection."
+    return None if event.type == TELEMETRY else f"No telemetry, but {event.type}: {answered}"
 
 
 def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings, *, received_ms: int) -> str:
     telemetry = explanation.telemetry
-    has_readings = telemetry is not None and bool(telemetry.readings)
-    if telemetry is None or explanation.plan is None:
-        if telemetry is None or not telemetry.readings:
-            return (
-                "No asset id or no readings are found in data.object, so it becomes a dead letter;"
-                " name an explicit path in the point table ($.data.object…) where they stand elsewhere.\n"
-            )
-        keys = ", ".join(dict.fromkeys(reading.key for reading in telemetry.readings))
+    if telemetry is None or not (telemetry.readings or explanation.traces):
+        return (
+            "No asset id or no readings are found in data.object, so it becomes a dead letter; if they are"
+            " elsewhere, write their path in the point table ($.data.object…).\n"
+        )
+    if explanation.plan is None:
         suggestion = unknown_name("asset", telemetry.asset, point_map.by_asset)
         return (
             f"No point table names {telemetry.asset}: {suggestion}\n"
             "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
-            f"Its keys are {keys}.\n"
         )
-    if not explanation.traces and not has_readings:
-        return "No readings are found in it, so it becomes a dead letter.\n"
     return traces_text(explanation, lambda output: _messages(output, settings, received_ms))
 
 
-def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[tuple[str, ...]]:
-    """Yield sink, topic and payload of each MQTT message, built by the sink's own code.
+def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[tuple[str, str]]:
+    """Yield sink and content of each MQTT message, built by the sink's own code.
 
     Of a message with all points of the asset, only this point's part is shown.
     """
@@ -200,7 +170,7 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
         if not output.is_newest and not (config.history and update.is_measured):
             continue
         if isinstance(config, MqttSparkplugConfig):
-            yield name, *_metric(output, config, gateway=settings.name)
+            yield name, _metric(output, config, gateway=settings.name)
             continue
         topics, is_bare = config.topics(settings.name), config.payload == "value"
         if (topic := topics.point_topic(update.point, own=mqtt.topic)) is not None:
@@ -210,13 +180,13 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
                 if output.is_newest
                 else point_topic.history(update)
             )
-            yield name, message.topic, message.payload.decode(errors="replace")
+            yield name, f"{message.topic}  {message.payload.decode(errors='replace')}"
         if (topic := topics.asset_topic(update.point)) is not None:
             part = AssetTopic(topic, is_bare).member_json(update).decode(errors="replace")
-            yield name, topic if output.is_newest else f"{topic}/$history", f"{{… {part} …}}"
+            yield name, f"{topic if output.is_newest else f'{topic}/$history'}  {{… {part} …}}"
 
 
-def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> tuple[str, str]:
+def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> str:
     """Return the Sparkplug topic of an update, and the metric's content."""
     point, update = output.update.point, output.update
     metric = Metric(point)
@@ -225,7 +195,7 @@ def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> tup
     topic = name.topic("DDATA", point.tag) if point.asset else name.topic("NDATA")
     content = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
     historical = "" if output.is_newest else ", historical"
-    return topic, f"{content}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"
+    return f"{topic}  {content}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"
 
 
 def _delivery(record: Record, settings: Settings) -> str:
@@ -236,11 +206,10 @@ def _delivery(record: Record, settings: Settings) -> str:
     for name in settings.sinks:
         cursor = cursors.get(name)
         if cursor is None:
-            rows.append([name, "not started: the gateway has not run with this sink yet"])
-        elif cursor >= record.seq:
-            rows.append([name, "done"])
+            rows.append([name, "not started"])
         else:
-            rows.append([name, f"waiting, {record.seq - cursor} behind"])
+            behind = record.seq - cursor
+            rows.append([name, f"waiting, {behind} behind" if behind > 0 else "done"])
     for number, dead in read_dead_letters(path, event_id=record.event.event_id).items():
         where = " ".join(part for part in (dead.sink or "mapping", dead.point) if part)
         rows.append([where, f"dead letter {number}: {dead.reason}", time_text(dead.at_ms)])

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from gateway.mapping.register_map import Cell, MapRow
     from gateway.mapping.topics import TopicScheme
 
-_FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-_TABLES = {
-    "coil": "coils",
-    "discrete": "discrete inputs",
-    "holding": "holding registers",
-    "input": "input registers",
+_TABLES = {  # the name of each table, and the function code that reads it
+    "coil": ("coils", 1),
+    "discrete": ("discrete inputs", 2),
+    "holding": ("holding registers", 3),
+    "input": ("input registers", 4),
 }
 _ORDERS = {
     "ABCD": "high word first, high byte first (big-endian)",
@@ -39,17 +38,15 @@ _QUALITIES = {
     Quality.FORCED: "set by hand for commissioning",
     Quality.OFFLINE: "the device has no connection",
 }
+_JSON_VALUE = '{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…"'
 _PAYLOADS = {
-    "json": (
-        'A message is JSON: `{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…", "event": "…"}`.'
-    ),
+    "json": f'A message is JSON: `{_JSON_VALUE}, "event": "…"}}`.',
     "value": "A message is the bare value.",
 }
 _ASSET_PAYLOADS = {
     "json": (
         "A message has the whole state of an asset as JSON: "
-        '`{"ts": "…", "event": "…", "points": {"ZN-T": {"value": 21.5, "unit": "degC", "quality": "good", '
-        '"ts": "…"}}}`.'
+        f'`{{"ts": "…", "event": "…", "points": {{"ZN-T": {_JSON_VALUE}}}}}}}`.'
     ),
     "value": 'A message has the whole state of an asset as bare values: `{"ZN-T": 21.5}`.',
 }
@@ -84,7 +81,7 @@ class SinkDescription:
 
     name: str
     type: str
-    address: str | None = None
+    address: str = ""
     topics: TopicScheme | None = None
     payload: str = "json"
     history: bool = True
@@ -92,7 +89,7 @@ class SinkDescription:
     node: str = ""
     primary_host: str | None = None
     access: str = ""
-    transport: str = "Modbus TCP"
+    transport: str = ""
     functions: tuple[int, ...] = ()
 
 
@@ -106,51 +103,34 @@ def handover_document(rows: Sequence[MapRow], *, gateway: str, sinks: Iterable[S
             sections.append(_sparkplug(rows, sink))
         elif sink.topics is not None:
             sections.append(_mqtt(rows, sink, sink.topics, gateway))
-    return "\n".join(section for section in sections if section)
+    return "\n".join(filter(None, sections))
 
 
 def _title(rows: Sequence[MapRow], gateway: str) -> str:
-    tags = len(_distinct([row for row in rows if row["from"] != HEARTBEAT], "tag"))
-    points, under, registers = (
-        count_text(number, noun, grouped=True)
-        for number, noun in (
-            (len(_distinct(rows, "name")), "point"),
-            (tags, "tag"),
-            (sum(row["sink"] is not None for row in rows), "Modbus register"),
-        )
-    )
-    sites = ", ".join(_distinct(rows, "site"))
+    tags = {row["tag"] for row in rows if row["from"] != HEARTBEAT}
+    counts = ((len({row["name"] for row in rows}), "point"), (len(tags), "tag"))
+    points, under = (count_text(number, noun, grouped=True) for number, noun in counts)
+    registers = count_text(sum(row["sink"] is not None for row in rows), "Modbus register", grouped=True)
     return (
         f"# Points of gateway {_escaped(gateway)}\n\n"
-        f"Site {_escaped(sites)}: {points} under {under}, {registers}.\n"
+        f"Site {_escaped(', '.join(_distinct(rows, 'site')))}: {points} under {under}, {registers}.\n"
     )
 
 
 def _how_to_read(rows: Sequence[MapRow]) -> str:
-    mapped = [row for row in rows if row["sink"] is not None]
-    notes = ["*in* is the unit of measure; *without value* is shown while a value is bad or no longer fresh."]
-    if mapped:
-        notes += _register_notes(mapped)
-    codes = "".join(
-        f"| {quality.value} | {quality.name.lower()} | {meaning} |\n"
-        for quality, meaning in _QUALITIES.items()
-    )
-    bullets = "".join(f"- {note}\n" for note in notes)
+    bullets = "".join(f"- {note}\n" for note in _notes([row for row in rows if row["sink"] is not None]))
+    codes = [[quality.value, quality.name.lower(), meaning] for quality, meaning in _QUALITIES.items()]
     return (
         f"## How to read it\n\n{bullets}\n"
         "Quality, as a number in registers made from `$quality` and as a word in MQTT:\n\n"
-        f"| number | word | meaning |\n| --- | --- | --- |\n{codes}"
+        f"{_table(('number', 'word', 'meaning'), codes)}"
     )
 
 
-def _assets(rows: Sequence[MapRow]) -> str:
-    """Return the assets with their names and places in Infodeck; "" if these are unknown."""
-    known = [row for row in rows if row["asset_name"] or row["location"]]
-    lines = dict.fromkeys(tuple(row[key] for key in _ASSET_COLUMNS) for row in known)
-    return f"## Assets in Infodeck\n\n{_table(_ASSET_COLUMNS.values(), lines)}" if lines else ""
-
-
-def _register_notes(mapped: Sequence[MapRow]) -> Iterator[str]:
+def _notes(mapped: Sequence[MapRow]) -> Iterator[str]:
+    yield "*in* is the unit of measure; *without value* is shown while a value is bad or no longer fresh."
+    if not mapped:
+        return
     yield (
         "One register has three names: *PDU* is the 0-based address in the protocol, *1-based* counts from 1,"
         " *modicon* is 3xxxx (input), 4xxxx (holding), 0xxxx (coil) or 1xxxx (discrete input)."
@@ -165,8 +145,8 @@ def _register_notes(mapped: Sequence[MapRow]) -> Iterator[str]:
     }
     if sentinels:
         yield (
-            "Before the first reading, where registers are polled, and where *without value* says so, a "
-            f"register shows a number that no measurement can have: {', '.join(sorted(sentinels))}."
+            "Before the first reading, where registers are polled, and where *without value* says so, a"
+            f" register shows a number that no measurement can have: {', '.join(sorted(sentinels))}."
             " A bit shows 0 and text is empty then."
         )
     for row in mapped:
@@ -178,47 +158,43 @@ def _register_notes(mapped: Sequence[MapRow]) -> Iterator[str]:
             )
 
 
+def _assets(rows: Sequence[MapRow]) -> str:
+    """Return the assets with their names and places in Infodeck; "" if these are unknown."""
+    known = [row for row in rows if row["asset_name"] or row["location"]]
+    lines = dict.fromkeys(tuple(row[key] for key in _ASSET_COLUMNS) for row in known)
+    return f"## Assets in Infodeck\n\n{_table(_ASSET_COLUMNS.values(), lines)}" if lines else ""
+
+
 def _modbus(rows: Sequence[MapRow], sink: SinkDescription) -> str:
-    mapped = [row for row in rows if row["sink"] == sink.name]
+    mapped = sorted((row for row in rows if row["sink"] == sink.name), key=_register_order)
     if not mapped:
         return ""
-    is_server = sink.type == "modbus_server"
-    units = ", ".join(_distinct(mapped, "unit"))
-    tables = "".join(_register_tables(mapped, with_functions=is_server))
-    role = _server(sink) if is_server else _client(sink)
-    return f"## Modbus: {sink.name}\n\n{role} Unit ids: {units}.\n{tables}"
+    role = _server(sink) if sink.type == "modbus_server" else _client(sink)
+    parts = [f"## Modbus: {sink.name}\n\n{role} Unit ids: {', '.join(_distinct(mapped, 'unit'))}.\n"]
+    for (unit, table), group in groupby(mapped, key=lambda row: (row["unit"], str(row["table"]))):
+        name, function = _TABLES[table]
+        read_by = f" (function {function:02d})" if sink.type == "modbus_server" else ""
+        parts.append(f"\n### Unit {unit}, {name}{read_by}\n\n")
+        headings = (*_REGISTER_COLUMNS.values(), *_VALUE_HEADINGS[1:])
+        parts.append(_table(headings, [_register_line(row) for row in group]))
+    return "".join(parts)
 
 
 def _server(sink: SinkDescription) -> str:
     return (
-        f"The gateway is a Modbus TCP server{_place(sink)}{sink.access}. It can be read only; an address that"
-        " is not listed here is answered with exception 2, a write with exception 1."
+        f"The gateway is a Modbus TCP server at {sink.address}{sink.access}. It can be read only; an address"
+        " that is not listed here is answered with exception 2, a write with exception 1."
     )
 
 
 def _client(sink: SinkDescription) -> str:
     functions = ", ".join(f"{function:02d}" for function in sorted(sink.functions))
     return (
-        f"The gateway writes into the controller{_place(sink)} ({sink.transport}"
-        + (f", functions {functions}" if functions else "")
-        + "): what changes, at once, and everything after each connection; no register that is not listed"
-        " here. A value of several registers is written by one request. A register is left alone until the"
-        " first reading of its point. Bits of a listed word that are not listed themselves are written as 0."
+        f"The gateway writes into the controller at {sink.address} ({sink.transport}, functions {functions}):"
+        " what changes, at once, and everything after each connection; no register that is not listed here. A"
+        " value of several registers is written by one request. A register is left alone until the first"
+        " reading of its point. Bits of a listed word that are not listed themselves are written as 0."
     )
-
-
-def _place(sink: SinkDescription) -> str:
-    return f" at {sink.address}" if sink.address else ""
-
-
-def _register_tables(mapped: Sequence[MapRow], *, with_functions: bool) -> Iterator[str]:
-    for (unit, table), group in groupby(
-        sorted(mapped, key=_register_order), key=lambda row: (row["unit"], str(row["table"]))
-    ):
-        function = f" (function {_FUNCTIONS[table]:02d})" if with_functions else ""
-        yield f"\n### Unit {unit}, {_TABLES[table]}{function}\n\n"
-        headings = (*_REGISTER_COLUMNS.values(), *_VALUE_HEADINGS[1:])
-        yield _table(headings, [_register_line(row) for row in group])
 
 
 def _register_order(row: MapRow) -> tuple[int, str, int, int]:
@@ -230,28 +206,22 @@ def _register_order(row: MapRow) -> tuple[int, str, int, int]:
 
 def _register_line(row: MapRow) -> list[Cell]:
     shown = row | {"scale": None if row["scale"] == 1 else row["scale"]}
-    return [
-        *(shown[key] for key in _REGISTER_COLUMNS),
-        _without_value(row, sentinel=row["sentinel"]),
-        _meaning(row),
-    ]
+    return [*(shown[key] for key in _REGISTER_COLUMNS), *_value_cells(row, sentinel=row["sentinel"])[1:]]
 
 
 def _mqtt(rows: Sequence[MapRow], sink: SinkDescription, scheme: TopicScheme, gateway: str) -> str:
-    points = _points_on(rows, sink)
-    topics: list[list[Cell]] = [
-        [topic, *_value_cells(row)] for row in points if (topic := point_topic(row, scheme)) is not None
-    ]
-    messages: list[list[Cell]] = [
-        [topic, row["point"], *_value_cells(row)]
-        for row in points
-        if (topic := asset_topic(row, scheme)) is not None
-    ]
-    messages.sort(key=lambda line: str(line[0]))
+    topics: list[list[Cell]] = []
+    messages: list[list[Cell]] = []
+    for row in _points_on(rows, sink):
+        if (topic := point_topic(row, scheme)) is not None:
+            topics.append([topic, *_value_cells(row)])
+        if (topic := asset_topic(row, scheme)) is not None:
+            messages.append([topic, row["point"], *_value_cells(row)])
     tables = []
     if topics:
         tables.append(f"{_PAYLOADS[sink.payload]}\n\n{_table(('topic', *_VALUE_HEADINGS), topics)}")
     if messages:
+        messages.sort(key=lambda line: str(line[0]))
         headings = ("topic", "point", *_VALUE_HEADINGS)
         tables.append(f"{_ASSET_PAYLOADS[sink.payload]}\n\n{_table(headings, messages)}")
     if not tables:
@@ -259,31 +229,28 @@ def _mqtt(rows: Sequence[MapRow], sink: SinkDescription, scheme: TopicScheme, ga
     history = "Readings that come late are on `$history` under each topic, not retained. "
     status = f"{_escaped(scheme.prefix)}/$gateway/{_escaped(gateway)}/status"
     return (
-        f"## MQTT: {sink.name}\n\n{_broker(sink)}Topics are retained; `$meta` under each topic describes it. "
-        f"{history if sink.history else ''}`{status}` is `online` or `offline`; beside it, `alarms` has what"
-        " needs a person.\n\n" + "\n".join(tables)
+        f"## MQTT: {sink.name}\n\nThe broker is {sink.address}. Topics are retained; `$meta` under each topic"
+        f" describes it. {history if sink.history else ''}`{status}` is `online` or `offline`; beside it,"
+        " `alarms` has what needs a person.\n\n" + "\n".join(tables)
     )
 
 
 def _sparkplug(rows: Sequence[MapRow], sink: SinkDescription) -> str:
-    lines: list[list[Cell]] = [
-        [
-            row["tag"] if row["asset"] else None,
-            row["point"] if row["asset"] else row["name"],
-            *_value_cells(row),
-        ]
-        for row in _points_on(rows, sink)
-    ]
+    lines: list[list[Cell]] = []
+    for row in _points_on(rows, sink):
+        names = (row["tag"], row["point"]) if row["asset"] else (None, row["name"])
+        lines.append([*names, *_value_cells(row)])
     if not lines:
         return ""
     place = (
-        f"Group {_escaped(sink.group)}, edge node {_escaped(sink.node)}; each tag is a device, each point a"
-        " metric; the property GatewayQuality of a metric has its quality as a word."
+        f"The broker is {sink.address}. Group {_escaped(sink.group)}, edge node {_escaped(sink.node)}; each"
+        " tag is a device, each point a metric; the property GatewayQuality of a metric has its quality as a"
+        " word."
     )
     if sink.primary_host is not None:
         place += f" Published only while the host {_escaped(sink.primary_host)} is online."
     table = _table(("device", "metric", *_VALUE_HEADINGS), lines)
-    return f"## Sparkplug B: {sink.name}\n\n{_broker(sink)}{place}\n\n{table}"
+    return f"## Sparkplug B: {sink.name}\n\n{place}\n\n{table}"
 
 
 def _points_on(rows: Sequence[MapRow], sink: SinkDescription) -> list[MapRow]:
@@ -291,30 +258,19 @@ def _points_on(rows: Sequence[MapRow], sink: SinkDescription) -> list[MapRow]:
     return [*{str(row["name"]): row for row in rows if is_published(row, sink.name)}.values()]
 
 
-def _broker(sink: SinkDescription) -> str:
-    return f"The broker is {sink.address}. " if sink.address else ""
-
-
-def _value_cells(row: MapRow) -> tuple[Cell, ...]:
-    return row["unit_of_measure"], _without_value(row, sentinel="null"), _meaning(row)
-
-
-def _without_value(row: MapRow, *, sentinel: Cell) -> Cell:
-    """Return what replaces a missing value; None for points of the gateway's own."""
-    policy = row["on_stale"]
+def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:
+    """Return unit, what replaces a missing value (None for points of the gateway's own), and meaning."""
+    policy, values = row["on_stale"], row["map"]
+    without: Cell = sentinel
     if row["stale_after"] is None:
-        return None
-    if isinstance(policy, Mapping):
-        return cell_text(policy["value"])
-    return "last value" if policy == "hold" else sentinel
-
-
-def _meaning(row: MapRow) -> str:
-    """Return the description, and the meaning of each number of a map."""
-    values = row["map"]
+        without = None
+    elif isinstance(policy, Mapping):
+        without = cell_text(policy["value"])
+    elif policy == "hold":
+        without = "last value"
     pairs = [f"{cell_text(to)} = {key}" for key, to in values.items()] if isinstance(values, Mapping) else []
-    description = row["description"] or _PSEUDO_MEANINGS.get(str(row["from"]))
-    return "; ".join(part for part in (cell_text(description), ", ".join(pairs)) if part)
+    description = cell_text(row["description"] or _PSEUDO_MEANINGS.get(str(row["from"])))
+    return row["unit_of_measure"], without, "; ".join(filter(None, (description, ", ".join(pairs))))
 
 
 def _table(headings: Iterable[str], lines: Iterable[Sequence[Cell]]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
-from gateway.errors import EncodingError
 from gateway.events import read_telemetry
 from gateway.mapping.convert import calculation_text, compile_conversion
 from gateway.mapping.registers import (
@@ -18,13 +17,12 @@ from gateway.mapping.registers import (
     is_orderable,
     is_scalable,
     modicon_text,
-    sentinel,
 )
 from gateway.mapping.units import UnitProblem, conversion_for_unit
-from gateway.model import ByteOrder, Quality, StalePolicy
+from gateway.model import ByteOrder, Quality, StalePolicy, ValueKind
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_reading, map_telemetry, readings_at_paths
-from gateway.text import align_columns, duration_text, time_text
+from gateway.state.readings import map_reading, readings_at_paths
+from gateway.text import align_columns, count_text, duration_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,13 +30,31 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Conversion, Event, Point, Reading, Register, Scalar, Telemetry, Update
 
-    Messages = Callable[["Output"], Iterable[tuple[str, ...]]]
+    Messages = Callable[["Output"], Iterable[tuple[str, str]]]
 
 _AGED = frozenset({Quality.HELD, Quality.STALE})
+_INTERPRETATIONS = {
+    ValueKind.ANY: "as it is",
+    ValueKind.NUMBER: "as a number",
+    ValueKind.SWITCH: "as on or off",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionStep:
+class Arrival(NamedTuple):
+    """One reading and the update that it gives one point."""
+
+    reading: Reading
+    update: Update
+
+
+class Output(NamedTuple):
+    """An update as sinks receive it; if it is not the newest, it is history."""
+
+    update: Update
+    is_newest: bool
+
+
+class ConversionStep(NamedTuple):
     """One part of a conversion in words, with the value and quality after it."""
 
     what: str
@@ -47,29 +63,12 @@ class ConversionStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """One reading on its way into one point."""
-
-    reading: Reading
-    steps: tuple[ConversionStep, ...]
-    update: Update
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """An update as sinks receive it; if it is not the newest, it is history."""
-
-    update: Update
-    is_newest: bool
-
-
-@dataclass(frozen=True, slots=True)
 class PointTrace:
     """Everything that one event does to one point; without arrivals, the gateway makes the value itself."""
 
     point: Point
-    arrivals: tuple[Arrival, ...]
-    outputs: tuple[Output, ...]
+    arrivals: list[Arrival]
+    outputs: list[Output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,49 +97,47 @@ def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
     arrivals = list(_arrivals(plan, telemetry, event, seq=seq))
     state = BuildingState(point_map)
     updates = [arrival.update for arrival in arrivals]
-    outputs = state.apply_updates(plan, updates, now_ms=event.received_ms) if updates else []
-    reached = {arrival.update.point for arrival in arrivals}
+    applied = state.apply_updates(plan, updates, now_ms=event.received_ms) if updates else []
+    outputs = [Output(update, state.is_newest(update)) for update in applied]
+    traces = [
+        PointTrace(
+            point,
+            [arrival for arrival in arrivals if arrival.update.point is point],
+            [output for output in outputs if output.update.point is point],
+        )
+        for point in (*plan.measured, *plan.pseudo)
+    ]
+    reached = {update.point for update in updates}
     used = plan.by_key.keys() | {arrival.reading.key for arrival in arrivals}
     return Explanation(
         telemetry,
         plan,
-        tuple(
-            PointTrace(
-                point,
-                tuple(arrival for arrival in arrivals if arrival.update.point is point),
-                tuple(Output(update, state.is_newest(update)) for update in outputs if update.point is point),
-            )
-            for point in (*plan.measured, *plan.pseudo)
-            if point in reached or any(update.point is point for update in outputs)
-        ),
+        tuple(trace for trace in traces if trace.arrivals or trace.outputs),
         unused=tuple(reading for reading in telemetry.readings if reading.key not in used),
         silent=tuple(point for point in plan.measured if point not in reached),
     )
 
 
 def _arrivals(plan: AssetPlan, telemetry: Telemetry, event: Event, *, seq: int) -> Iterator[Arrival]:
-    """Map one reading at a time, so that the origin of each update is known."""
-    by_key = replace(plan, by_path=())
     for reading in telemetry.readings:
-        for update in map_telemetry(by_key, replace(telemetry, readings=(reading,)), event=event, seq=seq):
-            yield Arrival(reading, _steps(update), update)
-    for rule, reading in readings_at_paths(plan, telemetry, event=event):
-        update = map_reading(rule, reading, seq, event.event_id)
-        yield Arrival(reading, _steps(update), update)
+        for rule in plan.by_key.get(reading.key, ()):
+            yield Arrival(reading, map_reading(rule, reading, seq, event.event_id))
+    for path_rule, reading in readings_at_paths(plan, telemetry, event=event):
+        yield Arrival(reading, map_reading(path_rule, reading, seq, event.event_id))
 
 
-def _steps(update: Update) -> tuple[ConversionStep, ...]:
+def update_steps(update: Update) -> list[ConversionStep]:
     """Return the steps of the conversion for the unit that the event states."""
     conversion, stated = update.point.conversion, update.raw_unit
     if stated is not None:
         found = conversion_for_unit(conversion, update.point.unit_of_measure, stated)
         if isinstance(found, UnitProblem):
-            return (ConversionStep(f"is in {show(stated)}: {found.message}", None, Quality.BAD),)
+            return [ConversionStep(f"is in {show(stated)}: {found.message}", None, Quality.BAD)]
         conversion = found
     return conversion_steps(conversion, update.raw)
 
 
-def conversion_steps(conversion: Conversion, raw: Scalar) -> tuple[ConversionStep, ...]:
+def conversion_steps(conversion: Conversion, raw: Scalar) -> list[ConversionStep]:
     """Return the parts of a conversion that change this reading, in their order.
 
     The last one has the result; without any, the reading itself is the value, and good. Each part is
@@ -148,72 +145,46 @@ def conversion_steps(conversion: Conversion, raw: Scalar) -> tuple[ConversionSte
     """
     steps: list[ConversionStep] = []
     value, quality = raw, Quality.GOOD
-    for name, part in _partial_conversions(conversion):
+    for what, part in _partial_conversions(conversion):
         after = compile_conversion(part)(raw)
         if value.__class__ is not after[0].__class__ or value != after[0] or after[1] is not quality:
-            steps.append(ConversionStep(_step_text(name, conversion, value, after[0]), *after))
+            steps.append(ConversionStep(what, *after))
             value, quality = after
-    return tuple(steps)
+    return steps
 
 
 def _partial_conversions(conversion: Conversion) -> Iterator[tuple[str, Conversion]]:
-    """Yield the conversion up to each of its parts."""
+    """Yield the conversion up to each of its parts, with what that part does."""
     unrounded = replace(conversion, decimals=None)
     unlimited = replace(unrounded, range=None, clamp=False)
     in_source_unit = replace(unlimited, gain=1.0, offset=0.0)
-    yield "interpret", replace(in_source_unit, source_unit=None, unit_gain=1, unit_offset=0)
-    yield "unit", in_source_unit
-    yield "linear", unlimited
-    yield "range", unrounded
-    yield "decimals", conversion
-
-
-def _step_text(name: str, conversion: Conversion, before: Scalar, after: Scalar) -> str:
-    """Return what a part does, with the numbers of the table."""
+    interpreted = replace(in_source_unit, source_unit=None, unit_gain=1, unit_offset=0)
     low, high = conversion.range or (0, 0)
-    return {
-        "interpret": _interpretation(before, after, is_mapped=conversion.map is not None),
-        "unit": f"from {conversion.source_unit}",
-        "linear": calculation_text(conversion.gain, conversion.offset, of="value"),
-        "range": f"outside {low:.12g} to {high:.12g}" + (", clamped" if conversion.clamp else ""),
-        "decimals": f"to {conversion.decimals} decimal{'' if conversion.decimals == 1 else 's'}",
-    }[name]
+    yield _INTERPRETATIONS[conversion.kind] if conversion.map is None else "map", interpreted
+    yield f"from {conversion.source_unit}", in_source_unit
+    yield calculation_text(conversion.gain, conversion.offset, of="value"), unlimited
+    yield f"outside {low:.12g} to {high:.12g}" + (", clamped" if conversion.clamp else ""), unrounded
+    yield f"to {count_text(conversion.decimals or 0, 'decimal')}", conversion
 
 
-def _interpretation(before: Scalar, after: Scalar, *, is_mapped: bool) -> str:
-    if is_mapped:
-        return "not in the map" if after is None else "map"
-    if after is None:
-        return "no usable value" if before is None else "no number"
-    return "as on or off" if isinstance(after, bool) else "as a number"
+class RegisterView(NamedTuple):
+    """What a register shows: its bytes on the wire, and the number that a reader sees in each byte order.
 
-
-@dataclass(frozen=True, slots=True)
-class RegisterView:
-    """What a register shows: its bytes on the wire, or those of the sentinel after a `refusal`.
-
-    `number`: the content before the reader divides by the scale; `as_order`: that number for a reader with
-    another byte order.
+    The numbers are the content before the reader divides by the scale.
     """
 
     raw: bytes
-    refusal: str | None
     number: Scalar
     as_order: dict[ByteOrder, Scalar]
 
 
 def view_register(register: Register, value: Scalar) -> RegisterView:
-    """Return what a register shows of a value."""
-    refusal = None
-    try:
-        raw = encoder(register)(value)
-    except EncodingError as error:
-        raw, refusal = sentinel(register), str(error)
+    """Return what a register shows of a value that it can hold."""
+    raw = encoder(register)(value)
     unscaled = replace(register, scale=1.0) if is_scalable(register.type) else register
-    as_order = {}
-    if is_orderable(register.type):
-        as_order = {order: decoder(replace(unscaled, order=order))(raw) for order in ByteOrder}
-    return RegisterView(raw, refusal, decoder(unscaled)(raw), as_order)
+    orders = tuple(ByteOrder) if is_orderable(register.type) else ()
+    as_order = {order: decoder(replace(unscaled, order=order))(raw) for order in orders}
+    return RegisterView(raw, decoder(unscaled)(raw), as_order)
 
 
 def readings_text(readings: Iterable[Reading]) -> str:
@@ -226,7 +197,7 @@ def readings_text(readings: Iterable[Reading]) -> str:
 def traces_text(explanation: Explanation, messages: Messages) -> str:
     """Return the trace of every point, then unused readings and points without a reading.
 
-    `messages` returns the MQTT messages of an output as lines of cells: sink, topic and payload.
+    `messages` returns the MQTT messages of an output: the sink, and topic with payload.
     """
     parts = [_trace(trace, messages) for trace in explanation.traces]
     if explanation.unused:
@@ -240,48 +211,46 @@ def traces_text(explanation: Explanation, messages: Messages) -> str:
 def _trace(trace: PointTrace, messages: Messages) -> str:
     rows: list[list[str]] = []
     for arrival in trace.arrivals:
-        rows += _arrival_rows(arrival)
+        rows.append(["reading", show(arrival.reading.value)])
+        for step in update_steps(arrival.update):
+            bad = "" if step.quality is Quality.GOOD else f"  {step.quality.name.lower()}"
+            rows.append([step.what, _value_text(step.value) + bad])
+        rows.append(["value", _update_text(arrival.update)])
     for output in trace.outputs:
-        is_derived = all(output.update is not arrival.update for arrival in trace.arrivals)
-        rows += _update_rows(output, is_derived=is_derived)
-        rows += [[f"mqtt {sink}", "  ".join(rest)] for sink, *rest in messages(output)]
+        is_measured = any(output.update is arrival.update for arrival in trace.arrivals)
+        rows += _measured_rows(output) if is_measured else _derived_rows(output.update)
+        rows += [[f"mqtt {sink}", message] for sink, message in messages(output)]
         if output.is_newest:
             rows += _register_rows(output.update)
     return f"{trace.point.name}  from {trace.point.source}\n{align_columns(rows)}"
 
 
-def _arrival_rows(arrival: Arrival) -> Iterator[list[str]]:
-    yield ["reading", show(arrival.reading.value)]
-    for step in arrival.steps:
-        bad = "" if step.quality is Quality.GOOD else f"  {step.quality.name.lower()}"
-        yield [step.what, _value_text(step.value, None) + bad]
-    yield ["value", _update_text(arrival.update)]
-
-
 def _update_text(update: Update) -> str:
-    return f"{_value_text(update.value, update.point.unit_of_measure)}  {update.quality.name.lower()}"
+    unit = update.point.unit_of_measure if update.value is not None else None
+    return f"{_value_text(update.value)}{f' {unit}' if unit else ''}  {update.quality.name.lower()}"
 
 
-def _value_text(value: Scalar, unit_of_measure: str | None) -> str:
-    if value is None:
-        return "no value"
-    return show(value) + (f" {unit_of_measure}" if unit_of_measure else "")
+def _value_text(value: Scalar) -> str:
+    return "no value" if value is None else show(value)
 
 
-def _update_rows(output: Output, *, is_derived: bool) -> Iterator[list[str]]:
-    """Yield what sinks receive; `is_derived`: it is no reading of the event."""
-    update, point = output.update, output.update.point
-    if is_derived:
-        is_aged = update.quality in _AGED
-        yield [
-            f"older than {duration_text(point.stale_after_ms or 0)}" if is_aged else "made by gateway",
-            _update_text(update),
-        ]
-    elif not output.is_newest:
+def _derived_rows(update: Update) -> Iterator[list[str]]:
+    """Yield the row of an update that is no reading of the event."""
+    stale_after = duration_text(update.point.stale_after_ms or 0)
+    yield [
+        f"older than {stale_after}" if update.quality in _AGED else "made by gateway",
+        _update_text(update),
+    ]
+
+
+def _measured_rows(output: Output) -> Iterator[list[str]]:
+    point = output.update.point
+    if not output.is_newest:
         yield ["", "not the newest, or too old when it came: goes to history, registers stay as they are"]
-    elif point.cov is not None and point.mqtt is not None:
+        return
+    if point.cov is not None and point.mqtt is not None:
         yield ["", f"on MQTT only if it is {point.cov.delta:.12g} from the last one, or that is too old"]
-    if output.is_newest and not is_derived and update.quality is not Quality.GOOD and point.registers:
+    if output.update.quality is not Quality.GOOD and point.registers:
         yield ["", f"registers show {_replacement(point)} instead"]
 
 
@@ -298,8 +267,8 @@ def _register_rows(update: Update) -> Iterator[list[str]]:
         view = view_register(register, update.safe_value)
         number = modicon_text(register.table, register.address)
         place = f"unit {register.unit}  {address_text(register)}  {number}  {format_text(register)}"
-        shown = _number_text(register, view.number)
-        yield [f"modbus {register.sink}", f"{place}  {_words_text(view.raw)} = {shown}"]
+        words = view.raw.hex(" ", 2).upper()
+        yield [f"modbus {register.sink}", f"{place}  {words} = {_number_text(register, view.number)}"]
         if len(set(view.as_order.values())) > 1:
             orders = (
                 f"{order}{' (configured)' if order is register.order else ''} {_number_text(register, value)}"
@@ -308,10 +277,6 @@ def _register_rows(update: Update) -> Iterator[list[str]]:
             yield ["", "read as  " + "   ".join(orders)]
         if register in errors:
             yield ["", f"shows {_replacement(point)}, and becomes a dead letter: {errors[register]}"]
-
-
-def _words_text(raw: bytes) -> str:
-    return " ".join(raw[start : start + 2].hex().upper() for start in range(0, len(raw), 2))
 
 
 def _number_text(register: Register, number: Scalar) -> str:

@@ -14,7 +14,14 @@ from gateway.events import parse_event, read_telemetry
 from gateway.mapping.convert import compile_conversion
 from gateway.model import ByteOrder, Conversion, Quality, Register, RegisterTable, ValueKind
 from gateway.state.readings import map_telemetry
-from gateway.tools.explain import Explanation, conversion_steps, explain, traces_text, view_register
+from gateway.tools.explain import (
+    Explanation,
+    conversion_steps,
+    explain,
+    traces_text,
+    update_steps,
+    view_register,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +66,7 @@ def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
     """Return the steps of a point's only reading."""
     (way,) = (way for way in explanation.traces if way.point.name == name)
     (arrival,) = way.arrivals
-    return [(step.what, step.value) for step in arrival.steps]
+    return [(step.what, step.value) for step in update_steps(arrival.update)]
 
 
 def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> None:
@@ -94,7 +101,7 @@ def test_each_step_that_does_something_is_reported(tmp_path: Path) -> None:
         ("outside 0 to 50", 90),
     ]
     assert way_of(explained(points, event({"t": 1}, x={"y": "on"})), "R/X") == [("map", 1)]
-    assert way_of(explained(points, event({"t": 1}, x={"y": "?"})), "R/X") == [("not in the map", None)]
+    assert way_of(explained(points, event({"t": 1}, x={"y": "?"})), "R/X") == [("map", None)]
     assert way_of(explained(points, event({"t": 5})), "R/T2") == []
 
 
@@ -154,7 +161,7 @@ def test_what_is_left_over_is_reported(tmp_path: Path) -> None:
     assert [reading.key for reading in explanation.unused] == ["lux"]
     assert [point.name for point in explanation.silent] == ["R/H", "R/X"]
     (quality,) = (way for way in explanation.traces if way.point.name == "R/Q")
-    assert quality.arrivals == ()
+    assert quality.arrivals == []
     assert [output.update.value for output in quality.outputs] == [Quality.BAD.value]
 
 
@@ -195,20 +202,18 @@ def test_every_order_is_shown_with_what_it_would_read(order: ByteOrder) -> None:
 
 
 def test_register_words_are_those_of_the_wire() -> None:
-    """Scaled numbers are shown as they stand in the register; a refused value shows the sentinel and why."""
+    """Scaled numbers are shown as they stand in the register; no value is shown as the sentinel."""
     view = view_register(register("uint16", 1, scale=10), 48.2)
     assert (view.raw, view.number, view.as_order) == (b"\x01\xe2", 482, {})
-    refused = view_register(register("uint16", 1, scale=10), 7000)
-    assert (refused.raw, refused.number) == (b"\xff\xff", None)
-    assert refused.refusal is not None
-    assert "7000" in refused.refusal
+    empty = view_register(register("uint16", 1, scale=10), None)
+    assert (empty.raw, empty.number) == (b"\xff\xff", None)
 
 
 def test_the_report_marks_the_configured_order(tmp_path: Path) -> None:
     """An integrator sees the four orders side by side, and which one the table says."""
     points = load_good_tables(tmp_path, TABLE)
     text = traces_text(
-        explained(points, event({"t": 219})), lambda output: [("bms", "topic", str(output.update.value))]
+        explained(points, event({"t": 219})), lambda output: [("bms", f"topic  {output.update.value}")]
     )
     assert "input 0-1  30001  float32 CDAB  0000 41AC = 21.5" in text
     assert "CDAB (configured) 21.5" in text
