@@ -22,7 +22,7 @@ import orjson
 from _tables import SINKS, TOPICS, make_bodies, write_tables
 
 from gateway.events import parse_event, read_telemetry
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_telemetry
 
@@ -42,7 +42,7 @@ Prepared = tuple["AssetPlan", "Telemetry", "Event", int]
 
 def load(folder: Path) -> PointMap:
     """Return the compiled tables."""
-    tables = load_point_map(folder, SINKS, topics=TOPICS)
+    tables = load_point_map(TableInputs(folder, SINKS, topics=TOPICS))
     assert tables.point_map is not None, tables.problems[:3]
     return tables.point_map
 

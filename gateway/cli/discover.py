@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.discover_sources import DiscoverSources
-from gateway.cli.loading import add_config_argument
+from gateway.cli.loading import add_config_argument, inputs_of
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
 from gateway.mapping.topics import check_level
 from gateway.settings import load_settings
 from gateway.text import count_text, unknown_name
-from gateway.tools.discover import TableFolder, discover
+from gateway.tools.discover import discover
 
 if TYPE_CHECKING:
     import argparse
@@ -74,19 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
             f"no asset of {settings.infodeck.organization} is known: check infodeck.organization and"
             " infodeck.api_key, or let the gateway run until some have reported"
         )
-    folder = TableFolder(
-        folder=None if arguments.all else settings.mappings,
-        sinks={name: sink.type for name, sink in settings.sinks.items()},
-        topics=settings.mqtt_topics,
-        limits=settings.write_limits,
-        snapshot=sources.snapshot,
-    )
     draft = discover(
         evidence,
-        folder,
+        inputs_of(settings, sources.snapshot),
         organization=settings.infodeck.organization,
         assets=_chosen_assets(arguments, evidence),
         site=arguments.site,
+        ignore_tables=arguments.all,
     )
     for note in _notes(draft):
         print(f"note: {note}", file=sys.stderr)

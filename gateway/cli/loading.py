@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError, GatewayError
 from gateway.journal.lookup import read_assets
-from gateway.mapping.compiler import CompiledTables, load_point_map
+from gateway.mapping.compiler import CompiledTables, TableInputs, load_point_map
 from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     import argparse
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.plan import PointMap
-    from gateway.mapping.topics import TopicScheme
-    from gateway.model import WriteLimits
     from gateway.records import AssetSnapshot
 
 DEFAULT_CONFIG = Path("config/gateway.yaml")
-_SIMILAR_TYPE = 0.8  # a misspelt sink type is still unmistakable
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +57,18 @@ def read_config(config: Path, *, folder: Path | None = None) -> LoadedConfig:
     `folder`: of other tables than those of the settings.
     """
     document = load_settings(config)
-    inputs = table_inputs(document)
+    inputs, warnings = table_inputs(document, folder=folder)
     if inputs is None:
         return LoadedConfig(document, None, document.problems, [])
-    tables = load_point_map(
-        folder or inputs.folder,
-        inputs.sinks,
-        topics=inputs.topics,
-        snapshot=inputs.snapshot,
-        limits=inputs.limits,
-    )
+    tables = load_point_map(inputs)
     found = [
         document.problem(("mappings",), str(problem))
         if folder is None and problem.location.file == str(inputs.folder)  # of the folder as a whole
         else problem
         for problem in tables.problems
     ]
-    warnings = [*inputs.warnings, *tables.warnings]
-    return LoadedConfig(document, tables.point_map, [*document.problems, *found], warnings)
+    problems = [*document.problems, *found]
+    return LoadedConfig(document, tables.point_map, problems, [*warnings, *tables.warnings])
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:
@@ -90,9 +81,9 @@ def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMa
 
 def load_with_secrets(config: Path) -> tuple[Settings, Secrets, PointMap]:
     """Return settings, secrets and tables; an unreadable secret is a problem like others."""
-    settings, secrets, tables = load_to_run(config)
-    assert tables.point_map is not None  # noqa: S101 - there are no problems
-    return settings, secrets, tables.point_map
+    loaded = read_config(config)
+    settings, point_map = loaded.require()
+    return settings, resolve_secrets(loaded.settings), point_map
 
 
 def load_to_run(config: Path) -> tuple[Settings, Secrets, CompiledTables]:
@@ -104,74 +95,45 @@ def load_to_run(config: Path) -> tuple[Settings, Secrets, CompiledTables]:
 
 def reread_tables(settings: Settings, snapshot: AssetSnapshot | None) -> CompiledTables:
     """Read the point tables again, for a gateway that runs with these settings."""
-    return load_point_map(
-        settings.mappings,
-        {name: sink.type for name, sink in settings.sinks.items()},
-        topics=settings.mqtt_topics,
-        snapshot=snapshot,
-        limits=settings.write_limits,
-    )
+    return load_point_map(inputs_of(settings, snapshot))
+
+
+def inputs_of(settings: Settings, snapshot: AssetSnapshot | None = None) -> TableInputs:
+    """Return what the point tables of these settings are compiled with."""
+    sinks = {name: sink.type for name, sink in settings.sinks.items()}
+    return TableInputs(settings.mappings, sinks, settings.mqtt_topics, snapshot, settings.write_limits)
+
+
+def table_inputs(
+    document: Document[Settings], *, folder: Path | None = None
+) -> tuple[TableInputs | None, list[Problem]]:
+    """Return what the tables are compiled with, and warnings. With faulty settings, what remains of these.
+
+    None if the type of a sink is unknown: then every point on it would be a problem, too.
+    """
+    settings, snapshot = document.value, None
+    warnings: list[Problem] = []
+    if settings is not None:
+        try:
+            snapshot = read_assets(settings.journal.path)
+        except GatewayError as error:
+            message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
+            warnings.append(document.problem(("journal", "url"), message))
+        inputs = inputs_of(settings, snapshot)
+        return (inputs if folder is None else replace(inputs, folder=folder)), warnings
+    written, named = document.written(["mappings"]), document.written(["sinks"])
+    tables = folder or document.file.parent / (written if isinstance(written, str) else "../mappings")
+    names = named if isinstance(named, dict) else {}
+    sinks = {name: str(document.written(["sinks", name, "type"])) for name in names}
+    if not sinks or not SINK_TYPES.keys() >= set(sinks.values()):
+        return None, warnings
+    rest = document.remains.value
+    topics, limits = ({}, {}) if rest is None else (rest.mqtt_topics, rest.write_limits)
+    return TableInputs(tables, sinks, topics, None, limits), warnings
 
 
 def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None) -> CommandError:
     """Return the error with all problems and their number."""
-    count = len(problems)
     tables = "its point tables" if folder is None else f"the point tables of {folder}"
-    summary = f"{count} problem{'' if count == 1 else 's'} in {config} and {tables}"
+    summary = f"{count_text(len(problems), 'problem')} in {config} and {tables}"
     return CommandError(summary, problems=[str(problem) for problem in problems])
-
-
-@dataclass(frozen=True, slots=True)
-class TableInputs:
-    """Where the point tables are and what they are compiled with, as for `load_point_map`.
-
-    `snapshot`: the assets as Infodeck's API listed them last, None if it was never asked.
-    """
-
-    folder: Path
-    sinks: dict[str, str]
-    topics: dict[str, TopicScheme]
-    limits: dict[str, WriteLimits]
-    snapshot: AssetSnapshot | None
-    warnings: list[Problem]
-
-
-def table_inputs(document: Document[Settings]) -> TableInputs | None:
-    """Return what the settings say about the tables, as far as possible if they have problems.
-
-    None if the type of a sink is unknown: then every point on it would be a problem, too.
-    """
-    settings = document.value
-    if settings is None:
-        return _partial_inputs(document)
-    sinks = {name: sink.type for name, sink in settings.sinks.items()}
-    snapshot, warnings = _stored_snapshot(document, settings)
-    return TableInputs(
-        settings.mappings, sinks, settings.mqtt_topics, settings.write_limits, snapshot, warnings
-    )
-
-
-def _partial_inputs(document: Document[Settings]) -> TableInputs | None:
-    written, named = document.written(["mappings"]), document.written(["sinks"])
-    folder = document.file.parent / (written if isinstance(written, str) else "../mappings")
-    sinks = {}
-    for name in named if isinstance(named, dict) else ():
-        of_type = str(document.written(["sinks", name, "type"]))
-        close = difflib.get_close_matches(of_type, SINK_TYPES, n=1, cutoff=_SIMILAR_TYPE)
-        if not close:
-            return None
-        sinks[name] = close[0]
-    rest = document.remains.value
-    topics, limits = ({}, {}) if rest is None else (rest.mqtt_topics, rest.write_limits)
-    return TableInputs(folder, sinks, topics, limits, None, []) if sinks else None
-
-
-def _stored_snapshot(
-    document: Document[Settings], settings: Settings
-) -> tuple[AssetSnapshot | None, list[Problem]]:
-    """Return the snapshot in the journal; an unreadable journal becomes a warning."""
-    try:
-        return read_assets(settings.journal.path), []
-    except GatewayError as error:
-        message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
-        return None, [document.problem(("journal", "url"), message)]

@@ -1,12 +1,15 @@
-"""Writes the point table that a command makes: a new file, whole or not at all."""
+"""Files of the mappings folder that commands write: whole or not at all."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -18,12 +21,24 @@ def check_name(file: Path) -> None:
         raise CommandError(f"{file}: there is no folder {file.parent}; make it, or take another one")
 
 
-def write_table(file: Path, text: str) -> None:
-    """Write the file in one step, because a running gateway may watch the folder."""
-    part = file.with_name(f".{file.name}.part")
+def write_table(file: Path, text: str, *, check: Callable[[Path], None] | None = None) -> None:
+    """Write a file in one step, because a running gateway may watch the folder. A link stays a link.
+
+    `check` is called with the draft, which replaces the file unless it raises.
+    """
+    target = file.resolve()
+    draft = target.with_name(f".{target.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            shutil.copymode(target, draft)
+        if check is not None:
+            check(draft)
+        draft.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CommandError(f"{file}: cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ from gateway.model import Quality
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
-    from gateway.mapping.compile.file_places import Place
+    from gateway.mapping.compile.sources import Place
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.mapping.table import CaseEntry
     from gateway.model import Point, Scalar
@@ -28,12 +28,12 @@ class _Result(NamedTuple):
 
 
 def compile_case(
-    entry: CaseEntry, place: Place, *, by_name: Mapping[str, Point], by_asset: Mapping[str, AssetPlan]
+    entry: CaseEntry, place: Place, *, by_name: Mapping[str, Point], assets: Collection[str]
 ) -> Case:
     """Return a case that can be run; report names of assets and points that do not exist."""
     asset = entry.given.asset
-    if asset not in by_asset:
-        place.report(unknown_name("asset", asset, by_asset), "given", "asset")
+    if asset not in assets:
+        place.report(unknown_name("asset", asset, assets), "given", "asset")
     expect = []
     for name, expected in entry.expect.items():
         point = by_name.get(name)

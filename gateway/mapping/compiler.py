@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.cases import compile_case
-from gateway.mapping.compile.assembly import Assembly
-from gateway.mapping.compile.automatic import find_automatic
-from gateway.mapping.compile.claims import ONE_NAME
-from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
-from gateway.mapping.compile.file_places import Place, PointPlaces
-from gateway.mapping.compile.infodeck_warnings import (
+from gateway.mapping.compile.automatic import (
+    find_automatic,
     warn_of_mismatches,
     warn_of_types,
     warn_of_unknown_assets,
 )
-from gateway.mapping.compile.lock_file import slot_problem
-from gateway.mapping.compile.register_blocks import SinkTypes
-from gateway.mapping.compile.reserved import (
-    SlotRequest,
-    check_claims,
+from gateway.mapping.compile.claims import (
+    ONE_NAME,
+    Claimant,
+    Claims,
     check_ranges,
-    report_missing_slots,
     slot_ranges,
     template_ranges,
 )
-from gateway.mapping.compile.sources import MissingParts, Sources, read_sources
+from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
+from gateway.mapping.compile.lock_file import LOCK_NAME
+from gateway.mapping.compile.register_blocks import NOT_MODICON
+from gateway.mapping.compile.sources import MissingParts, Place, TableInputs, read_sources
 from gateway.mapping.compile.templates import (
     CompiledTemplate,
     compile_templates,
@@ -34,28 +31,31 @@ from gateway.mapping.compile.templates import (
     footprint,
     without_relative,
 )
-from gateway.mapping.plan import PointMap
+from gateway.mapping.plan import AssetPlan, PathRule, PointMap, Rule, without_connection
+from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import MqttDefaults
-from gateway.mapping.topics import TopicScheme
 from gateway.memory import free_in_slices
-from gateway.text import unknown_name
+from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.compile.automatic import AutomaticAsset
     from gateway.mapping.compile.drafts import PointDraft
     from gateway.mapping.compile.lock_file import Slot
+    from gateway.mapping.compile.sources import SlotEntry, Sources
+    from gateway.mapping.compile.templates import Area
     from gateway.mapping.plan import Case
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
-    from gateway.model import Point, WriteLimits
+    from gateway.model import Point
     from gateway.records import AssetSnapshot, AutoTag
 
-_UNKNOWN_TOPICS = TopicScheme(prefix="")  # of a sink whose settings are not at hand
+__all__ = ["CompiledTables", "Compiler", "SlotRequest", "TableInputs", "load_point_map"]
+
 _LIKE_MODICON = {30_001, 40_001}  # a base in the numbers of a BMS
 _SYSTEM_TAG = "$gateway"  # no table can use it, because a tag cannot start with $
+_RUN_LOCK = "run `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old one)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +67,10 @@ class CompiledTables:
     warnings: list[Problem]
 
 
-def load_point_map(
-    folder: Path,
-    sinks: Mapping[str, str],
-    *,
-    topics: Mapping[str, TopicScheme] | None = None,
-    snapshot: AssetSnapshot | None = None,
-    limits: Mapping[str, WriteLimits] | None = None,
-) -> CompiledTables:
-    """Read and compile the tables of a folder, `*.yaml` in the order of their names. Never raises.
-
-    `sinks` has each sink's type by its name, such as mqtt or modbus_client. `topics` are those of the MQTT
-    sinks, so that no two points share one; the default ones if unknown. `snapshot` has the assets in
-    Infodeck, None if the API was not asked. `limits` are what each Modbus client may write.
-    """
-    sources = read_sources(folder)
-    compiler = Compiler(sources, sinks, topics or {}, snapshot, limits or {})
+def load_point_map(inputs: TableInputs) -> CompiledTables:
+    """Read and compile the tables of a folder, `*.yaml` in the order of their names. Never raises."""
+    sources = read_sources(inputs.folder)
+    compiler = Compiler(sources, inputs)
     point_map = compiler.compile()
     compiler.report_missing_slots()
     problems, warnings = sources.findings()
@@ -92,38 +80,47 @@ def load_point_map(
     return CompiledTables(None if problems else point_map, problems, warnings)
 
 
+class SlotRequest(NamedTuple):
+    """An asset whose relative registers have no place yet, and what it needs.
+
+    `place`: of a listed asset, None for an automatic one, which has a `tag` instead.
+    """
+
+    asset: str
+    template: str
+    stride: int
+    areas: frozenset[Area]
+    place: Place | None
+    tag: str | None
+
+
 class Compiler:
     """Compiles the tables of one folder together. Problems are added to the documents that they are in.
 
     `slot_requests` are the assets whose relative registers have no place: the result is without these.
     """
 
-    def __init__(
-        self,
-        sources: Sources,
-        sinks: Mapping[str, str],
-        topics: Mapping[str, TopicScheme],
-        snapshot: AssetSnapshot | None,
-        limits: Mapping[str, WriteLimits],
-    ) -> None:
+    def __init__(self, sources: Sources, inputs: TableInputs) -> None:
         self.slots = sources.slots
-        self.slot_requests: list[SlotRequest] = []
-        self.templates: dict[str, CompiledTemplate] = {}
-        self._topics = {
-            name: topics.get(name, _UNKNOWN_TOPICS) for name, of_type in sinks.items() if of_type == "mqtt"
-        }
-        self.assembly = Assembly(topics=self._topics, known=None if snapshot is None else snapshot.assets)
         self.tables = [(one, one.remains.value) for one in sources.tables if one.remains.value is not None]
-        self._all_are_readable = not any(one.problems for one in sources.tables)
-        self._missing = MissingParts.from_tables(sources.tables)
-        self._is_incomplete = self._missing.points  # points or assets are missing because of other problems
-        self._snapshot = snapshot
-        self._sinks = SinkTypes(sinks, limits)
+        self.templates: dict[str, CompiledTemplate] = {}
         self.listed: dict[str, Place] = {}  # the first place of each asset that uses a template
         self.in_slots: set[str] = set()  # assets that use their slot
+        self.slot_requests: list[SlotRequest] = []
+        self.claims = Claims(topics=inputs.mqtt_topics)
+        self._sources = sources
+        self._inputs = inputs
+        self._snapshot = inputs.snapshot
+        assets = {} if inputs.snapshot is None else inputs.snapshot.assets
+        self._known = {asset: without_connection(known) for asset, known in assets.items()}
+        self._all_are_readable = not any(one.problems for one in sources.tables)
+        self._missing = MissingParts(sources.tables)
+        self._is_incomplete = self._missing.points  # points or assets are missing because of other problems
+        self._points: list[Point] = []
+        self._by_asset: dict[str, list[Claimant]] = {}
         self._tags: dict[str, Place] = {}
         self._singles: dict[str, Place] = {}
-        self._uses: dict[str, str] = {}
+        self._uses: dict[str, str] = {}  # the template of each listed asset
         self._read: list[tuple[str, Mapping[str, PointDraft]]] = []  # the drafts of each asset
         self._placed: set[str] = set()  # templates with an asset that has a base
         self._auto_tags: dict[str, AutoTag] = {}
@@ -149,8 +146,8 @@ class Compiler:
         if self._snapshot is not None and self._all_are_readable:
             self._add_automatic(self._snapshot)
         return PointMap(
-            tuple(self.assembly.points),
-            self.assembly.plans(),
+            tuple(self._points),
+            {asset: _plan(claimants) for asset, claimants in self._by_asset.items()},
             heartbeat=self._heartbeat,
             cases=cases,
             has_automatic=any(used.template.auto for used in self.templates.values()),
@@ -158,8 +155,24 @@ class Compiler:
         )
 
     def report_missing_slots(self) -> None:
-        """After `compile`: report assets without registers, to which `gateway lock` gives slots."""
-        report_missing_slots(self.slot_requests, self.templates, self.slots, unused=self.unused_slots())
+        """After `compile`: report assets without registers, to which `gateway lock` gives slots.
+
+        Automatic ones are used without, with a warning. One command is enough for all assets of a template,
+        so there is one message per template.
+        """
+        if not self._sources.has_all_slots:  # its problems are reported, and may be the cause
+            return
+        by_template: dict[tuple[str, bool], list[SlotRequest]] = {}
+        for request in self.slot_requests:
+            by_template.setdefault((request.template, request.place is None), []).append(request)
+        for (template, _), found in by_template.items():
+            assets = short_list([request.asset for request in found])
+            if (place := found[0].place) is not None:
+                message = f"no `base` and no slot in {LOCK_NAME} for {assets}: write a base, or {_RUN_LOCK}"
+                place.report(message)
+            else:
+                message = f"on MQTT only, without a slot in {LOCK_NAME}: {assets}; {_RUN_LOCK}"
+                self.templates[template].place.warn(message, "auto")
 
     def unused_slots(self) -> list[Slot]:
         """After `compile`: return the slots of assets that no table reads any more.
@@ -169,7 +182,7 @@ class Compiler:
         read = {*self.listed, *(asset for asset, _ in self._read)}
         return [
             slot
-            for slot, _ in self.slots
+            for slot, _ in self.slots.values()
             if slot.asset not in read and (slot.tag is None or self._snapshot is not None)
         ]
 
@@ -177,18 +190,18 @@ class Compiler:
         self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
         for name, template in table.templates.items():
             self._check_default_sinks(Place(document, ("templates", name, "defaults")), template.defaults)
-        for compiled in compile_templates(document, table, sinks=self._sinks):
+        for compiled in compile_templates(document, table, inputs=self._inputs):
             first = self.templates.setdefault(compiled.name, compiled)
             if first is not compiled:
                 compiled.place.report(f"a template of this name is already at {first.place}")
 
     def _check_default_sinks(self, place: Place, defaults: Defaults) -> None:
         to = defaults.modbus.to
-        if to is not None and (problem := self._sinks.problem(to, kind="modbus")):
+        if to is not None and (problem := self._inputs.sink_problem(to, kind="modbus")):
             place.report(problem, "modbus", "to")
         mqtt = defaults.mqtt
         for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
-            if problem := self._sinks.problem(name, kind="mqtt"):
+            if problem := self._inputs.sink_problem(name, kind="mqtt"):
                 place.report(problem, "mqtt", "to", index)
 
     def _add_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
@@ -199,7 +212,7 @@ class Compiler:
             if not self._missing.may_have(entry.use):
                 place.report(unknown_name("template", entry.use, self.templates), "use")
             return
-        drafts = draft_asset(entry, place, used, sinks=self._sinks, missing=self._missing)
+        drafts = draft_asset(entry, place, used, inputs=self._inputs, missing=self._missing)
         if is_repeated or not place.is_whole:  # it is unclear which one is right, or where its points are
             self._is_incomplete = True
             return
@@ -210,7 +223,8 @@ class Compiler:
             drafts = without_relative(drafts)
         else:
             self._placed.add(used.name)
-        self.assembly.add_asset(drafts, place, site=site, tag=entry.tag, asset=entry.id, base=base or 0)
+        for claimant in self._claimants(drafts, place, site=site, tag=entry.tag, asset=entry.id, base=base):
+            self._add(claimant)
 
     def _is_repeated(self, entry: AssetEntry, place: Place, *, site: str) -> bool:
         first_id = self.listed.setdefault(entry.id, place)
@@ -226,57 +240,88 @@ class Compiler:
         self, entry: AssetEntry, place: Place, used: CompiledTemplate, drafts: Mapping[str, PointDraft]
     ) -> int | None:
         """Return the base of relative registers: the asset's own or its slot's, None if it has neither."""
-        slot_entry = self.slots.find(entry.id)
-        if entry.base is not None:
-            if slot_entry is not None:
-                slot_entry.place.warn(
-                    "is not used, because the asset has a `base`; delete this line when no BMS reads its"
-                    " registers any more",
-                    "asset",
-                )
-            if entry.base in _LIKE_MODICON:
-                place.warn(
-                    "a 0-based PDU address: what a BMS calls 30001, or 40001, is 0 in its table", "base"
-                )
-            return entry.base
         needed = used.footprint if drafts is used.drafts else footprint(drafts)
+        found = self.slots.get(entry.id)
+        if entry.base is not None:
+            return self._check_base(entry.base, entry.base + needed.size - 1, place, found)
         if not needed.areas:
             return 0
-        if slot_entry is not None:
-            slot = slot_entry.slot
-            if problem := slot_problem(slot, template=used.name, footprint=needed):
+        if found is not None:
+            if problem := used.slot_problem(found.slot, needed):
                 key, message = problem
-                slot_entry.place.report(message, key)
+                found.place.report(message, key)
                 return None
+            if found.slot.tag not in {None, entry.tag}:
+                found.place.warn(f"is not used: in the table, this asset is {entry.tag}", "tag")
             self.in_slots.add(entry.id)
-            if slot.tag not in {None, entry.tag}:
-                slot_entry.place.warn(f"is not used: in the table, this asset is {entry.tag}", "tag")
-            return slot.base
+            return found.slot.base
         if used.template.stride is None:
-            place.report(
-                f"has no `base`: write one, or give the template {used.name} a `stride` and run"
-                " `gateway lock -c …`"
-            )
+            place.report(f"no `base`: write one, or give the template {used.name} a `stride` and {_RUN_LOCK}")
         else:
             request = SlotRequest(entry.id, used.name, used.template.stride, needed.areas, place, None)
             self.slot_requests.append(request)
         return None
 
+    def _check_base(self, base: int, last: int, place: Place, found: SlotEntry | None) -> int | None:
+        if found is not None:
+            advice = "delete this line when no BMS reads its registers any more"
+            found.place.warn(f"is not used, because the asset has a `base`; {advice}", "asset")
+        if base in _LIKE_MODICON:
+            place.warn(NOT_MODICON, "base")
+        if last > HIGHEST_ADDRESS:
+            message = f"the asset would end at register {last}, the last is {HIGHEST_ADDRESS}"
+            place.report(message, "base")
+            return None
+        return base
+
     def _add_single(self, single: SinglePoint, place: Place, table: Table) -> None:
-        places = PointPlaces((place,))
-        draft = draft_point(single, places, defaults=table.defaults, sinks=self._sinks, is_relative=False)
+        draft = draft_point(single, place, defaults=table.defaults, inputs=self._inputs, is_relative=False)
         self._singles.setdefault(single.asset, place)
-        self._read.append((single.asset, {single.point: draft}))
-        self.assembly.add(draft, site=table.site, tag=single.tag, name=single.point, asset=single.asset)
+        drafts = {single.point: draft}
+        self._read.append((single.asset, drafts))
+        (claimant,) = self._claimants(
+            drafts, None, site=table.site, tag=single.tag, asset=single.asset, base=0
+        )
+        self._add(claimant)
 
     def _add_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
             place.report(f"the gateway has only one, already at {self._heartbeat_place}")
             return
         self._heartbeat_place = place
-        draft = draft_heartbeat(heartbeat, PointPlaces((place,)), defaults=table.defaults, sinks=self._sinks)
-        point = self.assembly.add(draft, site=table.site, tag=_SYSTEM_TAG, name="heartbeat", asset="")
-        self._heartbeat = (round(heartbeat.every * 1000), point)
+        draft = draft_heartbeat(heartbeat, place, defaults=table.defaults, inputs=self._inputs)
+        (claimant,) = self._claimants(
+            {"heartbeat": draft}, None, site=table.site, tag=_SYSTEM_TAG, asset="", base=0
+        )
+        self._add(claimant)
+        self._heartbeat = (round(heartbeat.every * 1000), claimant.point)
+
+    def _claimants(
+        self,
+        drafts: Mapping[str, PointDraft],
+        entry: Place | None,
+        *,
+        site: str,
+        tag: str,
+        asset: str,
+        base: int | None,
+    ) -> list[Claimant]:
+        """Return the points of one asset. `entry`: where an asset that uses a template is written."""
+        known = self._known.get(asset)
+        return [
+            Claimant(
+                draft.point(site=site, tag=tag, name=name, asset=asset, base=base or 0, known=known),
+                draft,
+                entry,
+            )
+            for name, draft in drafts.items()
+        ]
+
+    def _add(self, claimant: Claimant) -> None:
+        self._points.append(claimant.point)
+        self.claims.claim(claimant)
+        if claimant.point.asset:
+            self._by_asset.setdefault(claimant.point.asset, []).append(claimant)
 
     def _warn_of_unused_templates(self) -> None:
         used = {entry.use for _, table in self.tables for entry in table.assets}
@@ -285,10 +330,12 @@ class Compiler:
                 compiled.place.warn("no asset uses this template, so it has no effect")
 
     def _check_reserved_registers(self) -> None:
-        slots, reserves = slot_ranges(self.slots, self.templates), template_ranges(self.templates.values())
+        slots = slot_ranges(self.slots.values(), self.templates)
+        reserves = template_ranges(self.templates.values())
         check_ranges(slots, reserves)
-        check_claims([*slots, *reserves], self.assembly.claims, uses=self._uses, in_slots=self.in_slots)
-        for slot, place in self.slots if self._all_are_readable else ():
+        for ranges in (slots, reserves):
+            self.claims.check_reserved(ranges, uses=self._uses, in_slots=self.in_slots)
+        for slot, place in self.slots.values() if self._all_are_readable else ():
             if slot.template not in self.templates:
                 place.warn(
                     "there is no template of this name any more: new slots avoid its registers, but overlaps"
@@ -300,19 +347,19 @@ class Compiler:
         """Report clashes inside templates before the first asset shows them: a new asset must not."""
         for used in self.templates.values():
             if used.template.auto and used.name not in self._placed:
-                trial = Assembly(topics=self._topics)
-                trial.add_asset(
+                trial = Claims(topics=self._inputs.mqtt_topics)
+                for claimant in self._claimants(
                     used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
-                )
+                ):
+                    trial.claim(claimant)
 
     def _compile_cases(self) -> tuple[Case, ...]:
         """Compile the cases of all tables, before automatic assets, which they are not about."""
         if self._is_incomplete or not any(table.cases for _, table in self.tables):
             return ()
-        by_name = {point.name: point for point in self.assembly.points}
-        by_asset = self.assembly.plans()
+        by_name = {point.name: point for point in self._points}
         return tuple(
-            compile_case(case, Place(document, ("cases", index)), by_name=by_name, by_asset=by_asset)
+            compile_case(case, Place(document, ("cases", index)), by_name=by_name, assets=self._by_asset)
             for document, table in self.tables
             for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
         )
@@ -321,28 +368,28 @@ class Compiler:
         """Add the assets that only Infodeck has. From here on there are only warnings."""
         warn_of_unknown_assets(self.listed, self._singles, snapshot)
         warn_of_mismatches(self.templates, snapshot, ids=self.listed, uses=self._uses)
-        tags = {*self._tags, *(point.tag for point in self.assembly.points)}
+        tags = {*self._tags, *(point.tag for point in self._points)}
         named = {*self.listed, *self._singles}
         unplaced: dict[str, dict[str, PointDraft]] = {}
         for automatic in find_automatic(
             self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
         ):
-            used, asset = automatic.used, automatic.known.id
+            used, asset, tag = automatic.used, automatic.known.id, automatic.auto_tag.tag
             self._read.append((asset, used.drafts))
-            base = self._automatic_base(automatic)
-            if base is None and used.name not in unplaced:
-                rest = without_relative(used.drafts)
-                unplaced[used.name] = {name: one for name, one in rest.items() if one.prototype.mqtt}
-            is_added = self.assembly.add_automatic(
-                used.drafts if base is not None else unplaced[used.name],
-                Place(used.place.document, used.place.path),
-                site=used.site,
-                tag=automatic.auto_tag.tag,
-                asset=asset,
-                base=base or 0,
-            )
-            if is_added:
-                self._auto_tags[asset] = automatic.auto_tag
+            base, drafts = self._automatic_base(automatic), used.drafts
+            if base is None:
+                if used.name not in unplaced:
+                    rest = without_relative(used.drafts)
+                    unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt}
+                drafts = unplaced[used.name]
+            entry = used.place.at()  # an object of its own
+            claimants = self._claimants(drafts, entry, site=used.site, tag=tag, asset=asset, base=base)
+            if obstacle := next(filter(None, map(self.claims.topic_obstacle, claimants)), None):
+                entry.warn(f"{asset} is left out: {obstacle}")
+                continue
+            self._auto_tags[asset] = automatic.auto_tag
+            for claimant in claimants:
+                self._add(claimant)
         warn_of_types(self._read, snapshot)
 
     def _automatic_base(self, automatic: AutomaticAsset) -> int | None:
@@ -350,15 +397,34 @@ class Compiler:
         used, asset = automatic.used, automatic.known.id
         if not used.footprint.areas:
             return 0
-        entry = self.slots.find(asset)
-        if entry is None:
+        found = self.slots.get(asset)
+        if found is None:
             stride = used.template.stride or used.footprint.size
             tag = automatic.auto_tag.tag
             self.slot_requests.append(SlotRequest(asset, used.name, stride, used.footprint.areas, None, tag))
             return None
-        if problem := slot_problem(entry.slot, template=used.name, footprint=used.footprint):
+        if problem := used.slot_problem(found.slot, used.footprint):
             key, message = problem
-            entry.place.warn(f"{message}. Until then it is on MQTT only", key)
+            found.place.warn(f"{message}. Until then it is on MQTT only", key)
             return None
         self.in_slots.add(asset)
-        return entry.slot.base
+        return found.slot.base
+
+
+def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
+    """Return the plan of an asset that has these points."""
+    by_key: dict[str, tuple[Rule, ...]] = {}
+    by_path: list[PathRule] = []
+    measured: list[Point] = []
+    pseudo: list[Point] = []
+    for point, draft, _ in claimants:
+        if point.is_pseudo:
+            pseudo.append(point)
+            continue
+        measured.append(point)
+        if draft.get is not None:
+            by_path.append(PathRule(point, draft.convert, draft.by_unit, draft.get, draft.get_unit))
+        else:
+            rule = Rule(point, draft.convert, draft.by_unit)
+            by_key[draft.source] = (*by_key.get(draft.source, ()), rule)
+    return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
-from gateway.mapping.compile.lock_file import LOCK_NAME, Slot, Slots
-from gateway.mapping.compile.reserved import slot_ranges, template_ranges
+from gateway.mapping.compile.claims import slot_ranges, template_ranges
+from gateway.mapping.compile.lock_file import LOCK_NAME, Slot
 from gateway.mapping.compile.sources import read_sources
 from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.compiler import Compiler
@@ -16,13 +16,10 @@ from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from gateway.config.decode import Problem
-    from gateway.mapping.compile.reserved import SlotRequest
-    from gateway.mapping.topics import TopicScheme
-    from gateway.model import WriteLimits
-    from gateway.records import AssetSnapshot
+    from gateway.mapping.compile.sources import SlotEntry, Sources
+    from gateway.mapping.compiler import SlotRequest, TableInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class SlotAssignment:
     Nothing is added while there are problems. `tags`: the tag of each asset.
     """
 
-    slots: Slots
+    slots: Mapping[str, SlotEntry]
     added: list[Slot]
     left: list[Slot]
     tags: Mapping[str, str]
@@ -40,25 +37,17 @@ class SlotAssignment:
     warnings: list[Problem]
 
 
-def assign_slots(
-    folder: Path,
-    sinks: Mapping[str, str],
-    *,
-    topics: Mapping[str, TopicScheme],
-    snapshot: AssetSnapshot | None,
-    limits: Mapping[str, WriteLimits] | None = None,
-    successors: Mapping[str, str] | None = None,
-) -> SlotAssignment:
+def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = None) -> SlotAssignment:
     """Find registers for every asset that has neither base nor slot: listed assets in order, then others.
 
-    Parameters as for `load_point_map`. Nothing is written. The same files and assets give the same slots.
+    Nothing is written. The same files and assets give the same slots.
     `successors`: new assets by the old ones whose slots they get; then no slot is added. Raises CommandError
     if a slot cannot be handed over.
     """
-    sources = read_sources(folder)
+    sources = read_sources(inputs.folder)
     for old, new in (successors or {}).items():
-        _hand_over(sources.slots, old, new)
-    compiler = Compiler(sources, sinks, topics, snapshot, limits or {})
+        _hand_over(sources, old, new)
+    compiler = Compiler(sources, inputs)
     point_map = compiler.compile()
     added = [] if sources.findings()[0] or successors else _assign(compiler)
     problems, warnings = sources.findings()
@@ -70,17 +59,19 @@ def assign_slots(
     )
 
 
-def _hand_over(slots: Slots, old: str, new: str) -> None:
-    if slots.find(old) is None and slots.is_readable:
-        close = closest_name(old, [slot.asset for slot, _ in slots])
+def _hand_over(sources: Sources, old: str, new: str) -> None:
+    slots = sources.slots
+    if old not in slots and sources.has_all_slots:
+        close = closest_name(old, slots)
         advice = f"did you mean {close}?" if close else "write the new id into its table instead"
         raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
-    if (kept := slots.find(new)) is not None:
+    if (kept := slots.get(new)) is not None:
         raise CommandError(
             f"--replace: {new} has a slot already at {kept.place}, {kept.slot.base}-{kept.slot.last}: delete"
             " that line if no BMS reads these registers, then run this again"
         )
-    slots.reassign(old, new)
+    if (entry := slots.pop(old, None)) is not None:
+        slots[new] = entry._replace(slot=replace(entry.slot, asset=new))
 
 
 def _check_successor(compiler: Compiler, old: str, new: str) -> None:
@@ -143,9 +134,9 @@ class FreeRegisters:
         self._reserves = template_ranges(compiler.templates.values())
         self._used: dict[Area, bytearray] = {}
         self._next: dict[tuple[str, frozenset[Area]], int] = {}
-        slots = slot_ranges(compiler.slots, compiler.templates)
+        slots = slot_ranges(compiler.slots.values(), compiler.templates)
         self._everywhere = [slot for slot in slots if not slot.areas]  # of templates that are gone
-        for area, addresses in compiler.assembly.claims.addresses():
+        for area, addresses in compiler.claims.addresses():
             used = self._map_of(area)
             for address in addresses:
                 used[address] = 1

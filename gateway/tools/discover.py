@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import CommandError
 from gateway.mapping.compile.automatic import Matcher, TagRequest, assign_tags, tag_from_pattern
-from gateway.mapping.compile.lock_file import Slots
 from gateway.mapping.compile.sources import Sources, read_sources, read_table
 from gateway.mapping.compiler import Compiler
 from gateway.model import RegisterTable
@@ -33,11 +32,10 @@ from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from gateway.mapping.compile.sources import TableInputs
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.plan import PointMap
-    from gateway.mapping.topics import TopicScheme
-    from gateway.model import WriteLimits
-    from gateway.records import AssetSnapshot, KnownAsset
+    from gateway.records import KnownAsset
     from gateway.tools.draft_points import AssetGroup, Evidence
 
 _SERVER = "modbus_server"
@@ -52,39 +50,6 @@ _HEAD = """\
 schema: gateway.points/1
 site: {site}
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableFolder:
-    """The point tables in a folder, and what they are compiled with, as for `load_point_map`.
-
-    `folder` is None for no tables at all.
-    """
-
-    folder: Path | None
-    sinks: Mapping[str, str]
-    topics: Mapping[str, TopicScheme]
-    limits: Mapping[str, WriteLimits]
-    snapshot: AssetSnapshot | None
-
-    def compile(self, draft: str | None = None) -> tuple[Compiler, PointMap]:
-        """Compile the tables, with the text of a further one; raise CommandError if they have problems."""
-        sources = Sources([], Slots(None), [])
-        if self.folder is not None and any(self.folder.glob("*.yaml")):
-            sources = read_sources(self.folder)
-        if draft is not None:  # it comes last: of two tables that clash, the later one has the problem
-            with TemporaryDirectory() as folder:
-                file = Path(folder) / "draft.yaml"
-                file.write_text(draft, encoding="utf-8")
-                sources.tables.append(read_table(file))
-        compiler = Compiler(sources, self.sinks, self.topics, self.snapshot, self.limits)
-        point_map = compiler.compile()
-        compiler.report_missing_slots()
-        if problems := sources.findings()[0]:
-            where = "the point tables" if draft is None else "the draft beside the point tables"
-            count = count_text(len(problems), "problem")
-            raise CommandError(f"{count} in {where}", problems=[*map(str, problems)])
-        return compiler, point_map
 
 
 @dataclass(slots=True)
@@ -112,22 +77,23 @@ class Draft:
 
 def discover(
     evidence: Evidence,
-    folder: TableFolder,
+    inputs: TableInputs,
     *,
     organization: str,
     assets: Collection[str] | None = None,
     site: str | None = None,
+    ignore_tables: bool = False,
 ) -> Draft:
     """Draft a table for every asset, or those with these ids, that none of the tables maps.
 
     `site`: None for that of the tables. Raises CommandError if they have several, or problems.
     """
-    compiler, point_map = folder.compile()
+    compiler, point_map = _compile(inputs, ignore_tables=ignore_tables)
     site = site or _site_of(compiler, organization)
     chosen = [one for one in evidence.assets.values() if assets is None or one.id in assets]
     unmapped = [one for one in chosen if one.id not in point_map.by_asset]
     draft = Draft(mapped=len(chosen) - len(unmapped))
-    drafter = _Drafter(draft, compiler, sinks=folder.sinks)
+    drafter = _Drafter(draft, compiler, sinks=inputs.sinks)
     drafter.draft_assets(unmapped, evidence, taken={point.tag for point in point_map.points})
     draft.left_out |= {
         asset: reason
@@ -136,8 +102,29 @@ def discover(
     }
     if draft.assets:
         draft.text = draft_text(draft, source=evidence.source, site=site, sink=drafter.sink)
-        folder.compile(draft.text)
+        _compile(inputs, draft.text, ignore_tables=ignore_tables)
     return draft
+
+
+def _compile(
+    inputs: TableInputs, draft: str | None = None, *, ignore_tables: bool
+) -> tuple[Compiler, PointMap]:
+    """Compile the tables, with the text of a further one; raise CommandError if they have problems."""
+    has_tables = not ignore_tables and any(inputs.folder.glob("*.yaml"))
+    sources = read_sources(inputs.folder) if has_tables else Sources([], None, [])
+    if draft is not None:  # it comes last: of two tables that clash, the later one has the problem
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "draft.yaml"
+            file.write_text(draft, encoding="utf-8")
+            sources.tables.append(read_table(file))
+    compiler = Compiler(sources, inputs)
+    point_map = compiler.compile()
+    compiler.report_missing_slots()
+    if problems := sources.findings()[0]:
+        where = "the point tables" if draft is None else "the draft beside the point tables"
+        count = count_text(len(problems), "problem")
+        raise CommandError(f"{count} in {where}", problems=[*map(str, problems)])
+    return compiler, point_map
 
 
 def _site_of(compiler: Compiler, organization: str) -> str:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.problems import MISSING
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.model import PSEUDO_SOURCES
 from gateway.text import sanitise_line
 from gateway.tools.sheet_points import ADDRESS_COLUMNS, read_points
@@ -67,7 +67,7 @@ def import_points(
     """Return the point table of a spreadsheet; raise ConfigError with all problems found.
 
     `name`: the file's. `site`: for rows that name none; of several sites, the one to import. `sinks`,
-    `topics` and `limits` as for `load_point_map`; without `sinks`, all sinks that rows name are accepted.
+    `topics` and `limits` as in `TableInputs`; without `sinks`, all sinks that rows name are accepted.
     """
     sheet = read_sheet(data)
     servers = [sink for sink, of_type in (sinks or {}).items() if of_type.startswith("modbus")]
@@ -96,9 +96,9 @@ def compile_points(
     text = "\n".join(lines) + "\n"
     with TemporaryDirectory(prefix="gateway-import-") as folder:
         (Path(folder) / "table.yaml").write_text(text, encoding="utf-8")
-        compiled = load_point_map(
-            Path(folder), _sinks_of(points) if sinks is None else sinks, topics=topics, limits=limits
-        )
+        known = _sinks_of(points) if sinks is None else sinks
+        inputs = TableInputs(Path(folder), known, topics=topics or {}, limits=limits or {})
+        compiled = load_point_map(inputs)
     for problem in compiled.problems:
         _report(sheet, problem, [point for point in points if point.every is None], rows)
     return text, compiled.point_map

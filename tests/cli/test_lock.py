@@ -44,13 +44,13 @@ async def test_slots_are_written_once_and_then_stay(config: Path) -> None:
     assert gateway(config, "check").returncode == 1
     tried = gateway(config, "lock", "--dry-run")
     assert (tried.returncode, tried.stderr, file.exists()) == (0, "", False)
-    assert f"would add 2 slots to {file}; nothing was written" in tried.stdout
+    assert f"would change 2 slots in {file}; nothing was written" in tried.stdout
     done = gateway(config, "lock")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "ast-b  X1    iaq  0-3",
         "ast-a  Hall  iaq  4-7",
-        f"added 2 slots to {file}; commit it together with the tables",
+        f"changed 2 slots in {file}; commit it together with the tables",
     ]
     text = file.read_text()
     assert text.startswith("# Registers of assets that have no `base`.")

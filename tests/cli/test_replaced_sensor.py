@@ -56,11 +56,8 @@ def lock_text(config: Path) -> str:
 def test_check_names_the_command_that_hands_the_place_over(config: Path) -> None:
     """Where a slot belongs to no asset any more, the new asset may be in its place."""
     checked = gateway(config, "check")
-    assert "no slot in registers.lock: run `gateway lock -c …`, or write a base" in checked.stderr
-    advice = (
-        "if it takes the place of ast-old, `gateway lock -c … --replace ast-old=ast-new` keeps the registers"
-    )
-    assert advice in checked.stderr
+    assert "no `base` and no slot in registers.lock for ast-new: write a base, or run" in checked.stderr
+    assert "`gateway lock -c …` (with `--replace OLD=NEW` for a sensor" in checked.stderr
 
 
 def test_the_successor_has_the_registers_and_everything_else_stays(config: Path) -> None:

@@ -15,7 +15,7 @@ from support.point_tables import SINKS, TOPICS, load_good_tables
 from support.recording_sink import Receiver
 
 from gateway.delivery.reload import Reloader
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.model import Quality
 from gateway.status import TablesStatus
 
@@ -60,7 +60,7 @@ class Reloading:
 
     def _read(self) -> CompiledTables:
         self.reads += 1
-        return load_point_map(self.folder, SINKS, topics=TOPICS)
+        return load_point_map(TableInputs(self.folder, SINKS, topics=TOPICS))
 
     def write(self, text: str) -> None:
         """Write the table."""

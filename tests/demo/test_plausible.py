@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.point_tables import EXAMPLES, SINKS, TOPICS, load_good_tables, table_of_points
 
 from gateway.demo.plausible import plausible_signals
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.plan import AssetPlan
 from gateway.mapping.registers import encoder
@@ -79,7 +79,7 @@ def test_any_number_point_gets_a_good_value_that_fits(point: Point, hours: int) 
 
 def test_the_shipped_tables_get_good_values_throughout() -> None:
     """Every point of the examples, over a day; words, switches and texts included."""
-    found = load_point_map(EXAMPLES, {"ahu": "modbus_client", **SINKS}, topics=TOPICS).point_map
+    found = load_point_map(TableInputs(EXAMPLES, {"ahu": "modbus_client", **SINKS}, topics=TOPICS)).point_map
     assert found is not None
     for plan in found.by_asset.values():
         signals = plausible_signals(plan, seed=1)

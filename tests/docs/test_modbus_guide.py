@@ -13,7 +13,7 @@ from support.guides import Box, Commands, Guide
 from support.libmodbus_controller import LibmodbusController
 from support.mosquitto import Mosquitto
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.settings import load_settings
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
 from gateway.sinks.modbus_server.answers import ModbusIdentity
@@ -60,7 +60,7 @@ def test_settings(tmp_path: Path, text: str) -> None:
 def test_tables(tmp_path: Path, text: str) -> None:
     """Each example of a point table is one without problems."""
     write(tmp_path, text, "example.yaml")
-    assert [str(problem) for problem in load_point_map(tmp_path, SINKS).problems] == []
+    assert [str(problem) for problem in load_point_map(TableInputs(tmp_path, SINKS)).problems] == []
 
 
 def test_every_setting_is_explained() -> None:

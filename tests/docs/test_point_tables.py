@@ -16,7 +16,7 @@ from support.processes import run_script
 
 from gateway.events import parse_event, read_telemetry
 from gateway.mapping.cases import run_cases
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.mapping.units import COMMON_UNITS, SPELLINGS, is_known_unit, standard_spelling
 
@@ -48,7 +48,7 @@ def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
     (tmp_path / "example.yaml").write_text(table, encoding="utf-8")
     if lock:
         (tmp_path / "registers.lock").write_text(lock, encoding="utf-8")
-    tables = load_point_map(tmp_path, SINKS, topics={"bms": TopicScheme(prefix="gw/v1")})
+    tables = load_point_map(TableInputs(tmp_path, SINKS, topics={"bms": TopicScheme(prefix="gw/v1")}))
     assert [str(problem) for problem in tables.problems] == []
     assert tables.point_map is not None
     assert run_cases(tables.point_map) == []
@@ -154,7 +154,7 @@ def test_spreadsheet_imports(tmp_path: Path) -> None:
     (sheet,) = [text for kind, _, text in BLOCKS if kind == "csv"]
     (tmp_path / "own.csv").write_text(sheet, encoding="utf-8")
     run_script("gateway import own.csv --site hq-tower -o own.yaml", folder=tmp_path)
-    tables = load_point_map(tmp_path, SINKS)
+    tables = load_point_map(TableInputs(tmp_path, SINKS))
     assert tables.problems == []
     assert tables.point_map is not None
     registers = {point.name: point.registers[0].address for point in tables.point_map.points}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.model import WriteLimits
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ defaults: {modbus: {to: ahu, table: holding}}
 def problems_of(folder: Path, text: str, limits: dict[str, WriteLimits] | None = None) -> list[str]:
     """Return what is wrong with a table."""
     (folder / "a.yaml").write_text(HEAD + text, encoding="utf-8")
-    compiled = load_point_map(folder, SINKS, limits=LIMITS if limits is None else limits)
+    compiled = load_point_map(TableInputs(folder, SINKS, limits=LIMITS if limits is None else limits))
     assert (compiled.point_map is None) is bool(compiled.problems)
     return [str(problem).replace(f"{folder}/", "") for problem in compiled.problems]
 
@@ -52,15 +52,15 @@ REFUSED = [
     ),
     (
         "modbus: {register: 0, type: int16, unit: 2}",
-        "5:84: points[0].modbus.unit: unit 2 may not be written to; `units` of ahu has 1, 3 (2)",
+        "5:84: points[0].modbus.unit: unit 2 may not be written to; ahu allows 1, 3 (2)",
     ),
     (
         "modbus: [{register: 9, type: int16}, {register: 0, type: float32}]",
-        "5:100: points[0].modbus[1].type: has 2 registers, which only function 16 writes as a whole",
+        "5:100: points[0].modbus[1].type: needs function 16; ahu allows 6 or 15",
     ),
     (
         "modbus: {to: line, register: 0, type: int16, unit: 0}",
-        "5:94: points[0].modbus.unit: unit 0 is all units of a serial line at once, and none answers (0)",
+        "5:94: points[0].modbus.unit: unit 0 may not be written to; line allows 1 to 255 (0)",
     ),
     (
         "range: [0, 50], on_stale: {value: 99}, modbus: {register: 0, type: int16}",
@@ -97,10 +97,10 @@ def test_functions_that_are_missing(tmp_path: Path) -> None:
     """Registers need 6 or 16, coils 5 or 15."""
     limits = {"ahu": WriteLimits(functions=frozenset({5})), "line": WriteLimits(functions=frozenset({16}))}
     assert problems_of(tmp_path, single("modbus: {register: 0, type: int16}"), limits) == [
-        "a.yaml:5:51: points[0].modbus: registers need 6 or 16; `functions` of ahu has 5"
+        'a.yaml:5:71: points[0].modbus.type: needs function 6 or 16; ahu allows 5 ("int16")'
     ]
     assert problems_of(tmp_path, single("modbus: {to: line, register: 0, table: coil}"), limits) == [
-        'a.yaml:5:82: points[0].modbus.table: coils need 5 or 15; `functions` of line has 16 ("coil")'
+        "a.yaml:5:51: points[0].modbus.type: needs function 5 or 15; line allows 16"
     ]
 
 
@@ -128,9 +128,9 @@ system:
   heartbeat: {every: 10s, modbus: [{register: 90, type: uint16}, {register: 91, type: uint16, unit: 4}]}
 """,
     )
-    text = "may not be written to; `units` of ahu has 1, 3"
+    text = "may not be written to; ahu allows 1, 3"
     assert found == [
-        f"a.yaml:8:28: templates.t.points.A.modbus: unit 2 {text}",
+        f"a.yaml:8:28: templates.t.points.A.modbus.unit: unit 2 {text}",
         f"a.yaml:12:67: assets[1].points.B.modbus.unit: unit 9 {text} (9)",
         f"a.yaml:14:101: system.heartbeat.modbus[1].unit: unit 4 {text} (4)",
     ]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.point_tables import HEAD, load_tables, table_of_points, warnings_of
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -261,6 +261,6 @@ def test_no_table_breaks_the_compiler(tmp_path: Path, changes: list[tuple[list[s
         else:
             node.append(value)
     (tmp_path / "a.yaml").write_bytes(orjson.dumps(table))
-    compiled = load_point_map(tmp_path, {})
+    compiled = load_point_map(TableInputs(tmp_path, {}))
     assert (compiled.point_map is None) == bool(compiled.problems)
     assert all("\n" not in str(problem) for problem in compiled.problems)

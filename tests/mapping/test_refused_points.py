@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 POINT_PROBLEMS = [
-    ("modbus: {register: 0}", "a.yaml:5:51: points[0].modbus: `type` is required"),
+    (
+        "modbus: {register: 0}",
+        "a.yaml:5:51: points[0].modbus: needs `type`, or for a single bit",
+    ),
     ("modbus: {type: int16}", "`register` (a 0-based PDU address) or `modicon` (such as 30001) is required"),
     ("modbus: {register: 65536, type: int16}", "modbus.register: must be at most 65535 (65536)"),
     (
@@ -38,18 +41,21 @@ POINT_PROBLEMS = [
     ("modbus: {modicon: 30000, type: int16}", "modbus.modicon: has 5 or 6 digits"),
     ("modbus: {modicon: '4001', type: int16}", "modbus.modicon: has 5 or 6 digits"),
     ("modbus: {register: 0, bit: 16}", "modbus.bit: must be at most 15 (16)"),
-    ("modbus: {register: 0, bit: 1, type: uint16}", "modbus.bit: `bit` goes with the type bit only (1)"),
+    (
+        "modbus: {register: 0, bit: 1, type: uint16}",
+        "modbus.type: needs `type`, or for a single bit",
+    ),
     (
         "modbus: {register: 0, type: bit}",
-        "modbus.type: `bit` (0 to 15, 0 is the lowest) is required in a word",
+        "modbus.type: needs `type`, or for a single bit",
     ),
     (
         "modbus: {register: 0, table: coil, bit: 1}",
-        "modbus.bit: a coil is one bit by itself; `bit` belongs to",
+        "modbus.bit: a coil is one bit by itself: leave out `type` and",
     ),
     (
         "modbus: {register: 0, table: discrete, type: int16}",
-        'modbus.type: a discrete has the type bit ("int16")',
+        "modbus.type: a discrete is one bit by itself: leave out",
     ),
     (
         "modbus: {register: 0, type: float}",
@@ -88,9 +94,9 @@ POINT_PROBLEMS = [
     ("map: {a: long text}, modbus: {register: 0, type: string(4)}", "has 9 characters, the register holds 4"),
     (
         "map: {1: 5, 1.0: 6}",
-        'a.yaml:5:60: points[0].map."1.0": means the same number as 1, which gives another value (6)',
+        'a.yaml:5:60: points[0].map."1.0": means the same as 1, which gives another value (6)',
     ),
-    ("map: {0: 5, 1: 5, '01': 6}", "points[0].map.01: means the same number as 1, which gives another"),
+    ("map: {0: 5, 1: 5, '01': 6}", "points[0].map.01: means the same as 1, which gives another"),
     ("map: {true: 5, True: 6}", "points[0].map.True: means the same as true, which gives another value (6)"),
     ("map: {a: text}, gain: 2", "map.a: is text, but gain, offset, range, decimals and cov need numbers"),
     ("range: [0, 65535], clamp: true, modbus: {register: 0, type: uint16}", "65535 is beyond uint16"),
@@ -240,12 +246,12 @@ def test_names_that_could_not_be_topic_levels_are_refused(tmp_path: Path, key: s
         (
             "mqtt: {topic: plant/x}",
             "mqtt: {topic: plant/x}",
-            "points[1].mqtt.topic: the topic plant/x of X/B already belongs to X/A at a.yaml:5:5",
+            "mqtt.topic: the topic plant/x of X/B on bms already belongs to X/A on bms at a.yaml:5",
         ),
         (
             "unit: V",
             "mqtt: {topic: gw/v1/hq/X/A}",
-            "points[1].mqtt.topic: the topic gw/v1/hq/X/A of X/B already belongs to X/A at a.yaml:5:5",
+            "mqtt.topic: the topic gw/v1/hq/X/A of X/B on bms already belongs to X/A on bms at a.yaml:5",
         ),
     ],
 )

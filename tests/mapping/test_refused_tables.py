@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.point_tables import HEAD, load_tables, table_of_points
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +34,11 @@ assets:
         ),
         (
             "id: two, tag: X2, use: t",
-            "assets[1]: has no `base` and no slot in registers.lock: run `gateway lock -c …`, or write",
+            "assets[1]: no `base` and no slot in registers.lock for two: write a base, or run `gateway",
         ),
         (
             "id: two, tag: X2, use: t, base: 65534",
-            "assets[1].base: X2/B would end at register 65536, the last is",
+            "assets[1].base: the asset would end at register 65536, the last is",
         ),
         ("id: two, tag: X2, use: t, base: 65536", "assets[1].base: must be at most 65535"),
         ("id: one, tag: X2, use: t, base: 4", "assets[1].id: this asset is already at a.yaml:11:5"),
@@ -101,13 +101,20 @@ def test_what_is_the_same_for_all_assets_of_a_template_is_reported_there(tmp_pat
     """An absolute register or a whole topic in a template that many assets use is one mistake."""
     assets = "".join(f"  - {{id: a{index}, tag: X{index}, use: t, base: {index}}}\n" for index in range(200))
     _, problems = load_tables(tmp_path, ABSOLUTE + assets)
-    same = "for X0 and X1, which use this template:"
-    register = f"is the same register {same} write `register`, which the `base` of each asset is added to"
-    topic = f"is the same topic {same} write {{tag}} into it, or leave it out"
+    same = "this key is the same for every asset of the template"
     assert problems == [
-        f"a.yaml:7:38: templates.t.points.A.modbus.modicon: {register} (30001)",
-        f'a.yaml:8:34: templates.t.points.B.mqtt.topic: {topic} ("plant/b")',
-        f"a.yaml:9:67: templates.t.points.C.modbus[1].modicon: {register} (40001)",
+        (
+            "a.yaml:7:38: templates.t.points.A.modbus.modicon: input register 0 of unit 1 on regs for X1/A"
+            f" overlaps X0/A at a.yaml:11:5; {same} (30001)"
+        ),
+        (
+            "a.yaml:8:34: templates.t.points.B.mqtt.topic: the topic plant/b of X1/B on bms already belongs"
+            f' to X0/B on bms at a.yaml:11:5; {same} ("plant/b")'
+        ),
+        (
+            "a.yaml:9:67: templates.t.points.C.modbus[1].modicon: holding register 0 of unit 1 on regs for"
+            f" X1/C overlaps X0/C at a.yaml:11:5; {same} (40001)"
+        ),
     ]
 
 
@@ -153,7 +160,7 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
     _, problems = load_tables(tmp_path, first, first.replace("point: A", "point: B"))
     assert len(problems) == 2
     assert all(problem.startswith("b.yaml:5:") for problem in problems)
-    assert all("X/A at " in problem and "a.yaml:5:5" in problem for problem in problems)
+    assert all("X/A " in problem and "a.yaml:5:5" in problem for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -242,11 +249,11 @@ def test_a_table_under_another_name_is_a_problem(tmp_path: Path, name: str) -> N
 
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
     """A missing folder, one without tables, and a table that would be overlooked are reported."""
-    assert "No such file" in str(load_point_map(tmp_path / "no", {}).problems[0])
-    assert "no file ends in .yaml" in str(load_point_map(tmp_path, {}).problems[0])
+    assert "No such file" in str(load_point_map(TableInputs(tmp_path / "no", {})).problems[0])
+    assert "no file ends in .yaml" in str(load_point_map(TableInputs(tmp_path, {})).problems[0])
     (tmp_path / "hq.yml").write_text("", encoding="utf-8")
     assert "hq.yml:1:1: would not be read: a point table's name ends in .yaml" in str(
-        load_point_map(tmp_path, {}).problems[0]
+        load_point_map(TableInputs(tmp_path, {})).problems[0]
     )
 
 

@@ -36,8 +36,8 @@ def test_an_asset_without_base_and_slot_is_reported_what_to_do(tmp_path: Path) -
     case = "cases: [{given: {asset: one, telemetry: {t: 1}}, expect: {X1/T: 1}}]\n"
     assert load(tmp_path, TEMPLATE + case).problems == [
         (
-            "a.yaml:11:5: assets[0]: has no `base` and no slot in registers.lock: run `gateway lock -c …`,"
-            " or write a base"
+            "a.yaml:11:5: assets[0]: no `base` and no slot in registers.lock for one: write a base, or run"
+            " `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old one)"
         )
     ]
 
@@ -47,8 +47,9 @@ def test_many_assets_without_slots_are_one_message(tmp_path: Path) -> None:
     assets = "".join(f"  - {{id: more{index}, tag: Y{index}, use: iaq}}\n" for index in range(200))
     assert load(tmp_path, TEMPLATE + assets + "  - {id: z, tag: Z, use: iaqq}\n").problems == [
         (
-            "a.yaml:11:5: assets[0]: has no `base` and no slot in registers.lock, nor have more0, more1,"
-            " more2, more3, more4 and 195 more: run `gateway lock -c …`, or write a base"
+            "a.yaml:11:5: assets[0]: no `base` and no slot in registers.lock for one, more0, more1, more2,"
+            " more3 and 196 more: write a base, or run `gateway lock -c …` (with `--replace OLD=NEW` for a"
+            " sensor in the place of an old one)"
         ),
         'a.yaml:212:26: assets[201].use: there is no template of this name, did you mean `iaq`? ("iaqq")',
     ]
@@ -70,8 +71,8 @@ def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
     write_tables(tmp_path, TEMPLATE.replace("    stride: 4\n", ""))
     expected = [
         (
-            "a.yaml:10:5: assets[0]: has no `base`: write one, or give the template iaq a `stride` and run"
-            " `gateway lock -c …`"
+            "a.yaml:10:5: assets[0]: no `base`: write one, or give the template iaq a `stride` and run"
+            " `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old one)"
         )
     ]
     assert assign(tmp_path) == ({}, expected)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.point_tables import SINKS, load_good_tables
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.plan import compare_tables, compile_the_same
 from gateway.records import AssetSnapshot, AssetType, KnownAsset
 
@@ -73,12 +73,12 @@ def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_p
     """Another name of the asset changes descriptions only: values are not sent again."""
     old = load_good_tables(tmp_path, TABLE)
     snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
-    new = load_point_map(tmp_path, SINKS, snapshot=snapshot).point_map
+    new = load_point_map(TableInputs(tmp_path, SINKS, snapshot=snapshot)).point_map
     assert new is not None
     difference = compare_tables(old, new)
     assert (difference.changed, difference.unchanged, difference.affected) == (3, 3, ())
     offline = AssetSnapshot(1, {"a": KnownAsset(id="a", name="Room", online=False)})
-    again = load_point_map(tmp_path, SINKS, snapshot=offline).point_map
+    again = load_point_map(TableInputs(tmp_path, SINKS, snapshot=offline)).point_map
     assert again is not None
     assert not compare_tables(new, again)
 

@@ -10,7 +10,7 @@ import pytest
 from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
 from gateway.mapping.cases import run_cases
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.paths import NOT_FOUND
 from gateway.model import ByteOrder, Cov, Mqtt, OnStale, Quality, Register, RegisterTable, StalePolicy
 
@@ -327,7 +327,7 @@ def test_bits_share_a_word(tmp_path: Path) -> None:
 
 def test_the_shipped_examples_load_and_their_cases_hold() -> None:
     """Both example tables are free of problems together, and do what their own cases say."""
-    tables = load_point_map(EXAMPLES, SINKS)
+    tables = load_point_map(TableInputs(EXAMPLES, SINKS))
     point_map, problems = tables.point_map, tables.problems
     assert problems == []
     assert point_map is not None

@@ -150,8 +150,8 @@ def test_the_units_library_is_loaded_only_where_it_is_needed(
     (tmp_path / "a.yaml").write_text(table_of_points(f"tag: X, point: P, {keys}"), encoding="utf-8")
     program = (
         "import sys; from pathlib import Path; import gateway.__main__\n"
-        "from gateway.mapping.compiler import load_point_map\n"
-        "tables = load_point_map(Path(sys.argv[1]), {'regs': 'modbus_server'})\n"
+        "from gateway.mapping.compiler import TableInputs, load_point_map\n"
+        "tables = load_point_map(TableInputs(Path(sys.argv[1]), {'regs': 'modbus_server'}))\n"
         "assert tables.problems == []; print('pint' in sys.modules)"
     )
     result = subprocess.run(

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
         ),
         (
             "decimals: 1, modbus: {register: 0, type: uint16}",
-            "a.yaml:5:53: points[0].decimals: uint16 at scale 1 cannot show them; 10 could (1)",
+            "points[0].decimals: uint16 at scale 1 rounds to steps of 1; `scale: 10` would not (1)",
         ),
         (
             "decimals: 2, modbus: [{register: 0, type: int32, scale: 10}]",
-            "decimals: int32 at scale 10 cannot",
+            "decimals: int32 at scale 10 rounds to steps of 0.1; `scale: 100`",
         ),
     ],
 )

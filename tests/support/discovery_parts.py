@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.records import AssetProperty, AssetType, KnownAsset
-from gateway.tools.discover import Draft, TableFolder, discover
+from gateway.tools.discover import Draft, discover
 from gateway.tools.draft_points import Evidence, Samples, add_value
 from support.point_tables import SINKS, TOPICS
 
@@ -54,8 +54,8 @@ def draft(
     **choice: Any,
 ) -> Draft:
     """Draft a table beside those in a folder."""
-    tables = TableFolder(folder=folder, sinks=sinks, topics=topics, limits={}, snapshot=snapshot)
-    return discover(found, tables, organization="o-test", **choice)
+    inputs = TableInputs(folder, sinks, topics=topics, snapshot=snapshot)
+    return discover(found, inputs, organization="o-test", **choice)
 
 
 def compile_with_draft(
@@ -70,7 +70,7 @@ def compile_with_draft(
     """Write the draft into the folder and load it with the tables there, as the gateway does."""
     assert drafted.text is not None, drafted
     (folder / name).write_text(drafted.text, encoding="utf-8")
-    compiled = load_point_map(folder, sinks, topics=topics, snapshot=snapshot)
+    compiled = load_point_map(TableInputs(folder, sinks, topics=topics, snapshot=snapshot))
     assert compiled.problems == []
     assert compiled.point_map is not None
     return compiled.point_map

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def load_tables(folder: Path, *tables: str) -> tuple[PointMap | None, list[str]]
     """Load tables as a.yaml, b.yaml …; problems as lines, with names of files in place of paths."""
     for name, text in zip("abcdefgh", tables, strict=False):
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    compiled = load_point_map(folder, SINKS, topics=TOPICS)
+    compiled = load_point_map(TableInputs(folder, SINKS, topics=TOPICS))
     return compiled.point_map, [str(problem).replace(f"{folder}/", "") for problem in compiled.problems]
 
 
@@ -46,5 +46,5 @@ def table_of_points(*points: str) -> str:
 def warnings_of(folder: Path, *tables: str) -> list[str]:
     """Load tables, and return their warnings in the form that problems have."""
     load_tables(folder, *tables)
-    compiled = load_point_map(folder, SINKS, topics=TOPICS)
+    compiled = load_point_map(TableInputs(folder, SINKS, topics=TOPICS))
     return [str(warning).replace(f"{folder}/", "") for warning in compiled.warnings]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.compile.lock_file import add_slots
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.tools.allocate_registers import SlotAssignment, assign_slots
 from support.point_tables import SINKS, TOPICS
@@ -56,7 +56,7 @@ def load(
 ) -> Outcome:
     """Write the files and load them as the gateway does."""
     write_tables(folder, *tables, lock=lock)
-    compiled = load_point_map(folder, SINKS, topics=TOPICS, snapshot=snapshot)
+    compiled = load_point_map(TableInputs(folder, SINKS, topics=TOPICS, snapshot=snapshot))
     return Outcome(compiled.point_map, _lines(compiled.problems, folder), _lines(compiled.warnings, folder))
 
 
@@ -68,7 +68,7 @@ def assign(folder: Path, *, snapshot: AssetSnapshot | None = None) -> tuple[dict
 
 def assign_files(folder: Path, *, snapshot: AssetSnapshot | None = None) -> SlotAssignment:
     """Return the assignment for the files as they are."""
-    return assign_slots(folder, SINKS, topics=TOPICS, snapshot=snapshot)
+    return assign_slots(TableInputs(folder, SINKS, topics=TOPICS, snapshot=snapshot))
 
 
 def lock_up(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:
@@ -77,7 +77,7 @@ def lock_up(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:
     found = assign_files(folder, snapshot=snapshot)
     assert found.problems == []
     text = file.read_text("utf-8") if file.exists() else None
-    file.write_text(add_slots(text, found.slots, found.added), "utf-8")
+    file.write_text(add_slots(text, found.added), "utf-8")
 
 
 def known(*assets: KnownAsset) -> AssetSnapshot:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.point_tables import HEAD, SINKS, TOPICS
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.model import Register, RegisterTable
 from gateway.tools.diff import Inventory, PointEntry, compare, inventory_of
@@ -30,7 +30,7 @@ def load(folder: Path, text: str, *, sinks: dict[str, str] | None = None) -> Poi
     """Compile one table."""
     (folder / "a.yaml").write_text(text)
     topics = TOPICS | (CLOUD if sinks and "cloud" in sinks else {})
-    compiled = load_point_map(folder, sinks or TWO_SINKS, topics=topics)
+    compiled = load_point_map(TableInputs(folder, sinks or TWO_SINKS, topics=topics))
     assert compiled.problems == []
     assert compiled.point_map is not None
     return compiled.point_map

@@ -8,7 +8,7 @@ import pytest
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS
 
 from gateway.errors import ConfigError
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
@@ -29,7 +29,7 @@ def listed_inventory(point_map: PointMap, topics: dict[str, TopicScheme]) -> Inv
 
 def test_a_csv_has_the_same_facts_as_the_tables() -> None:
     """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
-    compiled = load_point_map(EXAMPLES, SINKS, topics=TOPICS)
+    compiled = load_point_map(TableInputs(EXAMPLES, SINKS, topics=TOPICS))
     assert compiled.point_map is not None
     rows = register_map(compiled.point_map, topics=TOPICS)
     listed = inventory_from_csv(csv_text(rows).encode(), file="x.csv")
@@ -48,7 +48,7 @@ def test_a_csv_has_the_same_facts_as_the_tables() -> None:
 def test_messages_of_whole_assets_are_reported_by_point() -> None:
     """Points that share a topic do not take it from each other; one that leaves the message is reported."""
     schemes = {"bms": TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")}
-    compiled = load_point_map(EXAMPLES, SINKS, topics=schemes)
+    compiled = load_point_map(TableInputs(EXAMPLES, SINKS, topics=schemes))
     assert compiled.point_map is not None
     full = inventory_of(compiled.point_map, topics=schemes, sinks={})
     listed = inventory_from_csv(
@@ -104,7 +104,7 @@ def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
     keys = '{tag: T, point: P, asset: a, from: t, mqtt: {topic: "{prefix}/own/{tag}"}}'
     schemes = {"bms": TopicScheme(prefix="gw/v1"), "cloud": TopicScheme(prefix="site")}
     (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
-    compiled = load_point_map(tmp_path, SINKS | {"cloud": "mqtt"}, topics=schemes)
+    compiled = load_point_map(TableInputs(tmp_path, SINKS | {"cloud": "mqtt"}, topics=schemes))
     assert compiled.point_map is not None
     printed = csv_text(register_map(compiled.point_map, topics=schemes)).encode()
     listed = inventory_from_csv(printed, file="x.csv")
@@ -118,7 +118,7 @@ def test_spaces_around_texts_are_no_difference(tmp_path: Path) -> None:
     """Cells have no spaces around them; tables with such texts are still the same as their own CSV."""
     keys = '{tag: T, point: P, asset: "a ", from: " t", unit: "kWh ", description: " "}'
     (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
-    compiled = load_point_map(tmp_path, SINKS, topics=TOPICS)
+    compiled = load_point_map(TableInputs(tmp_path, SINKS, topics=TOPICS))
     assert compiled.point_map is not None, compiled.problems
     printed = csv_text(register_map(compiled.point_map, topics=TOPICS)).encode()
     listed = inventory_from_csv(printed, file="x.csv")

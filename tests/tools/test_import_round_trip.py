@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.point_tables import EXAMPLES
 
 from gateway.errors import ConfigError
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.import_table import import_points
@@ -206,7 +206,7 @@ def compiled(table: str) -> PointMap:
     """Compile one table that is right."""
     with TemporaryDirectory() as folder:
         (Path(folder) / "a.yaml").write_text(table, encoding="utf-8")
-        result = load_point_map(Path(folder), SINKS, topics=TOPICS)
+        result = load_point_map(TableInputs(Path(folder), SINKS, topics=TOPICS))
         assert result.problems == []
         assert result.point_map is not None
         return result.point_map

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
-from gateway.mapping.compiler import load_point_map
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.register_map import COLUMNS, MapRow, register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.records import AssetSnapshot, KnownAsset
@@ -119,7 +119,7 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
     room = KnownAsset(id="a", name="Room | 1", location="Level 3", location_path=("HQ", "Level 3"))
     hall = KnownAsset(id="b", location="loc-9")
     snapshot = AssetSnapshot(0, {"a": room, "b": hall})
-    point_map = load_point_map(tmp_path, SINKS, topics=TOPICS, snapshot=snapshot).point_map
+    point_map = load_point_map(TableInputs(tmp_path, SINKS, topics=TOPICS, snapshot=snapshot)).point_map
     assert point_map is not None
     rows = register_map(point_map, topics=TOPICS)
     assert [(row["asset_name"], row["location"]) for row in rows[1:3]] == [
@@ -136,7 +136,7 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
 
 def test_the_table_fits_a_screen() -> None:
     """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
-    point_map = load_point_map(EXAMPLES, SINKS).point_map
+    point_map = load_point_map(TableInputs(EXAMPLES, SINKS)).point_map
     assert point_map is not None
     lines = screen_table(register_map(point_map, topics=TOPICS)).splitlines()
     assert lines[0].index("topic") <= 100

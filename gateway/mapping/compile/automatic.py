@@ -1,8 +1,6 @@
-"""Automatic assets: those that no table names and a template with `auto` matches, and their tags.
+"""Tables and Infodeck's assets: those that a template with `auto` accepts, their tags, and disagreements.
 
-A tag is part of topics, so it must not change. A tag that is in registers.lock, or was published, is kept. Of
-new assets with the same tag *every one* gets the end of its id appended: which one has which tag does not
-depend on their order, and no topic passes from one device to another.
+Infodeck's API can only cause warnings: a new or renamed device must not break tables that work.
 """
 
 from __future__ import annotations
@@ -10,25 +8,30 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import translate
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
+from gateway.mapping.units import UnitProblem, is_known_unit, stated_unit_conversion
 from gateway.records import AutoTag
-from gateway.text import short_list
+from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 
-    from gateway.mapping.compile.lock_file import Slots
+    from gateway.mapping.compile.drafts import PointDraft
+    from gateway.mapping.compile.sources import Place, SlotEntry
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.table import Match
-    from gateway.records import AssetSnapshot, KnownAsset
+    from gateway.records import AssetProperty, AssetSnapshot, KnownAsset
 
 _CRITERIA = ("asset_type", "model", "manufacturer", "name")
 _DEFAULT_TAG = "{name}"
 _LONGEST_TAG = 100
-_ENDS_OF_IDS = (4, 8)
+_ENDS_OF_IDS = (4, 8, _LONGEST_TAG)
+_MOST_WARNINGS = 20  # of one kind; more have one larger cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ def find_automatic(
     snapshot: AssetSnapshot,
     *,
     named: Container[str],
-    slots: Slots,
+    slots: Mapping[str, SlotEntry],
     tags: Iterable[str],
 ) -> list[AutomaticAsset]:
     """Return the assets that templates with `auto` match, by id. `named`, `tags`: those in tables already.
@@ -56,7 +59,7 @@ def find_automatic(
     requests = _tag_requests(matches, slots, snapshot.tags)
     assigned = assign_tags(requests, taken=tags)
     for request in requests:
-        entry, tag = slots.find(request.asset), assigned.get(request.asset)
+        entry, tag = slots.get(request.asset), assigned.get(request.asset)
         if entry is not None and entry.slot.tag not in {None, tag}:
             entry.place.warn(f"another asset has this tag, so {request.asset} has the tag {tag} now", "tag")
     return [
@@ -96,6 +99,35 @@ class Matcher:
         return value.casefold() == self._written[key].casefold()
 
 
+def _matches(
+    templates: Iterable[CompiledTemplate], snapshot: AssetSnapshot, *, named: Container[str]
+) -> list[tuple[KnownAsset, CompiledTemplate]]:
+    """Return the assets that one template matches; warn of those that several match."""
+    matchers = [
+        (used, Matcher(used.template.match))
+        for used in templates
+        if used.template.auto and used.template.match
+    ]
+    found: list[tuple[KnownAsset, CompiledTemplate]] = []
+    ambiguous: dict[tuple[str, str], list[str]] = {}
+    for known in sorted(snapshot.assets.values(), key=lambda known: known.id) if matchers else ():
+        if known.id in named:
+            continue
+        matching = [used for used, matcher in matchers if matcher.matches(known)]
+        if len(matching) == 1:
+            found.append((known, matching[0]))
+        elif matching:
+            ambiguous.setdefault((matching[0].name, matching[1].name), []).append(known.id)
+    places = {used.name: used.place for used, _ in matchers}
+    for (one, other), assets in ambiguous.items():
+        places[other].warn(
+            f"matches {short_list(assets)}, and so does {one} at {places[one]}, so neither template is used"
+            " for them: narrow one `match`, or list these assets in a table",
+            "match",
+        )
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class TagRequest:
     """The tag that an asset would have if no other asset had it. `kept`: the tag it had before."""
@@ -109,6 +141,7 @@ def assign_tags(requests: Iterable[TagRequest], *, taken: Iterable[str]) -> dict
     """Return each asset's tag by its id, without assets that can have none. `taken`: tags of tables.
 
     The order of requests does not matter, except for two equal kept tags: the first asset keeps its own.
+    Assets with the same tag all have the end of their ids added, as much of it as makes them unique.
     """
     used, tags = set(taken), dict[str, str]()
     rest = []
@@ -118,23 +151,17 @@ def assign_tags(requests: Iterable[TagRequest], *, taken: Iterable[str]) -> dict
             used.add(request.kept)
         else:
             rest.append(request)
-    for candidates in _candidate_rounds(rest, tags):
+    for length in (0, *_ENDS_OF_IDS):
+        candidates = {
+            request.asset: f"{request.tag}-{_as_level(request.asset[-length:])}" if length else request.tag
+            for request in rest
+            if request.asset not in tags
+        }
         counts = Counter(candidates.values())
         settled = {asset: tag for asset, tag in candidates.items() if counts[tag] == 1 and tag not in used}
         tags |= settled
         used.update(settled.values())
     return tags
-
-
-def _candidate_rounds(requests: list[TagRequest], tags: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Yield longer and longer tags for the assets that are not in `tags`, which grows between the rounds."""
-    yield {request.asset: request.tag for request in requests}
-    for length in (*_ENDS_OF_IDS, _LONGEST_TAG):
-        yield {
-            request.asset: f"{request.tag}-{_as_level(request.asset[-length:])}"
-            for request in requests
-            if request.asset not in tags
-        }
 
 
 def tag_from_pattern(pattern: str, asset: KnownAsset) -> str:
@@ -164,16 +191,18 @@ def _tag_pattern(used: CompiledTemplate) -> str:
 
 
 def _tag_requests(
-    matches: Iterable[tuple[KnownAsset, CompiledTemplate]], slots: Slots, published: Mapping[str, AutoTag]
+    matches: Iterable[tuple[KnownAsset, CompiledTemplate]],
+    slots: Mapping[str, SlotEntry],
+    published: Mapping[str, AutoTag],
 ) -> list[TagRequest]:
     """Return the tag of each asset by itself: those with a slot first, in the order of slots.
 
     A published tag is kept as long as the template's pattern is the same: changing that is up to the user.
     """
-    order = {slot.asset: number for number, (slot, _) in enumerate(slots)}
+    order = {asset: number for number, asset in enumerate(slots)}
     requests = []
     for known, used in sorted(matches, key=lambda pair: order.get(pair[0].id, len(order))):
-        entry, made = slots.find(known.id), published.get(known.id)
+        entry, made = slots.get(known.id), published.get(known.id)
         kept = None if entry is None else entry.slot.tag
         if kept is None and made is not None and made.pattern == _tag_pattern(used):
             kept = made.tag
@@ -181,30 +210,87 @@ def _tag_requests(
     return requests
 
 
-def _matches(
-    templates: Iterable[CompiledTemplate], snapshot: AssetSnapshot, *, named: Container[str]
-) -> list[tuple[KnownAsset, CompiledTemplate]]:
-    """Return the assets that one template matches; warn of those that several match."""
-    matchers = [
-        (used, Matcher(used.template.match))
-        for used in templates
-        if used.template.auto and used.template.match
-    ]
-    found: list[tuple[KnownAsset, CompiledTemplate]] = []
-    ambiguous: dict[tuple[str, str], list[str]] = {}
-    for known in sorted(snapshot.assets.values(), key=lambda known: known.id) if matchers else ():
-        if known.id in named:
+def warn_of_unknown_assets(
+    assets: Mapping[str, Place], singles: Mapping[str, Place], snapshot: AssetSnapshot
+) -> None:
+    """Warn of ids in the tables that Infodeck does not have. Both mappings: the first place of each id."""
+    asked = datetime.fromtimestamp(snapshot.at_ms / 1000, UTC)
+    ids = [(asset, place.at("asset")) for asset, place in singles.items() if asset not in assets]
+    ids = [*((asset, place.at("id")) for asset, place in assets.items()), *ids]
+    unknown = (place for asset, place in ids if asset not in snapshot.assets)
+    for place in islice(unknown, _MOST_WARNINGS):
+        place.warn(f"no asset of this id in Infodeck as of {asked:%Y-%m-%d %H:%M} UTC")
+
+
+def warn_of_mismatches(
+    templates: Mapping[str, CompiledTemplate],
+    snapshot: AssetSnapshot,
+    *,
+    ids: Mapping[str, Place],
+    uses: Mapping[str, str],
+) -> None:
+    """Warn of listed assets that their template's `match` contradicts.
+
+    `ids`: the place of each listed asset; `uses`: its template.
+    """
+    matchers = {name: Matcher(used.template.match) for name, used in templates.items() if used.template.match}
+    for asset, name in uses.items() if matchers else ():
+        known = snapshot.assets.get(asset)
+        if known is not None and name in matchers and (problem := matchers[name].mismatch(known)):
+            ids[asset].warn(f"{problem}, as the template {name} expects", "use")
+
+
+def warn_of_types(read: Iterable[tuple[str, Mapping[str, PointDraft]]], snapshot: AssetSnapshot) -> None:
+    """Warn of keys and units that asset types do not have. `read`: each asset with its drafts."""
+    found = (
+        (draft, name, listed)
+        for draft, name in _typed_drafts(read, snapshot)
+        if (listed := _properties(snapshot, name).get(draft.source)) is None or _has_other_unit(draft, listed)
+    )
+    for draft, name, listed in islice(found, _MOST_WARNINGS):
+        of_type = f"the asset type {snapshot.types[name].name or name}"
+        if listed is None:
+            known = unknown_name("reading", draft.source, _properties(snapshot, name))
+            draft.place.warn(f"{known} ({of_type} in Infodeck)", "from")
+        else:
+            key = "unit" if draft.conversion.source_unit is None else "source_unit"
+            unit = f"{of_type} has this reading in {listed.unit_of_measure} in Infodeck"
+            draft.place.warn(f"{unit}; if that is right, write it as `source_unit`", key)
+
+
+def _typed_drafts(
+    read: Iterable[tuple[str, Mapping[str, PointDraft]]], snapshot: AssetSnapshot
+) -> Iterator[tuple[PointDraft, str]]:
+    """Yield the drafts of telemetry keys with the types that have properties, each pair once.
+
+    Thousands of assets share the drafts of a template.
+    """
+    seen: set[tuple[int, str]] = set()  # of drafts, and of whole templates' drafts
+    for asset, drafts in read:
+        known = snapshot.assets.get(asset)
+        name = (known and known.asset_type) or ""
+        if (id(drafts), name) in seen or not _properties(snapshot, name):
             continue
-        matching = [used for used, matcher in matchers if matcher.matches(known)]
-        if len(matching) == 1:
-            found.append((known, matching[0]))
-        elif matching:
-            ambiguous.setdefault((matching[0].name, matching[1].name), []).append(known.id)
-    places = {used.name: used.place for used, _ in matchers}
-    for (one, other), assets in ambiguous.items():
-        places[other].warn(
-            f"matches {short_list(assets)}, and so does {one} at {places[one]}, so neither template is used"
-            " for them: narrow one `match`, or list these assets in a table",
-            "match",
-        )
-    return found
+        seen.add((id(drafts), name))
+        for draft in drafts.values():
+            is_top_level = bool(draft.source) and not draft.source.startswith("$") and "." not in draft.source
+            if is_top_level and (id(draft), name) not in seen:
+                seen.add((id(draft), name))
+                yield draft, name
+
+
+def _properties(snapshot: AssetSnapshot, asset_type: str) -> dict[str, AssetProperty]:
+    known = snapshot.types.get(asset_type)
+    return {} if known is None else {one.key: one for one in known.properties}
+
+
+def _has_other_unit(draft: PointDraft, listed: AssetProperty) -> bool:
+    """Return whether the units certainly differ. A gain or a map converts by itself."""
+    conversion, reported = draft.conversion, listed.unit_of_measure
+    written = conversion.source_unit or draft.unit_of_measure
+    if written is None or reported is None or conversion.map is not None:
+        return False
+    if conversion.source_unit is None and conversion.gain != 1:
+        return False
+    found = stated_unit_conversion(reported, written)
+    return is_known_unit(reported) if isinstance(found, UnitProblem) else found != (1, 0)

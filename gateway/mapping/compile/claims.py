@@ -1,36 +1,36 @@
-"""Names, topics and registers that can be used only once, across all tables."""
+"""Names, topics and registers, which can be used only once across all tables, and reserved registers.
+
+Slots of registers.lock are reserved for their assets, reserves of templates for their assets without `base`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import chain, combinations, pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.registers import register_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from gateway.mapping.compile.drafts import PointDraft
-    from gateway.mapping.compile.file_places import Place, Steps
     from gateway.mapping.compile.register_blocks import RegisterBlock
-    from gateway.mapping.compile.templates import Area
+    from gateway.mapping.compile.sources import Place, SlotEntry, Steps
+    from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.topics import TopicScheme
     from gateway.model import Point, Register
 
 ONE_NAME = "names are unique in the whole gateway, not only in a site; put the site into the tag: "
 """Starts a message about a name that is used in two sites."""
-_SAME_TOPIC = "is the same topic for {assets}: write {{tag}} into it, or leave it out"
-_SAME_REGISTER = (
-    "is the same register for {assets}: write `register`, which the `base` of each asset is added to"
-)
-_TWO_SINKS = "two sinks of one broker would both write the topic {topic}, {first} and {second}: {advice}"
-_ONE_SINK = "write {prefix} into it, or leave it to one of them by `to`"
-_OTHER_TEMPLATE = "give one of these sinks another `topic` in gateway.yaml"
-_TOPIC_STEPS = ("mqtt", "topic")
+_SAME_FOR_ALL = "; this key is the same for every asset of the template"
+_TOPIC = ("mqtt", "topic")
 
 
-@dataclass(frozen=True, slots=True)
-class Claimant:
+class Claimant(NamedTuple):
     """A point that claims a name, topics and registers.
 
     `entry`: the asset that uses a template, None for any other point.
@@ -41,55 +41,15 @@ class Claimant:
     entry: Place | None
 
 
-_Holder = tuple[Claimant, "RegisterBlock"]
-_Clash = tuple[str, str, str | int]
-"""Two places, and the kind of what both claim."""
+class _TopicClaim(NamedTuple):
+    """A claimed topic. `owner`: the sink and what all points with this topic share."""
 
-
-@dataclass(frozen=True, slots=True)
-class _TopicHolder:
-    """A point with a topic on a sink; with `tag`, all points of that tag, which share a message."""
-
-    sink: str
+    owner: tuple[str, ...]
     claimant: Claimant
-    tag: str | None
-
-    def __str__(self) -> str:
-        return self.claimant.point.name if self.tag is None else f"the asset {self.tag}"
+    label: str
 
 
-@dataclass(slots=True)
-class _ClaimedArea:
-    """The claimed addresses of one table of one Modbus unit of one sink."""
-
-    words: dict[int, _Holder] = field(default_factory=dict)
-    bits: dict[tuple[int, int], _Holder] = field(default_factory=dict)
-    words_with_bits: dict[int, _Holder] = field(default_factory=dict)
-
-    def claim(self, register: Register, holder: _Holder) -> _Holder | None:
-        """Claim the register, or return the first holder of a part of it."""
-        address, bit = register.address, register.bit
-        if bit is not None:
-            self.words_with_bits.setdefault(address, holder)
-            first = self.words.get(address) or self.bits.setdefault((address, bit), holder)
-            return None if first is holder else first
-        for word in range(address, address + register.words):
-            first = self.words_with_bits.get(word) or self.words.setdefault(word, holder)
-            if first is not holder:
-                return first
-        return None
-
-    def addresses(self) -> Iterable[int]:
-        return {**self.words, **self.words_with_bits}
-
-    def holders(self, first: int, last: int) -> Iterator[_Holder]:
-        """Yield the holders of the addresses from first to last, again for each address."""
-        addresses: Sequence[int] = range(first, last + 1)
-        if len(addresses) > len(self.words) + len(self.words_with_bits):
-            addresses = [address for address in self.addresses() if address in addresses]
-        yield from filter(None, map(self.words.get, addresses))
-        for address in filter(self.words_with_bits.__contains__, addresses):
-            yield from filter(None, (self.bits.get((address, bit)) for bit in range(16)))
+_Holder = tuple[Claimant, "RegisterBlock"]
 
 
 class Claims:
@@ -99,167 +59,244 @@ class Claims:
         """`topics`: those of each MQTT sink by its name."""
         self._schemes = topics
         self._names: dict[str, Claimant] = {}
-        self._topics: dict[tuple[str, str], _TopicHolder] = {}  # by broker, or by sink if that is unknown
-        self._assets: set[tuple[str, ...]] = set()  # assets whose topics are claimed, by sink
-        self._areas: dict[Area, _ClaimedArea] = {}
-        self._reported: set[_Clash] = set()
+        self._topics: dict[tuple[str, str], _TopicClaim] = {}  # by broker, or by sink if that is unknown
+        self._words: dict[Area, dict[int, _Holder]] = defaultdict(dict)
+        self._bits: dict[Area, dict[int, dict[int, _Holder]]] = defaultdict(dict)
+        self._reported: set[tuple[str, ...]] = set()
         self._clashing: set[frozenset[str]] = set()  # pairs of assets with a reported clash
 
-    def claim_name(self, claimant: Claimant) -> bool:
-        """Claim the point's name. Report and return False if another point has it."""
-        other = self._names.setdefault(claimant.point.name, claimant)
-        if other is claimant:
-            return True
-        why = ONE_NAME if claimant.point.site != other.point.site else ""
-        message = f"{why}a point named {claimant.point.name} is already at"
-        self._report(claimant, other, message, ("point",))
-        return False
-
-    def claim_topics(self, claimant: Claimant) -> None:
-        """Claim the point's topic, and its asset's, on each of its MQTT sinks."""
+    def claim(self, claimant: Claimant) -> None:
+        """Claim the point's name, topics and registers; report what another point has already."""
         point = claimant.point
-        if point.mqtt is None:
+        other = self._names.setdefault(point.name, claimant)
+        if other is not claimant:
+            why = ONE_NAME if point.site != other.point.site else ""
+            self._report(claimant, other, f"{why}a point named {point.name} is already at", ("point",))
             return
-        for sink, scheme in self._schemes.items():
-            if not point.mqtt.goes_to(sink):
-                continue
-            if (problem := scheme.asset_id_problem(point, own=point.mqtt.topic)) is not None:
-                entry = claimant.entry
-                place, key = (entry, "id") if entry is not None else (claimant.draft.places.bottom, "asset")
-                message = f"{problem} ({{asset}} in the topics of {sink})"
-                self._report_once((str(place), "", key), place, message, (key,))
-                continue
-            topic = scheme.point_topic(point, own=point.mqtt.topic)
-            if topic is not None:
-                self._claim_topic(topic, _TopicHolder(sink, claimant, None))
-            if scheme.assets is not None:
-                asset = (sink, *scheme.asset_key(point))
-                topic = scheme.asset_topic(point)
-                if asset not in self._assets and topic is not None:
-                    self._assets.add(asset)
-                    self._claim_topic(topic, _TopicHolder(sink, claimant, point.tag))
+        self._claim_topics(claimant)
+        self._claim_registers(claimant)
 
-    def _claim_topic(self, topic: str, holder: _TopicHolder) -> None:
-        first = self._topics.setdefault(self._on_broker(holder.sink, topic), holder)
-        if first is holder:
-            return
-        claimant, other = holder.claimant, first.claimant
-        if first.sink != holder.sink:
-            self._report_two_sinks(topic, first, holder)
-        elif (shared := _shared(claimant, other, _TOPIC_STEPS, _TOPIC_STEPS)) is not None:
-            self._report_shared(claimant, other, shared, _TOPIC_STEPS, _SAME_TOPIC)
-        else:
-            message = f"the topic {topic} of {holder} already belongs to {first} at"
-            self._report(claimant, other, message, _TOPIC_STEPS)
-
-    def _on_broker(self, sink: str, topic: str) -> tuple[str, str]:
-        return self._schemes[sink].broker or sink, topic
-
-    def topic_obstacle(self, point: Point) -> str | None:
+    def topic_obstacle(self, claimant: Claimant) -> str | None:
         """Return why a point cannot have its topics, or None if it can."""
+        if (problem := self._asset_id_problem(claimant.point)) is not None:
+            return f"its id {problem}"
+        for key, claim in self._topic_claims(claimant):
+            if self._topics.get(key, claim).owner != claim.owner:
+                return f"{self._topics[key].label} has the topic of {claimant.point.name}"
+        return None
+
+    def _claim_topics(self, claimant: Claimant) -> None:
+        if (problem := self._asset_id_problem(claimant.point)) is not None:
+            place, step = (claimant.entry, "id") if claimant.entry else (claimant.draft.place, "asset")
+            self._report_once((str(place),), place, problem, (step,))
+            return
+        for key, claim in self._topic_claims(claimant):
+            first = self._topics.setdefault(key, claim)
+            if first.owner != claim.owner:
+                self._report_topic(key[1], claim, first)
+
+    def _report_topic(self, topic: str, claim: _TopicClaim, first: _TopicClaim) -> None:
+        sink, other_sink = claim.owner[0], first.owner[0]
+        holder = f"{first.label} on {other_sink}"
+        is_written = claim.claimant.draft.place.owner(*_TOPIC).has(*_TOPIC)
+        self._report(
+            claim.claimant,
+            first.claimant,
+            f"the topic {topic} of {claim.label} on {sink} already belongs to {holder} at",
+            _TOPIC,
+            is_shared=_is_shared(claim.claimant, first.claimant, _TOPIC),
+            # The sinks' own templates are one mistake, however many points there are.
+            clash=None if is_written or sink == other_sink else (sink, other_sink),
+        )
+
+    def _topic_claims(self, claimant: Claimant) -> Iterator[tuple[tuple[str, str], _TopicClaim]]:
+        """Yield the topics of a point, and of the messages of its asset, on each broker."""
+        point = claimant.point
+        for sink, scheme in self._schemes.items():
+            if point.mqtt is None or not point.mqtt.goes_to(sink):
+                continue
+            broker = scheme.broker or sink
+            if (topic := scheme.point_topic(point, own=point.mqtt.topic)) is not None:
+                yield (broker, topic), _TopicClaim((sink, point.name), claimant, point.name)
+            if (topic := scheme.asset_topic(point)) is not None:
+                owner = (sink, *scheme.asset_key(point))
+                yield (broker, topic), _TopicClaim(owner, claimant, f"the asset {point.tag}")
+
+    def _asset_id_problem(self, point: Point) -> str | None:
+        """Return why the id of the point's asset cannot be in its topics, or None if it can."""
         for sink, scheme in self._schemes.items():
             if point.mqtt is None or not point.mqtt.goes_to(sink):
                 continue
             if (problem := scheme.asset_id_problem(point, own=point.mqtt.topic)) is not None:
-                return f"its id {problem}"
-            topic = scheme.point_topic(point, own=point.mqtt.topic)
-            holders = [self._topics.get(self._on_broker(sink, topic))] if topic is not None else []
-            if scheme.assets is not None and (sink, *scheme.asset_key(point)) not in self._assets:
-                holders.append(self._topics.get(self._on_broker(sink, scheme.asset_topic(point) or "")))
-            if (holder := next(filter(None, holders), None)) is not None:
-                return f"{holder} has the topic of {point.name}"
+                return f"{problem} ({{asset}} in the topics of {sink})"
         return None
 
-    def claim_registers(self, claimant: Claimant) -> None:
+    def _claim_registers(self, claimant: Claimant) -> None:
         """Claim the point's registers. Two blocks of one point must not overlap either."""
         for register, block in zip(claimant.point.registers, claimant.draft.blocks, strict=True):
-            key = (register.sink, register.unit, register.table)
-            area = self._areas.get(key) or self._areas.setdefault(key, _ClaimedArea())
-            first = area.claim(register, (claimant, block))
+            first = self._claim_register(register, (claimant, block))
             if first is None:
                 continue
             other, other_block = first
-            steps = (*block.steps, "modicon")
-            place = _shared(claimant, other, steps, (*other_block.steps, "modicon"))
-            if place is not None:
-                self._report_shared(claimant, other, place, steps, _SAME_REGISTER)
-            else:
-                name = claimant.point.name
-                message = f"{register_text(register)} for {name} overlaps {other.point.name} at"
-                self._report(claimant, other, message, block.steps)
+            key = (*block.steps, "modicon")
+            is_shared = block.steps == other_block.steps and _is_shared(claimant, other, key)
+            message = f"{register_text(register)} for {claimant.point.name} overlaps {other.point.name} at"
+            self._report(claimant, other, message, key if is_shared else block.steps, is_shared=is_shared)
 
-    def holders(self, area: Area, first: int, last: int) -> Iterator[_Holder]:
-        """Yield the holders of these PDU addresses, again for each address."""
-        claimed = self._areas.get(area)
-        return iter(()) if claimed is None else claimed.holders(first, last)
+    def _claim_register(self, register: Register, holder: _Holder) -> _Holder | None:
+        """Claim the register, or return the first holder of a part of it."""
+        area, address = (register.sink, register.unit, register.table), register.address
+        words, bits = self._words[area], self._bits[area]
+        if register.bit is not None:
+            others = bits.setdefault(address, {})
+            first = words.get(address) or others.setdefault(register.bit, holder)
+            return None if first is holder else first
+        for word in range(address, address + register.words):
+            in_bits = bits.get(word)
+            first = next(iter(in_bits.values())) if in_bits else words.setdefault(word, holder)
+            if first is not holder:
+                return first
+        return None
 
-    def addresses(self) -> Iterator[tuple[Area, Iterable[int]]]:
+    def addresses(self) -> Iterator[tuple[Area, Collection[int]]]:
         """Yield each area with its claimed PDU addresses."""
-        for area, claimed in self._areas.items():
-            yield area, claimed.addresses()
+        for area in self._words.keys() | self._bits.keys():
+            yield area, self._words[area].keys() | self._bits[area].keys()
 
-    def report_intrusion(self, claimant: Claimant, block: RegisterBlock, *, into: str, of: str) -> None:
-        """Report a point in registers reserved for others, unless it overlaps the asset `of` there anyway."""
-        if of and frozenset((claimant.point.asset, of)) in self._clashing:
-            return
-        register = claimant.point.registers[claimant.draft.blocks.index(block)]
-        message = f"{register_text(register)} for {claimant.point.name} is inside {into}"
-        entry = claimant.entry
-        if entry is None:
-            claimant.draft.places.report(message, *block.steps)
-        else:
-            entry.report(message, *(("base",) if entry.has("base") else ()))
-
-    def _report(self, claimant: Claimant, other: Claimant, message: str, steps: Steps) -> None:
-        """Report a clash of two points, once per pair of places and kind.
-
-        Inside one asset the template is at fault, between assets their entries are.
-        """
-        kind = steps[0]
-        is_between_assets = claimant.entry is not other.entry
-        if claimant.entry is not None and is_between_assets:
-            place, steps = claimant.entry, ()
-        else:
-            place = claimant.draft.places.place_of(*steps)
-            steps = steps if place.has(*steps) else ()
-        has_other_entry = other.entry is not None and is_between_assets
-        other_place = other.entry if has_other_entry else other.draft.places.bottom
-        self._clashing.add(frozenset((claimant.point.asset, other.point.asset)))
-        self._report_once((str(place), str(other_place), kind), place, f"{message} {other_place}", steps)
-
-    def _report_shared(
-        self, claimant: Claimant, other: Claimant, place: Place, steps: Steps, advice: str
+    def check_reserved(
+        self, ranges: Collection[ReservedRange], *, uses: Mapping[str, str], in_slots: Collection[str]
     ) -> None:
-        """Report a key of a template that makes its assets clash, once for all of them."""
+        """Report points in registers that are reserved for others. The ranges do not overlap each other.
+
+        `uses`: the template of each listed asset; `in_slots`: the assets that use their slot.
+        """
+        for area in list(self._words):
+            kept = sorted((one for one in ranges if area in one.areas), key=lambda one: one.first)
+            starts = [one.first for one in kept]
+            bits = ((at, holder) for at, held in self._bits[area].items() for holder in held.values())
+            for address, (claimant, block) in chain(self._words[area].items(), bits) if kept else ():
+                reserved = kept[max(0, bisect_right(starts, address) - 1)]
+                if not reserved.first <= address <= reserved.last:
+                    continue
+                asset = claimant.point.asset
+                is_own = asset == reserved.asset or (
+                    not reserved.asset and uses.get(asset) == reserved.template
+                )
+                if claimant.entry is None or not (is_own or asset in in_slots):
+                    self._report_intrusion(claimant, block, reserved)
+
+    def _report_intrusion(self, claimant: Claimant, block: RegisterBlock, reserved: ReservedRange) -> None:
+        """Report a point in reserved registers, unless it overlaps the asset there anyway."""
+        point, entry = claimant.point, claimant.entry
+        if reserved.asset and frozenset((point.asset, reserved.asset)) in self._clashing:
+            return
+        register = point.registers[claimant.draft.blocks.index(block)]
+        message = f"{register_text(register)} for {point.name} is inside {reserved}"
+        if entry is None:
+            place = claimant.draft.place
+            self._report_once((str(place), str(reserved)), place, message, block.steps)
+            return
+        if reserved.asset:
+            message += (
+                f"; if it takes the place of {reserved.asset}, leave `base` out and run"
+                f" `gateway lock -c … --replace {reserved.asset}={point.asset}`"
+            )
+        self._report_once((str(entry), str(reserved)), entry, message, ("base",) if entry.has("base") else ())
+
+    def _report(
+        self,
+        claimant: Claimant,
+        other: Claimant,
+        message: str,
+        steps: Steps,
+        *,
+        is_shared: bool = False,
+        clash: tuple[str, ...] | None = None,
+    ) -> None:
+        """Report a clash of two points, once per pair of places or per `clash`.
+
+        Inside one asset the template is at fault, between assets their entries are, unless a key of the
+        template is the same for all of them.
+        """
         self._clashing.add(frozenset((claimant.point.asset, other.point.asset)))
-        assets = f"{other.point.tag} and {claimant.point.tag}, which use this template"
-        clash = (str(place), "", "/".join(map(str, steps)))
-        self._report_once(clash, place, advice.format(assets=assets), steps)
+        place, other_place = claimant.draft.place, other.draft.place
+        if claimant.entry is not other.entry:
+            place = place if is_shared else claimant.entry or place
+            other_place = other.entry or other_place
+        key = steps if place.owner(*steps).has(*steps) else ()
+        places = (str(place.owner(*key)), *map(str, key), "" if is_shared else f"{other_place} {steps[0]}")
+        suffix = _SAME_FOR_ALL if is_shared else ""
+        self._report_once(clash or places, place, f"{message} {other_place}{suffix}", key)
 
-    def _report_two_sinks(self, topic: str, first: _TopicHolder, second: _TopicHolder) -> None:
-        """Report a topic of two sinks where it is written, or once if the sinks' own templates make it."""
-        places = [holder.claimant.draft.places for holder in (second, first)]
-        candidates = [one.place_of(*_TOPIC_STEPS) for one in places]
-        written = next((place for place in candidates if place.has(*_TOPIC_STEPS)), None)
-        message = _TWO_SINKS.format(
-            topic=topic,
-            first=f"{first.sink} for {first}",
-            second=f"{second.sink} for {second}",
-            advice=_OTHER_TEMPLATE if written is None else _ONE_SINK,
-        )
-        clash = (str(written or ""), f"{first.sink} {second.sink}", "topic")
-        self._report_once(clash, written or places[0].bottom, message, _TOPIC_STEPS if written else ())
-
-    def _report_once(self, clash: _Clash, place: Place, message: str, steps: Steps) -> None:
+    def _report_once(self, clash: tuple[str, ...], place: Place, message: str, steps: Steps) -> None:
         if clash not in self._reported:
             self._reported.add(clash)
             place.report(message, *steps)
 
 
-def _shared(claimant: Claimant, other: Claimant, steps: Steps, other_steps: Steps) -> Place | None:
-    """Return the place of a key that two assets share through their template, None if each has its own."""
+def _is_shared(claimant: Claimant, other: Claimant, steps: Steps) -> bool:
+    """Return whether two assets have the same key at `steps` through their template."""
     if claimant.entry is None or other.entry is None or claimant.entry is other.entry:
-        return None
-    place = claimant.draft.places.place_of(*steps)
-    is_same = place.has(*steps) and steps == other_steps and place == other.draft.places.place_of(*steps)
-    return place if is_same else None
+        return False
+    place = claimant.draft.place.owner(*steps)
+    return place.has(*steps) and place == other.draft.place.owner(*steps)
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedRange:
+    """Reserved PDU addresses, both ends included, in each of the areas. `asset` is "" for a reserve."""
+
+    first: int
+    last: int
+    areas: frozenset[Area]
+    template: str
+    asset: str
+    place: Place
+
+    def overlaps(self, first: int, last: int) -> bool:
+        """Return whether it has any of these addresses."""
+        return self.first <= last and first <= self.last
+
+    def __str__(self) -> str:
+        what = f"slot of {self.asset}" if self.asset else f"reserve of the template {self.template}"
+        return f"the {what} at {self.place}"
+
+
+def slot_ranges(slots: Iterable[SlotEntry], templates: Mapping[str, CompiledTemplate]) -> list[ReservedRange]:
+    """Return the ranges of all slots, also of removed assets. Those of unknown templates have no areas."""
+    ranges = []
+    for slot, place in slots:
+        template = templates.get(slot.template)
+        areas = frozenset[Area]() if template is None else template.footprint.areas
+        at = place.at("base")
+        ranges.append(ReservedRange(slot.base, slot.last, areas, slot.template, slot.asset, at))
+    return ranges
+
+
+def template_ranges(templates: Iterable[CompiledTemplate]) -> list[ReservedRange]:
+    """Return the reserves of templates."""
+    return [
+        ReservedRange(*used.template.reserve, used.footprint.areas, used.name, "", used.place.at("reserve"))
+        for used in templates
+        if used.template.reserve is not None
+    ]
+
+
+def check_ranges(slots: list[ReservedRange], reserves: list[ReservedRange]) -> None:
+    """Report slots that overlap each other, and reserves that overlap other slots or reserves."""
+    for area in {area for slot in slots for area in slot.areas}:
+        in_area = sorted((slot for slot in slots if area in slot.areas), key=lambda slot: slot.first)
+        for before, slot in pairwise(in_area):
+            _check_overlap(slot, before)
+    for earlier, later in combinations(reserves, 2):
+        _check_overlap(later, earlier)
+    for reserve in reserves:
+        for slot in slots:
+            if slot.template != reserve.template:
+                _check_overlap(slot, reserve)
+
+
+def _check_overlap(one: ReservedRange, other: ReservedRange) -> None:
+    shared = one.areas & other.areas
+    if shared and one.overlaps(other.first, other.last):
+        one.place.report(f"{one.first}-{one.last} of the {area_text(min(shared))} overlap {other}")

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compile.register_blocks import (
-    RegisterBlock,
-    check_counter,
     check_value,
     compile_blocks,
     warn_of_bound,
@@ -21,7 +20,7 @@ from gateway.mapping.convert import Convert, compile_conversion, conflicting_key
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
-from gateway.mapping.units import ConversionsByUnit, UnitProblem, suggest_unit, unit_conversion
+from gateway.mapping.units import ConversionsByUnit, UnitProblem, unit_conversion
 from gateway.model import (
     HEARTBEAT,
     PSEUDO_SOURCES,
@@ -38,9 +37,9 @@ from gateway.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gateway.mapping.compile.file_places import PointPlaces
-    from gateway.mapping.compile.register_blocks import SinkTypes
-    from gateway.mapping.table import Heartbeat, OnStaleKeys, PointKeys, RefillKeys, StaleAfter
+    from gateway.mapping.compile.register_blocks import RegisterBlock
+    from gateway.mapping.compile.sources import Place, TableInputs
+    from gateway.mapping.table import Heartbeat, PointKeys, StaleAfter
     from gateway.model import Register
     from gateway.records import KnownAsset
 
@@ -58,135 +57,133 @@ _MEASURING_KEYS = (
 )
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
-_NAMELESS = Point(
-    site="",
-    tag="",
-    point="",
-    asset="",
-    source="",
-    unit_of_measure=None,
-    stale_after_ms=None,
-    on_stale=OnStale(StalePolicy.SENTINEL),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class PointDraft:
-    """A point without tag, asset and base: the `prototype` is the same for every asset of a template.
+    """A point without tag, asset and base. `make_point` has what is the same for every asset of a template.
 
     `get` finds the reading of a `$.…` source in an event's body, `get_unit` the unit beside it.
     """
 
-    prototype: Point
+    source: str
+    unit_of_measure: str | None
+    mqtt: Mqtt | None
+    conversion: Conversion
     blocks: tuple[RegisterBlock, ...]
+    make_point: Callable[..., Point]
     convert: Convert
     by_unit: Mapping[str, Convert]
     get: Callable[[Any], Any] | None
     get_unit: Callable[[Any], Any] | None
-    places: PointPlaces
-
-    @property
-    def source(self) -> str:
-        """Where the point's readings come from."""
-        return self.prototype.source
+    place: Place
 
     def point(
         self, *, site: str, tag: str, name: str, asset: str, base: int, known: KnownAsset | None = None
     ) -> Point:
         """Return the point of one asset, with registers at their final addresses."""
-        shared = self.prototype
-        return Point(  # dataclasses.replace takes twice as long, and a building has 100,000 points
-            site=site,
-            tag=tag,
-            point=name,
-            asset=asset,
-            source=shared.source,
-            unit_of_measure=shared.unit_of_measure,
-            stale_after_ms=shared.stale_after_ms,
-            on_stale=shared.on_stale,
-            cov=shared.cov,
-            description=shared.description,
-            mqtt=shared.mqtt,
-            registers=tuple([block.at(base) for block in self.blocks]),
-            conversion=shared.conversion,
-            tags=shared.tags,
-            known=known,
-            backfill=shared.backfill,
-        )
+        registers = tuple([block.at(base) for block in self.blocks])
+        return self.make_point(site=site, tag=tag, point=name, asset=asset, known=known, registers=registers)
 
 
 def draft_point(
-    keys: PointKeys, places: PointPlaces, *, defaults: Defaults, sinks: SinkTypes, is_relative: bool
+    keys: PointKeys, place: Place, *, defaults: Defaults, inputs: TableInputs, is_relative: bool
 ) -> PointDraft:
     """Return the draft of a point. Keys with problems are reported and left out."""
-    written, places = places, places.silent_if_incomplete
+    written, place = place, place.silent_if_incomplete
     source = keys.source or ""
     if not source:
-        places.report("this key is required: a telemetry key, or $.data.object…", "from")
+        place.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
     blocks = compile_blocks(
-        keys.modbus, places, defaults=defaults.modbus, sinks=sinks, is_relative=is_relative
+        keys.modbus, place, defaults=defaults.modbus, inputs=inputs, is_relative=is_relative
     )
-    registers = tuple(block.register for block in blocks)
-    conversion = _conversion(keys, registers, places)
-    convert = compile_conversion(conversion, registers)
-    prototype = replace(
-        _NAMELESS,
-        source=source,
+    on_stale = _on_stale(keys, defaults)
+    draft = _draft(
+        source,
+        blocks,
+        _conversion(keys, tuple(block.register for block in blocks), place),
+        written,
         unit_of_measure=keys.unit,
-        stale_after_ms=None if is_pseudo else _stale_after_ms(keys.stale_after, defaults.stale_after),
-        on_stale=_on_stale(keys.on_stale or defaults.on_stale),
+        stale_after_ms=None if is_pseudo else _stale_after_ms(keys, defaults),
+        on_stale=on_stale,
         cov=_cov(keys, defaults, expires=not is_pseudo),
         description=keys.description,
-        mqtt=_mqtt(keys, places, defaults=defaults, sinks=sinks),
-        conversion=conversion,
+        mqtt=_mqtt(keys, place, defaults=defaults, inputs=inputs),
         tags=keys.tags,
-        backfill=_backfill(keys, places, default=defaults.refill),
-    )
-    is_path, unit_path = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
-    draft = PointDraft(
-        prototype=prototype,
-        blocks=blocks,
-        convert=convert,
-        by_unit=ConversionsByUnit(conversion, keys.unit, registers, convert),
-        get=compile_path(source) if is_path else None,
-        get_unit=compile_path(unit_path) if is_path and unit_path != source else None,
-        places=written,
+        backfill=_backfill(keys, place, defaults),
     )
     if is_pseudo:
         for name in _MEASURING_KEYS:
             if getattr(keys, name) is not None:
-                places.report(f"does not apply to {source}, which the gateway makes itself", name)
-        check_counter(blocks, places, _HIGHEST[source], f"{source} can become")
+                place.report(f"does not apply to {source}, which the gateway makes itself", name)
+        check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")
     else:
-        _check_constants(draft, places, needs_numbers=conversion.calculates or bool(keys.cov))
-    if any(sinks.is_controller(block.register.sink) for block in blocks):
-        _check_stale_value(draft, places)
+        _check_constants(draft, place, on_stale, needs_numbers=draft.conversion.calculates or bool(keys.cov))
+    if any(inputs.is_controller(block.register.sink) for block in blocks):
+        _check_stale_value(on_stale, draft.conversion.range, place)
     return draft
 
 
 def draft_heartbeat(
-    heartbeat: Heartbeat, places: PointPlaces, *, defaults: Defaults, sinks: SinkTypes
+    heartbeat: Heartbeat, place: Place, *, defaults: Defaults, inputs: TableInputs
 ) -> PointDraft:
     """Return the draft of the heartbeat, which has registers only."""
     blocks = compile_blocks(
-        heartbeat.modbus, places, defaults=defaults.modbus, sinks=sinks, is_relative=False
+        heartbeat.modbus, place, defaults=defaults.modbus, inputs=inputs, is_relative=False
     )
-    check_counter(blocks, places, _HIGHEST_BEAT, "the heartbeat counts up to")
-    prototype = replace(
-        _NAMELESS,
-        source=HEARTBEAT,
+    check_value(blocks, place, _HIGHEST_BEAT, what=f"the heartbeat counts up to {_HIGHEST_BEAT}")
+    return _draft(
+        HEARTBEAT,
+        blocks,
+        Conversion(),
+        place,
+        unit_of_measure=None,
+        stale_after_ms=None,
         on_stale=OnStale(StalePolicy.HOLD),
         description="Counts up while the gateway runs",
         mqtt=None,
     )
-    convert = compile_conversion(Conversion())
-    return PointDraft(prototype, blocks, convert, by_unit={}, get=None, get_unit=None, places=places)
 
 
-def _conversion(keys: PointKeys, registers: tuple[Register, ...], places: PointPlaces) -> Conversion:
+def _draft(
+    source: str,
+    blocks: tuple[RegisterBlock, ...],
+    conversion: Conversion,
+    place: Place,
+    *,
+    unit_of_measure: str | None,
+    mqtt: Mqtt | None,
+    **shared: Any,
+) -> PointDraft:
+    registers = tuple(block.register for block in blocks)
+    convert = compile_conversion(conversion, registers)
+    is_path, unit_path = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
+    return PointDraft(
+        source=source,
+        unit_of_measure=unit_of_measure,
+        mqtt=mqtt,
+        conversion=conversion,
+        blocks=blocks,
+        make_point=partial(
+            Point,
+            source=source,
+            unit_of_measure=unit_of_measure,
+            mqtt=mqtt,
+            conversion=conversion,
+            **shared,
+        ),
+        convert=convert,
+        by_unit=ConversionsByUnit(conversion, unit_of_measure, registers, convert),
+        get=compile_path(source) if is_path else None,
+        get_unit=compile_path(unit_path) if is_path and unit_path != source else None,
+        place=place,
+    )
+
+
+def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) -> Conversion:
     """Return the conversion. It expects numbers if a step, a unit or a register needs them."""
-    unit_gain, unit_offset = _unit_conversion(keys, places)
+    unit_gain, unit_offset = _unit_conversion(keys, place)
     conversion = Conversion(
         map=keys.map,
         source_unit=keys.source_unit,
@@ -206,39 +203,34 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], places: PointP
     return conversion
 
 
-def _unit_conversion(keys: PointKeys, places: PointPlaces) -> tuple[float, float]:
+def _unit_conversion(keys: PointKeys, place: Place) -> tuple[float, float]:
     """Return gain and offset from `source_unit` to `unit`; (1, 0) if there is nothing to convert."""
-    unchanged = (1, 0)
-    if keys.source_unit is None and keys.unit is not None and (meant := suggest_unit(keys.unit)):
-        places.warn(f"an unknown unit; did you mean `{meant}`? It is published unchanged", "unit")
-    if keys.source_unit is None or keys.source in PSEUDO_SOURCES:
-        return unchanged
+    source, unit = keys.source_unit, keys.unit
+    if source is None or keys.source in PSEUDO_SOURCES:
+        return 1, 0
     if keys.map is not None:
-        places.report("has no effect with `map`, whose values are in `unit` already", "source_unit")
-        return unchanged
-    if keys.unit is None:
-        places.report("needs `unit` beside it, the published unit", "source_unit")
-        return unchanged
-    if keys.source_unit == keys.unit:
-        return unchanged  # also free text: the units that readings state are to be ignored
-    found = unit_conversion(keys.source_unit, keys.unit)
-    if isinstance(found, UnitProblem):
-        places.report(found.message, found.key)
-        return unchanged
-    return found
+        place.report("has no effect with `map`, whose values are in `unit` already", "source_unit")
+    elif unit is None:
+        place.report("needs `unit` beside it, the published unit", "source_unit")
+    elif source != unit:  # equal also as free text: the units that readings state are to be ignored
+        found = unit_conversion(source, unit)
+        if not isinstance(found, UnitProblem):
+            return found
+        place.report(found.message, found.key)
+    return 1, 0
 
 
-def _stale_after_ms(written: StaleAfter | None, default: StaleAfter | None) -> int | None:
-    seconds = written if written is not None else default if default is not None else _STALE_AFTER_S
+def _stale_after_ms(keys: PointKeys, defaults: Defaults) -> int | None:
+    chosen: StaleAfter | None = keys.stale_after if keys.stale_after is not None else defaults.stale_after
+    seconds = _STALE_AFTER_S if chosen is None else chosen
     return None if isinstance(seconds, str) else round(seconds * 1000)
 
 
-def _on_stale(written: OnStaleKeys | None) -> OnStale:
-    if written is None:
-        return OnStale(StalePolicy.SENTINEL)
-    if isinstance(written, OnStaleValue):
-        return OnStale(StalePolicy.VALUE, written.value)
-    return OnStale(StalePolicy(written))
+def _on_stale(keys: PointKeys, defaults: Defaults) -> OnStale:
+    chosen = keys.on_stale or defaults.on_stale or StalePolicy.SENTINEL
+    if isinstance(chosen, OnStaleValue):
+        return OnStale(StalePolicy.VALUE, chosen.value)
+    return OnStale(StalePolicy(chosen))
 
 
 def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
@@ -250,7 +242,7 @@ def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
     if keys.cov is None:
         return None
     delta, every_s = (keys.cov.delta, keys.cov.every) if isinstance(keys.cov, CovKeys) else (keys.cov, None)
-    stale_after_ms = _stale_after_ms(keys.stale_after, defaults.stale_after)
+    stale_after_ms = _stale_after_ms(keys, defaults)
     half_ms = (stale_after_ms or round(_STALE_AFTER_S * 1000)) // 2
     if every_s is None:
         return Cov(delta, half_ms)
@@ -258,70 +250,60 @@ def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
     return Cov(delta, min(every_ms, half_ms) if expires and stale_after_ms is not None else every_ms)
 
 
-def _backfill(keys: PointKeys, places: PointPlaces, *, default: RefillKeys | None) -> bool:
+def _backfill(keys: PointKeys, place: Place, defaults: Defaults) -> bool:
     """Return whether gaps are filled. Only telemetry keys have a history in Infodeck."""
     if (keys.source or "").startswith("$"):
         if keys.refill is not None:
-            places.report(f"is for points that read a telemetry key, not {keys.source}", "refill")
+            place.report(f"is for points that read a telemetry key, not {keys.source}", "refill")
         return False
-    return (keys.refill or default) == "history"
+    return (keys.refill or defaults.refill) == "history"
 
 
-def _mqtt(keys: PointKeys, places: PointPlaces, *, defaults: Defaults, sinks: SinkTypes) -> Mqtt | None:
+def _mqtt(keys: PointKeys, place: Place, *, defaults: Defaults, inputs: TableInputs) -> Mqtt | None:
     written = keys.mqtt if keys.mqtt is not None else defaults.mqtt
     if written is False:
         return None
-    names = written.to if isinstance(written, MqttKeys | MqttDefaults) else None
-    if isinstance(keys.mqtt, MqttKeys):
-        for index, name in enumerate(keys.mqtt.to or ()):
-            problem = sinks.problem(name, kind="mqtt")
-            if problem:
-                places.report(problem, "mqtt", "to", index)
-        if names is None and isinstance(defaults.mqtt, MqttDefaults):
-            names = defaults.mqtt.to
-    topic = written.topic if isinstance(written, MqttKeys) else None
-    return Mqtt(None if names is None else frozenset(names), topic)
+    own = keys.mqtt if isinstance(keys.mqtt, MqttKeys) else MqttKeys()
+    for index, name in enumerate(own.to or ()):
+        if problem := inputs.sink_problem(name, kind="mqtt"):
+            place.report(problem, "mqtt", "to", index)
+    names = own.to
+    if names is None and keys.mqtt is not True and isinstance(defaults.mqtt, MqttDefaults):
+        names = defaults.mqtt.to
+    return Mqtt(None if names is None else frozenset(names), own.topic)
 
 
-def _check_constants(draft: PointDraft, places: PointPlaces, *, needs_numbers: bool) -> None:
+def _check_constants(draft: PointDraft, place: Place, on_stale: OnStale, *, needs_numbers: bool) -> None:
     """Report values of the table itself that its registers cannot hold."""
-    blocks, conversion, on_stale = draft.blocks, draft.prototype.conversion, draft.prototype.on_stale
+    blocks, conversion = draft.blocks, draft.conversion
     if conversion.clamp and conversion.range is None:
-        places.report("has no effect without `range`", "clamp")
+        place.report("has no effect without `range`", "clamp")
     if on_stale.policy is StalePolicy.VALUE:
-        check_value(blocks, places, on_stale.value, "on_stale", "value")
+        check_value(blocks, place, on_stale.value, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
         if conversion.clamp:
-            check_value(blocks, places, bound, "range", index)
+            check_value(blocks, place, bound, "range", index)
         else:
-            warn_of_bound(blocks, places, bound, "range", index)
-    warn_of_decimals(blocks, places, conversion.decimals)
-    _check_map(conversion, blocks, places, needs_numbers=needs_numbers)
-
-
-def _check_map(
-    conversion: Conversion, blocks: tuple[RegisterBlock, ...], places: PointPlaces, *, needs_numbers: bool
-) -> None:
+            warn_of_bound(blocks, place, bound, "range", index)
+    warn_of_decimals(blocks, place, conversion.decimals)
     table = conversion.map or {}
     for key, earlier in conflicting_keys(table):
-        kind = "" if earlier.lower() in {"true", "false"} else " number"
-        places.report(f"means the same{kind} as {earlier}, which gives another value", "map", key)
+        place.report(f"means the same as {earlier}, which gives another value", "map", key)
     convert = compile_conversion(conversion)
     for key, output in table.items():
         if isinstance(output, str) and needs_numbers:
-            places.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)
+            place.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)
             continue
         value, quality = convert(key)
         if quality is Quality.GOOD:
-            check_value(blocks, places, value, "map", key)
+            check_value(blocks, place, value, "map", key)
 
 
-def _check_stale_value(draft: PointDraft, places: PointPlaces) -> None:
+def _check_stale_value(on_stale: OnStale, limits: tuple[float, float] | None, place: Place) -> None:
     """Report a value for stale times that is outside the point's own range: it is not written."""
-    limits, on_stale = draft.prototype.conversion.range, draft.prototype.on_stale
     value = on_stale.value
     if on_stale.policy is not StalePolicy.VALUE or limits is None or value is None:
         return
     if isinstance(value, str) or not limits[0] <= value <= limits[1]:
         message = f"is outside of `range`, {limits[0]} to {limits[1]}, and so never written into a controller"
-        places.report(message, "on_stale", "value")
+        place.report(message, "on_stale", "value")

@@ -1,38 +1,180 @@
-"""The files of a mappings folder as read: every table and registers.lock, with their problems."""
+"""What the compiler reads: the tables and registers.lock of a folder, and the place of everything in them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from os.path import lexists
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.config.decode import Document, Location, Problem, read_document
-from gateway.mapping.compile.lock_file import Slots, read_slots
+from gateway.config.decode import MISSING, Document, Location, Problem, read_document
+from gateway.config.problems import path_text
+from gateway.mapping.compile.lock_file import LOCK_NAME, LOCK_PARTS, LockFile
+from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import PARTS, Table, may_be_null
+from gateway.mapping.topics import TopicScheme
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from gateway.config.salvage import Remains, Steps
+    from gateway.mapping.compile.lock_file import Slot
+    from gateway.model import WriteLimits
+    from gateway.records import AssetSnapshot
 
 NO_TABLE = "no point table in this folder: no file ends in .yaml"
 _WITHOUT_TEMPLATES = frozenset({"assets", "points", "cases", "system", "defaults"})
-_WITHOUT_POINTS = frozenset({"cases", "defaults"})
+
+Steps = tuple[str | int, ...]
+"""A path from one value of a file to another one below it."""
 
 
 @dataclass(frozen=True, slots=True)
+class TableInputs:
+    """A folder of point tables, and what they are compiled with.
+
+    `sinks` has each sink's type by its name, such as mqtt or modbus_client. `topics` are those of the MQTT
+    sinks, so that no two points share one; the default ones if unknown. `snapshot` has the assets in
+    Infodeck, None if the API was not asked. `limits` are what each Modbus client may write.
+    """
+
+    folder: Path
+    sinks: Mapping[str, str]
+    topics: Mapping[str, TopicScheme] = field(default_factory=dict)
+    snapshot: AssetSnapshot | None = None
+    limits: Mapping[str, WriteLimits] = field(default_factory=dict)
+
+    @property
+    def mqtt_topics(self) -> dict[str, TopicScheme]:
+        """The topics of every MQTT sink."""
+        names = [name for name, sink_type in self.sinks.items() if sink_type == "mqtt"]
+        return {name: self.topics.get(name, TopicScheme(prefix="")) for name in names}
+
+    def sink_problem(self, name: str, *, kind: str) -> str | None:
+        """Return why a name is not that of a sink of this kind (mqtt or modbus), or None if it is."""
+        if name not in self.sinks:
+            known = [sink for sink, sink_type in self.sinks.items() if sink_type.startswith(kind)]
+            return unknown_name("sink", name, known)
+        sink_type = self.sinks[name]
+        return None if sink_type.startswith(kind) else f"this sink is of type {sink_type}, not {kind}"
+
+    def is_controller(self, sink: str) -> bool:
+        """Return whether a sink writes into a controller."""
+        return self.sinks.get(sink) == "modbus_client"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One value in one file. `template`: of a point that an asset overrides, the place of the original."""
+
+    document: Document[Any]
+    path: Steps
+    template: Place | None = None
+    is_silent: bool = False
+
+    def __str__(self) -> str:
+        return str(self.location)
+
+    @property
+    def location(self) -> Location:
+        """File, line and column."""
+        return self.document.location(self.path)
+
+    def at(self, *steps: str | int) -> Place:
+        """Return the place of the value at `steps` below this one."""
+        return Place(self.document, (*self.path, *steps))
+
+    def owner(self, *steps: str | int) -> Place:
+        """Return this place, or the template's if only that one can have the key at `steps`."""
+        return self if self.template is None or self.has(*steps) else self.template
+
+    def report(self, message: str, *steps: str | int) -> None:
+        """Add a problem with the key at `steps`, where it is written. It shows a single value."""
+        if not self.is_silent:
+            owner = self.owner(*steps)
+            owner.document.problems.append(_problem(owner, message, steps))
+
+    def warn(self, message: str, *steps: str | int) -> None:
+        """Add a warning, which does not keep the tables from being used; otherwise like `report`."""
+        if not self.is_silent:
+            owner = self.owner(*steps)
+            owner.document.warnings.append(_problem(owner, message, steps))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no part of this value was left out because of a problem."""
+        is_own_whole = self.document.remains.is_whole(self.path)
+        return is_own_whole and (self.template is None or self.template.is_whole)
+
+    @property
+    def silent_if_incomplete(self) -> Place:
+        """The place, without reports if a key was left out: other keys may look wrong without it."""
+        return self if self.is_whole else replace(self, is_silent=True)
+
+    def text(self, *steps: str | int) -> str:
+        """Return `file:line:col: path` of the value at `steps` below this place."""
+        path = (*self.path, *steps)
+        return f"{self.document.location(path)}: {path_text(path)}"
+
+    def has(self, *steps: str | int) -> bool:
+        """Return whether anything is written at `steps` below this place."""
+        return self.document.written((*self.path, *steps)) is not MISSING
+
+    def with_zeros(self, *steps: str | int) -> str | None:
+        """Return the number at `steps` as it is written, if it starts with 0."""
+        owner = self.owner(*steps)
+        return owner.document.with_zeros((*owner.path, *steps))
+
+
+def _problem(place: Place, message: str, steps: Steps) -> Problem:
+    path = (*place.path, *steps)
+    value = place.document.written(path)
+    return place.document.problem(path, message, MISSING if isinstance(value, dict | list) else value)
+
+
+class SlotEntry(NamedTuple):
+    """A slot and where it is written."""
+
+    slot: Slot
+    place: Place
+
+
+@dataclass(slots=True)
 class Sources:
-    """The files of a folder. `problems` are those of the folder itself."""
+    """The files of a folder, as far as they can be read. `problems` are those of the folder itself.
+
+    `slots` are those of registers.lock by asset; `lock` is None if there is no such file.
+    """
 
     tables: list[Document[Table]]
-    slots: Slots
+    lock: Document[LockFile] | None
     problems: list[Problem]
+    slots: dict[str, SlotEntry] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Find the slots; report an asset that has two."""
+        if self.lock is None or self.lock.remains.value is None:
+            return
+        slots = self.lock.remains.value.slots or ()
+        for index, slot in zip(self.lock.remains.positions("slots"), slots, strict=True):
+            place = Place(self.lock, ("slots", index))
+            first = self.slots.setdefault(slot.asset, SlotEntry(slot, place))
+            if first.place is not place:
+                place.report(f"this asset has a slot already at {first.place}", "asset")
+            if slot.last > HIGHEST_ADDRESS:
+                message = f"the slot would end at register {slot.last}, the last is {HIGHEST_ADDRESS}"
+                place.report(message, "base")
+
+    @property
+    def has_all_slots(self) -> bool:
+        """Whether registers.lock has no problems."""
+        return self.lock is None or self.lock.value is not None
 
     def findings(self) -> tuple[list[Problem], list[Problem]]:
         """Return all problems and all warnings so far, file by file in reading order."""
         problems, warnings = [*self.problems], list[Problem]()
-        lock = self.slots.document
-        for document in [*self.tables, *(() if lock is None else (lock,))]:
+        documents: list[Document[Any]] = [*self.tables, *filter(None, [self.lock])]
+        for document in documents:
             problems += _in_reading_order(document.problems)
             warnings += _in_reading_order(document.warnings)
         return problems, warnings
@@ -41,7 +183,9 @@ class Sources:
 def read_sources(folder: Path) -> Sources:
     """Read every table of the folder and its registers.lock, as far as their problems allow."""
     files, problems = _table_files(folder)
-    return Sources([read_table(file) for file in files], read_slots(folder), problems)
+    file = folder / LOCK_NAME
+    lock = read_document(file, LockFile, parts=LOCK_PARTS) if lexists(file) else None  # also a dead link
+    return Sources([read_table(file) for file in files], lock, problems)
 
 
 def read_table(file: Path) -> Document[Table]:
@@ -74,60 +218,23 @@ def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
     return [unique[key] for key in sorted(unique)]
 
 
-@dataclass(frozen=True, slots=True)
 class MissingParts:
-    """The parts of all tables that were left out because of problems.
+    """The parts of tables that were left out because of problems.
 
     A name that refers to one of them is no mistake: only causes are reported, not consequences. `points` is
-    whether any point or asset is missing.
+    whether any point or asset may be missing.
     """
 
-    any_template: bool
-    templates: frozenset[str]
-    template_points: frozenset[tuple[str, str]]
-    points: bool
-
-    @classmethod
-    def from_tables(cls, documents: Iterable[Document[Table]]) -> MissingParts:
-        """Return the missing parts of these tables."""
+    def __init__(self, documents: Iterable[Document[Table]]) -> None:
         all_remains = [document.remains for document in documents]
+        dropped = [path for remains in all_remains for path in remains.dropped]
         is_unreadable = any(remains.value is None for remains in all_remains)
-        sections: set[str | int] = set()
-        templates, template_points = set(), set()
-        points = is_unreadable
-        for remains in all_remains:
-            for path in remains.dropped:
-                match path:
-                    case ("templates", str(template), "points", str(point)):
-                        template_points.add((template, point))
-                    case ("templates", str(template)):
-                        templates.add(template)
-                    case (section,):
-                        sections.add(section)
-                points = points or _hides_points(path, remains)
-        return cls(
-            any_template=is_unreadable or not sections <= _WITHOUT_TEMPLATES,
-            templates=frozenset(templates),
-            template_points=frozenset(template_points),
-            points=points,
+        self.points = is_unreadable or any(path[0] not in {"cases", "defaults"} for path in dropped)
+        self._any_template = is_unreadable or any(
+            len(path) == 1 and path[0] not in _WITHOUT_TEMPLATES for path in dropped
         )
+        self.dropped = frozenset(dropped)
 
     def may_have(self, template: str) -> bool:
         """Return whether a template of this name may be among the missing parts."""
-        return self.any_template or template in self.templates
-
-
-def _hides_points(path: Steps, remains: Remains[Table]) -> bool:
-    """Return whether the part at a path has points or assets, or the source of one."""
-    match path:
-        case ("assets", int(), *_, _):
-            return True
-        case ("points", int(index), str()):
-            return not _has_source(remains.written["points"][index])
-        case ("templates", str(template), "points", str(point), str()):
-            return not _has_source(remains.written["templates"][template]["points"][point])
-    return path[0] not in _WITHOUT_POINTS
-
-
-def _has_source(point: Any) -> bool:
-    return isinstance(point, dict) and "from" in point
+        return self._any_template or ("templates", template) in self.dropped

@@ -6,8 +6,9 @@ import copy
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.mapping.compile.drafts import PointDraft, draft_point
-from gateway.mapping.compile.file_places import Place, PointPlaces
+from gateway.config.problems import key_text
+from gateway.mapping.compile.drafts import draft_point
+from gateway.mapping.compile.sources import Place
 from gateway.mapping.registers import parse_modicon
 from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys
 from gateway.mapping.topics import names_asset
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.config.decode import Document
-    from gateway.mapping.compile.register_blocks import SinkTypes
-    from gateway.mapping.compile.sources import MissingParts
+    from gateway.mapping.compile.drafts import PointDraft
+    from gateway.mapping.compile.lock_file import Slot
+    from gateway.mapping.compile.sources import MissingParts, TableInputs
     from gateway.mapping.table import AssetEntry, Table, Template
 
 Area = tuple[str, int, RegisterTable]
 """One table of one Modbus unit of one sink."""
 _Keys = TypeVar("_Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
+_REMOVE = "delete this line when no BMS reads its registers any more and run `gateway lock -c …`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,26 @@ class CompiledTemplate:
     footprint: Footprint
     site: str
 
+    def slot_problem(self, slot: Slot, needed: Footprint) -> tuple[str, str] | None:
+        """Return the key and the reason why an asset cannot use its slot, or None if it can."""
+        uses = f"the template {key_text(self.name)}"
+        if slot.template != self.name:
+            return "template", (
+                f"these registers mean {key_text(slot.template)} to the BMS, but {slot.asset} uses {uses}"
+                " now: if that one was only renamed, rename it here; otherwise give the asset a `base`, or"
+                f" {_REMOVE}"
+            )
+        if needed.size > slot.stride:
+            return "stride", (
+                f"{uses} needs {needed.size} registers now, and a slot cannot grow: keep its points within"
+                f" {slot.stride} registers, put what is new into another template, or {_REMOVE}"
+            )
+        return None
 
-def compile_templates(document: Document[Table], table: Table, *, sinks: SinkTypes) -> list[CompiledTemplate]:
+
+def compile_templates(
+    document: Document[Table], table: Table, *, inputs: TableInputs
+) -> list[CompiledTemplate]:
     """Compile the templates of one file."""
     compiled = []
     for name, template in table.templates.items():
@@ -56,11 +77,7 @@ def compile_templates(document: Document[Table], table: Table, *, sinks: SinkTyp
         defaults = _merge_defaults(table.defaults, template.defaults)
         drafts = {
             point: draft_point(
-                keys,
-                PointPlaces((Place(document, (*place.path, "points", point)),)),
-                defaults=defaults,
-                sinks=sinks,
-                is_relative=True,
+                keys, place.at("points", point), defaults=defaults, inputs=inputs, is_relative=True
             )
             for point, keys in template.points.items()
         }
@@ -74,7 +91,7 @@ def compile_templates(document: Document[Table], table: Table, *, sinks: SinkTyp
 
 
 def draft_asset(
-    entry: AssetEntry, place: Place, used: CompiledTemplate, *, sinks: SinkTypes, missing: MissingParts
+    entry: AssetEntry, place: Place, used: CompiledTemplate, *, inputs: TableInputs, missing: MissingParts
 ) -> dict[str, PointDraft]:
     """Return the drafts of one asset: the template's own, except for points that the asset overrides."""
     if not entry.points:
@@ -83,14 +100,13 @@ def draft_asset(
     for name, override in entry.points.items():
         point = used.template.points.get(name)
         if point is None:
-            if (used.name, name) not in missing.template_points:
+            if ("templates", used.name, "points", name) not in missing.dropped:
                 message = unknown_name("point", name, drafts)
                 place.report(f"{message} (template {used.name})", "points", name)
             continue
-        own = Place(place.document, (*place.path, "points", name))
-        places = PointPlaces((own, drafts[name].places.bottom))
+        own = replace(place.at("points", name), template=drafts[name].place)
         keys = _merge_point(point, override)
-        drafts[name] = draft_point(keys, places, defaults=used.defaults, sinks=sinks, is_relative=True)
+        drafts[name] = draft_point(keys, own, defaults=used.defaults, inputs=inputs, is_relative=True)
         _check_stride(drafts[name], used.template.stride)
     return drafts
 
@@ -125,7 +141,7 @@ def _check_stride(draft: PointDraft, stride: int | None) -> None:
         last = block.last_address(0)
         if stride is not None and block.is_relative and last >= stride:
             message = f"ends at register {last}, beyond the template's stride of {stride}"
-            draft.places.report(message, *block.steps, "register")
+            draft.place.report(message, *block.steps, "register")
 
 
 def _check_reserve(used: CompiledTemplate) -> None:
@@ -137,8 +153,6 @@ def _check_reserve(used: CompiledTemplate) -> None:
         used.place.report("`stride` is required with `reserve`: how many registers of it each asset is given")
     elif size < stride:
         used.place.report(f"has {size} registers, but the stride of a single asset is {stride}", "reserve")
-    if not used.footprint.areas:
-        used.place.warn("has no effect: this template has no relative registers", "reserve")
 
 
 def _check_automatic(used: CompiledTemplate) -> None:
@@ -156,15 +170,11 @@ def _check_automatic(used: CompiledTemplate) -> None:
         for block in draft.blocks:
             if not block.is_relative:
                 message = "must be relative with `auto` (`register`): each asset has its own registers"
-                draft.places.report(message, *block.steps)
-        mqtt = draft.prototype.mqtt
-        topic = mqtt.topic if mqtt is not None else None
+                draft.place.report(message, *block.steps)
+        topic = draft.mqtt.topic if draft.mqtt is not None else None
         if topic is not None and not names_asset(topic):
-            draft.places.report(
-                "would be the same for every asset of a template with `auto`: write {tag} or {asset} into it",
-                "mqtt",
-                "topic",
-            )
+            message = "would be the same for every asset with `auto`: write {tag} or {asset} into it"
+            draft.place.report(message, "mqtt", "topic")
 
 
 def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
