@@ -1,20 +1,14 @@
 """Strict YAML files: every problem at once, each with file, line, column, path and value.
 
-A shape is a pydantic dataclass made with `config=STRICT`:
-
-    @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-    class Reconcile:
-        every: Duration = 900.0
-
-Its validators raise `FieldError` (or ValueError) in the user's words. Files are checked in pydantic's
-JSON mode: what a `BeforeValidator` returns goes on as Python, where strict refuses lists for tuples,
-dicts for dataclasses, and networks or paths altogether: use a `PlainValidator` or `AfterValidator`.
-Paths in files are relative to the file's folder: give them the type `RelativePath`.
+A shape is a pydantic dataclass with `config=STRICT`; its validators raise `FieldError` or ValueError in the
+user's words. Files are checked in pydantic's JSON mode: what a `BeforeValidator` returns goes on as Python,
+where strict refuses lists for tuples, and dicts for dataclasses: use a `PlainValidator` or `AfterValidator`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
@@ -32,7 +26,7 @@ from pydantic_core import core_schema
 
 from gateway.config.findings import problems_of
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
-from gateway.config.salvage import Parts, Remains, salvage
+from gateway.config.salvage import Parts, Remains, Steps, salvage
 from gateway.config.yaml_tree import Node, child, compose, nulls_in, place_of
 from gateway.errors import ConfigError
 
@@ -92,17 +86,11 @@ class Document(Generic[T]):
     """
 
     def __init__(
-        self,
-        file: Path,
-        *,
-        root: Node | None,
-        value: T | None,
-        problems: list[Problem],
-        remains: Remains[T] | None = None,
+        self, file: Path, root: Node | None, value: T | None, problems: list[Problem], remains: Remains[T]
     ) -> None:
         self.file = file
-        self.remains = remains or Remains(value, written=None if root is None else root.value)
         self.problems = problems
+        self.remains = remains
         self.warnings: list[Problem] = []
         self._root = root
         self._value = value
@@ -120,8 +108,7 @@ class Document(Generic[T]):
 
     def location(self, path: Iterable[str | int]) -> Location:
         """Return the place of the value at `path`, or of the nearest one above it that is in the file."""
-        line, column = place_of(self._root, path) if self._root else (1, 1)
-        return Location(str(self.file), line, column)
+        return Location(str(self.file), *(place_of(self._root, path) if self._root else (1, 1)))
 
     def problem(self, path: Iterable[str | int], message: str, value: object = MISSING) -> Problem:
         """Return a problem at `path`; it counts once it is appended to `problems`."""
@@ -130,19 +117,13 @@ class Document(Generic[T]):
 
     def written(self, path: Iterable[str | int]) -> Any:
         """Return what the file has at `path`, unchecked; MISSING where it has nothing."""
-        node = self._node(path)
+        node = reduce(child, path, self._root)
         return MISSING if node is None else node.value
 
     def with_zeros(self, path: Iterable[str | int]) -> str | None:
         """Return the number at `path` as it is written if it starts with 0: YAML drops leading zeros."""
-        node = self._node(path)
+        node = reduce(child, path, self._root)
         return None if node is None else node.zeros
-
-    def _node(self, path: Iterable[str | int]) -> Node | None:
-        node = self._root
-        for step in path:
-            node = child(node, step)
-        return node
 
 
 def read_document(
@@ -150,7 +131,7 @@ def read_document(
     shape: type[T],
     *,
     parts: Parts | None = None,
-    may_be_null: Callable[[tuple[str | int, ...]], bool] | None = None,
+    may_be_null: Callable[[Steps], bool] | None = None,
 ) -> Document[T]:
     """Read a YAML file into `shape`. Never raises for what the file contains: see `Document.problems`.
 
@@ -158,30 +139,28 @@ def read_document(
     `may_be_null` at which paths null is a value: elsewhere it is refused, not taken for a key left out.
     """
     text = _read_text(file)
-    if isinstance(text, Problem):
-        return Document(file, root=None, value=None, problems=[text])
-    root, problems = compose(text, file=str(file))
-    value = None
-    if root is not None:
-        value, more = _validate(root, shape, file)
-        if may_be_null is not None:
-            more += _empty_keys(root, {problem.steps for problem in more}, may_be_null, file)
-        known = {(problem.location, problem.path) for problem in problems}  # these name the true cause
-        problems += [problem for problem in more if (problem.location, problem.path) not in known]
+    root, problems = (None, [text]) if isinstance(text, Problem) else compose(text, file=str(file))
+    if root is None:
+        return Document(file, None, None, problems, Remains(None))
+    adapter = TypeAdapter(shape)
+    found = _validated(root.value, adapter, file)
+    if isinstance(found, ValidationError):
+        value, more = None, problems_of(found, adapter, root=root, file=str(file))
+    else:
+        value, more = found, []
+    if may_be_null is not None:
+        more += _empty_keys(root, {problem.steps for problem in more}, may_be_null, file)
+    known = {(problem.location, problem.path) for problem in problems}  # these name the true cause
+    problems += [problem for problem in more if (problem.location, problem.path) not in known]
     problems.sort(key=lambda problem: problem.location)
-    remains: Remains[T] | None = None
+    remains: Remains[T] = Remains(value, written=root.value)
     if problems:
-        remains = (
-            Remains(None) if root is None or parts is None else _salvage(root, shape, problems, parts, file)
-        )
-    return Document(file, root=root, value=value, problems=problems, remains=remains)
+        remains = Remains(None) if parts is None else _salvage(root, adapter, problems, parts, file)
+    return Document(file, root, value, problems, remains)
 
 
 def _empty_keys(
-    root: Node,
-    reported: Container[tuple[str | int, ...]],
-    may_be_null: Callable[[tuple[str | int, ...]], bool],
-    file: Path,
+    root: Node, reported: Container[Steps], may_be_null: Callable[[Steps], bool], file: Path
 ) -> list[Problem]:
     return [
         Problem(
@@ -196,30 +175,27 @@ def _empty_keys(
     ]
 
 
-def _salvage(root: Node, shape: type[T], problems: list[Problem], parts: Parts, file: Path) -> Remains[T]:
+def _salvage(
+    root: Node, adapter: TypeAdapter[T], problems: list[Problem], parts: Parts, file: Path
+) -> Remains[T]:
     """Check again without what was refused. What is found then are consequences: only their paths count."""
 
-    def validate(written: Any) -> T | list[tuple[str | int, ...]]:
-        try:
-            return _validated(written, TypeAdapter(shape), file)
-        except ValidationError as error:
-            return [detail["loc"] for detail in error.errors(include_url=False)]
+    def validate(written: Any) -> T | list[Steps]:
+        found = _validated(written, adapter, file)
+        if isinstance(found, ValidationError):
+            return [detail["loc"] for detail in found.errors(include_url=False)]
+        return found
 
     return salvage(root.value, [problem.steps for problem in problems], parts=parts, validate=validate)
 
 
-def _validate(root: Node, shape: type[T], file: Path) -> tuple[T | None, list[Problem]]:
-    adapter = TypeAdapter(shape)
-    try:
-        return _validated(root.value, adapter, file), []
-    except ValidationError as error:
-        return None, problems_of(error, schema=adapter.core_schema, root=root, file=str(file))
-
-
-def _validated(written: Any, adapter: TypeAdapter[T], file: Path) -> T:
+def _validated(written: Any, adapter: TypeAdapter[T], file: Path) -> T | ValidationError:
     """Check as JSON: there, strict still takes lists for tuples, and text for enums and paths."""
     context = {"folder": file.parent.absolute()}
-    return adapter.validate_json(orjson.dumps(written), strict=True, context=context)
+    try:
+        return adapter.validate_json(orjson.dumps(written), strict=True, context=context)
+    except ValidationError as error:
+        return error
 
 
 def _read_text(file: Path) -> str | Problem:

@@ -1,6 +1,6 @@
 """A file's shape as JSON Schema, so that editors complete and explain keys while a file is written.
 
-What a key is for is said once, in the text below its field, and read from the source: nothing of
+What a key is for stands once, in the text below its field, and is read from the source: nothing of
 this is done while the gateway runs.
 """
 
@@ -29,16 +29,14 @@ _COUNTS = {
     "array": {"minLength": "minItems", "maxLength": "maxItems"},
     "object": {"minLength": "minProperties", "maxLength": "maxProperties"},
 }
-
-
 _BY_NAME = frozenset({"properties", "patternProperties", "$defs"})
 _LEFT_OUT = frozenset({"discriminator", "title"})
 
 
 def json_schema(shape: type, *, title: str) -> dict[str, Any]:
-    """Return a shape's JSON Schema. It takes all that the decoder takes.
+    """Return a shape's JSON Schema. It accepts all that the decoder accepts.
 
-    And more: rules about several keys, and those that no pattern can say, are the decoder's alone.
+    And more: rules about several keys, and those that no pattern can express, are the decoder's alone.
     """
     schema = TypeAdapter(shape).json_schema(schema_generator=_Generator)
     return {"$schema": _DIALECT, "title": title, **_tidied(schema)}
@@ -47,17 +45,12 @@ def json_schema(shape: type, *, title: str) -> dict[str, Any]:
 def key_texts(shape: type) -> dict[str, str]:
     """Return the text below each field of a dataclass, by the field's name; inherited fields included."""
     texts: dict[str, str] = {}
-    for part in reversed(inspect.getmro(shape)):
-        if part is object:
-            continue
+    for part in reversed(inspect.getmro(shape)[:-1]):
         (definition,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
         body = definition.body if isinstance(definition, ast.ClassDef) else []
         for field, below in pairwise(body):
             match field, below:
-                case (
-                    ast.AnnAssign(target=ast.Name(name)),
-                    ast.Expr(ast.Constant(str(text))),
-                ):
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
                     texts[name] = inspect.cleandoc(text)
     return texts
 
@@ -68,11 +61,9 @@ class _Generator(GenerateJsonSchema):
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
         made = super().dataclass_schema(schema)
         made.pop("description", None)  # of the class, for readers of our code
-        texts = key_texts(schema["cls"])
         fields = getattr(schema["cls"], "__pydantic_fields__", {})
-        for name, text in texts.items():
-            key = fields[name].alias or name
-            made["properties"][key]["description"] = text
+        for name, text in key_texts(schema["cls"]).items():
+            made["properties"][fields[name].alias or name]["description"] = text
         return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -104,20 +95,13 @@ def _tidied(node: Any) -> Any:
 
 
 def _with_default(node: dict[str, Any]) -> dict[str, Any]:
-    default, pattern = node.get("default"), node.get("pattern")
-    if default is None:
-        if "default" in node:  # not written is the default, and null is not written
-            del node["default"]
-            return _without_null(node)
-    elif pattern == DURATION_PATTERN:
+    default = node.get("default")
+    if "default" in node and default is None:  # not written is the default, and null is not written
+        del node["default"]
+        choices: list[dict[str, Any]] = [one for one in node.pop("anyOf", []) if one != {"type": "null"}]
+        return choices[0] | node if len(choices) == 1 else node | ({"anyOf": choices} if choices else {})
+    if default is not None and node.get("pattern") == DURATION_PATTERN:
         node["default"] = duration_text(default)
-    elif pattern == SIZE_PATTERN:
+    if default is not None and node.get("pattern") == SIZE_PATTERN:
         node["default"] = size_text(default)
     return node
-
-
-def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    choices: list[dict[str, Any]] = [choice for choice in node.pop("anyOf", []) if choice != {"type": "null"}]
-    if len(choices) == 1:
-        return choices[0] | node
-    return node | {"anyOf": choices} if choices else node

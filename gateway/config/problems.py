@@ -21,9 +21,6 @@ class _Missing:
     def __bool__(self) -> bool:
         return False
 
-    def __repr__(self) -> str:
-        return "MISSING"
-
 
 MISSING: Final = _Missing()
 """Stands for "no value to show"."""
@@ -67,9 +64,7 @@ class FieldError(ValueError):
     def __init__(
         self, message: str, *, at: Iterable[str | int] = (), value: object = MISSING, secret: bool = False
     ) -> None:
-        """Keep the facts for the message."""
         super().__init__(message)
-        self.message = message
         self.at = tuple(at)
         self.value = value
         self.secret = secret

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import orjson
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
 Steps = tuple[str | int, ...]
@@ -32,25 +34,17 @@ class Parts:
     stand_ins: Mapping[str, Any] = field(default_factory=dict)
     essential: tuple[str, ...] = ()
 
-    def part_of(
-        self, path: Steps, *, written: Mapping[str, Any], dropped: Collection[Steps] = ()
-    ) -> Steps | None:
-        """Return the path of what to drop for a problem at `path`, None where nothing would be left.
-
-        `dropped` are the parts that are left out already.
-        """
-        leading = [
-            pattern
-            for pattern in self.droppable
-            if _leads_to(pattern, path) and path[: len(pattern)] not in dropped
-        ]
-        pattern = max(leading, key=len, default=())
+    def part_of(self, path: Steps, *, written: Mapping[str, Any], dropped: frozenset[Steps]) -> Steps | None:
+        """Return the path of what to drop next for a problem at `path`, None where nothing would be left."""
+        pattern = max(
+            (one for one in self.droppable if _leads_to(one, path) and path[: len(one)] not in dropped),
+            key=len,
+            default=(),
+        )
         is_unknown = pattern[:1] == (ANY,)
-        if not pattern or (
-            is_unknown and not all(key in written and key != path[0] for key in self.essential)
-        ):
+        if is_unknown and any(key == path[0] or key not in written for key in self.essential):
             return None
-        return path[: len(pattern)]
+        return path[: len(pattern)] or None
 
 
 @dataclass(frozen=True)
@@ -71,9 +65,7 @@ class Remains(Generic[T]):
     def positions(self, key: str) -> Sequence[int]:
         """Return where in the file the remaining entries of a top-level list are."""
         entries = self.written.get(key) if isinstance(self.written, dict) else None
-        if (key,) in self.dropped:
-            return []
-        count = len(entries) if isinstance(entries, list) else 0
+        count = len(entries) if isinstance(entries, list) and (key,) not in self.dropped else 0
         return [index for index in range(count) if (key, index) not in self.dropped]
 
 
@@ -110,26 +102,17 @@ def _leads_to(pattern: tuple[str | None, ...], path: Steps) -> bool:
     return len(pattern) <= len(path) and all(wanted is ANY or wanted == step for wanted, step in steps)
 
 
-def _without(value: Any, dropped: Iterable[Steps]) -> Any:
-    """Return a copy without what is at the dropped paths; whatever has nothing dropped is not copied."""
-    here = {steps[0] for steps in dropped if len(steps) == 1}
-    below: dict[str | int, list[Steps]] = {}
-    for steps in dropped:
-        if steps and steps[0] not in here:
-            below.setdefault(steps[0], []).append(steps[1:])
-    if isinstance(value, dict):
-        return {
-            key: _without(inner, below[key]) if key in below else inner
-            for key, inner in value.items()
-            if key not in here
-        }
-    if isinstance(value, list):
-        return [
-            _without(inner, below[index]) if index in below else inner
-            for index, inner in enumerate(value)
-            if index not in here
-        ]
-    return value
+def _without(written: dict[str, Any], dropped: Iterable[Steps]) -> dict[str, Any]:
+    """Return a copy without what is at the dropped paths."""
+    copy: dict[str, Any] = orjson.loads(orjson.dumps(written))  # nothing is shared, as it is with aliases
+    for path in sorted(dropped, reverse=True):  # so that positions before it, and below it, stay right
+        holder: Any = copy
+        for step in path[:-1]:
+            holder = holder[step]
+        last: Any = path[-1]
+        if isinstance(holder, list) or last in holder:
+            del holder[last]
+    return copy
 
 
 def _in_file(path: Steps, remains: Remains[Any]) -> Steps:

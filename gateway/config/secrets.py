@@ -78,44 +78,30 @@ class SecretSource:
     def resolve(self, environ: Mapping[str, str] = os.environ) -> Secret:
         """Read the secret; raise ConfigError, which says what is missing and what to do."""
         changed_ms = None
-        if self.kind == "env":
-            value = _from_environment(self.name, environ)
-        elif self.kind == "file":
+        if self.kind == "file":
             value, changed_ms = _from_file(Path(self.name), private=True)
+        elif self.kind == "credential":  # systemd itself keeps others out, and copies it at each start
+            value, _ = _from_file(_credential(self.name, environ), private=False)
+        elif self.name in environ:
+            value = os.fsencode(environ[self.name])
         else:
-            value = _from_credential(self.name, environ)
+            raise ConfigError([f"the environment variable {self.name} is not set"])
         value = value.rstrip(b"\r\n")
-        if (flaw := _flaw(value)) is not None:
-            raise ConfigError([f"the secret {self} {flaw}"])
+        # A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
+        if not value.strip(_BLANKS):
+            raise ConfigError([f"the secret {self} is empty"])
+        if value.startswith(_BYTE_ORDER_MARKS):
+            raise ConfigError([f"the secret {self} begins with a byte order mark: save it without one"])
         return Secret(value, source=str(self), changed_ms=changed_ms)
 
 
-def _flaw(value: bytes) -> str | None:
-    """Return what keeps a value from being any secret, None where it may be one.
-
-    A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
-    """
-    if not value.strip(_BLANKS):
-        return "is empty"
-    if value.startswith(_BYTE_ORDER_MARKS):
-        return "begins with a byte order mark, as some editors put there: save it as plain text without one"
-    return None
-
-
-def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
-    if name not in environ:
-        raise ConfigError([f"the environment variable {name} is not set"])
-    return os.fsencode(environ[name])
-
-
-def _from_credential(name: str, environ: Mapping[str, str]) -> bytes:
+def _credential(name: str, environ: Mapping[str, str]) -> Path:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise ConfigError(
             [f"there are no systemd credentials here; the unit needs LoadCredential={name}:/path/to/it"]
         )
-    value, _ = _from_file(Path(folder) / name, private=False)  # systemd itself keeps others out
-    return value  # which systemd has copied at the start: the file's time says nothing of the secret
+    return Path(folder, name)
 
 
 def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
@@ -139,8 +125,8 @@ def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
 def others_may_read(status: os.stat_result) -> bool:
     """Return whether others may read a file, other than by a grant of our user, root or a group of ours.
 
-    Kubernetes mounts secrets with 0440, Docker Swarm with 0444. A umask leaves no file that nobody may
-    write, so such a mode is a grant.
+    A read-only mode is a grant, for no umask leaves one: Kubernetes mounts secrets with 0440, Docker Swarm
+    with 0444.
     """
     mode = stat.S_IMODE(status.st_mode)
     if not mode & _FOR_OTHERS:
@@ -182,7 +168,7 @@ def _parse_secrets(written: object) -> tuple[object, ...]:
     return tuple(written)
 
 
-_WAYS = {
+_KINDS = {
     "env": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "The name of an environment variable."},
     "file": {"minLength": 1, "description": "A file of its own that nobody else may read (chmod 600)."},
     "credential": {
@@ -197,14 +183,11 @@ SecretReference = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            "properties": {way: {"type": "string", **what} for way, what in _WAYS.items()},
+            "properties": {kind: {"type": "string", **keys} for kind, keys in _KINDS.items()},
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
         }
     ),
 ]
-"""One secret, as `{env: NAME}`, `{file: PATH}` or `{credential: NAME}`."""
-
 SecretReferences = Annotated[tuple[SecretReference, ...], BeforeValidator(_parse_secrets)]
-"""A list of secrets."""

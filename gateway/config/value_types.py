@@ -5,30 +5,34 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
 from gateway.config.problems import FieldError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _HIGHEST_PORT = 65535
-_SHORTEST_RETENTION_S = 25 * 3600.0
-_SMALLEST_JOURNAL_BYTES = 16 << 20
-DURATION_PATTERN = "^[0-9]{1,12}([.][0-9]{1,12})?(ms|s|m|h|d)$"
-SIZE_PATTERN = "^[0-9]{1,12}(B|KiB|MiB|GiB)$"
+_DURATION = "[0-9]{1,12}([.][0-9]{1,12})?(ms|s|m|h|d)"
+_SIZE = "[0-9]{1,12}(B|KiB|MiB|GiB)"
+_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}"
+_NAME = "(?![$])[^/+# ]+"
+_SINK_NAME = "[a-z0-9_-]+"
+_ID = "[A-Za-z0-9_-]+"
+_PATH = "/[A-Za-z0-9_./~-]*"
+DURATION_PATTERN, SIZE_PATTERN = f"^{_DURATION}$", f"^{_SIZE}$"
 
 
 def parse_duration(text: object) -> float:
     """Return seconds for `500ms`, `90s`, `15m`, `2h` or `7d`; raise ValueError with advice otherwise."""
-    match = (
-        re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)", text) if isinstance(text, str) else None
-    )
-    if match is None:
+    if not isinstance(text, str) or not re.fullmatch(_DURATION, text):
         raise ValueError("a duration is a number and its unit, such as 90s, 15m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
+    return _scaled(text, _SECONDS)
 
 
 def duration_text(seconds: float) -> str:
@@ -39,10 +43,14 @@ def duration_text(seconds: float) -> str:
 
 def parse_size(text: object) -> int:
     """Return bytes for `512KiB`, `1MiB` or `2GiB`; raise ValueError with advice otherwise."""
-    match = re.fullmatch(r"([0-9]{1,12})(B|KiB|MiB|GiB)", text) if isinstance(text, str) else None
-    if match is None:
+    if not isinstance(text, str) or not re.fullmatch(_SIZE, text):
         raise ValueError("a size is a whole number and its unit, such as 512KiB, 1MiB or 2GiB")
-    return int(match[1]) * _BYTES[match[2]]
+    return int(_scaled(text, _BYTES))
+
+
+def _scaled(text: str, units: Mapping[str, float]) -> float:
+    unit = text.lstrip("0123456789.")
+    return float(text.removesuffix(unit)) * units[unit]
 
 
 def size_text(size_bytes: int) -> str:
@@ -68,10 +76,7 @@ class HostPort:
     @property
     def is_loopback(self) -> bool:
         """Return whether only this machine can connect from this address."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def reachable(self) -> HostPort:
@@ -80,6 +85,14 @@ class HostPort:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name is this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def machine_of(host: str) -> str:
@@ -102,14 +115,12 @@ def is_host(text: str) -> bool:
 
 def parse_host_port(text: object) -> HostPort:
     """Return the parts of `host:port`; port 0 (any free port) is allowed."""
-    match = (
-        re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):([0-9]{1,5})", text)
-        if isinstance(text, str)
-        else None
-    )
-    if match is None or int(match[3]) > _HIGHEST_PORT or not is_host(match[1] or match[2]):
-        raise ValueError("an address is host:port, such as 127.0.0.1:8080 or [::1]:8080")
-    return HostPort(host=match[1] or match[2], port=int(match[3]))
+    if isinstance(text, str) and re.fullmatch(_ADDRESS, text):
+        host, _, port = text.rpartition(":")
+        host = host.strip("[]")
+        if is_host(host) and int(port) <= _HIGHEST_PORT:
+            return HostPort(host, int(port))
+    raise ValueError("an address is host:port, such as 127.0.0.1:8080 or [::1]:8080")
 
 
 def parse_network(text: object) -> IPv4Network | IPv6Network:
@@ -127,90 +138,59 @@ def parse_network(text: object) -> IPv4Network | IPv6Network:
     return interface.network
 
 
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN}),
-]
-"""Seconds, written as `90s`, `15m`, `2h`."""
-
-Size = Annotated[
-    int,
-    BeforeValidator(parse_size),
-    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}),
-]
-"""Bytes, written as `1MiB`."""
-
-Address = Annotated[
-    HostPort,
-    BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value)),
-    WithJsonSchema({"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$"}),
-]
-"""`host:port`."""
-
-Network = Annotated[
-    IPv4Network | IPv6Network,
-    PlainValidator(parse_network),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*(/[0-9]{1,3})?$"}),
-]
-"""`10.1.0.0/16`."""
+def parse_url(text: str) -> SplitResult | None:
+    """Return the parts of a URL with a usable host and port and no fragment, None if it is none."""
+    try:
+        url = urlsplit(text)
+        is_usable = is_host(url.hostname or "") and url.port != 0 and not url.fragment
+    except ValueError:
+        return None
+    return url if is_usable else None
 
 
-def _check_name(name: str) -> str:
-    if not name or not name.isprintable() or name[0] == "$" or any(mark in name for mark in "/+# "):
-        raise ValueError(
-            "a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`, and no `$` first"
-        )
-    return name
+def pattern_hint(pattern: str) -> WithJsonSchema:
+    """Return the pattern that editors check; the gateway checks more."""
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
-def _check_sink_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_-]+", name):
-        raise ValueError("the name of a sink has small letters, digits, `_` and `-` only")
-    return name
+def _must_match(pattern: str, message: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text) or not text.isprintable():
+            raise ValueError(message)
+        return text
+
+    return AfterValidator(check)
 
 
-def _check_organization(text: str) -> str:
-    if not re.fullmatch(r"[\w-]+", text, re.ASCII):
-        raise ValueError("an organization id is letters, digits and `-`, such as o-xxxx")
-    return text
+def _at_least(minimum: float, message: str) -> AfterValidator:
+    def check(number: float) -> float:
+        if number < minimum:
+            raise ValueError(message)
+        return number
+
+    return AfterValidator(check)
 
 
 def _check_api(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        host = url.hostname or ""
-        usable = url.port != 0 and is_host(host)
-    except ValueError:
-        usable = False
-    if not usable or url.scheme not in {"https", "http"} or url.query or url.fragment:
+    url = parse_url(text)
+    if url is None or url.scheme not in {"https", "http"} or url.query:
         raise ValueError("a URL is expected, such as https://app.infodeck.io/api/v2")
     if "@" in url.netloc:
         raise FieldError("no user or password here: the API takes `api_key`", secret=True)
-    if url.scheme == "http" and not HostPort(host, 0).is_loopback:
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
         raise ValueError("https:// is required, or the API key would travel in the clear")
     return text.rstrip("/")
 
 
 def _check_proxy(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        is_address = is_host(url.hostname or "") and url.port != 0 and not (url.path.strip("/") or url.query)
-    except ValueError:
-        is_address = False
     if "@" in text:
         raise FieldError(
             "no user or password here: give them with HTTPS_PROXY in the environment", secret=True
         )
-    if not is_address or url.scheme not in {"http", "https"}:
+    url = parse_url(text)
+    if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query:
         raise ValueError("the address of an http proxy is expected, such as http://proxy.example.com:3128")
     return text.rstrip("/")
-
-
-def _check_url_path(path: str) -> str:
-    if not re.fullmatch(r"/[\w./~-]*", path, re.ASCII):
-        raise ValueError("a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow")
-    return path
 
 
 def _check_journal_url(url: str) -> str:
@@ -220,30 +200,6 @@ def _check_journal_url(url: str) -> str:
             "the journal is sqlite:/// and an absolute path, such as sqlite:///var/lib/gateway/journal.db"
         )
     return url
-
-
-def _check_retention(seconds: float) -> float:
-    if seconds < _SHORTEST_RETENTION_S:
-        raise ValueError("must be at least 25h: Infodeck retries for 24 h, so ids must be kept longer")
-    return seconds
-
-
-def _check_journal_size(size_bytes: int) -> int:
-    if size_bytes < _SMALLEST_JOURNAL_BYTES:
-        raise ValueError("must be at least 16MiB")
-    return size_bytes
-
-
-def _check_period(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError("must be more than 0s")
-    return seconds
-
-
-def _check_body_size(size_bytes: int) -> int:
-    if size_bytes <= 0:
-        raise ValueError("must be more than 0B")
-    return size_bytes
 
 
 def _check_host(text: str) -> str:
@@ -258,49 +214,61 @@ def _check_host(text: str) -> str:
     return text
 
 
-def _pattern(pattern: str) -> WithJsonSchema:
-    """Return the pattern that editors check; the gateway checks more."""
-    return WithJsonSchema({"type": "string", "pattern": pattern})
+# Seconds
+Duration = Annotated[float, BeforeValidator(parse_duration), pattern_hint(_DURATION)]
+Period = Annotated[Duration, _at_least(1e-9, "must be more than 0s")]
+Retention = Annotated[
+    Duration,
+    _at_least(25 * 3600, "must be at least 25h: Infodeck retries for 24 h, so ids must be kept longer"),
+]
 
+# Bytes
+Size = Annotated[int, BeforeValidator(parse_size), pattern_hint(_SIZE)]
+BodySize = Annotated[Size, _at_least(1, "must be more than 0B")]
+JournalSize = Annotated[Size, _at_least(16 << 20, "must be at least 16MiB")]
 
-Name = Annotated[str, AfterValidator(_check_name), _pattern("^(?![$])[^/+# ]+$")]
-"""A gateway's name, which is one level of its MQTT topics."""
-
-SinkName = Annotated[str, AfterValidator(_check_sink_name), _pattern("^[a-z0-9_-]+$")]
-"""What point tables and status call a sink."""
-
-Organization = Annotated[str, AfterValidator(_check_organization), _pattern("^[A-Za-z0-9_-]+$")]
-"""Infodeck's id of an organization; it becomes part of URLs."""
-
-ProxyUrl = Annotated[str, AfterValidator(_check_proxy), _pattern("^https?://[^/@?#]+/?$")]
-"""The address of an HTTP proxy."""
-
-ApiUrl = Annotated[str, AfterValidator(_check_api), _pattern("^https?://[^/@?#]+[^@?#]*$")]
-"""Infodeck's API, without a slash at the end; https, or http on this machine."""
-
-UrlPath = Annotated[str, AfterValidator(_check_url_path), _pattern("^/[A-Za-z0-9_./~-]*$")]
-"""The path of a URL of our own."""
-
-JournalUrl = Annotated[str, AfterValidator(_check_journal_url), _pattern("^sqlite:///+[^/?]([^?]*[^/?])?$")]
-"""`sqlite:///absolute/path`."""
-
-Retention = Annotated[Duration, AfterValidator(_check_retention)]
-"""Seconds; longer than Infodeck retries."""
-
-JournalSize = Annotated[Size, AfterValidator(_check_journal_size)]
-"""Bytes; enough for the journal to work with."""
-
-Period = Annotated[Duration, AfterValidator(_check_period)]
-"""Seconds, more than 0."""
-
-BodySize = Annotated[Size, AfterValidator(_check_body_size)]
-"""Bytes, more than 0."""
-
+# Machines and networks
+Address = Annotated[
+    HostPort,
+    BeforeValidator(lambda value: value if isinstance(value, HostPort) else parse_host_port(value)),
+    pattern_hint(_ADDRESS),
+]
+Network = Annotated[
+    IPv4Network | IPv6Network,
+    PlainValidator(parse_network),
+    pattern_hint("[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*(/[0-9]{1,3})?"),
+]
 Host = Annotated[
     str,
     AfterValidator(_check_host),
-    _pattern(
-        "^([0-9]{1,3}([.][0-9]{1,3}){3}|(?=.*[A-Za-z_-])[A-Za-z0-9_.-]+|(?=.*:.*:)[0-9A-Fa-f:.]+(%[^:]+)?)$"
+    pattern_hint(
+        "([0-9]{1,3}([.][0-9]{1,3}){3}|(?=.*[A-Za-z_-])[A-Za-z0-9_.-]+|(?=.*:.*:)[0-9A-Fa-f:.]+(%[^:]+)?)"
     ),
 ]
-"""Whom to connect to: an address, or a name in the network."""
+
+# Names and URLs
+Name = Annotated[
+    str,
+    _must_match(
+        _NAME, "a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`, and no `$` first"
+    ),
+    pattern_hint(_NAME),
+]
+SinkName = Annotated[
+    str,
+    _must_match(_SINK_NAME, "the name of a sink has small letters, digits, `_` and `-` only"),
+    pattern_hint(_SINK_NAME),
+]
+Organization = Annotated[
+    str,
+    _must_match(_ID, "an organization id is letters, digits and `-`, such as o-xxxx"),
+    pattern_hint(_ID),
+]
+UrlPath = Annotated[
+    str,
+    _must_match(_PATH, "a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow"),
+    pattern_hint(_PATH),
+]
+ProxyUrl = Annotated[str, AfterValidator(_check_proxy), pattern_hint("https?://[^/@?#]+/?")]
+ApiUrl = Annotated[str, AfterValidator(_check_api), pattern_hint("https?://[^/@?#]+[^@?#]*")]
+JournalUrl = Annotated[str, AfterValidator(_check_journal_url), pattern_hint("sqlite:///+[^/?]([^?]*[^/?])?")]

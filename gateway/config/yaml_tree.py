@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gateway.config.problems import Location, Problem, path_text
-from gateway.config.yaml_errors import NO_BREAK_SPACE, NO_TAGS, ODD_SPACES, syntax_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,16 +21,12 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 _DEEPEST = 60
-_MOST_FROM_ALIASES = 1_000_000
+_MOST_VALUES = 10_000_000  # with those that aliases stand for
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u201a\u201b"  # without U+2019, which may be an apostrophe
-_LOOKALIKE = re.compile(f"[{ODD_SPACES}{_QUOTES}]")
-_INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
-_HIDDEN = re.compile(f"^[{_INVISIBLE}]|[{_INVISIBLE}]$")
-_MINUS = re.compile(r"[\u2212\u2013](\d+(?:\.\d+)?)")
-_EQUATION = re.compile(r"[^=\s]+ *= *[^=\s]+")
-_COMMA_ENDS = "ends with a comma, which is a part of the text; leave it out, or put quotes around the text"
+# Spaces, quotes and signs that look like others or like nothing. U+2019 may be an apostrophe.
+_ODD = "\u00a0\u00ad\u1680\u2000-\u200f\u2018\u201a-\u201f\u202f\u205f\u2060\u2212\u3000\ufeff"
+_ODD_EDGE = re.compile(f"^[{_ODD}]|[{_ODD},]$")
+_NO_TAGS = "tags are not supported; put quotes around text that starts with !"
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -44,41 +40,48 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
 _MOST_DIGITS = 24  # enough for 64 bits in every base; Python itself refuses to read very long numbers
 
+_SYNTAX = {  # by a part of what the parser reports
+    "expected ':'": "a colon and an ordinary space are missing here, behind the key: `key: value`",
+    "end of stream": "the quote that opens here is never closed",
+    "mapping values": "a second `: ` on this line, a line above without its colon, or wrong indentation; put"
+    " quotes around text with a colon",
+    "tag": _NO_TAGS,
+    "character": "a character that cannot stand here; put quotes around the text",
+    "expected": "wrong indentation, or text behind a closing quote or bracket",
+}
+
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is about ten times as fast
 
 
 @dataclass(slots=True)
 class Node:
-    """A value and its place; line and column count from 1. `zeros`: what starts with 0, as it is written."""
+    """A value and its place; line and column count from 1. `zeros`: a number that starts with 0, as written.
+
+    `children` are the nodes of a list, or of a mapping by its keys; `keys` has the place of each key. `size`
+    counts all values in it, `height` its levels of nesting.
+    """
 
     value: Any
     line: int
     column: int
-    zeros: str | None = field(default=None, kw_only=True)
+    zeros: str | None = None
+    children: dict[str | int, Node] | None = None
+    keys: dict[str, tuple[int, int]] | None = None
+    size: int = 1
+    height: int = 0
 
-
-@dataclass(slots=True)
-class Sequence(Node):
-    """A list; `children` in the order of `value`."""
-
-    children: list[Node] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Mapping(Node):
-    """A mapping; `children` by the keys of `value`; `keys` has the place of each key."""
-
-    children: dict[str, Node] = field(default_factory=dict)
-    keys: dict[str, tuple[int, int]] = field(default_factory=dict)
+    def add(self, step: str | int, inner: Node) -> None:
+        """Add a child, but for its value."""
+        if self.children is None:
+            self.children = {}
+        self.children[step] = inner
+        self.size += inner.size
+        self.height = max(self.height, inner.height + 1)
 
 
 def child(node: Node | None, step: str | int) -> Node | None:
     """Return the node that one step of a path leads to, None where it leads nowhere."""
-    if isinstance(node, Mapping) and isinstance(step, str):
-        return node.children.get(step)
-    if isinstance(node, Sequence) and isinstance(step, int) and 0 <= step < len(node.children):
-        return node.children[step]
-    return None
+    return None if node is None or node.children is None else node.children.get(step)
 
 
 def place_of(root: Node, path: Iterable[str | int], *, key: bool = False) -> tuple[int, int]:
@@ -92,7 +95,7 @@ def place_of(root: Node, path: Iterable[str | int], *, key: bool = False) -> tup
         if inner is None:
             return node.line, node.column
         place = (inner.line, inner.column)
-        if key and isinstance(node, Mapping):
+        if key and node.keys is not None:
             place = node.keys[str(step)]
         node = inner
     return place
@@ -150,25 +153,16 @@ class _StopError(Exception):
     """The last problem leaves nothing worth reading."""
 
 
-@dataclass(slots=True)
-class _Anchored:
-    """What an alias stands for; None while it is being read."""
-
-    node: Node | None
-    nodes: int = 0
-    height: int = 0
-
-
 class _Composer:
-    """Builds the tree from the parser's events, by recursive descent; goes on after most problems."""
+    """Builds the tree from the parser's events, by recursive descent; goes on after most problems.
+
+    `yaml.compose` would recurse in C without a limit, and take a key that comes twice.
+    """
 
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
         self._file = file
-        self._anchored: dict[str, _Anchored] = {}
-        self._nodes = 0
-        self._from_aliases = 0
-        self._keys_above = 0  # mappings and lists in a key's place that are being read
+        self._anchored: dict[str, Node] = {}
         self._next: Any = None
 
     def read(self, text: str) -> Node | None:
@@ -185,9 +179,8 @@ class _Composer:
         except _StopError:
             return None
         except yaml.MarkedYAMLError as error:
-            if not any(problem.message == NO_BREAK_SPACE for problem in self.problems):  # that is the cause
-                line, column, message = syntax_problem(error, text)
-                self._report((line, column), (), message)
+            place, cause = _syntax_problem(error, text)
+            self._report(place, (), f"not valid YAML: {cause}")
             return None
         finally:
             loader.dispose()
@@ -197,103 +190,78 @@ class _Composer:
         while type(event := self._next()) is not yaml.StreamEndEvent:
             if type(event) is yaml.DocumentStartEvent:
                 if root is not None:
-                    self._report(_place(event), (), "a second document starts here; a file holds one")
-                    raise _StopError
-                root, _ = self._value(self._next(), ())
+                    self._stop(event, (), "a second document starts here; a file holds one")
+                root = self._value(self._next(), ())
         if root is None:
             self._report((1, 1), (), "the file is empty")
         return root
 
-    def _value(self, event: Any, path: Path) -> tuple[Node, int]:
-        """Return the value that begins with `event`, and its levels of nesting."""
+    def _value(self, event: Any, path: Path) -> Node:
+        """Return the value that begins with `event`."""
         if type(event) is yaml.AliasEvent:
             return self._alias(event, path)
         if event.tag is not None:
-            self._report(_place(event), path, NO_TAGS)
-        nodes_before = self._nodes
-        self._nodes += 1
+            self._report(_place(event), path, _NO_TAGS)
         if event.anchor is not None:
-            self._anchored[event.anchor] = _Anchored(None)
-        node: Node
-        height = 0
+            self._anchored.pop(event.anchor, None)
         if type(event) is yaml.ScalarEvent:
             node = self._scalar(event, path)
         else:
             self._check_depth(event, path, levels=1)
             is_list = type(event) is yaml.SequenceStartEvent
-            node, height = self._sequence(event, path) if is_list else self._mapping(event, path)
+            node = self._sequence(event, path) if is_list else self._mapping(event, path)
+        if node.size > _MOST_VALUES:
+            self._stop(event, path, f"aliases make this more than {_MOST_VALUES:,} values")
         if event.anchor is not None:
-            self._anchored[event.anchor] = _Anchored(node, self._nodes - nodes_before, height)
-        return node, height
+            self._anchored[event.anchor] = node
+        return node
 
-    def _sequence(self, start: Any, path: Path) -> tuple[Sequence, int]:
-        sequence, height = Sequence([], *_place(start)), 1
+    def _sequence(self, start: Any, path: Path) -> Node:
+        node = Node([], *_place(start), height=1)
         while type(event := self._next()) is not yaml.SequenceEndEvent:
-            inner, inner_height = self._value(event, (*path, len(sequence.children)))
-            sequence.children.append(inner)
-            sequence.value.append(inner.value)
-            height = max(height, inner_height + 1)
-        return sequence, height
+            inner = self._value(event, (*path, len(node.value)))
+            node.add(len(node.value), inner)
+            node.value.append(inner.value)
+        return node
 
-    def _mapping(self, start: Any, path: Path) -> tuple[Mapping, int]:
-        mapping, height = Mapping({}, *_place(start)), 1
-        previous: tuple[str, Any, Any] | None = None  # key, scalar event and value of the pair before
+    def _mapping(self, start: Any, path: Path) -> Node:
+        keys: dict[str, tuple[int, int]] = {}
+        node = Node({}, *_place(start), keys=keys, height=1)
         while type(event := self._next()) is not yaml.MappingEndEvent:
             key = self._key(event, path)
-            value_event = self._next()
-            if previous and _is_fraction(previous, event, value_event):
-                place = _place(previous[1])
-                self._report(place, (*path, previous[0]), "a number has a decimal point, not a comma")
-                previous = None
-                continue
-            is_new = key is not None and self._is_new_key(mapping, key, event, path)
-            if key is not None and _is_equation(key, value_event):
-                self._report(
-                    _place(event), (*path, key), "a colon and a space part a key from its value, not ="
-                )
-            inner, inner_height = self._value(value_event, path if key is None else (*path, key))
-            height = max(height, inner_height + 1)
-            if key is not None and is_new:
-                mapping.children[key] = inner
-                mapping.value[key] = inner.value
-            previous = None if key is None else (key, value_event, inner.value)
-        return mapping, height
+            is_new = self._is_new_key(keys, key, event, path)
+            inner = self._value(self._next(), (*path, key))
+            if event.implicit[0] and "=" in key and inner.value is None:
+                message = "a colon and a space part a key from its value, not ="
+                self._report(_place(event), (*path, key), message)
+            if is_new:
+                keys[key] = _place(event)
+                node.add(key, inner)
+                node.value[key] = inner.value
+        return node
 
-    def _key(self, event: Any, path: Path) -> str | None:
-        """Return the key that begins with `event`, None where it is no word."""
-        if type(event) is yaml.AliasEvent:
-            self._report(_place(event), path, "an alias cannot be a key")
-            return None
-        if type(event) is yaml.ScalarEvent:
-            self._nodes += 1
-            if event.tag is not None:
-                self._report(_place(event), path, NO_TAGS)
-            self._check_text(event, path)
-            if event.anchor is not None:
-                self._anchored[event.anchor] = _Anchored(Node(event.value, *_place(event)), 1)
-            return str(event.value)
-        if not self._keys_above:
-            self._report(_place(event), path, "a key must be a word; put quotes around braces and brackets")
-        self._keys_above += 1
-        self._value(event, path)
-        self._keys_above -= 1
-        return None
+    def _key(self, event: Any, path: Path) -> str:
+        if type(event) is not yaml.ScalarEvent:
+            self._stop(event, path, "a key must be a word; put quotes around braces, brackets and *")
+        if event.tag is not None:
+            self._report(_place(event), path, _NO_TAGS)
+        self._check_edges(event, path)
+        return str(event.value)
 
-    def _is_new_key(self, mapping: Mapping, key: str, event: Any, path: Path) -> bool:
-        if key in mapping.keys:
-            first = mapping.keys[key][0]
+    def _is_new_key(self, keys: dict[str, tuple[int, int]], key: str, event: Any, path: Path) -> bool:
+        if key in keys:
+            first = keys[key][0]
             self._report(_place(event), (*path, key), f"this key is given twice, first on line {first}")
             return False
         if event.implicit[0] and key == "<<":
             self._report(_place(event), (*path, key), "merging with << is not supported; write the keys out")
             return False
-        mapping.keys[key] = _place(event)
         return True
 
     def _scalar(self, event: Any, path: Path) -> Node:
-        self._check_text(event, path)
+        self._check_edges(event, path)
         node = Node(event.value, *_place(event))
-        if event.implicit[0]:
+        if event.implicit[0]:  # without quotes
             try:
                 node.value = resolve(event.value)
                 if event.value[:1] == "0" and len(event.value) > 1:
@@ -303,89 +271,55 @@ class _Composer:
                 self._report(_place(event), path, str(error))
         return node
 
-    def _alias(self, event: Any, path: Path) -> tuple[Node, int]:
+    def _alias(self, event: Any, path: Path) -> Node:
         target = self._anchored.get(event.anchor)
-        if target is None or target.node is None:
-            self._report(
-                _place(event),
-                path,
-                "nothing before it is named like this alias; put quotes around text with *"
-                if target is None
-                else "this alias lies within what it refers to",
-            )
-            return Node(None, *_place(event)), 0
-        self._check_depth(event, path, levels=target.height)
-        self._from_aliases += target.nodes
-        self._nodes += target.nodes
-        if self._from_aliases > _MOST_FROM_ALIASES:
-            message = f"aliases stand for more than {_MOST_FROM_ALIASES:,} values by here"
+        if target is None:
+            message = "nothing before it is named like this alias; put quotes around text with *"
             self._report(_place(event), path, message)
-            raise _StopError
-        return target.node, target.height
+            return Node(None, *_place(event))
+        self._check_depth(event, path, levels=target.height)
+        return target
 
     def _check_depth(self, event: Any, path: Path, *, levels: int) -> None:
-        if len(path) + self._keys_above + levels > _DEEPEST:
-            self._report(_place(event), path, f"nested more than {_DEEPEST} levels deep")
-            raise _StopError
+        if len(path) + levels > _DEEPEST:
+            self._stop(event, path, f"nested more than {_DEEPEST} levels deep")
 
-    def _check_text(self, event: Any, path: Path) -> None:
-        """Report what is easily mistyped, and put into the event what is meant."""
-        if not event.value.isascii():
-            if _SURROGATE.search(event.value):
-                self._report(_place(event), path, "half of a surrogate pair is no character")
-                event.value = ""
-            elif event.implicit[0]:
-                self._check_lookalikes(event, path)
-        if event.implicit[0] and event.value[-1:] == ",":
-            self._report(_place(event), path, _COMMA_ENDS)
-            event.value = event.value[:-1]
-
-    def _check_lookalikes(self, event: Any, path: Path) -> None:
-        """Report characters that look like others, or like nothing."""
-        first, last = _LOOKALIKE.match(event.value), _LOOKALIKE.search(event.value[-1:])
-        if first or (last and last[0].isspace()):
-            is_space = (first or last or "")[0].isspace()
-            quotes = "typographic quotes are a part of the text; write straight ones"
-            self._report(_place(event), path, NO_BREAK_SPACE if is_space else quotes)
-            event.value = event.value.strip().strip(f"{_QUOTES}\u2019")
-        elif hidden := _HIDDEN.search(event.value):
-            which = f"U+{ord(hidden[0]):04X}"
-            message = f"an invisible character, {which}, is a part of the text; delete it"
+    def _check_edges(self, event: Any, path: Path) -> None:
+        """Report what is hardly ever meant as a part of a text, and keeps it from being found or read."""
+        if event.implicit[0] and (odd := _ODD_EDGE.search(event.value)):
+            name = f"{unicodedata.name(odd[0])} (U+{ord(odd[0]):04X})"
+            message = (
+                f"{name} at its start or end is a part of the text; delete it, or put quotes around the text"
+            )
             self._report(_place(event), path, message)
-            event.value = event.value.strip(hidden[0])
-        elif minus := _MINUS.fullmatch(event.value):
-            self._report(_place(event), path, "a typographic minus sign; write the one of the keyboard, -")
-            event.value = f"-{minus[1]}"
+
+    def _stop(self, event: Any, path: Path, message: str) -> None:
+        self._report(_place(event), path, message)
+        raise _StopError
 
     def _report(self, place: tuple[int, int], path: Path, message: str) -> None:
         self.problems.append(Problem(Location(self._file, *place), path_text(path), message, steps=path))
 
 
-def _is_fraction(previous: tuple[str, Any, Any], key: Any, value: Any) -> bool:
-    """Return whether a pair is the fraction of the number before it: {gain: 0,1}."""
-    _, number, parsed = previous
-    return (
-        type(parsed) is int
-        and _is_plain(number)
-        and _is_plain(key)
-        and key.start_mark.index == number.end_mark.index + 1
-        and key.value.isdecimal()
-        and _is_empty(value)
-    )
-
-
-def _is_equation(key: str, value: Any) -> bool:
-    """Return whether {vacant=0} is written, which is a key without a value."""
-    return _is_empty(value) and _EQUATION.fullmatch(key) is not None
-
-
-def _is_empty(event: Any) -> bool:
-    return _is_plain(event) and event.value == ""
-
-
-def _is_plain(event: Any) -> bool:
-    """Return whether a scalar stands there without quotes."""
-    return type(event) is yaml.ScalarEvent and bool(event.implicit[0])
+def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, int], str]:
+    """Return place and cause of what the parser stopped at."""
+    problem, opening = error.problem or "", error.context_mark
+    mark = error.problem_mark or opening
+    if opening and ("expected ':'" in problem or "end of stream" in problem):
+        mark = opening
+    if mark is None:
+        return (1, 1), problem
+    place = mark.line + 1, mark.column + 1
+    lines = text.split("\n")
+    rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
+    if rest.startswith("\t"):
+        return place, "a tab cannot indent; use spaces"
+    if "expected ','" in problem and opening:
+        if rest[:1] in {"[", "{"} and mark.line == opening.line:
+            return place, "put quotes around text with [, ], { or } inside braces or brackets"
+        bracket = f"the bracket at line {opening.line + 1}, column {opening.column + 1}"
+        return place, f"`,` or the end of {bracket} is missing here"
+    return place, next((words for part, words in _SYNTAX.items() if part in problem), problem)
 
 
 def _place(event: Any) -> tuple[int, int]:

@@ -179,7 +179,7 @@ def test_broken_file() -> None:
         ("sinks: {a: {type: opcua}}", "1:19: sinks.a.type: one of mqtt, mqtt_sparkplug, modbus"),
         ("sinks: [a]", "1:8: sinks: a mapping is expected"),
         (f"sinks: {{a: {HOME}, home_assistant: true}}}}",
-         "1:56: sinks.a.home_assistant: a mapping is expected; known there: discovery_prefix (true)"),
+         "1:56: sinks.a.home_assistant: a mapping is expected (true)"),
         ("admin: {listen: 192.0.2.1:9680, token: {env: T}}",
          "1:17: admin.listen: the token would travel in the clear beyond this machine: set `tls`, or"),
         ("admin: {listen: 192.0.2.1:9680, trusted_proxies: [192.0.2.7/32]}",
