@@ -181,6 +181,6 @@ def signing_secret_routes(signing: SigningSecrets) -> list[web.RouteDef]:
         previous = [
             {"since_ms": one.replaced_ms, "last_used_ms": one.last_used_ms} for one in signing.previous
         ]
-        return json_answer({"current": signing.current_count, "previous": previous, "problem": problem})
+        return json_answer({"current": len(signing.current), "previous": previous, "problem": problem})
 
     return [web.get("/signing-secrets", show), web.post("/signing-secrets", announce)]

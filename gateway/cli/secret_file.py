@@ -1,18 +1,16 @@
 """Writing a new signing secret into its file: what can fail, fails before there is a secret to lose.
 
-Infodeck gives a new secret away once. So it is written to `FILE.new` first, which stays where it is until
-it has been renamed to the secret's file; whether that will work is tried out before Infodeck is asked.
+Infodeck gives a new secret away once. It is written into `FILE.new`, which exists before Infodeck is asked,
+with room, owner and mode, and stays there until it is renamed to the secret's file.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
 import stat
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,108 +25,70 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class SecretFile:
-    """A signing secret's file that a command is about to replace; see `open_secret_file`.
+    """A signing secret's file and its draft, `FILE.new`; made by `open_secret_file`.
 
-    `pending` is the secret that a killed command left in `FILE.new`, None if there is none.
+    `pending` is the secret that a killed command left in the draft, b"" if there is none.
     """
 
-    def __init__(self, path: Path, *, may_replace: bool) -> None:
+    def __init__(self, path: Path, draft: int, pending: bytes) -> None:
         self.path = path
         self.new = draft_of(path)
-        self._may_replace = may_replace
-        before = _status_of(path)
-        like = before or path.parent.stat()
-        self._owner = (like.st_uid, like.st_gid)
-        self._mode = PRIVATE if before is None else stat.S_IMODE(before.st_mode)
-        self.pending = self._pending()
+        self.pending = pending
+        self._draft = draft
 
-    def _pending(self) -> bytes | None:
+    def write_new(self, secret: bytes) -> None:
+        """Write the secret into `FILE.new`, durably; raise CommandError if that fails."""
         try:
-            status = self.new.lstat()
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), self._owner[0]}:
-            raise CommandError(f"{self.new} is no draft of a secret, whoever has put it there: remove it")
-        return _content(self.new) or None
-
-    def try_out(self) -> None:
-        """Raise CommandError if no file with this owner and mode can be written beside it."""
-        try:
-            self._written(b"\n" * _ROOM_BYTES).unlink()
+            os.pwrite(self._draft, secret + b"\n", 0)
+            os.ftruncate(self._draft, len(secret) + 1)
+            os.fsync(self._draft)
         except OSError as error:
             raise CommandError(
-                f"{self.path} can't be replaced, for no file of user {self._owner[0]} and group"
-                f" {self._owner[1]} can be written in {self.path.parent}: {error.strerror}; try again with"
-                " sudo, make room, or name another file"
+                f"{self.new} can't be written: {error.strerror}. The new secret is in no file: rotate again"
             ) from error
 
-    def write_new(self, secret: bytes) -> str | None:
-        """Write the secret to `FILE.new`, durably; return why that failed, None if it did not."""
+    def rename_new(self) -> None:
+        """Rename `FILE.new` to the secret's file, durably; raise CommandError if that fails."""
         try:
-            self._written(secret + b"\n").replace(self.new)
-            sync_folder(self.path.parent)
-        except OSError as error:
-            return (
-                f"{self.new} can't be written: {error.strerror or error}. The new secret is in no file: make"
-                " room, then rotate again"
-            )
-        return None
-
-    def rename_new(self) -> str | None:
-        """Rename `FILE.new` to the secret's file, durably; return why that failed and where the secret is."""
-        try:
-            if not self._may_replace and _content(self.path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             self.new.replace(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
-            return (
-                f"{self.path} can't be replaced: {error.strerror or error}. The new secret is in {self.new}:"
+            raise CommandError(
+                f"{self.path} can't be replaced: {error.strerror}. The new secret is in {self.new}:"
                 f" mv {self.new} {self.path}"
-            )
-        return None
-
-    def _written(self, content: bytes) -> Path:
-        """Return a new file in the same folder, with the content, owner and mode that the secret's has."""
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                status = os.fstat(descriptor)
-                if self._owner != (status.st_uid, status.st_gid):
-                    os.fchown(descriptor, *self._owner)
-                os.fchmod(descriptor, self._mode)
-                stream.write(content)
-                stream.flush()
-                os.fsync(descriptor)
-        except OSError:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-        return Path(name)
+            ) from error
 
 
 @contextmanager
 def open_secret_file(path: Path, *, may_replace: bool) -> Iterator[SecretFile]:
     """Hold the file against other commands; raise CommandError, with what to do, if it can't be replaced.
 
-    Without `may_replace`, it must be missing or empty. Links are followed.
+    Without `may_replace`, there must be no secret in it, nor in `FILE.new`. Links are followed.
     """
     target = Path(os.path.realpath(path))
-    with _locked(target.parent):
-        try:
-            file = SecretFile(target, may_replace=may_replace)
-            is_taken = not may_replace and _content(target)
-        except OSError as error:
-            raise CommandError(f"{target}: {error.strerror}; try again with sudo") from error
-        if is_taken:
+    new = draft_of(target)
+    try:
+        before = _status_of(target)
+        if not may_replace and before is not None and target.read_bytes().strip():
             raise CommandError(
                 f"{path} holds a secret already, which is not overwritten: name another file with"
                 " --secret-file"
             )
-        if file.pending is not None and not may_replace:
-            raise CommandError(f"{file.new} holds a secret already: move it to {target}, or remove it")
-        file.try_out()
-        yield file
+        draft = _open_draft(
+            new, before or target.parent.stat(), PRIVATE if before is None else before.st_mode
+        )
+    except OSError as error:
+        raise CommandError(
+            f"{target} can't be replaced: {error.strerror} ({error.filename or new}): try again with sudo,"
+            " make room, or name another file"
+        ) from error
+    try:
+        pending = os.pread(draft, _ROOM_BYTES, 0).strip()
+        if pending and not may_replace:
+            raise CommandError(f"{new} holds a secret already: move it to {target}, or remove it")
+        yield SecretFile(target, draft, pending)
+    finally:
+        _close_draft(draft, new)
 
 
 @contextmanager
@@ -142,23 +102,45 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, which ends with the process at the latest."""
+def _open_draft(new: Path, like: os.stat_result, mode: int) -> int:
+    """Return the draft, locked, with owner, mode and room for a secret; it may hold one already."""
+    _check_draft(new, like)
+    draft = os.open(new, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise CommandError(
-            f"nothing can be written in {folder}: {error.strerror}; try again with sudo, or name another file"
-        ) from error
+        fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(draft)
+        raise CommandError(f"another command is writing {new} right now") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandError(f"another command is writing a secret in {folder} right now") from None
-        yield
-    finally:
-        os.close(descriptor)
+        os.fchown(draft, like.st_uid, like.st_gid)
+        os.fchmod(draft, stat.S_IMODE(mode))
+        if _is_blank(draft):
+            os.pwrite(draft, b"\n" * _ROOM_BYTES, 0)
+        os.fsync(draft)
+        sync_folder(new.parent)
+    except OSError:
+        _close_draft(draft, new)
+        raise
+    return draft
+
+
+def _close_draft(draft: int, new: Path) -> None:
+    """Close the draft, and remove it if there is no secret in it."""
+    if _is_blank(draft):
+        new.unlink(missing_ok=True)
+    os.close(draft)
+
+
+def _is_blank(draft: int) -> bool:
+    return not os.pread(draft, _ROOM_BYTES, 0).strip()
+
+
+def _check_draft(new: Path, like: os.stat_result) -> None:
+    """Raise CommandError if something else than a command like this has put the draft there."""
+    if os.path.lexists(new):
+        status = new.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), like.st_uid}:
+            raise CommandError(f"{new} is no draft of a secret, whoever has put it there: remove it")
 
 
 def _status_of(target: Path) -> os.stat_result | None:
@@ -176,15 +158,6 @@ def _status_of(target: Path) -> os.stat_result | None:
         )
     if os.path.ismount(target):
         raise CommandError(
-            f"{target} is mounted by itself, as containers do with single files, so no other file can take"
-            " its place: mount its folder"
+            f"{target} is mounted by itself, so no other file can take its place: mount its folder"
         )
     return status
-
-
-def _content(path: Path) -> bytes:
-    """Return what a file holds without blanks, b"" if it is missing."""
-    try:
-        return path.read_bytes().strip()
-    except FileNotFoundError:
-        return b""

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument
 from gateway.cli.terminal import HelpFormatter
 from gateway.cli.webhooks_list import enable, print_deliveries, print_list, remove
-from gateway.cli.webhooks_register import register
-from gateway.cli.webhooks_rotate import rotate
+from gateway.cli.webhooks_secrets import register, rotate
 from gateway.cli.webhooks_test import test_webhook
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SHOWN = 20
 _MOST_SHOWN = 1000
 
 _LIST = """\
@@ -100,23 +98,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.set_defaults(act=act)
         return action
 
-    listing = add_action("list", print_list, _LIST, "all of the organization, and which leads here")
-    _add_format(listing)
-    registering = add_action("register", register, _REGISTER, "have Infodeck post to this gateway")
-    _add_register_arguments(registering)
-    testing = add_action("test", test_webhook, _TEST, "have a test event sent, and see whether it arrives")
-    _add_id(testing)
-    _add_wait(testing)
-    deliveries = add_action(
+    _add_format(add_action("list", print_list, _LIST, "all of the organization, and which leads here"))
+    _add_register(add_action("register", register, _REGISTER, "have Infodeck post to this gateway"))
+    action = add_action("test", test_webhook, _TEST, "have a test event sent, and see whether it arrives")
+    _add_id(action)
+    action.add_argument(
+        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
+    )
+    action = add_action(
         "deliveries", print_deliveries, _DELIVERIES, "Infodeck's log of attempts, with advice on failures"
     )
-    _add_id(deliveries)
-    _add_deliveries_arguments(deliveries)
-    rotating = add_action("rotate", rotate, _ROTATE, "a new signing secret; the old one counts for 48 h more")
-    _add_id(rotating)
-    _add_rotate_arguments(rotating)
-    removing = add_action("remove", remove, _REMOVE, "have Infodeck remove a webhook")
-    removing.add_argument("--id", metavar="ID", required=True, help="the webhook's id, see `list`")
+    _add_id(action)
+    action.add_argument("--failed", action="store_true", help="only failed deliveries")
+    action.add_argument(
+        "--limit", type=_number, default=20, metavar="N", help="the newest N (default: %(default)s)"
+    )
+    _add_format(action)
+    _add_rotate(
+        add_action("rotate", rotate, _ROTATE, "a new signing secret; the old one counts for 48 h more")
+    )
+    action = add_action("remove", remove, _REMOVE, "have Infodeck remove a webhook")
+    action.add_argument("--id", metavar="ID", required=True, help="the webhook's id, see `list`")
     _add_id(add_action("enable", enable, _ENABLE, "have Infodeck enable a webhook again"))
 
 
@@ -126,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     return act(arguments)
 
 
-def _add_register_arguments(action: argparse.ArgumentParser) -> None:
+def _add_register(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--url", metavar="URL", help="the public https address (default: infodeck.webhook.url)"
     )
@@ -144,21 +146,8 @@ def _add_register_arguments(action: argparse.ArgumentParser) -> None:
     _add_secret_file(action, "a new file for the signing secret, if the settings name none that is free")
 
 
-def _add_wait(action: argparse.ArgumentParser) -> None:
-    action.add_argument(
-        "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
-    )
-
-
-def _add_deliveries_arguments(action: argparse.ArgumentParser) -> None:
-    action.add_argument("--failed", action="store_true", help="only failed deliveries")
-    action.add_argument(
-        "--limit", type=_number, default=_SHOWN, metavar="N", help="the newest N (default: %(default)s)"
-    )
-    _add_format(action)
-
-
-def _add_rotate_arguments(action: argparse.ArgumentParser) -> None:
+def _add_rotate(action: argparse.ArgumentParser) -> None:
+    _add_id(action)
     action.add_argument(
         "--from-stdin",
         action="store_true",

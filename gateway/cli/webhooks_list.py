@@ -1,27 +1,31 @@
-"""`gateway webhooks list`, `deliveries`, `remove` and `enable`.
+"""Infodeck's webhooks through its API: `gateway webhooks list`, `deliveries`, `remove` and `enable`.
 
-Infodeck's documents do not say how the API removes or enables a webhook, so the settings do. What an answer
-to such a request means is not known either: what counts is what the list of webhooks shows afterwards.
+Infodeck's documents do not say how the API removes or enables a webhook, so the settings do. What counts is
+what the list of webhooks shows afterwards.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import orjson
 
-from gateway.cli.webhooks_access import find_webhook, leads_here, list_webhooks, manage
-from gateway.errors import ApiRefusalError, CommandError, GatewayError
+from gateway.errors import ApiRefusalError, CommandError, ConfigError, GatewayError
 from gateway.events import TELEMETRY
+from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.webhooks import (
     advice_for,
     attempts_of,
     failures_of,
     id_to_correct,
     kind_of,
+    leads_to,
     newest_deliveries,
     twins_of,
+    webhook_of,
 )
 from gateway.settings import load_settings
 from gateway.settings.infodeck import parse_api_call
@@ -29,12 +33,14 @@ from gateway.text import align_columns, second_text, time_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from gateway.config.secrets import Secret
     from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.webhooks import Attempt, Webhook
     from gateway.settings import Settings
 
+Result = TypeVar("Result")
 _Call = Literal["remove", "enable"]
 
 _MOST_ATTEMPTS = 1000  # of a log that has no end
@@ -48,12 +54,20 @@ def print_list(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     webhooks = manage(settings, list_webhooks)
     if arguments.format == "json":
-        _print_json({"webhooks": [_document(webhook, settings) for webhook in webhooks]})
+        documents = [asdict(one) | {"leads_here": leads_here(one, settings)} for one in webhooks]
+        _print_json({"webhooks": documents})
         return 0
-    if webhooks:
-        print(_table(webhooks, settings), end="")
-    else:
-        print("There are no webhooks.")
+    _print_table(
+        ["", "id", "status", "events", "url", "description"],
+        [
+            [
+                "*" if leads_here(one, settings) else "",
+                *(one.id, one.status, ",".join(one.events) or None, one.url),
+                one.description or "",
+            ]
+            for one in webhooks
+        ],
+    )
     for line in _remarks(webhooks, settings, config=str(arguments.config)):
         print(line)
     return 0
@@ -73,24 +87,31 @@ def print_deliveries(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         _print_json({"webhook": webhook_id, "deliveries": [_attempt_document(one) for one in shown]})
         return 0
-    if shown:
-        print(_attempts_table(shown), end="")
-    print(_count(webhook_id, attempts, matching=len(matching), shown=len(shown)))
+    _print_table(
+        ["when", "event", "type", "outcome", "code", "took", "reason"],
+        [
+            [
+                None if one.at_ms is None else second_text(one.at_ms),
+                *(one.event_id, one.event_type, _OUTCOMES[one.succeeded]),
+                "-" if one.code is None else str(one.code),
+                one.took or "-",
+                one.reason or "",
+            ]
+            for one in shown
+        ],
+    )
+    failed = sum(one.succeeded is False for one in attempts)
+    newest = "the newest " if len(attempts) >= _MOST_ATTEMPTS else ""
+    print(f"{webhook_id}: {newest}{len(attempts)} attempts, {failed} of them failed; {len(shown)} are shown.")
     for kind, count in failures_of(shown).most_common():
         print(f"{count} x {kind}: {advice_for(kind) or 'see the reason above, in the words of Infodeck'}")
     return 0
 
 
-async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
-    """Return the newest attempts in a webhook's log, the newest first."""
-    return attempts_of(await newest_deliveries(api, webhook_id, enough=_MOST_ATTEMPTS))[:_MOST_ATTEMPTS]
-
-
 def remove(arguments: argparse.Namespace) -> int:
     """Remove a webhook from Infodeck; return 0 once it is not listed any more."""
     settings = load_settings(arguments.config).require()
-    _require_call(settings, "remove")
-    webhook, left = manage(settings, lambda api: _change(api, settings, "remove", arguments.id))
+    webhook, left = _change(settings, "remove", arguments.id)
     if any(one.id == webhook.id for one in left):
         raise CommandError(f"Infodeck has answered, but still lists the webhook {webhook.id}: {_WEB_PAGE}")
     print(f"Infodeck has the webhook {webhook.id} ({webhook.url or '?'}) no more.")
@@ -102,8 +123,7 @@ def remove(arguments: argparse.Namespace) -> int:
 def enable(arguments: argparse.Namespace) -> int:
     """Enable a webhook at Infodeck; return 0 once it is listed as enabled."""
     settings = load_settings(arguments.config).require()
-    _require_call(settings, "enable")
-    webhook, listed = manage(settings, lambda api: _change(api, settings, "enable", arguments.id))
+    webhook, listed = _change(settings, "enable", arguments.id)
     now = next((one for one in listed if one.id == webhook.id), webhook)
     if not now.is_healthy:
         raise CommandError(f"Infodeck has answered, but says that it is {now.status}: {_WEB_PAGE}")
@@ -111,53 +131,102 @@ def enable(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _require_call(settings: Settings, name: _Call) -> str:
-    """Return the API call that the settings name; raise CommandError if they name none."""
-    webhook = settings.infodeck.webhook
-    call = {"remove": webhook.remove, "enable": webhook.enable}[name] if webhook is not None else None
+def manage(settings: Settings, act: Callable[[InfodeckApi], Awaitable[Result]]) -> Result:
+    """Return what `act` does with the API; raise CommandError if there is no Bearer token."""
+    access = ApiAccess(
+        api=settings.infodeck.api,
+        organization=settings.infodeck.organization,
+        proxy=settings.infodeck.proxy,
+        bearer_token=_bearer_token(settings),
+    )
+
+    async def connected() -> Result:
+        async with connect(access, share=settings.infodeck.request_share) as api:
+            return await act(api)
+
+    return asyncio.run(connected())
+
+
+def leads_here(webhook: Webhook, settings: Settings) -> bool:
+    """Return whether this is the webhook that the settings name."""
+    named = settings.infodeck.webhook
+    return named is not None and leads_to(webhook, url=named.url, webhook_id=named.id)
+
+
+async def list_webhooks(api: InfodeckApi) -> list[Webhook]:
+    """Return every webhook of the organization."""
+    return [webhook_of(item) for item in await api.webhooks()]
+
+
+async def find_webhook(api: InfodeckApi, settings: Settings, given_id: str | None) -> tuple[Webhook, str]:
+    """Return the webhook with this id, or else the one that leads here, and its id.
+
+    Raises CommandError if there is none, or more than one.
+    """
+    every = await list_webhooks(api)
+    found = [one for one in every if (leads_here(one, settings) if given_id is None else one.id == given_id)]
+    if len(found) == 1 and found[0].id is not None:
+        return found[0], found[0].id
+    if found:
+        ids = ", ".join(webhook.id or "?" for webhook in found)
+        raise CommandError(
+            f"{len(found)} webhooks lead here ({ids}): say --id ID, or set infodeck.webhook.id"
+        )
+    named = settings.infodeck.webhook
+    wanted = f"--id {given_id}" if given_id else "infodeck.webhook" if named else "infodeck.webhook, not set"
+    raise CommandError(
+        f"none of {len(every)} webhooks is the one of {wanted}: `gateway webhooks list` shows them,"
+        " `register` makes one"
+    )
+
+
+async def newest_attempts(api: InfodeckApi, webhook_id: str) -> list[Attempt]:
+    """Return the newest attempts in a webhook's log, the newest first."""
+    return attempts_of(await newest_deliveries(api, webhook_id, enough=_MOST_ATTEMPTS))[:_MOST_ATTEMPTS]
+
+
+def _bearer_token(settings: Settings) -> Secret:
+    source = settings.infodeck.bearer_token
+    if source is None:
+        raise CommandError(
+            "infodeck.bearer_token is not set: webhooks are managed with a user's JWT, not with an API key;"
+            " put the token into a file (chmod 600) and set bearer_token: {file: PATH}"
+        )
+    try:
+        return source.resolve()
+    except ConfigError as error:
+        raise CommandError(f"infodeck.bearer_token: {error}") from error
+
+
+def _change(settings: Settings, name: _Call, given_id: str | None) -> tuple[Webhook, list[Webhook]]:
+    """Make the API call of the settings; return the webhook as it was, and all that are listed after it."""
+    named = settings.infodeck.webhook
+    call: str | None = getattr(named, name, None)
     if call is None:
         raise CommandError(
             f"infodeck.webhook.{name} is not set: Infodeck's documents, as we know them, do not say how the"
             f" API is asked for it. If yours say it, set it, such as `{_EXAMPLES[name]}`; without it,"
             " Infodeck's web page does it"
         )
-    return call
+    method, path, document = parse_api_call(call)
 
+    async def change(api: InfodeckApi) -> tuple[Webhook, list[Webhook]]:
+        webhook, webhook_id = await find_webhook(api, settings, given_id)
+        target = path.replace("{id}", quote(webhook_id, safe=""))
+        try:
+            await api.change_webhook(method, target, document)
+        except ApiRefusalError as error:
+            raise CommandError(
+                f"Infodeck has not done it: {error}. It was asked: {method} {target}"
+                f" (infodeck.webhook.{name})"
+            ) from error
+        except GatewayError as error:
+            raise CommandError(
+                f"whether Infodeck has done it is not known: {error}. Look with `gateway webhooks list`"
+            ) from error
+        return webhook, await list_webhooks(api)
 
-async def _change(
-    api: InfodeckApi, settings: Settings, name: _Call, given_id: str | None
-) -> tuple[Webhook, list[Webhook]]:
-    """Return the webhook as it was, and all that Infodeck lists after the call."""
-    webhook, webhook_id = await find_webhook(api, settings, given_id)
-    method, path, document = parse_api_call(_require_call(settings, name))
-    path = path.replace("{id}", quote(webhook_id, safe=""))
-    try:
-        await api.change_webhook(method, path, document)
-    except ApiRefusalError as error:
-        raise CommandError(
-            f"Infodeck has not done it: {error}. It was asked: {method} {path} (infodeck.webhook.{name})"
-        ) from error
-    except GatewayError as error:
-        raise CommandError(
-            f"whether Infodeck has done it is not known: {error}. Look with `gateway webhooks list`"
-        ) from error
-    return webhook, await list_webhooks(api)
-
-
-def _table(webhooks: Sequence[Webhook], settings: Settings) -> str:
-    rows = [["", "id", "status", "events", "url", "description"]]
-    rows += [
-        [
-            "*" if leads_here(webhook, settings) else "",
-            webhook.id or "?",
-            webhook.status or "?",
-            ",".join(webhook.events) or "?",
-            webhook.url or "?",
-            webhook.description or "",
-        ]
-        for webhook in webhooks
-    ]
-    return align_columns(rows, indent="")
+    return manage(settings, change)
 
 
 def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) -> list[str]:
@@ -167,49 +236,17 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
     if named is None:
         return ["Which of them leads here is not known: set infodeck.webhook.url."]
     if not here:
-        by = f"the URL {named.url}" if named.id is None else f"the id {named.id}"
         advice = id_to_correct(webhooks, url=named.url) or f"gateway webhooks register -c {config}"
-        return [f"None of them leads here ({by}): {advice}"]
+        return [f"None of them leads here ({named.id or named.url}): {advice}"]
     remarks = ["* leads here"]
-    remarks += [
-        f"{webhook.id}: it does not send {TELEMETRY}, so no reading arrives by it"
-        for webhook in here
-        if not webhook.is_subscribed_to(TELEMETRY)
-    ]
+    if not all(webhook.is_subscribed_to(TELEMETRY) for webhook in here):
+        remarks.append(f"It does not send {TELEMETRY}, so no reading arrives by it.")
     if twins := twins_of(here[0], webhooks):
         remarks.append(
             f"{1 + len(twins)} of them have the URL of the one that leads here, so each event comes as often:"
             " remove all but one"
         )
     return remarks
-
-
-def _document(webhook: Webhook, settings: Settings) -> dict[str, Any]:
-    return {
-        "id": webhook.id,
-        "url": webhook.url,
-        "events": webhook.events,
-        "description": webhook.description,
-        "status": webhook.status,
-        "leads_here": leads_here(webhook, settings),
-    }
-
-
-def _attempts_table(attempts: Sequence[Attempt]) -> str:
-    rows = [["when", "event", "type", "outcome", "code", "took", "reason"]]
-    rows += [
-        [
-            "?" if one.at_ms is None else second_text(one.at_ms),
-            one.event_id or "?",
-            one.event_type or "?",
-            _OUTCOMES[one.succeeded],
-            "-" if one.code is None else str(one.code),
-            one.took or "-",
-            one.reason or "",
-        ]
-        for one in attempts
-    ]
-    return align_columns(rows, indent="")
 
 
 def _attempt_document(attempt: Attempt) -> dict[str, Any]:
@@ -227,13 +264,11 @@ def _attempt_document(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _count(webhook_id: str, attempts: Sequence[Attempt], *, matching: int, shown: int) -> str:
-    if not attempts:
-        return f"{webhook_id}: the log is empty. Have Infodeck send something: gateway webhooks test"
-    failed = sum(one.succeeded is False for one in attempts)
-    of = f"the newest {len(attempts)}" if len(attempts) >= _MOST_ATTEMPTS else f"{len(attempts)}"
-    counted = f"{webhook_id}: {of} attempts, {failed} of them failed"
-    return counted + (f"; these are the newest {shown}, --limit shows more." if shown < matching else ".")
+def _print_table(headings: list[str], rows: Iterable[Iterable[str | None]]) -> None:
+    """Print a table if it has rows; what Infodeck does not state is a question mark."""
+    cells = [["?" if cell is None else cell for cell in row] for row in rows]
+    if cells:
+        print(align_columns([headings, *cells], indent=""), end="")
 
 
 def _print_json(document: dict[str, Any]) -> None:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import orjson
 
-from gateway.cli.webhooks_access import find_webhook, manage
-from gateway.cli.webhooks_list import newest_attempts
+from gateway.cli.webhooks_list import find_webhook, manage, newest_attempts
 from gateway.config.value_types import parse_duration
 from gateway.errors import CommandError, GatewayError
 from gateway.infodeck.webhooks import advice_for, kind_of
@@ -26,19 +25,20 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN_S = 5.0
 _LOOK_EVERY_S = 0.2
-_NOT_LOGGED = (
-    "Infodeck's delivery log has no attempt since: look again in a while (`gateway webhooks deliveries`); is"
-    " the webhook switched off, or `Failing` (`gateway webhooks list`)?"
-)
-_ANSWERED_BY_OTHERS = (
-    "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
-)
-_PREVIOUS_USED = (
-    "But something was signed with the previous secret meanwhile, which is accepted for 48 h:"
-    " try again. If that stays so, Infodeck does not sign with the one that the gateway was given last: renew"
-    " it once more (`gateway webhooks rotate`)"
-)
 _CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log's entry to be taken for ours
+_PREVIOUS_USED = (
+    "the way is right. But something was signed with the previous secret meanwhile, which is accepted for"
+    " 48 h: try again. If that stays so, Infodeck has another secret than the gateway: renew it (`gateway"
+    " webhooks rotate`)"
+)
+_REFUSED = {
+    "mismatch": advice_for("401"),
+    "missing": "something without a signature was posted: a proxy that drops headers, or somebody else",
+    "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
+    "foreign": "the signature does not fit, nor does the body name the organization: somebody else, or"
+    " a proxy that changes or compresses bodies",
+    "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,10 @@ class _Counts:
 def test_webhook(arguments: argparse.Namespace) -> int:
     """Request a test event and print its outcome; return 0 once the running gateway has received it."""
     settings = load_settings(arguments.config).require()
-    wait_s = _seconds(arguments.wait)
+    try:
+        wait_s = parse_duration(arguments.wait)
+    except ValueError as error:
+        raise CommandError(f"--wait {arguments.wait}: {error}") from error
     return manage(settings, lambda api: _test(api, settings, arguments.id, wait_s=wait_s))
 
 
@@ -70,22 +73,15 @@ async def _test(api: InfodeckApi, settings: Settings, given_id: str | None, *, w
     while time.monotonic() < began_s + wait_s:
         now = await _counts(settings.admin.url)
         if now.test_events > before.test_events:
-            return _arrived(before, now, took_s=time.monotonic() - began_s)
+            is_current = now.previous_used_ms == before.previous_used_ms
+            right = "the way and the signing secret are right." if is_current else _PREVIOUS_USED
+            print(f"It arrived after {time.monotonic() - began_s:.1f} s: {right}")
+            return 0 if is_current else 1
         await asyncio.sleep(_LOOK_EVERY_S)
     print(f"The gateway has not seen it within {wait_s:g} s.")
-    refused = "\n".join(_refused(before, now))
-    logged = await _logged(api, webhook_id, since_ms=began_ms)
-    for line in filter(None, (refused, *(each for each in logged if each not in refused))):
-        print(line)
-    return 1
-
-
-def _arrived(before: _Counts, now: _Counts, *, took_s: float) -> int:
-    """Print what an arrival proves: nothing about the secret if the previous one was used meanwhile."""
-    if now.previous_used_ms == before.previous_used_ms:
-        print(f"It arrived after {took_s:.1f} s: the way and the signing secret are right.")
-        return 0
-    print(f"It arrived after {took_s:.1f} s: the way is right.\n{_PREVIOUS_USED}")
+    for reason, count in (now.refused - before.refused).items():
+        print(f"The gateway refused {count} with 401 meanwhile ({reason}): {_REFUSED.get(reason)}")
+    print(await _logged(api, webhook_id, since_ms=began_ms))
     return 1
 
 
@@ -109,44 +105,24 @@ async def _counts(admin: str) -> _Counts:
         ) from error
 
 
-def _refused(before: _Counts, now: _Counts) -> list[str]:
-    """Return lines about what the gateway has refused meanwhile, and what that means."""
-    lines = []
-    for reason, advice in {
-        "mismatch": advice_for("401"),
-        "missing": "something without a signature was posted: a proxy that drops headers, or somebody else",
-        "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
-        "foreign": "the signature does not fit, nor does the body name the organization: somebody else, or"
-        " a proxy that changes or compresses bodies",
-        "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
-    }.items():
-        count = now.refused[reason] - before.refused[reason]
-        if count:
-            lines.append(f"The gateway refused {count} with 401 meanwhile ({reason}): {advice}")
-    return lines
-
-
-async def _logged(api: InfodeckApi, webhook_id: str, *, since_ms: float) -> list[str]:
-    """Return lines about the attempts in Infodeck's log since then."""
+async def _logged(api: InfodeckApi, webhook_id: str, *, since_ms: float) -> str:
+    """Return what Infodeck's log has about the newest attempt since then, test events first."""
     try:
         attempts = await newest_attempts(api, webhook_id)
     except GatewayError as error:
-        return [f"Infodeck's delivery log could not be read: {error}"]
+        return f"Infodeck's delivery log could not be read: {error}"
     earliest_ms = since_ms - _CLOCKS_DIFFER_MS
     ours = [one for one in attempts if one.at_ms is not None and one.at_ms >= earliest_ms]
-    tests = [one for one in ours if one.event_type == "webhook.test"]
-    if not (tests or ours):
-        return [_NOT_LOGGED]
-    last = (tests or ours)[0]
-    if last.succeeded:
-        return [_ANSWERED_BY_OTHERS]
-    kind = kind_of(last)
-    said = " ".join(text for text in (kind, last.reason) if text)
-    return [f"Infodeck's log says: {said}.", *([advice] if (advice := advice_for(kind)) else [])]
-
-
-def _seconds(wait: str) -> float:
-    try:
-        return parse_duration(wait)
-    except ValueError as error:
-        raise CommandError(f"--wait {wait}: {error}") from error
+    ours.sort(key=lambda one: one.event_type != "webhook.test")
+    if not ours:
+        return (
+            "Infodeck's delivery log has no attempt since: look again in a while (`gateway webhooks"
+            " deliveries`); is the webhook switched off, or `Failing` (`gateway webhooks list`)?"
+        )
+    if ours[0].succeeded:
+        return (
+            "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
+        )
+    kind = kind_of(ours[0])
+    advice = "" if kind == "401" else advice_for(kind)  # the gateway's own counts explain a 401
+    return f"Infodeck's log says: {kind} {ours[0].reason or ''}. {advice or ''}"

@@ -1,8 +1,8 @@
 """What the gateway keeps of signing secrets over restarts: one file beside the journal, mode 0600.
 
 It holds the secrets that are accepted although no source of the settings has them, and since when each
-current secret is known, by a fingerprint: HMAC-SHA256 with a key of this file alone, so that two gateways'
-files do not show that they have the same secret.
+current secret is known, by a fingerprint with a key of this file alone, so that two gateways' files do not
+show that they have the same secret.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FORM = 2
-_KEY_BYTES = 32
-
 
 Kept = dict[bytes, int | None]
 """Kept secrets, with when each was replaced (Unix ms); None: it is newer than what the settings have."""
 
 
 class SecretMemory:
-    """The file. `update` sets what it is to hold, `write` writes that; `read` and `write` block."""
+    """The file; reading and writing block."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._key = token_bytes(_KEY_BYTES)
+        self._key = token_bytes(32)
         self._first_seen: dict[str, int] = {}  # Unix ms by fingerprint
-        self._document = self._written = b""
+        self._written = b""
         self._writing = threading.Lock()  # not asyncio's: a thread goes on when its task is cancelled
 
     def read(self) -> Kept:
@@ -48,51 +46,31 @@ class SecretMemory:
         content = SecretSource("file", str(self.file)).resolve().reveal()
         try:
             document = orjson.loads(content)
-            if document["form"] != _FORM:
-                raise GatewayError(f"{self.file} was written by another version of the gateway")
-            kept = {
-                base64.b64decode(secret, validate=True): None if replaced_ms is None else int(replaced_ms)
-                for secret, replaced_ms in document["accepted"].items()
-            }
-            first_seen = {str(name): int(since_ms) for name, since_ms in document["first_seen"].items()}
-            self._key = bytes.fromhex(document["key"])
+            kept = {base64.b64decode(secret): ms for secret, ms in document["accepted"].items()}
+            first_seen, key = dict(document["first_seen"]), bytes.fromhex(document["key"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise GatewayError(f"{self.file} is not what this gateway has written") from None
-        if b"" in kept:
-            raise GatewayError(f"{self.file} holds an empty secret")
-        self._first_seen, self._written = first_seen, content
+            document = kept = {}
+        if document.get("form") != _FORM or b"" in kept:
+            raise GatewayError(f"{self.file} was not written by this version of the gateway")
+        self._first_seen, self._key, self._written = first_seen, key, content
         return kept
 
     def first_seen_ms(self, secret: bytes, *, now_ms: int) -> int:
         """Return since when the gateway knows a secret: since now, if it is new."""
         return self._first_seen.setdefault(self._fingerprint(secret), now_ms)
 
-    def update(self, *, current: Iterable[bytes], kept: Kept) -> None:
-        """Set what the next `write` writes; other secrets than the `current` ones count as new again."""
-        names = {self._fingerprint(secret) for secret in current}
-        self._first_seen = {name: ms for name, ms in self._first_seen.items() if name in names}
-        self._document = orjson.dumps(
-            {
-                "form": _FORM,
-                "key": self._key.hex(),
-                "first_seen": self._first_seen,
-                "accepted": {base64.b64encode(secret).decode(): ms for secret, ms in kept.items()},
-            }
-        )
-
-    def write(self) -> None:
-        """Write what has changed, durably; raise OSError."""
+    def write(self, *, current: Iterable[bytes], kept: Kept) -> None:
+        """Write what has changed, durably; raise OSError. Ages are kept of `current` secrets only."""
         with self._writing:
-            document = self._document
+            names = [self._fingerprint(secret) for secret in current]
+            accepted = {base64.b64encode(secret).decode(): ms for secret, ms in kept.items()}
+            first_seen = {name: self._first_seen[name] for name in names}
+            document = orjson.dumps(
+                {"form": _FORM, "key": self._key.hex(), "first_seen": first_seen, "accepted": accepted}
+            )
             if document != self._written:
                 write_private(self.file, document)
                 self._written = document
-
-    def remove(self) -> None:
-        """Remove the file; raise OSError."""
-        with self._writing:
-            remove_memory(self.file)
-            self._written = b""
 
     def _fingerprint(self, secret: bytes) -> str:
         return hmac.digest(self._key, secret, "sha256").hex()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
 import hashlib
 import os
 import stat
@@ -224,7 +223,7 @@ async def test_secret_is_announced_again(tmp_path: Path) -> None:
     before = gateway.signing.previous
     gateway.now_ms += 5
     await gateway.signing.announce(b"new", keep_previous=True)
-    assert (gateway.signing.current_count, gateway.signing.previous) == (1, before)
+    assert (len(gateway.signing.current), gateway.signing.previous) == (1, before)
 
 
 async def test_file_that_catches_up_changes_no_time(tmp_path: Path) -> None:
@@ -248,16 +247,6 @@ async def test_source_that_has_not_changed_undoes_nothing(tmp_path: Path) -> Non
         await gateway.reread()
     assert gateway.accepts(b"new")
     assert [one.secret for one in gateway.signing.previous] == [b"old"]
-
-
-async def test_many_rotations_do_not_slow_down_the_intake(tmp_path: Path) -> None:
-    """Each previous secret costs an HMAC per delivery: the last eight are kept."""
-    put(tmp_path, b"0")
-    gateway = Gateway(tmp_path)
-    for number in range(1, 20):
-        await gateway.signing.announce(b"%d" % number, keep_previous=True)
-    assert [one.secret for one in gateway.signing.previous] == [b"%d" % number for number in range(11, 19)]
-    assert "secret=" not in repr(gateway.signing.previous)
 
 
 async def test_leaked_secret_is_refused_at_once(tmp_path: Path) -> None:
@@ -310,27 +299,31 @@ def test_nothing_is_refused_that_was_accepted_a_moment_ago(steps: list[tuple[str
             accepted = {one for one in (b"a", b"b", b"c", b"d") if gateway.accepts(one)}
             known.add(secret)
             assert known <= accepted, step
-            assert gateway.signing.current_count + len(gateway.signing.previous) == len(accepted)
+            assert len(gateway.signing.current) + len(gateway.signing.previous) == len(accepted)
             known = accepted
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(follow(Path(folder)))
 
 
-async def test_leaked_secret_does_not_come_back_with_a_restart(tmp_path: Path) -> None:
-    """Where what is left cannot be written, such as on a full disk, at least the leaked one is forgotten."""
+async def test_leaked_secret_is_forgotten_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk keeps the gateway from forgetting it on disk; the gateway tries again until it can."""
+    monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"leaked")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep_previous=True)
     draft = gateway.file.with_name(f"{gateway.file.name}.new")
     draft.mkdir()
     problem = await gateway.signing.announce(b"newest", keep_previous=False)
-    assert problem is not None
-    assert "can't be written: Is a directory" in problem
+    assert problem == f"{gateway.file} can't be written: Is a directory"
     assert not gateway.accepts(b"leaked")
-    assert "Remove it" not in problem
     put(tmp_path, b"newest")
     draft.rmdir()
+    async with gateway.running(), asyncio.timeout(10):
+        while base64.b64encode(b"leaked") in gateway.file.read_bytes():  # noqa: ASYNC110 - a thread writes
+            await asyncio.sleep(0.01)
     assert not Gateway(tmp_path).accepts(b"leaked")
 
 
@@ -352,25 +345,6 @@ async def test_memory_is_written_once_that_is_possible(
     assert Gateway(tmp_path).accepts(b"new")
     events = [entry["event"] for entry in logs if entry["event"].startswith("signing_secrets.")]
     assert events.count("signing_secrets.not_kept") == events.count("signing_secrets.kept") == 1
-
-
-async def test_memory_that_can_be_neither_written_nor_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As on a disk that has become read-only: it is said what a restart would do, and what to do first."""
-    put(tmp_path, b"leaked")
-    gateway = Gateway(tmp_path)
-
-    def refused(*_: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr("gateway.intake.secret_memory.write_private", refused)
-    monkeypatch.setattr("gateway.intake.secret_memory.remove_memory", refused)
-    problem = await gateway.signing.announce(b"new", keep_previous=False)
-    assert problem == (
-        f"{gateway.file} can't be written: Read-only file system. Remove it, for a restart would accept"
-        " secrets again that were replaced"
-    )
 
 
 async def test_secret_that_no_source_has_is_logged_at_the_start(tmp_path: Path) -> None:

@@ -10,21 +10,20 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
 from support.daemon import SECRET, sign, telemetry
 from support.waiting import until
 from support.webhook_commands import launch, set_up_webhook
 
 from gateway.cli.secret_file import open_secret_file
-from gateway.cli.webhooks_rotate import send_secret
 from gateway.demo.simulated_answers import Answer
-from gateway.settings import load_settings
+from gateway.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
     from subprocess import Popen
 
-    import pytest
     from support.daemon import Daemon
     from support.webhook_commands import WebhookSetup
 
@@ -76,50 +75,14 @@ async def test_killed_before_the_answer_is_there(daemon: Daemon) -> None:
         assert await accepts(daemon, SECRET)
 
 
-async def test_gateway_that_is_restarted_meanwhile(daemon: Daemon) -> None:
-    """It is waited for, with the old secret still in its file: so it starts with that, and then has both."""
+async def test_gateway_killed_meanwhile(daemon: Daemon) -> None:
+    """The secret stays in `FILE.new`, and the old one in its file; the same command again finishes."""
     async with in_the_midst(daemon) as (infodeck, process):
         daemon.kill()
-        await until((daemon.folder / "secret.new").exists, within_s=20)
-        assert (daemon.folder / "secret").read_text() == SECRET
-        await asyncio.to_thread(daemon.start)
-        assert await asyncio.to_thread(process.wait, 20) == 0
-        assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
-        assert await accepts(daemon, infodeck.secret)
-        assert await accepts(daemon, SECRET)
-
-
-async def test_gateway_that_does_not_come_back(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret is in its file all the same; the message says what a gateway does that starts or reloads."""
-    monkeypatch.setattr("gateway.cli.webhooks_rotate._BACK_WITHIN_S", 0.1)
-
-    async def problem_with(source: str, *, keep_previous: bool) -> str:
-        text = daemon.config.read_text()
-        daemon.config.write_text(text.replace("{file: secret}", source))
-        settings = load_settings(daemon.config).require()
-        daemon.config.write_text(text)
-        problem = await asyncio.to_thread(
-            send_secret, daemon.config, NEW, settings, keep_previous=keep_previous
-        )
-        assert problem is not None
-        assert "The new secret could not be sent to the gateway: nobody listens on" in problem
-        return problem
-
-    assert "`systemctl reload gateway`" in await problem_with("{file: secret}", keep_previous=True)
-    for source, keep in (("{credential: signing}", True), ("{file: secret}", False)):
-        problem = await problem_with(source, keep_previous=keep)
-        assert "restart it" in problem
-        assert "reload" not in problem
-
-
-async def test_killed_while_it_waits_for_the_gateway(daemon: Daemon) -> None:
-    """The secret is in `FILE.new`: the same command again finishes, without another secret."""
-    async with in_the_midst(daemon) as (infodeck, process):
-        daemon.kill()
-        await until((daemon.folder / "secret.new").exists, within_s=20)
-        process.kill()
-        process.wait()
+        assert await asyncio.to_thread(process.wait, 20) == 1
         made = infodeck.secret
+        assert (daemon.folder / "secret.new").read_text() == made + "\n"
+        assert (daemon.folder / "secret").read_text() == SECRET
         await asyncio.to_thread(daemon.start)
         assert await accepts(daemon, SECRET)
         done = await infodeck.run("rotate")
@@ -133,11 +96,15 @@ async def test_killed_while_it_waits_for_the_gateway(daemon: Daemon) -> None:
 
 
 async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
-    """Whatever is wrong with them by then: the secret gets into its file, and it is said what to do."""
+    """The gateway can't be asked with broken settings: once they are mended, the same command finishes."""
     async with in_the_midst(daemon) as (infodeck, process):
+        settings = daemon.config.read_text()
         daemon.config.write_text("half of it")
         assert await asyncio.to_thread(process.wait, 20) == 1
+        daemon.config.write_text(settings)
+        assert (await infodeck.run("rotate")).returncode == 0
         assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
+        assert await accepts(daemon, SECRET)
 
 
 def test_file_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,17 +112,17 @@ def test_file_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "secret").touch(mode=0o600)
     (tmp_path / "secret").write_bytes(b"old")
 
-    def refused(_: int) -> None:
+    def broken(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with open_secret_file(tmp_path / "secret", may_replace=True) as file:
-        monkeypatch.setattr("os.fsync", refused)
-        problem = file.write_new(NEW)
-    assert problem == (
-        f"{tmp_path}/secret.new can't be written: Input/output error. The new secret is in no file: make"
-        " room, then rotate again"
+        monkeypatch.setattr("os.fsync", broken)
+        with pytest.raises(CommandError) as refused:
+            file.write_new(NEW)
+    assert str(refused.value) == (
+        f"{tmp_path}/secret.new can't be written: Input/output error. The new secret is in no file: rotate"
+        " again"
     )
-    assert [one.name for one in tmp_path.iterdir()] == ["secret"]
 
 
 def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
@@ -164,11 +131,12 @@ def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
     file.touch(mode=0o600)
     file.write_bytes(b"old")
     with open_secret_file(file, may_replace=True) as opened:
-        assert opened.write_new(NEW) is None
+        opened.write_new(NEW)
         file.unlink()
         file.mkdir()
-        problem = opened.rename_new()
-    assert problem == (
+        with pytest.raises(CommandError) as refused:
+            opened.rename_new()
+    assert str(refused.value) == (
         f"{file} can't be replaced: Is a directory. The new secret is in {file}.new: mv {file}.new {file}"
     )
     assert (tmp_path / "secret.new").read_bytes() == NEW + b"\n"

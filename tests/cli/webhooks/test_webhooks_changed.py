@@ -41,7 +41,7 @@ async def test_one_of_two_is_removed(daemon: Daemon) -> None:
         )
         assert [one["id"] for one in infodeck.api.webhooks] == [infodeck.webhook["id"]]
         done = await infodeck.run("remove", "--id", "wh-2")
-        assert (done.returncode, "none of 1 webhooks has this id" in done.stderr) == (1, True)
+        assert (done.returncode, "none of 1 webhooks is the one of --id wh-2" in done.stderr) == (1, True)
         done = await infodeck.run("remove", "--id", infodeck.webhook["id"])
     assert done.stdout.splitlines()[1].startswith("None leads here any more: gateway webhooks register -c")
     assert infodeck.api.webhooks == []
