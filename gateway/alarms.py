@@ -61,8 +61,7 @@ class Alarms:
         Latched ones still last. The others end without a line in the log: their causes are unknown, and if a
         cause is still there, the alarm is raised again.
         """
-        raised = tuple(self._current.values())
-        self._current.clear()
+        raised, self._current = self._current, {}
         self._save = save
         for alarm in stored:
             if alarm.cleared_ms is not None:
@@ -71,11 +70,9 @@ class Alarms:
                 self._current[alarm.name] = alarm
             else:
                 self._move_to_past(alarm)
-        for alarm in raised:
-            before = self._current.get(alarm.name)
-            since_ms = alarm.since_ms if before is None else before.since_ms
-            self._store(replace(alarm, since_ms=since_ms))
-        self._notify()
+        for name, alarm in raised.items():
+            before = self._current.get(name, alarm)
+            self._store(replace(alarm, since_ms=before.since_ms))
 
     def current(self) -> tuple[Alarm, ...]:
         """Return the current alarms, oldest first."""
@@ -99,20 +96,18 @@ class Alarms:
         With `is_known`, the state is certain and not concluded from what arrives: then it ends at once, also
         if it comes and goes. A reason may quote texts from elsewhere: it is sanitised and cut.
         """
-        before = self._current.get(name)
+        alarm = self._current.get(name)
         if reason is not None:
             self._away_ms.pop(name, None)
-            changed = self._raise(Alarm(name, _shown(reason), self._clock_ms()), before)
-        else:
-            changed = before is not None and not before.latched and self._clear(before, at_once=is_known)
-        if changed:
-            self._notify()
+            self._raise(name, reason, latched=False)
+        elif alarm is not None and not alarm.latched and (is_known or self._stays_away(alarm)):
+            self._away_ms.pop(name, None)
+            self._ended_ms[name] = self._clock_ms()
+            self._end(alarm)
 
     def latch(self, name: str, reason: str) -> None:
         """Raise the alarm `name` until somebody acknowledges it, over restarts too; a new reason is shown."""
-        raised = Alarm(name, _shown(reason), self._clock_ms(), latched=True)
-        if self._raise(raised, self._current.get(name)):
-            self._notify()
+        self._raise(name, reason, latched=True)
 
     def acknowledge(self, name: str, *, by: str) -> bool:
         """Record that `by` has seen the alarm, which ends a latched one; return whether it is current."""
@@ -125,59 +120,44 @@ class Alarms:
             self._end(seen)
         else:
             self._store(seen)
-        self._notify()
         return True
 
-    def _notify(self) -> None:
-        for listener in self._listeners:
-            listener()
-
-    def _raise(self, raised: Alarm, before: Alarm | None) -> bool:
-        """Begin the alarm, or update the reason of a current one; return whether anything changed."""
+    def _raise(self, name: str, reason: str, *, latched: bool) -> None:
+        reason = sanitise_line(reason, longest=_LONGEST_REASON)
+        before = self._current.get(name)
         if before is None:
-            self._store(raised)
-            log.error("alarm.raised", alarm=raised.name, reason=raised.reason)
+            log.error("alarm.raised", alarm=name, reason=reason)
+            self._store(Alarm(name, reason, self._clock_ms(), latched=latched))
+        elif before.reason != reason:
+            self._store(replace(before, reason=reason))
+
+    def _stays_away(self, alarm: Alarm) -> bool:
+        """Return whether the alarm can end: at once, or if it comes and goes, after hours away."""
+        now_ms, ended_ms = self._clock_ms(), self._ended_ms.get(alarm.name)
+        if ended_ms is None or not 0 <= alarm.since_ms - ended_ms < _STEADY_MS:
             return True
-        if before.reason == raised.reason:
-            return False
-        self._store(replace(before, reason=raised.reason))
-        return True
-
-    def _clear(self, alarm: Alarm, *, at_once: bool) -> bool:
-        """End the alarm, or later if it comes and goes; return whether anything changed."""
-        now_ms, name = self._clock_ms(), alarm.name
-        if not at_once and self._comes_and_goes(alarm):
-            away_ms = self._away_ms.get(name)
-            if away_ms is None:
-                self._away_ms[name] = now_ms
-                self._store(replace(alarm, reason=alarm.reason + _AWAY))
-                return True
-            if 0 <= now_ms - away_ms < _STEADY_MS:
-                return False
-        self._end(alarm)
-        self._away_ms.pop(name, None)
-        self._ended_ms[name] = now_ms
-        return True
-
-    def _comes_and_goes(self, alarm: Alarm) -> bool:
-        ended_ms = self._ended_ms.get(alarm.name)
-        return ended_ms is not None and 0 <= alarm.since_ms - ended_ms < _STEADY_MS
+        if alarm.name not in self._away_ms:
+            self._away_ms[alarm.name] = now_ms
+            self._store(replace(alarm, reason=alarm.reason + _AWAY))
+        return not 0 <= now_ms - self._away_ms[alarm.name] < _STEADY_MS
 
     def _store(self, alarm: Alarm) -> None:
         self._current[alarm.name] = alarm
         self._save(alarm)
-
-    def _move_to_past(self, alarm: Alarm) -> None:
-        self._current.pop(alarm.name, None)
-        ended = replace(alarm, cleared_ms=self._clock_ms())
-        self._past.append(ended)
-        self._save(ended)
+        self._notify()
 
     def _end(self, alarm: Alarm) -> None:
         self._move_to_past(alarm)
         seconds = max(0, self._clock_ms() - alarm.since_ms) // 1000  # the clock may have been set back
         log.info("alarm.cleared", alarm=alarm.name, seconds=seconds)
 
+    def _move_to_past(self, alarm: Alarm) -> None:
+        self._current.pop(alarm.name, None)
+        ended = replace(alarm, cleared_ms=self._clock_ms())
+        self._past.append(ended)
+        self._save(ended)
+        self._notify()
 
-def _shown(reason: str) -> str:
-    return sanitise_line(reason, longest=_LONGEST_REASON)
+    def _notify(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.admin.admin_server import admin_application
-from gateway.admin.admission import Admission
-from gateway.admin.control_overrides import OverrideRequests
+from gateway.admin.admin_server import Admission, admin_application
 from gateway.admin.control_requests import (
-    DeadLetterRequests,
-    alarm_routes,
-    retained_topic_routes,
-    signing_secret_routes,
+    BuildingRequests,
+    retained_topic_requests,
+    signing_secret_requests,
 )
 from gateway.admin.control_socket import control_application, control_socket
 from gateway.admin.dashboard import Dashboard
@@ -124,6 +121,7 @@ class App:
         self._admission = Admission(
             secrets.admin_token, trusted_proxies=admin.trusted_proxies if admin.tls is None else None
         )
+        self._requests = self._make_requests()
         self._dashboard = self._make_dashboard()
         self._own_alarms = GatewayAlarms(
             status=self.status,
@@ -181,16 +179,23 @@ class App:
             on_assets_changed=self._infodeck.reconcile_soon,
         )
 
+    def _make_requests(self) -> BuildingRequests:
+        return BuildingRequests(
+            pipeline=self._pipeline,
+            state_store=self._journal,
+            alarms=self.alarms,
+            sinks=self.status.sinks,
+            topics=self._settings.mqtt_topics,
+            clock_ms=now_ms,
+        )
+
     def _make_dashboard(self) -> Dashboard:
         return Dashboard(
-            state=lambda: self.state,
+            requests=self._requests,
+            admission=self._admission,
             status=self.status,
             refresh=self._refresh_status,
-            topics=self._settings.mqtt_topics,
-            dead_letters=partial(read_dead_letters, self._settings.journal.path),
-            alarms=self.alarms,
-            admission=self._admission,
-            actions=self._building_controls(),
+            read_dead_letters=partial(read_dead_letters, self._settings.journal.path),
         )
 
     def _make_reloader(self, files: TableFiles) -> Reloader:
@@ -222,7 +227,7 @@ class App:
             self.alarms.start(self._journal.at_start.alarms, save=self._save_alarm)
             self._infodeck.start()
             self._signing.start()
-            self._dashboard.start(self._journal)
+            self._journal.subscribe(self._dashboard.last_events.add)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work, name=name) for name, work in self._work()]
@@ -361,24 +366,13 @@ class App:
         return None if certificate is None else certificate.lasting
 
     def _control_application(self) -> web.Application:
-        retained = retained_topic_routes(state_store=self._journal, sinks=self.status.sinks)
         return control_application(
-            [*self._building_controls(), *signing_secret_routes(self._signing), *retained]
+            {
+                **self._requests.by_route(),
+                **signing_secret_requests(self._signing),
+                **retained_topic_requests(self._journal, sinks=self.status.sinks),
+            }
         )
-
-    def _building_controls(self) -> list[web.RouteDef]:
-        """Return the requests about points, dead letters and alarms, of commands and of the dashboard."""
-        overrides = OverrideRequests(
-            overrides=self._pipeline,
-            state=lambda: self.state,
-            topics=self._settings.mqtt_topics,
-            flush=self._journal.flush,
-            clock_ms=now_ms,
-        )
-        letters = DeadLetterRequests(
-            state_store=self._journal, retry=self._pipeline.retry, sinks=self.status.sinks
-        )
-        return [*overrides.routes(), *letters.routes(), *alarm_routes(self.alarms)]
 
     def _announce_ready(self) -> None:
         settings = self._settings

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import orjson
 
+if TYPE_CHECKING:
     from gateway.records import Alarm, Override
 
 
@@ -248,19 +248,7 @@ class Status:
 
     def snapshot(self) -> dict[str, Any]:
         """Return a JSON-ready copy."""
-        copy = asdict(self)
-        for name in ("answers", "refused", "ignored_types"):  # `asdict` would count the items of a counter
-            counter: Counter[Any] = getattr(self.intake, name)
-            copy["intake"][name] = {str(key): count for key, count in counter.items()}
-        copy["no_http"] = dict(self.no_http)
+        copy: dict[str, Any] = orjson.loads(orjson.dumps(self, option=orjson.OPT_NON_STR_KEYS))
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
         return copy
-
-
-def kept_for(sinks: Iterable[tuple[str, str, int]]) -> str | None:
-    """Return the sink with most events stored for it, in words; `sinks` are names, states and lags."""
-    name, state, lag = max(sinks, key=lambda sink: sink[2], default=("", "", 0))
-    if not lag:
-        return None
-    return f"{name} is {state} and {lag} event{'' if lag == 1 else 's'} behind, which are kept for it"

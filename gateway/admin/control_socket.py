@@ -12,8 +12,9 @@ import pwd
 import socket
 import stat
 import struct
-from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -24,7 +25,8 @@ from gateway.errors import CommandError, GatewayError, JournalError
 from gateway.http_server import json_answer, quiet_runner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections import Counter
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -34,23 +36,34 @@ _LARGEST_BODY_BYTES = 64 << 10
 _PEER = struct.Struct("3i")  # struct ucred: process, user and group of whoever connected
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: a user of this machine, or with `uid` None a dashboard with the token."""
+
+    uid: int | None
+    name: str
+
+
+Answer = dict[str, Any]
+ControlRequest = Callable[[dict[str, Any], Caller], Awaitable[Answer]]
+"""Handles the posted document, empty for a GET; raises GatewayError or an HTTPException of aiohttp."""
+
+
 @asynccontextmanager
 async def control_socket(
-    path: Path, application: web.Application, *, no_http: Counter[str] | None = None
+    path: Path, application: web.Application, *, no_http: Counter[str]
 ) -> AsyncIterator[None]:
     """Serve the application on a Unix socket at `path`, which is removed on leaving.
 
     The socket of a gateway that was killed is replaced, that of a running one is not. Raises GatewayError
     if there can be no socket.
     """
-    counts = Counter() if no_http is None else no_http
-    runner = quiet_runner(application, "control", no_http=counts, close_within_s=_CLOSE_WITHIN_S)
+    runner = quiet_runner(application, "control", no_http=no_http, close_within_s=_CLOSE_WITHIN_S)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - set up in the line above
     try:
         with _bound(path) as listening:
-            loop = asyncio.get_running_loop()
-            server = await loop.create_unix_server(runner.server, sock=listening)
+            server = await asyncio.get_running_loop().create_unix_server(runner.server, sock=listening)
             try:
                 yield
             finally:
@@ -81,11 +94,9 @@ def _bound(path: Path) -> Iterator[socket.socket]:
 
 def _remove_stale(path: Path) -> None:
     """Remove the socket of a killed gateway; nobody answers there."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
+    if not path.exists():
         return
-    if not stat.S_ISSOCK(mode):
+    if not stat.S_ISSOCK(path.lstat().st_mode):
         raise GatewayError(f"admin.socket: {path} exists and is no socket; name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
@@ -96,11 +107,21 @@ def _remove_stale(path: Path) -> None:
     path.unlink()
 
 
-def control_application(routes: Iterable[web.RouteDef]) -> web.Application:
-    """Return the application that answers these requests; errors are answered as `{"error": text}`."""
+def control_application(requests: Mapping[str, ControlRequest]) -> web.Application:
+    """Return the application for requests by route, `POST /force`; errors have `{"error": text}`."""
     application = web.Application(middlewares=[_answer_errors], client_max_size=_LARGEST_BODY_BYTES)
-    application.router.add_routes(routes)
+    for route, handle in requests.items():
+        method, path = route.split(" ")
+        application.router.add_route(method, path, _answering(handle))
     return application
+
+
+def _answering(handle: ControlRequest) -> Handler:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        document = {} if request.method == "GET" else await _read_document(request)
+        return json_answer(await handle(document, _caller(request)))
+
+    return answer
 
 
 @web.middleware
@@ -115,8 +136,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return json_answer({"error": error.text}, code=error.status)
 
 
-async def read_document(request: web.Request) -> dict[str, Any]:
-    """Return the JSON object that was posted."""
+async def _read_document(request: web.Request) -> dict[str, Any]:
     try:
         document = orjson.loads(await request.read())
     except orjson.JSONDecodeError as error:
@@ -128,33 +148,13 @@ async def read_document(request: web.Request) -> dict[str, Any]:
     return document
 
 
-def uid_of(request: web.Request) -> int | None:
-    """Return the user id of whoever connected, as the system knows it; None for the network's users."""
+def _caller(request: web.Request) -> Caller:
     transport = request.transport
     peer = None if transport is None else transport.get_extra_info("socket")
     if peer is None or peer.family != socket.AF_UNIX:
-        return None
+        return Caller(None, f"dashboard from {request.remote}")
     uid: int = _PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
-    return uid
-
-
-def user_of(request: web.Request) -> str:
-    """Return who asks, for a record of it: a user of this machine, or a dashboard with the token."""
-    uid = uid_of(request)
-    if uid is None:
-        return f"dashboard from {request.remote}"
     try:
-        return pwd.getpwuid(uid).pw_name
+        return Caller(uid, pwd.getpwuid(uid).pw_name)
     except KeyError:  # a container's user has no name
-        return f"user id {uid}"
-
-
-async def make_durable(flush: Callable[[], Awaitable[None]]) -> None:
-    """Return once what was done is on disk; raise JournalError, which says that it is done but not there."""
-    try:
-        await flush()
-    except JournalError as error:
-        raise JournalError(
-            f"done, but a restart would forget it, for it can't be written to disk: {error}",
-            retry_after_s=error.retry_after_s,
-        ) from error
+        return Caller(uid, f"user id {uid}")

@@ -6,39 +6,40 @@ Everybody on this machine may look. What changes something needs the admin token
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from gateway.admin.control_requests import answer_alarms
+from gateway.admin.control_requests import alarm_lists
 from gateway.admin.control_socket import control_application
-from gateway.admin.dashboard_events import LastEvents
 from gateway.admin.dashboard_points import LivePoints, describe_points
 from gateway.clock import now_ms
 from gateway.errors import GatewayError, TransientError
+from gateway.events import TELEMETRY, asset_of, read_telemetry
 from gateway.http_server import json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from importlib.resources.abc import Traversable
 
     from aiohttp.typedefs import Handler
 
-    from gateway.admin.admission import Admission
-    from gateway.alarms import Alarms
-    from gateway.mapping.topics import TopicScheme
-    from gateway.ports import EventLog
+    from gateway.admin.admin_server import Admission
+    from gateway.admin.control_requests import BuildingRequests
+    from gateway.admin.control_socket import Answer, Caller
+    from gateway.mapping.plan import AssetPlan, PointMap
+    from gateway.model import Event, Record
     from gateway.records import DeadLetter
-    from gateway.state.building_state import BuildingState
-    from gateway.status import Status
+    from gateway.status import SinkStatus, Status
 
 _MOST_POINTS_OF_RECENT = 200
 _MOST_DEAD_LETTERS = 500
+_MOST_EVENTS = 100
+_LARGEST_EVENT_BYTES = 64 << 10  # larger events are left out
 _ALIVE_EVERY_S = 15.0
-_NO_TOKEN = "no admin.token is set in gateway.yaml, so nothing can be changed from here"  # noqa: S105 - a text
-_WRONG_TOKEN = "the admin token is missing or wrong"  # noqa: S105 - a text
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -64,32 +65,20 @@ class Dashboard:
     def __init__(
         self,
         *,
-        state: Callable[[], BuildingState],
+        requests: BuildingRequests,
+        admission: Admission,
         status: Status,
         refresh: Callable[[], None],
-        topics: Mapping[str, TopicScheme],
-        dead_letters: Callable[[], Mapping[int, DeadLetter]],
-        alarms: Alarms,
-        admission: Admission,
-        actions: Iterable[web.RouteDef],
+        read_dead_letters: Callable[[], Mapping[int, DeadLetter]],
     ) -> None:
-        """Set up; `refresh` brings `status` up to date, `dead_letters` reads all of them, blocking.
-
-        `actions` need the token; if none is set, nothing can be changed from the dashboard.
-        """
+        """Set up; `refresh` brings `status` up to date, `read_dead_letters` reads all of them, blocking."""
+        self._requests = requests
+        self._admission = admission
         self._status = status
         self._refresh = refresh
-        self._topics = topics
-        self._dead_letters = dead_letters
-        self._alarms = alarms
-        self._admission = admission
-        self._actions = tuple(actions)
-        self._points = LivePoints(state, status=self._status_now)
-        self._events = LastEvents(points=lambda: state().points, sinks=status.sinks)
-
-    def start(self, event_log: EventLog) -> None:
-        """Follow the journal, which is open by now."""
-        event_log.subscribe(self._events.add)
+        self._read_dead_letters = read_dead_letters
+        self._points = LivePoints(lambda: requests.pipeline.state, status=self._status_now)
+        self.last_events = LastEvents(points=lambda: requests.pipeline.state.points, sinks=status.sinks)
 
     def tick(self) -> None:
         """Send open pages what has changed."""
@@ -108,13 +97,10 @@ class Dashboard:
                 web.get("/api/stream", self._stream),
             ]
         )
-        application.add_subapp("/api/actions", self._actions_application())
+        actions = control_application({**self._requests.by_route(), "GET /token": _confirm_token})
+        actions.middlewares.insert(0, self._admission.require_bearer)
+        application.add_subapp("/api/actions", actions)
         application.on_shutdown.append(self._end_streams)
-
-    def _actions_application(self) -> web.Application:
-        application = control_application([*self._actions, web.get("/token", self._confirm_token)])
-        application.middlewares.insert(0, self._with_token)
-        return application
 
     async def _end_streams(self, _: web.Application) -> None:
         self._points.close()
@@ -126,7 +112,7 @@ class Dashboard:
     async def _show_points(self, _: web.Request) -> web.Response:
         """Answer with what does not change of each point; a point's number is its place in the list."""
         generation, points = self._points.tables()
-        described = await asyncio.to_thread(describe_points, points, topics=self._topics)
+        described = await asyncio.to_thread(describe_points, points, topics=self._requests.topics)
         body = b'{"generation":%d,"points":%b}' % (generation, described)
         return web.Response(body=body, content_type="application/json")
 
@@ -136,34 +122,30 @@ class Dashboard:
         return json_answer(self._points.recent(names))
 
     async def _show_events(self, _: web.Request) -> web.Response:
-        return json_answer(self._events.newest_first())
+        return json_answer(self.last_events.newest_first())
 
     async def _show_alarms(self, _: web.Request) -> web.Response:
-        return answer_alarms(self._alarms)
+        return json_answer(alarm_lists(self._requests.alarms))
 
     async def _show_dead_letters(self, _: web.Request) -> web.Response:
         """Answer with the newest dead letters, the newest first."""
         try:
-            letters = await asyncio.to_thread(self._dead_letters)
+            letters = await asyncio.to_thread(self._read_dead_letters)
         except GatewayError as error:
             return json_answer({"error": str(error)}, code=503)
         newest = list(letters.items())[: -_MOST_DEAD_LETTERS - 1 : -1]
-        return json_answer(
+        described = [
             {
-                "total": len(letters),
-                "letters": [
-                    {
-                        "number": number,
-                        "sink": letter.sink,
-                        "point": letter.point,
-                        "reason": letter.reason,
-                        "at_ms": letter.at_ms,
-                        "event": letter.event_id,
-                    }
-                    for number, letter in newest
-                ],
+                "number": number,
+                "sink": letter.sink,
+                "point": letter.point,
+                "reason": letter.reason,
+                "at_ms": letter.at_ms,
+                "event": letter.event_id,
             }
-        )
+            for number, letter in newest
+        ]
+        return json_answer({"total": len(letters), "letters": described})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Send server-sent events: everything at first, then `tables`, `values` and `status` on change."""
@@ -188,17 +170,10 @@ class Dashboard:
             pass  # the page was closed
         return response
 
-    async def _confirm_token(self, _: web.Request) -> web.Response:
-        """Answer a page that asks whether its token is right; the middleware has checked it."""
-        return json_answer({"ok": True})
 
-    @web.middleware
-    async def _with_token(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not self._admission.is_token_set:
-            return json_answer({"error": _NO_TOKEN}, code=403)
-        if not self._admission.has_token(request):
-            return json_answer({"error": _WRONG_TOKEN}, code=401)
-        return await handler(request)
+async def _confirm_token(_document: dict[str, Any], _caller: Caller) -> Answer:
+    """Answer a page that asks whether its token is right; the middleware has checked it."""
+    return {"ok": True}
 
 
 def _as_text(name: str, document: bytes) -> bytes:
@@ -214,20 +189,46 @@ async def _next(messages: asyncio.Queue[tuple[str, bytes] | None]) -> tuple[str,
         return "alive", b"0"
 
 
-@dataclass(frozen=True, slots=True)
-class _StaticFile:
-    """A file of the page, read once."""
+class LastEvents:
+    """The last events of the journal. One costs an entry in a short list; it is described when requested."""
 
-    body: bytes
-    content_type: str
-    etag: str
+    def __init__(self, *, points: Callable[[], PointMap], sinks: Mapping[str, SinkStatus]) -> None:
+        """Begin empty; `points` returns the tables in force, `sinks` have the cursors."""
+        self._points = points
+        self._sinks = sinks
+        self._last: deque[Record] = deque(maxlen=_MOST_EVENTS)
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """Send it, unless the browser has it."""
-        headers = {**_HEADERS, "ETag": f'"{self.etag}"'}
-        if any(tag.value == self.etag for tag in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=self.body, headers={**headers, "Content-Type": self.content_type})
+    def add(self, records: Sequence[Record]) -> None:
+        """Add new events."""
+        self._last.extend(
+            record for record in records[-_MOST_EVENTS:] if len(record.event.body) <= _LARGEST_EVENT_BYTES
+        )
+
+    def newest_first(self) -> list[dict[str, Any]]:
+        """Return the last events, each with what became of it."""
+        return [self._described(record.seq, record.event) for record in reversed(self._last)]
+
+    def _described(self, seq: int, event: Event) -> dict[str, Any]:
+        asset = asset_of(event)
+        plan = self._points().by_asset.get(asset) if asset is not None else None
+        return {
+            "seq": seq,
+            "id": event.event_id,
+            "type": event.type,
+            "source": "reconcile" if event.is_backfilled else "webhook",
+            "received_ms": event.received_ms,
+            "asset": asset,
+            "tags": [] if plan is None else list(dict.fromkeys(point.tag for point in plan.measured)),
+            "readable": event.type != TELEMETRY or _is_readable(event, plan),
+            "mapped": plan is not None or event.type != TELEMETRY,
+            "sinks": {name: sink.cursor >= seq for name, sink in self._sinks.items()},
+        }
+
+
+def _is_readable(event: Event, plan: AssetPlan | None) -> bool:
+    """Return whether the event has readings, or its table has paths of its own into it."""
+    telemetry = read_telemetry(event)
+    return bool(telemetry and telemetry.readings) or (plan is not None and bool(plan.by_path))
 
 
 def _static_routes() -> Iterator[web.RouteDef]:
@@ -235,6 +236,19 @@ def _static_routes() -> Iterator[web.RouteDef]:
     for file in files("gateway.admin").joinpath("static").iterdir():
         kind = file.name.rpartition(".")[2]
         if kind in _TYPES:
-            body = file.read_bytes()
-            static = _StaticFile(body, _TYPES[kind], sha256(body).hexdigest()[:16])
-            yield web.get("/" if file.name == "index.html" else f"/static/{file.name}", static.answer)
+            path = "/" if file.name == "index.html" else f"/static/{file.name}"
+            yield web.get(path, _static_file(file, _TYPES[kind]))
+
+
+def _static_file(file: Traversable, content_type: str) -> Handler:
+    """Return the handler that sends a file, unless the browser has it."""
+    body = file.read_bytes()
+    etag = sha256(body).hexdigest()[:16]
+    headers = {**_HEADERS, "ETag": f'"{etag}"'}
+
+    async def answer(request: web.Request) -> web.Response:
+        if any(tag.value == etag for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=body, headers={**headers, "Content-Type": content_type})
+
+    return answer

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from array import array
 from contextlib import contextmanager
-from itertools import chain
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point, Register, Scalar, Update
+    from gateway.model import Point, Scalar, Update
     from gateway.state.building_state import BuildingState
 
 _MOST_PAGES = 20
@@ -102,8 +102,7 @@ class LivePoints:
         """
         points = self._points
         if points is None:
-            points = self._state().points
-            self._begin(points)
+            points = self._begin(self._state().points)
         return self._generation, points
 
     def close(self) -> None:
@@ -132,12 +131,11 @@ class LivePoints:
 
     def _turn(self, count: int) -> Iterable[int]:
         """Return the next `count` numbers of points, beginning where the last turn ended."""
-        begin, end = self._next, self._next + count
-        all_points = len(self._shown)
-        self._next = end % all_points if all_points else 0
-        return chain(range(begin, min(end, all_points)), range(max(0, end - all_points)))
+        begin, all_points = self._next, len(self._shown)
+        self._next = (begin + count) % max(1, all_points)
+        return (number % all_points for number in range(begin, begin + count))
 
-    def _begin(self, points: PointMap) -> None:
+    def _begin(self, points: PointMap) -> PointMap:
         """Begin with other point tables; points of the same name keep their last numbers."""
         self._points = points
         self._shown = [None] * len(points.points)
@@ -147,19 +145,17 @@ class LivePoints:
         self._most_recent = max(_LEAST_RECENT, min(_MOST_RECENT, room))
         self._generation += 1
         self._send("tables", orjson.dumps(self._generation))
+        return points
 
     def _add_recent(self, update: Update) -> None:
         value = update.value
         if not isinstance(value, int | float) or not update.is_measured:
             return
-        recent = self._recent.get(update.point.name)
-        if recent is None:
-            recent = self._recent[update.point.name] = array("d")
+        recent = self._recent.setdefault(update.point.name, array("d"))
         if recent and recent[-2] > update.time_ms / 1000:
             return  # late
         recent.extend((update.time_ms / 1000, float(value)))
-        if len(recent) > 2 * self._most_recent:
-            del recent[: len(recent) - 2 * self._most_recent]
+        del recent[: -2 * self._most_recent]
 
     def _send_values(self, changed: Sequence[tuple[int, Update]]) -> None:
         if changed and self._pages:
@@ -197,18 +193,15 @@ def describe_points(points: PointMap, *, topics: Mapping[str, TopicScheme]) -> b
     `topics` are those of MQTT sinks, by name. Call it in a thread: it encodes in pieces, for a large building
     at once would hold up the event loop for a tenth of a second.
     """
-    every = points.points
-    starts = range(0, len(every), _DESCRIBED_AT_ONCE)
-    pieces = [
-        orjson.dumps([_described(point, topics) for point in every[first : first + _DESCRIBED_AT_ONCE]])
-        for first in starts
-    ]
-    return b"[%b]" % b",".join(piece[1:-1] for piece in pieces)
+    described = (_described(point, topics) for point in points.points)
+    pieces = []
+    while batch := list(islice(described, _DESCRIBED_AT_ONCE)):
+        pieces.append(orjson.dumps(batch)[1:-1])
+    return b"[%b]" % b",".join(pieces)
 
 
 def _described(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, Any]:
-    known, mqtt = point.known, point.mqtt
-    sinks = [name for name in topics if mqtt is not None and mqtt.goes_to(name)]
+    known = point.known
     return {
         "name": point.name,
         "site": point.site,
@@ -219,21 +212,27 @@ def _described(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, Any
         "location": known.place if known is not None else None,
         "from": point.source,
         "stale_after_s": None if point.stale_after_ms is None else point.stale_after_ms / 1000,
-        "topics": [{"sink": name, "topic": topic} for name in sinks for topic in topics[name].topics(point)],
-        "registers": [_register(register) for register in point.registers],
+        **point_places(point, topics),
     }
 
 
-def _register(register: Register) -> dict[str, Any]:
-    """Return a register with its 0-based PDU address and its number in 3xxxx/4xxxx notation."""
+def point_places(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, list[dict[str, Any]]]:
+    """Return where a point is shown: its MQTT topics, and its registers with their 0-based PDU address."""
+    sinks = [name for name in topics if point.mqtt is not None and point.mqtt.goes_to(name)]
     return {
-        "sink": register.sink,
-        "unit": register.unit,
-        "table": register.table,
-        "address": register.address,
-        "modicon": modicon_text(register.table, register.address),
-        "type": register.type,
-        "bit": register.bit,
-        "order": register.order,
-        "scale": register.scale,
+        "topics": [{"sink": name, "topic": topic} for name in sinks for topic in topics[name].topics(point)],
+        "registers": [
+            {
+                "sink": register.sink,
+                "unit": register.unit,
+                "table": register.table,
+                "address": register.address,
+                "modicon": modicon_text(register.table, register.address),
+                "type": register.type,
+                "bit": register.bit,
+                "order": register.order,
+                "scale": register.scale,
+            }
+            for register in point.registers
+        ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, TABLES
@@ -25,53 +26,48 @@ _DAYS_LEFT_S = 14 * 86_400.0
 _SHARE_LEFT = 0.2  # of a certificate's life: some are made for a week
 
 
+@dataclass(slots=True, kw_only=True)
 class GatewayAlarms:
-    """Raises and ends these alarms. Belongs to the event loop; `tick` is called once a second."""
+    """Raises and ends these alarms; `certificates` are PEM files by the setting that names them."""
 
-    def __init__(
-        self,
-        *,
-        status: Status,
-        alarms: Alarms,
-        certificates: Mapping[str, Path],
-        clock_ms: Callable[[], int],
-        steady_ms: Callable[[], int],
-    ) -> None:
-        """Set up; `certificates` are PEM files by the setting that names them."""
-        self._status = status
-        self._alarms = alarms
-        self._certificates = certificates
-        self._clock_ms = clock_ms
-        self._steady_ms = steady_ms
-        self._away_since_ms: dict[str, int] = {}
-        self._up_since_ms: dict[str, int] = {}
+    status: Status
+    alarms: Alarms
+    certificates: Mapping[str, Path]
+    clock_ms: Callable[[], int]
+    steady_ms: Callable[[], int]
+    _away_since_ms: dict[str, int] = field(default_factory=dict)
+    _up_since_ms: dict[str, int] = field(default_factory=dict)
 
     def tick(self) -> None:
-        """Check the status; its lags must be up to date."""
-        status = self._status
-        for name, sink in status.sinks.items():
+        """Check the status, once a second; its lags must be up to date."""
+        for name, sink in self.status.sinks.items():
             self._check_sink(name, sink)
-        problems = status.tables.problems
+        problems = self.status.tables.problems
         self._set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
         self._set(JOURNAL_FILLING, self._filling_reason())
 
     def _set(self, name: str, reason: str | None) -> None:
-        self._alarms.set(name, reason, is_known=True)
+        self.alarms.set(name, reason, is_known=True)
 
     def _check_sink(self, name: str, sink: SinkStatus) -> None:
         """Raise the alarm of a sink that is away for 5 minutes; end it once the sink is up for one."""
-        now_ms, alarm = self._steady_ms(), f"{SINK_AWAY}:{name}"
+        now_ms, alarm = self.steady_ms(), f"{SINK_AWAY}:{name}"
         if not sink.connected:
             self._up_since_ms.pop(name, None)
             if now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS:
-                self._set(alarm, _away_reason(sink))
+                error = f": {sink.last_error}" if sink.last_error else ""
+                minutes = _AWAY_MS // 60_000
+                self._set(
+                    alarm,
+                    f"{sink.state} for more than {minutes} minutes{error}; its values wait in the journal",
+                )
         elif now_ms - self._up_since_ms.setdefault(name, now_ms) >= _BACK_MS:
             self._away_since_ms.pop(name, None)
             self._set(alarm, None)
 
     def _filling_reason(self) -> str | None:
         """Return why the journal fills up, None if it does not; what every sink has, it frees by itself."""
-        journal, sinks = self._status.journal, self._status.sinks
+        journal, sinks = self.status.journal, self.status.sinks
         name, sink = max(sinks.items(), key=lambda item: item[1].lag_s, default=("", None))
         most_bytes = journal.bytes_used + max(0, journal.bytes_room)
         if sink is None or sink.lag_s < _WAITING_S or journal.bytes_used <= _FILLING * most_bytes:
@@ -85,7 +81,7 @@ class GatewayAlarms:
     async def watch_certificates(self) -> None:
         """Check the certificates again and again until cancelled."""
         while True:
-            for setting, file in self._certificates.items():
+            for setting, file in self.certificates.items():
                 reason = await asyncio.to_thread(self._ending_reason, setting, file)
                 self._set(f"{CERTIFICATE_ENDS}:{setting}", reason)
             await asyncio.sleep(_CERTIFICATES_EVERY_S)
@@ -95,7 +91,7 @@ class GatewayAlarms:
             validity = Validity.from_pem(file.read_bytes())
         except (OSError, ValueError):
             return None  # the one in force goes on, and whoever reads the files reports it
-        if not ends_soon(validity, now_s=self._clock_ms() / 1000):
+        if not ends_soon(validity, now_s=self.clock_ms() / 1000):
             return None
         until = second_text(int(validity.until_s * 1000))
         return (
@@ -107,9 +103,3 @@ def ends_soon(validity: Validity, *, now_s: float) -> bool:
     """Return whether a certificate should have been renewed by now."""
     life_s = validity.until_s - validity.from_s
     return validity.until_s - now_s < min(_DAYS_LEFT_S, _SHARE_LEFT * life_s)
-
-
-def _away_reason(sink: SinkStatus) -> str:
-    error = f": {sink.last_error}" if sink.last_error else ""
-    minutes = _AWAY_MS // 60_000
-    return f"{sink.state} for more than {minutes} minutes{error}; its values wait in the journal"

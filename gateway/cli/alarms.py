@@ -31,11 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     found = ask(arguments.config, "/alarms")
-    print("No alarm holds." if not found["current"] else "Alarms that hold:")
+    print("Alarms that hold:" if found["current"] else "No alarm holds.")
     for alarm in found["current"]:
         print(_line(alarm))
-    past = found["past"][:_MOST_LISTED]
-    if past:
+    if past := found["past"][:_MOST_LISTED]:
         print("Past alarms, the newest first:")
     for alarm in past:
         print(_line(alarm))
@@ -43,14 +42,14 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _line(alarm: dict[str, Any]) -> str:
-    facts = [f"since {second_text(alarm['since_ms'])}"]
+    facts = f"since {second_text(alarm['since_ms'])}"
     if alarm["cleared_ms"] is not None:
-        facts.append(f"until {second_text(alarm['cleared_ms'])}")
+        facts += f", until {second_text(alarm['cleared_ms'])}"
     if alarm["acknowledged_ms"] is not None:
-        facts.append(f"acknowledged {second_text(alarm['acknowledged_ms'])} by {alarm['acknowledged_by']}")
+        facts += f", acknowledged {second_text(alarm['acknowledged_ms'])} by {alarm['acknowledged_by']}"
     elif alarm["latched"]:
-        facts.append("until it is acknowledged")
-    return f"  {alarm['name']} {', '.join(facts)}\n    {alarm['reason']}"
+        facts += ", until it is acknowledged"
+    return f"  {alarm['name']} {facts}\n    {alarm['reason']}"
 
 
 def _acknowledge(arguments: argparse.Namespace) -> int:

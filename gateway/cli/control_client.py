@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _ANSWER_WITHIN_S = 30.0
 _ERRORS_FROM = 400
-_NO_LISTENER = frozenset({ENOENT, ECONNREFUSED})
-_CLOSED = frozenset({ECONNRESET, EPIPE})
 
 
 class NotRunningError(CommandError):
@@ -44,12 +42,12 @@ def _unreachable(file: Path, config: Path, error: Exception) -> CommandError:
     number = error.errno if isinstance(error, OSError) else None
     if number in {EACCES, EPERM}:
         return CommandError(f"{file} may be used by the gateway's user and by root only; try again with sudo")
-    if number in _NO_LISTENER:
+    if number in {ENOENT, ECONNREFUSED}:
         return NotRunningError(
             f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
             " (`systemctl status gateway` shows it)"
         )
-    if number in _CLOSED or isinstance(error, aiohttp.ServerDisconnectedError):
+    if number in {ECONNRESET, EPIPE} or isinstance(error, aiohttp.ServerDisconnectedError):
         return NotRunningError(f"{file}: the gateway has stopped without an answer")
     return CommandError(f"{file}: no answer ({error})")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, read_config
 from gateway.doctor.checks import CHECKS, DaemonThreads, examine
 from gateway.doctor.facts import Facts
-from gateway.doctor.findings import Level, Result, count_levels, render_json, render_text
+from gateway.doctor.findings import Level, Results, count_levels, render_json, render_text
 from gateway.doctor.machine_checks import settings_findings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = [check for check in possible if not (arguments.offline and check.asks_infodeck)]
     left_out = [check.name for check in CHECKS if check not in possible]
     about_settings = settings_findings(arguments.config, settings, document.problems, left_out)
-    results = [Result("settings", tuple(about_settings))]
+    results: Results = {"settings": about_settings}
     if settings is not None:
         facts = Facts(
             settings=settings,
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
-            results += runner.run(_examine(facts, chosen, is_offline=arguments.offline))
+            results |= runner.run(_examine(facts, chosen, is_offline=arguments.offline))
     offline = len(possible) - len(chosen)
     if arguments.format == "json":
         print(render_json(results, left_out=offline))
@@ -71,6 +71,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if count_levels(results)[Level.PROBLEM] else 0
 
 
-async def _examine(facts: Facts, checks: Sequence[Check], *, is_offline: bool) -> list[Result]:
+async def _examine(facts: Facts, checks: Sequence[Check], *, is_offline: bool) -> Results:
     await facts.gather(is_offline=is_offline)
     return await examine(facts, checks)

@@ -79,10 +79,10 @@ def _until(override: dict[str, Any]) -> str:
 
 def _places(override: dict[str, Any]) -> list[str]:
     """Return a line for each topic and register that shows the value."""
-    topics = [f"MQTT {override[key]}" for key in ("topic", "asset_topic") if override[key]]
+    topics = dict.fromkeys(f"MQTT {one['topic']}" for one in override["topics"])
     registers = [
         f"Modbus {one['sink']}: unit {one['unit']}, {one['table']} {one['address']} ({one['modicon']}),"
         f" {one['type'] if one['bit'] is None else 'bit ' + str(one['bit'])}"
         for one in override["registers"]
     ]
-    return topics + registers
+    return [*topics, *registers]

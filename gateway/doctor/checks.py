@@ -12,39 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from gateway.doctor.daemon_checks import (
-    check_alarms,
-    check_daemon,
-    check_intake,
-    check_journal,
-    check_reconciliation,
-    check_sinks,
-)
-from gateway.doctor.findings import Finding, Result, problem
-from gateway.doctor.infodeck_checks import (
-    check_api,
-    check_clock,
-    check_deliveries,
-    check_inventory,
-    check_organization,
-    check_public_address,
-    check_webhook,
-)
-from gateway.doctor.machine_checks import (
-    check_brokers,
-    check_certificates,
-    check_controllers,
-    check_disk,
-    check_examples,
-    check_ports,
-    check_tables,
-)
-from gateway.doctor.secret_checks import (
-    check_api_key,
-    check_bearer_token,
-    check_secrets,
-    check_signing_secrets,
-)
+from gateway.doctor import daemon_checks, infodeck_checks, machine_checks, secret_checks
+from gateway.doctor.findings import Finding, Results, problem
 from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:
@@ -60,6 +29,7 @@ _INFODECK = frozenset({"infodeck"})
 _INTAKE = frozenset({"intake"})
 _ADMIN = frozenset({"admin"})
 _JOURNAL = frozenset({"journal"})
+_PUBLIC = _INFODECK | _INTAKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,40 +46,40 @@ class Check:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check("point tables", check_tables),
-    Check("examples", check_examples, needs=_INFODECK),
-    Check("secrets", check_secrets),
-    Check("signing secret", check_signing_secrets, needs=_INTAKE),
-    Check("API key", check_api_key, needs=_INFODECK),
-    Check("bearer token", check_bearer_token, needs=_INFODECK),
-    Check("clock", check_clock, needs=_INFODECK | _INTAKE),
-    Check("API", check_api, needs=_INFODECK, asks_infodeck=True),
-    Check("organization", check_organization, needs=_INFODECK, asks_infodeck=True),
-    Check("inventory", check_inventory, needs=_INFODECK),
-    Check("webhook", check_webhook, needs=_INFODECK | _INTAKE, asks_infodeck=True),
-    Check("deliveries", check_deliveries, needs=_INFODECK, asks_infodeck=True),
-    Check("public address", check_public_address, needs=_INFODECK | _INTAKE, asks_infodeck=True),
-    Check("certificates", check_certificates, needs=_INTAKE),
-    Check("gateway", check_daemon, needs=_ADMIN),
-    Check("alarms", check_alarms, needs=_ADMIN),
-    Check("intake", check_intake, needs=_ADMIN | _INTAKE),
-    Check("journal", check_journal, needs=_ADMIN | _JOURNAL),
-    Check("reconciliation", check_reconciliation, needs=_ADMIN | _INFODECK),
-    Check("sinks", check_sinks, needs=_ADMIN),
-    Check("brokers", check_brokers),
-    Check("controllers", check_controllers, needs=_ADMIN),
-    Check("ports", check_ports, needs=_ADMIN | _INTAKE),
-    Check("disk", check_disk, needs=_JOURNAL),
+    Check("point tables", machine_checks.check_tables),
+    Check("examples", machine_checks.check_examples, needs=_INFODECK),
+    Check("secrets", secret_checks.check_secrets),
+    Check("signing secret", secret_checks.check_signing_secrets, needs=_INTAKE),
+    Check("API key", secret_checks.check_api_key, needs=_INFODECK),
+    Check("bearer token", secret_checks.check_bearer_token, needs=_INFODECK),
+    Check("clock", infodeck_checks.check_clock, needs=_PUBLIC),
+    Check("API", infodeck_checks.check_api, needs=_INFODECK, asks_infodeck=True),
+    Check("organization", infodeck_checks.check_organization, needs=_INFODECK, asks_infodeck=True),
+    Check("inventory", infodeck_checks.check_inventory, needs=_INFODECK),
+    Check("webhook", infodeck_checks.check_webhook, needs=_PUBLIC, asks_infodeck=True),
+    Check("deliveries", infodeck_checks.check_deliveries, needs=_INFODECK, asks_infodeck=True),
+    Check("public address", infodeck_checks.check_public_address, needs=_PUBLIC, asks_infodeck=True),
+    Check("certificates", machine_checks.check_certificates, needs=_INTAKE),
+    Check("gateway", daemon_checks.check_daemon, needs=_ADMIN),
+    Check("alarms", daemon_checks.check_alarms, needs=_ADMIN),
+    Check("intake", daemon_checks.check_intake, needs=_ADMIN | _INTAKE),
+    Check("journal", daemon_checks.check_journal, needs=_ADMIN | _JOURNAL),
+    Check("reconciliation", daemon_checks.check_reconciliation, needs=_ADMIN | _INFODECK),
+    Check("sinks", daemon_checks.check_sinks, needs=_ADMIN),
+    Check("brokers", machine_checks.check_brokers),
+    Check("controllers", machine_checks.check_controllers, needs=_ADMIN),
+    Check("ports", machine_checks.check_ports, needs=_ADMIN | _INTAKE),
+    Check("disk", machine_checks.check_disk, needs=_JOURNAL),
 )
 
 
-async def examine(facts: Facts, checks: Sequence[Check], *, within_s: float = _WITHIN_S) -> list[Result]:
-    """Return the result of each check, in their order."""
+async def examine(facts: Facts, checks: Sequence[Check], *, within_s: float = _WITHIN_S) -> Results:
+    """Return the findings of each check by its name, in their order."""
     found = await asyncio.gather(*(_findings(check, facts, within_s=within_s) for check in checks))
-    return [
-        Result(check.name, tuple(_without_secrets(finding, facts) for finding in findings))
+    return {
+        check.name: [_without_secrets(finding, facts) for finding in findings]
         for check, findings in zip(checks, found, strict=True)
-    ]
+    }
 
 
 async def _findings(check: Check, facts: Facts, *, within_s: float) -> Iterable[Finding]:

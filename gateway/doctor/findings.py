@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from textwrap import TextWrapper
-from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.text import count_text, sanitise_line
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _LONGEST = 10_000
 
@@ -53,27 +49,23 @@ def problem(found: str, remedy: str) -> Finding:
     return Finding(Level.PROBLEM, found, remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The findings of one check."""
-
-    check: str
-    findings: tuple[Finding, ...]
+Results = dict[str, list[Finding]]
+"""The findings by the name of the check."""
 
 
-def count_levels(results: Sequence[Result]) -> Counter[Level]:
+def count_levels(results: Results) -> Counter[Level]:
     """Return the number of findings by level."""
-    return Counter(finding.level for result in results for finding in result.findings)
+    return Counter(finding.level for findings in results.values() for finding in findings)
 
 
-def render_text(results: Sequence[Result], *, left_out: int, width: int) -> str:
+def render_text(results: Results, *, left_out: int, width: int) -> str:
     """Return a line for each finding, its remedy below it, and a summary. `width` is in characters."""
-    names = max(len(result.check) for result in results) + 2
+    names = max(map(len, results)) + 2
     margin = " " * (_LEVEL_WIDTH + names)
     lines: list[str] = []
-    for result in results:
-        for finding in result.findings:
-            head = f"{finding.level:<{_LEVEL_WIDTH}}{result.check:<{names}}"
+    for check, findings in results.items():
+        for finding in findings:
+            head = f"{finding.level:<{_LEVEL_WIDTH}}{check:<{names}}"
             lines += _wrapped(finding.found, first=head, others=margin, width=width)
             if finding.remedy is not None:
                 lines += _wrapped(finding.remedy, first=f"{margin}-> ", others=f"{margin}   ", width=width)
@@ -84,14 +76,12 @@ def render_text(results: Sequence[Result], *, left_out: int, width: int) -> str:
     return "\n".join([*lines, "", f"{problems}, {warnings}, {counts[Level.OK]} ok{offline}"])
 
 
-def render_json(results: Sequence[Result], *, left_out: int) -> str:
+def render_json(results: Results, *, left_out: int) -> str:
     """Return an object: `findings` with `check`, `level`, `found`, `remedy`, and counts by level."""
     counts = count_levels(results)
     document = {
         "findings": [
-            {"check": result.check, "level": one.level, "found": one.found, "remedy": one.remedy}
-            for result in results
-            for one in result.findings
+            {"check": check, **asdict(finding)} for check, findings in results.items() for finding in findings
         ],
         "ok": counts[Level.OK],
         "warnings": counts[Level.WARNING],

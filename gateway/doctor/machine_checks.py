@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 import shutil
-import socket
-import stat
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -37,11 +36,10 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 5
 _EXAMPLE_ORGANIZATIONS = {"o-xxxx", "o-demo"}
-_EXAMPLE_DOMAINS = ("example.com", "example.org", "example.net", "example")
-# RFC 5737 and RFC 3849: addresses for documentation.
-_EXAMPLE_NETWORKS = tuple(
-    ip_network(network) for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
-)
+# RFC 2606, RFC 5737 and RFC 3849: names and addresses for documentation.
+_is_example = re.compile(
+    r"(.*\.)?example(\.(com|org|net))?|(192\.0\.2|198\.51\.100|203\.0\.113)\.\d+|2001:db8:.*"
+).fullmatch
 _DAY_S = 86_400
 _CERTIFICATE_WARNING_S = 30 * _DAY_S
 _CERTIFICATE_PROBLEM_S = 7 * _DAY_S
@@ -125,15 +123,6 @@ def _example_values(settings: Settings) -> Iterator[tuple[str, str]]:
             yield f"sinks.{name}.url", str(sink.url)
         if isinstance(sink, ModbusClientConfig) and sink.host is not None and _is_example(sink.host):
             yield f"sinks.{name}.host", sink.host
-
-
-def _is_example(host: str) -> bool:
-    if any(host == domain or host.endswith(f".{domain}") for domain in _EXAMPLE_DOMAINS):
-        return True
-    try:
-        return any(ip_address(host) in network for network in _EXAMPLE_NETWORKS)
-    except ValueError:
-        return False
 
 
 def check_certificates(facts: Facts) -> Iterator[Finding]:
@@ -333,26 +322,19 @@ async def _controller(name: str, config: ModbusClientConfig, *, is_connected: bo
         async with asyncio.timeout(_CONNECT_WITHIN_S), open_link(config, on_end=lambda: None):
             return ok(f"{where} accepts connections")
     except (TransientError, TimeoutError) as error:
-        reason = str(error) or f"no connection within {_CONNECT_WITHIN_S:g} s"
-        is_unknown = isinstance(error.__cause__, socket.gaierror)
-        remedy = (
-            f"correct sinks.{name}.host, or see this machine's name servers: getent hosts {config.host}"
-            if is_unknown
-            else "is the controller on, is Modbus TCP enabled there, and is the way to it open?"
+        return problem(
+            f"{where}: {str(error) or f'no connection within {_CONNECT_WITHIN_S:g} s'}",
+            "is the controller on, is Modbus TCP enabled there, and is the way to it open? A name must be"
+            f" known here: getent hosts {config.host}",
         )
-        return problem(f"{where}: {reason}", remedy)
 
 
 def _serial_port(where: str, port: Path) -> Finding:
-    try:
-        is_port = stat.S_ISCHR(port.stat().st_mode)
-    except OSError as error:
+    if not port.is_char_device():
         return problem(
-            f"{where}: {error.strerror}",
+            f"{where}: there is no serial port",
             "is the adapter plugged in? ls -l /dev/serial/by-id shows those that are",
         )
-    if not is_port:
-        return problem(f"{where} is no serial port", "correct serial.port: ls -l /dev/serial/by-id")
     if not os.access(port, os.R_OK | os.W_OK):
         return problem(
             f"{where} may not be used by this user",

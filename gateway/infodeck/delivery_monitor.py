@@ -16,8 +16,7 @@ from gateway.infodeck.missing_webhooks import MissedDeliveries, RefusedDeliverie
 from gateway.infodeck.shadows import read_shadows
 from gateway.logs import error_text
 from gateway.model import BACKFILL_ID_PREFIX
-from gateway.status import kept_for
-from gateway.text import second_text
+from gateway.text import count_text, second_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
@@ -247,11 +246,14 @@ class DeliveryMonitor:
             return None
         self._missed.begin(now_ms)
         self._silence.begin()
-        kept = kept_for((name, sink.state, sink.lag) for name, sink in self._status.sinks.items())
+        name, sink = max(self._status.sinks.items(), key=lambda each: each[1].lag, default=("", None))
+        kept = ""
+        if sink is not None and sink.lag:
+            events = count_text(sink.lag, "event")
+            kept = f"{name} is {sink.state} and {events} behind, which are kept for it; "
         return (
-            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; "
-            + (f"{kept}; " if kept else "")
-            + "see the disk, its free space, file permissions and journal.max_size"
+            f"{state}: no event can be accepted, and Infodeck repeats them for 24 h only; {kept}see the disk,"
+            " its free space, file permissions and journal.max_size"
         )
 
     def _api_reason(self, now_ms: int, elapsed_ms: int) -> str | None:

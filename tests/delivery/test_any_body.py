@@ -15,7 +15,7 @@ from support.delivery_parts import NOON, delivering
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
-from gateway.admin.dashboard_events import LastEvents
+from gateway.admin.dashboard import LastEvents
 from gateway.errors import EventError
 from gateway.events import keep_apart, parse_event, read_telemetry
 from gateway.model import Quality

@@ -42,11 +42,11 @@ def _well(_: Facts) -> list[Finding]:
 
 async def test_a_check_that_fails_is_a_finding_by_its_name(facts: Facts) -> None:
     """Neither a traceback nor the end of the others."""
-    failed, well = await examine(facts, [Check("bad", _fail), Check("good", _well)])
-    assert failed.check == "bad"
-    assert failed.findings[0].level is Level.PROBLEM
-    assert failed.findings[0].found.startswith("the check itself failed: ZeroDivisionError: by zero (line ")
-    assert well.findings == (ok("well"),)
+    results = await examine(facts, [Check("bad", _fail), Check("good", _well)])
+    (failed,) = results["bad"]
+    assert failed.level is Level.PROBLEM
+    assert failed.found.startswith("the check itself failed: ZeroDivisionError: by zero (line ")
+    assert results["good"] == [ok("well")]
 
 
 async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
@@ -55,9 +55,9 @@ async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
     checks = [Check("good", _well), *(Check(f"slow {number}", _hang) for number in range(50))]
     results = await examine(facts, checks, within_s=0.2)
     assert time.monotonic() - began_s < 5
-    assert results[0].findings == (ok("well"),)
-    assert all(result.findings[0].found.startswith("not finished within") for result in results[1:])
-    assert [result.check for result in results] == [check.name for check in checks]
+    assert list(results) == [check.name for check in checks]
+    assert results.pop("good") == [ok("well")]
+    assert all(one.found.startswith("not finished within") for found in results.values() for one in found)
 
 
 async def test_secrets_are_taken_out_of_whatever_is_found(patient: Doctored, facts: Facts) -> None:
@@ -67,8 +67,8 @@ async def test_secrets_are_taken_out_of_whatever_is_found(patient: Doctored, fac
     def show(_: Facts) -> list[Finding]:
         return [problem(f"it is {secret}", f"forget {secret}")]
 
-    result = (await examine(facts, [Check("chatty", show)]))[0]
-    assert result.findings == (problem("it is ***", "forget ***"),)
+    results = await examine(facts, [Check("chatty", show)])
+    assert results == {"chatty": [problem("it is ***", "forget ***")]}
 
 
 def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:

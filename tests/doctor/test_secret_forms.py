@@ -93,5 +93,5 @@ def test_the_expiry_of_a_jwt_is_read_without_verifying_it() -> None:
 @pytest.mark.parametrize("token", [b"", b"opaque", _KEY, b"a.b.c", b"eyJh.e30x.x", b"a.b"])
 def test_what_is_no_jwt_is_told(token: bytes) -> None:
     """An API key in its place, or half of one."""
-    with pytest.raises(ValueError, match="it"):
+    with pytest.raises(ValueError, match=r"."):
         jwt_expiry_s(token)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from gateway.admin.control_requests import DeadLetterRequests
+from gateway.admin.control_requests import BuildingRequests
 from gateway.admin.control_socket import control_application, control_socket
+from gateway.alarms import Alarms
 from gateway.events import parse_event
 from gateway.records import DeadLetter, StateChanges
 from gateway.status import SinkStatus
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from gateway.delivery.pipeline import Pipeline
     from gateway.records import StoredDeadLetter
     from support.journal_parts import Journal
 
@@ -97,6 +100,14 @@ async def serve_dead_letters(
             RecordingRetries(journal),
             {name: SinkStatus(type="mqtt", state="up") for name in ("bms", "regs")},
         )
-        requests = DeadLetterRequests(state_store=journal, retry=served.retries.retry, sinks=served.sinks)
-        async with control_socket(folder / "control.sock", control_application(requests.routes())):
+        requests = BuildingRequests(
+            pipeline=cast("Pipeline", served.retries),
+            state_store=journal,
+            alarms=Alarms(clock_ms=lambda: START_MS),
+            sinks=served.sinks,
+            topics={},
+            clock_ms=lambda: START_MS,
+        )
+        application = control_application(requests.by_route())
+        async with control_socket(folder / "control.sock", application, no_http=Counter()):
             yield served

@@ -18,7 +18,7 @@ from support.ports import free_port
 from support.processes import run_gateway
 from support.waiting import until
 
-from gateway.admin.admission import Admission
+from gateway.admin.admin_server import Admission
 from gateway.config.secrets import Secret
 
 if TYPE_CHECKING:

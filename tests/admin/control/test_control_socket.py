@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,7 +69,7 @@ def test_bad_requests_are_explained(daemon: Daemon, path: str, body: bytes, stat
 
 async def _serve(path: Path) -> None:
     """Serve at `path` and leave at once."""
-    async with control_socket(path, web.Application()):
+    async with control_socket(path, web.Application(), no_http=Counter()):
         pass
 
 
@@ -76,7 +77,7 @@ async def test_a_socket_that_cannot_be_removed_is_left(tmp_path: Path) -> None:
     """A disk that became read-only, say, is no reason to end with an error; the next start replaces it."""
     folder = tmp_path / "state"
     folder.mkdir()
-    async with control_socket(folder / "control.sock", web.Application()):
+    async with control_socket(folder / "control.sock", web.Application(), no_http=Counter()):
         folder.rename(tmp_path / "away")
         folder.touch()  # not even root can remove a file below a file
     assert (tmp_path / "away" / "control.sock").is_socket()
@@ -88,7 +89,7 @@ async def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
-    async with control_socket(path, web.Application()):
+    async with control_socket(path, web.Application(), no_http=Counter()):
         _, writer = await asyncio.open_unix_connection(path)
         writer.close()
         await writer.wait_closed()
@@ -98,7 +99,7 @@ async def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
 async def test_socket_of_a_running_gateway_stays(tmp_path: Path) -> None:
     """A second gateway does not take the socket away from the first."""
     path = tmp_path / "control.sock"
-    async with control_socket(path, web.Application()):
+    async with control_socket(path, web.Application(), no_http=Counter()):
         with pytest.raises(GatewayError, match=r"control\.sock already$"):
             await _serve(path)
         _, writer = await asyncio.open_unix_connection(path)
