@@ -126,22 +126,17 @@ class ByteOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Address and encoding of one point on one Modbus sink.
-
-    `type` is one of int16 uint16 int32 uint32 int64 uint64 float32 float64 bit string. `words` is the number
-    of 16-bit registers (1 for a coil or discrete input). `bit` is the position in the word (0 = least
-    significant) if `type` is `bit` in a word table. The register holds `value * scale`, rounded for integers.
-    """
+    """Address and encoding of one point on one Modbus sink."""
 
     sink: str
     unit: int
     table: RegisterTable
     address: int
-    type: str
-    words: int
+    type: str  # int16 uint16 int32 uint32 int64 uint64 float32 float64 bit string
+    words: int  # 16-bit registers; 1 for a coil or discrete input
     order: ByteOrder = ByteOrder.ABCD
-    scale: float = 1.0
-    bit: int | None = None
+    scale: float = 1.0  # the register holds `value * scale`, rounded for integers
+    bit: int | None = None  # the position (0 = least significant) of a `bit` in a word table
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,22 +191,17 @@ class ValueKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """How a reading becomes the point's value, in order: kind or map, unit, gain, offset, range, decimals.
-
-    `map` has text keys as written in the table. `source_unit` is the sensor's unit of measure if it differs
-    from the point's; `unit_gain` and `unit_offset` convert it. `range` is lowest and highest, both included:
-    a value outside is of bad quality, or becomes the nearer bound with `clamp`.
-    """
+    """How a reading becomes the point's value, in order: kind or map, unit, gain, offset, range, decimals."""
 
     kind: ValueKind = ValueKind.ANY
-    map: Mapping[str, Scalar] | None = None
-    source_unit: str | None = None
-    unit_gain: float = 1
+    map: Mapping[str, Scalar] | None = None  # by text as written in the table
+    source_unit: str | None = None  # the sensor's unit of measure if it differs from the point's
+    unit_gain: float = 1  # converts it, with `unit_offset`
     unit_offset: float = 0
     gain: float = 1.0
     offset: float = 0.0
-    range: tuple[float, float] | None = None
-    clamp: bool = False
+    range: tuple[float, float] | None = None  # both included; a value outside is of bad quality
+    clamp: bool = False  # instead, it becomes the nearer bound
     decimals: int | None = None
 
     @property
@@ -242,22 +232,15 @@ class Mqtt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Point:
-    """One value for the building: where it comes from and where it goes.
-
-    `asset` is "" for the gateway's own points. `source` is a telemetry key, a `$.data.object…` path, or a
-    pseudo-reading: `$quality`, `$age`, `$online`, `$heartbeat`. `stale_after_ms` None: never stale. `known`
-    is the asset as Infodeck's API describes it, without its connection; None: not at all. With `backfill`,
-    long gaps in its readings are filled from Infodeck's API once they are over. Points are compared by
-    identity; `name` ("L03-RM312/ZN-T") is unique within a PointMap and survives reloads.
-    """
+    """One value for the building: where it comes from and where it goes. Compared by identity."""
 
     site: str
     tag: str
     point: str
-    asset: str
-    source: str
+    asset: str  # "" for the gateway's own points
+    source: str  # a telemetry key, a `$.data.object…` path, one of `PSEUDO_SOURCES` or `HEARTBEAT`
     unit_of_measure: str | None
-    stale_after_ms: int | None
+    stale_after_ms: int | None  # None: never stale
     on_stale: OnStale
     cov: Cov | None = None
     description: str | None = None
@@ -265,9 +248,9 @@ class Point:
     registers: tuple[Register, ...] = ()
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
-    known: KnownAsset | None = None
-    backfill: bool = False
-    name: str = field(init=False)
+    known: KnownAsset | None = None  # the asset in Infodeck's API, without its connection; None: not there
+    backfill: bool = False  # long gaps in readings are filled from Infodeck's API once they are over
+    name: str = field(init=False)  # `L03-RM312/ZN-T`: unique within a PointMap, and survives reloads
     is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
 
     def __post_init__(self) -> None:
@@ -280,21 +263,19 @@ class Point:
 class Update:
     """A point's value at one time, on its way to the sinks. Not frozen: made per reading.
 
-    `value` is what was measured, or what `on_stale` shows instead, and belongs together with `quality`.
     `safe_value` is for receivers that see no quality, such as registers: the value while it is good,
-    otherwise as `on_stale` requires, None for the sentinel. `seq` is the number of the event, 0 if no event
-    caused the update. `raw` is the reading as received, `raw_unit` the unit of measure that the event states.
+    otherwise as `on_stale` requires, None for the sentinel.
     """
 
     point: Point
-    value: Scalar
+    value: Scalar  # measured, or what `on_stale` shows instead, which `quality` says
     safe_value: Scalar
     quality: Quality
     time_ms: int
-    seq: int
+    seq: int  # the number of the event, 0 if no event caused the update
     event_id: str | None
-    raw: Scalar = None
-    raw_unit: str | None = None
+    raw: Scalar = None  # the reading as received
+    raw_unit: str | None = None  # the unit of measure that the event states
 
     @property
     def is_measured(self) -> bool:

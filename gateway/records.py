@@ -219,40 +219,26 @@ class Gap:
         """What identifies the gap."""
         return self.asset, self.key, self.since_ms
 
-    def merged_with(self, later: Gap) -> Gap:
-        """Return the gap with what a later record of it adds."""
-        until_ms = self.until_ms if later.until_ms is None else later.until_ms
-        return replace(later, until_ms=until_ms, known_s=self.known_s + later.known_s)
-
 
 @dataclass(slots=True)
 class StateChanges:
     """One batch of changes to the state store. A field that stays empty changes nothing.
 
-    last_values: by point.
-    values_through: number of the event up to which all last values are saved, with this batch.
-    overrides: by point; None removes one.
-    online: by asset.
-    retained: by sink and topic. True: a value is retained there. False: a description, or it was cleared.
-        None: nothing of this gateway can be retained there any more.
-    assets: replaces the snapshot.
-    unmapped_assets: by asset; event counts add up.
-    dead_letters: are added. removed_dead_letters: numbers of those to remove.
-    gaps: by id; `known_s` adds up; None removes one.
-    alarms: by name and `since_ms`.
+    `retained` has True if a value is retained on a topic, False for a description or a cleared topic, None if
+    nothing of this gateway can be retained there any more.
     """
 
-    last_values: dict[str, LastValue] = field(default_factory=dict)
-    values_through: int = 0
-    overrides: dict[str, Override | None] = field(default_factory=dict)
-    online: dict[str, OnlineState] = field(default_factory=dict)
-    retained: dict[tuple[str, str], bool | None] = field(default_factory=dict)
-    assets: AssetSnapshot | None = None
-    unmapped_assets: dict[str, UnmappedAsset] = field(default_factory=dict)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    removed_dead_letters: list[int] = field(default_factory=list)
-    gaps: dict[GapId, Gap | None] = field(default_factory=dict)
-    alarms: dict[tuple[str, int], Alarm] = field(default_factory=dict)
+    last_values: dict[str, LastValue] = field(default_factory=dict)  # by point
+    values_through: int = 0  # the event up to which all last values are saved, with this batch
+    overrides: dict[str, Override | None] = field(default_factory=dict)  # by point; None removes one
+    online: dict[str, OnlineState] = field(default_factory=dict)  # by asset
+    retained: dict[tuple[str, str], bool | None] = field(default_factory=dict)  # by sink and topic
+    assets: AssetSnapshot | None = None  # replaces the snapshot
+    unmapped_assets: dict[str, UnmappedAsset] = field(default_factory=dict)  # by asset; events add up
+    dead_letters: list[DeadLetter] = field(default_factory=list)  # to add
+    removed_dead_letters: list[int] = field(default_factory=list)  # by number
+    gaps: dict[GapId, Gap | None] = field(default_factory=dict)  # by id; `known_s` adds up; None removes one
+    alarms: dict[tuple[str, int], Alarm] = field(default_factory=dict)  # by name and `since_ms`
 
     def __bool__(self) -> bool:
         return any(_all_changes(self))
@@ -270,12 +256,15 @@ class StateChanges:
         self.alarms.update(later.alarms)
         for gap_id, gap in later.gaps.items():
             before = self.gaps.get(gap_id)
-            self.gaps[gap_id] = before.merged_with(gap) if before and gap else gap
+            if before and gap:
+                until_ms = before.until_ms if gap.until_ms is None else gap.until_ms
+                gap = replace(gap, until_ms=until_ms, known_s=before.known_s + gap.known_s)  # noqa: PLW2901
+            self.gaps[gap_id] = gap
         for asset, unmapped in later.unmapped_assets.items():
             earlier = self.unmapped_assets.setdefault(asset, unmapped)
             if earlier is not unmapped:
-                earlier.events += unmapped.events
-                earlier.last_ms, earlier.keys = unmapped.last_ms, unmapped.keys
+                events = earlier.events + unmapped.events
+                self.unmapped_assets[asset] = replace(unmapped, events=events, first_ms=earlier.first_ms)
 
 
 _all_changes = attrgetter(*StateChanges.__slots__)  # one call: it is asked at every commit

@@ -52,7 +52,6 @@ _MOST_ALARMS = 500
 _MOST_UNMAPPED = 10_000
 _MOST_KNOWN_S = 4096  # of one gap; an API asked four times an hour supplies fewer within 32 days
 _KNOWN_S_CHARACTERS = 11  # of one of them
-_AT_ONCE = 500  # assets encoded in one slice
 
 
 @dataclass(frozen=True)
@@ -312,11 +311,9 @@ def write_assets(database: sqlite3.Connection, snapshot: AssetSnapshot, *, room_
 
     Events and cursors matter more, and the API supplies the same again soon.
     """
-    tags = orjson.dumps(snapshot.tags, option=orjson.OPT_SORT_KEYS).decode()
-    text = (
-        f'{{"assets":{_json_list(snapshot.assets)},"types":{_json_list(snapshot.types)},'
-        f'"locations":{_json_list(snapshot.locations)},"tags":{tags}}}'
-    )
+    by_id = {"assets": snapshot.assets, "types": snapshot.types, "locations": snapshot.locations}
+    parts = {part: [records[one] for one in sorted(records)] for part, records in by_id.items()}
+    text = orjson.dumps({**parts, "tags": dict(sorted(snapshot.tags.items()))}).decode()
     reason = "the journal is full"
     if len(text) <= room_bytes:
         try:
@@ -358,13 +355,6 @@ class _StoredAssets:
     types: list[AssetType] = field(default_factory=list)
     locations: list[AssetLocation] = field(default_factory=list)
     tags: dict[str, AutoTag] = field(default_factory=dict)
-
-
-def _json_list(records: Mapping[str, KnownAsset | AssetType | AssetLocation]) -> str:
-    """Return records as JSON in the order of ids, in slices: no other thread runs while one is encoded."""
-    ids = sorted(records)
-    slices = (ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE))
-    return f"[{','.join(_json([records[one] for one in some])[1:-1] for some in slices)}]"
 
 
 def _rows(columns: int) -> str:

@@ -115,7 +115,7 @@ async def test_what_a_later_gateway_stores_is_read(tmp_path: Path, known: str) -
 
 
 async def test_many_assets_are_kept_in_the_order_of_their_ids(tmp_path: Path) -> None:
-    """What has not changed stays where it was in the file; none is lost between two slices of the text."""
+    """What has not changed stays where it was in the file."""
     many = {f"ast-{number}": KnownAsset(id=f"ast-{number}") for number in range(1234)}
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=AssetSnapshot(1, many)))
