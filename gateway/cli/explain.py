@@ -15,7 +15,7 @@ from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.mqtt.topics import AssetTopic, PointTopic
-from gateway.sinks.sparkplug.devices import Metric
+from gateway.sinks.sparkplug.edge_node import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
 from gateway.tools.explain import explain, readings_text, traces_text
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{ending}")
     if event.type == TELEMETRY:
         print("\nIf it were processed:\n" if ending else "")
-        print(_mapping(explanation, point_map, settings, received_ms=event.received_ms), end="")
+        print(_mapping(explanation, point_map, settings), end="")
     if not is_file:
         print(f"\ndelivery:\n{_delivery(record, settings)}", end="")
     return 0
@@ -142,7 +142,7 @@ def _ending(event: Event, settings: Settings) -> str | None:
     return None if event.type == TELEMETRY else f"No telemetry, but {event.type}: {answered}"
 
 
-def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings, *, received_ms: int) -> str:
+def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings) -> str:
     telemetry = explanation.telemetry
     if telemetry is None or not (telemetry.readings or explanation.traces):
         return (
@@ -155,10 +155,10 @@ def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings, 
             f"No point table names {telemetry.asset}: {suggestion}\n"
             "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
         )
-    return traces_text(explanation, lambda output: _messages(output, settings, received_ms))
+    return traces_text(explanation, lambda output: _messages(output, settings))
 
 
-def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[tuple[str, str]]:
+def _messages(output: Output, settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield sink and content of each MQTT message, built by the sink's own code.
 
     Of a message with all points of the asset, only this point's part is shown.
@@ -174,13 +174,9 @@ def _messages(output: Output, settings: Settings, received_ms: int) -> Iterator[
             continue
         topics, is_bare = config.topics(settings.name), config.payload == "value"
         if (topic := topics.point_topic(update.point, own=mqtt.topic)) is not None:
-            point_topic = PointTopic(update.point, topic, bare=is_bare)
-            message = (
-                point_topic.live(update, age_ms=received_ms - update.time_ms)
-                if output.is_newest
-                else point_topic.history(update)
-            )
-            yield name, f"{message.topic}  {message.payload.decode(errors='replace')}"
+            message = PointTopic(update.point, topic, bare=is_bare).history((update,))
+            payload = message.payload.decode(errors="replace")
+            yield name, f"{topic if output.is_newest else message.topic}  {payload}"
         if (topic := topics.asset_topic(update.point)) is not None:
             part = AssetTopic(topic, is_bare).member_json(update).decode(errors="replace")
             yield name, f"{topic if output.is_newest else f'{topic}/$history'}  {{… {part} …}}"

@@ -17,7 +17,8 @@ from gateway.errors import CommandError
 from gateway.journal.lookup import read_retained_topics
 from gateway.settings import load_settings
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.broker.mqtt_connection import Message, connect
+from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.sparkplug.config import is_bd_seq
 from gateway.text import align_columns, count_text, unknown_name
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.model import Cov, Scalar, Update
     from gateway.sinks.broker.config import BrokerConfig
     from gateway.sinks.broker.mqtt_connection import MqttConnection
-    from gateway.sinks.broker.paho_client import Will
+    from gateway.sinks.broker.paho_client import Message
     from gateway.status import SinkStatus
 
 _STABLE_S = 30.0  # a session that lasted so long is followed by the shortest pause again
@@ -51,7 +51,7 @@ class BrokerSink(ConnectingSink):
         Raises `GatewayError` if it cannot connect. Cancelled when the sink ends.
         """
 
-    async def connect(self, will: Will) -> MqttConnection:
+    async def connect(self, will: Message) -> MqttConnection:
         """Return a new connection; raise `GatewayError` if there is none to be had."""
         return await connect(
             self._broker, client_id=self._client_id, will=will, skipped_topics=self.skipped_topics

@@ -16,7 +16,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.errors import TransientError
-from gateway.sinks.broker.paho_client import open_client
+from gateway.sinks.broker.paho_client import Message, open_client
 from gateway.sinks.broker.skipped_topics import SKIPPED, SkippedTopics
 from gateway.tls import alert_in
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client, DisconnectFlags, SocketLike
     from paho.mqtt.properties import Properties
 
-    from gateway.model import Update
     from gateway.sinks.broker.config import BrokerConfig
-    from gateway.sinks.broker.paho_client import PackedProperties, PahoClient, Will
+    from gateway.sinks.broker.paho_client import PahoClient
 
     Receive = Callable[[str, bytes], None]
 
@@ -36,7 +35,6 @@ _CONNACK_TIMEOUT_S = 10.0
 _FAREWELL_TIMEOUT_S = 2.0
 _TICK_S = 1.0
 _BURST = 20  # messages built and queued before the event loop gets its turn, about 2 ms
-_HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 _MOST_UNACKNOWLEDGED = 65535  # the receive maximum of a broker that names none
 _LARGEST_PACKET_BYTES = 268_435_460  # likewise, its maximum packet size
 
@@ -60,23 +58,6 @@ _ADVICE = {
 }
 
 
-class Message(NamedTuple):
-    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    properties: PackedProperties | None = None
-    updates: tuple[Update, ...] = ()
-    qos: int = 1
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the packet, or up to three bytes more."""
-        properties = len(self.properties) if self.properties is not None else 1
-        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
-
-
 class Rejection(NamedTuple):
     """A message that was not published, with MQTT's reason code."""
 
@@ -94,7 +75,7 @@ async def connect(
     config: BrokerConfig,
     *,
     client_id: str,
-    will: Will | None = None,
+    will: Message | None = None,
     skipped_topics: SkippedTopics | None = None,
 ) -> MqttConnection:
     """Return a connection that the broker has accepted; raise `GatewayError` with the reason otherwise.

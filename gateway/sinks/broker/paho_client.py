@@ -1,4 +1,4 @@
-"""Paho's MQTT client: opened in a thread, and the few of its methods that are replaced.
+"""Messages, and paho's MQTT client: opened in a thread, and the few of its methods that are replaced.
 
 Paho's minor is pinned because of the methods that begin with `_`. Measured with bench/whole_path.py, in
 turns with and without: `PackedProperties` saves 37 % of the daemon's CPU per event, and
@@ -22,6 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gateway.tls import alert_in, client_context
 
 if TYPE_CHECKING:
+    from gateway.model import Update
     from gateway.sinks.broker.config import BrokerConfig
 
 # A PUBACK is a packet identifier, in MQTT 5 followed by a reason unless that is 0, and by properties if any.
@@ -29,14 +30,7 @@ _IDENTIFIER_BYTES = 2
 _WITHOUT_PROPERTIES = (b"", b"\0")
 _NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]  # as paho has it
 _UNSPECIFIED_ERROR = 0x80
-
-
-class Will(NamedTuple):
-    """What the broker publishes with QoS 1 when the connection ends without DISCONNECT."""
-
-    topic: str
-    payload: bytes
-    retain: bool = True
+_HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
 
 
 class PackedProperties(Properties):
@@ -53,6 +47,23 @@ class PackedProperties(Properties):
     def pack(self) -> bytes:
         """Return the property length and the properties."""
         return self._packed
+
+
+class Message(NamedTuple):
+    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: PackedProperties | None = None
+    updates: tuple[Update, ...] = ()
+    qos: int = 1
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the packet, or up to three bytes more."""
+        properties = len(self.properties) if self.properties is not None else 1
+        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
 
 
 class PahoClient(Client):
@@ -116,7 +127,7 @@ def _puback_reason(code: int) -> ReasonCode:
         return ReasonCode(PacketTypes.PUBACK, identifier=_UNSPECIFIED_ERROR)
 
 
-def open_client(config: BrokerConfig, *, client_id: str, will: Will | None) -> PahoClient:
+def open_client(config: BrokerConfig, *, client_id: str, will: Message | None) -> PahoClient:
     """Connect and send CONNECT. Blocks: names, TCP, TLS and websocket. The client has no callbacks yet."""
     url = config.url
     client = PahoClient(
@@ -128,7 +139,7 @@ def open_client(config: BrokerConfig, *, client_id: str, will: Will | None) -> P
     )
     client.max_inflight_messages = 0  # unlimited: we count; paho goes through all of them at every PUBACK
     if will is not None:
-        client.will_set(will.topic, will.payload, qos=1, retain=will.retain)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
     if url.path is not None:
         client.ws_set_options(path=url.path)
     if config.user is not None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.model import Refusal
-from gateway.sinks.mqtt.payload import NOT_IN_JSON
-from gateway.sinks.mqtt.topics import AssetTopic
+from gateway.sinks.mqtt.topics import is_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.model import Point, Update
     from gateway.ports import LatestValues
-    from gateway.sinks.broker.mqtt_connection import Message, Rejection
-    from gateway.sinks.mqtt.topics import PointTopic, TopicMap, ValueTopic
+    from gateway.sinks.broker.mqtt_connection import Rejection
+    from gateway.sinks.broker.paho_client import Message
+    from gateway.sinks.mqtt.topics import TopicMap, ValueTopic
 
 
 class MessageBuilder:
@@ -33,21 +32,23 @@ class MessageBuilder:
     def messages(self, updates: Sequence[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Yield the messages; add to `refusals` the updates that no message can hold.
 
-        Whether an update is its point's newest is decided when its message is built.
+        By topic, the history comes first, in order, and then the present state. Whether an update is its
+        point's newest is decided when its message is built.
         """
-        for update in updates:
-            topic = self.topics.by_point.get(update.point)
-            if topic is None:
-                continue  # not on this sink, or of a former table
-            try:
-                message = self._point_message(topic, update)
-            except NOT_IN_JSON:
-                refusals.append(_not_in_json(update, topic))
-                continue
-            if message is not None:
-                yield message
-        if self.topics.asset_by_point:
-            yield from self._asset_messages(updates, refusals)
+        topics = self.topics
+        for topic, of_topic in self._by_topic(updates, refusals).items():
+            newest, past = self._split(of_topic)
+            while past:
+                for group in _by_event(past):
+                    if self.topics is not topics:
+                        return  # a reload: all of it comes again
+                    yield topic.history(group)
+                newest, past = self._split(newest)  # a newer reading may have come while these were sent
+            if self.topics is not topics:
+                return
+            news = {update.point: update for update in newest if not topic.is_published(update)}
+            if news:
+                yield from self.state(topic, news)
 
     def all_state(self) -> Iterator[Message]:
         """Yield the latest values of all points and assets, for a broker that may have lost everything."""
@@ -57,19 +58,14 @@ class MessageBuilder:
         for topic in topics.by_topic.values():
             if topics is not self.topics:
                 return  # a reload: the caller starts again
-            if isinstance(topic, AssetTopic):
-                yield from self.asset_state(topic, {})
-            elif (update := self.latest.latest(topic.point)) is not None:
-                with suppress(*NOT_IN_JSON):  # it was refused when it came
-                    message = self._point_message(topic, update)
-                    if message is not None:
-                        yield message
+            yield from self.state(topic, {})
 
-    def asset_state(self, asset: AssetTopic, news: dict[Point, Update]) -> Iterator[Message]:
-        """Yield the present state of an asset, if there is any; `news` are the updates it is sent for."""
-        message = asset.live(self.latest, news)
+    def state(self, topic: ValueTopic, news: Mapping[Point, Update]) -> Iterator[Message]:
+        """Yield the present state of a topic, if there is any; `news` are the updates it is sent for."""
+        message = topic.live(self.latest, news)
         if message is not None:
-            self._mark_retained(asset)
+            if not self._retained.get(topic.topic):
+                self._retained[topic.topic] = True
             yield message
 
     def refused_updates(self, rejections: Iterable[Rejection]) -> list[Refusal]:
@@ -83,48 +79,17 @@ class MessageBuilder:
             refusals += [Refusal(update, text) for update in message.updates]
         return refusals
 
-    def _point_message(self, topic: PointTopic, update: Update) -> Message | None:
-        if not self.latest.is_newest(update):
-            return topic.history(update) if self._is_history(update) else None
-        if topic.is_published(update):
-            return None
-        message = topic.live(update, age_ms=self.latest.age_ms(update))
-        self._mark_retained(topic)
-        return message
-
-    def _is_history(self, update: Update) -> bool:
-        """Return whether an update that is not the newest is a reading, and not one that came twice."""
-        if not self._has_history:
-            return False
-        return update.is_measured and not update.is_repeated_by(self.latest.latest(update.point))
-
-    def _asset_messages(self, updates: Iterable[Update], refusals: list[Refusal]) -> Iterator[Message]:
-        """Yield the messages of assets: the history of each in order, then its present state."""
-        topics = self.topics
-        for asset, of_asset in self._by_asset(updates, refusals).items():
-            newest, past = self._split(of_asset)
-            while past:
-                for group in _by_event(past):
-                    if self.topics is not topics:
-                        return  # a reload: all of it comes again
-                    yield asset.history(group)
-                newest, past = self._split(newest)  # a newer reading may have come while these were sent
-            if self.topics is not topics:
-                return
-            news = {update.point: update for update in newest if not asset.is_published(update)}
-            if news:
-                yield from self.asset_state(asset, news)
-
-    def _by_asset(self, updates: Iterable[Update], refusals: list[Refusal]) -> dict[AssetTopic, list[Update]]:
-        found: dict[AssetTopic, list[Update]] = {}
+    def _by_topic(self, updates: Iterable[Update], refusals: list[Refusal]) -> dict[ValueTopic, list[Update]]:
+        """Return the updates by topic, without those that are not on this sink or of a former table."""
+        found: dict[ValueTopic, list[Update]] = {}
         for update in updates:
-            asset = self.topics.asset_by_point.get(update.point)
-            if asset is None:
-                continue
-            if asset.member_json(update):
-                found.setdefault(asset, []).append(update)
-            else:
-                refusals.append(_not_in_json(update, asset))
+            for topic in self.topics.topics_of(update.point):
+                if is_json(update):
+                    found.setdefault(topic, []).append(update)
+                else:
+                    reason = f"cannot be written to {topic.topic}: JSON cannot hold the value"
+                    refusals.append(Refusal(update, reason))
+                    break
         return found
 
     def _split(self, updates: Iterable[Update]) -> tuple[list[Update], list[Update]]:
@@ -138,13 +103,11 @@ class MessageBuilder:
                 past.append(update)
         return newest, past
 
-    def _mark_retained(self, topic: ValueTopic) -> None:
-        if not self._retained.get(topic.topic):
-            self._retained[topic.topic] = True
-
-
-def _not_in_json(update: Update, topic: ValueTopic) -> Refusal:
-    return Refusal(update, f"cannot be written to {topic.topic}: JSON cannot hold the value")
+    def _is_history(self, update: Update) -> bool:
+        """Return whether an update that is not the newest is a reading, and not one that came twice."""
+        if not self._has_history:
+            return False
+        return update.is_measured and not update.is_repeated_by(self.latest.latest(update.point))
 
 
 def _is_same(update: Update, latest: Update | None) -> bool:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from gateway.sinks.broker.mqtt_connection import Message
-from gateway.sinks.mqtt.topics import AssetTopic, has_value
+from gateway.sinks.broker.paho_client import Message
+from gateway.sinks.mqtt.topics import has_value
 from gateway.text import second_text
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ class MetadataPublisher:
                 yield Message(name, b"", retain=True)
             if topic is None:
                 continue
-            if isinstance(topic, AssetTopic) and topic.is_outdated:
-                yield from self._builder.asset_state(topic, {})
+            if topic.is_outdated:
+                yield from self._builder.state(topic, {})
             for each in topics.describe(topic):
                 if self._retained.get(each.topic) is not False:
                     self._retained[each.topic] = False
                 cleared.pop(each.topic, None)  # a reload during this loop has brought it back
                 self._cleared_at_s.pop(each.topic, None)
-                yield Message(each.topic, each.payload, retain=True)
+                yield each
 
     def _record_cleared(self, topics: Iterable[str]) -> None:
         """Record topics as cleared, and forget those cleared an hour ago."""

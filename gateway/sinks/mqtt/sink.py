@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import RefusedError, TransientError
 from gateway.sinks.broker.broker_sink import BrokerSink
-from gateway.sinks.broker.mqtt_connection import Message
-from gateway.sinks.broker.paho_client import Will
+from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
@@ -118,7 +117,7 @@ class MqttSink(BrokerSink):
 
     async def session(self) -> str:
         """Connect, restore, and publish until the connection is lost; return why it was."""
-        connection = await self.connect(Will(self._status_topic, b"offline"))
+        connection = await self.connect(self._status(is_online=False))
         try:
             await self._restore(connection)
             self.set_up(connection)

@@ -3,92 +3,88 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from gateway.model import Quality
 from gateway.sinks.broker.broker_sink import is_small_change
-from gateway.sinks.broker.mqtt_connection import Message
-from gateway.sinks.mqtt.payload import (
-    NOT_IN_JSON,
-    bare_value,
-    event_parts,
-    fresh_s,
-    properties,
-    reading_json,
-    time_json,
-    unit_and_quality,
-)
+from gateway.sinks.broker.paho_client import Message, PackedProperties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point, Update
+    from gateway.model import Point, Scalar, Update
     from gateway.ports import LatestValues
     from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 
+_MESSAGE_EXPIRY = b"\x02"  # MQTT 5 property identifiers
+_USER_PROPERTY = b"\x26"
+_SEVEN_BITS = 0x7F
+_LONGEST_EXPIRY_S = 0xFFFFFFFF
 _shown = attrgetter("point", "asset", "source", "unit_of_measure")
-
-
-class Metadata(NamedTuple):
-    """A retained message that describes a point or an asset, such as `…/$meta`."""
-
-    topic: str
-    payload: bytes
 
 
 class PointTopic:
     """The topic of one point on one sink. `bare`: messages are the bare value instead of JSON."""
 
-    __slots__ = ("_bare", "_by_quality", "point", "published", "topic")
+    __slots__ = ("_bare", "_by_quality", "points", "published", "topic")
+
+    is_outdated = False
 
     def __init__(self, point: Point, topic: str, *, bare: bool) -> None:
-        self.point = point
+        self.points = (point,)
         self.topic = topic
         self._bare = bare
         self._by_quality = unit_and_quality(point.unit_of_measure)
-        self.published: Update | None = None
-        """The last update on the live topic, on this connection; None: the next one is published."""
-
-    @property
-    def points(self) -> tuple[Point, ...]:
-        """The points that the topic shows."""
-        return (self.point,)
+        self.published: Update | None = None  # the last one on the live topic, on this connection
 
     def is_published(self, update: Update) -> bool:
         """Return whether `update` differs too little from the last message, and comes too early after it."""
-        return self.published is not None and is_small_change(self.point.cov, self.published, update)
+        return self.published is not None and is_small_change(update.point.cov, self.published, update)
 
     def reset_deadband(self) -> None:
         """Reset the deadband: the next value is published."""
         self.published = None
 
-    def live(self, update: Update, *, age_ms: int) -> Message:
-        """Return the retained message; it expires when the value is no longer fresh."""
-        message = self._message(self.topic, update, expires_s=fresh_s(update, age_ms=age_ms), retain=True)
+    def live(self, latest: LatestValues, news: Mapping[Point, Update]) -> Message | None:
+        """Return the retained message with the latest value; None where there is no value.
+
+        It expires when the value is no longer fresh. `news` are the updates that it is sent for.
+        """
+        (point,) = self.points
+        update = latest.latest(point) or news.get(point)
+        if update is None or not is_json(update):
+            return None
         self.published = update
-        return message
+        expires_s = fresh_s(update, age_ms=latest.age_ms(update))
+        return self._message(self.topic, update, (*news.values(),), expires_s=expires_s, retain=True)
 
-    def history(self, update: Update) -> Message:
+    def history(self, updates: Sequence[Update]) -> Message:
         """Return the message for a reading that is not the newest: on `$history`, not retained."""
-        return self._message(f"{self.topic}/$history", update, expires_s=None, retain=False)
+        topic, (update,) = f"{self.topic}/$history", updates
+        return self._message(topic, update, (update,), expires_s=None, retain=False)
 
-    def meta(self) -> Metadata:
+    def meta(self) -> Message:
         """Return `$meta`: what the point is."""
-        point = self.point
+        (point,) = self.points
         names = {"tag": point.tag, "point": point.point}
         return _meta(self.topic, _device(point) | names | _description(point))
 
-    def _message(self, topic: str, update: Update, *, expires_s: int | None, retain: bool) -> Message:
+    def _message(
+        self, topic: str, update: Update, updates: tuple[Update, ...], *, expires_s: int | None, retain: bool
+    ) -> Message:
         event = event_parts(update.event_id)
         if self._bare:
             payload = bare_value(update.safe_value)
         else:
             payload = b'%b,"event":%b}' % (reading_json(update, self._by_quality), event.json)
-        packed = properties(self.point.asset, event, expires_s=expires_s)
-        return Message(topic, payload, retain, packed, (update,))
+        packed = properties(update.point.asset, event, expires_s=expires_s)
+        return Message(topic, payload, retain, packed, updates)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,10 +110,10 @@ class AssetTopic:
         """Reset the deadbands: the next value of each point is published."""
         self.published.clear()
 
-    def live(self, latest: LatestValues, news: dict[Point, Update]) -> Message | None:
+    def live(self, latest: LatestValues, news: Mapping[Point, Update]) -> Message | None:
         """Return the retained message with the latest value of every point; None where there is no value.
 
-        It expires when the first of its good values is no longer fresh. `news` are those it is sent for.
+        It expires when the first of its good values is no longer fresh. `news` as for a point.
         """
         found = ((point, latest.latest(point) or news.get(point)) for point in self.points)
         shown = {point: update for point, update in found if update is not None}
@@ -127,16 +123,15 @@ class AssetTopic:
             return None
         fresh = (fresh_s(update, age_ms=latest.age_ms(update)) for update in shown.values())
         expires_s = min((seconds for seconds in fresh if seconds is not None), default=None)
-        return self._message(
-            self.topic, [*shown.values()], expires_s=expires_s, retain=True, updates=(*news.values(),)
-        )
+        readings = [*filter(is_json, shown.values())]
+        return self._message(self.topic, readings, (*news.values(),), expires_s=expires_s, retain=True)
 
     def history(self, updates: Sequence[Update]) -> Message:
         """Return the message for readings of one event that are not the newest: on `$history`."""
         topic = f"{self.topic}/$history"
-        return self._message(topic, updates, expires_s=None, retain=False, updates=(*updates,))
+        return self._message(topic, updates, (*updates,), expires_s=None, retain=False)
 
-    def meta(self) -> Metadata:
+    def meta(self) -> Message:
         """Return `$meta`: what the asset and its points are."""
         points = self.points
         has_one_asset = len({point.asset for point in points}) == 1
@@ -148,28 +143,29 @@ class AssetTopic:
         return _meta(self.topic, document | {"points": described})
 
     def member_json(self, update: Update) -> bytes:
-        """Return the part of one point in a message; empty if JSON cannot hold its value."""
-        try:
-            if self.bare:
-                value = orjson.dumps(update.safe_value)
-            else:
-                value = reading_json(update, unit_and_quality(update.point.unit_of_measure)) + b"}"
-        except NOT_IN_JSON:
-            return b""
+        """Return the part of one point in a message."""
+        if self.bare:
+            value = orjson.dumps(update.safe_value)
+        else:
+            value = reading_json(update, unit_and_quality(update.point.unit_of_measure)) + b"}"
         return b"%b:%b" % (orjson.dumps(update.point.point), value)
 
     def _message(
         self,
         topic: str,
         shown: Sequence[Update],
+        updates: tuple[Update, ...],
         *,
         expires_s: int | None,
         retain: bool,
-        updates: tuple[Update, ...],
     ) -> Message:
-        newest = _newest_of(shown)
+        payload = b"{%b}" % b",".join(map(self.member_json, shown))
+        # Time and event of a message are those of its newest reading, if there is one.
+        measured = [update for update in shown if not update.point.is_pseudo] or shown
+        newest = max(measured, key=lambda update: (update.time_ms, update.seq), default=None)
+        if newest is None:
+            return Message(topic, payload, retain, updates=updates)
         event = event_parts(newest.event_id)
-        payload = b"{%b}" % b",".join(filter(None, map(self.member_json, shown)))
         if not self.bare:
             payload = b'{"ts":"%b,"event":%b,"points":%b}' % (time_json(newest), event.json, payload)
         packed = properties(newest.point.asset, event, expires_s=expires_s)
@@ -213,7 +209,12 @@ class TopicMap:
         """Return whether a value or metadata may be retained on a topic."""
         return topic in self.by_topic or topic in self.metadata
 
-    def describe(self, topic: ValueTopic) -> Iterator[Metadata]:
+    def topics_of(self, point: Point) -> list[ValueTopic]:
+        """Return the topics that show a point; none if it is not on this sink."""
+        found = (self.by_point.get(point), self.asset_by_point.get(point))
+        return [topic for topic in found if topic is not None]
+
+    def describe(self, topic: ValueTopic) -> Iterator[Message]:
         """Yield the metadata of a topic, which is published and cleared with it."""
         yield topic.meta()
         if self._discovery is None:
@@ -224,7 +225,7 @@ class TopicMap:
             in_asset = isinstance(topic, AssetTopic)
             entity = self._discovery.entity(point, topic=topic.topic, in_asset=in_asset)
             if entity is not None:
-                yield Metadata(*entity)
+                yield Message(*entity, retain=True)
 
     def changes_from(self, former: TopicMap) -> list[str]:
         """Return the topics that are gone, are new, or have other metadata or points than in a former map.
@@ -236,10 +237,20 @@ class TopicMap:
             before = former.by_topic.get(name)
             is_same = before is not None and [*map(_shown, before.points)] == [*map(_shown, topic.points)]
             if isinstance(topic, AssetTopic):
-                topic.is_outdated = not is_same or (isinstance(before, AssetTopic) and before.is_outdated)
+                topic.is_outdated = not is_same or (before is not None and before.is_outdated)
             if before is None or not is_same or [*former.describe(before)] != [*self.describe(topic)]:
                 changed.append(name)
         return changed
+
+
+def is_json(update: Update) -> bool:
+    """Return whether JSON can hold the value."""
+    try:
+        orjson.dumps(update.value)
+        orjson.dumps(update.safe_value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def has_value(topic: ValueTopic, latest: LatestValues) -> bool:
@@ -247,14 +258,8 @@ def has_value(topic: ValueTopic, latest: LatestValues) -> bool:
     return any(latest.latest(point) is not None for point in topic.points)
 
 
-def _newest_of(updates: Sequence[Update]) -> Update:
-    """Return the update whose time and event a message has: the newest reading, if there is one."""
-    measured = [update for update in updates if not update.point.is_pseudo]
-    return max(measured or updates, key=lambda update: (update.time_ms, update.seq))
-
-
-def _meta(topic: str, document: dict[str, Any]) -> Metadata:
-    return Metadata(f"{topic}/$meta", orjson.dumps(_without_empty(document)))
+def _meta(topic: str, document: dict[str, Any]) -> Message:
+    return Message(f"{topic}/$meta", orjson.dumps(_without_empty(document)), retain=True)
 
 
 def _device(point: Point) -> dict[str, Any]:
@@ -275,3 +280,92 @@ def _description(point: Point) -> dict[str, Any]:
 
 def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if value}
+
+
+class EventParts(NamedTuple):
+    """An event's id as JSON and as user property."""
+
+    json: bytes
+    user_property: bytes
+
+
+@lru_cache(maxsize=256)  # an event has several readings, which come together
+def event_parts(event_id: str | None) -> EventParts:
+    """Return how a message names its event; None: no event caused it."""
+    return EventParts(orjson.dumps(event_id), _user_property("event", event_id or ""))
+
+
+@lru_cache(maxsize=1024)  # a building has few units of measure
+def unit_and_quality(unit_of_measure: str | None) -> tuple[bytes, ...]:
+    """Return the JSON between value and time of a reading, by quality."""
+    unit = orjson.dumps(unit_of_measure)
+    return tuple(
+        b',"unit":%b,"quality":"%b","ts":"' % (unit, quality.name.lower().encode()) for quality in Quality
+    )
+
+
+def reading_json(update: Update, by_quality: tuple[bytes, ...]) -> bytes:
+    """Return value, unit, quality and time as JSON without the closing brace.
+
+    `by_quality` is the unit's `unit_and_quality`.
+    """
+    return b"".join((b'{"value":', orjson.dumps(update.value), by_quality[update.quality], time_json(update)))
+
+
+def time_json(update: Update) -> bytes:
+    """Return the time as JSON without the opening quote, always to the millisecond: so it sorts as text."""
+    second, millisecond = divmod(update.time_ms, 1000)
+    return b'%b.%03dZ"' % (_iso_second(second), millisecond)
+
+
+def bare_value(value: Scalar) -> bytes:
+    """Return the value as text. An empty payload would delete the retained topic: no value is `null`."""
+    return (value.encode() if isinstance(value, str) else orjson.dumps(value)) or b"null"
+
+
+def fresh_s(update: Update, *, age_ms: int) -> int | None:
+    """Return for how many seconds the value stays fresh, at least 1; None if the message must not expire.
+
+    A value that is held, stale or bad already does not expire: its quality stays visible.
+    """
+    stale_after_ms = update.point.stale_after_ms
+    if update.quality is not Quality.GOOD or stale_after_ms is None:
+        return None
+    return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
+
+
+def properties(asset: str, event: EventParts, *, expires_s: int | None) -> PackedProperties:
+    """Return the properties of one PUBLISH. `expires_s`: when the broker drops it; None: never."""
+    packed = event.user_property + _asset_property(asset)
+    if expires_s is not None:
+        packed = _MESSAGE_EXPIRY + expires_s.to_bytes(4, "big") + packed
+    return PackedProperties(_variable_length(len(packed)) + packed)
+
+
+@lru_cache(maxsize=1024)  # points of one asset are built and sent together
+def _asset_property(asset: str) -> bytes:
+    return _user_property("asset", asset)
+
+
+@lru_cache(maxsize=1024)  # the readings of an event, and many events, share their second
+def _iso_second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
+
+
+def _user_property(name: str, value: str) -> bytes:
+    """Return a user property; none without value or with control characters: brokers disconnect at those."""
+    if not value or not value.isprintable():
+        return b""
+    return _USER_PROPERTY + b"".join(
+        len(text.encode()).to_bytes(2, "big") + text.encode() for text in (name, value)
+    )
+
+
+def _variable_length(length: int) -> bytes:
+    """Return MQTT's variable byte integer: seven bits a byte, lowest first, the high bit means "more"."""
+    encoded = bytearray()
+    while length > _SEVEN_BITS:
+        encoded.append(length & _SEVEN_BITS | 0x80)
+        length >>= 7
+    encoded.append(length)
+    return bytes(encoded)

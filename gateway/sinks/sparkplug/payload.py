@@ -18,36 +18,15 @@ if TYPE_CHECKING:
 REBIRTH = "Node Control/Rebirth"
 """The metric by which a host asks for all births again (section 6.4.19)."""
 
-_FIELDS = {  # by number
-    "PropertyValue": {
-        1: ("type", "uint32"),
-        2: ("is_null", "bool"),
-        3: ("int_value", "uint32"),
-        4: ("long_value", "uint64"),
-        6: ("double_value", "double"),
-        7: ("boolean_value", "bool"),
-        8: ("string_value", "string"),
-    },
-    "PropertySet": {1: ("keys", "string"), 2: ("values", "PropertyValue")},
-    "Metric": {
-        1: ("name", "string"),
-        3: ("timestamp", "uint64"),
-        4: ("datatype", "uint32"),
-        5: ("is_historical", "bool"),
-        7: ("is_null", "bool"),
-        9: ("properties", "PropertySet"),
-        10: ("int_value", "uint32"),
-        11: ("long_value", "uint64"),
-        13: ("double_value", "double"),
-        14: ("boolean_value", "bool"),
-        15: ("string_value", "string"),
-    },
-    "Payload": {1: ("timestamp", "uint64"), 2: ("metrics", "Metric"), 3: ("seq", "uint64")},
+_FIELDS = {  # name and kind by number; `*`: repeated
+    "PropertyValue": "1 type uint32, 2 is_null bool, 3 int_value uint32, 4 long_value uint64,"
+    " 6 double_value double, 7 boolean_value bool, 8 string_value string",
+    "PropertySet": "1 keys string*, 2 values PropertyValue*",
+    "Metric": "1 name string, 3 timestamp uint64, 4 datatype uint32, 5 is_historical bool, 7 is_null bool,"
+    " 9 properties PropertySet, 10 int_value uint32, 11 long_value uint64, 13 double_value double,"
+    " 14 boolean_value bool, 15 string_value string",
+    "Payload": "1 timestamp uint64, 2 metrics Metric*, 3 seq uint64",
 }
-_REPEATED = frozenset({"keys", "values", "metrics"})
-_INT32_MASK = 0xFFFFFFFF
-_INT64_MASK = 0xFFFFFFFFFFFFFFFF
-_INT64_RANGE = range(-(2**63), 2**63)
 
 
 class DataType(IntEnum):
@@ -63,7 +42,7 @@ class DataType(IntEnum):
         """Return whether a value keeps its meaning; 0 and 1 do as booleans."""
         match self:
             case DataType.BOOLEAN:
-                return isinstance(value, bool) or (isinstance(value, int | float) and value in {0, 1})
+                return isinstance(value, int | float) and value in {0, 1}
             case DataType.STRING:
                 return True
             case DataType.DOUBLE:
@@ -79,13 +58,13 @@ class DataType(IntEnum):
             case DataType.BOOLEAN:
                 return bool(value)
             case DataType.STRING:
-                return _text(value)
+                text = f"{value}".lower() if isinstance(value, bool) else f"{value}"
+                text.encode()  # half a surrogate pair raises ValueError
+                return text
             case DataType.DOUBLE:
                 return float(value)
-        number = int(value)
-        if number not in _INT64_RANGE:
-            raise OverflowError("does not fit into 64 bits")
-        return number
+        int(value).to_bytes(8, "big", signed=True)  # more than 64 bits raise OverflowError
+        return int(value)
 
 
 class Property(NamedTuple):
@@ -114,27 +93,21 @@ def encode(
 
     Births have types; data should not have them (section 6.4.6).
     """
-    payload = _payload_class()()
-    if time_ms is not None:
-        payload.timestamp = time_ms
+    payload = _payload_class()(timestamp=time_ms, seq=seq)
     for each in values:
-        metric = payload.metrics.add()
-        metric.name, metric.timestamp = each.name, each.time_ms
-        if with_types:
-            metric.datatype = each.type
-        if each.is_historical:
-            metric.is_historical = True
+        metric = payload.metrics.add(
+            name=each.name,
+            timestamp=each.time_ms,
+            datatype=each.type if with_types else None,
+            is_historical=each.is_historical or None,
+        )
         if each.value is None:
             metric.is_null = True
         else:
             _set_value(metric, each.type, each.value)
         for key, of_type, value in each.properties:
             metric.properties.keys.append(key)
-            added = metric.properties.values.add()
-            added.type = of_type
-            _set_value(added, of_type, value)
-    if seq is not None:
-        payload.seq = seq
+            _set_value(metric.properties.values.add(type=of_type), of_type, value)
     encoded: bytes = payload.SerializeToString()
     return encoded
 
@@ -167,21 +140,13 @@ def _set_value(message: Any, of_type: DataType, value: Any) -> None:
         case DataType.DOUBLE:
             message.double_value = value
         case DataType.INT64:
-            message.long_value = value & _INT64_MASK
+            message.long_value = value % (1 << 64)
         case DataType.INT32:
-            message.int_value = value & _INT32_MASK
+            message.int_value = value % (1 << 32)
         case DataType.BOOLEAN:
             message.boolean_value = value
         case DataType.STRING:
             message.string_value = value
-
-
-def _text(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = value if isinstance(value, str) else f"{value}"
-    text.encode()  # half a surrogate pair raises ValueError
-    return text
 
 
 @cache
@@ -193,19 +158,16 @@ def _payload_class() -> Any:
         message_factory,
     )
 
-    kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug", package="sparkplug", syntax="proto2")
-    for name, fields in _FIELDS.items():
-        shape = file.message_type.add(name=name)
-        for number, (field, kind) in fields.items():
-            is_message = kind in _FIELDS
-            shape.field.add(
-                name=field,
-                number=number,
-                label=kinds.LABEL_REPEATED if field in _REPEATED else kinds.LABEL_OPTIONAL,
-                type=kinds.TYPE_MESSAGE if is_message else kinds.Type.Value(f"TYPE_{kind.upper()}"),
-                type_name=f".sparkplug.{kind}" if is_message else None,
-            )
+    for message, fields in _FIELDS.items():
+        shape = file.message_type.add(name=message)
+        for number, name, kind in map(str.split, fields.split(",")):
+            field = shape.field.add(name=name, number=int(number))
+            field.label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
+            if kind.rstrip("*") in _FIELDS:
+                field.type_name = f".sparkplug.{kind.rstrip('*')}"
+            else:
+                field.type = field.Type.Value(f"TYPE_{kind.rstrip('*').upper()}")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("sparkplug.Payload"))

@@ -16,11 +16,9 @@ import orjson
 from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
 from gateway.sinks.broker.broker_sink import BrokerSink
-from gateway.sinks.broker.mqtt_connection import Message
-from gateway.sinks.broker.paho_client import Will
+from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig, next_bd_seq, state_topic
-from gateway.sinks.sparkplug.devices import DeviceMap
-from gateway.sinks.sparkplug.edge_node import EdgeNode
+from gateway.sinks.sparkplug.edge_node import DeviceMap, EdgeNode
 from gateway.sinks.sparkplug.payload import asks_for_rebirth, node_death
 
 if TYPE_CHECKING:
@@ -85,12 +83,11 @@ class MqttSparkplugSink(BrokerSink):
             raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
-        """Sort the points of another table: changed devices are born again, those that are gone die."""
+        """Sort the points of another table: devices that are gone die, all others are born again."""
         devices = DeviceMap(points.points, sink=self.name)
-        unchanged = devices.unchanged_from(self._node.devices)
 
         def adopt(_: Iterable[Update]) -> None:
-            self._node.change_table(devices, latest, unchanged)
+            self._node.change_table(devices, latest)
             self._has_births.set()
 
         return adopt
@@ -98,7 +95,7 @@ class MqttSparkplugSink(BrokerSink):
     async def session(self) -> str:
         """Connect and publish until the connection is lost or the primary host leaves; return why."""
         self._bd_seq = next_bd_seq(self._retained, will_topic=self._node_name.topic("NDEATH"))
-        connection = await self.connect(Will(self._node_name.topic("NDEATH"), self._death(), retain=False))
+        connection = await self.connect(self._death())
         try:
             await self._subscribe(connection)
             async with self.publishing:
@@ -113,8 +110,7 @@ class MqttSparkplugSink(BrokerSink):
         finally:
             self.set_down()
             # With MQTT 5, section 6.4.25 demands both the message and the will.
-            farewell = Message(self._node_name.topic("NDEATH"), self._death(), retain=False)
-            await connection.close(farewell, with_will=True)
+            await connection.close(self._death(), with_will=True)
 
     async def _subscribe(self, connection: MqttConnection) -> None:
         """Subscribe to commands; wait for the primary host where there is one."""
@@ -171,8 +167,9 @@ class MqttSparkplugSink(BrokerSink):
             # nobody is ever subscribed to this topic.
             await connection.settle(self._node_name.topic("NCMD") + "/settled")
 
-    def _death(self) -> bytes:
-        return node_death(bd_seq=self._bd_seq, time_ms=now_ms())
+    def _death(self) -> Message:
+        payload = node_death(bd_seq=self._bd_seq, time_ms=now_ms())
+        return Message(self._node_name.topic("NDEATH"), payload, retain=False)
 
 
 class _PrimaryHost:

@@ -50,10 +50,8 @@ def told(point: Point, discovery: HomeAssistantDiscovery = DISCOVERY, *, in_asse
 
 def live(point: Point, value: Scalar, quality: Quality = Quality.GOOD, *, plain: bool = False) -> bytes:
     """Return the payload of the point's own topic."""
-    point_topic = PointTopic(point, TOPIC, bare=plain)
-    return point_topic.live(
-        Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1"), age_ms=0
-    ).payload
+    update = Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1")
+    return PointTopic(point, TOPIC, bare=plain).history((update,)).payload
 
 
 def test_a_temperature_says_all_that_is_certain() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Refusal, Update
-    from gateway.sinks.broker.mqtt_connection import Message
+    from gateway.sinks.broker.paho_client import Message
 
 POINTS = [make_point(name) for name in ("R1/A", "R1/B", "R2/A")]
 SCHEMES = {

@@ -12,7 +12,8 @@ from support.mqtt_parts import make_point, make_update
 from support.waiting import until
 
 from gateway.mapping.topics import TopicScheme
-from gateway.sinks.broker.mqtt_connection import Message, connect
+from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher

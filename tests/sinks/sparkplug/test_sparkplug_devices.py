@@ -77,8 +77,8 @@ def twin(point: Point, **changes: object) -> Point:
     return replace(point, **changes)  # type: ignore[arg-type]  # any field
 
 
-async def test_a_reload_tells_what_it_changes_and_nothing_else(broker: Mosquitto) -> None:
-    """Devices that come are born, those that go die, those that say something else are born again."""
+async def test_after_a_reload_all_births_follow_the_new_table(broker: Mosquitto) -> None:
+    """Devices that are gone die, and all others are born again; data of the old table is not sent."""
     rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY, make_point("GONE/T")])
     async with rig.watched() as host:
         await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(SUPPLY, 6.5))
@@ -86,12 +86,13 @@ async def test_a_reload_tells_what_it_changes_and_nothing_else(broker: Mosquitto
         host.forget()
         same, other = twin(TEMPERATURE), twin(SUPPLY, unit_of_measure="degF")
         rig.swap(same, other, make_point("NEW/T"))
-        await host.until(lambda: len(host.seen) == 3)
+        await host.until(lambda: len(host.seen) == 5)
         await rig.deliver(make_update(same, 21.5), make_update(other, 43.7), make_update(TEMPERATURE, 1.0))
         await rig.deliver(make_update(same, 22.0))
         await host.catch_up()
-        assert sorted(host.order[:3]) == [f"DBIRTH {CHILLER}", "DBIRTH NEW", "DDEATH GONE"]
-        assert host.order[3:] == [f"DDATA {CHILLER}", f"DDATA {ROOM}"]
+        assert host.order[:2] == ["DDEATH GONE", "NBIRTH"]
+        assert sorted(host.order[2:5]) == [f"DBIRTH {CHILLER}", f"DBIRTH {ROOM}", "DBIRTH NEW"]
+        assert host.order[5:] == [f"DDATA {CHILLER}", f"DDATA {ROOM}"]
         assert host.tags[CHILLER]["T"].value == 43.7
         assert host.value(ROOM, "ZN-T") == 22.0
         assert host.is_dead("GONE")
@@ -140,8 +141,8 @@ async def test_reloads_in_a_row_leave_nothing_behind(broker: Mosquitto) -> None:
         assert not host.is_dead(ROOM)
 
 
-async def test_a_learnt_type_outlives_a_reload(broker: Mosquitto) -> None:
-    """A device that says the same as before is not born again because of a type that is known by now."""
+async def test_after_a_reload_a_type_is_known_from_the_value(broker: Mosquitto) -> None:
+    """A birth has the type of the latest value, so that the next text needs no second birth."""
     text = replace(make_point(f"{ROOM}/STATE"), unit_of_measure=None)
     rig = SparkplugRig(broker.url, [text])
     async with rig.watched() as host:
@@ -150,7 +151,8 @@ async def test_a_learnt_type_outlives_a_reload(broker: Mosquitto) -> None:
         host.forget()
         same = twin(text)
         rig.swap(same)
+        await host.until(lambda: len(host.seen) == 2)
         await rig.deliver(make_update(same, "closed"))
         await host.catch_up()
-        assert host.order == [f"DDATA {ROOM}"]
+        assert host.order == ["NBIRTH", f"DBIRTH {ROOM}", f"DDATA {ROOM}"]
         assert host.value(ROOM, "STATE") == "closed"

@@ -13,14 +13,13 @@ from support.sparkplug_host import GROUP, NODE, SparkplugHost
 
 from gateway.model import Quality
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig, NodeName
-from gateway.sinks.sparkplug.devices import DeviceMap
-from gateway.sinks.sparkplug.edge_node import EdgeNode
+from gateway.sinks.sparkplug.edge_node import DeviceMap, EdgeNode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.model import Point, Refusal, Scalar, Update
-    from gateway.sinks.broker.mqtt_connection import Message
+    from gateway.sinks.broker.paho_client import Message
 
 CONFIG = MqttSparkplugConfig(type="mqtt_sparkplug", url="mqtt://b", group=GROUP)  # type: ignore[arg-type]  # parsed from text
 NAMES = ("A/T", "A/H", "B/T", "B/S", "gateway/L")
@@ -103,8 +102,7 @@ class Day:
         """Put another table in place; hosts hear of it with the next message."""
         self.reloads += 1
         self.points = {name: make(name, self.reloads) for name in names}
-        devices = self._devices()
-        self.node.change_table(devices, self.latest, devices.unchanged_from(self.node.devices))
+        self.node.change_table(self._devices(), self.latest)
 
     def rebirth(self, _: None) -> None:
         """Have the host demand births."""
