@@ -14,9 +14,10 @@ from gateway.errors import GatewayError
 from gateway.state.point_state import NO_EVENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.delivery.recent_events import MappedEvent, RecentEvents
+    from gateway.delivery.replay import Replay
     from gateway.model import Update
     from gateway.records import StoredDeadLetter
 
@@ -59,25 +60,10 @@ class Feed:
     yesterday's. The events follow in their order, for historians; delivery is at least once.
     """
 
-    def __init__(
-        self,
-        *,
-        cursor: int,
-        recent: RecentEvents,
-        read: Callable[[int], Awaitable[tuple[Sequence[MappedEvent], int]]],
-        show: Callable[[str], Update | None],
-        map_letter: Callable[[StoredDeadLetter], Sequence[Update]],
-        since_ms: int | None = None,
-    ) -> None:
-        """Start after event `cursor`; the next one was received at `since_ms`.
-
-        `read` returns the next mapped events of the event log and the number up to which it has read, `show`
-        what the point of a name shows, `map_letter` the updates of a dead letter.
-        """
+    def __init__(self, *, cursor: int, recent: RecentEvents, replay: Replay, since_ms: int | None) -> None:
+        """Start after event `cursor`; the next one was received at `since_ms`."""
         self._recent = recent
-        self._read = read
-        self._show = show
-        self._map_letter = map_letter
+        self._replay = replay
         self.taken = cursor  # all events up to here are handed out
         self._position = cursor  # all events up to here are handed out, or in `_loaded`
         self._loaded: deque[MappedEvent] = deque()  # read from the event log
@@ -148,10 +134,6 @@ class Feed:
                 f"{_MOST_LETTERS} letters wait for its sink already; retry it when these are done"
             )
 
-    def check_letter(self, stored: StoredDeadLetter) -> None:
-        """Raise `GatewayError` if a dead letter has no meaning by the tables in force."""
-        self._map_letter(stored)
-
     def restart(self, *, after: int, lost: Batch | None, changed: Iterable[str]) -> None:
         """Go on after event `after` with another point table, by which the event log is mapped again.
 
@@ -193,7 +175,7 @@ class Feed:
     async def _load(self) -> bool:
         """Read the next events from the event log; return False if `restart` came in between."""
         restarts = self._restarts
-        events, through = await self._read(self._position)
+        events, through = await self._replay.read(self._position)
         if self._restarts != restarts:
             return False
         self._loaded.extend(event for event in events if event.updates)
@@ -210,7 +192,7 @@ class Feed:
         for _ in range(min(len(self._letters), _LETTERS_AT_ONCE)):
             retry = self._letters.popleft()
             try:
-                updates += self._map_letter(retry.stored)
+                updates += self._replay.map_letter(retry.stored)
             except GatewayError as error:
                 retry.waiting.clear()
                 log.warning("letter.kept", number=retry.stored.number, reason=str(error))
@@ -224,7 +206,7 @@ class Feed:
             return None
         updates: list[Update] = []
         for name in list(islice(self._latest, _BATCH_UPDATES)):
-            is_in_event, update = self._latest.pop(name), self._show(name)
+            is_in_event, update = self._latest.pop(name), self._replay.show(name)
             if update is None or (is_in_event and NO_EVENT < update.seq <= self.taken):
                 continue  # nothing to show, or its event has gone out meanwhile
             updates.append(update)

@@ -30,20 +30,23 @@ _UNREADABLE = "no asset id or no readings found in data.object; name an explicit
 
 
 class Mapper:
-    """Maps events by the table of `state`, which a reload replaces. Each new event is mapped once."""
+    """Maps events by the table of `state`, which a reload replaces. Each new event is mapped once.
+
+    `unmapped` and `dead_letters` wait until they are saved.
+    """
 
     def __init__(self, state: BuildingState, *, status: MappingStatus, clock_ms: Callable[[], int]) -> None:
         self.state = state
+        self.unmapped: dict[str, UnmappedAsset] = {}
+        self.dead_letters: list[DeadLetter] = []
+        self.unshown = UnshownPoints(status.unshown)
         self._status = status
         self._clock_ms = clock_ms
-        self._unshown = UnshownPoints(status.unshown)
-        self._unmapped: dict[str, UnmappedAsset] = {}
-        self._dead_letters: list[DeadLetter] = []
 
     def swap(self, state: BuildingState) -> None:
         """Go on with the state of another point table."""
         self.state = state
-        self._unshown.check_again(state)
+        self.unshown.check_again(state)
 
     def apply_event(self, record: Record, now_ms: int) -> tuple[Sequence[Update], Sequence[Update]]:
         """Apply a new event to the state; return the updates of the event, and changes beside it.
@@ -66,33 +69,18 @@ class Mapper:
             self._dead_letter(record, reason)
             return (), ()
 
-    def apply_updates(
-        self, plan: AssetPlan, updates: list[Update], now_ms: int
-    ) -> tuple[Sequence[Update], Sequence[Update]]:
-        """Apply an event's updates to the state; return what belongs to the event, and changes beside it."""
-        self._status.mapped += 1
-        state, asset = self.state, updates[0].point.asset
-        was_offline = state.known.is_online(asset) is False
-        out = state.apply_updates(plan, updates, now_ms=now_ms)
-        self._unshown.check(updates, state)
-        if was_offline and state.known.is_online(asset):
-            # The asset's other points show values of earlier events again. A sink that is behind, and reads
-            # this event from the log, would not get them with it.
-            return updates, out[len(updates) :]
-        return out, ()
-
-    def map_again(self, record: Record) -> tuple[AssetPlan | None, list[Update]]:
+    def map_again(self, record: Record) -> tuple[AssetPlan, list[Update]] | None:
         """Map an earlier event once more, by the table in force now; the state stays as it is."""
         if record.event.type != TELEMETRY:
-            return None, []
+            return None
         try:
             telemetry = read_telemetry(record.event)
             plan = self._plan_for(telemetry)
             if telemetry is None or plan is None:
-                return None, []
+                return None
             return plan, map_telemetry(plan, telemetry, event=record.event, seq=record.seq)
         except Exception:  # noqa: BLE001 - a fault of ours; the event is a dead letter since it came
-            return None, []
+            return None
 
     def map_letter(self, stored: StoredDeadLetter) -> tuple[AssetPlan, list[Update]]:
         """Map the event of a dead letter, for its point or, if it has none, for all points of the asset.
@@ -122,36 +110,29 @@ class Mapper:
             self._limit_time(update)
         return plan, updates
 
-    def check_unshown(self) -> None:
-        """Find the restored readings that cannot be shown."""
-        self._unshown.check(self.state.known.readings.values(), self.state)
-
-    def pop_unsaved(self) -> tuple[dict[str, UnmappedAsset], list[DeadLetter]]:
-        """Return the unmapped assets and the dead letters since the last call."""
-        unsaved = self._unmapped, self._dead_letters
-        self._unmapped, self._dead_letters = {}, []
-        return unsaved
-
-    @property
-    def has_dead_letters(self) -> bool:
-        """Whether there are dead letters to save."""
-        return bool(self._dead_letters)
-
     def _plan_for(self, telemetry: Telemetry | None) -> AssetPlan | None:
         return None if telemetry is None else self.state.points.by_asset.get(telemetry.asset)
 
     def _apply_telemetry(
         self, plan: AssetPlan, telemetry: Telemetry, record: Record, now_ms: int
     ) -> tuple[Sequence[Update], Sequence[Update]]:
-        self._status.clock_ahead += telemetry.clock_ahead
+        state, status = self.state, self._status
+        status.clock_ahead += telemetry.clock_ahead
         updates = map_telemetry(plan, telemetry, event=record.event, seq=record.seq)
         if not updates:
             if not telemetry.readings:
                 self._dead_letter(record, _UNREADABLE)
             return (), ()
-        if not record.event.is_backfilled:
-            self._status.from_webhooks += 1
-        return self.apply_updates(plan, updates, now_ms)
+        status.mapped += 1
+        status.from_webhooks += not record.event.is_backfilled
+        was_offline = telemetry.asset in state.known.offline
+        out = state.apply_updates(plan, updates, now_ms=now_ms)
+        self.unshown.check(updates, state)
+        if was_offline and telemetry.asset not in state.known.offline:
+            # The asset's other points show values of earlier events again. A sink that is behind, and reads
+            # this event from the log, would not get them with it.
+            return updates, out[len(updates) :]
+        return out, ()
 
     def _apply_connection(self, event: Event, now_ms: int) -> Sequence[Update]:
         connection = read_online(event)
@@ -169,28 +150,19 @@ class Mapper:
             self._dead_letter(record, _UNREADABLE)
             return
         self._status.unmapped += 1
-        received_ms, seen = record.event.received_ms, self._unmapped.get(telemetry.asset)
+        received_ms, seen = record.event.received_ms, self.unmapped.get(telemetry.asset)
         if seen is not None:
             seen.events += 1
             seen.last_ms = received_ms
-        elif len(self._unmapped) < _MOST_UNMAPPED:
+        elif len(self.unmapped) < _MOST_UNMAPPED:
             keys = tuple(dict.fromkeys(reading.key for reading in telemetry.readings))[:_MOST_KEYS]
-            self._unmapped[telemetry.asset] = UnmappedAsset(
-                telemetry.asset, 1, received_ms, received_ms, keys
-            )
+            self.unmapped[telemetry.asset] = UnmappedAsset(telemetry.asset, 1, received_ms, received_ms, keys)
 
     def _dead_letter(self, record: Record, reason: str) -> None:
         """Make an event that could not be mapped a dead letter: it may hold a value."""
         self._status.unreadable += 1
-        self._dead_letters.append(
-            DeadLetter(
-                sink="",
-                seq=record.seq,
-                event_id=record.event.event_id,
-                point="",
-                reason=reason,
-                at_ms=self._clock_ms(),
-            )
+        self.dead_letters.append(
+            DeadLetter("", record.seq, record.event.event_id, "", reason, self._clock_ms())
         )
 
     def _limit_time(self, update: Update) -> None:

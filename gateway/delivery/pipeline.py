@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway.delivery.feed import Feed, Retry
 from gateway.delivery.mapper import Mapper
+from gateway.delivery.override_log import log_dropped, log_expired, log_restored
 from gateway.delivery.recent_events import MappedEvent, RecentEvents
 from gateway.delivery.replay import Replay
 from gateway.errors import GatewayError
 from gateway.records import StateChanges
-from gateway.text import second_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from gateway.records import Override, StoredDeadLetter
     from gateway.state.building_state import BuildingState
     from gateway.status import MappingStatus
-
-log = structlog.get_logger()
 
 _READ_EVENTS = 250
 _VALUES_AT_ONCE = 1_000  # saved before the event loop goes on with other work
@@ -50,7 +46,6 @@ class Pipeline:
         self._status = status
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
-        self._recent = RecentEvents(0)
         self._feeds: dict[str, Feed] = {}
         self._seen = 0  # the last event that the state includes
         self._saved_through = 0
@@ -71,27 +66,34 @@ class Pipeline:
             stored.last_values, now_ms=now_ms, overrides=stored.overrides, connections=stored.online
         )
         self._seen = self._saved_through = stored.values_through
-        while self._seen < event_log.head:
-            records = await event_log.read(self._seen, _READ_EVENTS)
-            if not records:
-                break
+        while records := await event_log.read(self._seen, _READ_EVENTS):
             for record in records:
                 self._mapper.apply_event(record, now_ms)
             self._seen = records[-1].seq
         since_ms = {sink: await self._first_received_ms(sink) for sink in sinks}
         self._seen = event_log.head
         self._recent = RecentEvents(self._seen)
-        replay = Replay(
+        self._replay = Replay(
             event_log=event_log,
             mapper=self._mapper,
             recent=self._recent,
             push_changes=self._push,
             now_ms=self._now_ms,
         )
-        self._feeds = {sink: self._make_feed(sink, replay, since_ms[sink]) for sink in sinks}
-        self._mapper.check_unshown()
+        self._feeds = {
+            sink: Feed(
+                cursor=event_log.cursor(sink),
+                recent=self._recent,
+                replay=self._replay,
+                since_ms=since_ms[sink],
+            )
+            for sink in sinks
+        }
+        self._mapper.unshown.check(self.state.known.readings.values(), self.state)
         event_log.subscribe(self.accept)
-        self._log_restored(stored.overrides, now_ms)
+        wall_ms = now_ms + self.state.clock_steps.ahead_ms
+        self._drop_overrides([override for override in stored.overrides if override.until_ms > wall_ms])
+        log_restored(self.state.overrides())
         self.save()
         return self._feeds
 
@@ -113,8 +115,7 @@ class Pipeline:
         now_ms = self._now_ms()
         overrides = self.state.overrides()
         changes = self.state.tick(now_ms)
-        for override in filter(self.state.has_expired, overrides):
-            _log_released(override, reason="expired")
+        log_expired(filter(self.state.has_expired, overrides))
         ages = self.state.refresh_ages(now_ms)
         self._push([update for update in changes if update.point.source != "$age"])  # those go out below
         for name, feed in self._feeds.items():
@@ -166,7 +167,7 @@ class Pipeline:
         self._mapper.swap(state)
         self._recent.clear()
         self._age_sinks = _age_sinks(state.points)
-        self._drop_overrides(before)
+        self._drop_overrides([override for override in before if not state.has_expired(override)])
 
     def save(self) -> None:
         """Store all changes of the state."""
@@ -179,7 +180,7 @@ class Pipeline:
         Values count as saved through an event only once those of all points are: after a crash, the events
         from there on are mapped again.
         """
-        state, store = self.state, self._state_store
+        state, store, mapper = self.state, self._state_store, self._mapper
         self._status.forced = {override.point: override for override in state.overrides()}
         overrides, connections = state.pop_unsaved_overrides(), state.pop_unsaved_connections()
         if overrides or connections:
@@ -188,17 +189,17 @@ class Pipeline:
         if state.unsaved.readings:
             store.save(StateChanges(last_values=values))
             return True
-        if self._seen > self._saved_through or values or self._mapper.has_dead_letters:
+        if self._seen > self._saved_through or values or mapper.dead_letters:
             self._saved_through = self._seen
-            unmapped, dead_letters = self._mapper.pop_unsaved()
             store.save(
                 StateChanges(
                     last_values=values,
                     values_through=self._seen,
-                    unmapped_assets=unmapped,
-                    dead_letters=dead_letters,
+                    unmapped_assets=mapper.unmapped,
+                    dead_letters=mapper.dead_letters,
                 )
             )
+            mapper.unmapped, mapper.dead_letters = {}, []
         return False
 
     def _now_ms(self) -> int:
@@ -211,16 +212,6 @@ class Pipeline:
         """Return when the first event was received that a sink still has to get, None if there is none."""
         records = await self._event_log.read(self._event_log.cursor(sink), 1)
         return self.state.received_ms(records[0]) if records else None
-
-    def _make_feed(self, sink: str, replay: Replay, since_ms: int | None) -> Feed:
-        return Feed(
-            cursor=self._event_log.cursor(sink),
-            recent=self._recent,
-            read=replay.read,
-            show=replay.show,
-            map_letter=replay.map_letter,
-            since_ms=since_ms,
-        )
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that no event brings."""
@@ -239,53 +230,22 @@ class Pipeline:
             feed.check_room()
         if not sink:
             plan, updates = self._mapper.map_letter(stored)
-            _, changes = self._mapper.apply_updates(plan, updates, self._now_ms())
-            self._push(changes)
-        for feed in feeds.values():
-            feed.check_letter(stored)
+            shown = self.state.apply_updates(plan, updates, now_ms=self._now_ms())
+            self._push(shown[len(updates) :])
+        self._replay.map_letter(stored)  # so that a dead letter without a meaning is not queued
         retry = self._retries[stored.number] = Retry(stored, set(feeds))
         for feed in feeds.values():
             feed.push_letter(retry)
 
-    def _log_restored(self, stored: Sequence[Override], now_ms: int) -> None:
-        """Log the overrides that go on after a start, and those that ended before it."""
-        self._drop_overrides(stored)
-        for override in self.state.overrides():
-            log.info("point.forced", **_described(override), restored=True)
-        wall_ms = now_ms + self.state.clock_steps.ahead_ms
-        for override in filter(self.state.has_expired, stored):
-            if override.until_ms > wall_ms:
-                _log_released(override, reason="the clock is behind its begin", is_warning=True)
-
     def _drop_overrides(self, before: Sequence[Override]) -> None:
         """Remove overrides that these tables do not allow: other tables must not bring them back."""
-        there = {override.point for override in self.state.overrides()}
+        in_force = {override.point for override in self.state.overrides()}
+        dropped = [override for override in before if override.point not in in_force]
         ended = self.state.ended_overrides()
-        dropped = [each for each in before if each.point not in there and not self.state.has_expired(each)]
         self._state_store.save(
             StateChanges(overrides={each.point: ended.get(each.point) for each in dropped})
         )
-        for override in dropped:
-            is_known = override.point in self.state.points.by_name
-            reason = "its range, register, map or unit is another one now"
-            _log_released(
-                override,
-                reason=reason if is_known else "no point of the tables any more",
-                is_warning=True,
-            )
-
-
-def _log_released(override: Override, *, reason: str, is_warning: bool = False) -> None:
-    write = log.warning if is_warning else log.info
-    write("point.released", **_described(override), reason=reason)
-
-
-def _described(override: Override) -> dict[str, object]:
-    return {
-        "point": override.point,
-        "value": override.value,
-        "until": second_text(override.until_ms),
-    }
+        log_dropped(dropped, self.state)
 
 
 def _age_sinks(points: PointMap) -> set[str]:

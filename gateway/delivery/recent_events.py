@@ -37,18 +37,16 @@ class RecentEvents:
         if event.updates:
             self._events.append(event)
             self._size += len(event.updates)
-            if self._size > _MOST_UPDATES:
-                self._drop_half()
+            while self._size > _MOST_UPDATES:
+                self._drop((len(self._events) + 1) // 2)
 
     def after(self, seq: int, *, at_least: int) -> list[MappedEvent]:
         """Return the next events after number `seq`, as many as have `at_least` updates together."""
-        found: list[MappedEvent] = []
-        for at in range(bisect_right(self._events, seq, key=_SEQ), len(self._events)):
-            if at_least <= 0:
-                break
-            found.append(self._events[at])
-            at_least -= len(found[-1].updates)
-        return found
+        first = end = bisect_right(self._events, seq, key=_SEQ)
+        while end < len(self._events) and at_least > 0:
+            at_least -= len(self._events[end].updates)
+            end += 1
+        return self._events[first:end]
 
     def updates_after(self, seq: int) -> int:
         """Return how many updates there are after event `seq`."""
@@ -64,13 +62,6 @@ class RecentEvents:
         """Free all events: they were mapped by a point table that is no longer in force."""
         self._drop(len(self._events))
         self.start = self.head
-
-    def _drop_half(self) -> None:
-        size, count = self._size, 0
-        while size > _MOST_UPDATES // 2:
-            size -= len(self._events[count].updates)
-            count += 1
-        self._drop(count)
 
     def _drop(self, count: int) -> None:
         if count:

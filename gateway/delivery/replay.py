@@ -53,11 +53,10 @@ class Replay:
         for number, record in enumerate(records):
             if number % _TURN_EVENTS == _TURN_EVENTS - 1:
                 await asyncio.sleep(0)
-            plan, mapped = self._mapper.map_again(record)
-            if plan is not None and mapped:
-                self._apply_unseen(plan, mapped)
-                last_of[mapped[0].point.asset] = number, plan
-            updates = [self._as_shown(update) for update in mapped]
+            mapped = self._mapper.map_again(record)
+            updates = [] if mapped is None else self._as_shown(*mapped)
+            if mapped is not None and updates:
+                last_of[updates[0].point.asset] = number, mapped[0]
             events.append(MappedEvent(record.seq, self._mapper.state.received_ms(record), updates))
         for number, plan in last_of.values():
             shown = self._mapper.state.shown_without_event(plan)
@@ -82,22 +81,24 @@ class Replay:
                 raise GatewayError(f"{letter.point} shows nothing, or is not in the point tables any more")
             return [update]
         plan, mapped = self._mapper.map_letter(stored)
-        self._apply_unseen(plan, mapped)
-        updates = [self._as_shown(update) for update in mapped]
+        updates = self._as_shown(plan, mapped)
         return updates if letter.point else [*updates, *self._mapper.state.shown_without_event(plan)]
 
-    def _apply_unseen(self, plan: AssetPlan, mapped: Sequence[Update]) -> None:
-        """Apply readings that the state has not seen: the point is newer than the event.
+    def _as_shown(self, plan: AssetPlan, mapped: Sequence[Update]) -> list[Update]:
+        """Return the state's own updates, which have the last good values, where they are the same.
 
-        Without that, the event's reading would have neither order nor age.
+        Readings that the state has not seen are applied first, as their point is newer than the event:
+        otherwise they would have neither order nor age.
         """
         state = self._mapper.state
         unseen = [update for update in mapped if state.known.is_unseen(update, update.point)]
         if unseen:
             self._push_changes(state.apply_updates(plan, unseen, now_ms=self._now_ms()))
-
-    def _as_shown(self, update: Update) -> Update:
-        """Return the state's own update if it is this one: it has the last good value."""
-        latest = self._mapper.state.latest(update.point)
-        same = latest is not None and (latest.time_ms, latest.seq) == (update.time_ms, update.seq)
-        return latest if latest is not None and same and latest.quality is update.quality else update
+        shown = [(update, state.latest(update.point)) for update in mapped]
+        return [
+            latest
+            if latest is not None
+            and (latest.time_ms, latest.seq, latest.quality) == (update.time_ms, update.seq, update.quality)
+            else update
+            for update, latest in shown
+        ]

@@ -61,24 +61,17 @@ class UnshownPoints:
 
 def _reason(update: Update) -> str | None:
     """Return why a reading cannot be shown, None if it can or has no value at all."""
+    point = update.point
     if update.quality is not Quality.BAD or update.raw is None:
         return None
-    problem = _unit_problem(update)
-    if problem is not None:
-        return f"its reading is in {show(update.raw_unit)}: {problem.message}"
-    if update.value is None and update.point.conversion.map is not None:
+    if update.raw_unit is not None:
+        problem = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
+        if isinstance(problem, UnitProblem):
+            return f"its reading is in {show(update.raw_unit)}: {problem.message}"
+    if update.value is None and point.conversion.map is not None:
         return f"{show(update.raw)} is not in its map"
     found = [
         f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
-        for register, error in encoding_errors(update.point, update.value)
+        for register, error in encoding_errors(point, update.value)
     ]
     return "; ".join(found) or None
-
-
-def _unit_problem(update: Update) -> UnitProblem | None:
-    """Return why a reading cannot be converted from the unit that its event states, None if it can."""
-    point = update.point
-    if update.raw_unit is None:
-        return None
-    found = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
-    return found if isinstance(found, UnitProblem) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.delivery.feed import Feed
 from gateway.delivery.recent_events import MappedEvent, RecentEvents
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.delivery.feed import Batch
+    from gateway.delivery.replay import Replay
     from gateway.model import Point, Update
     from gateway.records import StoredDeadLetter
 
@@ -44,9 +45,7 @@ class Stream:
         self.feed = Feed(
             cursor=cursor,
             recent=self.recent,
-            read=self.read,
-            show=self.show,
-            map_letter=self.map_letter,
+            replay=cast("Replay", self),
             since_ms=since_ms,
         )
 
