@@ -23,9 +23,7 @@ from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, note_tables
-from gateway.delivery.retained_topics import RetainedTopics
-from gateway.delivery.sink_loop import SinkLoop
-from gateway.delivery.table_watch import watch_tables
+from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
 from gateway.errors import GatewayError, JournalError
 from gateway.http_server import ConnectionLimit, answers, serve_application
 from gateway.infodeck.service import InfodeckService
@@ -212,12 +210,7 @@ class App:
         if self._files is None or self._reloader is None:
             self._notify_ready()
             return
-        if self._files.settings_changed():
-            log.warning(
-                "settings.changed",
-                file=str(self._files.settings_file),
-                advice="restart the gateway to apply it; point tables are read again all the same",
-            )
+        self._files.warn_of_changed_settings()
         self._reloader.request(done=self._notify_ready)
 
     async def run(self) -> None:
@@ -271,9 +264,8 @@ class App:
     def _late_work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what runs only once the ports are open."""
         if self._files is not None and self._reloader is not None:
-            watch = watch_tables(self._files.folder, self._reloader.request, since_ns=self._files.read_ns)
             yield "reload", self._reloader.run()
-            yield "watch point tables", watch
+            yield "watch point tables", self._files.watch(self._reloader.request)
         yield "watchdog", self._feed_watchdog()
 
     async def _open_ports(self, ports: AsyncExitStack) -> None:

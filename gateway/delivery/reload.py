@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.delivery.table_watch import watch_tables
 from gateway.mapping.plan import TableChanges, compare_tables
 from gateway.memory import free_in_slices, freeze_objects
 from gateway.state.handover import Handover
@@ -53,21 +54,22 @@ class TableFiles:
     settings_file: Path
     settings_written: bytes
 
-    def settings_changed(self) -> bool:
-        """Return whether the settings file differs from the one at the start."""
+    def warn_of_changed_settings(self) -> None:
+        """Log it if the settings file differs from the one at the start: only a restart applies it."""
         try:
-            return self.settings_file.read_bytes() != self.settings_written
+            is_changed = self.settings_file.read_bytes() != self.settings_written
         except OSError:
-            return True
+            is_changed = True
+        if is_changed:
+            log.warning(
+                "settings.changed",
+                file=str(self.settings_file),
+                advice="restart the gateway to apply it; point tables are read again all the same",
+            )
 
-
-@dataclass(frozen=True, slots=True)
-class _Successor:
-    """All that is built aside for other tables."""
-
-    changes: TableChanges
-    handover: Handover
-    prepared: list[PreparedSink]
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after each change of a table, until cancelled."""
+        await watch_tables(self.folder, changed, since_ns=self.read_ns)
 
 
 class Reloader:
@@ -124,50 +126,42 @@ class Reloader:
             if tables.point_map is None:
                 self._refuse(tables.problems)
                 return
-            successor = await self._build(tables.point_map)
+            changes = await asyncio.to_thread(compare_tables, self._pipeline.state.points, tables.point_map)
+            if not changes:
+                self._report_unchanged(tables.warnings)
+                return
+            replaced = await self._replace(tables.point_map, changes)
         except Exception as error:  # noqa: BLE001 - a fault of ours: the tables in force stay
             self._refuse([f"internal error: {type(error).__name__}: {error}"])
             return
-        if successor is None:
-            self._report_unchanged(tables.warnings)
-            return
-        changes, replaced = successor.changes, self._swap(successor)
-        del successor
         await asyncio.sleep(0)
         self._pipeline.tick()  # the new state is as of the last tick of the old one
         self._report_reloaded(changes, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(free_in_slices, replaced)
         freeze_objects()
 
-    async def _build(self, points: PointMap) -> _Successor | None:
-        """Build everything for another table aside; return None if it is the same as the present one."""
-        state = self._pipeline.state
-        changes = await asyncio.to_thread(compare_tables, state.points, points)
-        if not changes:
-            return None
-        handover = Handover(state)
-        # As of the last tick: the next one sends what has aged since then to all sinks.
-        built = await asyncio.to_thread(handover.build, points, now_ms=state.aged_ms)
-        prepared = [await loop.prepare(points, built) for loop in self._loops]
-        while (number := self._unprepared(prepared)) is not None:
-            prepared[number] = await self._loops[number].prepare(points, built)
-        return _Successor(changes, handover, prepared)
+    async def _replace(self, points: PointMap, changes: TableChanges) -> list[object]:
+        """Build everything for another table aside, then put it in force; return what to free.
 
-    def _unprepared(self, prepared: list[PreparedSink]) -> int | None:
-        """Return the position of a sink that was restarted since it was prepared."""
-        return next(
-            (at for at, loop in enumerate(self._loops) if not loop.is_prepared(prepared[at])),
-            None,
-        )
-
-    def _swap(self, successor: _Successor) -> list[object]:
-        """Put everything in place at once; return the roots of all that is no longer used."""
+        It is built as of the last tick: the next one sends what has aged since then to all sinks.
+        """
         before = self._pipeline.state
+        handover = Handover(before)
+        built = await asyncio.to_thread(handover.build, points, now_ms=before.aged_ms)
+        prepared = {loop: await loop.prepare(points, built) for loop in self._loops}
+        while restarted := [loop for loop in self._loops if not loop.is_prepared(prepared[loop])]:
+            prepared[restarted[0]] = await restarted[0].prepare(points, built)
+        self._swap(handover, prepared, changes.affected)
+        return [before, *(sink.adopt for sink in prepared.values())]
+
+    def _swap(
+        self, handover: Handover, prepared: dict[SinkLoop, PreparedSink], affected: Sequence[str]
+    ) -> None:
+        """Put everything in place at once."""
         self._pipeline.save()  # also the values of points that are removed: they may come back
-        self._pipeline.swap(successor.handover.finish(now_ms=before.aged_ms))
-        for loop, prepared in zip(self._loops, successor.prepared, strict=True):
-            loop.swap(prepared, news=successor.handover.news, changed=successor.changes.affected)
-        return [before, successor]
+        self._pipeline.swap(handover.finish(now_ms=self._pipeline.state.aged_ms))
+        for loop, sink in prepared.items():
+            loop.swap(sink, news=handover.news, changed=affected)
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
         """Keep the tables in force, and report what is wrong with the others."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import structlog
 
@@ -16,7 +16,7 @@ from gateway.memory import freeze_objects
 from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gateway.delivery.feed import Batch, Feed, Retry
     from gateway.model import Point, Refusal, Update
@@ -28,63 +28,52 @@ log = structlog.get_logger()
 _CHECK_EVERY_S = 0.2  # whether a receiver that is away is back
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedSink:
+class PreparedSink(NamedTuple):
     """A sink prepared for another point table. None: it is to be restarted, by the table then in force."""
 
     sink: Sink | None
     adopt: Adopt | None
 
 
+@dataclass(eq=False, kw_only=True)
 class SinkLoop:
-    """Runs for as long as the gateway does. A sink that fails delays nobody but itself."""
+    """Runs for as long as the gateway does. A sink that fails delays nobody but itself.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        make_sink: Callable[[], Sink],
-        feed: Feed,
-        event_log: EventLog,
-        state_store: StateStore,
-        status: SinkStatus,
-        clock_ms: Callable[[], int],
-        steady_ms: Callable[[], int],
-        backoff: Backoff | None = None,
-    ) -> None:
-        """`make_sink` makes a sink for the point table in force, at the start and at each restart.
+    `make_sink` makes a sink for the point table in force, at the start and at each restart. `clock_ms` is the
+    wall clock, `steady_ms` the clock of the feed's times.
+    """
 
-        `clock_ms` is the wall clock, `steady_ms` the clock of the feed's times.
-        """
-        self.name = name
-        self._make_sink = make_sink
-        self._feed = feed
-        self._event_log = event_log
-        self._state_store = state_store
-        self._status = status
-        self._clock_ms = clock_ms
-        self._steady_ms = steady_ms
-        self._sink: Sink | None = None  # None while it waits to be restarted
-        self._batch: Batch | None = None  # got from the feed and not yet written
-        self._backoff = backoff or Backoff()
-        self._failure: str | None = None  # the logged reason, until a write succeeds
-        self._refused: set[Point] = set()  # points whose refusal is logged
-        self._is_frozen = False
-        self.turned_s = time.monotonic()
+    name: str
+    make_sink: Callable[[], Sink]
+    feed: Feed
+    event_log: EventLog
+    state_store: StateStore
+    status: SinkStatus
+    clock_ms: Callable[[], int]
+    steady_ms: Callable[[], int]
+    backoff: Backoff = field(default_factory=Backoff)
+    turned_s: float = field(default_factory=time.monotonic, init=False)
+    _sink: Sink | None = field(default=None, init=False)  # None while it waits to be restarted
+    _batch: Batch | None = field(default=None, init=False)  # got from the feed and not yet written
+    _failure: str | None = field(default=None, init=False)  # the logged reason, until a write succeeds
+    _refused: set[Point] = field(default_factory=set, init=False)  # points whose refusal is logged
+    _is_frozen: bool = field(default=False, init=False)
 
     @property
     def idle(self) -> bool:
         """Whether everything so far is written."""
-        return self._batch is None and self._feed.idle
+        return self._batch is None and self.feed.idle
 
     async def run(self) -> None:
         """Keep the sink running until cancelled."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while True:
             try:
-                self._sink = self._make_sink()
+                self._sink = self.make_sink()
                 async with self._sink as sink:
-                    self._freeze_once()
+                    if not self._is_frozen:  # the structures of a restarted sink may go again
+                        freeze_objects()
+                    self._is_frozen = True
                     await self._write_batches(sink)
             except asyncio.CancelledError as error:
                 if task.cancelling():
@@ -97,12 +86,6 @@ class SinkLoop:
             finally:
                 self._sink = None
             await self._back_off()
-
-    def _freeze_once(self) -> None:
-        """Spare the sink's structures the garbage collector; those of a restarted sink may go again."""
-        if not self._is_frozen:
-            self._is_frozen = True
-            freeze_objects()
 
     async def prepare(self, points: PointSource, latest: LatestValues) -> PreparedSink:
         """Let the sink build what it needs for another point table, while it goes on with the present one."""
@@ -125,21 +108,21 @@ class SinkLoop:
             prepared.adopt(news)
         self._refused.clear()  # points of the old table
         lost, self._batch = self._batch, None
-        self._feed.restart(after=self._event_log.cursor(self.name), lost=lost, changed=changed)
+        self.feed.restart(after=self.event_log.cursor(self.name), lost=lost, changed=changed)
 
     def refresh(self) -> None:
         """Update the sink's lag in the status."""
-        status, batch = self._status, self._batch
-        since_ms = (batch.since_ms if batch is not None else None) or self._feed.since_ms
-        status.lag = max(0, self._feed.due - status.cursor)
-        age_ms = self._steady_ms() - since_ms if status.lag and since_ms is not None else 0
+        status, batch = self.status, self._batch
+        since_ms = (batch.since_ms if batch is not None else None) or self.feed.since_ms
+        status.lag = max(0, self.feed.due - status.cursor)
+        age_ms = self.steady_ms() - since_ms if status.lag and since_ms is not None else 0
         status.lag_s = max(0, age_ms) / 1000
 
     async def _write_batches(self, sink: Sink) -> None:
         while True:
             self.turned_s = time.monotonic()
             if self._batch is None:
-                self._batch = await self._feed.next()
+                self._batch = await self.feed.next()
             batch = self._batch
             if batch.updates and not await self._write(sink, batch):
                 await self._back_off()
@@ -147,7 +130,7 @@ class SinkLoop:
             if self._batch is batch:  # otherwise the point table was swapped meanwhile
                 self._complete(batch)
                 self._batch = None
-            if not self._feed.idle:
+            if not self.feed.idle:
                 await asyncio.sleep(0)  # a sink that never waits must not stop the others
 
     async def _write(self, sink: Sink, batch: Batch) -> bool:
@@ -156,7 +139,7 @@ class SinkLoop:
         try:
             await sink.write(batch.updates)
         except TransientError as error:
-            self._status.retries += 1
+            self.status.retries += 1
             self._mark_away(error)
             return False
         except RefusedError as error:
@@ -167,43 +150,38 @@ class SinkLoop:
         return True
 
     def _complete(self, batch: Batch) -> None:
-        if batch.through != self._status.cursor:
-            self._status.cursor = batch.through
-            self._event_log.move_cursor(self.name, batch.through)
-        if batch.retries:
-            self._state_store.save(StateChanges(removed_dead_letters=[*self._finished(batch.retries)]))
-
-    def _finished(self, retries: Iterable[Retry]) -> Iterator[int]:
-        """Yield the numbers of the dead letters that every sink has written now."""
-        for retry in retries:
+        if batch.through != self.status.cursor:
+            self.status.cursor = batch.through
+            self.event_log.move_cursor(self.name, batch.through)
+        for retry in batch.retries:
             if self.name in retry.waiting:
                 retry.waiting.remove(self.name)
-                if not retry.waiting:
-                    yield retry.stored.number
+                if not retry.waiting:  # every sink has written it now
+                    self.state_store.save(StateChanges(removed_dead_letters=[retry.stored.number]))
 
     def _mark_up(self, written: int) -> None:
-        self._backoff.reset()
+        self.backoff.reset()
         # A restarted sink is "up" as soon as it listens; only a write ends a failure.
-        was = self._status.state if self._failure is None else "failed"
+        was = self.status.state if self._failure is None else "failed"
         if was != "up":
             log.info("sink.up", sink=self.name, was=was)
-            self._status.state, self._failure = "up", None
-        self._status.written += written
-        self._status.last_success_ms = self._clock_ms()
+            self.status.state, self._failure = "up", None
+        self.status.written += written
+        self.status.last_success_ms = self.clock_ms()
 
     def _mark_away(self, error: TransientError) -> None:
-        self._status.record_error(str(error), at_ms=self._clock_ms())
-        if self._status.state != "away":
+        self.status.record_error(str(error), at_ms=self.clock_ms())
+        if self.status.state != "away":
             log.warning("sink.away", sink=self.name, reason=str(error), events="kept in the journal")
-            self._status.state = "away"
+            self.status.state = "away"
 
     def _mark_failed(self, error: BaseException) -> None:
         reason = str(error) if isinstance(error, GatewayError) else internal_error_text(error)
         if self._failure != reason:
             self._failure = reason
             log.error("sink.failed", sink=self.name, reason=reason, restarts="with back-off")
-        self._status.state = "failed"
-        self._status.record_error(reason, at_ms=self._clock_ms())
+        self.status.state = "failed"
+        self.status.record_error(reason, at_ms=self.clock_ms())
 
     def _dead_letter(self, refusals: Sequence[Refusal], *, retries: Sequence[Retry]) -> None:
         """Make dead letters, and log each point once.
@@ -216,31 +194,42 @@ class SinkLoop:
         bodies = {retry.stored.letter.seq: retry.stored.body for retry in retries}
         self._refused.update(new)
         letters = [
-            self._letter(refusal, body=bodies.get(refusal.update.seq))
+            self._letter(refusal, bodies.get(refusal.update.seq))
             for refusal in refusals
             if refusal.update.event_id is not None or new.get(refusal.update.point) is refusal
         ]
-        self._status.dead_letters += len(letters)
-        self._state_store.save(StateChanges(dead_letters=letters))
+        self.status.dead_letters += len(letters)
+        self.state_store.save(StateChanges(dead_letters=letters))
         for point, refusal in new.items():
             log.warning("sink.refused", sink=self.name, point=point.name, reason=refusal.reason)
 
-    def _letter(self, refusal: Refusal, *, body: bytes | None) -> DeadLetter:
+    def _letter(self, refusal: Refusal, body: bytes | None) -> DeadLetter:
         update = refusal.update
-        return DeadLetter(
-            sink=self.name,
-            seq=update.seq,
-            event_id=update.event_id or "",
-            point=update.point.name,
-            reason=refusal.reason,
-            at_ms=self._clock_ms(),
-            body=body,
-        )
+        name, event_id = update.point.name, update.event_id or ""
+        return DeadLetter(self.name, update.seq, event_id, name, refusal.reason, self.clock_ms(), body)
 
     async def _back_off(self) -> None:
         """Wait before the next attempt, or until the sink reports that its receiver is back."""
         loop = asyncio.get_running_loop()
-        ends_s = loop.time() + self._backoff.next_s()
-        while self._status.state != "up" and (left_s := ends_s - loop.time()) > 0:  # noqa: ASYNC110 - plain state
+        ends_s = loop.time() + self.backoff.next_s()
+        while self.status.state != "up" and (left_s := ends_s - loop.time()) > 0:  # noqa: ASYNC110 - plain state
             await asyncio.sleep(min(left_s, _CHECK_EVERY_S))
         self.turned_s = time.monotonic()
+
+
+class RetainedTopics(dict[str, bool]):
+    """By topic, whether a value is retained there: stored, so that it can be cleared after a restart, too."""
+
+    def __init__(self, state_store: StateStore, *, sink: str) -> None:
+        """Begin with the topics of the last run."""
+        super().__init__(state_store.at_start.retained.get(sink, {}))
+        self._state_store = state_store
+        self._sink = sink
+
+    def __setitem__(self, topic: str, has_value: bool) -> None:
+        super().__setitem__(topic, has_value)
+        self._state_store.save(StateChanges(retained={(self._sink, topic): has_value}))
+
+    def __delitem__(self, topic: str) -> None:
+        super().__delitem__(topic)
+        self._state_store.save(StateChanges(retained={(self._sink, topic): None}))

@@ -7,20 +7,17 @@ network drives and in the mounts of containers.
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_EVERY_S = 0.5  # without a change for this long, whoever writes is done
-_MOST_WAITS = 40  # if somebody writes all the time, the tables are read every so often
+_EVERY_S = 0.5
 _SLACK_NS = 1_000_000_000  # file times lag behind the clock by less than this
 _OTHER_NAMES = frozenset({"registers.lock", "..data"})  # Kubernetes swaps `..data` in a mounted folder
 
-_FileState = tuple[int, int, int, int] | None  # device, inode, size, time of change; None: not there
-_FolderState = dict[str, _FileState]
+_FolderState = dict[str, tuple[int, ...]]  # by file name: device, inode, size, time of change
 
 
 async def watch_tables(folder: Path, changed: Callable[[], None], *, since_ns: int) -> None:
@@ -28,54 +25,44 @@ async def watch_tables(folder: Path, changed: Callable[[], None], *, since_ns: i
 
     A file that is being written counts as changed once nothing has changed for half a second.
     """
-    seen = await asyncio.to_thread(_folder_state, folder)
-    if await asyncio.to_thread(_has_changed, folder, seen, since_ns - _SLACK_NS):
+    seen = now = await asyncio.to_thread(_folder_state, folder)
+    if await asyncio.to_thread(_changed_ns, folder, seen) > since_ns - _SLACK_NS:
         changed()
     while True:
         await asyncio.sleep(_EVERY_S)
-        now = await asyncio.to_thread(_folder_state, folder)
-        if now == seen:
-            continue
-        for _ in range(_MOST_WAITS):
-            before = now
-            await asyncio.sleep(_EVERY_S)
-            now = await asyncio.to_thread(_folder_state, folder)
-            if now == before:
-                break
-        seen = now
-        changed()
-
-
-def is_table_file(name: str) -> bool:
-    """Return whether a file matters; what editors leave beside the tables does not."""
-    return name in _OTHER_NAMES or (name.endswith((".yaml", ".yml")) and not name.startswith("."))
+        before, now = now, await asyncio.to_thread(_folder_state, folder)
+        if now == before != seen:
+            seen = now
+            changed()
 
 
 def _folder_state(folder: Path) -> _FolderState:
     """Return the state of the folder, of all files that matter in it, and of the targets of links there."""
-    there = _file_state(folder, follow=True)
-    seen: _FolderState = {"": there and (*there[:2], 0, 0)}  # its time changes with files that don't matter
     try:
-        names = [name for name in os.listdir(folder) if is_table_file(name)]  # noqa: PTH208 - names will do
+        at = folder.stat()
+        tables = [path for path in folder.iterdir() if _is_table_file(path.name)]
     except OSError:
-        return {"": None}
-    for name in names:
-        path = folder / name
-        seen[name] = _file_state(path, follow=False)
-        if path.is_symlink():
-            seen[f"{name}/"] = _file_state(path, follow=True)
-    return seen
+        return {}
+    return {"": (at.st_dev, at.st_ino), **{path.name: _file_state(path) for path in tables}}
 
 
-def _has_changed(folder: Path, seen: _FolderState, since_ns: int) -> bool:
-    """Return whether anything changed after `since_ns`; also the folder itself, as files may be gone."""
-    states = (_file_state(folder, follow=True), *seen.values())
-    return any(state is None or state[-1] > since_ns for state in states)
+def _changed_ns(folder: Path, state: _FolderState) -> int:
+    """Return when something was changed last; also the folder itself, as files may be gone."""
+    return max(each[-1] for each in (_file_state(folder), *state.values()))
 
 
-def _file_state(path: Path, *, follow: bool) -> _FileState:
-    try:
-        found = path.stat(follow_symlinks=follow)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns
+def _is_table_file(name: str) -> bool:
+    """Return whether a file matters; what editors leave beside the tables does not."""
+    return name in _OTHER_NAMES or (name.endswith((".yaml", ".yml")) and not name.startswith("."))
+
+
+def _file_state(path: Path) -> tuple[int, ...]:
+    """Return the state of a link, then that of its target; what is not there counts as changed just now."""
+    state: tuple[int, ...] = ()
+    for follows_links in (False, True):
+        try:
+            found = path.stat(follow_symlinks=follows_links)
+        except OSError:
+            return (*state, 1 << 63)
+        state = (*state, found.st_dev, found.st_ino, found.st_size, found.st_ctime_ns)
+    return state
