@@ -35,7 +35,6 @@ from gateway.memory import freeze_objects
 from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.records import Alarm, StateChanges
 from gateway.settings import SINK_TYPES, read_signing_secrets
-from gateway.settings.certificates import certificates_in
 from gateway.state.building_state import BuildingState
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
@@ -124,7 +123,7 @@ class App:
         self._own_alarms = GatewayAlarms(
             status=self.status,
             alarms=self.alarms,
-            certificates={pair.setting: pair.certificate for pair in certificates_in(settings)},
+            certificates={pair.setting: pair.certificate for pair in settings.certificates()},
             clock_ms=now_ms,
             steady_ms=steady_ms,
         )

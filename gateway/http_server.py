@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import socket
 import ssl
+import time
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import orjson
@@ -50,9 +53,7 @@ async def listen(
     handshakes: dict[ServedConnection, asyncio.Task[None]] = {}
 
     def serve_connection() -> ServedConnection:
-        return ServedConnection(
-            protocol(), limit=limit, tls=tls, handshakes=handshakes, request_within_s=request_within_s
-        )
+        return ServedConnection(protocol(), limit, tls, handshakes, request_within_s)
 
     # The loop accepts up to a whole backlog of connections before any of them is counted.
     backlog = max(1, limit.most // 2)
@@ -108,33 +109,35 @@ class ConnectionLimit:
         self._unverified: dict[ServedConnection, None] = {}  # the oldest first
         self._verified: dict[ServedConnection, None] = {}  # the one that is silent for longest first
         self._verified_hosts: dict[str, None] = {}
-        self._full_s: float | None = None  # when the port was last full; None once it was not for a minute
+        self._full_s = -math.inf  # when the port was last full
 
-    def add(self, connection: ServedConnection, host: str, *, now_s: float) -> None:
+    def add(self, connection: ServedConnection) -> None:
         """Count a new connection, and drop another one for it if the port is full."""
         if len(self._unverified) + len(self._verified) >= self.most:
-            self._drop_one(host, now_s)
-        (self._verified if host in self._verified_hosts else self._unverified)[connection] = None
-        self._show(now_s)
+            self._drop_one(connection.host)
+        is_verified = connection.host in self._verified_hosts
+        (self._verified if is_verified else self._unverified)[connection] = None
+        self._status.open = len(self._unverified) + len(self._verified)
 
-    def mark_verified(self, connection: ServedConnection, host: str) -> None:
+    def mark_verified(self, connection: ServedConnection) -> None:
         """Keep this connection, and later ones from its host, longer than unverified ones."""
         self._unverified.pop(connection, None)
         self._verified.pop(connection, None)
         self._verified[connection] = None
-        if host not in self._verified_hosts:
+        if connection.host not in self._verified_hosts:
             if len(self._verified_hosts) >= _MOST_VERIFIED_HOSTS:
                 del self._verified_hosts[next(iter(self._verified_hosts))]
-            self._verified_hosts[host] = None
+            self._verified_hosts[connection.host] = None
 
-    def remove(self, connection: ServedConnection, *, now_s: float) -> None:
+    def remove(self, connection: ServedConnection) -> None:
         """Stop counting a connection that has ended."""
         self._unverified.pop(connection, None)
         self._verified.pop(connection, None)
-        self._show(now_s)
+        self._status.open = len(self._unverified) + len(self._verified)
 
-    def _drop_one(self, newcomer: str, now_s: float) -> None:
-        if self._full_s is None:
+    def _drop_one(self, newcomer: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._full_s > _CALM_AFTER_S:
             log.warning(
                 "connections.full",
                 port=self._setting,
@@ -149,42 +152,32 @@ class ConnectionLimit:
         self._status.dropped += 1
         first.abort()
 
-    def _show(self, now_s: float) -> None:
-        self._status.open = len(self._unverified) + len(self._verified)
-        if self._full_s is not None and now_s - self._full_s >= _CALM_AFTER_S:
-            self._full_s = None
-            log.info("connections.calm", port=self._setting)
 
-
+@dataclass(eq=False)
 class ServedConnection(asyncio.Protocol):
     """One connection: counted before TLS begins, then everything goes to the HTTP protocol inside."""
 
-    def __init__(
-        self,
-        http: asyncio.Protocol,
-        *,
-        limit: ConnectionLimit,
-        tls: ssl.SSLContext | None,
-        handshakes: dict[ServedConnection, asyncio.Task[None]],
-        request_within_s: float | None,
-    ) -> None:
-        self._http = http
-        self._limit = limit
-        self._tls = tls
-        self._handshakes = handshakes
-        self._request_within_s = request_within_s
+    _http: asyncio.Protocol
+    _limit: ConnectionLimit
+    _tls: ssl.SSLContext | None
+    _handshakes: dict[ServedConnection, asyncio.Task[None]]
+    _request_within_s: float | None
+    host: str = ""
+    _socket: socket.socket | None = None  # of TLS
+    _transport: asyncio.Transport | None = None  # None before and during the handshake
+    _timer: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._host: str | None = None
-        self._transport: asyncio.Transport | None = None  # None before and during the handshake
-        self._timer: asyncio.TimerHandle | None = None
+        for name in ("data_received", "eof_received", "pause_writing", "resume_writing"):
+            setattr(self, name, getattr(self._http, name))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count the connection, and serve it, after the handshake where there is TLS."""
         transport = cast("asyncio.Transport", transport)
-        is_new = self._host is None
-        if is_new:
+        if self._socket is None:
             self._count(transport)
-        if is_new and self._tls is not None:
+        if self._socket is None and self._tls is not None:
             self._begin_handshake(transport, self._tls)
         else:
             self._transport = transport
@@ -196,22 +189,6 @@ class ServedConnection(asyncio.Protocol):
             self._end()
             self._http.connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        """Forward it."""
-        self._http.data_received(data)
-
-    def eof_received(self) -> bool | None:
-        """Forward it."""
-        return self._http.eof_received()
-
-    def pause_writing(self) -> None:
-        """Forward it."""
-        self._http.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Forward it."""
-        self._http.resume_writing()
-
     def request_received(self) -> None:
         """Stop the timer that closes a connection without a request."""
         if self._timer is not None:
@@ -220,20 +197,20 @@ class ServedConnection(asyncio.Protocol):
 
     def mark_verified(self) -> None:
         """Record that something rightly signed, or with the token, came on this connection."""
-        self._limit.mark_verified(self, self._host or "")
+        self._limit.mark_verified(self)
 
     def abort(self) -> None:
         """Close the connection at once, in whatever state it is."""
         if self._transport is not None:
             self._transport.abort()
-        else:
+        elif self._socket is not None:
             with suppress(OSError):  # gone already
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _count(self, transport: asyncio.Transport) -> None:
         peer = transport.get_extra_info("peername")  # None where it is gone already
-        self._host = peer[0] if peer else ""
-        self._limit.add(self, self._host, now_s=self._loop.time())
+        self.host = peer[0] if peer else ""
+        self._limit.add(self)
         if self._request_within_s is not None:
             self._timer = self._loop.call_later(self._request_within_s, self.abort)
 
@@ -244,17 +221,18 @@ class ServedConnection(asyncio.Protocol):
         """
         transport.close()
         try:
-            self._socket: socket.socket = transport.get_extra_info("socket").dup()
+            self._socket = transport.get_extra_info("socket").dup()
         except OSError:  # gone already, or no file is left
             self._end()
             return
-        self._handshakes[self] = self._loop.create_task(self._shake_hands(tls), name=f"TLS with {self._host}")
+        handshake = self._shake_hands(self._socket, tls)
+        self._handshakes[self] = self._loop.create_task(handshake, name=f"TLS with {self.host}")
 
-    async def _shake_hands(self, tls: ssl.SSLContext) -> None:
+    async def _shake_hands(self, copy: socket.socket, tls: ssl.SSLContext) -> None:
         try:
             with suppress(OSError):  # no TLS, or gone
                 await self._loop.connect_accepted_socket(
-                    lambda: self, self._socket, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_WITHIN_S
+                    lambda: self, copy, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_WITHIN_S
                 )
         finally:
             del self._handshakes[self]
@@ -263,7 +241,7 @@ class ServedConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         self.request_received()
-        self._limit.remove(self, now_s=self._loop.time())
+        self._limit.remove(self)
 
 
 def connection_of(transport: asyncio.BaseTransport | None) -> ServedConnection | None:
@@ -303,14 +281,10 @@ def quiet_runner(
     application: web.Application, listener: str, *, no_http: Counter[str], close_within_s: float
 ) -> web.AppRunner:
     """Return a runner that logs no requests; what is not HTTP is counted in `no_http` by listener."""
-
-    def count() -> None:
-        no_http[listener] += 1
-
     return web.AppRunner(
         application,
         access_log=None,
-        logger=ConnectionLog(listener, on_garbage=count),
+        logger=ConnectionLog(listener, on_garbage=lambda: no_http.update([listener])),
         auto_decompress=False,
         shutdown_timeout=close_within_s,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -13,6 +14,7 @@ import structlog
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cryptography.x509 import Certificate
@@ -56,17 +58,15 @@ class ServerCertificate:
         while True:
             await asyncio.sleep(poll_s)
             before, self._seen = self._seen, await asyncio.to_thread(self._file_states)
-            if self._seen == before and self._seen != self._loaded:  # changed, and no longer being written
-                self._loaded = self._seen
-                await self._reload()
-
-    async def _reload(self) -> None:
-        try:
-            self.current = await asyncio.to_thread(self._make_context)
-        except (GatewayError, OSError) as error:
-            log.error("certificate.refused", reason=str(error), advice="the one in force stays")  # noqa: TRY400 - the reason is enough
-        else:
-            log.info("certificate.renewed", setting=self._setting)
+            if self._seen != before or self._seen == self._loaded:  # still being written, or unchanged
+                continue
+            self._loaded = self._seen
+            try:
+                self.current = await asyncio.to_thread(self._make_context)
+            except GatewayError as error:
+                log.error("certificate.refused", reason=str(error), advice="the one in force stays")  # noqa: TRY400 - the reason is enough
+            else:
+                log.info("certificate.renewed", setting=self._setting)
 
     def _use_current(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         connection.context = self.current  # OpenSSL calls this before it sends a certificate
@@ -84,14 +84,15 @@ def server_context(
 
     Raises GatewayError with setting, files and reason if the files cannot be used.
     """
-    for file in (certificate, key, client_authority):
-        _check_readable(setting, file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_SUITES)
     _load_pair(context, setting, certificate, key)
     if client_authority is not None:
-        _require_clients_of(context, setting, client_authority)
+        _accept_private_authorities(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        with _naming(setting, client_authority):
+            context.load_verify_locations(client_authority)
     return context
 
 
@@ -102,12 +103,8 @@ def client_context(
 
     Raises GatewayError as `server_context` does.
     """
-    for file in (authority, certificate, key):
-        _check_readable(setting, file)
-    try:
+    with _naming(setting, *(() if authority is None else (authority,))):
         context = ssl.create_default_context(cafile=authority)
-    except ssl.SSLError as error:
-        raise GatewayError(f"{setting}: {authority} can't be used: {_reason(error)}") from error
     _accept_private_authorities(context)
     context.set_ciphers(_SUITES)
     if certificate is not None and key is not None:
@@ -137,17 +134,7 @@ class Validity:
         """Return that of the first certificate in a PEM file; raises ValueError if there is none."""
         from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
 
-        return cls._from_certificate(x509.load_pem_x509_certificates(pem)[0])
-
-    @classmethod
-    def from_der(cls, der: bytes) -> Self:
-        """Return that of a certificate as a connection has it."""
-        from cryptography import x509  # noqa: PLC0415 - slow to load, and rarely needed
-
-        return cls._from_certificate(x509.load_der_x509_certificate(der))
-
-    @classmethod
-    def _from_certificate(cls, certificate: Certificate) -> Self:
+        certificate = x509.load_pem_x509_certificates(pem)[0]
         return cls(
             certificate.not_valid_before_utc.timestamp(),
             certificate.not_valid_after_utc.timestamp(),
@@ -171,27 +158,14 @@ def _names(certificate: Certificate) -> tuple[str, ...]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-    return (
-        *names.get_values_for_type(x509.DNSName),
-        *map(str, names.get_values_for_type(x509.IPAddress)),
-    )
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return (*names.get_values_for_type(x509.DNSName), *addresses)
 
 
 def _load_pair(context: ssl.SSLContext, setting: str, certificate: Path, key: Path) -> None:
-    try:
+    with _naming(setting, certificate, key):
         # Without a password, OpenSSL asks for that of an encrypted key on the terminal.
         context.load_cert_chain(certificate, key, password="")
-    except ssl.SSLError as error:
-        raise GatewayError(f"{setting}: {certificate} and {key} can't be used: {_reason(error)}") from error
-
-
-def _require_clients_of(context: ssl.SSLContext, setting: str, authority: Path) -> None:
-    _accept_private_authorities(context)
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_verify_locations(authority)
-    except ssl.SSLError as error:
-        raise GatewayError(f"{setting}: {authority} can't be used: {_reason(error)}") from error
 
 
 def _accept_private_authorities(context: ssl.SSLContext) -> None:
@@ -200,13 +174,18 @@ def _accept_private_authorities(context: ssl.SSLContext) -> None:
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
 
-def _check_readable(setting: str, file: Path | None) -> None:
-    """Raise an error that names the file: the ssl module's own errors do not."""
+@contextmanager
+def _naming(setting: str, *files: Path) -> Iterator[None]:
+    """Raise GatewayError with the setting and the files instead of errors, which name neither."""
     try:
-        if file is not None:
+        for file in files:
             file.open("rb").close()
+        yield
+    except ssl.SSLError as error:
+        names = " and ".join(map(str, files))
+        raise GatewayError(f"{setting}: {names} can't be used: {_reason(error)}") from error
     except OSError as error:
-        raise GatewayError(f"{setting}: {file} can't be read: {error.strerror}") from error
+        raise GatewayError(f"{setting}: {error.filename} can't be read: {error.strerror}") from error
 
 
 def _reason(error: ssl.SSLError) -> str:

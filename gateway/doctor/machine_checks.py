@@ -17,7 +17,6 @@ from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.errors import ConfigError, GatewayError, TransientError, system_reason
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.journal.journal_file import disk_reserve
-from gateway.settings.certificates import certificates_in
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.modbus_client.link import open_link
@@ -128,7 +127,7 @@ def _example_values(settings: Settings) -> Iterator[tuple[str, str]]:
 def check_certificates(facts: Facts) -> Iterator[Finding]:
     """Check each certificate: whether it fits its key, until when it is valid, and for which names."""
     webhook, intake = facts.settings.infodeck.webhook, facts.settings.intake
-    for pair in certificates_in(facts.settings):
+    for pair in facts.settings.certificates():
         try:
             server_context(pair.setting, pair.certificate, pair.key)
             validity = Validity.from_pem(pair.certificate.read_bytes())

@@ -1,16 +1,16 @@
 """The webhook server: verifies the raw bytes, parses them once, journals the event, then answers 200.
 
-Built on aiohttp's low-level server, since one path and one method need no router. No answer says anything
-about secrets.
+Built on aiohttp's low-level server, since one path and one method need no router.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import InitVar, dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from gateway.config.value_types import HostPort, Network
     from gateway.errors import GatewayError
+    from gateway.intake.signature import Verifier
+    from gateway.intake.signing_secrets import SigningSecrets
     from gateway.model import Event
     from gateway.ports import EventLog
     from gateway.status import IntakeStatus
@@ -61,13 +63,6 @@ _TOO_MANY = b'{"error":"too many requests have large bodies just now"}'
 _TOO_MANY_CHUNKS = b'{"error":"the chunks of the body are too small"}'
 _INCOMPLETE = b'{"error":"the body is incomplete"}'
 _FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
-
-
-class SignatureCheck(Protocol):
-    """Verifies signatures; the signing secrets may change while deliveries come in."""
-
-    def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
-        """Return which secret signed `raw`; raise SignatureError with the reason."""
 
 
 class _Received(web.StreamResponse):
@@ -99,48 +94,38 @@ class _Received(web.StreamResponse):
 _RECEIVED = _Received()
 
 
+@dataclass(kw_only=True, eq=False)
 class IntakeServer:
-    """Answers webhooks, one request at a time per connection; all connections share the journal's commits."""
+    """Answers webhooks, one request at a time per connection; all connections share the journal's commits.
 
-    def __init__(
-        self,
-        *,
-        path: str,
-        max_body_bytes: int,
-        organization: str,
-        verifier: SignatureCheck,
-        event_log: EventLog,
-        status: IntakeStatus,
-        clock_ms: Callable[[], int],
-        trusted_proxies: Sequence[Network] | None = None,
-        body_within_s: float = 20.0,
-        bodies_bytes: int = 32 << 20,
-        on_assets_changed: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
+    Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
+    `on_assets_changed` is called when an event says that assets came, went or were edited. A body may
+    take `body_within_s`, and all that are under way `bodies_bytes` of memory.
+    """
 
-        `on_assets_changed` is called when an event says that assets came, went or were edited. A body may
-        take `body_within_s`, and all that are under way `bodies_bytes` of memory.
-        """
-        self._path = path
-        self._max_body_bytes = max_body_bytes
-        self._organization = organization
-        self._organization_named = f'"{organization}"'.encode()
-        self._verifier = verifier
-        self._event_log = event_log
-        self._status = status
-        self._clock_ms = clock_ms
+    path: str
+    max_body_bytes: int
+    organization: str
+    verifier: Verifier | SigningSecrets
+    event_log: EventLog
+    status: IntakeStatus
+    clock_ms: Callable[[], int]
+    trusted_proxies: Sequence[Network] | None = None
+    body_within_s: InitVar[float] = 20.0
+    bodies_bytes: InitVar[int] = 32 << 20
+    on_assets_changed: Callable[[], None] = lambda: None
+
+    def __post_init__(self, body_within_s: float, bodies_bytes: int) -> None:
         self._stopping = False
-        self._trusted_proxies = trusted_proxies
+        self._organization_named = f'"{self.organization}"'.encode()
         self._bodies = BodyReader(most_bytes=bodies_bytes, within_s=body_within_s)
-        self._on_assets_changed = on_assets_changed
         self._is_trusted = lru_cache(maxsize=1024)(self._may_send)
 
     @asynccontextmanager
     async def listening(self, address: HostPort, *, tls: ssl.SSLContext | None) -> AsyncIterator[None]:
         """Serve webhooks on `address` within the context; requests under way are finished on leaving."""
         server = self.server()
-        limit = ConnectionLimit("intake.listen", _MOST_CONNECTIONS, status=self._status.connections)
+        limit = ConnectionLimit("intake.listen", _MOST_CONNECTIONS, status=self.status.connections)
         try:
             async with listen(
                 "intake.listen", address, server, limit=limit, tls=tls, request_within_s=_REQUEST_WITHIN_S
@@ -157,7 +142,7 @@ class IntakeServer:
             request_factory=self._make_request,
             auto_decompress=False,
             access_log=None,
-            logger=ConnectionLog("intake", on_garbage=self._count_garbage),
+            logger=ConnectionLog("intake", on_garbage=lambda: self.status.answers.update([400])),
             keepalive_timeout=75,
             lingering_time=_LINGER_S,
             read_bufsize=_READ_BYTES,
@@ -167,9 +152,6 @@ class IntakeServer:
         """Answer 503 from now on; requests under way are finished."""
         self._stopping = True
 
-    def _count_garbage(self) -> None:
-        self._status.answers[400] += 1
-
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request and count the answer; a bug ends this request and nothing else."""
         try:
@@ -177,11 +159,11 @@ class IntakeServer:
         except Exception:
             log.exception("intake.failed", request_id=_request_id(request), sender=request.remote)
             response = _closing(_json(500, _FAILED))
-        self._status.answers[response.status] += 1
+        self.status.answers[response.status] += 1
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.rel_url.raw_path != self._path:
+        if request.rel_url.raw_path != self.path:
             return _json(404, _NOT_FOUND)
         if request.method != "POST":
             return _json(405, _NOT_ALLOWED, Allow="POST")
@@ -191,10 +173,10 @@ class IntakeServer:
 
     def _may_send(self, remote: str | None) -> bool:
         """Return whether plain HTTP may come from `remote`."""
-        if self._trusted_proxies is None or remote is None:
+        if self.trusted_proxies is None or remote is None:
             return True
         address = ip_address(remote)
-        return address.is_loopback or any(address in network for network in self._trusted_proxies)
+        return address.is_loopback or any(address in network for network in self.trusted_proxies)
 
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
         response: web.StreamResponse
@@ -204,7 +186,7 @@ class IntakeServer:
             is_usual = request.keep_alive and request.version >= HttpVersion11
             response = _RECEIVED if is_usual else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
-            self._status.count_refusal(str(error), age_s=error.age_s)
+            self.status.count_refusal(str(error), age_s=error.age_s)
             response = _json(401, _UNSIGNED)
         except EventError as error:
             response = _json(400, _error(error))
@@ -212,10 +194,10 @@ class IntakeServer:
             response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
         except BodyMemoryError:
             response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}))
+        except TinyChunksError:
+            response = _closing(_json(400, _TOO_MANY_CHUNKS))
         except web.HTTPRequestEntityTooLarge:
             response = _closing(_json(413, _TOO_LARGE))
-        except TinyChunksError:
-            response = await _ended(_closing(_json(400, _TOO_MANY_CHUNKS)), request)
         except (TimeoutError, RequestPayloadError, ConnectionError):
             response = _closing(_json(400, _INCOMPLETE))
         return response
@@ -225,9 +207,9 @@ class IntakeServer:
         # A header that came twice is judged as one text, and refused for its second `t`.
         signature = ",".join(headers) if headers else None
         raw = await self._read(request, signature)
-        received_ms = self._clock_ms()
+        received_ms = self.clock_ms()
         try:
-            self._verifier.verify(raw, signature, now_s=received_ms / 1000)
+            self.verifier.verify(raw, signature, now_s=received_ms / 1000)
         except SignatureError as error:
             if str(error) == MISMATCH and self._organization_named not in raw:
                 raise SignatureError(FOREIGN) from None
@@ -239,30 +221,30 @@ class IntakeServer:
 
     async def _accept(self, event: Event) -> None:
         """Journal an event that may concern the building; only count the others."""
-        status = self._status
+        status = self.status
         organization = event.document.get("organizationId")
         if is_test(event):
             status.test_events += 1
             log.info("intake.test_event", event_id=event.event_id, type=event.type)
-        elif organization is not None and organization != self._organization:
+        elif organization is not None and organization != self.organization:
             status.other_organization += 1
         elif event.type not in JOURNALED:
             known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
             status.ignored_types[event.type if known else "other"] += 1
             if event.type.startswith(ABOUT_ASSETS):
-                self._on_assets_changed()
+                self.on_assets_changed()
         elif self._stopping:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         else:
             keep_apart(event)
-            await self._event_log.append(event)
+            await self.event_log.append(event)
 
     async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
         """Return the whole body; what is refused in any case is refused before it is read.
 
         aiohttp's own `read` would keep the body until the next request comes on the connection.
         """
-        content, length, longest = request.content, request.content_length, self._max_body_bytes
+        content, length, longest = request.content, request.content_length, self.max_body_bytes
         if length is not None and length > longest:
             raise web.HTTPRequestEntityTooLarge(longest, length)
         if content.is_eof() and (length is not None or not content.total_bytes):  # all here, not in chunks
@@ -304,12 +286,4 @@ def _error(error: GatewayError) -> bytes:
 def _closing(response: web.Response) -> web.Response:
     """Return the response; the connection ends after it, since the rest of the body was not read."""
     response.force_close()
-    return response
-
-
-async def _ended(response: web.Response, request: web.BaseRequest) -> web.Response:
-    """Send the answer and end the connection at once: the rest of the body would cost too much to read."""
-    await response.prepare(request)
-    await response.write_eof()
-    request.protocol.force_close()
     return response

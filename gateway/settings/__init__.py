@@ -3,14 +3,15 @@
 from gateway.settings.infodeck import InfodeckSettings, ReconcileSettings, RefillSettings, WebhookSettings
 from gateway.settings.settings_file import Secrets, load_settings, read_signing_secrets, resolve_secrets
 from gateway.settings.shape import (
+    SINK_TYPES,
     AdminSettings,
     IntakeSettings,
     JournalSettings,
     LogSettings,
     Settings,
+    SinkConfig,
     TlsFiles,
 )
-from gateway.settings.sink_types import SINK_TYPES, SinkConfig
 
 __all__ = [
     "SINK_TYPES",

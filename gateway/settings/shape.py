@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, RelativePath
+from gateway.config.decode import STRICT, ByType, RelativePath
 from gateway.config.salvage import ANY, Parts
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.config.value_types import (
@@ -29,16 +29,55 @@ from gateway.config.value_types import (
     UrlPath,
 )
 from gateway.settings.infodeck import InfodeckSettings
-from gateway.settings.sink_types import AnySinkConfig
-from gateway.sinks.modbus_client.sink import ModbusClientConfig
-from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.broker.config import BrokerConfig
+from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
+from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
+from gateway.sinks.sparkplug.sink import MqttSparkplugConfig, MqttSparkplugSink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from gateway.mapping.topics import TopicScheme
     from gateway.model import WriteLimits
+    from gateway.ports import Sink
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
+
+
+class SinkConfig(Protocol):
+    """Common to the config classes of all sinks."""
+
+    @property
+    def type(self) -> str:
+        """Return its name in SINK_TYPES."""
+
+
+class SinkType(NamedTuple):
+    """What a sink's `type` stands for; all constructors take the same arguments, see `App`."""
+
+    config: type
+    factory: Callable[..., Sink]
+
+
+SINK_TYPES = {
+    "mqtt": SinkType(MqttConfig, MqttSink),
+    "mqtt_sparkplug": SinkType(MqttSparkplugConfig, MqttSparkplugSink),
+    "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
+    "modbus_client": SinkType(ModbusClientConfig, ModbusClientSink),
+}
+AnySinkConfig = Annotated[
+    SinkConfig, ByType({name: sink_type.config for name, sink_type in SINK_TYPES.items()})
+]
+
+
+class CertificateFiles(NamedTuple):
+    """Certificate and key of one setting."""
+
+    setting: str
+    certificate: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -163,6 +202,20 @@ class Settings:
         return {
             name: sink.limits for name, sink in self.sinks.items() if isinstance(sink, ModbusClientConfig)
         }
+
+    def certificates(self) -> Iterator[CertificateFiles]:
+        """Yield the certificates that the gateway serves with, and those that it shows to brokers."""
+        served = {"intake.tls": self.intake.tls, "admin.tls": self.admin.tls} | {
+            f"sinks.{name}.tls": sink.tls
+            for name, sink in self.sinks.items()
+            if isinstance(sink, ModbusServerConfig)
+        }
+        for setting, tls in served.items():
+            if tls is not None:
+                yield CertificateFiles(setting, tls.certificate, tls.key)
+        for name, sink in self.sinks.items():
+            if isinstance(sink, BrokerConfig) and sink.certificate is not None and sink.key is not None:
+                yield CertificateFiles(f"sinks.{name}", sink.certificate, sink.key)
 
 
 PARTS = Parts(

@@ -188,7 +188,7 @@ def test_broken_file() -> None:
         ("sinks: {a: {type: modbus_server, listen: 0.0.0.0:8080}}",
          '1:42: sinks.a.listen: intake.listen listens on this port already ("0.0.0.0:8080")'),
         (f"sinks: {{a: {HOME}, home_assistant: {{}}}}, c: {HOME}, prefix: x, home_assistant: {{}}}}}}",
-         "1:119: sinks.c.home_assistant: Home Assistant would get each point twice: sinks.a publishes it on"),
+         "1:119: sinks.c.home_assistant: sinks.a publishes each point to Home Assistant on"),
         (f"sinks: {{a: {HOME}, home_assistant: {{discovery_prefix: a/+}}}}}}",
          "1:75: sinks.a.home_assistant.discovery_prefix: a topic prefix has no wildcards"),
         ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),
