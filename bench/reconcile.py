@@ -21,7 +21,7 @@ import multiprocessing
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,7 @@ def simulated(assets: int, port: int) -> SimulatedApi:
             for each in range(LOCATIONS)
         ],
         per_minute=1000,
-        faults=[Answer(delay_s=HELD_S, is_usual=True)],
+        faults=deque([Answer(delay_s=HELD_S, is_usual=True)]),
         port=port,
     )
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop
+from gateway.cli.arguments import duration_option
 from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
 from gateway.cli.loading import load_with_secrets
 from gateway.clock import now_ms
-from gateway.config.value_types import parse_duration
 from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, KNOWN_ASSETS, api_item
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import SimulatedInfodeck
@@ -50,10 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(
             "the demo needs its extra parts: pip install 'building-gateway[demo]', or `make demo`"
         )
-    try:
-        for_s = None if arguments.duration is None else parse_duration(arguments.duration)
-    except ValueError as error:
-        raise CommandError(f"--for {arguments.duration}: {error}") from error
+    for_s = None if arguments.duration is None else duration_option("--for", arguments.duration)
     with (
         tempfile.TemporaryDirectory(prefix="gateway-demo-") as folder,
         asyncio.Runner(loop_factory=new_event_loop) as runner,
@@ -93,8 +90,8 @@ def _api(token: str, *, now_s: float) -> SimulatedApi:
         api_key=API_KEY,
         bearer_token=token,
         items=[api_item(asset, organization=ORGANIZATION, now_s=now_s) for asset in KNOWN_ASSETS],
-        types=DEMO_TYPES,
-        locations=DEMO_LOCATIONS,
+        types=list(DEMO_TYPES),
+        locations=list(DEMO_LOCATIONS),
         per_minute=REQUESTS_PER_MINUTE,
     )
 

@@ -17,10 +17,9 @@ from gateway.demo.deliveries import new_event_id, telemetry_event
 from gateway.errors import CommandError
 from gateway.infodeck.request_errors import failure_of
 from gateway.intake.signature import HEADER, sign
-from gateway.text import closest_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Scalar
@@ -93,18 +92,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.asset not in points.by_asset:
         print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
     else:
-        for note in _unread(points.by_asset[arguments.asset], dict(arguments.readings)):
-            print(f"note: {note}")
+        for key in _unread(points.by_asset[arguments.asset], dict(arguments.readings)):
+            print(f"note: no point reads `{key}`")
     return 0 if code == _OK else 1
 
 
-def _unread(plan: AssetPlan, readings: Iterable[str]) -> Iterator[str]:
-    """Yield a note for each reading that no point of the asset reads."""
+def _unread(plan: AssetPlan, readings: Iterable[str]) -> list[str]:
+    """Return the readings that no point of the asset reads."""
     paths = [rule.point.source for rule in plan.by_path]
-    for key in readings:
-        if key not in plan.by_key and not any(key in path for path in paths):
-            close = closest_name(key, plan.by_key)
-            yield f"no point reads `{key}`" + (f", did you mean `{close}`?" if close else "")
+    return [key for key in readings if key not in plan.by_key and not any(key in path for path in paths)]
 
 
 async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:

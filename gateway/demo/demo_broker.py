@@ -12,7 +12,6 @@ from amqtt.broker import Broker
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from amqtt.session import Session
@@ -63,14 +62,8 @@ class DemoBroker:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        """Let all clients go."""
+    async def __aexit__(self, *_: object) -> None:
+        """Close all connections."""
         self._server.close()
         await self._broker.shutdown()
         await self._server.wait_closed()

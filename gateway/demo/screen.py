@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console, Group
@@ -15,10 +16,9 @@ from gateway.model import Quality
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point, Scalar
+    from gateway.model import Point
     from gateway.ports import LatestValues
     from gateway.status import Status
 
@@ -35,59 +35,48 @@ _REFRESH_S = 1.0
 _WITHOUT_TERMINAL_S = 5.0
 
 
+@dataclass(kw_only=True, eq=False)
 class Screen:
-    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew."""
+    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew.
 
-    def __init__(
-        self,
-        *,
-        points: tuple[Point, ...],
-        latest: LatestValues,
-        status: Status,
-        topics: TopicScheme,
-        mqtt_port: int,
-        modbus_port: int,
-        intake_url: str,
-        dashboard_url: str,
-        config: Path,
-        clock_ms: Callable[[], int],
-    ) -> None:
-        """Take what is shown; `topics` are those of the MQTT sink."""
-        self._points = points
-        self._latest = latest
-        self._status = status
-        self._topics = topics
-        self._clock_ms = clock_ms
+    `topics` are those of the MQTT sink.
+    """
+
+    points: tuple[Point, ...]
+    latest: LatestValues
+    status: Status
+    topics: TopicScheme
+    mqtt_port: int
+    modbus_port: int
+    intake_url: str
+    dashboard_url: str
+    config: Path
+    clock_ms: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        """Print nothing before the context is entered."""
         self._console = Console()
         self.is_live = self._console.is_terminal
         if not self.is_live:
             self._console = Console(width=_WIDTH_WITHOUT_TERMINAL)
-        self._how_to = (
-            f"subscribe:  mosquitto_sub -p {mqtt_port} -v -t '{topics.prefix}/#'\n"
-            f"poll:       mbpoll -m tcp -p {modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
-            "    (zone temperature of room 101)\n"
-            f"send:       POST {intake_url}, signed as README.md shows (room 301 waits for it)\n"
-            f"look:       {dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)\n"
-            f"commands:   gateway check -c {config}, and all others that take -c"
-        )
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> Self:
-        self._console.print(
-            "A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:"
+        how_to = (
+            "A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:\n"
+            f"subscribe:  mosquitto_sub -p {self.mqtt_port} -v -t '{self.topics.prefix}/#'\n"
+            f"poll:       mbpoll -m tcp -p {self.modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
+            "    (zone temperature of room 101)\n"
+            f"send:       POST {self.intake_url}, signed as README.md shows (room 301 waits for it)\n"
+            f"look:       {self.dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)\n"
+            f"commands:   gateway check -c {self.config}, and all others that take -c"
         )
-        self._console.print(self._how_to, highlight=False, soft_wrap=True)
+        self._console.print(how_to, highlight=False, soft_wrap=True)
         if self.is_live:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.is_live:
             self._live.stop()
 
@@ -111,51 +100,41 @@ class Screen:
         for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus"):
             justify: Literal["left", "right"] = "right" if heading in {"value", "age"} else "left"
             table.add_column(heading, justify=justify, no_wrap=True)
-        for point in self._points:
+        for point in self.points:
             table.add_row(*self._row(point))
         return table
 
     def _row(self, point: Point) -> tuple[str | Text, ...]:
-        update = self._latest.latest(point)
+        update = self.latest.latest(point)
         if update is None or (update.value is None and point.is_pseudo):  # its asset has not reported yet
             value, quality, age = "", Text("waiting", style="dim"), ""
         else:
             name, style = update.quality.name.lower(), _QUALITY_STYLES[update.quality]
-            value, quality = show_value(update.value), Text(name, style=style)
-            age = f"{max(0, self._clock_ms() - update.time_ms) // 1000} s"
+            value, quality = "-" if update.value is None else str(update.value), Text(name, style=style)
+            age = f"{max(0, self.clock_ms() - update.time_ms) // 1000} s"
         return (
             point.name,
             value,
             point.unit_of_measure or "",
             quality,
             age,
-            self._topic(point),
+            " ".join(self.topics.topics(point)) if point.mqtt is not None else "",
             _register(point),
         )
 
     def _alarms(self) -> list[Text]:
-        return [
-            Text(f"ALARM {alarm.name}: {alarm.reason}", style="bold red") for alarm in self._status.alarms
-        ]
-
-    def _topic(self, point: Point) -> str:
-        return "" if point.mqtt is None else " ".join(self._topics.topics(point))
+        return [Text(f"ALARM {alarm.name}: {alarm.reason}", style="bold red") for alarm in self.status.alarms]
 
     def _summary(self) -> str:
-        journal, sinks = self._status.journal, self._status.sinks
+        journal, sinks = self.status.journal, self.status.sinks
         written = ", ".join(
             f"{name} {status.state}, {status.written} written" for name, status in sinks.items()
         )
         return (
             f"events: {journal.accepted} accepted, {journal.duplicates} duplicates,"
-            f" {self._status.intake.test_events} test"
-            f"; assets: {self._status.reconcile.assets} known; sinks: {written}"
+            f" {self.status.intake.test_events} test"
+            f"; assets: {self.status.reconcile.assets} known; sinks: {written}"
         )
-
-
-def show_value(value: Scalar) -> str:
-    """Return the value as a person would write it."""
-    return "-" if value is None else str(value)
 
 
 def _register(point: Point) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Pagination = Literal["lastEvaluatedKey", "nextToken"]
 """The two conventions that Infodeck's documents have, by the name of the cursor."""
@@ -40,21 +40,35 @@ class Answer:
     drip_s: float = 0.0
     is_usual: bool = False
 
+    async def send(self, request: web.Request, usual: web.Response) -> web.StreamResponse:
+        """Send this answer in place of the usual one."""
+        await asyncio.sleep(self.delay_s)
+        answer = self
+        if self.is_usual:
+            body = usual.body if isinstance(usual.body, bytes) else b""
+            answer = replace(self, status=usual.status, body=body, headers=dict(usual.headers))
+        if not (answer.broken_off or answer.drip_s):
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+        headers = {**answer.headers, "Content-Length": str(len(answer.body) + answer.broken_off)}
+        response = web.StreamResponse(status=answer.status, headers=headers)
+        await response.prepare(request)
+        step = 1 if answer.drip_s else max(1, len(answer.body))
+        for position in range(0, len(answer.body), step):
+            await response.write(answer.body[position : position + step])
+            await asyncio.sleep(answer.drip_s)
+        if answer.broken_off and request.transport is not None:
+            request.transport.close()
+        return response
+
 
 class HttpRefusalError(Exception):
     """A request that is answered with `status` and a message."""
 
     def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
-        """Take what the answer says."""
+        """Make the answer."""
         super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-    def response(self) -> web.Response:
-        """Return the answer."""
-        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
-        return json_response({"message": self.message}, status=self.status, headers=headers)
+        headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        self.response = json_response({"message": message}, status=status, headers=headers)
 
 
 def json_response(
@@ -79,13 +93,21 @@ def page_response(
     """
     size_name, default, smallest = _SIZES[pagination]
     size = whole_number(request, size_name, lowest=smallest, highest=_MAX_PAGE_SIZE, default=default)
-    try:
-        start = _position(request.query.get(pagination))
-    except ValueError:
-        raise HttpRefusalError(422, f"Invalid {pagination}") from None
+    start = _position(request.query.get(pagination), pagination)
     end = start + size
-    cursor = _cursor(end) if end < len(items) else None
+    cursor = base64.b64encode(_CURSOR_MARK + str(end).encode()).decode() if end < len(items) else None
     return json_response({"data": [shown(item) for item in items[start:end]], pagination: cursor})
+
+
+def _position(cursor: str | None, name: str) -> int:
+    """Return where the page begins."""
+    if cursor is None:
+        return 0
+    try:
+        mark, position = base64.b64decode(cursor, validate=True).split(_CURSOR_MARK)
+        return int(position) if not mark else -1
+    except ValueError:
+        raise HttpRefusalError(422, f"Invalid {name}") from None
 
 
 def whole_number(request: web.Request, name: str, *, lowest: int, highest: int, default: int | None) -> int:
@@ -96,47 +118,3 @@ def whole_number(request: web.Request, name: str, *, lowest: int, highest: int, 
     if text is None or not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
         raise HttpRefusalError(422, f"{name} must be a whole number from {lowest} to {highest}")
     return int(text)
-
-
-async def send_in_place(
-    request: web.Request, answer: Answer, usual: Callable[[], Awaitable[web.Response]]
-) -> web.StreamResponse:
-    """Send the answer of a fault in the way that it asks for."""
-    await asyncio.sleep(answer.delay_s)
-    if answer.is_usual:
-        late = await usual()
-        body = late.body if isinstance(late.body, bytes) else b""
-        answer = Answer(status=late.status, body=body, headers=dict(late.headers), drip_s=answer.drip_s)
-    if not answer.broken_off and not answer.drip_s:
-        return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-    missing = 1 if answer.broken_off else 0
-    headers = {**answer.headers, "Content-Length": str(len(answer.body) + missing)}
-    response = web.StreamResponse(status=answer.status, headers=headers)
-    await response.prepare(request)
-    await _write(response, answer)
-    if answer.broken_off and request.transport is not None:
-        request.transport.close()
-    return response
-
-
-async def _write(response: web.StreamResponse, answer: Answer) -> None:
-    if not answer.drip_s:
-        await response.write(answer.body)
-        return
-    for position in range(len(answer.body)):
-        await response.write(answer.body[position : position + 1])
-        await asyncio.sleep(answer.drip_s)
-
-
-def _cursor(position: int) -> str:
-    return base64.b64encode(_CURSOR_MARK + str(position).encode()).decode()
-
-
-def _position(cursor: str | None) -> int:
-    """Return where the page begins; raise ValueError for what is none of our cursors."""
-    if cursor is None:
-        return 0
-    raw = base64.b64decode(cursor, validate=True)
-    if not raw.startswith(_CURSOR_MARK):
-        raise ValueError("not a cursor")
-    return int(raw.removeprefix(_CURSOR_MARK))

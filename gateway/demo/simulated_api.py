@@ -7,21 +7,18 @@ import math
 import re
 import time
 from collections import deque
-from contextlib import AsyncExitStack
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 
-from gateway.demo.endpoints import AssetEndpoints, SimulatedOrganization, WebhookEndpoints
-from gateway.demo.simulated_answers import Answer, HttpRefusalError, json_response, send_in_place
+from gateway.demo.endpoints import Endpoints, SimulatedOrganization
+from gateway.demo.simulated_answers import Answer, HttpRefusalError, json_response
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Awaitable, Callable
 
-    from gateway.demo.endpoints import Item
     from gateway.demo.simulated_answers import Pagination
 
 
@@ -34,6 +31,7 @@ _MOST_KEPT = 50_000  # requests
 _PLANS_WITH_API = frozenset({"professional", "enterprise"})
 
 
+@dataclass(kw_only=True, eq=False)
 class SimulatedApi(SimulatedOrganization):
     """Inside this async context manager, `url` serves what is known to who has the key, or the token.
 
@@ -41,52 +39,27 @@ class SimulatedApi(SimulatedOrganization):
     `limit` is raised; beside it, `per_minute` requests are answered within any 60 seconds. `plan` other
     than professional is refused. A request takes the next of `path_faults` for a suffix of its path, or
     else of `faults`, where there is one. `requests` keeps the queries in order, as they came, `asked` the
-    whole requests: method, path and query.
+    whole requests: method, path and query. `port` 0 becomes a free one, once it listens.
     """
 
-    def __init__(
-        self,
-        *,
-        organization: str,
-        api_key: str,
-        items: Sequence[Item],
-        types: Iterable[Item] = (),
-        locations: Iterable[Item] = (),
-        metrics: Mapping[tuple[str, str], list[Item]] | None = None,
-        webhooks: Iterable[Item] = (),
-        bearer_token: str | None = None,
-        pagination: Pagination = "lastEvaluatedKey",
-        limit: int | None = None,
-        per_minute: int | None = None,
-        plan: str = "professional",
-        faults: Iterable[Answer] = (),
-        port: int = 0,
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Prepare; port 0 takes a free one, and `port` says which once it listens."""
-        super().__init__(
-            organization=organization,
-            items=items,
-            types=types,
-            locations=locations,
-            metrics=metrics,
-            webhooks=webhooks,
-        )
-        self.limit = limit
-        self.per_minute = per_minute
-        self.plan = plan
-        self.faults = deque(faults)
-        self.path_faults: dict[str, deque[Answer]] = {}
-        self.requests: list[str] = []
-        self.asked: list[str] = []
-        self.port = port
-        self._api_key = api_key
-        self._bearer_token = bearer_token
-        self._pagination = pagination
-        self._clock_s = clock_s
+    api_key: str
+    bearer_token: str | None = None
+    pagination: Pagination = "lastEvaluatedKey"
+    limit: int | None = None
+    per_minute: int | None = None
+    plan: str = "professional"
+    faults: deque[Answer] = field(default_factory=deque)
+    path_faults: dict[str, deque[Answer]] = field(default_factory=dict)
+    port: int = 0
+    clock_s: Callable[[], float] = time.monotonic
+    requests: list[str] = field(default_factory=list, init=False)
+    asked: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Prepare; nothing listens before the context is entered."""
+        super().__post_init__()
         self._requests_so_far = 0
         self._answered_s: deque[float] = deque()
-        self._stack = AsyncExitStack()
 
     @property
     def url(self) -> str:
@@ -96,30 +69,22 @@ class SimulatedApi(SimulatedOrganization):
     async def __aenter__(self) -> Self:
         """Listen; raise `CommandError` where the port is taken."""
         application = web.Application(middlewares=[self._gate])
-        application.add_routes(AssetEndpoints(self, pagination=self._pagination).routes(_ORGANIZATION))
-        application.add_routes(WebhookEndpoints(self, pagination=self._pagination).routes(_ORGANIZATION))
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        application.add_routes(Endpoints(self, self.pagination).routes(_ORGANIZATION))
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        await self._runner.setup()
         try:
-            await web.TCPSite(runner, _HOST, self.port).start()
+            await web.TCPSite(self._runner, _HOST, self.port).start()
         except OSError as error:
-            await self._stack.aclose()
+            await self._runner.cleanup()
             raise CommandError(
                 f"the demo's API cannot listen on {_HOST}:{self.port}: {error.strerror}"
             ) from error
-        self.port = runner.addresses[0][1]
+        self.port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Stop listening."""
-        await self._stack.aclose()
+        await self._runner.cleanup()
 
     @web.middleware
     async def _gate(
@@ -130,11 +95,14 @@ class SimulatedApi(SimulatedOrganization):
         try:
             self._identify(request)
             self._count()
-        except HttpRefusalError as refused:
-            return refused.response()
-        usual = partial(_usual, request, handler)
+        except HttpRefusalError as error:
+            return error.response
         fault = self._next_fault(request.path)
-        return await usual() if fault is None else await send_in_place(request, fault, usual)
+        if fault is None or fault.is_usual:
+            usual = await _usual(request, handler)
+        else:
+            usual = web.Response()
+        return usual if fault is None else await fault.send(request, usual)
 
     def _record(self, request: web.Request) -> None:
         self._requests_so_far += 1
@@ -147,22 +115,18 @@ class SimulatedApi(SimulatedOrganization):
 
     def _identify(self, request: web.Request) -> None:
         """Raise HttpRefusalError unless the request has the key or token that its path asks for."""
-        below = _BELOW_ORGANIZATION.sub("", request.path)
-        if below.startswith("/webhooks"):
-            self._check_token(request)
-        elif not _same(request.headers.get("X-Api-Key"), self._api_key):
+        if _BELOW_ORGANIZATION.sub("", request.path).startswith("/webhooks"):
+            scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+            if scheme.lower() != "bearer":
+                raise HttpRefusalError(401, "Webhooks are managed with a Bearer token, not with an API key")
+            if self.bearer_token is None or not _same(token, self.bearer_token):
+                raise HttpRefusalError(401, "Invalid token")
+        elif not _same(request.headers.get("X-Api-Key", ""), self.api_key):
             raise HttpRefusalError(401, "Invalid API key")
         elif self.plan not in _PLANS_WITH_API:
             raise HttpRefusalError(403, "API access requires Professional plan")
         if not request.path.startswith(f"{_BASE}/organizations/{self.organization}/"):
             raise HttpRefusalError(404, "Organization not found")
-
-    def _check_token(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise HttpRefusalError(401, "Webhooks are managed with a Bearer token, not with an API key")
-        if self._bearer_token is None or not _same(token, self._bearer_token):
-            raise HttpRefusalError(401, "Invalid token")
 
     def _count(self) -> None:
         """Raise HttpRefusalError beyond the limit; by the minute, only answered requests count."""
@@ -170,7 +134,7 @@ class SimulatedApi(SimulatedOrganization):
             raise HttpRefusalError(429, "Too many requests", retry_after_s=1)
         if self.per_minute is None:
             return
-        now_s, answered_s = self._clock_s(), self._answered_s
+        now_s, answered_s = self.clock_s(), self._answered_s
         while answered_s and answered_s[0] <= now_s - _MINUTE_S:
             answered_s.popleft()
         if len(answered_s) >= self.per_minute:
@@ -191,8 +155,8 @@ async def _usual(
     """Return what the endpoint answers; refusals, and paths that there are not, as JSON too."""
     try:
         response = await handler(request)
-    except HttpRefusalError as refused:
-        return refused.response()
+    except HttpRefusalError as error:
+        return error.response
     except web.HTTPException as error:
         return json_response({"message": error.reason}, status=error.status)
     if not isinstance(response, web.Response):
@@ -200,5 +164,5 @@ async def _usual(
     return response
 
 
-def _same(shown: str | None, expected: str) -> bool:
-    return hmac.compare_digest((shown or "").encode("utf-8", "surrogateescape"), expected.encode())
+def _same(shown: str, expected: str) -> bool:
+    return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), expected.encode())

@@ -97,7 +97,7 @@ def simulated(items: list[dict[str, Any]], *, faults: Iterable[Answer] = ()) -> 
         items=items,
         types=TYPES,
         locations=LOCATIONS,
-        faults=faults,
+        faults=deque(faults),
     )
 
 

@@ -77,9 +77,9 @@ async def test_its_infodeck_knows_the_building_and_the_webhook(
         ):
             return await answer.json()
 
-    room = await ask("/assets/ast-demo-rm101", key)
-    assert (room["assetType"]["name"], room["location"]["name"]) == ("Indoor air quality sensor", "Level 1")
-    assert {"temperature", "co2"} <= room["shadow"]["state"]["reported"].keys()
+    room = (await ask("/assets", key))["data"][0]
+    assert (await ask("/asset-types/at-iaq", key))["name"] == "Indoor air quality sensor"
+    assert {"temperature", "co2"} <= room["shadows"]["DeviceUplink"]["state"]["reported"].keys()
     locations = {item["id"]: item for item in (await ask("/locations", key))["data"]}
     assert locations[room["locationId"]]["parentId"] == "loc-tower"
     bearer = {"Authorization": f"Bearer {token}"}

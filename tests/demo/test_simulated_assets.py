@@ -35,6 +35,10 @@ class Cloud:
         """Ask the API."""
         return await ask_api(self.infodeck.api, path)
 
+    async def asset(self, number: int) -> Any:
+        """Return an asset as the API lists it."""
+        return (await self.ask("/assets"))["data"][number]
+
     async def event(self, kind: str) -> dict[str, Any]:
         """Return the first event of a type, once it is there."""
         await self.receiver.until(lambda: kind in self.receiver.types())
@@ -59,9 +63,13 @@ async def test_a_report_is_in_event_shadow_and_history(cloud: Cloud) -> None:
     event = await cloud.event("asset.telemetry.updated")
     thing = event["data"]["object"]
     assert (thing["id"], thing["telemetry"]) == ("ast-0", {"temperature": 23.5, "co2": 700})
-    asset = await cloud.ask("/assets/ast-0")
-    assert asset["shadow"]["state"]["reported"] == {"temperature": 23.5, "humidity": 48, "co2": 700}
-    assert asset["shadow"]["metadata"]["reported"]["co2"] == {"timestamp": event["created"]}
+    asset = await cloud.asset(0)
+    assert asset["shadows"]["DeviceUplink"]["state"]["reported"] == {
+        "temperature": 23.5,
+        "humidity": 48,
+        "co2": 700,
+    }
+    assert asset["shadows"]["DeviceUplink"]["metadata"]["reported"]["co2"] == {"timestamp": event["created"]}
     assert thing["timestamp"] // 1000 == event["created"]
     assert abs(asset["updatedAt"] - time.time()) < 5
     history = await cloud.ask("/assets/ast-0/metrics?metricName=co2&days=1")
@@ -76,12 +84,12 @@ async def test_a_disconnected_asset_is_offline_everywhere_until_it_reports(cloud
     read = read_online(parse_event(cloud.receiver.requests[0][1], received_ms=int(time.time() * 1000)))
     assert read is not None
     assert (read.asset, read.online) == ("ast-0", False)
-    asset = await cloud.ask("/assets/ast-0")
+    asset = await cloud.asset(0)
     assert (asset["status"], asset["connectionStatus"]) == ("Offline", False)
     assert cloud.receiver.types() == ["asset.status.changed"]
     cloud.infodeck.report("ast-0", {"temperature": 23.5})
     await cloud.event("asset.telemetry.updated")
-    asset = await cloud.ask("/assets/ast-0")
+    asset = await cloud.asset(0)
     assert (asset["status"], asset["connectionStatus"]) == ("Online", True)
 
 
@@ -129,7 +137,7 @@ async def test_a_renamed_asset_is_told(cloud: Cloud) -> None:
     event = await cloud.event("asset.updated")
     assert event["data"]["object"]["name"] == "Hall"
     assert event["data"]["previousAttributes"] == {"name": "Room 1"}
-    assert (await cloud.ask("/assets/ast-1"))["name"] == "Hall"
+    assert (await cloud.asset(1))["name"] == "Hall"
 
 
 async def test_a_disconnected_device_does_not_report_by_itself(cloud: Cloud) -> None:

@@ -18,6 +18,7 @@ from support.waiting import until
 from support.webhook_receiver import Receiver, listening
 
 from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, KNOWN_ASSETS
+from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.events import parse_event, read_telemetry
 
@@ -33,7 +34,12 @@ def simulated(url: str, **options: Any) -> SimulatedInfodeck:
     """Make a simulation fast enough for a test; without surprises unless `options` ask for them."""
     calm: dict[str, Any] = {"rate": 100.0, "duplicate_share": 0.0, "test_event": False, "first_retry_s": 0.01}
     return SimulatedInfodeck(
-        url=url, secret=SECRET, organization=ORGANIZATION, assets=DEMO_ASSETS, **calm | options
+        api=SimulatedApi(organization=ORGANIZATION, api_key=""),
+        url=url,
+        secret=SECRET,
+        organization=ORGANIZATION,
+        assets=DEMO_ASSETS,
+        **calm | options,
     )
 
 

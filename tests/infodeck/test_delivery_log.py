@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import orjson
@@ -29,7 +30,11 @@ async def told(
 ) -> str:
     """Return what is told where Infodeck has these webhooks, and this log of the first one."""
     api = SimulatedApi(
-        organization=ORGANIZATION, api_key="made-up-key", items=[], webhooks=webhooks, bearer_token=TOKEN
+        organization=ORGANIZATION,
+        api_key="made-up-key",
+        items=[],
+        webhooks=list(webhooks),
+        bearer_token=TOKEN,
     )
     api.deliveries["wh-1"] = log or []
     async with api:
@@ -47,7 +52,7 @@ async def test_lists_of_a_hostile_api_have_an_end() -> None:
         api_key="made-up-key",
         items=[],
         bearer_token=TOKEN,
-        faults=[*endless, huge],
+        faults=deque([*endless, huge]),
     ) as api:
         access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(TOKEN.encode()))
         async with connect(access, share=1) as infodeck:

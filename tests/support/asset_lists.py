@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,8 @@ def simulated_api(
         api_key=API_KEY,
         items=items(count),
         types=types("at-iaq"),
-        locations=locations,
-        faults=faults,
+        locations=list(locations),
+        faults=deque(faults),
     )
 
 
