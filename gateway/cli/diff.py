@@ -16,7 +16,7 @@ from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
-from gateway.tools.diff_report import CHANGE_FORMATS, render_changes
+from gateway.tools.diff_report import CHANGE_FORMATS
 from gateway.tools.register_map_text import csv_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_failure(str(error), problems_of(error))
         return _UNUSABLE
     changes = compare(old, new)
-    print(render_changes(changes, form=arguments.format), end="")
+    print(CHANGE_FORMATS[arguments.format](changes), end="")
     return 1 if any(change.kind.breaks for change in changes) else 0
 
 

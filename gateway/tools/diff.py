@@ -14,7 +14,6 @@ from gateway.config.value_types import parse_duration
 from gateway.errors import ConfigError
 from gateway.mapping.convert import calculation_text
 from gateway.mapping.register_map import register_map
-from gateway.text import count_text
 from gateway.tools.diff_report import Change, ChangeKind
 from gateway.tools.import_table import USUAL_SINK, compile_points
 from gateway.tools.register_map_text import cell_text
@@ -34,21 +33,11 @@ if TYPE_CHECKING:
 SinkTopic = tuple[str, str]
 """An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
 
-_FACTS = {  # by column, the usual kind of a change
-    "asset": ChangeKind.ASSET,
-    "from": ChangeKind.SOURCE,
-    "unit_of_measure": ChangeKind.UNIT_OF_MEASURE,
-    "map": ChangeKind.MAP,
-    "kind": ChangeKind.TAKEN_AS,
-    "description": ChangeKind.DESCRIPTION,
-    **dict.fromkeys(("range_low", "range_high", "clamp"), ChangeKind.RANGE),
-    "decimals": ChangeKind.DECIMALS,
-    **dict.fromkeys(("cov", "cov_every"), ChangeKind.COV),
-    **dict.fromkeys(("stale_after", "on_stale"), ChangeKind.STALE),
-    "tags": ChangeKind.TAGS,
-    "refill": ChangeKind.REFILL,
-    "every": ChangeKind.HEARTBEAT,
-}
+_MEANING = ("asset", "from", "unit_of_measure", "map", "every")
+_DETAILS = (
+    *("description", "range_low", "range_high", "clamp", "decimals"),
+    *("cov", "cov_every", "stale_after", "on_stale", "tags", "refill"),
+)
 # A sensor is corrected by a little; anything beyond is another number.
 _CORRECTION_RATIO = 0.1
 _CORRECTION_OFFSET = 5.0  # for points without a range
@@ -56,7 +45,11 @@ _CORRECTION_OFFSET = 5.0  # for points without a range
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointEntry:
-    """One point as a BMS may use it. `facts`: everything else, by the columns of the register map."""
+    """One point as a BMS may use it.
+
+    `facts`: everything else, by the columns of the register map; `gain` is gain and offset, those of units
+    included, `readings` what readings are taken as.
+    """
 
     name: str
     topics: frozenset[SinkTopic]
@@ -79,9 +72,8 @@ def inventory_of(
     rows = {str(row["name"]): row for row in register_map(point_map, topics={})}
     points: dict[str, PointEntry] = {}
     for point in point_map.points:
-        facts = {fact: cell for fact, cell in rows[point.name].items() if fact in _FACTS}
-        facts["kind"] = point.conversion.kind.value
-        facts["gain"], facts["offset"] = point.conversion.linear  # with the conversion of units
+        facts: dict[str, Any] = {fact: rows[point.name][fact] for fact in (*_MEANING, *_DETAILS)}
+        facts |= {"readings": point.conversion.kind.value, "gain": point.conversion.linear}
         points[point.name] = PointEntry(
             name=point.name, topics=_topics(point, topics), registers=point.registers, facts=facts
         )
@@ -178,8 +170,8 @@ def compare(old: Inventory, new: Inventory) -> list[Change]:
         for name, point in new.points.items()
         if name not in known
     ]
-    order = {kind: index for index, kind in enumerate(ChangeKind)}
-    return sorted(changes, key=lambda change: order[change.kind])
+    order = list(ChangeKind)
+    return sorted(changes, key=lambda change: order.index(change.kind))
 
 
 def _place(point: PointEntry) -> Register | str:
@@ -213,26 +205,15 @@ def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
 
 
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
-    for name, facts in old.sinks.items():
-        if name not in new.sinks:
-            yield Change(kind=ChangeKind.SINK_GONE, subject=name, old=_users(old, name))
-            continue
-        for key in sorted(facts.keys() & new.sinks[name].keys()):
-            before, after = facts[key], new.sinks[name][key]
-            if before != after:
-                yield Change(kind=ChangeKind.SINK_CHANGED, subject=name, old=before, new=after, what=key)
-    for name in new.sinks:
-        if name not in old.sinks:
-            yield Change(kind=ChangeKind.NEW_SINK, subject=name, new=_users(new, name))
-
-
-def _users(inventory: Inventory, sink: str) -> str:
-    """Return how many points a sink has."""
-    number = sum(
-        sink in {*(register.sink for register in point.registers), *(name for name, _ in point.topics)}
-        for point in inventory.points.values()
-    )
-    return count_text(number, "point", grouped=True)
+    yield from (Change(kind=ChangeKind.SINK_GONE, subject=name) for name in old.sinks.keys() - new.sinks)
+    yield from (Change(kind=ChangeKind.NEW_SINK, subject=name) for name in new.sinks.keys() - old.sinks)
+    for name in old.sinks.keys() & new.sinks:
+        before, after = old.sinks[name], new.sinks[name]
+        for key in before.keys() & after:
+            if before[key] != after[key]:
+                yield Change(
+                    kind=ChangeKind.SINK_CHANGED, subject=name, old=before[key], new=after[key], what=key
+                )
 
 
 def _reassigned_registers(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:
@@ -279,10 +260,7 @@ def _compare_point(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> It
         yield Change(kind=ChangeKind.RENAMED, subject=new.name, old=old.name, new=new.name)
     yield from _compare_registers(old, new, lost_sinks)
     yield from _compare_topics(old, new, lost_sinks)
-    stated = old.facts.keys() & new.facts.keys()
-    before, after = ({fact: side.facts[fact] for fact in stated} for side in (old, new))
-    yield from _compare_facts(new.name, before, after)
-    yield from _compare_calculation(new.name, before, after)
+    yield from _compare_facts(new.name, old.facts, new.facts)
 
 
 def _compare_registers(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> Iterator[Change]:
@@ -321,37 +299,35 @@ def _compare_topics(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> I
 
 
 def _compare_facts(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    for fact, usual_kind in _FACTS.items():
-        was, now = before.get(fact), after.get(fact)
+    """Yield the changes of facts that both sides state."""
+    for fact, was in before.items():
+        now = after.get(fact, was)
         if was != now:
-            kind = _harmless_kind(fact, was, now) or usual_kind
-            texts = {"old": cell_text(was) or "none", "new": cell_text(now) or "none"}
-            yield Change(kind=kind, subject=name, what=fact, **texts)
+            is_detail = fact in _DETAILS or _is_harmless(fact, was, now, after)
+            kind = ChangeKind.DETAIL if is_detail else ChangeKind.MEANING
+            old, new = _fact_text(fact, was), _fact_text(fact, now)
+            yield Change(kind=kind, subject=name, old=old, new=new, what=fact)
 
 
-def _harmless_kind(fact: str, before: Any, after: Any) -> ChangeKind | None:
-    """Return the harmless kind of a change that usually breaks something, or None."""
-    if fact == "unit_of_measure" and not (before and after):
-        return ChangeKind.UNIT_TOLD
-    if fact == "map" and before and after and before.items() <= after.items():
-        return ChangeKind.MAP_EXTENDED
-    if fact == "every" and parse_duration(after) < parse_duration(before):
-        return ChangeKind.HEARTBEAT_FASTER
-    return None
+def _is_harmless(fact: str, was: Any, now: Any, after: Mapping[str, Any]) -> bool:
+    """Return whether a change of the meaning leaves every number as it was, or nearly so."""
+    match fact:
+        case "unit_of_measure":
+            return not (was and now)
+        case "map":
+            return bool(was and now) and was.items() <= now.items()
+        case "every":
+            return parse_duration(now) < parse_duration(was)
+        case "gain":
+            return _is_correction(was, now, span=(after.get("range_low"), after.get("range_high")))
+    return False
 
 
-def _compare_calculation(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    (gain, offset), (new_gain, new_offset) = (
-        (side.get("gain", 1), side.get("offset", 0)) for side in (before, after)
-    )
-    if (gain, offset) == (new_gain, new_offset):
-        return
-    low, high = after.get("range_low"), after.get("range_high")
-    largest_offset = _CORRECTION_OFFSET if low is None or high is None else _CORRECTION_RATIO * (high - low)
-    is_small = abs(new_gain / gain - 1) <= _CORRECTION_RATIO and abs(new_offset - offset) <= largest_offset
-    yield Change(
-        kind=ChangeKind.CORRECTED if is_small else ChangeKind.CALCULATION,
-        subject=name,
-        old=calculation_text(gain, offset, of="reading"),
-        new=calculation_text(new_gain, new_offset, of="reading"),
-    )
+def _is_correction(was: tuple[float, float], now: tuple[float, float], *, span: tuple[Any, Any]) -> bool:
+    """Return whether gain and offset change by as little as the error of a sensor."""
+    largest = _CORRECTION_OFFSET if None in span else _CORRECTION_RATIO * (span[1] - span[0])
+    return abs(now[0] / was[0] - 1) <= _CORRECTION_RATIO and bool(abs(now[1] - was[1]) <= largest)
+
+
+def _fact_text(fact: str, value: Any) -> str:
+    return calculation_text(*value, of="reading") if fact == "gain" else cell_text(value) or "none"

@@ -32,13 +32,7 @@ class ChangeKind(Enum):
     REGISTER_FORM = (True, "type, order, scale or bit changed", "the same words are another number")
     TOPIC_MOVED = (True, "topic moved", "the old topic gets no more messages")
     TOPIC_GONE = (True, "topic gone", "it gets no more messages")
-    UNIT_OF_MEASURE = (True, "unit of measure changed", "the BMS shows the new number with the old unit")
-    SOURCE = (True, "another reading behind the point", "the same place means something else")
-    ASSET = (True, "another asset behind the point", "the values are those of another device or room")
-    MAP = (True, "map changed", "the same number means something else")
-    CALCULATION = (True, "calculation changed", "the same reading gives another number")
-    TAKEN_AS = (True, "readings are interpreted differently", "text and switches may give other values")
-    HEARTBEAT = (True, "heartbeat slower", "a watchdog in the BMS may take the gateway for dead")
+    MEANING = (True, "meaning changed", "the same place shows something else")
 
     RENAMED = (False, "renamed", "the same reading in the same place")
     NEW_POINT = (False, "new point", "nobody reads it yet")
@@ -46,17 +40,7 @@ class ChangeKind(Enum):
     NEW_TOPIC = (False, "new topic of a known point", "nobody reads it yet")
     NEW_SINK = (False, "new sink", "nobody reads it yet")
     POINT_UNSEEN = (False, "point without topic and register gone", "nobody could read it")
-    CORRECTED = (False, "sensor corrected", "values shift a little; place, unit and scale stay")
-    MAP_EXTENDED = (False, "map extended", "readings without a value have one now; the others stay")
-    UNIT_TOLD = (False, "unit of measure written or left out", "the number stays the same")
-    DESCRIPTION = (False, "description changed", "for people only")
-    COV = (False, "deadband changed", "MQTT messages come more or less often; registers stay")
-    RANGE = (False, "range changed", "other readings count as faults, the others stay")
-    DECIMALS = (False, "decimals changed", "values come finer or coarser")
-    STALE = (False, "staleness changed", "old readings become stale earlier, later or in another way")
-    TAGS = (False, "tags changed", "for people and tools only")
-    REFILL = (False, "refill changed", "only what comes to `$history` after a long gap")
-    HEARTBEAT_FASTER = (False, "heartbeat faster", "a watchdog in the BMS notices nothing")
+    DETAIL = (False, "detail changed", "place and meaning stay")
 
     def __init__(self, breaks: bool, title: str, why: str) -> None:  # noqa: FBT001 - the values are above
         self.breaks = breaks
@@ -82,11 +66,6 @@ class Change:
     new: Register | str | None = None
     other: str | None = None
     what: str | None = None
-
-
-def render_changes(changes: Sequence[Change], *, form: str) -> str:
-    """Return the changes in the order of `compare`; `form` is one of CHANGE_FORMATS."""
-    return CHANGE_FORMATS[form](changes)
 
 
 def summary(changes: Iterable[Change]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +13,7 @@ _UNQUOTED = re.compile(r"[A-Za-z$_°µ](?:[\w$./()%°+*-]|(?<!\s) (?=\S))*")
 _DURATION = re.compile(r"\d+(?:\.\d+)?(?:ms|s|m|h|d)")
 _NUMBER_KEY = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
 _YAML_1_1_BOOLEANS = frozenset({"y", "n", "yes", "no", "on", "off"})
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_LONGEST_SHORT_ESCAPE, _LONGEST_MEDIUM_ESCAPE = 0xFF, 0xFFFF
+_LARGEST_SHORT_ESCAPE = 0xFFFF
 _WIDEST_LINE = 110
 
 
@@ -62,11 +62,7 @@ def _key_text(key: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
+    if character.isprintable() and character not in '"\\':
         return character
     code = ord(character)
-    if code <= _LONGEST_SHORT_ESCAPE:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= _LONGEST_MEDIUM_ESCAPE else f"\\U{code:08x}"
+    return json.dumps(character)[1:-1] if code <= _LARGEST_SHORT_ESCAPE else f"\\U{code:08x}"

@@ -79,7 +79,7 @@ def test_a_csv_without_a_column_does_not_state_it() -> None:
     full = inventory_from_csv(rows.format(",description,gain", ",x,0.1").encode(), file="y.csv")
     assert compare(short, full) == []
     other = inventory_from_csv(rows.format(",description,gain", ",x,").encode(), file="z.csv")
-    assert [change.kind for change in compare(full, other)] == [ChangeKind.CALCULATION]
+    assert [change.kind for change in compare(full, other)] == [ChangeKind.MEANING]
 
 
 def test_a_csv_that_cannot_be_read_is_reported_by_row_and_column() -> None:
