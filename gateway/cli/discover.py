@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if draft.text is not None and output is not None:
         write_table(output, draft.text)
-        count = count_text(len(draft.assets), "asset")
+        count = count_text(draft.assets, "asset")
         print(f"{output}: {count}; edit it, then run `gateway check -c {arguments.config}`")
     elif draft.text is not None:
         print(draft.text, end="")

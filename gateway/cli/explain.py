@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings, point_map = load(arguments.config)
     named = arguments.event
     is_file = named == "-" or named.endswith(".json") or "/" in named or Path(named).is_file()
-    record = _from_file(named, settings) if is_file else _from_journal(named, settings)
+    record = _from_file(named) if is_file else _from_journal(named, settings)
     event = record.event
     explanation = explain(point_map, event, seq=record.seq)
     print(_header(record, explanation), end="")
@@ -63,17 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _from_file(name: str, settings: Settings) -> Record:
+def _from_file(name: str) -> Record:
     """Return the event in a file, as received at the time of its creation."""
     try:
         body = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise CommandError(f"{name}: cannot be read: {error.strerror}") from error
-    if len(body) > settings.intake.max_body:
-        raise CommandError(
-            f"{name}: {len(body)} bytes; the intake answers 413 beyond intake.max_body,"
-            f" {settings.intake.max_body}"
-        )
     received_ms = now_ms()
     try:
         event = parse_event(body, received_ms=received_ms)

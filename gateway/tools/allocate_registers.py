@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from gateway.config.decode import Problem
+    from gateway.mapping.compile.claims import ReservedRange
     from gateway.mapping.compile.sources import SlotEntry, Sources
     from gateway.mapping.compiler import SlotRequest, TableInputs
 
@@ -131,32 +133,35 @@ class FreeRegisters:
     """The registers that neither tables nor reserves nor registers.lock keep, area by area."""
 
     def __init__(self, compiler: Compiler) -> None:
-        self._reserves = template_ranges(compiler.templates.values())
-        self._used: dict[Area, bytearray] = {}
-        self._next: dict[tuple[str, frozenset[Area]], int] = {}
         slots = slot_ranges(compiler.slots.values(), compiler.templates)
-        self._everywhere = [slot for slot in slots if not slot.areas]  # of templates that are gone
+        everywhere = [slot for slot in slots if not slot.areas]  # of templates that are gone
+        self._reserved = [*template_ranges(compiler.templates.values()), *everywhere]
+        self._used: defaultdict[Area, bytearray] = defaultdict(lambda: bytearray(HIGHEST_ADDRESS + 1))
+        self._next: dict[tuple[str, frozenset[Area]], int] = {}
         for area, addresses in compiler.claims.addresses():
-            used = self._map_of(area)
             for address in addresses:
-                used[address] = 1
+                self._used[area][address] = 1
         for slot in slots:
             self._mark_used(slot.areas, slot.first, slot.last)
-        self._mark_strides(compiler)
+        for entry in (entry for _, table in compiler.tables for entry in table.assets):
+            used = compiler.templates.get(entry.use)
+            if entry.base is not None and used is not None:  # the whole stride, so that a template can grow
+                size = max(used.template.stride or 1, used.footprint.size)
+                self._mark_used(used.footprint.areas, entry.base, entry.base + size - 1)
 
     def allocate(self, template: str, areas: frozenset[Area], stride: int) -> int | None:
         """Return the base of the next free registers for an asset of a template, or None if it is full.
 
         They lie in the template's reserve, if it has one, and never in the reserve of another template.
         """
-        own = next((kept for kept in self._reserves if kept.template == template), None)
+        own = next((kept for kept in self._reserved if kept.template == template), None)
         first, last = (0, HIGHEST_ADDRESS) if own is None else (own.first, own.last)
-        others = [kept for kept in self._reserves if kept is not own and kept.areas & areas]
+        others = [kept for kept in self._reserved_in(areas) if kept is not own]
         key = (template, areas)
         for base in range(self._next.get(key, first), last - stride + 2, stride):
             end = base + stride
             if not any(other.overlaps(base, end - 1) for other in others) and all(
-                self._map_of(area).find(1, base, end) < 0 for area in areas
+                self._used[area].find(1, base, end) < 0 for area in areas
             ):
                 self._mark_used(areas, base, end - 1)
                 self._next[key] = end
@@ -164,9 +169,11 @@ class FreeRegisters:
         self._next[key] = last + 1
         return None
 
-    def allocate_behind(self, areas: Iterable[Area], stride: int) -> int | None:
+    def allocate_behind(self, areas: Collection[Area], stride: int) -> int | None:
         """Return the base, a multiple of the stride, of registers behind everything used or reserved."""
-        base = -(-max(map(self._end, areas)) // stride) * stride
+        last_used = max(self._used[area].rfind(1) for area in areas)
+        last_reserved = max((kept.last for kept in self._reserved_in(areas)), default=-1)
+        base = -(-(max(last_used, last_reserved) + 1) // stride) * stride
         if base + stride - 1 > HIGHEST_ADDRESS:
             return None
         self._mark_used(areas, base, base + stride - 1)
@@ -176,28 +183,10 @@ class FreeRegisters:
         """Return the units of a sink with a used register."""
         return {unit for of_sink, unit, _ in self._used if of_sink == sink}
 
-    def _end(self, area: Area) -> int:
-        reserved = [kept.last for kept in self._reserves if area in kept.areas]
-        return max(self._map_of(area).rfind(1), *reserved, -1) + 1
-
-    def _mark_strides(self, compiler: Compiler) -> None:
-        """Mark the whole stride of each asset with a base, so that its template can grow."""
-        for _, table in compiler.tables:
-            for entry in table.assets:
-                used = compiler.templates.get(entry.use)
-                if entry.base is not None and used is not None:
-                    size = max(used.template.stride or 1, used.footprint.size)
-                    self._mark_used(used.footprint.areas, entry.base, entry.base + size - 1)
+    def _reserved_in(self, areas: Collection[Area]) -> list[ReservedRange]:
+        return [kept for kept in self._reserved if not kept.areas or not kept.areas.isdisjoint(areas)]
 
     def _mark_used(self, areas: Iterable[Area], first: int, last: int) -> None:
         last = min(last, HIGHEST_ADDRESS)
         for area in areas:
-            self._map_of(area)[first : last + 1] = b"\1" * (last - first + 1)
-
-    def _map_of(self, area: Area) -> bytearray:
-        used = self._used.get(area)
-        if used is None:
-            used = self._used[area] = bytearray(HIGHEST_ADDRESS + 1)
-            for slot in self._everywhere:
-                self._mark_used((area,), slot.first, slot.last)
-        return used
+            self._used[area][first : last + 1] = b"\1" * (last - first + 1)

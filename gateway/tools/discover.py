@@ -6,11 +6,10 @@ all that are used. A draft is a start for a person: what needs a check has a com
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
 from gateway.mapping.compile.automatic import Matcher, TagRequest, assign_tags, tag_from_pattern
@@ -19,24 +18,17 @@ from gateway.mapping.compiler import Compiler
 from gateway.model import RegisterTable
 from gateway.text import count_text
 from gateway.tools.allocate_registers import FreeRegisters
-from gateway.tools.draft_points import (
-    DraftPoint,
-    comment_text,
-    draft_points,
-    group_assets,
-    topic_level,
-    unique_name,
-)
+from gateway.tools.draft_points import comment_text, draft_points, group_assets, topic_level, unique_name
 from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gateway.mapping.compile.sources import TableInputs
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.plan import PointMap
     from gateway.records import KnownAsset
-    from gateway.tools.draft_points import AssetGroup, Evidence
+    from gateway.tools.draft_points import AssetGroup, DraftPoint, Evidence
 
 _SERVER = "modbus_server"
 _HIGHEST_UNIT = 247  # of a Modbus device
@@ -52,27 +44,17 @@ site: {site}
 """
 
 
-@dataclass(slots=True)
-class DraftTemplate:
-    """The points of one asset type; `keys` are the template's other keys."""
-
-    title: str
-    keys: dict[str, Any]
-    points: dict[str, DraftPoint]
-
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """The drafted table. `assets`: their keys and a remark each; `left_out`: the reason for each other asset.
+    """The text of the drafted table, None if there is nothing to draft, and the number of assets in it.
 
-    `mapped` counts the assets that the tables have already. `text` is None if there is nothing to draft.
+    `mapped` counts the assets that the tables have already; `left_out`: the reason for each other asset.
     """
 
+    text: str | None
+    assets: int
     mapped: int
-    templates: dict[str, DraftTemplate] = field(default_factory=dict)
-    assets: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    text: str | None = None
+    left_out: dict[str, str]
 
 
 def discover(
@@ -92,18 +74,17 @@ def discover(
     site = site or _site_of(compiler, organization)
     chosen = [one for one in evidence.assets.values() if assets is None or one.id in assets]
     unmapped = [one for one in chosen if one.id not in point_map.by_asset]
-    draft = Draft(mapped=len(chosen) - len(unmapped))
-    drafter = _Drafter(draft, compiler, sinks=inputs.sinks)
-    drafter.draft_assets(unmapped, evidence, taken={point.tag for point in point_map.points})
-    draft.left_out |= {
+    drafter = _Drafter(compiler, sinks=inputs.sinks)
+    drafter.draft_assets(unmapped, evidence, used_tags={point.tag for point in point_map.points})
+    drafter.left_out |= {
         asset: reason
         for asset, reason in evidence.unlisted.items()
         if (assets is None or asset in assets) and asset not in point_map.by_asset
     }
-    if draft.assets:
-        draft.text = draft_text(draft, source=evidence.source, site=site, sink=drafter.sink)
-        _compile(inputs, draft.text, ignore_tables=ignore_tables)
-    return draft
+    text = drafter.text(source=evidence.source, site=site) if drafter.count else None
+    if text is not None:
+        _compile(inputs, text, ignore_tables=ignore_tables)
+    return Draft(text, drafter.count, len(chosen) - len(unmapped), drafter.left_out)
 
 
 def _compile(
@@ -136,15 +117,17 @@ def _site_of(compiler: Compiler, organization: str) -> str:
 
 
 class _Drafter:
-    """Adds templates and assets to a draft; new registers are input registers of the first Modbus server."""
+    """Writes templates and assets; new registers are input registers of the first Modbus server."""
 
-    def __init__(self, draft: Draft, compiler: Compiler, *, sinks: Mapping[str, str]) -> None:
-        self.sink = next((name for name, of_type in sinks.items() if of_type == _SERVER), None)
-        self._draft = draft
+    def __init__(self, compiler: Compiler, *, sinks: Mapping[str, str]) -> None:
+        self.count = 0
+        self.left_out: dict[str, str] = {}
+        self._sink = next((name for name, of_type in sinks.items() if of_type == _SERVER), None)
         self._free = FreeRegisters(compiler)
         self._unit: int | None = 1
         self._names = set(compiler.templates)
-        self._tags: dict[str, str] = {}
+        self._templates: list[str] = []
+        self._assets: list[str] = []
         self._existing = [
             (used, Matcher(used.template.match))
             for used in compiler.templates.values()
@@ -152,89 +135,107 @@ class _Drafter:
         ]
 
     def draft_assets(
-        self, assets: Sequence[KnownAsset], evidence: Evidence, *, taken: Collection[str]
+        self, assets: Sequence[KnownAsset], evidence: Evidence, *, used_tags: Collection[str]
     ) -> None:
-        """Draft all assets, those of one type together. `taken`: the tags of the tables."""
+        """Draft all assets, those of one type together."""
         requests = [TagRequest(one.id, tag_from_pattern("{name}", one)) for one in assets]
-        self._tags = assign_tags(requests, taken=taken)
-        for one in assets:
-            if one.id not in self._tags:
-                self._draft.left_out[one.id] = "another asset has every tag that it could have"
-        for group in group_assets([one for one in assets if one.id in self._tags], evidence):
-            group.assets.sort(key=lambda one: self._tags[one.id])
-            self._draft_group(group)
+        tags = assign_tags(requests, taken=used_tags)
+        self.left_out |= {
+            one.id: "another asset has every tag that it could have" for one in assets if one.id not in tags
+        }
+        for group in group_assets([one for one in assets if one.id in tags], evidence):
+            group.assets.sort(key=lambda one: tags[one.id])
+            self._draft_group(group, tags)
 
-    def _draft_group(self, group: AssetGroup) -> None:
-        rest = [one for one in group.assets if not self._use_existing(one)]
+    def _draft_group(self, group: AssetGroup, tags: Mapping[str, str]) -> None:
         points, stride = draft_points(group)
-        if not points:
-            self._draft.left_out |= {one.id: "no telemetry key of it is known" for one in rest}
-            return
-        by_unit: dict[int | None, list[tuple[KnownAsset, int | None]]] = {}
-        for one in rest:
-            unit, base = self._allocate(stride)
-            by_unit.setdefault(unit, []).append((one, base))
-        for unit, placed in by_unit.items():
-            name = self._add_template(group, points, stride=stride, unit=unit, count=len(placed))
-            for one, base in placed:
-                self._add_asset(one, name, base)
+        placed: dict[tuple[str, int | None], list[tuple[KnownAsset, int | None]]] = {}
+        for one in group.assets:
+            if (existing := self._use_existing(one)) is not None:
+                name, base = existing
+                placed.setdefault((name, None), []).append((one, base))
+            elif points:
+                unit, base = self._allocate(stride)
+                placed.setdefault(("", unit), []).append((one, base))
+            else:
+                self.left_out[one.id] = "no telemetry key of it is known"
+        for (existing_name, unit), assets in placed.items():
+            count = count_text(len(assets), "asset")
+            name = existing_name or self._add_template(group, points, stride=stride, unit=unit, title=count)
+            self._assets.append(f"  # {comment_text(name)}")
+            for one, base in assets:
+                self._add_asset(one, tags[one.id], name, base)
 
-    def _use_existing(self, one: KnownAsset) -> bool:
-        """Add an asset that one existing template matches, unless its registers are full."""
+    def _use_existing(self, one: KnownAsset) -> tuple[str, int | None] | None:
+        """Return name and base of the only existing template that matches, unless its registers are full."""
         fitting = [used for used, matcher in self._existing if matcher.matches(one)]
         if len(fitting) != 1:
-            return False
-        used, base = fitting[0], None
-        if used.footprint.areas:
-            stride = used.template.stride or used.footprint.size
-            base = self._free.allocate_behind(used.footprint.areas, stride)
-            if base is None:
-                return False
-        self._add_asset(one, used.name, base)
-        return True
+            return None
+        used = fitting[0]
+        if not used.footprint.areas:
+            return used.name, None
+        base = self._free.allocate_behind(used.footprint.areas, used.template.stride or used.footprint.size)
+        return None if base is None else (used.name, base)
 
     def _allocate(self, stride: int) -> tuple[int | None, int | None]:
         """Return unit and base of the next free registers; once a unit is full, on one that nothing uses."""
-        if self.sink is None or not stride:
+        if self._sink is None or not stride:
             return None, None
         while self._unit is not None:
-            base = self._free.allocate_behind(((self.sink, self._unit, RegisterTable.INPUT),), stride)
+            base = self._free.allocate_behind(((self._sink, self._unit, RegisterTable.INPUT),), stride)
             if base is not None:
                 return self._unit, base
-            unused = {*range(1, _HIGHEST_UNIT + 1)} - self._free.used_units(self.sink)
+            unused = {*range(1, _HIGHEST_UNIT + 1)} - self._free.used_units(self._sink)
             self._unit = min(unused, default=None)
         return None, None
 
     def _add_template(
-        self, group: AssetGroup, points: dict[str, DraftPoint], *, stride: int, unit: int | None, count: int
+        self,
+        group: AssetGroup,
+        points: Mapping[str, DraftPoint],
+        *,
+        stride: int,
+        unit: int | None,
+        title: str,
     ) -> str:
-        """Add a template for the assets on a unit and return its name; without unit it has no registers."""
-        keys: dict[str, Any] = {}
-        if group.asset_type is not None:
-            keys["match"] = {"asset_type": group.asset_type}
-        if unit is None:
-            points = {name: _without_register(point) for name, point in points.items()}
-        else:
-            keys |= {"defaults": {"modbus": {"unit": unit}}} if unit != 1 else {}
-            keys["stride"] = stride
+        """Write a template for the assets on a unit and return its name; without unit it has no registers."""
         name = unique_name(comment_text(group.asset_type or "") or "untyped", self._names)
         self._names.add(name)
-        title = comment_text((group.of_type and group.of_type.name) or "")
-        title = f"{title}: {count_text(count, 'asset')}" if title else count_text(count, "asset")
-        self._draft.templates[name] = DraftTemplate(title, keys, dict(points))
+        type_name = comment_text((group.of_type and group.of_type.name) or "")
+        lines = [f"  {string_text(name)}:   # {f'{type_name}: ' if type_name else ''}{title}"]
+        if group.asset_type is not None:
+            lines.append(f"    match: {flow_text({'asset_type': group.asset_type})}")
+        if unit not in {None, 1}:
+            lines.append(f"    defaults: {flow_text({'modbus': {'unit': unit}})}")
+        if unit is not None:
+            lines.append(f"    stride: {stride}")
+        lines.append("    points:")
+        for point_name, point in points.items():
+            keys = {key: value for key, value in point.keys.items() if key != "modbus" or unit is not None}
+            lines += [f"      # {comment_text('; '.join(point.remarks))}"] if point.remarks else []
+            lines += wrapped_mapping(f"      {string_text(point_name)}: ", keys)
+        self._templates += lines
         return name
 
-    def _add_asset(self, one: KnownAsset, template: str, base: int | None) -> None:
-        keys: dict[str, Any] = {"id": one.id, "tag": self._tags[one.id], "use": template}
-        if base is not None:
-            keys["base"] = base
-        name = one.name if one.name and one.name.strip() != keys["tag"] else None
-        self._draft.assets.append((keys, ", ".join(filter(None, (name, one.place)))))
+    def _add_asset(self, one: KnownAsset, tag: str, template: str, base: int | None) -> None:
+        keys = {"id": one.id, "tag": tag, "use": template} | ({} if base is None else {"base": base})
+        name = one.name if one.name and one.name.strip() != tag else None
+        remark = comment_text(", ".join(filter(None, (name, one.place))))
+        self._assets.append(f"  - {flow_text(keys)}" + (f"   # {remark}" if remark else ""))
+        self.count += 1
 
-
-def _without_register(point: DraftPoint) -> DraftPoint:
-    keys = {key: value for key, value in point.keys.items() if key != "modbus"}
-    return DraftPoint(keys, point.remarks)
+    def text(self, *, source: str, site: str) -> str:
+        """Return the table as YAML."""
+        lines = [_HEAD.format(source=comment_text(source), site=string_text(site))]
+        if self._sink is not None:
+            modbus = {"to": self._sink, "unit": 1, "table": RegisterTable.INPUT.value}
+            lines += ["defaults:", f"  modbus: {flow_text(modbus)}", ""]
+        lines += ["templates:", *self._templates, ""] if self._templates else []
+        lines += ["assets:", *self._assets]
+        if self.left_out:
+            lines += ["", "# Left out:"]
+            lines += [f"#   {comment_text(one)}: {comment_text(why)}" for one, why in self.left_out.items()]
+        return "\n".join(lines) + "\n"
 
 
 def _accepts_assets(used: CompiledTemplate, sinks: Mapping[str, str]) -> bool:
@@ -244,39 +245,3 @@ def _accepts_assets(used: CompiledTemplate, sinks: Mapping[str, str]) -> bool:
     """
     blocks = [block for draft in used.drafts.values() for block in draft.blocks]
     return all(block.is_relative and sinks[block.register.sink] == _SERVER for block in blocks)
-
-
-def draft_text(draft: Draft, *, source: str, site: str, sink: str | None) -> str:
-    """Return the table as YAML. `sink`: the Modbus server with its registers, if there is one."""
-    lines = [_HEAD.format(source=comment_text(source), site=string_text(site))]
-    if sink is not None:
-        modbus = {"to": sink, "unit": 1, "table": RegisterTable.INPUT.value}
-        lines += ["defaults:", f"  modbus: {flow_text(modbus)}", ""]
-    if draft.templates:
-        lines.append("templates:")
-        for name, template in draft.templates.items():
-            lines += _template_lines(name, template)
-        lines.append("")
-    lines.append("assets:")
-    for use, group in groupby(draft.assets, key=lambda asset: str(asset[0]["use"])):
-        lines.append(f"  # {comment_text(use)}")
-        lines += [_with_remark(f"  - {flow_text(keys)}", remark) for keys, remark in group]
-    if draft.left_out:
-        lines += ["", "# Left out:"]
-        lines += [f"#   {comment_text(one)}: {comment_text(why)}" for one, why in draft.left_out.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _template_lines(name: str, template: DraftTemplate) -> Iterator[str]:
-    yield _with_remark(f"  {string_text(name)}:", template.title)
-    for key, value in template.keys.items():
-        yield f"    {key}: {flow_text(value)}"
-    yield "    points:"
-    for point, drafted in template.points.items():
-        if drafted.remarks:
-            yield f"      # {comment_text('; '.join(drafted.remarks))}"
-        yield from wrapped_mapping(f"      {string_text(point)}: ", drafted.keys)
-
-
-def _with_remark(line: str, remark: str) -> str:
-    return f"{line}   # {comment_text(remark)}" if remark else line

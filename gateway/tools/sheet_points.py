@@ -18,27 +18,10 @@ ADDRESS_COLUMNS = ("address", "number", "modicon")
 _FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit")
 _DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
 _HEARTBEAT_EVERY = "10s"
-_POINT_KEYS = {  # by column, in the usual order of a point table
-    "tag": "tag",
-    "point": "point",
-    "asset": "asset",
-    "from": "from",
-    "unit_of_measure": "unit",
-    "source_unit": "source_unit",
-    "description": "description",
-    "map": "map",
-    "gain": "gain",
-    "offset": "offset",
-    "range": "range",
-    "clamp": "clamp",
-    "decimals": "decimals",
-    "cov": "cov",
-    "stale_after": "stale_after",
-    "on_stale": "on_stale",
-    "refill": "refill",
-    "tags": "tags",
-    "mqtt": "mqtt",
-}
+_POINT_COLUMNS = (  # in the usual order of a point table; `unit_of_measure` is the key `unit` there
+    *(*REQUIRED, "unit_of_measure", "source_unit", "description", "map", "gain", "offset", "range", "clamp"),
+    *("decimals", "cov", "stale_after", "on_stale", "refill", "tags", "mqtt"),
+)
 
 
 @dataclass(slots=True)
@@ -120,8 +103,8 @@ def _point_keys(sheet: Sheet, cells: dict[str, Any], row: SheetRow) -> dict[str,
         "cov": _cov(cells),
         "mqtt": _mqtt(cells),
     }
-    keys = {key: values.get(column) for column, key in _POINT_KEYS.items()}
-    return {key: value for key, value in keys.items() if value is not None}
+    found = {column: values[column] for column in _POINT_COLUMNS if values.get(column) is not None}
+    return {"unit" if column == "unit_of_measure" else column: value for column, value in found.items()}
 
 
 def _cov(cells: dict[str, Any]) -> Any:

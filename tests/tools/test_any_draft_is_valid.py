@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.discovery_parts import compile_with_draft, draft, evidence
 from support.point_tables import HEAD, SINKS, TOPICS
 
+from gateway.mapping.compile.sources import read_table
 from gateway.mapping.registers import encoder
 from gateway.mapping.topics import TopicScheme, check_level
 from gateway.model import Event, Quality, Reading, Telemetry
@@ -130,19 +131,17 @@ def test_a_draft_compiles_and_accepts_all_readings(
             (folder / "registers.lock").write_text(LOCK, encoding="utf-8")
         found = evidence(assets.values(), types=types, seen=seen)
         drafted = draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot)
-        ids = {str(keys["id"]) for keys, _ in drafted.assets}
-        assert len(drafted.left_out) + len(ids) + drafted.mapped == len(assets)
+        assert len(drafted.left_out) + drafted.assets + drafted.mapped == len(assets)
         if drafted.text is None:
-            assert not ids
+            assert not drafted.assets
             return
         point_map = compile_with_draft(folder, drafted, sinks=sinks, topics=topics, snapshot=snapshot)
-        for keys, _ in drafted.assets:
-            if keys["use"] in drafted.templates:
-                readings = seen[str(keys["id"])]
-                usable = {key for key in readings if key and not key.startswith("$")}
-                assert check_readings(point_map, str(keys["id"]), readings) == usable
-        again = draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot)
-        assert not ids & {keys["id"] for keys, _ in again.assets}
+        table = read_table(folder / "drafted.yaml").require()
+        for entry in table.assets:
+            if entry.use in table.templates:
+                usable = {key for key in seen[entry.id] if key and not key.startswith("$")}
+                assert check_readings(point_map, entry.id, seen[entry.id]) == usable
+        assert draft(folder, found, sinks=sinks, topics=topics, snapshot=snapshot).assets == 0
 
 
 def check_readings(point_map: PointMap, asset: str, readings: Mapping[str, Scalar]) -> set[str]:
