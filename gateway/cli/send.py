@@ -17,6 +17,7 @@ from gateway.demo.deliveries import new_event_id, telemetry_event
 from gateway.errors import CommandError
 from gateway.infodeck.request_errors import failure_of
 from gateway.intake.signature import HEADER, sign
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -93,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
     else:
         for key in _unread(points.by_asset[arguments.asset], dict(arguments.readings)):
-            print(f"note: no point reads `{key}`")
+            close = closest_name(key, points.by_asset[arguments.asset].by_key)
+            print(f"note: no point reads `{key}`" + (f", did you mean `{close}`?" if close else ""))
     return 0 if code == _OK else 1
 
 
