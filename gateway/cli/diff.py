@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
-from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS
+from gateway.tools.register_map import register_map
 from gateway.tools.register_map_text import csv_text
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
 from gateway.errors import CommandError
-from gateway.mapping.register_map import register_map
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.document import SinkDescription, handover_document
+from gateway.tools.register_map import register_map
 from gateway.tools.register_map_text import csv_text, json_text, screen_table
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
 from gateway.mapping.plan import Case, Expectation
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.mapping.table import CaseEntry
     from gateway.model import Point, Scalar
-
-
-class _Result(NamedTuple):
-    point: Point
-    value: Scalar
-    quality: Quality
 
 
 def compile_case(
@@ -57,7 +51,7 @@ def run_cases(point_map: PointMap) -> list[str]:
 
 
 def _run(case: Case, plan: AssetPlan) -> list[str]:
-    results: dict[str, _Result] = {}
+    results: dict[str, tuple[Point, Scalar, Quality]] = {}
     failures = []
     for key, value in case.telemetry.items():
         rules = plan.by_key.get(key) or [rule for rule in plan.by_path if rule.point.source == key]
@@ -65,35 +59,29 @@ def _run(case: Case, plan: AssetPlan) -> list[str]:
             known = {*plan.by_key, *(rule.point.source for rule in plan.by_path)}
             failures.append(f"{case.place}: {unknown_name('reading', key, known)} ({show(key)})")
         for rule in rules:
-            results[rule.point.name] = _Result(rule.point, *rule.convert(value))
+            results[rule.point.name] = (rule.point, *rule.convert(value))
     for expectation in case.expect:
-        failures += _compare(expectation, results.get(expectation.name))
+        failures += _compare(expectation, *results.get(expectation.name, (None, None, Quality.BAD)))
     return failures
 
 
-def _compare(expectation: Expectation, result: _Result | None) -> list[str]:
-    if result is None:
+def _compare(expectation: Expectation, point: Point | None, value: Scalar, quality: Quality) -> list[str]:
+    if point is None:
         return [f"{expectation.place}: expected {_shown(expectation.value)}, but no given reading leads here"]
-    quality = expectation.quality
-    if quality is None:
-        quality = Quality.BAD if expectation.value is None else Quality.GOOD
-    if _is_same(result.value, expectation.value):
-        if result.quality is quality:
+    expected = expectation.quality
+    if expected is None:
+        expected = Quality.BAD if expectation.value is None else Quality.GOOD
+    if _is_same(value, expectation.value):
+        if quality is expected:
             return []
-        if quality is Quality.GOOD and (refused := _refusing_registers(expectation, result)):
-            return refused
-    expected = f"{_shown(expectation.value)} ({quality.name.lower()})"
-    got = f"{_shown(result.value)} ({result.quality.name.lower()})"
-    return [f"{expectation.place}: expected {expected}, got {got}"]
-
-
-def _refusing_registers(expectation: Expectation, result: _Result) -> list[str]:
-    """Return the registers that cannot hold the value, which makes it bad."""
-    return [
-        f"{expectation.place}: {_shown(result.value)} is right, but {register_text(register)}"
-        f" cannot show it: {error}"
-        for register, error in encoding_errors(result.point, result.value)
-    ]
+        if expected is Quality.GOOD and (errors := list(encoding_errors(point, value))):
+            return [
+                f"{expectation.place}: {_shown(value)} is right, but {register_text(register)} "
+                f"cannot show it: {error}"
+                for register, error in errors
+            ]
+    wanted = f"{_shown(expectation.value)} ({expected.name.lower()})"
+    return [f"{expectation.place}: expected {wanted}, got {_shown(value)} ({quality.name.lower()})"]
 
 
 def _is_same(value: Scalar, expected: Scalar) -> bool:

@@ -205,14 +205,6 @@ def _map_reader(table: Mapping[str, Scalar]) -> _Read:
     return look_up
 
 
-def calculation_text(gain: float, offset: float, *, of: str) -> str:
-    """Return a gain and an offset as arithmetic: `reading x 0.001 - 0.4`."""
-    parts = [of if gain == 1 else f"{of} x {gain:.12g}"]
-    if offset:
-        parts.append(f"{'-' if offset < 0 else '+'} {abs(offset):.12g}")
-    return " ".join(parts)
-
-
 def conflicting_keys(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
     """Yield each key of a map that means the same as an earlier key but gives another value, and that key."""
     first: dict[Scalar, str] = {}

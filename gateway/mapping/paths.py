@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -54,34 +53,19 @@ def split_path(path: str) -> list[str | int]:
     return [match[1] or int(match[2]) for match in _STEP.finditer(path)]
 
 
-def set_path(path: str, body: dict[str, Any], value: Scalar) -> bool:
+def set_path(path: str, body: Any, value: Scalar) -> bool:
     """Set the value at a path of a body. Return False, and change nothing there, if the place is occupied."""
     steps = split_path(path)
-    container: Any = body
-    for step, following in pairwise(steps):
-        container = _child(container, step, [] if isinstance(following, int) else {})
-    if container is None or _existing_child(container, steps[-1]) is not None:
-        return False
-    return _child(container, steps[-1], value) is value
-
-
-def _child(container: Any, step: str | int, new: Any) -> Any:
-    """Return the child at a step, after setting it to `new` if there is none; None if there cannot be one."""
-    found = _existing_child(container, step)
-    if found is not None:
-        return found
-    if isinstance(container, dict) and isinstance(step, str):
-        container[step] = new
-    elif isinstance(container, list) and isinstance(step, int):
-        container.extend([None] * (step + 1 - len(container)))
-        container[step] = new
-    else:
-        return None
-    return new
-
-
-def _existing_child(container: Any, step: str | int) -> Any:
-    try:
-        return container[step]
-    except (LookupError, TypeError):
-        return None
+    for at, step in enumerate(steps):
+        is_last = at == len(steps) - 1
+        if isinstance(body, list) and isinstance(step, int):
+            body.extend([None] * (step + 1 - len(body)))
+        elif not isinstance(body, dict) or isinstance(step, int):
+            return False
+        found = body.get(step) if isinstance(body, dict) else body[step]
+        if is_last and found is not None:
+            return False
+        if found is None:
+            found = body[step] = value if is_last else [] if isinstance(steps[at + 1], int) else {}
+        body = found
+    return True

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.text import closest_name
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -118,27 +116,32 @@ def check_level(text: str) -> str:
 def check_topic(text: str) -> str:
     """Return a template for the topic of one point; raise ValueError if it is none."""
     _placeholders(text, _PLACEHOLDERS)
-    _check_levels(text)
+    for level in text.split("/"):
+        if not level:
+            raise ValueError("has an empty level: no slash at either end, and no two in a row")
+        if level[0] == "$" or any(mark in level for mark in "+#"):
+            raise ValueError("is a topic: it has no wildcard + or #, and no level that starts with $")
+        check_level(level)
     return text
 
 
 def check_point_topics(text: str) -> str:
     """Return a template for the topics of all points; raise ValueError if two could have the same."""
-    fields = _placeholders(text, _PLACEHOLDERS)
-    _check_levels(text)
-    if "point" not in fields:
+    if "point" not in _placeholders(check_topic(text), _PLACEHOLDERS):
         raise ValueError("needs {point}, or all points of an asset would have the same topic")
-    _check_asset_is_named(fields)
-    return text
+    return _check_asset_is_named(text)
 
 
 def check_asset_topics(text: str) -> str:
     """Return a template for the topics of all assets; raise ValueError if two could have the same."""
-    fields = _placeholders(text, _PLACEHOLDERS)
-    if "point" in fields:
+    if "point" in _placeholders(check_topic(text), _PLACEHOLDERS):
         raise ValueError("is the topic of a whole asset and cannot contain {point}")
-    _check_levels(text)
-    _check_asset_is_named(fields)
+    return _check_asset_is_named(text)
+
+
+def _check_asset_is_named(text: str) -> str:
+    if not names_asset(text):
+        raise ValueError("needs {tag} or {asset}, or all assets would have the same topic")
     return text
 
 
@@ -149,16 +152,12 @@ def names_asset(template: str) -> bool:
 
 def check_prefix(prefix: str) -> str:
     """Return text that topics can start with; raise ValueError if they cannot."""
-    if any(mark in prefix for mark in "+#"):
-        raise ValueError("a topic prefix has no wildcards")
-    if not prefix.isprintable():
-        raise ValueError(
-            "a topic prefix has printable characters only: brokers disconnect clients with others"
-        )
     levels = prefix.split("/")
-    if not all(levels) or any(level.startswith("$") for level in levels):
+    is_odd = any(mark in prefix for mark in "+#") or not prefix.isprintable()
+    if is_odd or not all(levels) or any(level.startswith("$") for level in levels):
         raise ValueError(
-            'a topic prefix looks like gw/v1: no level starts with "$", no "/" at either end or twice'
+            'a topic prefix looks like gw/v1: printable, without "+" or "#"; no level starts with "$", no "/"'
+            " at either end or twice"
         )
     return prefix
 
@@ -174,33 +173,14 @@ def check_tag_pattern(pattern: str) -> str:
     return pattern
 
 
-def _check_levels(text: str) -> None:
-    for level in text.split("/"):
-        if not level:
-            raise ValueError("has an empty level: no slash at either end, and no two in a row")
-        if level[0] == "$" or any(mark in level for mark in "+#"):
-            raise ValueError("is a topic: it has no wildcard + or #, and no level that starts with $")
-        check_level(level)
-
-
-def _check_asset_is_named(fields: list[str]) -> None:
-    if "tag" not in fields and "asset" not in fields:
-        raise ValueError("needs {tag} or {asset}, or all assets would have the same topic")
-
-
 def _placeholders(pattern: str, known: Sequence[str]) -> list[str]:
     """Return the placeholders of a pattern; raise ValueError for one that `str.format` could not fill."""
-    listed = ", ".join(f"{{{name}}}" for name in known)
     try:
-        parts = list(Formatter().parse(pattern))
-    except ValueError as error:
-        raise ValueError("braces stand in pairs, around one of " + listed) from error
-    fields = [field for _, field, _, _ in parts if field is not None]
-    unknown = next((field for field in fields if field not in known), None)
-    if unknown is not None:
-        close = closest_name(unknown, known)
-        meant = f"did you mean {{{close}}}? Known are " if close else "known are "
-        raise ValueError(f"unknown placeholder {{{unknown}}}; {meant}{listed}")
-    if any(form or conversion for _, _, form, conversion in parts):
-        raise ValueError("a placeholder is a name in braces and nothing else: " + listed)
-    return fields
+        parts = [part for part in Formatter().parse(pattern) if part[1] is not None]
+        is_filled = all(field in known and not form and not way for _, field, form, way in parts)
+    except ValueError:
+        is_filled = False
+    if not is_filled:
+        listed = ", ".join(f"{{{name}}}" for name in known)
+        raise ValueError(f"braces stand in pairs, around one of {listed}")
+    return [str(field) for _, field, _, _ in parts]

@@ -5,7 +5,6 @@ The units library takes a quarter of a second to load, so it is imported when a 
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import unicodedata
@@ -43,7 +42,7 @@ SPELLINGS = {  # as buildings write units → as the library does, where it has 
     **{f"{prefix}VAh": f"{prefix}VA*hour" for prefix in ("", "k", "M")},
     "fc": "lumen/foot**2",
 }
-COMMON_UNITS = (  # candidates for "did you mean", beside SPELLINGS
+COMMON_UNITS = (  # known as they are, also in other capitals
     *("degC", "degF", "K", "delta_degC", "delta_degF", "percent", "ppm", "ppb", "ug/m3", "mg/m3", "g/kg"),
     *("W", "kW", "MW", "Wh", "kWh", "MWh", "VA", "kVA", "var", "kvar", "J", "kJ", "MJ", "GJ", "BTU", "BTU/h"),
     *("Pa", "hPa", "kPa", "mbar", "bar", "psi", "inHg", "mmHg", "l/s", "l/min", "l/h", "m3/s", "m3/h", "ft3"),
@@ -71,10 +70,10 @@ _INFORMAL = {  # as people and platforms write units, in lower case and without 
 }
 _NO_UNITS = frozenset({"", "-", "--", "none", "n/a", "1", "unitless"})
 _LONGEST = 40
-_TYPING_ERROR = 0.75  # similarity of a word of four letters with two of them swapped
-_MICRO = "\N{GREEK SMALL LETTER MU}"
 _DEGREES = dict.fromkeys(map(ord, "\N{MASCULINE ORDINAL INDICATOR}\N{RING ABOVE}"), "°")  # look-alikes
-_TERM = re.compile(r"(°?[^\W\d_](?:\w*[^\W\d])?|%)(?:(?:\^|\*\*)?(-?[2-4]))?")
+_MICRO = "\N{GREEK SMALL LETTER MU}"
+_TERM = r"(°?[^\W\d_](?:\w*[^\W\d])?|%)(?:(?:\^|\*\*)?(-?[2-4]))?"
+_PRODUCT = re.compile(rf"\s*(?:1|{_TERM})\s*(?:[/*]\s*{_TERM}\s*)*")
 _MOST_STATED_UNITS = 100  # cached per point
 
 
@@ -95,9 +94,9 @@ def unit_conversion(source: str, target: str) -> tuple[float, float] | UnitProbl
     """
     source_unit, unit = _parse(source), _parse(target)
     if source_unit is None:
-        return UnitProblem("source_unit", _unknown_unit(source))
+        return UnitProblem("source_unit", f"an unknown unit, so nothing can be converted{_hint(source)}")
     if unit is None:
-        return UnitProblem("unit", _unknown_unit(target))
+        return UnitProblem("unit", f"an unknown unit, so nothing can be converted{_hint(target)}")
     return _linear(source, target, source_unit, unit)
 
 
@@ -110,25 +109,6 @@ def standard_spelling(unit: str) -> str:
     """Return a unit as the units library spells it, ug/m3 for µg/m³; an unknown unit unchanged."""
     meant = (_meanings(unit) or (unit,))[-1]
     return meant if meant != unit and is_known_unit(meant) else unit
-
-
-@lru_cache(maxsize=4096)
-def suggest_unit(text: str) -> str | None:
-    """Return the similar known unit if this one is unknown and looks like a typing error, such as dgeC."""
-    close = None if text in SPELLINGS or text in COMMON_UNITS else _closest(text, cutoff=_TYPING_ERROR)
-    return None if close is None or _parse(text) is not None else close
-
-
-@lru_cache(maxsize=4096)
-def is_same_unit(reported: str, written: str) -> bool | None:
-    """Return whether two units are the same, None if either is unknown; `reported` may be informal."""
-    reported = _MISTAKEN.get(reported, reported)
-    if SPELLINGS.get(reported, reported) == SPELLINGS.get(written, written):
-        return True  # the usual case, which needs no library
-    found = unit_conversion(reported, written)
-    if isinstance(found, UnitProblem):
-        return None if _parse(reported) is None or _parse(written) is None else False
-    return found == (1, 0)
 
 
 @lru_cache(maxsize=4096)
@@ -243,11 +223,22 @@ def _parse(text: str) -> Unit | None:
     """Return the unit, or None if it is unknown or has more than names, powers, `/` and `*`."""
     from pint.errors import PintError  # noqa: PLC0415 - as above
 
-    expression = _expression(text)
+    normal = _normalised(text).replace("·", "*")
+    if normal in SPELLINGS:
+        expression = SPELLINGS[normal]
+    elif len(normal) > _LONGEST or not _PRODUCT.fullmatch(normal):
+        return None
+    else:
+        expression = re.sub(_TERM, _library_term, normal)
     try:
-        return None if expression is None else _registry().parse_units(expression)
+        return _registry().parse_units(expression)
     except (PintError, AttributeError, TypeError, ValueError):
         return None
+
+
+def _library_term(term: re.Match[str]) -> str:
+    """Return m3 as the library writes it, (m)**3."""
+    return f"({SPELLINGS.get(term[1], term[1])})**{term[2] or 1}"
 
 
 def _normalised(text: str) -> str:
@@ -255,71 +246,33 @@ def _normalised(text: str) -> str:
     return unicodedata.normalize("NFKC", text.translate(_DEGREES))
 
 
-def _expression(text: str) -> str | None:
-    """Return a unit as the library's expression, (m)**(3)/(h) for m³/h, or None if it cannot be one."""
-    normal = _normalised(text).replace("·", "*").replace("^", "**")
-    if normal in SPELLINGS:
-        return SPELLINGS[normal]
-    if len(normal) > _LONGEST:
-        return None
-    expression = ""
-    for part in re.split(r"(/|(?<!\*)\*(?!\*))", normal):
-        if part in {"/", "*"}:
-            expression += part
-            continue
-        term = _TERM.fullmatch(part.strip())
-        if term is None and not (part.strip() == "1" and not expression):
-            return None
-        expression += _term_expression(term) if term else "1"
-    return expression
-
-
-def _term_expression(term: re.Match[str]) -> str:
-    name, power = term.groups()
-    return f"({SPELLINGS.get(name, name)})" + (f"**({power})" if power else "")
-
-
 def _linear(source: str, target: str, source_unit: Unit, unit: Unit) -> tuple[float, float] | UnitProblem:
     """Return gain and offset from the conversions of 0, 1 and 2. Decibels, for one, are not linear."""
     from pint.errors import PintError  # noqa: PLC0415 - as above
 
     registry = _registry()
+    hints = _hint(source) or _hint(target)
+    differs = UnitProblem("source_unit", f"cannot become {target}: they measure different things{hints}")
     if registry.get_root_units(source_unit)[1] != registry.get_root_units(unit)[1]:
-        return _incompatible(source, target)
+        return differs
     try:
         at_0, at_1, at_2 = (registry.Quantity(Fraction(x), source_unit).to(unit).magnitude for x in range(3))
     except (PintError, TypeError):
-        return _incompatible(source, target)
+        return differs
     except ValueError:  # the logarithm of 0, where the target is decibels
-        return _not_linear(target)
+        at_0 = at_1 = at_2 = 0.0
     gain = at_1 - at_0
     if not isinstance(gain, Fraction) or at_2 - at_1 != gain:
-        return _not_linear(target)
+        return UnitProblem("source_unit", f"cannot become {target} by a factor and an offset")
     return _as_number(gain), _as_number(at_0)
-
-
-def _not_linear(target: str) -> UnitProblem:
-    return UnitProblem("source_unit", f"cannot become {target} by a factor and an offset")
 
 
 def _as_number(number: Fraction) -> float:
     return int(number) if number.denominator == 1 else float(number)
 
 
-def _incompatible(source: str, target: str) -> UnitProblem:
-    hints = [f"did you mean {_MISTAKEN[text]} for {text}?" for text in (source, target) if text in _MISTAKEN]
-    message = f"cannot become {target}: they measure different things"
-    return UnitProblem("source_unit", "; ".join([message, *hints]))
-
-
-def _unknown_unit(text: str) -> str:
-    close = _closest(text)
-    hint = f"did you mean `{close}`?" if close else "known are degC, kWh, m3/h, ug/m3, inWC and the like"
-    return f"an unknown unit, so nothing can be converted; {hint}"
-
-
-def _closest(text: str, *, cutoff: float = 0.6) -> str | None:
-    """Return the most similar known spelling, whatever its capitals."""
-    by_lower = {name.lower(): name for name in reversed([*COMMON_UNITS, *SPELLINGS])}
-    close = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[close[0]] if close else None
+def _hint(unit: str) -> str:
+    """Return what an informal spelling may mean, or nothing."""
+    meant = (_meanings(unit) or ("",))[-1]
+    is_other = meant not in {"", unit, SPELLINGS.get(unit)}
+    return f"; did you mean `{meant}` for {unit}?" if is_other and _parse(meant) is not None else ""

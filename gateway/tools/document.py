@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.mapping.register_map import asset_topic, is_published, point_topic
 from gateway.model import HEARTBEAT, Quality
 from gateway.text import count_text
+from gateway.tools.register_map import asset_topic, is_published, point_topic
 from gateway.tools.register_map_text import cell_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.mapping.register_map import Cell, MapRow
     from gateway.mapping.topics import TopicScheme
+    from gateway.tools.register_map import Cell, MapRow
 
 _TABLES = {  # the name of each table, and the function code that reads it
     "coil": ("coils", 1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.config.problems import show
 from gateway.events import read_telemetry
-from gateway.mapping.convert import calculation_text, compile_conversion
+from gateway.mapping.convert import compile_conversion
 from gateway.mapping.registers import (
     address_text,
     decoder,
@@ -23,6 +23,7 @@ from gateway.model import ByteOrder, Quality, StalePolicy, ValueKind
 from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_reading, readings_at_paths
 from gateway.text import align_columns, count_text, duration_text, time_text
+from gateway.tools.register_map import calculation_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -8,15 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gateway.mapping.register_map import COLUMNS
 from gateway.text import align_columns
+from gateway.tools.register_map import COLUMNS
 from gateway.tools.spreadsheet import is_flag, quoted_formula
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.mapping.register_map import Cell, MapRow
+    from gateway.tools.register_map import Cell, MapRow
 
 _SCREEN_HEADINGS = {  # topics are last, where a narrow screen cuts
     "name": "point",

@@ -15,8 +15,8 @@ from gateway.config.problems import show
 from gateway.config.value_types import parse_duration
 from gateway.config.yaml_tree import compose
 from gateway.errors import ConfigError
-from gateway.mapping.register_map import COLUMNS
 from gateway.text import unknown_name
+from gateway.tools.register_map import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -173,10 +173,10 @@ def test_a_topic_that_is_taken_leaves_the_asset_out(tmp_path: Path) -> None:
         (("auto: true", 'tag: "{name}"'), "iaq.tag: is for automatic assets: write `auto: true`"),
         (
             ("auto: true", 'auto: true\n    tag: "{nam}"'),
-            "iaq.tag: unknown placeholder {nam}; did you mean {name}?",
+            "iaq.tag: braces stand in pairs, around one of {name}",
         ),
         (("auto: true", 'auto: true\n    tag: "{name"'), "iaq.tag: braces stand in pairs"),
-        (("auto: true", 'auto: true\n    tag: "{name!r}"'), "iaq.tag: a placeholder is a name in braces"),
+        (("auto: true", 'auto: true\n    tag: "{name!r}"'), "iaq.tag: braces stand in pairs, around"),
         (("auto: true", 'auto: true\n    tag: "a/{id}"'), "iaq.tag: becomes part of a topic"),
         (("register: 0,", "modicon: 30001,"), "points.T.modbus: must be relative with `auto`"),
         (("from: t,", "from: t, mqtt: {topic: x},"), "points.T.mqtt.topic: would be the same for every"),

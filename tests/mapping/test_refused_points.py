@@ -130,13 +130,13 @@ POINT_PROBLEMS = [
     ),
     (
         "unit: W, source_unit: kw",
-        "source_unit: an unknown unit, so nothing can be converted; did you mean `kW`?",
+        "source_unit: an unknown unit, so nothing can be converted; did you mean `kW` for kw?",
     ),
     (
         "unit: degc, source_unit: degF",
         "a.yaml:5:49: points[0].unit: an unknown unit, so nothing can be converted",
     ),
-    ("unit: degC, source_unit: F", "they measure different things; did you mean degF for F?"),
+    ("unit: degC, source_unit: F", "they measure different things; did you mean `degF` for F?"),
     ("unit: percent, source_unit: dB", "source_unit: cannot become percent by a factor and an offset"),
     ("unit: K, source_unit: degC/min", "source_unit: cannot become K: they measure different things"),
     ("unit: degC, source_unit: delta_degF", "source_unit: cannot become degC: they measure different things"),

@@ -9,10 +9,10 @@ from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS
 
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import TableInputs, load_point_map
-from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import ChangeKind
+from gateway.tools.register_map import register_map
 from gateway.tools.register_map_text import csv_text
 
 if TYPE_CHECKING:

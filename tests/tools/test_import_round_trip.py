@@ -17,9 +17,9 @@ from support.point_tables import EXAMPLES
 
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import TableInputs, load_point_map
-from gateway.mapping.register_map import register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.import_table import import_points
+from gateway.tools.register_map import register_map
 from gateway.tools.register_map_text import csv_text
 from gateway.tools.yaml_text import flow_text
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.mapping.plan import PointMap
-    from gateway.mapping.register_map import MapRow
     from gateway.model import Point
+    from gateway.tools.register_map import MapRow
 
 SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
 TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
 from gateway.mapping.compiler import TableInputs, load_point_map
-from gateway.mapping.register_map import COLUMNS, MapRow, register_map
 from gateway.mapping.topics import TopicScheme
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.tools.document import SinkDescription, handover_document
 from gateway.tools.import_table import import_points
+from gateway.tools.register_map import COLUMNS, MapRow, register_map
 from gateway.tools.register_map_text import csv_text, json_text, screen_table
 
 if TYPE_CHECKING:

@@ -184,3 +184,11 @@ def _sentinel(register: Register) -> str:
         return "NUL"
     digits = 4 * register.words
     return f"0x{'F' * digits}" if register.type.startswith("uint") else f"0x8{'0' * (digits - 1)}"
+
+
+def calculation_text(gain: float, offset: float, *, of: str) -> str:
+    """Return a gain and an offset as arithmetic: `reading x 0.001 - 0.4`."""
+    parts = [of if gain == 1 else f"{of} x {gain:.12g}"]
+    if offset:
+        parts.append(f"{'-' if offset < 0 else '+'} {abs(offset):.12g}")
+    return " ".join(parts)
