@@ -32,7 +32,7 @@ from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_dead_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.memory import freeze_objects
-from gateway.notify import StatusLine, in_one_line, notify, notify_reloading, watchdog_period_s
+from gateway.notify import in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.records import Alarm, StateChanges
 from gateway.settings import SINK_TYPES, read_signing_secrets
 from gateway.state.building_state import BuildingState
@@ -128,7 +128,7 @@ class App:
             steady_ms=steady_ms,
         )
         self._loops: list[SinkLoop] = []
-        self._status_line = StatusLine()
+        self._status_line = ""  # as systemd shows it
         self._reloader = self._make_reloader(files) if files is not None else None
 
     @property
@@ -385,7 +385,8 @@ class App:
     def _notify_ready(self) -> None:
         if self._signing.is_reread_pending:
             return  # another reload was requested meanwhile, and reports
-        self._status_line.announce_ready(self._in_one_line())
+        self._status_line = self._in_one_line()
+        notify(READY="1", STATUS=self._status_line)
 
     def _in_one_line(self) -> str:
         self._refresh_lags()
@@ -401,7 +402,9 @@ class App:
                 await asyncio.sleep(0)
             self._refresh_lags()
             self._own_alarms.tick()
-            self._status_line.follow(self._in_one_line, at_s=time.monotonic())
+            if (line := self._in_one_line()) != self._status_line:
+                self._status_line = line
+                notify(STATUS=line)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.text import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.status import Status
-
-_STATUS_EVERY_S = 10.0  # systemd keeps each one; nobody reads `systemctl status` faster
 
 
 def notify(**states: str) -> None:
@@ -44,41 +40,8 @@ def watchdog_period_s() -> float | None:
     return int(microseconds) / 2e6 if microseconds.isdigit() else None
 
 
-class StatusLine:
-    """The line that `systemctl status` shows: sent when it has changed, at most every ten seconds."""
-
-    def __init__(self) -> None:
-        """Begin with nothing sent."""
-        self._sent = ""
-        self._not_before_s = 0.0
-
-    def announce_ready(self, text: str) -> None:
-        """Report that the daemon is ready, or has reloaded, with the status line."""
-        self._sent = text
-        notify(READY="1", STATUS=text)
-
-    def follow(self, text: Callable[[], str], *, at_s: float) -> None:
-        """Send what `text` returns if it is new and due; `at_s` is monotonic time."""
-        if at_s < self._not_before_s or "NOTIFY_SOCKET" not in os.environ:
-            return
-        if (current := text()) == self._sent:
-            return
-        self._sent = current
-        self._not_before_s = at_s + _STATUS_EVERY_S
-        notify(STATUS=current)
-
-
 def in_one_line(status: Status) -> str:
-    """Return the troubles, or a summary if there are none; lags are as of the last refresh."""
-    if troubles := _troubles(status):
-        return "; ".join(troubles)
-    waiting = max((sink.lag for sink in status.sinks.values()), default=0)
-    sinks = count_text(len(status.sinks), "sink")
-    waits = f"{count_text(waiting, 'event', grouped=True)} behind" if waiting else "nothing waits"
-    return f"{count_text(status.tables.points, 'point', grouped=True)}, {sinks} up, {waits}"
-
-
-def _troubles(status: Status) -> list[str]:
+    """Return the line that `systemctl status` shows: troubles, or a summary; lags are as last refreshed."""
     troubles = [] if status.journal.state == "ok" else [f"takes no events: {status.journal.state}"]
     for name, sink in status.sinks.items():
         if not sink.connected:
@@ -88,4 +51,9 @@ def _troubles(status: Status) -> list[str]:
         troubles.append("changed point tables are refused, see /api/status")
     if status.alarms:
         troubles.append("alarm " + ", ".join(alarm.name for alarm in status.alarms))
-    return troubles
+    if troubles:
+        return "; ".join(troubles)
+    lag = max((sink.lag for sink in status.sinks.values()), default=0)
+    waits = f"{count_text(lag, 'event', grouped=True)} behind" if lag else "nothing waits"
+    points = count_text(status.tables.points, "point", grouped=True)
+    return f"{points}, {count_text(len(status.sinks), 'sink')} up, {waits}"

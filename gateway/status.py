@@ -26,35 +26,31 @@ class PreviousSecrets:
 
 @dataclass(slots=True)
 class SecretStatus:
-    """One signing secret in force: its source, its age, and when it was last used.
-
-    `changed_ms` is when it was written to the source or, if the source has no time, first read from it.
-    """
+    """One signing secret in force."""
 
     source: str
-    changed_ms: int | None = None
+    changed_ms: int | None = None  # written to the source or, if that has no time, first read from it
     last_used_ms: int | None = None  # since the start
 
 
 @dataclass(slots=True)
 class ConnectionsStatus:
-    """The connections of a port. `dropped` counts those closed for newer ones when the port was full."""
+    """The connections of a port."""
 
     open: int = 0
-    dropped: int = 0
+    dropped: int = 0  # for newer ones when the port was full
 
 
 @dataclass(slots=True)
 class IntakeStatus:
-    """The webhook server. `answers` counts by HTTP status, `refused` by reason of a 401.
+    """The webhook server."""
 
-    `signature_age_s` is the age of the last right signature outside the tolerance; negative: in the future.
-    """
-
-    answers: Counter[int] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    answers: Counter[int] = field(default_factory=Counter)  # by HTTP status
+    refused: Counter[str] = field(default_factory=Counter)  # by reason of a 401
     last_refusal: str | None = None
-    signature_age_s: float | None = None
+    signature_age_s: float | None = (
+        None  # of the last right one outside the tolerance; negative: in the future
+    )
     test_events: int = 0
     other_organization: int = 0
     ignored_types: Counter[str] = field(default_factory=Counter)
@@ -76,7 +72,7 @@ COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 @dataclass(slots=True)
 class CommitTimes:
-    """A histogram of commit times. `counts` has one number for each of `COMMIT_BOUNDS_S`, then the rest."""
+    """A histogram of commit times: a number for each of `COMMIT_BOUNDS_S`, then the rest."""
 
     seconds: float = 0.0
     counts: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BOUNDS_S) + 1))
@@ -89,19 +85,16 @@ class CommitTimes:
 
 @dataclass(slots=True)
 class JournalStatus:
-    """The journal. `state` is `ok` or why events cannot be stored; `bytes_used` is as last measured.
+    """The journal."""
 
-    `dead_letters` are those that are stored now; a sink's own number counts its dead letters since the start.
-    """
-
-    state: str = "ok"
+    state: str = "ok"  # or why events cannot be stored
     accepted: int = 0  # events, each counted once
     duplicates: int = 0
     last_event_ms: int | None = None  # when the newest one was received, since the start
     bytes_used: int = 0
     bytes_limit: int = 0  # events are refused from here on
     bytes_room: int = 0  # for more events, within the limit and on the disk, before delivered ones are freed
-    dead_letters: int = 0
+    dead_letters: int = 0  # stored now
     damaged_events: int = 0  # since the start; they became dead letters
     corrupt_files: list[str] = field(default_factory=list)  # moved aside, as of the start
     commits: CommitTimes = field(default_factory=CommitTimes)
@@ -125,42 +118,35 @@ class MappingStatus:
 
 @dataclass(slots=True)
 class TablesStatus:
-    """The point tables. `refused` counts reloads that failed; `problems` are those of the last one.
-
-    `problems` is empty while the tables on disk are in force. At most 50 lines of each are stored.
-    """
+    """The point tables, with at most 50 problems and warnings."""
 
     loaded_ms: int = 0
     points: int = 0
     assets: int = 0
     reloads: int = 0  # that put other tables in force
     refused: int = 0
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # of the last reload, if it was refused
     warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ClientsStatus:
-    """The clients of a sink that is a server. `refused` counts those that may not connect or read."""
+    """The clients of a sink that is a server."""
 
     connected: int = 0
     requests: int = 0
-    refused: int = 0
+    refused: int = 0  # those that may not connect or read
 
 
 @dataclass(slots=True)
 class SinkStatus:
-    """One sink. `state` is starting, up, away or failed; `cursor` is the last event it completed.
-
-    `lag` counts the events that it has yet to get, `lag_s` is the age of the oldest of them in seconds; both
-    are as of the last `SinkLoop.refresh`. The last error stays visible after it is over.
-    """
+    """One sink. `lag` and `lag_s` are as of the last `SinkLoop.refresh`."""
 
     type: str
-    state: str = "starting"
-    cursor: int = 0
-    lag: int = 0
-    lag_s: float = 0.0
+    state: str = "starting"  # then up, away or failed
+    cursor: int = 0  # the last event that it completed
+    lag: int = 0  # events that it has yet to get
+    lag_s: float = 0.0  # age of the oldest of them
     written: int = 0
     retries: int = 0
     reconnects: int = 0
@@ -182,19 +168,16 @@ class SinkStatus:
 
 @dataclass(slots=True)
 class ReconcileStatus:
-    """The assets by Infodeck's API. `state` is off, starting, ok or failing; `assets` counts all known ones.
+    """The assets by Infodeck's API."""
 
-    `missing` are parts that could not be read last time, with the reason; they stay as they were before.
-    """
-
-    state: str = "off"
-    assets: int = 0
+    state: str = "off"  # or starting, ok, failing
+    assets: int = 0  # all known ones
     last_success_ms: int | None = None
     last_error: str | None = None
     trouble: str | None = None  # of a request that is repeated: it has not failed yet
     types: int = 0  # known asset types
     locations: int = 0
-    missing: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)  # parts that could not be read, with the reason
     succeeded: int = 0  # reconciliations that succeeded
     failed: int = 0
 
@@ -211,17 +194,14 @@ class InventoryStatus:
 
 @dataclass(slots=True)
 class RefillStatus:
-    """Readings that the API supplied because no webhook did.
-
-    `without_time` and `clock_ahead` are readings of the last reconciliation that could not be used.
-    """
+    """Readings that the API supplied because no webhook did."""
 
     events: int = 0
     readings: int = 0
     history_readings: int = 0
     open_gaps: int = 0  # in histories, not filled yet
-    without_time: int = 0
-    clock_ahead: int = 0
+    without_time: int = 0  # unusable ones of the last reconciliation
+    clock_ahead: int = 0  # likewise
     last_ms: int | None = None
     last_error: str | None = None
     history_error: str | None = None  # why gaps stay open for now

@@ -13,8 +13,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+from prometheus_client.exposition import choose_encoder
 
-from gateway.admin.metrics import Metrics
+from gateway.admin.metrics import make_registry
 from gateway.http_server import connection_of, json_answer
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def admin_application(
 
     `refresh` brings the status up to date; `problems` returns why the gateway makes no progress, if so.
     """
-    metrics = Metrics(status)
+    registry = make_registry(status)
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
@@ -65,8 +66,11 @@ def admin_application(
 
     async def show_metrics(request: web.Request) -> web.Response:
         refresh()
-        text, content_type = metrics.exposition(request.headers.get("Accept", ""))
-        return web.Response(body=text, headers={"Content-Type": content_type})
+        try:
+            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        except (ValueError, TypeError):  # a version that is not one
+            encode, content_type = choose_encoder("")
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
     application = web.Application(middlewares=[admission.admit])
     application.router.add_get("/healthz", healthz)

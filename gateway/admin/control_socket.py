@@ -6,14 +6,12 @@ Unix socket of mode 0600: the system lets only the gateway's user and root conne
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pwd
 import socket
-import stat
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,7 @@ from gateway.http_server import json_answer, quiet_runner
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from aiohttp.typedefs import Handler
@@ -59,52 +57,44 @@ async def control_socket(
     if there can be no socket.
     """
     runner = quiet_runner(application, "control", no_http=no_http, close_within_s=_CLOSE_WITHIN_S)
-    await runner.setup()
-    assert runner.server is not None  # noqa: S101 - set up in the line above
-    try:
-        with _bound(path) as listening:
-            server = await asyncio.get_running_loop().create_unix_server(runner.server, sock=listening)
-            try:
-                yield
-            finally:
-                server.close()
-    finally:
-        await runner.cleanup()
-
-
-@contextmanager
-def _bound(path: Path) -> Iterator[socket.socket]:
-    """Hold a socket bound to `path`, to which from the first moment only our user and root can connect."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as bound:
+        _bind(bound, path)
         try:
-            _remove_stale(path)
-            os.fchmod(bound.fileno(), 0o600)  # before it has a name: the file gets the same mode
-            bound.bind(str(path))
-        except OSError as error:
-            raise GatewayError(
-                f"admin.socket: can't listen on {path}: {error.strerror or error}; the gateway's user must be"
-                f" able to write in {path.parent}"
-            ) from error
-        try:
-            yield bound
+            await runner.setup()
+            await web.SockSite(runner, bound).start()
+            yield
         finally:
-            with suppress(OSError):  # the disk may have become read-only; the next start replaces it
-                path.unlink()
+            await runner.cleanup()
+            _unbind(path)
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove the socket of a killed gateway; nobody answers there."""
-    if not path.exists():
-        return
-    if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise GatewayError(f"admin.socket: {path} exists and is no socket; name another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+def _bind(bound: socket.socket, path: Path) -> None:
+    """Bind to `path`, to which from the first moment only our user and root can connect."""
+    try:
+        if path.is_socket():
+            _check_unused(path)
+            path.unlink()
+        os.fchmod(bound.fileno(), 0o600)  # before it has a name: the file gets the same mode
+        bound.bind(str(path))
+    except OSError as error:
+        raise GatewayError(
+            f"admin.socket: can't listen on {path}: {error.strerror or error}; the gateway's user must be"
+            f" able to write in {path.parent}, and nothing else may have this name"
+        ) from error
+
+
+def _unbind(path: Path) -> None:
+    with suppress(OSError):  # the disk may have become read-only; the next start replaces it
+        path.unlink()
+
+
+def _check_unused(path: Path) -> None:
+    """Raise GatewayError if somebody listens on the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, suppress(ConnectionRefusedError):
         probe.settimeout(0)
-        with suppress(ConnectionRefusedError):
-            with suppress(BlockingIOError):  # somebody is there, but busy
-                probe.connect(str(path))
-            raise GatewayError(f"admin.socket: a running gateway listens on {path} already")
-    path.unlink()
+        with suppress(BlockingIOError):  # somebody is there, but busy
+            probe.connect(str(path))
+        raise GatewayError(f"admin.socket: a running gateway listens on {path} already")
 
 
 def control_application(requests: Mapping[str, ControlRequest]) -> web.Application:

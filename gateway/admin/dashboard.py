@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from hashlib import sha256
-from importlib.resources import files
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -22,10 +22,7 @@ from gateway.events import TELEMETRY, asset_of, read_telemetry
 from gateway.http_server import json_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from importlib.resources.abc import Traversable
-
-    from aiohttp.typedefs import Handler
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.admin.admin_server import Admission
     from gateway.admin.control_requests import BuildingRequests
@@ -40,12 +37,7 @@ _MOST_DEAD_LETTERS = 500
 _MOST_EVENTS = 100
 _LARGEST_EVENT_BYTES = 64 << 10  # larger events are left out
 _ALIVE_EVERY_S = 15.0
-_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}
+_STATIC = Path(__file__).with_name("static")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -59,26 +51,24 @@ _HEADERS = {
 }
 
 
+@dataclass(kw_only=True)
 class Dashboard:
-    """Serves the page and its requests. `tick` is called once a second."""
+    """Serves the page and its requests. `tick` is called once a second.
 
-    def __init__(
-        self,
-        *,
-        requests: BuildingRequests,
-        admission: Admission,
-        status: Status,
-        refresh: Callable[[], None],
-        read_dead_letters: Callable[[], Mapping[int, DeadLetter]],
-    ) -> None:
-        """Set up; `refresh` brings `status` up to date, `read_dead_letters` reads all of them, blocking."""
-        self._requests = requests
-        self._admission = admission
-        self._status = status
-        self._refresh = refresh
-        self._read_dead_letters = read_dead_letters
-        self._points = LivePoints(lambda: requests.pipeline.state, status=self._status_now)
-        self.last_events = LastEvents(points=lambda: requests.pipeline.state.points, sinks=status.sinks)
+    `refresh` brings `status` up to date, `read_dead_letters` reads all of them, blocking.
+    """
+
+    requests: BuildingRequests
+    admission: Admission
+    status: Status
+    refresh: Callable[[], None]
+    read_dead_letters: Callable[[], Mapping[int, DeadLetter]]
+
+    def __post_init__(self) -> None:
+        """Begin without an open page."""
+        pipeline = self.requests.pipeline
+        self._points = LivePoints(lambda: pipeline.state, status=self._status_now)
+        self.last_events = LastEvents(points=lambda: pipeline.state.points, sinks=self.status.sinks)
 
     def tick(self) -> None:
         """Send open pages what has changed."""
@@ -88,7 +78,8 @@ class Dashboard:
         """Add the page and its requests to the admin server."""
         application.router.add_routes(
             [
-                *_static_routes(),
+                web.get("/", _page),
+                web.static("/static", _STATIC),
                 web.get("/api/points", self._show_points),
                 web.get("/api/recent", self._show_recent),
                 web.get("/api/events", self._show_events),
@@ -97,22 +88,23 @@ class Dashboard:
                 web.get("/api/stream", self._stream),
             ]
         )
-        actions = control_application({**self._requests.by_route(), "GET /token": _confirm_token})
-        actions.middlewares.insert(0, self._admission.require_bearer)
+        actions = control_application({**self.requests.by_route(), "GET /token": _confirm_token})
+        actions.middlewares.insert(0, self.admission.require_bearer)
         application.add_subapp("/api/actions", actions)
+        application.on_response_prepare.append(_add_headers)
         application.on_shutdown.append(self._end_streams)
 
     async def _end_streams(self, _: web.Application) -> None:
         self._points.close()
 
     def _status_now(self) -> dict[str, Any]:
-        self._refresh()
-        return {"now_ms": now_ms(), **self._status.snapshot()}
+        self.refresh()
+        return {"now_ms": now_ms(), **self.status.snapshot()}
 
     async def _show_points(self, _: web.Request) -> web.Response:
         """Answer with what does not change of each point; a point's number is its place in the list."""
         generation, points = self._points.tables()
-        described = await asyncio.to_thread(describe_points, points, topics=self._requests.topics)
+        described = await asyncio.to_thread(describe_points, points, topics=self.requests.topics)
         body = b'{"generation":%d,"points":%b}' % (generation, described)
         return web.Response(body=body, content_type="application/json")
 
@@ -125,12 +117,12 @@ class Dashboard:
         return json_answer(self.last_events.newest_first())
 
     async def _show_alarms(self, _: web.Request) -> web.Response:
-        return json_answer(alarm_lists(self._requests.alarms))
+        return json_answer(alarm_lists(self.requests.alarms))
 
     async def _show_dead_letters(self, _: web.Request) -> web.Response:
         """Answer with the newest dead letters, the newest first."""
         try:
-            letters = await asyncio.to_thread(self._read_dead_letters)
+            letters = await asyncio.to_thread(self.read_dead_letters)
         except GatewayError as error:
             return json_answer({"error": str(error)}, code=503)
         newest = list(letters.items())[: -_MOST_DEAD_LETTERS - 1 : -1]
@@ -231,24 +223,10 @@ def _is_readable(event: Event, plan: AssetPlan | None) -> bool:
     return bool(telemetry and telemetry.readings) or (plan is not None and bool(plan.by_path))
 
 
-def _static_routes() -> Iterator[web.RouteDef]:
-    """Yield a route for each file of `gateway/admin/static`; `index.html` is at `/`."""
-    for file in files("gateway.admin").joinpath("static").iterdir():
-        kind = file.name.rpartition(".")[2]
-        if kind in _TYPES:
-            path = "/" if file.name == "index.html" else f"/static/{file.name}"
-            yield web.get(path, _static_file(file, _TYPES[kind]))
+async def _page(_: web.Request) -> web.FileResponse:
+    return web.FileResponse(_STATIC / "index.html")
 
 
-def _static_file(file: Traversable, content_type: str) -> Handler:
-    """Return the handler that sends a file, unless the browser has it."""
-    body = file.read_bytes()
-    etag = sha256(body).hexdigest()[:16]
-    headers = {**_HEADERS, "ETag": f'"{etag}"'}
-
-    async def answer(request: web.Request) -> web.Response:
-        if any(tag.value == etag for tag in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=body, headers={**headers, "Content-Type": content_type})
-
-    return answer
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if request.path == "/" or request.path.startswith("/static/"):
+        response.headers.update(_HEADERS)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING
 
 from gateway.config.value_types import duration_text, rounded_size_text, size_text
-from gateway.doctor.facts import get, value_at
+from gateway.doctor.facts import value_at
 from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.errors import GatewayError
-from gateway.infodeck.request_errors import Failure
 from gateway.journal.database import corrupt_files
 from gateway.journal.lookup import newest_events, newest_webhook_value_ms, read_error
 from gateway.text import count_text, second_text, span_text
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 
 _LAG_S = 60.0
 _LATE_RECONCILIATIONS = 4
-_INTAKE_WITHIN_S = 4.0
-_METHOD_NOT_ALLOWED = 405
 _MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
 _NEARLY_FULL = 0.8
 _LOG = "see `journalctl -u gateway`"
@@ -58,11 +54,6 @@ def check_daemon(facts: Facts) -> Iterator[Finding]:
         )
     elif not daemon.at("ready", default=False):
         yield problem("it runs, but takes no events: it is starting or stopping", _LOG)
-    elif refused := daemon.list_at("tables.problems"):
-        yield problem(
-            f"it uses older point tables, because the present ones were refused: {refused[0]}",
-            "correct them, `gateway check` shows all problems",
-        )
     else:
         yield ok(f"{name} runs since {second_text(daemon.at('started_ms', 0))}")
 
@@ -80,52 +71,30 @@ def check_alarms(facts: Facts) -> Iterator[Finding]:
         yield ok("none")
 
 
-async def check_intake(facts: Facts) -> list[Finding]:
-    """Send a request to the intake, and report what it has refused and when it got the last event."""
+def check_intake(facts: Facts) -> Iterator[Finding]:
+    """Report what the intake has refused, and when the last event came."""
     if facts.daemon.status is None:
-        return []
-    findings = [*await _own_answer(facts), *_refusals(facts)]
-    last_ms = await asyncio.to_thread(_last_event_ms, facts)
-    age_s = None if last_ms is None else (facts.now_ms - last_ms) / 1000
-    if age_s is None:
-        findings.append(
-            warning(
-                "no event has arrived yet",
-                "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send"
-                " one (which is not kept), `gateway send` sends one from here",
-            )
+        return
+    refusals = list(_refusals(facts))
+    yield from refusals
+    last_ms = _last_event_ms(facts)
+    if last_ms is None:
+        yield warning(
+            "no event has arrived yet",
+            "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send"
+            " one (which is not kept), `gateway send` sends one from here",
         )
-    elif age_s > facts.settings.infodeck.silence:
-        findings.append(
-            warning(
-                f"the last event arrived {span_text(age_s)} ago",
-                "see the checks of webhook and deliveries here",
-            )
-        )
-    if findings or age_s is None:
-        return findings
+        return
+    age_s = (facts.now_ms - last_ms) / 1000
     accepted = count_text(facts.daemon.at("journal.accepted", 0), "event")
     duplicates = facts.daemon.at("journal.duplicates", 0)
-    again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
-    return [ok(f"{accepted} since the start{again}; the last one {span_text(age_s)} ago")]
-
-
-async def _own_answer(facts: Facts) -> list[Finding]:
-    settings = facts.settings.intake
-    scheme = "http" if settings.tls is None else "https"
-    url = f"{scheme}://{settings.listen.reachable}{settings.path}"
-    answer = await get(url, within_s=_INTAKE_WITHIN_S, tls=False)
-    if isinstance(answer, Failure):
-        how = answer.reason
-    elif answer.status != _METHOD_NOT_ALLOWED:
-        how = f"answers {answer.status} to a GET, not 405"
-    else:
-        return []
-    return [
-        problem(
-            f"{settings.listen}{settings.path} {how}", f"restart the gateway if intake was changed; {_LOG}"
+    if age_s > facts.settings.infodeck.silence:
+        yield warning(
+            f"the last event arrived {span_text(age_s)} ago", "see the checks of webhook and deliveries here"
         )
-    ]
+    elif not refusals:
+        again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
+        yield ok(f"{accepted} since the start{again}; the last one {span_text(age_s)} ago")
 
 
 def _refusals(facts: Facts) -> Iterator[Finding]:
@@ -137,11 +106,6 @@ def _refusals(facts: Facts) -> Iterator[Finding]:
             f"{_deliveries(count)} not signed with our secret, {count_text(accepted, 'event')} accepted",
             "it must be the complete secret of this webhook; after it was renewed in Infodeck, put the"
             " new one first: `gateway webhooks rotate`",
-        )
-    if not accepted and (count := facts.daemon.at("intake.refused.foreign", 0)):
-        yield warning(
-            f"{_deliveries(count)} neither signed with our secret nor of our organization",
-            "nothing, if another service posts here; otherwise see whether a proxy changes bodies",
         )
     if count := facts.daemon.at("intake.refused.outside tolerance", 0):
         age_s = facts.daemon.at("intake.signature_age_s", 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -31,19 +30,18 @@ from gateway.text import count_text, short_list
 from gateway.tls import Validity, client_context
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.doctor.facts import Facts
     from gateway.infodeck.webhooks import Webhook
 
 _CLOCK_WARNING_S = 30.0
-_CLOCK_ROUNDING_S = 1.5  # HTTP dates are whole seconds, and an answer takes its time
+_CLOCK_ROUNDING_S = 2.0
 _WAY_OUT = "let this machine out to {host}, port {port} (firewall, route, proxy), or correct infodeck.api"
 _API_REMEDIES = {
     Stage.NAME: "correct infodeck.api, or see this machine's name servers: getent hosts {host}",
     **{stage: API_ADVICE[stage] for stage in (Stage.PROXY, *filter(lambda one: one.is_certificate, Stage))},
 }
-_MOST_ASSETS_NAMED = 3
 _ADDRESS_WITHIN_S = 4.0
 _HTTPS_PORT = 443
 _FROM_HERE = (
@@ -80,18 +78,12 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
 
 
 def _offset_s(answer: HttpAnswer) -> float | None:
-    """Return by how much this machine's clock is ahead, None if the answer has no date.
-
-    The date was true at some moment between question and answer, and up to a second later.
-    """
+    """Return by how much this machine's clock is ahead, roughly, None if the answer has no date."""
     try:
         date_s = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (KeyError, ValueError, TypeError):
         return None
-    earliest_s, latest_s = answer.asked_s - (date_s + 1), answer.answered_s - date_s
-    if earliest_s <= 0 <= latest_s:
-        return 0.0
-    return earliest_s if earliest_s > 0 else latest_s
+    return (answer.asked_s + answer.answered_s) / 2 - (date_s + 0.5)  # dates are whole seconds, rounded down
 
 
 def check_api(facts: Facts) -> Iterator[Finding]:
@@ -136,12 +128,12 @@ def check_inventory(facts: Facts) -> Iterator[Finding]:
     if gone:
         level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
         yield level(
-            f"Infodeck does not know {count_text(len(gone), 'asset')} of the tables: {_few(gone)}",
+            f"Infodeck does not know {count_text(len(gone), 'asset')} of the tables: {short_list(gone)}",
             "correct their ids, or take them out; their points will show nothing",
         )
     if unmapped:
         yield warning(
-            f"{count_text(len(unmapped), 'online asset')} in no table: {_few(unmapped)}",
+            f"{count_text(len(unmapped), 'online asset')} in no table: {short_list(unmapped)}",
             "add them where the building needs them; `gateway discover` drafts that",
         )
     if not gone and not unmapped:
@@ -160,10 +152,6 @@ def _online_by_asset(facts: Facts) -> dict[str, bool]:
             return {}  # reported by the check of the journal
         assets = [] if snapshot is None else list(snapshot.assets.values())
     return {asset.id: bool(asset.online) for asset in assets}
-
-
-def _few(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_MOST_ASSETS_NAMED]) + (", …" if len(names) > _MOST_ASSETS_NAMED else "")
 
 
 def check_webhook(facts: Facts) -> Iterator[Finding]:
@@ -221,18 +209,11 @@ def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], *, path: str) ->
             f"Infodeck says that {webhook.id} is {webhook.status}",
             "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
         )
-    if webhook.url is not None and (url_path := _path_of(webhook.url)) != path:
+    if webhook.url is not None and (url_path := urlsplit(webhook.url).path or "/") != path:
         yield warning(
             f"{webhook.id} posts to {url_path}, but intake.path is {path}",
             "change one of them, unless the proxy in front of the gateway turns one into the other",
         )
-
-
-def _path_of(url: str) -> str:
-    try:
-        return urlsplit(url).path or "/"
-    except ValueError:
-        return url
 
 
 def check_deliveries(facts: Facts) -> Iterator[Finding]:
@@ -243,9 +224,9 @@ def check_deliveries(facts: Facts) -> Iterator[Finding]:
     attempts = attempts_of(listed.items)[:MOST_ATTEMPTS]
     failures = failures_of(attempts)
     if listed.error is not None:
-        why = _refusal(listed.error)
-        found = f"the delivery log cannot be read: {why.found}"
-        yield replace(why, level=Level.WARNING, found=found, remedy="see the log in Infodeck's web page")
+        yield warning(
+            f"the delivery log cannot be read: {listed.error}", "see the log in Infodeck's web page"
+        )
     elif not attempts:
         yield warning(
             "Infodeck has not delivered anything yet", "`gateway webhooks test` has it send a test event"

@@ -172,10 +172,6 @@ def check_disk(facts: Facts) -> Iterator[Finding]:
             " StateDirectory= does that",
         )
         return
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield warning(
-            f"{folder} cannot be written by this user", "run this command as the gateway's user or as root"
-        )
     if _file_system(folder) in _IN_MEMORY:
         yield problem(
             f"{folder} is in memory: a restart loses what was acknowledged",
@@ -208,14 +204,13 @@ async def check_ports(facts: Facts) -> list[Finding]:
     """Check that each port of the gateway is free while it is down, and open while it runs."""
     settings, daemon = facts.settings, facts.daemon
     servers = {name: sink for name, sink in settings.sinks.items() if isinstance(sink, ModbusServerConfig)}
-    listeners = {f"sinks.{name}.listen": sink.listen for name, sink in servers.items()}
+    listeners = {"intake.listen": settings.intake.listen}
+    listeners |= {f"sinks.{name}.listen": sink.listen for name, sink in servers.items()}
     findings = [finding for name, sink in servers.items() for finding in _allowed(name, sink)]
     if daemon.is_silent:
         return findings  # a gateway that hangs holds them all
-    if daemon.status is None:
-        listeners["intake.listen"] = settings.intake.listen
-        if not daemon.is_other:  # otherwise reported by the check of the gateway
-            listeners["admin.listen"] = settings.admin.listen
+    if daemon.status is None and not daemon.is_other:  # otherwise reported by the check of the gateway
+        listeners["admin.listen"] = settings.admin.listen
     probe = _is_free if daemon.status is None else _is_open
     faults = [await probe(setting, address) for setting, address in listeners.items()]
     findings += filter(None, faults)

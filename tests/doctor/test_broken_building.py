@@ -185,7 +185,7 @@ async def test_ports_that_a_gateway_with_other_settings_has(patient: Doctored) -
     await asyncio.to_thread(patient.start)
     patient.change("admin.listen", f"127.0.0.1:{free_port()}")
     found = [one for one in (await patient.diagnose()).findings if one.check == "ports"]
-    assert [one.found.partition(":")[0] for one in found] == ["sinks.regs.listen", "intake.listen"]
+    assert [one.found.partition(":")[0] for one in found] == ["intake.listen", "sinks.regs.listen"]
     assert all("a gateway with another admin.listen" in (one.remedy or "") for one in found)
 
 

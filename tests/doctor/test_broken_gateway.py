@@ -192,14 +192,14 @@ async def test_settings_that_the_daemon_does_not_run_with(patient: Doctored) -> 
 
 
 async def test_a_table_that_the_daemon_refused(patient: Doctored) -> None:
-    """It goes on with the former one, and that is said."""
+    """It goes on with the former one, and raises an alarm."""
     await asyncio.to_thread(patient.start)
     table = patient.tables / "hq.yaml"
     table.write_text(table.read_text().replace("from:", "form:"))
-    await until(lambda: patient.status()["tables"]["problems"] != [])
-    seen = (await patient.diagnose()).of("gateway")
+    await until(lambda: patient.status()["alarms"] != [])
+    seen = (await patient.diagnose()).of("alarms")
     assert seen.level == "problem"
-    assert seen.found.startswith("it uses older point tables")
+    assert seen.found.startswith("tables-refused since ")
 
 
 def _status(**sections: Any) -> str:

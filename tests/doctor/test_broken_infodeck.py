@@ -188,7 +188,7 @@ async def test_mapped_assets_that_infodeck_does_not_know(patient: Doctored) -> N
     diagnosis = await patient.diagnose()
     gone, left_out = diagnosis.of("inventory", "problem"), diagnosis.of("inventory", "warning")
     assert gone.found == "Infodeck does not know 1 asset of the tables: ast-0"
-    assert left_out.found == "124 online assets in no table: ast-10, ast-100, ast-102, …"
+    assert left_out.found.startswith("124 online assets in no table: ast-10, ast-100, ast-102, ")
     assert "gateway discover" in (left_out.remedy or "")
 
 

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from support.doctored import Doctored
 
 
-async def test_an_address_that_is_none(patient: Doctored) -> None:
-    """It is shown as Infodeck has it."""
-    patient.change("infodeck.webhook.id", WEBHOOK)
-    patient.api.webhooks[0]["url"] = "https://[gateway/hook"
-    seen = (await patient.diagnose()).of("webhook")
-    assert seen.found.startswith(f"{WEBHOOK} posts to https://[gateway/hook, but intake.path is")
-
-
 async def test_no_webhook_leads_here(patient: Doctored) -> None:
     """Those that there are, are named."""
     patient.api.webhooks[0]["url"] = "https://elsewhere.example.net/hook"

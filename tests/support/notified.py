@@ -36,17 +36,6 @@ class Notified:
         while f"STATUS={wanted}" not in self.next_of_all():
             pass
 
-    def is_silent(self) -> bool:
-        """Return whether all that was sent has been read."""
-        self._listener.settimeout(0)
-        try:
-            self.next_of_all()
-        except BlockingIOError:
-            return True
-        finally:
-            self._listener.settimeout(_HEARD_WITHIN_S)
-        return False
-
 
 @contextmanager
 def notification_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notified]:

@@ -8,7 +8,7 @@ import pytest
 from support.daemon import Daemon, telemetry
 from support.notified import notification_socket
 
-from gateway.notify import StatusLine, in_one_line, notify
+from gateway.notify import in_one_line, notify
 from gateway.records import Alarm
 from gateway.status import SinkStatus, Status
 
@@ -51,31 +51,6 @@ def test_every_trouble_is_named() -> None:
         "takes no events: the journal is full; bms is away; changed point tables are refused, see /api/status"
         "; alarm webhook-silent, reconcile-failing"
     )
-
-
-def test_it_is_sent_when_it_changes_and_every_ten_seconds_at_most(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same again is not sent; what changes sooner waits, and then the newest is sent."""
-    with notification_socket(tmp_path, monkeypatch) as notified:
-        line = StatusLine()
-        line.announce_ready("a")
-        assert notified.next_of_all() == "READY=1\nSTATUS=a"
-        line.follow(lambda: "a", at_s=100.0)
-        line.follow(lambda: "b", at_s=101.0)
-        assert notified.next_of_all() == "STATUS=b"
-        for second in range(1, 10):
-            line.follow(lambda second=second: f"c{second}", at_s=101.0 + second)  # type: ignore[misc]
-        line.follow(lambda: "d", at_s=111.0)
-        assert notified.next_of_all() == "STATUS=d"
-        line.follow(lambda: "d", at_s=200.0)
-        assert notified.is_silent()
-
-
-def test_outside_systemd_nothing_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the socket, the text is not even asked for."""
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    StatusLine().follow(lambda: pytest.fail("asked for"), at_s=0.0)
 
 
 def test_a_line_break_adds_nothing_to_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,13 +108,13 @@ async def test_socket_of_a_running_gateway_stays(tmp_path: Path) -> None:
 
 
 async def test_path_that_cannot_be_a_socket(tmp_path: Path) -> None:
-    """A file of somebody else's is not removed, and a folder that is missing is named."""
+    """A file of another program is not removed, and a folder that is missing is named."""
     file = tmp_path / "notes.txt"
     file.write_text("keep me")
-    with pytest.raises(GatewayError, match=r"admin\.socket: .*notes\.txt exists and is no socket"):
+    with pytest.raises(GatewayError, match=r"admin\.socket: .*notes\.txt: Address already in use"):
         await _serve(file)
     assert file.read_text() == "keep me"
-    with pytest.raises(GatewayError, match=r"No such file or directory; .* must be able to write in .*none$"):
+    with pytest.raises(GatewayError, match=r"No such file or directory; .* write in .*none, and"):
         await _serve(tmp_path / "none" / "control.sock")
 
 

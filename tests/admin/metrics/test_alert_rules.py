@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.admin.metrics import Metrics
+from gateway.admin.metrics import make_registry
 from gateway.status import ClientsStatus, SecretStatus, SinkStatus, Status
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def told() -> set[str]:
     status.intake.answers[200] = status.intake.refused["missing"] = status.intake.ignored_types["x"] = 1
     status.intake.secrets.append(SecretStatus("{file: secret}", changed_ms=1, last_used_ms=1))
     status.qualities["good"] = status.journal.last_event_ms = 1
-    text = Metrics(status).exposition("")[0].decode()
+    text = generate_latest(make_registry(status)).decode()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
