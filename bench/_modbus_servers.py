@@ -11,86 +11,47 @@ import os
 import select
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvloop
+from _points import NewestValues, holding_register, make_point
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from gateway.config.value_types import HostPort
-from gateway.model import (
-    ByteOrder,
-    Mqtt,
-    OnStale,
-    Point,
-    Quality,
-    Register,
-    RegisterTable,
-    StalePolicy,
-    Update,
-)
+from gateway.model import Quality, Update
 from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
 from gateway.status import SinkStatus
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-HOLDING = RegisterTable.HOLDING
 REGISTERS = 1000
 _WRITES_EVERY_S = 0.01
 _LONGEST_BYTES = 260
 
 
-class _Building:
-    """Points with a holding register each; every update is the newest."""
-
-    def __init__(self) -> None:
-        self.points = tuple(
-            Point(
-                site="bench",
-                tag="RM",
-                point=str(address),
-                asset="ast-1",
-                source="value",
-                unit_of_measure=None,
-                stale_after_ms=None,
-                on_stale=OnStale(StalePolicy.SENTINEL),
-                mqtt=Mqtt(),
-                registers=(Register("regs", 1, HOLDING, address, "uint16", 1, ByteOrder.ABCD, 1.0, None),),
-            )
-            for address in range(REGISTERS)
-        )
-
-    def latest(self, of: Point) -> Update:
-        """Return a point's value: its address."""
-        address = float(of.registers[0].address)
-        return Update(of, address, address, Quality.GOOD, 1, seq=1, event_id="evt_1")
-
-    def all_latest(self) -> Iterable[Update]:
-        """Return every point's value."""
-        return [self.latest(point) for point in self.points]
-
-    def is_newest(self, of: Update) -> bool:
-        """Say yes."""
-        return of is not None
-
-    def age_ms(self, _: Update) -> int:
-        """Return nothing worth mentioning."""
-        return 0
+def _values() -> NewestValues:
+    """Return points with a holding register each, whose value is its address."""
+    points = [
+        make_point("RM", str(address), register=holding_register("regs", address))
+        for address in range(REGISTERS)
+    ]
+    values = NewestValues(points)
+    for address, point in enumerate(points):
+        values.newest[point] = Update(point, address, address, Quality.GOOD, 1, seq=1, event_id="evt_1")
+    return values
 
 
 async def _ours(port: int) -> None:
     """Run the sink, while 100 batches a second change its registers."""
-    building = _Building()
+    values = _values()
     sink = ModbusServerSink(
         name="regs",
         config=ModbusServerConfig(type="modbus_server", listen=HostPort("127.0.0.1", port)),
         gateway="bench",
-        points=building,
-        latest=building,
+        points=values,
+        latest=values,
         status=SinkStatus(type="modbus_server"),
     )
-    batch = list(building.all_latest())[:50]
+    batch = list(values.all_latest())[:50]
     async with sink:
         while True:
             await asyncio.sleep(_WRITES_EVERY_S)

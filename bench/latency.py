@@ -26,7 +26,7 @@ from pathlib import Path
 
 from _load import ORGANIZATION, PATH, SECRET
 from _servers import bare_handler, broker, subscribed, wait_for
-from whole_path import SETTINGS, ask, free_port, running, wait_until_delivered
+from whole_path import ask, free_port, running, wait_until_delivered, write_files
 
 from gateway.app import new_event_loop
 from gateway.intake.signature import HEADER, sign
@@ -55,20 +55,13 @@ class Times:
         return [1000 * (at - self.due[event]) for event, at in stage.items()]
 
 
-def write_files(folder: Path, ports: dict[str, int]) -> Path:
-    """Write settings, secret and a table of one float32 point per asset; return the settings file."""
-    (folder / "mappings").mkdir()
+def table() -> str:
+    """Return a table of one float32 point per asset."""
     lines = ["schema: gateway.points/1", "site: bench", "defaults: {modbus: {to: regs, table: input}}"]
     lines.append("templates: {t: {points: {V: {from: v, modbus: {register: 0, type: float32}}}}}")
     lines.append("assets:")
     lines += [f"  - {{id: ast-{n}, tag: RM{n}, use: t, base: {2 * n}}}" for n in range(_ASSETS)]
-    (folder / "mappings" / "bench.yaml").write_text("\n".join(lines) + "\n")
-    secret = folder / "secret"
-    secret.touch(mode=0o600)
-    secret.write_bytes(SECRET)
-    settings = folder / "gateway.yaml"
-    settings.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports))
-    return settings
+    return "\n".join(lines) + "\n"
 
 
 def make_request(event: int) -> bytes:
@@ -178,7 +171,7 @@ def measure_gateway(rate: float | None, for_s: float) -> Times:
     times, ports = Times(), {name: free_port() for name in ("intake", "mqtt", "modbus", "admin")}
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="tmp") as name, ExitStack() as stack:
         folder = Path(name)
-        settings, received = write_files(folder, ports), folder / "received"
+        settings, received = write_files(folder, ports, table=table()), folder / "received"
         stack.enter_context(broker(folder, ports["mqtt"]))
         stack.enter_context(running(sys.executable, "-m", "gateway", "run", "-c", settings))
         wait_for(lambda: bool(ask(ports["admin"], "/readyz").get("ready")))

@@ -18,62 +18,33 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from _points import NewestValues, holding_register, make_point
 from pymodbus.client import AsyncModbusTcpClient
 
-from gateway.model import OnStale, Point, Quality, Register, RegisterTable, StalePolicy, Update
+from gateway.model import Quality, Update
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+
+    from gateway.model import Point
 
 _BLOCKS, _BLOCK, _APART = 10, 100, 200
 _SIZE = _BLOCKS * _APART
 _TYPES = {"float32": 2, "uint16": 1}
 
 
-class Image:
-    """The newest updates, as the gateway's image looks them up."""
-
-    def __init__(self, points: tuple[Point, ...]) -> None:
-        self.points = points
-        self.current: dict[Point, Update] = {}
-
-    def latest(self, point: Point) -> Update | None:
-        """Return the newest update of a point."""
-        return self.current.get(point)
-
-    def all_latest(self) -> Iterable[Update]:
-        """Return all of them."""
-        return self.current.values()
-
-    def is_newest(self, update: Update) -> bool:
-        """Say whether it is the one."""
-        return self.current.get(update.point) is update
-
-    def age_ms(self, update: Update) -> int:
-        """Return how old it is."""
-        return time.time_ns() // 1_000_000 - update.time_ms
-
-
-def make_points(kind: str) -> tuple[Point, ...]:
+def make_points(kind: str) -> list[Point]:
     """Return points that fill the blocks."""
     words = _TYPES[kind]
-    return tuple(
-        Point(
-            site="bench",
-            tag=f"B{block}",
-            point=f"P{offset}",
-            asset="ast-1",
-            source="t",
-            unit_of_measure=None,
-            stale_after_ms=None,
-            on_stale=OnStale(StalePolicy.SENTINEL),
-            registers=(Register("ahu", 1, RegisterTable.HOLDING, block * _APART + offset, kind, words),),
+    return [
+        make_point(
+            f"B{block}", f"P{offset}", register=holding_register("ahu", block * _APART + offset, kind, words)
         )
         for block in range(_BLOCKS)
         for offset in range(0, _BLOCK, words)
-    )
+    ]
 
 
 def serve() -> None:
@@ -114,11 +85,11 @@ async def write_bare(client: AsyncModbusTcpClient, number: int) -> float:
     return time.perf_counter() - began
 
 
-async def write_points(sink: ModbusClientSink, image: Image, number: int) -> float:
+async def write_points(sink: ModbusClientSink, values: NewestValues, number: int) -> float:
     """Return the seconds until the sink has written a new value of each point."""
     value = number % 60_000
-    updates = [Update(point, value, value, Quality.GOOD, number, number, "evt_1") for point in image.points]
-    image.current = {update.point: update for update in updates}
+    updates = [Update(point, value, value, Quality.GOOD, number, number, "evt_1") for point in values.points]
+    values.newest = {update.point: update for update in updates}
     began = time.perf_counter()
     await sink.write(updates)
     return time.perf_counter() - began
@@ -127,21 +98,21 @@ async def write_points(sink: ModbusClientSink, image: Image, number: int) -> flo
 async def measure(kind: str, rounds: int) -> tuple[float, float, float]:
     """Return median seconds of the bare calls and of the sink, and the median of their ratios."""
     with server() as sinks_port, server() as bare_port:
-        image = Image(make_points(kind))
+        values = NewestValues(make_points(kind))
         config = ModbusClientConfig(type="modbus_client", host="127.0.0.1", port=sinks_port)
         sink = ModbusClientSink(
             name="ahu",
             config=config,
             gateway="bench",
-            points=image,
-            latest=image,
+            points=values,
+            latest=values,
             status=SinkStatus(type="modbus_client"),
         )
         client = AsyncModbusTcpClient("127.0.0.1", port=bare_port)
         await client.connect()
         async with sink:
             times = [
-                (await write_bare(client, number), await write_points(sink, image, number))
+                (await write_bare(client, number), await write_points(sink, values, number))
                 for number in range(rounds + 20)
             ][20:]
         client.close()

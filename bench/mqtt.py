@@ -13,17 +13,20 @@ import argparse
 import asyncio
 import logging
 import statistics
-import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
+from _points import NewestValues, make_point
+from _servers import broker
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from whole_path import free_port, running
+from whole_path import free_port
 
 from gateway.app import new_event_loop
-from gateway.model import OnStale, Point, Quality, StalePolicy, Update
+from gateway.model import Quality, Update
 from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus
 
@@ -32,44 +35,20 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import SocketLike
 
+    from gateway.model import Point
+
 _POINTS = 1_000
 _BATCH = 500  # updates that delivery hands a sink at most
 _IN_FLIGHT = 20  # the sink's own setting where nothing else is written
 _ROUND_S = 120.0
 
 
-class Table:
-    """A point table whose values nobody else knows: every update is its point's newest."""
-
-    def __init__(self) -> None:
-        self.points = tuple(
-            Point(
-                site="bench",
-                tag=f"RM{number}",
-                point="ZN-T",
-                asset=f"ast-{number}",
-                source="temperature",
-                unit_of_measure="degC",
-                stale_after_ms=5_400_000,
-                on_stale=OnStale(StalePolicy.SENTINEL),
-            )
-            for number in range(_POINTS)
-        )
-
-    def latest(self, _: Point) -> Update | None:
-        """Return nothing: there is no state to publish again at the connection."""
-
-    def all_latest(self) -> Iterable[Update]:
-        """Return nothing, likewise."""
-        return ()
-
-    def is_newest(self, _: Update) -> bool:
-        """Say yes."""
-        return True
-
-    def age_ms(self, update: Update) -> int:
-        """Return how old it is."""
-        return time.time_ns() // 1_000_000 - update.time_ms
+def make_table() -> NewestValues:
+    """Return points without values, so that every update is its point's newest."""
+    return NewestValues(
+        make_point(f"RM{number}", "ZN-T", unit_of_measure="degC", stale_after_ms=5_400_000)
+        for number in range(_POINTS)
+    )
 
 
 def make_updates(points: Sequence[Point], count: int) -> list[Update]:
@@ -150,7 +129,7 @@ async def run_bare(port: int, updates: Sequence[Update]) -> float:
         return len(messages) / (time.perf_counter() - began)
 
 
-async def run_sink(port: int, updates: Sequence[Update], table: Table) -> float:
+async def run_sink(port: int, updates: Sequence[Update], table: NewestValues) -> float:
     """Return messages/s of the sink."""
     config = MqttConfig(type="mqtt", url=f"mqtt://127.0.0.1:{port}", in_flight=_IN_FLIGHT)  # type: ignore[arg-type]  # parsed from text
     sink = MqttSink(
@@ -180,11 +159,10 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, float]) -> fl
 
 def measure(make_loop: Callable[[], asyncio.AbstractEventLoop], messages: int, rounds: int) -> None:
     """Alternate both publishers on one broker, and print medians and their ratio."""
-    table, port = Table(), free_port()
+    table, port = make_table(), free_port()
     updates = make_updates(table.points, messages)
     bare, sink = [], []
-    with running("mosquitto", "-p", str(port)):
-        wait_for_broker(port)
+    with tempfile.TemporaryDirectory() as folder, broker(Path(folder), port):
         for _ in range(rounds):
             bare.append(run(make_loop(), run_bare(port, updates)))
             sink.append(run(make_loop(), run_sink(port, updates, table)))
@@ -196,16 +174,6 @@ def measure(make_loop: Callable[[], asyncio.AbstractEventLoop], messages: int, r
         f"MQTT sink on {kind}, QoS 1, {_IN_FLIGHT} in flight: {ours:.0f} messages/s, bare paho-mqtt"
         f" {theirs:.0f}; ratio {ours / theirs:.2f} (aim 0.90)"
     )
-
-
-def wait_for_broker(port: int) -> None:
-    """Return once the broker accepts a connection."""
-    deadline = time.monotonic() + 10
-    while subprocess.run(
-        ["mosquitto_pub", "-p", str(port), "-t", "bench/ready", "-n"], capture_output=True, check=False
-    ).returncode:
-        assert time.monotonic() < deadline, "mosquitto does not answer"
-        time.sleep(0.05)
 
 
 def main() -> None:

@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _load import load, make_requests
-from whole_path import ask, cpu_s, free_port, resident_mib, running, wait_until_delivered, write_files
+from whole_path import (
+    ask,
+    cpu_s,
+    free_port,
+    resident_mib,
+    running,
+    small_table,
+    wait_until_delivered,
+    write_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +88,7 @@ def main() -> None:
     arguments = parser.parse_args()
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin")}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, running("mosquitto", "-p", str(ports["mqtt"])):
-        settings = write_files(Path(name), ports)
+        settings = write_files(Path(name), ports, table=small_table())
         took = measure_starts(settings, ports, starts=arguments.starts)
         print(f"start to ready, 1,000 points: {statistics.median(took):.2f} s (worst {max(took):.2f})")
         with ready_daemon(settings, ports) as (pid, _):

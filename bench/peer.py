@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 from _load import SECRET, load, make_requests
 from _servers import bare_handler, broker, has_webhook, subscribed, wait_for
 from operating import send_paced
-from whole_path import ask, cpu_s, free_port, resident_mib, running, write_files
+from whole_path import ask, cpu_s, free_port, resident_mib, running, small_table, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +64,7 @@ def gateway(folder: Path, ports: dict[str, int]) -> Iterator[subprocess.Popen[by
     """Run the gateway; the first start in a folder writes its files."""
     settings = folder / "gateway.yaml"
     if not settings.exists():
-        write_files(folder, ports)
+        write_files(folder, ports, table=small_table())
     with running(sys.executable, "-m", "gateway", "run", "-c", settings) as process:
         wait_for(lambda: bool(ask(ports["admin"], "/readyz").get("ready")))
         yield process

@@ -18,24 +18,19 @@ import argparse
 import asyncio
 import gc
 import multiprocessing
-import subprocess
 import tempfile
 import time
 from collections import Counter, deque
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _load import ORGANIZATION, SECRET
-from reload import QUIET_CPU, QUIETLY, Ticker, table
-from whole_path import SETTINGS, free_port
+from _load import ORGANIZATION
+from reload import QUIET_CPU, QUIETLY, Ticker, make_app, table
+from whole_path import SETTINGS, free_port, running, write_files
 
 from gateway.app import App, new_event_loop
-from gateway.cli.loading import load_to_run, reread_tables
-from gateway.delivery.reload import TableFiles
 from gateway.demo.simulated_answers import Answer
 from gateway.demo.simulated_api import SimulatedApi
-from gateway.logs import configure_logging
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -152,25 +147,9 @@ async def until_looked(app: App, since_ms: int | None) -> None:
         await asyncio.sleep(0.1)
 
 
-def make_app(config: Path, *, compiles: bool) -> App:
-    """Build the gateway; `compiles`: it reads its tables again when there is a reason."""
-    configure_logging(level="warning", form="console")
-    settings, secrets, tables = load_to_run(config)
-    assert tables.point_map is not None
-    files = TableFiles(
-        folder=settings.mappings,
-        read=partial(reread_tables, settings),
-        warnings=(),
-        read_ns=time.time_ns(),
-        settings_file=config,
-        settings_written=b"",
-    )
-    return App(settings=settings, secrets=secrets, points=tables.point_map, files=files if compiles else None)
-
-
 async def measure(config: Path, pipe: Connection, arguments: argparse.Namespace) -> None:
     """Run the gateway, and send what each look has cost."""
-    app = make_app(config, compiles=arguments.compile)
+    app = make_app(config, reloads=arguments.compile)
     ticker = Ticker()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(app.run())
@@ -201,23 +180,17 @@ def gateway_process(config: Path, pipe: Connection, arguments: argparse.Namespac
         runner.run(measure(config, pipe, arguments))
 
 
-def write_files(folder: Path, arguments: argparse.Namespace, ports: dict[str, int]) -> Path:
+def write_settings(folder: Path, arguments: argparse.Namespace, ports: dict[str, int]) -> Path:
     """Write settings, secrets and a table of all assets; return the settings file."""
-    (folder / "mappings").mkdir()
-    (folder / "mappings" / "bench.yaml").write_text(table(arguments.assets, gain=1.0, tag="RM0"))
-    for name, secret in (("secret", SECRET), ("key", API_KEY.encode())):
-        (folder / name).touch(mode=0o600)
-        (folder / name).write_bytes(secret)
-    settings = SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports) + QUIETLY
+    key = folder / "key"
+    key.touch(mode=0o600)
+    key.write_text(API_KEY)
     api = (
-        f'api: "http://127.0.0.1:{ports["api"]}/api/v2", api_key: {{file: key}},'
-        f" reconcile: {{every: {EVERY_S:.0f}s}}, refill: {{enabled: {str(arguments.refill).lower()}}}"
+        f'api: "http://127.0.0.1:{ports["api"]}/api/v2", api_key: {{{{file: key}}}},'
+        f" reconcile: {{{{every: {EVERY_S:.0f}s}}}}, refill: {{{{enabled: {str(arguments.refill).lower()}}}}}"
     )
-    config = folder / "gateway.yaml"
-    config.write_text(
-        settings.replace(f"organization: {ORGANIZATION}", f"organization: {ORGANIZATION}, {api}")
-    )
-    return config
+    settings = (SETTINGS + QUIETLY).replace("{organization}", f"{{organization}}, {api}")
+    return write_files(folder, ports, table=table(arguments.assets, gain=1.0, tag="RM0"), settings=settings)
 
 
 def bench(arguments: argparse.Namespace, config: Path, api_port: int) -> None:
@@ -276,15 +249,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Set up folder and broker, and measure once."""
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin", "api")}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
-        config = write_files(Path(name), arguments, ports)
-        broker = subprocess.Popen(
-            ["mosquitto", "-p", str(ports["mqtt"])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
+        config = write_settings(Path(name), arguments, ports)
+        with running("mosquitto", "-p", str(ports["mqtt"])):
             bench(arguments, config, ports["api"])
-        finally:
-            broker.terminate()
-            broker.wait()
 
 
 if __name__ == "__main__":

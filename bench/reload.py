@@ -16,7 +16,6 @@ import contextlib
 import multiprocessing
 import resource
 import statistics
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from _load import ORGANIZATION, PATH, SECRET
-from whole_path import SETTINGS, free_port
+from whole_path import SETTINGS, free_port, running, write_files
 
 from gateway.app import App, new_event_loop
 from gateway.cli.loading import load_to_run, reread_tables
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 POINTS = 8
 UNITS = 10  # Modbus units: one has 65,536 registers, and 80,000 float32 need 160,000
 QUIET_CPU = 0.15  # the share of a core below which the gateway is done with what came before
-QUIETLY = "log: {level: warning}\n"
+QUIETLY = "log: {{level: warning}}\n"  # added to `SETTINGS`
 
 
 def table(assets: int, *, gain: float, tag: str) -> str:
@@ -78,8 +77,9 @@ class Ticker:
             self.longest_s, last = max(self.longest_s, now - last), now
 
 
-async def serve(config: Path, pipe: Connection) -> None:
-    """Run the gateway; answer "mark" with the longest gap since the last one, "reload" once it is done."""
+def make_app(config: Path, *, reloads: bool = True) -> App:
+    """Build the gateway; with `reloads` it reads its tables again when there is a reason."""
+    configure_logging(level="warning", form="console")
     began_ns = time.time_ns()
     settings, secrets, tables = load_to_run(config)
     assert tables.point_map is not None
@@ -91,9 +91,12 @@ async def serve(config: Path, pipe: Connection) -> None:
         settings_file=config,
         settings_written=b"",
     )
-    configure_logging(level="warning", form="console")
-    app = App(settings=settings, secrets=secrets, points=tables.point_map, files=files)
-    del tables
+    return App(settings=settings, secrets=secrets, points=tables.point_map, files=files if reloads else None)
+
+
+async def serve(config: Path, pipe: Connection) -> None:
+    """Run the gateway; answer "mark" with the longest gap since the last one, "reload" once it is done."""
+    app = make_app(config)
     ticker = Ticker()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(app.run())
@@ -235,13 +238,8 @@ async def measure(
 async def bench(arguments: argparse.Namespace, folder: Path, ports: dict[str, int]) -> None:
     """Measure in turns and print."""
     file = folder / "mappings" / "bench.yaml"
-    file.parent.mkdir()
-    file.write_text(table(arguments.assets, gain=1.0, tag="RM0"))
-    secret = folder / "secret"
-    secret.touch(mode=0o600)
-    secret.write_bytes(SECRET)
-    config = folder / "gateway.yaml"
-    config.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports) + QUIETLY)
+    first = table(arguments.assets, gain=1.0, tag="RM0")
+    config = write_files(folder, ports, table=first, settings=SETTINGS + QUIETLY)
     server = Gateway(config, intake_port=ports["intake"])
     try:
         await server.quiet()
@@ -289,15 +287,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin")}
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
-        broker = subprocess.Popen(
-            ["mosquitto", "-p", str(ports["mqtt"])], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            asyncio.run(bench(arguments, Path(name), ports))
-        finally:
-            broker.terminate()
-            broker.wait()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, running("mosquitto", "-p", str(ports["mqtt"])):
+        asyncio.run(bench(arguments, Path(name), ports))
 
 
 if __name__ == "__main__":

@@ -61,20 +61,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_files(folder: Path, ports: dict[str, int]) -> Path:
+def small_table() -> str:
+    """Return a table of all assets that send events, two points each."""
+    assets = (f"  - {{id: ast-{n}, tag: RM{n}, use: iaq, base: {4 * n}}}\n" for n in range(ASSETS))
+    return _TABLE + "".join(assets)
+
+
+def write_files(folder: Path, ports: dict[str, int], *, table: str, settings: str = SETTINGS) -> Path:
     """Write settings, secret and point table; return the settings file."""
     (folder / "mappings").mkdir()
-    assets = "".join(
-        f"  - {{id: ast-{number}, tag: RM{number}, use: iaq, base: {4 * number}}}\n"
-        for number in range(ASSETS)
-    )
-    (folder / "mappings" / "bench.yaml").write_text(_TABLE + assets)
+    (folder / "mappings" / "bench.yaml").write_text(table)
     secret = folder / "secret"
     secret.touch(mode=0o600)
     secret.write_bytes(SECRET)
-    settings = folder / "gateway.yaml"
-    settings.write_text(SETTINGS.format(organization=ORGANIZATION, folder=folder, **ports))
-    return settings
+    file = folder / "gateway.yaml"
+    file.write_text(settings.format(organization=ORGANIZATION, folder=folder, **ports))
+    return file
 
 
 @contextmanager
@@ -121,7 +123,7 @@ def measure(events: int, connections: int) -> tuple[float, float, float]:
     """Return events/s from first POST to last delivery, CPU seconds per event, and MiB."""
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin")}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, running("mosquitto", "-p", str(ports["mqtt"])):
-        settings = write_files(Path(name), ports)
+        settings = write_files(Path(name), ports, table=small_table())
         with running(sys.executable, "-m", "gateway", "run", "-c", settings) as daemon:
             deadline = time.monotonic() + _START_WITHIN_S
             while not ask(ports["admin"], "/readyz").get("ready"):

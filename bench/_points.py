@@ -1,0 +1,62 @@
+"""Points without a gateway around them, and their newest values as sinks look them up."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.model import OnStale, Point, Register, RegisterTable, StalePolicy, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class NewestValues:
+    """A point table, and the newest update of those points that have one."""
+
+    def __init__(self, points: Iterable[Point]) -> None:
+        self.points = tuple(points)
+        self.newest: dict[Point, Update] = {}
+
+    def latest(self, point: Point) -> Update | None:
+        """Return the newest update of a point."""
+        return self.newest.get(point)
+
+    def all_latest(self) -> Iterable[Update]:
+        """Return all of them."""
+        return self.newest.values()
+
+    def is_newest(self, update: Update) -> bool:
+        """Return whether there is no newer one."""
+        return self.newest.get(update.point, update) is update
+
+    def age_ms(self, update: Update) -> int:
+        """Return the age of an update."""
+        return time.time_ns() // 1_000_000 - update.time_ms
+
+
+def make_point(
+    tag: str,
+    point: str,
+    *,
+    unit_of_measure: str | None = None,
+    stale_after_ms: int | None = None,
+    register: Register | None = None,
+) -> Point:
+    """Return a point with at most one register."""
+    return Point(
+        site="bench",
+        tag=tag,
+        point=point,
+        asset="ast-1",
+        source="value",
+        unit_of_measure=unit_of_measure,
+        stale_after_ms=stale_after_ms,
+        on_stale=OnStale(StalePolicy.SENTINEL),
+        registers=() if register is None else (register,),
+    )
+
+
+def holding_register(sink: str, address: int, kind: str = "uint16", words: int = 1) -> Register:
+    """Return a holding register of unit 1."""
+    return Register(sink, 1, RegisterTable.HOLDING, address, kind, words)
