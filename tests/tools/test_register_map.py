@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
+from gateway.cli.points_document import handover_document
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.records import AssetSnapshot, KnownAsset
-from gateway.tools.document import SinkDescription, handover_document
+from gateway.settings import load_settings
 from gateway.tools.import_table import import_points
 from gateway.tools.register_map import COLUMNS, MapRow, register_map
 from gateway.tools.register_map_text import csv_text, json_text, screen_table
@@ -32,15 +33,17 @@ TABLE = f"""{HEAD}points:
     modbus: {{register: 9, type: int32, scale: 2}}
   - {{tag: X, point: B, asset: b, from: f, modbus: [{{register: 8, bit: 4}}, {{table: coil, register: 99}}]}}
 """
-SINK_DESCRIPTIONS = (
-    SinkDescription("bms", "mqtt", address="mqtt://10.0.0.5:1883", topics=TOPICS["bms"]),
-    SinkDescription("regs", "modbus_server", address="10.0.0.2:502"),
-)
+MQTT = "sinks: {bms: {type: mqtt, url: 'mqtt://10.0.0.5:1883'"
 
 
-def document_of(rows: list[MapRow]) -> str:
-    """Return the document of a gateway with one broker and one server."""
-    return handover_document(rows, gateway="edge_1", sinks=SINK_DESCRIPTIONS)
+def document_of(folder: Path, rows: list[MapRow], *, mqtt: str = "") -> str:
+    """Return the document of a gateway with one server and one broker, which has the further keys `mqtt`."""
+    file = folder / "settings"
+    file.write_text(
+        "name: edge_1\ninfodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\nmappings: .\n"
+        f"{MQTT}{mqtt}}}, regs: {{type: modbus_server, listen: '10.0.0.2:502'}}}}\n"
+    )
+    return handover_document(rows, gateway="edge_1", sinks=load_settings(file).require().sinks)
 
 
 def rows_of(folder: Path, table: str = TABLE) -> list[MapRow]:
@@ -128,8 +131,8 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
     assert screen_table(rows).splitlines()[1].endswith("Room | 1     HQ / Level 3")
     lines = "| tag | asset | name | where |\n| --- | --- | --- | --- |\n"
     lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
-    assert f"## Assets in Infodeck\n\n{lines}" in document_of(rows)
-    assert "## Assets" not in document_of(rows_of(tmp_path))
+    assert f"## Assets in Infodeck\n\n{lines}" in document_of(tmp_path, rows)
+    assert "## Assets" not in document_of(tmp_path, rows_of(tmp_path))
     bare = import_points(csv_text(rows_of(tmp_path)).encode(), name="points.csv").text
     assert import_points(csv_text(rows).encode(), name="points.csv").text == bare
 
@@ -167,7 +170,7 @@ def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
     rows = rows_of(
         tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
     )
-    document = document_of(rows)
+    document = document_of(tmp_path, rows)
     assert document.startswith(
         "# Points of gateway edge\\_1\n\nSite hq: 5 points under 1 tag, 5 Modbus registers.\n"
     )
@@ -179,7 +182,7 @@ def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
         "## MQTT: bms\n\nThe broker is mqtt://10.0.0.5:1883.",
         "`gw/v1/$gateway/edge\\_1/status`",
         "| gw/v1/hq/X/T | degC | null | A \\| B, C |",
-        "## Modbus: regs\n\nThe gateway is a Modbus TCP server at 10.0.0.2:502.",
+        "## Modbus: regs\n\nThe gateway is a Modbus TCP server at 10.0.0.2:502, for clients",
         "### Unit 1, coils (function 01)",
         "### Unit 1, input registers (function 04)",
     ):
@@ -220,8 +223,8 @@ def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path:
     """Each point has a line under its asset's topic, and the form of a message is shown."""
     rows = register_map(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
     for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
-        sink = SinkDescription("bms", "mqtt", topics=ASSETS, payload=payload)
-        document = handover_document(rows, gateway="edge", sinks=(sink,))
+        keys = f", layout: asset, asset_topic: '{{prefix}}/{{tag}}', payload: {payload}"
+        document = document_of(tmp_path, rows, mqtt=keys)
         assert form in document
         assert "| f | last value |" in document
         assert "| gw/v1/X | T | degC | null | A \\| B, C |" in document
@@ -231,6 +234,6 @@ def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path:
 def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
     """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
     keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
-    document = document_of(rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
+    document = document_of(tmp_path, rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
     (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
     assert line == ("| gw/v1/hq/X/T | null | a\\|b c \\`d\\` \\*e\\* \\<f\\>; 1 = \\|, 0 = on |")

@@ -1,13 +1,16 @@
-"""The document for the BMS engineer in Markdown: how to read it, then each sink's registers or topics."""
+"""`gateway points --format md`: how to read the list, then each sink's registers or topics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gateway.model import HEARTBEAT, Quality
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
+from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.text import count_text
 from gateway.tools.register_map import asset_topic, is_published, point_topic
 from gateway.tools.register_map_text import cell_text
@@ -15,7 +18,7 @@ from gateway.tools.register_map_text import cell_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gateway.mapping.topics import TopicScheme
+    from gateway.settings import SinkConfig
     from gateway.tools.register_map import Cell, MapRow
 
 _TABLES = {  # the name of each table, and the function code that reads it
@@ -71,38 +74,16 @@ _PSEUDO_MEANINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SinkDescription:
-    """What the reader has to know of a sink: type in gateway.yaml and `host:port`, URL or serial port.
-
-    Of a broker: topics, payload and history, or group, node and primary host of Sparkplug. Of a server: who
-    may connect, in words. Of a controller: `transport` in words and the function codes.
-    """
-
-    name: str
-    type: str
-    address: str = ""
-    topics: TopicScheme | None = None
-    payload: str = "json"
-    history: bool = True
-    group: str = ""
-    node: str = ""
-    primary_host: str | None = None
-    access: str = ""
-    transport: str = ""
-    functions: tuple[int, ...] = ()
-
-
-def handover_document(rows: Sequence[MapRow], *, gateway: str, sinks: Iterable[SinkDescription]) -> str:
+def handover_document(rows: Sequence[MapRow], *, gateway: str, sinks: Mapping[str, SinkConfig]) -> str:
     """Return the whole document."""
     sections = [_title(rows, gateway), _how_to_read(rows), _assets(rows)]
-    for sink in sinks:
-        if sink.type.startswith("modbus"):
-            sections.append(_modbus(rows, sink))
-        elif sink.type == "mqtt_sparkplug":
-            sections.append(_sparkplug(rows, sink))
-        elif sink.topics is not None:
-            sections.append(_mqtt(rows, sink, sink.topics, gateway))
+    for name, config in sinks.items():
+        if isinstance(config, ModbusServerConfig | ModbusClientConfig):
+            sections.append(_modbus(rows, name, config))
+        elif isinstance(config, MqttSparkplugConfig):
+            sections.append(_sparkplug(rows, name, config, gateway))
+        elif isinstance(config, MqttConfig):
+            sections.append(_mqtt(rows, name, config, gateway))
     return "\n".join(filter(None, sections))
 
 
@@ -165,32 +146,32 @@ def _assets(rows: Sequence[MapRow]) -> str:
     return f"## Assets in Infodeck\n\n{_table(_ASSET_COLUMNS.values(), lines)}" if lines else ""
 
 
-def _modbus(rows: Sequence[MapRow], sink: SinkDescription) -> str:
-    mapped = sorted((row for row in rows if row["sink"] == sink.name), key=_register_order)
+def _modbus(rows: Sequence[MapRow], name: str, config: ModbusServerConfig | ModbusClientConfig) -> str:
+    mapped = sorted((row for row in rows if row["sink"] == name), key=_register_order)
     if not mapped:
         return ""
-    role = _server(sink) if sink.type == "modbus_server" else _client(sink)
-    parts = [f"## Modbus: {sink.name}\n\n{role} Unit ids: {', '.join(_distinct(mapped, 'unit'))}.\n"]
+    is_server = isinstance(config, ModbusServerConfig)
+    role = _server(config) if isinstance(config, ModbusServerConfig) else _client(config)
+    parts = [f"## Modbus: {name}\n\n{role} Unit ids: {', '.join(_distinct(mapped, 'unit'))}.\n"]
     for (unit, table), group in groupby(mapped, key=lambda row: (row["unit"], str(row["table"]))):
-        name, function = _TABLES[table]
-        read_by = f" (function {function:02d})" if sink.type == "modbus_server" else ""
-        parts.append(f"\n### Unit {unit}, {name}{read_by}\n\n")
+        title, function = _TABLES[table]
+        parts.append(f"\n### Unit {unit}, {title}{f' (function {function:02d})' if is_server else ''}\n\n")
         headings = (*_REGISTER_COLUMNS.values(), *_VALUE_HEADINGS[1:])
         parts.append(_table(headings, [_register_line(row) for row in group]))
     return "".join(parts)
 
 
-def _server(sink: SinkDescription) -> str:
+def _server(config: ModbusServerConfig) -> str:
     return (
-        f"The gateway is a Modbus TCP server at {sink.address}{sink.access}. It can be read only; an address"
-        " that is not listed here is answered with exception 2, a write with exception 1."
+        f"The gateway is a Modbus TCP server at {config.place}{config.access}. It can be read only; an"
+        " address that is not listed here is answered with exception 2, a write with exception 1."
     )
 
 
-def _client(sink: SinkDescription) -> str:
-    functions = ", ".join(f"{function:02d}" for function in sorted(sink.functions))
+def _client(config: ModbusClientConfig) -> str:
+    functions = ", ".join(f"{function:02d}" for function in sorted(config.functions))
     return (
-        f"The gateway writes into the controller at {sink.address} ({sink.transport}, functions {functions}):"
+        f"The gateway writes into the controller at {config.line} ({config.wire}, functions {functions}):"
         " what changes, at once, and everything after each connection; no register that is not listed here. A"
         " value of several registers is written by one request. A register is left alone until the first"
         " reading of its point. Bits of a listed word that are not listed themselves are written as 0."
@@ -209,53 +190,53 @@ def _register_line(row: MapRow) -> list[Cell]:
     return [*(shown[key] for key in _REGISTER_COLUMNS), *_value_cells(row, sentinel=row["sentinel"])[1:]]
 
 
-def _mqtt(rows: Sequence[MapRow], sink: SinkDescription, scheme: TopicScheme, gateway: str) -> str:
+def _mqtt(rows: Sequence[MapRow], name: str, config: MqttConfig, gateway: str) -> str:
+    scheme = config.topics(gateway)
     topics: list[list[Cell]] = []
     messages: list[list[Cell]] = []
-    for row in _points_on(rows, sink):
+    for row in _points_on(rows, name):
         if (topic := point_topic(row, scheme)) is not None:
             topics.append([topic, *_value_cells(row)])
         if (topic := asset_topic(row, scheme)) is not None:
             messages.append([topic, row["point"], *_value_cells(row)])
     tables = []
     if topics:
-        tables.append(f"{_PAYLOADS[sink.payload]}\n\n{_table(('topic', *_VALUE_HEADINGS), topics)}")
+        tables.append(f"{_PAYLOADS[config.payload]}\n\n{_table(('topic', *_VALUE_HEADINGS), topics)}")
     if messages:
         messages.sort(key=lambda line: str(line[0]))
         headings = ("topic", "point", *_VALUE_HEADINGS)
-        tables.append(f"{_ASSET_PAYLOADS[sink.payload]}\n\n{_table(headings, messages)}")
+        tables.append(f"{_ASSET_PAYLOADS[config.payload]}\n\n{_table(headings, messages)}")
     if not tables:
         return ""
     history = "Readings that come late are on `$history` under each topic, not retained. "
     status = f"{_escaped(scheme.prefix)}/$gateway/{_escaped(gateway)}/status"
     return (
-        f"## MQTT: {sink.name}\n\nThe broker is {sink.address}. Topics are retained; `$meta` under each topic"
-        f" describes it. {history if sink.history else ''}`{status}` is `online` or `offline`; beside it,"
+        f"## MQTT: {name}\n\nThe broker is {config.url}. Topics are retained; `$meta` under each topic"
+        f" describes it. {history if config.history else ''}`{status}` is `online` or `offline`; beside it,"
         " `alarms` has what needs a person.\n\n" + "\n".join(tables)
     )
 
 
-def _sparkplug(rows: Sequence[MapRow], sink: SinkDescription) -> str:
+def _sparkplug(rows: Sequence[MapRow], name: str, config: MqttSparkplugConfig, gateway: str) -> str:
     lines: list[list[Cell]] = []
-    for row in _points_on(rows, sink):
+    for row in _points_on(rows, name):
         names = (row["tag"], row["point"]) if row["asset"] else (None, row["name"])
         lines.append([*names, *_value_cells(row)])
     if not lines:
         return ""
-    place = (
-        f"The broker is {sink.address}. Group {_escaped(sink.group)}, edge node {_escaped(sink.node)}; each"
-        " tag is a device, each point a metric; the property GatewayQuality of a metric has its quality as a"
-        " word."
+    node, host = config.node_name(gateway), config.primary_host
+    published = "" if host is None else f" Published only while the host {_escaped(host)} is online."
+    return (
+        f"## Sparkplug B: {name}\n\nThe broker is {config.url}. Group {_escaped(node.group)}, edge node"
+        f" {_escaped(node.node)}; each tag is a device, each point a metric; the property GatewayQuality of a"
+        f" metric has its quality as a word.{published}\n\n"
+        f"{_table(('device', 'metric', *_VALUE_HEADINGS), lines)}"
     )
-    if sink.primary_host is not None:
-        place += f" Published only while the host {_escaped(sink.primary_host)} is online."
-    table = _table(("device", "metric", *_VALUE_HEADINGS), lines)
-    return f"## Sparkplug B: {sink.name}\n\n{place}\n\n{table}"
 
 
-def _points_on(rows: Sequence[MapRow], sink: SinkDescription) -> list[MapRow]:
+def _points_on(rows: Sequence[MapRow], sink: str) -> list[MapRow]:
     """Return one row for each point on an MQTT sink, however many registers it has."""
-    return [*{str(row["name"]): row for row in rows if is_published(row, sink.name)}.values()]
+    return [*{str(row["name"]): row for row in rows if is_published(row, sink)}.values()]
 
 
 def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:
