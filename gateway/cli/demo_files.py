@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import socket
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import orjson
+
+from gateway.errors import CommandError
 
 ORGANIZATION = "o-demo"
 API_KEY = "idt_live_demo0000000000000000000000000000"  # no secret either
@@ -87,20 +90,13 @@ def demo_token(now_s: float) -> str:
 
 def free_ports() -> Ports:
     """Return the usual ports, or for each that is taken, one that is free now."""
-    return Ports(**{name: port if _is_free(port) else _any_free() for name, port in _USUAL_PORTS.items()})
+    return Ports(**{name: _free_port(port) for name, port in _USUAL_PORTS.items()})
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _free_port(usual: int) -> int:
+    for port in (usual, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            return int(probe.getsockname()[1])
+    raise CommandError("no port is free on 127.0.0.1")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 TEST = "webhook.test"
 TELEMETRY = "asset.telemetry.updated"
-_METADATA = {"manufacturer": "nameOfManufacturer", "model": "modelName", "serialNumber": "serialNumber"}
-_TIMES = {"created": "createdAt", "updated": "updatedAt"}  # Unix seconds
 
 
 def envelope(
@@ -36,19 +34,15 @@ def envelope(
     event_id: str,
     organization: str,
     created_s: int,
-    previous: Mapping[str, Any] | None = None,
     is_test: bool = False,
 ) -> dict[str, Any]:
-    """Return an event of type `kind` about `thing`; `previous` are the changed attributes as they were."""
-    data: dict[str, Any] = {"object": dict(thing)}
-    if previous is not None:
-        data["previousAttributes"] = dict(previous)
+    """Return an event of type `kind` about `thing`."""
     event: dict[str, Any] = {
         "id": event_id,
         "type": kind,
         "organizationId": organization,
         "created": created_s,
-        "data": data,
+        "data": {"object": dict(thing)},
         "livemode": not is_test,
     }
     return event | {"isTest": True} if is_test else event
@@ -69,15 +63,6 @@ def telemetry_event(
     return envelope(
         TELEMETRY, thing, event_id=event_id, organization=organization, created_s=created_s, is_test=is_test
     )
-
-
-def asset_in_event(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what events have of an asset, as far as it is known; the API names things otherwise."""
-    named = ("id", "name", "assetTypeId", "locationId", "status")
-    thing = {name: item[name] for name in named if name in item}
-    metadata = {name: item[listed] for name, listed in _METADATA.items() if listed in item}
-    times = {name: item[listed] for name, listed in _TIMES.items() if listed in item}
-    return thing | ({"metadata": metadata} if metadata else {}) | times
 
 
 def new_event_id() -> str:

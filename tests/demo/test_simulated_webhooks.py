@@ -42,7 +42,7 @@ async def register(api: SimulatedApi, url: str, *events: str) -> Any:
 
 
 async def test_a_registered_webhook_gets_what_it_is_subscribed_to_signed_with_its_secret() -> None:
-    """Telemetry to the one, changes of status to the other; each accepts its own secret alone."""
+    """Telemetry goes to the one that is subscribed to it, signed with its secret, and not to the other."""
     async with (
         api_of() as api,
         listening(Receiver()) as telemetry,
@@ -52,11 +52,9 @@ async def test_a_registered_webhook_gets_what_it_is_subscribed_to_signed_with_it
         telemetry.secret = (await register(api, telemetry.url))["signingSecret"].encode()
         status.secret = (await register(api, status.url, "asset.status.changed"))["signingSecret"].encode()
         report(infodeck)
-        infodeck.disconnect("ast-0")
         await telemetry.until(lambda: len(telemetry.requests) == 1)
-        await status.until(lambda: len(status.requests) == 1)
     assert (telemetry.types(), telemetry.refused) == (["asset.telemetry.updated"], [])
-    assert (status.types(), status.refused) == (["asset.status.changed"], [])
+    assert (status.requests, status.refused) == ([], [])
 
 
 async def test_after_rotation_the_new_secret_signs_what_is_sent_and_sent_again() -> None:
