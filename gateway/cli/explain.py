@@ -14,7 +14,7 @@ from gateway.events import STATUS_CHANGED, TELEMETRY, is_test, parse_event, pars
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.topics import AssetTopic, PointTopic
+from gateway.sinks.mqtt.topics import ValueTopic, member_json
 from gateway.sinks.sparkplug.edge_node import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
@@ -169,11 +169,11 @@ def _messages(output: Output, settings: Settings) -> Iterator[tuple[str, str]]:
             continue
         topics, is_bare = config.topics(settings.name), config.payload == "value"
         if (topic := topics.point_topic(update.point, own=mqtt.topic)) is not None:
-            message = PointTopic(update.point, topic, bare=is_bare).history((update,))
+            message = ValueTopic(topic, (update.point,), bare=is_bare).history((update,))
             payload = message.payload.decode(errors="replace")
             yield name, f"{topic if output.is_newest else message.topic}  {payload}"
         if (topic := topics.asset_topic(update.point)) is not None:
-            part = AssetTopic(topic, is_bare).member_json(update).decode(errors="replace")
+            part = member_json(update, bare=is_bare).decode(errors="replace")
             yield name, f"{topic if output.is_newest else f'{topic}/$history'}  {{… {part} …}}"
 
 

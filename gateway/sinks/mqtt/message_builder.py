@@ -83,7 +83,7 @@ class MessageBuilder:
         """Return the updates by topic, without those that are not on this sink or of a former table."""
         found: dict[ValueTopic, list[Update]] = {}
         for update in updates:
-            for topic in self.topics.topics_of(update.point):
+            for topic in self.topics.by_point.get(update.point, ()):
                 if is_json(update):
                     found.setdefault(topic, []).append(update)
                 else:

@@ -92,7 +92,7 @@ class MetadataPublisher:
         for name in dirty:
             topics = self._builder.topics
             topic = topics.by_topic.get(name)
-            if topic is None and name in topics.metadata:
+            if topic is None and topics.is_metadata(name):
                 continue  # published with the topic that it describes
             if name in self._retained and (topic is None or not has_value(topic, self._builder.latest)):
                 cleared[name] = None

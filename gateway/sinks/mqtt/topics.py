@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from gateway.ports import LatestValues
     from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 
+META = "/$meta"
+"""The end of the topic that describes another one."""
+
 _MESSAGE_EXPIRY = b"\x02"  # MQTT 5 property identifiers
 _USER_PROPERTY = b"\x26"
 _SEVEN_BITS = 0x7F
@@ -29,101 +31,49 @@ _LONGEST_EXPIRY_S = 0xFFFFFFFF
 _shown = attrgetter("point", "asset", "source", "unit_of_measure")
 
 
-class PointTopic:
-    """The topic of one point on one sink. `bare`: messages are the bare value instead of JSON."""
+class ValueTopic:
+    """The topic of one point, or of all points of one asset, on one sink.
 
-    __slots__ = ("_bare", "_by_quality", "points", "published", "topic")
-
-    is_outdated = False
-
-    def __init__(self, point: Point, topic: str, *, bare: bool) -> None:
-        self.points = (point,)
-        self.topic = topic
-        self._bare = bare
-        self._by_quality = unit_and_quality(point.unit_of_measure)
-        self.published: Update | None = None  # the last one on the live topic, on this connection
-
-    def is_published(self, update: Update) -> bool:
-        """Return whether `update` differs too little from the last message, and comes too early after it."""
-        return self.published is not None and is_small_change(update.point.cov, self.published, update)
-
-    def reset_deadband(self) -> None:
-        """Reset the deadband: the next value is published."""
-        self.published = None
-
-    def live(self, latest: LatestValues, news: Mapping[Point, Update]) -> Message | None:
-        """Return the retained message with the latest value; None where there is no value.
-
-        It expires when the value is no longer fresh. `news` are the updates that it is sent for.
-        """
-        (point,) = self.points
-        update = latest.latest(point) or news.get(point)
-        if update is None or not is_json(update):
-            return None
-        self.published = update
-        expires_s = fresh_s(update, age_ms=latest.age_ms(update))
-        return self._message(self.topic, update, (*news.values(),), expires_s=expires_s, retain=True)
-
-    def history(self, updates: Sequence[Update]) -> Message:
-        """Return the message for a reading that is not the newest: on `$history`, not retained."""
-        topic, (update,) = f"{self.topic}/$history", updates
-        return self._message(topic, update, (update,), expires_s=None, retain=False)
-
-    def meta(self) -> Message:
-        """Return `$meta`: what the point is."""
-        (point,) = self.points
-        names = {"tag": point.tag, "point": point.point}
-        return _meta(self.topic, _device(point) | names | _description(point))
-
-    def _message(
-        self, topic: str, update: Update, updates: tuple[Update, ...], *, expires_s: int | None, retain: bool
-    ) -> Message:
-        event = event_parts(update.event_id)
-        if self._bare:
-            payload = bare_value(update.safe_value)
-        else:
-            payload = b'%b,"event":%b}' % (reading_json(update, self._by_quality), event.json)
-        packed = properties(update.point.asset, event, expires_s=expires_s)
-        return Message(topic, payload, retain, packed, updates)
-
-
-@dataclass(slots=True, eq=False)
-class AssetTopic:
-    """The topic of all points of one asset on one sink; a message has the whole state of the asset.
-
-    `bare`: {"ZN-T": 21.5} instead of value, unit, quality and time of each point. `is_outdated`: the broker
-    retains a message that shows points as a former table had them.
+    A message of an asset has its whole state. `bare`: messages are 21.5, or {"ZN-T": 21.5} of an asset,
+    instead of value, unit, quality and time.
     """
 
-    topic: str
-    bare: bool
-    points: list[Point] = field(default_factory=list)
-    published: dict[Point, Update] = field(default_factory=dict)
-    is_outdated: bool = False
+    __slots__ = ("_bare", "_published", "is_asset", "is_outdated", "points", "topic")
+
+    def __init__(self, topic: str, points: tuple[Point, ...], *, bare: bool, is_asset: bool = False) -> None:
+        self.topic = topic
+        self.points = points
+        self._bare = bare
+        self.is_asset = is_asset
+        self._published: Sequence[Update] = ()  # what the last live message on this connection showed
+        self.is_outdated = False
+        """The broker retains a message of an asset that shows points as a former table had them."""
 
     def is_published(self, update: Update) -> bool:
         """Return whether a live message had the update, or one from which it differs too little."""
-        last = self.published.get(update.point)
-        return last is update or (last is not None and is_small_change(update.point.cov, last, update))
+        for last in self._published:
+            if last.point is update.point:
+                return (last is update and self.is_asset) or is_small_change(update.point.cov, last, update)
+        return False
 
     def reset_deadband(self) -> None:
-        """Reset the deadbands: the next value of each point is published."""
-        self.published.clear()
+        """Reset the deadband: the next value of each point is published."""
+        self._published = ()
 
     def live(self, latest: LatestValues, news: Mapping[Point, Update]) -> Message | None:
         """Return the retained message with the latest value of every point; None where there is no value.
 
-        It expires when the first of its good values is no longer fresh. `news` as for a point.
+        It expires when the first of its good values is no longer fresh. `news` are those it is sent for.
         """
-        found = ((point, latest.latest(point) or news.get(point)) for point in self.points)
-        shown = {point: update for point, update in found if update is not None}
-        self.published |= shown
+        found = [latest.latest(point) or news.get(point) for point in self.points]
+        shown = [update for update in found if update is not None]
+        self._published = (*shown,)
         self.is_outdated = False
-        if not shown:
+        readings = [update for update in shown if is_json(update)]
+        if not readings:
             return None
-        fresh = (fresh_s(update, age_ms=latest.age_ms(update)) for update in shown.values())
+        fresh = [fresh_s(update, age_ms=latest.age_ms(update)) for update in shown]
         expires_s = min((seconds for seconds in fresh if seconds is not None), default=None)
-        readings = [*filter(is_json, shown.values())]
         return self._message(self.topic, readings, (*news.values(),), expires_s=expires_s, retain=True)
 
     def history(self, updates: Sequence[Update]) -> Message:
@@ -132,23 +82,18 @@ class AssetTopic:
         return self._message(topic, updates, (*updates,), expires_s=None, retain=False)
 
     def meta(self) -> Message:
-        """Return `$meta`: what the asset and its points are."""
-        points = self.points
-        has_one_asset = len({point.asset for point in points}) == 1
-        document = (_device(points[0]) if has_one_asset else {}) | {"tag": points[0].tag}
-        described = {
-            point.point: _without_empty(({} if has_one_asset else _device(point)) | _description(point))
-            for point in points
-        }
-        return _meta(self.topic, document | {"points": described})
-
-    def member_json(self, update: Update) -> bytes:
-        """Return the part of one point in a message."""
-        if self.bare:
-            value = orjson.dumps(update.safe_value)
+        """Return `$meta`: what the point is, or the asset and its points."""
+        first = self.points[0]
+        if not self.is_asset:
+            document = _device(first) | {"tag": first.tag, "point": first.point} | _description(first)
         else:
-            value = reading_json(update, unit_and_quality(update.point.unit_of_measure)) + b"}"
-        return b"%b:%b" % (orjson.dumps(update.point.point), value)
+            has_one_device = len({point.asset for point in self.points}) == 1
+            document = (_device(first) if has_one_device else {}) | {"tag": first.tag}
+            document["points"] = {
+                point.point: _without_empty(({} if has_one_device else _device(point)) | _description(point))
+                for point in self.points
+            }
+        return Message(f"{self.topic}{META}", orjson.dumps(_without_empty(document)), retain=True)
 
     def _message(
         self,
@@ -159,20 +104,20 @@ class AssetTopic:
         expires_s: int | None,
         retain: bool,
     ) -> Message:
-        payload = b"{%b}" % b",".join(map(self.member_json, shown))
-        # Time and event of a message are those of its newest reading, if there is one.
-        measured = [update for update in shown if not update.point.is_pseudo] or shown
-        newest = max(measured, key=lambda update: (update.time_ms, update.seq), default=None)
-        if newest is None:
-            return Message(topic, payload, retain, updates=updates)
+        newest = shown[0] if len(shown) == 1 else _newest_of(shown)
         event = event_parts(newest.event_id)
-        if not self.bare:
-            payload = b'{"ts":"%b,"event":%b,"points":%b}' % (time_json(newest), event.json, payload)
         packed = properties(newest.point.asset, event, expires_s=expires_s)
-        return Message(topic, payload, retain, packed, updates)
+        return Message(topic, self._payload(shown, newest, event), retain, packed, updates)
 
-
-ValueTopic = PointTopic | AssetTopic
+    def _payload(self, shown: Sequence[Update], newest: Update, event: EventParts) -> bytes:
+        if not self.is_asset:
+            if self._bare:
+                return bare_value(newest.safe_value)
+            return b'%b,"event":%b}' % (reading_json(newest), event.json)
+        points = b"{%b}" % b",".join(member_json(update, bare=self._bare) for update in shown)
+        if self._bare:
+            return points
+        return b'{"ts":"%b,"event":%b,"points":%b}' % (time_json(newest), event.json, points)
 
 
 class TopicMap:
@@ -188,59 +133,61 @@ class TopicMap:
         discovery: HomeAssistantDiscovery | None = None,
     ) -> None:
         """Make the topics of every point that goes to this sink."""
-        self._scheme = topics
         self._discovery = discovery
-        self.by_point: dict[Point, PointTopic] = {}
-        self.asset_by_point: dict[Point, AssetTopic] = {}
-        assets: dict[str, AssetTopic] = {}
+        self.by_topic: dict[str, ValueTopic] = {}
+        self.by_point: dict[Point, tuple[ValueTopic, ...]] = {}
         for point in points:
             if point.mqtt is None or not point.mqtt.goes_to(sink):
                 continue
-            if (topic := topics.point_topic(point, own=point.mqtt.topic)) is not None:
-                self.by_point[point] = PointTopic(point, topic, bare=bare)
-            if (topic := topics.asset_topic(point)) is not None:
-                self.asset_by_point[point] = asset = assets.setdefault(topic, AssetTopic(topic, bare))
-                asset.points.append(point)
-        self.by_topic: dict[str, ValueTopic] = {each.topic: each for each in self.by_point.values()} | assets
-        self.metadata = {each.topic for topic in self.by_topic.values() for each in self.describe(topic)}
-        """The topics that describe others."""
+            own, of_asset = topics.point_topic(point, own=point.mqtt.topic), topics.asset_topic(point)
+            if own is not None:
+                self.by_topic[own] = ValueTopic(own, (point,), bare=bare)
+            if of_asset is not None:
+                asset = self.by_topic.setdefault(of_asset, ValueTopic(of_asset, (), bare=bare, is_asset=True))
+                asset.points = (*asset.points, point)
+            self.by_point[point] = tuple(self.by_topic[each] for each in (own, of_asset) if each is not None)
+        self._entities = {each for topic in self.by_topic.values() for each, _ in self._entities_of(topic)}
 
     def __contains__(self, topic: str) -> bool:
         """Return whether a value or metadata may be retained on a topic."""
-        return topic in self.by_topic or topic in self.metadata
+        return topic in self.by_topic or self.is_metadata(topic)
 
-    def topics_of(self, point: Point) -> list[ValueTopic]:
-        """Return the topics that show a point; none if it is not on this sink."""
-        found = (self.by_point.get(point), self.asset_by_point.get(point))
-        return [topic for topic in found if topic is not None]
+    def is_metadata(self, topic: str) -> bool:
+        """Return whether a topic describes another one."""
+        is_meta = topic.endswith(META) and topic.removesuffix(META) in self.by_topic
+        return is_meta or topic in self._entities
 
     def describe(self, topic: ValueTopic) -> Iterator[Message]:
         """Yield the metadata of a topic, which is published and cleared with it."""
         yield topic.meta()
-        if self._discovery is None:
-            return
-        for point in topic.points:
-            if self._scheme.topics(point)[0] != topic.topic:
-                continue  # described once: by its own topic rather than by its asset's
-            in_asset = isinstance(topic, AssetTopic)
-            entity = self._discovery.entity(point, topic=topic.topic, in_asset=in_asset)
-            if entity is not None:
-                yield Message(*entity, retain=True)
+        for entity in self._entities_of(topic):
+            yield Message(*entity, retain=True)
 
     def changes_from(self, former: TopicMap) -> list[str]:
-        """Return the topics that are gone, are new, or have other metadata or points than in a former map.
+        """Return the topics that are gone, are new, or have other metadata than in a former map.
 
         Assets that are new, or show other points, are marked as outdated.
         """
-        changed = [topic for topic in (*former.by_topic, *former.metadata) if topic not in self]
+        once = (*former.by_topic, *(f"{topic}{META}" for topic in former.by_topic), *former._entities)
+        changed = [topic for topic in once if topic not in self]
         for name, topic in self.by_topic.items():
             before = former.by_topic.get(name)
-            is_same = before is not None and [*map(_shown, before.points)] == [*map(_shown, topic.points)]
-            if isinstance(topic, AssetTopic):
+            if topic.is_asset:
+                is_same = before and [*map(_shown, before.points)] == [*map(_shown, topic.points)]
                 topic.is_outdated = not is_same or (before is not None and before.is_outdated)
-            if before is None or not is_same or [*former.describe(before)] != [*self.describe(topic)]:
+            if before is None or topic.is_outdated or [*former.describe(before)] != [*self.describe(topic)]:
                 changed.append(name)
         return changed
+
+    def _entities_of(self, topic: ValueTopic) -> Iterator[tuple[str, bytes]]:
+        """Yield what Home Assistant's discovery has of a topic."""
+        if self._discovery is None:
+            return
+        for point in topic.points:
+            if self.by_point[point][0] is topic:  # once, by its own topic rather than by its asset's
+                entity = self._discovery.entity(point, topic=topic.topic, in_asset=topic.is_asset)
+                if entity is not None:
+                    yield entity
 
 
 def is_json(update: Update) -> bool:
@@ -258,8 +205,10 @@ def has_value(topic: ValueTopic, latest: LatestValues) -> bool:
     return any(latest.latest(point) is not None for point in topic.points)
 
 
-def _meta(topic: str, document: dict[str, Any]) -> Message:
-    return Message(f"{topic}/$meta", orjson.dumps(_without_empty(document)), retain=True)
+def _newest_of(updates: Sequence[Update]) -> Update:
+    """Return the update whose time and event a message has: the newest reading, if there is one."""
+    measured = [update for update in updates if not update.point.is_pseudo]
+    return max(measured or updates, key=lambda update: (update.time_ms, update.seq))
 
 
 def _device(point: Point) -> dict[str, Any]:
@@ -295,21 +244,25 @@ def event_parts(event_id: str | None) -> EventParts:
     return EventParts(orjson.dumps(event_id), _user_property("event", event_id or ""))
 
 
+def reading_json(update: Update) -> bytes:
+    """Return value, unit, quality and time as JSON without the closing brace."""
+    unit = _unit_and_quality(update.point.unit_of_measure)[update.quality]
+    return b"".join((b'{"value":', orjson.dumps(update.value), unit, time_json(update)))
+
+
+def member_json(update: Update, *, bare: bool) -> bytes:
+    """Return the part of one point in a message of its asset."""
+    value = orjson.dumps(update.safe_value) if bare else reading_json(update) + b"}"
+    return b"%b:%b" % (orjson.dumps(update.point.point), value)
+
+
 @lru_cache(maxsize=1024)  # a building has few units of measure
-def unit_and_quality(unit_of_measure: str | None) -> tuple[bytes, ...]:
+def _unit_and_quality(unit_of_measure: str | None) -> tuple[bytes, ...]:
     """Return the JSON between value and time of a reading, by quality."""
     unit = orjson.dumps(unit_of_measure)
     return tuple(
         b',"unit":%b,"quality":"%b","ts":"' % (unit, quality.name.lower().encode()) for quality in Quality
     )
-
-
-def reading_json(update: Update, by_quality: tuple[bytes, ...]) -> bytes:
-    """Return value, unit, quality and time as JSON without the closing brace.
-
-    `by_quality` is the unit's `unit_and_quality`.
-    """
-    return b"".join((b'{"value":', orjson.dumps(update.value), by_quality[update.quality], time_json(update)))
 
 
 def time_json(update: Update) -> bytes:

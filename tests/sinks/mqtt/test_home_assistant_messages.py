@@ -14,7 +14,7 @@ from support.home_assistant import Entity
 from gateway.model import Conversion, Cov, OnStale, Point, Quality, StalePolicy, Update, ValueKind
 from gateway.records import KnownAsset
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
-from gateway.sinks.mqtt.topics import PointTopic
+from gateway.sinks.mqtt.topics import ValueTopic
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
@@ -51,7 +51,7 @@ def told(point: Point, discovery: HomeAssistantDiscovery = DISCOVERY, *, in_asse
 def live(point: Point, value: Scalar, quality: Quality = Quality.GOOD, *, plain: bool = False) -> bytes:
     """Return the payload of the point's own topic."""
     update = Update(point, value, value, quality, 1_795_507_200_000, 1, "evt_1")
-    return PointTopic(point, TOPIC, bare=plain).history((update,)).payload
+    return ValueTopic(TOPIC, (point,), bare=plain).history((update,)).payload
 
 
 def test_a_temperature_says_all_that_is_certain() -> None:
