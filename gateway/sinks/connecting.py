@@ -1,20 +1,28 @@
-"""What sinks that connect to a receiver share: the task that stays connected, the state of the receiver."""
+"""What sinks share: the task that stays connected, the state of the receiver, TCP keep-alive."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+import socket
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from gateway.status import SinkStatus
 
-RECEIVER_WAIT_S = 3.0
-"""How long a write waits for a receiver that is away."""
+# A peer that vanishes without closing, as when it loses power, is found within a minute.
+_KEEPALIVE_OPTIONS: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
+)
 
 _log = structlog.get_logger()
 
@@ -85,3 +93,9 @@ class ReceiverState:
     def record_error(self, reason: str) -> None:
         """Show an error in the status, without a line in the log."""
         self._status.record_error(reason, at_ms=self._clock())
+
+
+def enable_keepalive(transport: BaseTransport) -> None:
+    """Turn on TCP keep-alive: the system closes an idle connection whose peer is gone."""
+    for option in _KEEPALIVE_OPTIONS:
+        transport.get_extra_info("socket").setsockopt(*option)

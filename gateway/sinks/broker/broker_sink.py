@@ -13,7 +13,7 @@ from gateway.errors import GatewayError, TransientError
 from gateway.model import Quality
 from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.broker.skipped_topics import SkippedTopics
-from gateway.sinks.connecting import RECEIVER_WAIT_S, ConnectingSink, ReceiverState
+from gateway.sinks.connecting import ConnectingSink, ReceiverState
 
 if TYPE_CHECKING:
     from gateway.model import Cov, Scalar, Update
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.sinks.broker.paho_client import Message
     from gateway.status import SinkStatus
 
+_RECEIVER_WAIT_S = 3.0  # how long a write waits for a broker that is away
 _STABLE_S = 30.0  # a session that lasted so long is followed by the shortest pause again
 
 
@@ -60,7 +61,7 @@ class BrokerSink(ConnectingSink):
     async def wait_connected(self) -> MqttConnection:
         """Return the connection; raise `TransientError` where there is none even after a while."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(RECEIVER_WAIT_S):
+            async with asyncio.timeout(_RECEIVER_WAIT_S):
                 await self._up.wait()
         if self.connection is None:
             raise TransientError(self.receiver.away_reason)

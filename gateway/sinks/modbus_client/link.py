@@ -20,7 +20,7 @@ from pymodbus.transport.serialtransport import SerialTransport
 
 from gateway.config.value_types import duration_text
 from gateway.errors import TransientError, system_reason
-from gateway.sinks.tcp_keepalive import enable_keepalive
+from gateway.sinks.connecting import enable_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

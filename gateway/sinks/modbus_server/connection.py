@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pymodbus.constants import ExcCodes
 
-from gateway.sinks.tcp_keepalive import enable_keepalive
+from gateway.sinks.connecting import enable_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
