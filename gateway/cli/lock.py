@@ -19,7 +19,7 @@ from gateway.config.decode import read_document
 from gateway.errors import CommandError
 from gateway.mapping.compile.lock_file import LOCK_NAME, LockFile, add_slots, rename_slot
 from gateway.settings import load_settings
-from gateway.text import align_columns, count_text, short_list
+from gateway.text import align_columns, count_text
 from gateway.tools.allocate_registers import assign_slots
 
 if TYPE_CHECKING:
@@ -77,23 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write(file, assignment, [slot.asset for slot in handed_over])
         done = f"changed {count_text(len(changed), 'slot')} in {file}; commit it together with the tables"
     print(align_columns(rows, indent="") + done)
-    _print_abandoned(assignment)
     return 0
-
-
-def _print_abandoned(assignment: SlotAssignment) -> None:
-    """Print which slots of assets that are gone a new asset may replace."""
-    templates = {slot.template for slot in assignment.added}
-    abandoned = [
-        f"{slot.asset} ({slot.base}-{slot.last})" for slot in assignment.left if slot.template in templates
-    ]
-    if abandoned:
-        print(
-            f"note: the slots of {short_list(abandoned)} belong to assets that no table reads any more; if a"
-            " new one takes such a place, delete the line added for it here and run this with"
-            " --replace OLD=NEW",
-            file=sys.stderr,
-        )
 
 
 def _write(file: Path, assignment: SlotAssignment, handed_over: list[str]) -> None:

@@ -29,24 +29,21 @@ from gateway.mapping.compile.templates import (
     compile_templates,
     draft_asset,
     footprint,
-    without_relative,
 )
-from gateway.mapping.plan import AssetPlan, PathRule, PointMap, Rule, without_connection
+from gateway.mapping.plan import AssetPlan, PathRule, PointMap, without_connection
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import MqttDefaults
 from gateway.memory import free_in_slices
 from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gateway.config.decode import Document, Problem
-    from gateway.mapping.compile.automatic import AutomaticAsset
     from gateway.mapping.compile.drafts import PointDraft
-    from gateway.mapping.compile.lock_file import Slot
-    from gateway.mapping.compile.sources import SlotEntry, Sources
-    from gateway.mapping.compile.templates import Area
-    from gateway.mapping.plan import Case
+    from gateway.mapping.compile.sources import Sources
+    from gateway.mapping.compile.templates import Area, Footprint
+    from gateway.mapping.plan import Case, Rule
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import Point
     from gateway.records import AssetSnapshot, AutoTag
@@ -92,6 +89,19 @@ class SlotRequest(NamedTuple):
     areas: frozenset[Area]
     place: Place | None
     tag: str | None
+
+
+class _Owner(NamedTuple):
+    """Whose points are added. `base`: of relative registers, None if they have no place.
+
+    `entry`: where an asset that uses a template is written.
+    """
+
+    site: str
+    tag: str
+    asset: str
+    base: int | None = 0
+    entry: Place | None = None
 
 
 class Compiler:
@@ -174,18 +184,6 @@ class Compiler:
                 message = f"on MQTT only, without a slot in {LOCK_NAME}: {assets}; {_RUN_LOCK}"
                 self.templates[template].place.warn(message, "auto")
 
-    def unused_slots(self) -> list[Slot]:
-        """After `compile`: return the slots of assets that no table reads any more.
-
-        Slots of automatic assets are left out while it is unknown which assets there are.
-        """
-        read = {*self.listed, *(asset for asset, _ in self._read)}
-        return [
-            slot
-            for slot, _ in self.slots.values()
-            if slot.asset not in read and (slot.tag is None or self._snapshot is not None)
-        ]
-
     def _add_templates(self, document: Document[Table], table: Table) -> None:
         self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
         for name, template in table.templates.items():
@@ -219,12 +217,9 @@ class Compiler:
         self._uses[entry.id] = entry.use
         self._read.append((entry.id, drafts))
         base = self._find_base(entry, place, used, drafts)
-        if base is None:
-            drafts = without_relative(drafts)
-        else:
+        if base is not None:
             self._placed.add(used.name)
-        for claimant in self._claimants(drafts, place, site=site, tag=entry.tag, asset=entry.id, base=base):
-            self._add(claimant)
+        self._add(_Owner(site, entry.tag, entry.id, base, place), drafts)
 
     def _is_repeated(self, entry: AssetEntry, place: Place, *, site: str) -> bool:
         first_id = self.listed.setdefault(entry.id, place)
@@ -241,48 +236,47 @@ class Compiler:
     ) -> int | None:
         """Return the base of relative registers: the asset's own or its slot's, None if it has neither."""
         needed = used.footprint if drafts is used.drafts else footprint(drafts)
-        found = self.slots.get(entry.id)
-        if entry.base is not None:
-            return self._check_base(entry.base, entry.base + needed.size - 1, place, found)
-        if not needed.areas:
-            return 0
-        if found is not None:
-            if problem := used.slot_problem(found.slot, needed):
-                key, message = problem
-                found.place.report(message, key)
-                return None
-            if found.slot.tag not in {None, entry.tag}:
-                found.place.warn(f"is not used: in the table, this asset is {entry.tag}", "tag")
-            self.in_slots.add(entry.id)
-            return found.slot.base
-        if used.template.stride is None:
+        base = entry.base
+        if base is None and needed.areas and used.template.stride is None and entry.id not in self.slots:
             place.report(f"no `base`: write one, or give the template {used.name} a `stride` and {_RUN_LOCK}")
-        else:
-            request = SlotRequest(entry.id, used.name, used.template.stride, needed.areas, place, None)
-            self.slot_requests.append(request)
-        return None
-
-    def _check_base(self, base: int, last: int, place: Place, found: SlotEntry | None) -> int | None:
-        if found is not None:
-            advice = "delete this line when no BMS reads its registers any more"
-            found.place.warn(f"is not used, because the asset has a `base`; {advice}", "asset")
+            return None
+        if base is None:
+            return self._slot_base(entry.id, used, needed, place=place, tag=None)
         if base in _LIKE_MODICON:
             place.warn(NOT_MODICON, "base")
-        if last > HIGHEST_ADDRESS:
+        if (last := base + needed.size - 1) > HIGHEST_ADDRESS:
             message = f"the asset would end at register {last}, the last is {HIGHEST_ADDRESS}"
             place.report(message, "base")
             return None
         return base
+
+    def _slot_base(
+        self, asset: str, used: CompiledTemplate, needed: Footprint, *, place: Place | None, tag: str | None
+    ) -> int | None:
+        """Return the base of an asset's slot, None if it has none that fits."""
+        if not needed.areas:
+            return 0
+        found = self.slots.get(asset)
+        if found is None:
+            stride = used.template.stride or needed.size
+            self.slot_requests.append(SlotRequest(asset, used.name, stride, needed.areas, place, tag))
+            return None
+        if problem := used.slot_problem(found.slot, needed):
+            key, message = problem
+            if place is None:
+                found.place.warn(f"{message}. Until then it is on MQTT only", key)
+            else:
+                found.place.report(message, key)
+            return None
+        self.in_slots.add(asset)
+        return found.slot.base
 
     def _add_single(self, single: SinglePoint, place: Place, table: Table) -> None:
         draft = draft_point(single, place, defaults=table.defaults, inputs=self._inputs, is_relative=False)
         self._singles.setdefault(single.asset, place)
         drafts = {single.point: draft}
         self._read.append((single.asset, drafts))
-        (claimant,) = self._claimants(
-            drafts, None, site=table.site, tag=single.tag, asset=single.asset, base=0
-        )
-        self._add(claimant)
+        self._add(_Owner(table.site, single.tag, single.asset), drafts)
 
     def _add_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
@@ -290,38 +284,33 @@ class Compiler:
             return
         self._heartbeat_place = place
         draft = draft_heartbeat(heartbeat, place, defaults=table.defaults, inputs=self._inputs)
-        (claimant,) = self._claimants(
-            {"heartbeat": draft}, None, site=table.site, tag=_SYSTEM_TAG, asset="", base=0
-        )
-        self._add(claimant)
-        self._heartbeat = (round(heartbeat.every * 1000), claimant.point)
+        self._add(_Owner(table.site, _SYSTEM_TAG, ""), {"heartbeat": draft})
+        self._heartbeat = (round(heartbeat.every * 1000), self._points[-1])
 
-    def _claimants(
-        self,
-        drafts: Mapping[str, PointDraft],
-        entry: Place | None,
-        *,
-        site: str,
-        tag: str,
-        asset: str,
-        base: int | None,
-    ) -> list[Claimant]:
-        """Return the points of one asset. `entry`: where an asset that uses a template is written."""
+    def _claimants(self, owner: _Owner, drafts: Mapping[str, PointDraft]) -> Iterator[Claimant]:
+        """Yield the points of one asset; without a base, only with registers that are not relative."""
+        site, tag, asset, base, entry = owner
         known = self._known.get(asset)
-        return [
-            Claimant(
-                draft.point(site=site, tag=tag, name=name, asset=asset, base=base or 0, known=known),
-                draft,
-                entry,
+        for name, draft in drafts.items():
+            blocks = draft.blocks
+            if base is None:
+                blocks = tuple(block for block in blocks if not block.is_relative)
+            point = draft.make_point(
+                site=site,
+                tag=tag,
+                point=name,
+                asset=asset,
+                known=known,
+                registers=tuple([block.at(base or 0) for block in blocks]),
             )
-            for name, draft in drafts.items()
-        ]
+            yield Claimant(point, draft, blocks, entry)
 
-    def _add(self, claimant: Claimant) -> None:
-        self._points.append(claimant.point)
-        self.claims.claim(claimant)
-        if claimant.point.asset:
-            self._by_asset.setdefault(claimant.point.asset, []).append(claimant)
+    def _add(self, owner: _Owner, drafts: Mapping[str, PointDraft]) -> None:
+        for claimant in self._claimants(owner, drafts):
+            self._points.append(claimant.point)
+            self.claims.claim(claimant)
+            if owner.asset:
+                self._by_asset.setdefault(owner.asset, []).append(claimant)
 
     def _warn_of_unused_templates(self) -> None:
         used = {entry.use for _, table in self.tables for entry in table.assets}
@@ -348,9 +337,8 @@ class Compiler:
         for used in self.templates.values():
             if used.template.auto and used.name not in self._placed:
                 trial = Claims(topics=self._inputs.mqtt_topics)
-                for claimant in self._claimants(
-                    used.drafts, used.place, site=used.site, tag=f"{{{used.name}}}", asset=used.name, base=0
-                ):
+                owner = _Owner(used.site, f"{{{used.name}}}", used.name, entry=used.place)
+                for claimant in self._claimants(owner, used.drafts):
                     trial.claim(claimant)
 
     def _compile_cases(self) -> tuple[Case, ...]:
@@ -370,45 +358,23 @@ class Compiler:
         warn_of_mismatches(self.templates, snapshot, ids=self.listed, uses=self._uses)
         tags = {*self._tags, *(point.tag for point in self._points)}
         named = {*self.listed, *self._singles}
-        unplaced: dict[str, dict[str, PointDraft]] = {}
         for automatic in find_automatic(
             self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
         ):
             used, asset, tag = automatic.used, automatic.known.id, automatic.auto_tag.tag
             self._read.append((asset, used.drafts))
-            base, drafts = self._automatic_base(automatic), used.drafts
+            drafts, entry = used.drafts, used.place.at()  # an object of its own
+            base = self._slot_base(asset, used, used.footprint, place=None, tag=tag)
             if base is None:
-                if used.name not in unplaced:
-                    rest = without_relative(used.drafts)
-                    unplaced[used.name] = {name: draft for name, draft in rest.items() if draft.mqtt}
-                drafts = unplaced[used.name]
-            entry = used.place.at()  # an object of its own
-            claimants = self._claimants(drafts, entry, site=used.site, tag=tag, asset=asset, base=base)
-            if obstacle := next(filter(None, map(self.claims.topic_obstacle, claimants)), None):
+                drafts = {name: draft for name, draft in drafts.items() if draft.mqtt}
+            owner = _Owner(used.site, tag, asset, base, entry)
+            obstacles = map(self.claims.topic_obstacle, self._claimants(owner, drafts))
+            if obstacle := next(filter(None, obstacles), None):
                 entry.warn(f"{asset} is left out: {obstacle}")
                 continue
             self._auto_tags[asset] = automatic.auto_tag
-            for claimant in claimants:
-                self._add(claimant)
+            self._add(owner, drafts)
         warn_of_types(self._read, snapshot)
-
-    def _automatic_base(self, automatic: AutomaticAsset) -> int | None:
-        """Return the base of the asset's slot; None if its registers have no place."""
-        used, asset = automatic.used, automatic.known.id
-        if not used.footprint.areas:
-            return 0
-        found = self.slots.get(asset)
-        if found is None:
-            stride = used.template.stride or used.footprint.size
-            tag = automatic.auto_tag.tag
-            self.slot_requests.append(SlotRequest(asset, used.name, stride, used.footprint.areas, None, tag))
-            return None
-        if problem := used.slot_problem(found.slot, used.footprint):
-            key, message = problem
-            found.place.warn(f"{message}. Until then it is on MQTT only", key)
-            return None
-        self.in_slots.add(asset)
-        return found.slot.base
 
 
 def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
@@ -417,14 +383,15 @@ def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
     by_path: list[PathRule] = []
     measured: list[Point] = []
     pseudo: list[Point] = []
-    for point, draft, _ in claimants:
+    for claimant in claimants:
+        point = claimant.point
         if point.is_pseudo:
             pseudo.append(point)
             continue
         measured.append(point)
-        if draft.get is not None:
-            by_path.append(PathRule(point, draft.convert, draft.by_unit, draft.get, draft.get_unit))
+        rule = claimant.draft.make_rule(point)
+        if isinstance(rule, PathRule):
+            by_path.append(rule)
         else:
-            rule = Rule(point, draft.convert, draft.by_unit)
-            by_key[draft.source] = (*by_key.get(draft.source, ()), rule)
+            by_key[point.source] = (*by_key.get(point.source, ()), rule)
     return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo))

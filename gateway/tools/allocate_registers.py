@@ -26,14 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SlotAssignment:
-    """The slots of registers.lock, those to add, and those of assets that are gone (`left`).
-
-    Nothing is added while there are problems. `tags`: the tag of each asset.
-    """
+    """The slots of registers.lock, and those to add: none while there are problems. `tags`: of each asset."""
 
     slots: Mapping[str, SlotEntry]
     added: list[Slot]
-    left: list[Slot]
     tags: Mapping[str, str]
     problems: list[Problem]
     warnings: list[Problem]
@@ -56,9 +52,7 @@ def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = 
     for old, new in () if problems else (successors or {}).items():
         _check_successor(compiler, old, new)
     tags = {point.asset: point.tag for point in point_map.points}
-    return SlotAssignment(
-        sources.slots, [] if problems else added, compiler.unused_slots(), tags, problems, warnings
-    )
+    return SlotAssignment(sources.slots, [] if problems else added, tags, problems, warnings)
 
 
 def _hand_over(sources: Sources, old: str, new: str) -> None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
-from gateway.mapping.compile.automatic import Matcher, TagRequest, assign_tags, tag_from_pattern
+from gateway.mapping.compile.automatic import TagRequest, assign_tags, disagreements, tag_from_pattern
 from gateway.mapping.compile.sources import Sources, read_sources, read_table
 from gateway.mapping.compiler import Compiler
 from gateway.model import RegisterTable
@@ -129,7 +129,7 @@ class _Drafter:
         self._templates: list[str] = []
         self._assets: list[str] = []
         self._existing = [
-            (used, Matcher(used.template.match))
+            used
             for used in compiler.templates.values()
             if used.template.match is not None and _accepts_assets(used, sinks)
         ]
@@ -168,7 +168,7 @@ class _Drafter:
 
     def _use_existing(self, one: KnownAsset) -> tuple[str, int | None] | None:
         """Return name and base of the only existing template that matches, unless its registers are full."""
-        fitting = [used for used, matcher in self._existing if matcher.matches(one)]
+        fitting = [used for used in self._existing if not disagreements(used.template.match, one)]
         if len(fitting) != 1:
             return None
         used = fitting[0]

@@ -100,14 +100,6 @@ async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
     assert "Hall/T" in gateway(config, "points").stdout
 
 
-def test_lock_says_that_a_slot_is_free_to_be_handed_over(config: Path) -> None:
-    """A slot that it adds instead is not what the BMS reads."""
-    done = gateway(config, "lock", "--dry-run")
-    assert "ast-new  X1  iaq  0-3" in done.stdout
-    assert "--replace OLD=NEW" in done.stderr
-    assert "note: the slots of ast-old (100-103) belong to" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("change", "replace", "reason"),
     [
@@ -143,4 +135,3 @@ def test_a_lock_file_edited_by_hand_is_checked_at_once(config: Path) -> None:
     assert "points[0].unitt: unknown key" in told
     assert "slots[2].base: a whole number is expected" in told
     assert "slots[3].base: 98-101 of the input registers" in told
-    assert "slots[4].tag: is not used: in the table, this asset is X1" in told

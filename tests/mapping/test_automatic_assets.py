@@ -245,7 +245,7 @@ def test_a_listed_asset_of_another_type_is_warned_of(tmp_path: Path) -> None:
     assert found.problems == []
     assert found.warnings == [
         (
-            "a.yaml:12:33: assets[0].use: its asset type is at-pump in Infodeck, not at-iaq, as the"
+            "a.yaml:12:33: assets[0].use: its asset_type is at-pump in Infodeck, not at-iaq, as the"
             " template iaq"
             ' expects ("iaq")'
         )

@@ -197,16 +197,9 @@ def test_a_second_bit_in_a_slots_word_is_found(tmp_path: Path) -> None:
 
 
 def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
-    """The base is used; the slot is kept, with a warning that it is not."""
+    """The base is used, and the slot is kept."""
     found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 98}"), lock=SLOT)
     assert (found.problems, found.bases()) == ([], {"one": 98})
-    assert found.warnings == [
-        (
-            "registers.lock:3:13: slots[0].asset: is not used, because the asset has a `base`;"
-            " delete this"
-            ' line when no BMS reads its registers any more ("one")'
-        )
-    ]
 
 
 def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) -> None:

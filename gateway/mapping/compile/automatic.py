@@ -5,11 +5,11 @@ Infodeck's API can only cause warnings: a new or renamed device must not break t
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fnmatch import translate
+from fnmatch import fnmatchcase
+from glob import escape
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -69,56 +69,39 @@ def find_automatic(
     ]
 
 
-class Matcher:
-    """The `match` of a template: compares assets with all criteria that are written."""
+def disagreements(match: Match | None, known: KnownAsset) -> dict[str, str | None]:
+    """Return the criteria of a `match` that an asset does not meet, with what Infodeck has instead.
 
-    def __init__(self, match: Match) -> None:
-        """Types are compared as they are; models, manufacturers and names whatever their capitals."""
-        written = {key: getattr(match, key) for key in _CRITERIA}
-        self._written: dict[str, str] = {key: value for key, value in written.items() if value is not None}
-        self._name = re.compile(translate((match.name or "").casefold()))
-
-    def matches(self, known: KnownAsset) -> bool:
-        """Return whether every criterion matches. One that Infodeck says nothing about does not."""
-        values = ((key, getattr(known, key)) for key in self._written)
-        return all(value is not None and self._agrees(key, value) for key, value in values)
-
-    def mismatch(self, known: KnownAsset) -> str | None:
-        """Return the first criterion that contradicts Infodeck, in words."""
-        for key, written in self._written.items():
-            value = getattr(known, key)
-            if value is not None and not self._agrees(key, value):
-                return f"its {key.replace('_', ' ')} is {value} in Infodeck, not {written}"
-        return None
-
-    def _agrees(self, key: str, value: str) -> bool:
-        if key == "asset_type":
-            return value == self._written[key]
-        if key == "name":
-            return self._name.match(value.casefold()) is not None
-        return value.casefold() == self._written[key].casefold()
+    Types are compared as they are; models, manufacturers and names, which are patterns, in any capitals.
+    """
+    found: dict[str, str | None] = {}
+    for key in _CRITERIA:
+        written, value = getattr(match, key), getattr(known, key)
+        if written is None:
+            continue
+        pattern = written.casefold() if key == "name" else escape(written.casefold())
+        agrees = value == written if key == "asset_type" else fnmatchcase((value or "").casefold(), pattern)
+        if value is None or not agrees:
+            found[key] = value
+    return found
 
 
 def _matches(
     templates: Iterable[CompiledTemplate], snapshot: AssetSnapshot, *, named: Container[str]
 ) -> list[tuple[KnownAsset, CompiledTemplate]]:
     """Return the assets that one template matches; warn of those that several match."""
-    matchers = [
-        (used, Matcher(used.template.match))
-        for used in templates
-        if used.template.auto and used.template.match
-    ]
+    automatic = [used for used in templates if used.template.auto and used.template.match]
     found: list[tuple[KnownAsset, CompiledTemplate]] = []
     ambiguous: dict[tuple[str, str], list[str]] = {}
-    for known in sorted(snapshot.assets.values(), key=lambda known: known.id) if matchers else ():
+    for known in sorted(snapshot.assets.values(), key=lambda known: known.id) if automatic else ():
         if known.id in named:
             continue
-        matching = [used for used, matcher in matchers if matcher.matches(known)]
+        matching = [used for used in automatic if not disagreements(used.template.match, known)]
         if len(matching) == 1:
             found.append((known, matching[0]))
         elif matching:
             ambiguous.setdefault((matching[0].name, matching[1].name), []).append(known.id)
-    places = {used.name: used.place for used, _ in matchers}
+    places = {used.name: used.place for used in automatic}
     for (one, other), assets in ambiguous.items():
         places[other].warn(
             f"matches {short_list(assets)}, and so does {one} at {places[one]}, so neither template is used"
@@ -233,11 +216,12 @@ def warn_of_mismatches(
 
     `ids`: the place of each listed asset; `uses`: its template.
     """
-    matchers = {name: Matcher(used.template.match) for name, used in templates.items() if used.template.match}
-    for asset, name in uses.items() if matchers else ():
-        known = snapshot.assets.get(asset)
-        if known is not None and name in matchers and (problem := matchers[name].mismatch(known)):
-            ids[asset].warn(f"{problem}, as the template {name} expects", "use")
+    for asset, name in uses.items():
+        match, known = templates[name].template.match, snapshot.assets.get(asset)
+        for key, value in disagreements(match, known).items() if match and known else ():
+            if value is not None:
+                problem = f"its {key} is {value} in Infodeck, not {getattr(match, key)}"
+                ids[asset].warn(f"{problem}, as the template {name} expects", "use")
 
 
 def warn_of_types(read: Iterable[tuple[str, Mapping[str, PointDraft]]], snapshot: AssetSnapshot) -> None:

@@ -15,7 +15,7 @@ from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.registers import register_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.compile.drafts import PointDraft
     from gateway.mapping.compile.register_blocks import RegisterBlock
@@ -31,13 +31,14 @@ _TOPIC = ("mqtt", "topic")
 
 
 class Claimant(NamedTuple):
-    """A point that claims a name, topics and registers.
+    """A point that claims a name, topics and registers, one for each of the blocks.
 
     `entry`: the asset that uses a template, None for any other point.
     """
 
     point: Point
     draft: PointDraft
+    blocks: Sequence[RegisterBlock]
     entry: Place | None
 
 
@@ -133,7 +134,7 @@ class Claims:
 
     def _claim_registers(self, claimant: Claimant) -> None:
         """Claim the point's registers. Two blocks of one point must not overlap either."""
-        for register, block in zip(claimant.point.registers, claimant.draft.blocks, strict=True):
+        for register, block in zip(claimant.point.registers, claimant.blocks, strict=True):
             first = self._claim_register(register, (claimant, block))
             if first is None:
                 continue
@@ -190,7 +191,7 @@ class Claims:
         point, entry = claimant.point, claimant.entry
         if reserved.asset and frozenset((point.asset, reserved.asset)) in self._clashing:
             return
-        register = point.registers[claimant.draft.blocks.index(block)]
+        register = point.registers[claimant.blocks.index(block)]
         message = f"{register_text(register)} for {point.name} is inside {reserved}"
         if entry is None:
             place = claimant.draft.place

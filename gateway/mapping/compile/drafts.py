@@ -5,7 +5,6 @@ All assets of a template share its drafts. A draft becomes a Point when tag and 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ from gateway.mapping.compile.register_blocks import (
     warn_of_bound,
     warn_of_decimals,
 )
-from gateway.mapping.convert import Convert, compile_conversion, conflicting_keys
+from gateway.mapping.convert import compile_conversion, conflicting_keys
 from gateway.mapping.paths import compile_path
+from gateway.mapping.plan import PathRule, Rule
 from gateway.mapping.registers import is_scalable
 from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
 from gateway.mapping.units import ConversionsByUnit, UnitProblem, unit_conversion
@@ -35,13 +35,12 @@ from gateway.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from gateway.mapping.compile.register_blocks import RegisterBlock
     from gateway.mapping.compile.sources import Place, TableInputs
     from gateway.mapping.table import Heartbeat, PointKeys, StaleAfter
     from gateway.model import Register
-    from gateway.records import KnownAsset
 
 _STALE_AFTER_S = 90 * 60.0
 _MEASURING_KEYS = (
@@ -61,9 +60,9 @@ _HIGHEST_BEAT = 32_767
 
 @dataclass(frozen=True, slots=True)
 class PointDraft:
-    """A point without tag, asset and base. `make_point` has what is the same for every asset of a template.
+    """A point without tag, asset and base: the same for every asset of a template.
 
-    `get` finds the reading of a `$.…` source in an event's body, `get_unit` the unit beside it.
+    `make_point` and `make_rule` lack what differs between assets, and the point.
     """
 
     source: str
@@ -72,25 +71,16 @@ class PointDraft:
     conversion: Conversion
     blocks: tuple[RegisterBlock, ...]
     make_point: Callable[..., Point]
-    convert: Convert
-    by_unit: Mapping[str, Convert]
-    get: Callable[[Any], Any] | None
-    get_unit: Callable[[Any], Any] | None
+    make_rule: Callable[[Point], Rule]
     place: Place
-
-    def point(
-        self, *, site: str, tag: str, name: str, asset: str, base: int, known: KnownAsset | None = None
-    ) -> Point:
-        """Return the point of one asset, with registers at their final addresses."""
-        registers = tuple([block.at(base) for block in self.blocks])
-        return self.make_point(site=site, tag=tag, point=name, asset=asset, known=known, registers=registers)
 
 
 def draft_point(
     keys: PointKeys, place: Place, *, defaults: Defaults, inputs: TableInputs, is_relative: bool
 ) -> PointDraft:
     """Return the draft of a point. Keys with problems are reported and left out."""
-    written, place = place, place.silent_if_incomplete
+    # Without a key that was left out because of a problem, others may look wrong.
+    written, place = place, replace(place, is_silent=not place.is_whole)
     source = keys.source or ""
     if not source:
         place.report("this key is required: a telemetry key, or $.data.object…", "from")
@@ -147,38 +137,20 @@ def draft_heartbeat(
 
 
 def _draft(
-    source: str,
-    blocks: tuple[RegisterBlock, ...],
-    conversion: Conversion,
-    place: Place,
-    *,
-    unit_of_measure: str | None,
-    mqtt: Mqtt | None,
-    **shared: Any,
+    source: str, blocks: tuple[RegisterBlock, ...], conversion: Conversion, place: Place, **keys: Any
 ) -> PointDraft:
+    """Return the draft; `keys` are those of the point that all assets share."""
+    unit, mqtt = keys["unit_of_measure"], keys["mqtt"]
     registers = tuple(block.register for block in blocks)
     convert = compile_conversion(conversion, registers)
-    is_path, unit_path = source.startswith(("$.", "$[")), re.sub(r"\.value$", ".unit", source)
-    return PointDraft(
-        source=source,
-        unit_of_measure=unit_of_measure,
-        mqtt=mqtt,
-        conversion=conversion,
-        blocks=blocks,
-        make_point=partial(
-            Point,
-            source=source,
-            unit_of_measure=unit_of_measure,
-            mqtt=mqtt,
-            conversion=conversion,
-            **shared,
-        ),
-        convert=convert,
-        by_unit=ConversionsByUnit(conversion, unit_of_measure, registers, convert),
-        get=compile_path(source) if is_path else None,
-        get_unit=compile_path(unit_path) if is_path and unit_path != source else None,
-        place=place,
-    )
+    by_unit = ConversionsByUnit(conversion, unit, registers, convert)
+    make_rule: Callable[[Point], Rule] = partial(Rule, convert=convert, by_unit=by_unit)
+    if source.startswith(("$.", "$[")):
+        beside = compile_path(source.removesuffix(".value") + ".unit") if source.endswith(".value") else None
+        get = compile_path(source)
+        make_rule = partial(PathRule, convert=convert, by_unit=by_unit, get=get, get_unit=beside)
+    make_point = partial(Point, source=source, conversion=conversion, **keys)
+    return PointDraft(source, unit, mqtt, conversion, blocks, make_point, make_rule, place)
 
 
 def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) -> Conversion:

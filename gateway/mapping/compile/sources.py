@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os.path import lexists
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,7 +65,10 @@ class TableInputs:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One value in one file. `template`: of a point that an asset overrides, the place of the original."""
+    """One value in one file. `template`: of a point that an asset overrides, the place of the original.
+
+    A silent place reports nothing.
+    """
 
     document: Document[Any]
     path: Steps
@@ -103,18 +106,13 @@ class Place:
     @property
     def is_whole(self) -> bool:
         """Whether no part of this value was left out because of a problem."""
-        is_own_whole = self.document.remains.is_whole(self.path)
-        return is_own_whole and (self.template is None or self.template.is_whole)
-
-    @property
-    def silent_if_incomplete(self) -> Place:
-        """The place, without reports if a key was left out: other keys may look wrong without it."""
-        return self if self.is_whole else replace(self, is_silent=True)
+        both = filter(None, (self, self.template))
+        return all(place.document.remains.is_whole(place.path) for place in both)
 
     def text(self, *steps: str | int) -> str:
         """Return `file:line:col: path` of the value at `steps` below this place."""
-        path = (*self.path, *steps)
-        return f"{self.document.location(path)}: {path_text(path)}"
+        at = self.at(*steps)
+        return f"{at}: {path_text(at.path)}"
 
     def has(self, *steps: str | int) -> bool:
         """Return whether anything is written at `steps` below this place."""

@@ -121,14 +121,6 @@ def footprint(drafts: Mapping[str, PointDraft]) -> Footprint:
     )
 
 
-def without_relative(drafts: Mapping[str, PointDraft]) -> dict[str, PointDraft]:
-    """Return the drafts of an asset whose relative registers have no place."""
-    return {
-        name: replace(draft, blocks=tuple(block for block in draft.blocks if not block.is_relative))
-        for name, draft in drafts.items()
-    }
-
-
 def area_text(area: Area) -> str:
     """Return an area for messages: `input registers of unit 1 on regs`."""
     sink, unit, table = area
