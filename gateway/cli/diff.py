@@ -16,8 +16,7 @@ from gateway.mapping.topics import sparkplug_scheme
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS
-from gateway.tools.register_map import register_map
-from gateway.tools.register_map_text import csv_text
+from gateway.tools.register_map import csv_text, register_map
 
 if TYPE_CHECKING:
     import argparse

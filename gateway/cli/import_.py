@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.loading import inputs_of
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
 from gateway.settings import load_settings
@@ -14,9 +15,6 @@ from gateway.tools.import_table import import_points
 
 if TYPE_CHECKING:
     import argparse
-
-    from gateway.settings import Settings
-    from gateway.tools.import_table import ImportedTable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
         check_name(output)
     if output is not None and output.exists() and not arguments.force:
         raise CommandError(f"{output} is there already; take another name, or replace it with --force")
-    settings = None if arguments.config is None else load_settings(arguments.config).require()
+    inputs = None if arguments.config is None else inputs_of(load_settings(arguments.config).require())
     try:
-        imported = _import(arguments.file, settings, site=arguments.site)
+        data = arguments.file.read_bytes()
+        imported = import_points(data, name=arguments.file.name, site=arguments.site, inputs=inputs)
+    except OSError as error:
+        raise CommandError(f"{arguments.file}: cannot be read: {error.strerror}") from error
     except ConfigError as error:
         problems = [f"{arguments.file}: {problem}" for problem in error.problems]
         count = count_text(len(problems), "problem")
@@ -63,20 +64,3 @@ def run(arguments: argparse.Namespace) -> int:
         write_table(output, imported.text)
         print(f"{output}: {count_text(imported.points, 'point')}")
     return 0
-
-
-def _import(file: Path, settings: Settings | None, *, site: str | None) -> ImportedTable:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
-    if settings is None:
-        return import_points(data, name=file.name, site=site)
-    return import_points(
-        data,
-        name=file.name,
-        site=site,
-        sinks={name: sink.type for name, sink in settings.sinks.items()},
-        topics=settings.mqtt_topics,
-        limits=settings.write_limits,
-    )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.loading import add_config_argument, load
 from gateway.cli.points_document import handover_document
 from gateway.errors import CommandError
-from gateway.tools.register_map import register_map
-from gateway.tools.register_map_text import csv_text, json_text, screen_table
+from gateway.tools.register_map import csv_text, json_text, register_map, screen_table
 
 if TYPE_CHECKING:
     import argparse
@@ -43,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         case "json":
             text = json_text(rows)
         case "md":
-            text = handover_document(rows, gateway=settings.name, sinks=settings.sinks)
+            text = handover_document(point_map, gateway=settings.name, sinks=settings.sinks)
         case _:
             text = screen_table(rows)
     print(text, end="")

@@ -12,14 +12,17 @@ from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.text import count_text
-from gateway.tools.register_map import asset_topic, is_published, point_topic
-from gateway.tools.register_map_text import cell_text
+from gateway.tools.register_map import cell_text, register_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from gateway.mapping.plan import PointMap
+    from gateway.model import Point
     from gateway.settings import SinkConfig
     from gateway.tools.register_map import Cell, MapRow
+
+    Published = tuple[Point, str | None, MapRow]
 
 _TABLES = {  # the name of each table, and the function code that reads it
     "coil": ("coils", 1),
@@ -74,16 +77,17 @@ _PSEUDO_MEANINGS = {
 }
 
 
-def handover_document(rows: Sequence[MapRow], *, gateway: str, sinks: Mapping[str, SinkConfig]) -> str:
+def handover_document(point_map: PointMap, *, gateway: str, sinks: Mapping[str, SinkConfig]) -> str:
     """Return the whole document."""
+    rows = register_map(point_map, topics={})
     sections = [_title(rows, gateway), _how_to_read(rows), _assets(rows)]
     for name, config in sinks.items():
         if isinstance(config, ModbusServerConfig | ModbusClientConfig):
             sections.append(_modbus(rows, name, config))
         elif isinstance(config, MqttSparkplugConfig):
-            sections.append(_sparkplug(rows, name, config, gateway))
+            sections.append(_sparkplug(_published(point_map, rows, name), name, config, gateway))
         elif isinstance(config, MqttConfig):
-            sections.append(_mqtt(rows, name, config, gateway))
+            sections.append(_mqtt(_published(point_map, rows, name), name, config, gateway))
     return "\n".join(filter(None, sections))
 
 
@@ -190,15 +194,15 @@ def _register_line(row: MapRow) -> list[Cell]:
     return [*(shown[key] for key in _REGISTER_COLUMNS), *_value_cells(row, sentinel=row["sentinel"])[1:]]
 
 
-def _mqtt(rows: Sequence[MapRow], name: str, config: MqttConfig, gateway: str) -> str:
+def _mqtt(points: Iterable[Published], name: str, config: MqttConfig, gateway: str) -> str:
     scheme = config.topics(gateway)
     topics: list[list[Cell]] = []
     messages: list[list[Cell]] = []
-    for row in _points_on(rows, name):
-        if (topic := point_topic(row, scheme)) is not None:
+    for point, own, row in points:
+        if (topic := scheme.point_topic(point, own=own)) is not None:
             topics.append([topic, *_value_cells(row)])
-        if (topic := asset_topic(row, scheme)) is not None:
-            messages.append([topic, row["point"], *_value_cells(row)])
+        if (topic := scheme.asset_topic(point)) is not None:
+            messages.append([topic, point.point, *_value_cells(row)])
     tables = []
     if topics:
         tables.append(f"{_PAYLOADS[config.payload]}\n\n{_table(('topic', *_VALUE_HEADINGS), topics)}")
@@ -217,10 +221,10 @@ def _mqtt(rows: Sequence[MapRow], name: str, config: MqttConfig, gateway: str) -
     )
 
 
-def _sparkplug(rows: Sequence[MapRow], name: str, config: MqttSparkplugConfig, gateway: str) -> str:
+def _sparkplug(points: Iterable[Published], name: str, config: MqttSparkplugConfig, gateway: str) -> str:
     lines: list[list[Cell]] = []
-    for row in _points_on(rows, name):
-        names = (row["tag"], row["point"]) if row["asset"] else (None, row["name"])
+    for point, _, row in points:
+        names = (point.tag, point.point) if point.asset else (None, point.name)
         lines.append([*names, *_value_cells(row)])
     if not lines:
         return ""
@@ -234,9 +238,12 @@ def _sparkplug(rows: Sequence[MapRow], name: str, config: MqttSparkplugConfig, g
     )
 
 
-def _points_on(rows: Sequence[MapRow], sink: str) -> list[MapRow]:
-    """Return one row for each point on an MQTT sink, however many registers it has."""
-    return [*{str(row["name"]): row for row in rows if is_published(row, sink)}.values()]
+def _published(point_map: PointMap, rows: Sequence[MapRow], sink: str) -> Iterator[Published]:
+    """Yield the points on an MQTT sink, each with its own topic, if it has one, and its first row."""
+    first = {str(row["name"]): row for row in reversed(rows)}
+    for point in point_map.points:
+        if point.mqtt is not None and point.mqtt.goes_to(sink):
+            yield point, point.mqtt.topic, first[point.name]
 
 
 def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import Formatter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +33,6 @@ ASSET_TOPICS_PATTERN = rf"^(?!.*\{{point\}})(?=.*\{{(tag|asset)\}}){_TOPIC}"
 """`check_asset_topics` for editors."""
 
 
-class PointNames(NamedTuple):
-    """The names that a topic is made from, where there is no `Point`."""
-
-    site: str
-    tag: str
-    point: str
-    asset: str
-
-
 @dataclass(frozen=True, slots=True)
 class TopicScheme:
     """The topics of one MQTT sink. A template is None if the sink has no such topics.
@@ -57,14 +48,14 @@ class TopicScheme:
     broker: str = ""
     allows_own: bool = True
 
-    def point_topic(self, names: Point | PointNames, *, own: str | None) -> str | None:
+    def point_topic(self, point: Point, *, own: str | None) -> str | None:
         """Return the topic of a point. Its own template, if any, is used in every layout."""
         template = own if own and self.allows_own else self.points
-        return None if template is None else self._fill(template, names)
+        return None if template is None else self._fill(template, point)
 
-    def asset_topic(self, names: Point | PointNames) -> str | None:
+    def asset_topic(self, point: Point) -> str | None:
         """Return the topic of the message with all points of the point's asset."""
-        return None if self.assets is None else self._fill(self.assets, names)
+        return None if self.assets is None else self._fill(self.assets, point)
 
     def topics(self, point: Point) -> tuple[str, ...]:
         """Return every topic that shows the point's value."""
@@ -88,14 +79,14 @@ class TopicScheme:
             return str(error)
         return None
 
-    def _fill(self, template: str, names: Point | PointNames) -> str:
+    def _fill(self, template: str, point: Point) -> str:
         return template.format(
             prefix=self.prefix,
             gateway=self.gateway,
-            site=names.site,
-            tag=names.tag,
-            point=names.point,
-            asset=names.asset,
+            site=point.site,
+            tag=point.tag,
+            point=point.point,
+            asset=point.asset,
         )
 
 

@@ -14,8 +14,7 @@ from gateway.config.value_types import parse_duration
 from gateway.errors import ConfigError
 from gateway.tools.diff_report import Change, ChangeKind
 from gateway.tools.import_table import USUAL_SINK, compile_points
-from gateway.tools.register_map import calculation_text, register_map
-from gateway.tools.register_map_text import cell_text
+from gateway.tools.register_map import calculation_text, cell_text, register_map
 from gateway.tools.sheet_points import read_points
 from gateway.tools.spreadsheet import read_sheet
 

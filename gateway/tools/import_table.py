@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,12 +20,10 @@ from gateway.tools.spreadsheet import read_sheet
 from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.config.problems import Problem
     from gateway.mapping.plan import PointMap
-    from gateway.mapping.topics import TopicScheme
-    from gateway.model import WriteLimits
     from gateway.tools.sheet_points import SheetPoint
     from gateway.tools.spreadsheet import Sheet
 
@@ -56,49 +54,38 @@ class ImportedTable:
 
 
 def import_points(
-    data: bytes,
-    *,
-    name: str,
-    site: str | None = None,
-    sinks: Mapping[str, str] | None = None,
-    topics: Mapping[str, TopicScheme] | None = None,
-    limits: Mapping[str, WriteLimits] | None = None,
+    data: bytes, *, name: str, site: str | None = None, inputs: TableInputs | None = None
 ) -> ImportedTable:
     """Return the point table of a spreadsheet; raise ConfigError with all problems found.
 
-    `name`: the file's. `site`: for rows that name none; of several sites, the one to import. `sinks`,
-    `topics` and `limits` as in `TableInputs`; without `sinks`, all sinks that rows name are accepted.
+    `name`: the file's. `site`: for rows that name none; of several sites, the one to import. Without
+    `inputs`, all sinks that rows name are accepted.
     """
     sheet = read_sheet(data)
-    servers = [sink for sink, of_type in (sinks or {}).items() if of_type.startswith("modbus")]
+    servers = (
+        [sink for sink, of_type in inputs.sinks.items() if of_type.startswith("modbus")] if inputs else []
+    )
     points = read_points(sheet, sink=servers[0] if len(servers) == 1 else USUAL_SINK)
     sheet.raise_problems()
     chosen = _choose_site(sheet, points, site)
     sheet.raise_problems()
     points = [point for point in points if point.site in {None, chosen}]
-    text, _ = compile_points(sheet, points, site=chosen, sinks=sinks, topics=topics, limits=limits)
+    text, _ = compile_points(sheet, points, site=chosen, inputs=inputs)
     sheet.raise_problems()
     head = _HEAD.format(name=sanitise_line(name, longest=100))
     return ImportedTable(head + text, len(points), tuple(sheet.notes))
 
 
 def compile_points(
-    sheet: Sheet,
-    points: Sequence[SheetPoint],
-    *,
-    site: str,
-    sinks: Mapping[str, str] | None = None,
-    topics: Mapping[str, TopicScheme] | None = None,
-    limits: Mapping[str, WriteLimits] | None = None,
+    sheet: Sheet, points: Sequence[SheetPoint], *, site: str, inputs: TableInputs | None = None
 ) -> tuple[str, PointMap | None]:
     """Return the table's text and its points; add the compiler's problems to those of the sheet."""
     lines, rows = _table_lines(points, site=site)
     text = "\n".join(lines) + "\n"
+    inputs = inputs or TableInputs(Path(), _sinks_of(points))
     with TemporaryDirectory(prefix="gateway-import-") as folder:
         (Path(folder) / "table.yaml").write_text(text, encoding="utf-8")
-        known = _sinks_of(points) if sinks is None else sinks
-        inputs = TableInputs(Path(folder), known, topics=topics or {}, limits=limits or {})
-        compiled = load_point_map(inputs)
+        compiled = load_point_map(replace(inputs, folder=Path(folder)))
     for problem in compiled.problems:
         _report(sheet, problem, [point for point in points if point.every is None], rows)
     return text, compiled.point_map

@@ -1,14 +1,18 @@
-"""The register map and topic list as rows: one per register, with everything a point table says."""
+"""The register map and topic list: one row per register, as a table, CSV or JSON."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
-from gateway.mapping.topics import PointNames
 from gateway.model import HEARTBEAT, StalePolicy
-from gateway.text import duration_text
+from gateway.text import align_columns, duration_text
+from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +71,26 @@ COLUMNS = (
     "every",  # of the heartbeat
 )
 
+_SCREEN_HEADINGS = {  # topics are last, where a narrow screen cuts
+    "name": "point",
+    "unit_of_measure": "in",
+    "sink": "sink",
+    "unit": "unit",
+    "table": "table",
+    "address": "PDU",
+    "modicon": "modicon",
+    "type": "type",
+    "sentinel": "empty",
+    "topic": "topic",
+    "asset_topic": "topic of the asset",
+    "asset_name": "in Infodeck",
+    "location": "where",
+}
+_BYTE_ORDER_MARK = "\ufeff"
+_FORMULA = re.compile(r"'*[=+@\t\r\n＝＋－＠-]")  # noqa: RUF001 - full-width forms work as formulas, too
+FLAGS = {"true": True, "wahr": True, "vrai": True, "false": False, "falsch": False, "faux": False}
+"""How an Excel writes true and false, in English, German and French."""
+
 
 def register_map(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[MapRow]:
     """Return the rows in the order of the tables. `topics`: the scheme of each MQTT sink by its name."""
@@ -77,27 +101,6 @@ def register_map(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> l
             row["every"] = duration_text(point_map.heartbeat[0])
         rows += [row | _register(register) for register in point.registers] or [row]
     return rows
-
-
-def is_published(row: MapRow, sink: str) -> bool:
-    """Return whether a row's point goes to an MQTT sink."""
-    mqtt = row["mqtt"]
-    return mqtt is not False and (not isinstance(mqtt, list) or sink in mqtt)
-
-
-def point_topic(row: MapRow, scheme: TopicScheme) -> str | None:
-    """Return the topic of a row's point on an MQTT sink, or None if the sink has no topics of points."""
-    own = row["own_topic"]
-    return scheme.point_topic(_names(row), own=None if own is None else str(own))
-
-
-def asset_topic(row: MapRow, scheme: TopicScheme) -> str | None:
-    """Return the topic of its asset's messages on an MQTT sink, or None if the sink has none of assets."""
-    return scheme.asset_topic(_names(row))
-
-
-def _names(row: MapRow) -> PointNames:
-    return PointNames(str(row["site"]), str(row["tag"]), str(row["point"]), str(row["asset"] or ""))
 
 
 def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> MapRow:
@@ -117,10 +120,12 @@ def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> MapRow:
         "own_topic": None if mqtt is None else mqtt.topic,
         "tags": None if point.tags is None else dict(point.tags),
     }
-    schemes = [scheme for sink, scheme in topics.items() if is_published(row, sink)]
+    if mqtt is None:
+        return row
+    schemes = [scheme for sink, scheme in topics.items() if mqtt.goes_to(sink)]
     return row | {
-        "topic": _joined(point_topic(row, scheme) for scheme in schemes),
-        "asset_topic": _joined(asset_topic(row, scheme) for scheme in schemes),
+        "topic": _joined(scheme.point_topic(point, own=mqtt.topic) for scheme in schemes),
+        "asset_topic": _joined(scheme.asset_topic(point) for scheme in schemes),
     }
 
 
@@ -192,3 +197,70 @@ def calculation_text(gain: float, offset: float, *, of: str) -> str:
     if offset:
         parts.append(f"{'-' if offset < 0 else '+'} {abs(offset):.12g}")
     return " ".join(parts)
+
+
+def screen_table(rows: Iterable[MapRow]) -> str:
+    """Return the columns that fit a screen, aligned; empty ones are left out."""
+    lines = [list(_SCREEN_HEADINGS.values())]
+    lines += [
+        [_register_format(row) if key == "type" else cell_text(row[key]) for key in _SCREEN_HEADINGS]
+        for row in rows
+    ]
+    columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    return align_columns(zip(*columns, strict=True), indent="")
+
+
+def _register_format(row: MapRow) -> str:
+    """Return how to read a register: `uint32 CDAB x10`, `bit 3`."""
+    scale = f"x{cell_text(row['scale'])}" if row["scale"] not in {None, 1} else None
+    parts = (row["type"], row["order"], row["bit"], scale)
+    return " ".join(str(part) for part in parts if part is not None)
+
+
+def cell_text(cell: Cell) -> str:
+    """Return a cell as text; "" for None."""
+    if cell is None:
+        return ""
+    if isinstance(cell, list):
+        names = ", ".join(cell)
+        return f"[{names}]" if not names or names.lower() in FLAGS else names
+    return flow_text(cell) if isinstance(cell, bool | int | float | Mapping) else str(cell)
+
+
+def json_text(rows: Iterable[MapRow]) -> str:
+    """Return a list of objects with all columns; maps, tags and names of sinks are not flattened."""
+    return json.dumps(list(rows), indent=2, ensure_ascii=False) + "\n"
+
+
+def csv_text(rows: Iterable[MapRow], *, excel: str | None = None) -> str:
+    """Return all columns as CSV, which `gateway import` reads.
+
+    `excel` is the decimal mark of an Excel, `point` or `comma`. Excel wants a byte order mark, and with a
+    decimal comma also semicolons between cells.
+    """
+    written = io.StringIO()
+    has_comma = excel == "comma"
+    writer = csv.writer(
+        written, lineterminator="\r\n" if excel else "\n", delimiter=";" if has_comma else ","
+    )
+    writer.writerow(COLUMNS)
+    writer.writerows([_csv_cell(row[column], has_comma=has_comma) for column in COLUMNS] for row in rows)
+    return (_BYTE_ORDER_MARK if excel else "") + written.getvalue()
+
+
+def _csv_cell(cell: Cell, *, has_comma: bool) -> str:
+    """Return a cell; text that a spreadsheet would run as a formula gets a leading quote."""
+    text = cell_text(cell)
+    if isinstance(cell, str | list):
+        return quoted_formula(text)
+    return text.replace(".", ",") if has_comma and type(cell) is float else text
+
+
+def quoted_formula(text: str) -> str:
+    """Return text with a leading quote if a spreadsheet would run it as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unquoted_formula(cell: str) -> str:
+    """Return a text without the quote against formulas."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell

@@ -16,19 +16,17 @@ from gateway.config.value_types import parse_duration
 from gateway.config.yaml_tree import compose
 from gateway.errors import ConfigError
 from gateway.text import unknown_name
-from gateway.tools.register_map import COLUMNS
+from gateway.tools.register_map import COLUMNS, FLAGS, unquoted_formula
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 REQUIRED = ("tag", "point", "asset", "from")
 _LARGEST_CELL = 1 << 20
-_FORMULA = re.compile(r"'*[=+@\t\r\n＝＋－＠-]")  # noqa: RUF001 - full-width forms work as formulas, too
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:([.,])\d{3})(?:\1\d{3})*")
 _LONGEST_INTEGER = 20  # digits of a 64-bit integer
 _DECIMAL_MARKS = {";": ",", ",": "."}  # by separator: Excel with decimal commas separates cells by semicolons
-_FLAGS = {"true": True, "wahr": True, "vrai": True, "false": False, "falsch": False, "faux": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _cells(
             sheet.report(f"there is no heading above cell {index + 1}", row=number, value=cell)
             continue
         try:
-            yield column, parsers.get(column, _text)(cell)
+            yield column, parsers.get(column, unquoted_formula)(cell)
         except ValueError as error:
             sheet.report(str(error), row=number, column=column, value=cell)
             yield column, None
@@ -153,16 +151,6 @@ def _parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "on_stale": _parse_on_stale,
         "mqtt": _parse_sinks,
     }
-
-
-def quoted_formula(text: str) -> str:
-    """Return text with a leading quote if a spreadsheet would run it as a formula."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def _text(cell: str) -> str:
-    """Return a text without the quote against formulas."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
 def parse_number(text: str, *, decimal: str | None) -> int | float:
@@ -199,20 +187,16 @@ def _parse_word(text: str) -> str:
     return text.lower().replace(" ", "")
 
 
-def is_flag(text: str) -> bool:
-    """Return whether a cell means true or false, also in a German or French Excel."""
-    return text.lower() in _FLAGS
-
-
 def _parse_flag(text: str) -> bool:
-    if not is_flag(text):
+    if text.lower() not in FLAGS:
         raise ValueError("true or false is expected")
-    return _FLAGS[text.lower()]
+    return FLAGS[text.lower()]
 
 
 def _parse_sinks(text: str) -> bool | list[str]:
     """Return the `mqtt` column: false, true, or the names of sinks."""
-    return _FLAGS[text.lower()] if is_flag(text) else text.strip("[]").replace(",", " ").split()
+    names = text.strip("[]").replace(",", " ").split()
+    return FLAGS.get(text.lower(), names)
 
 
 def _parse_duration(text: str) -> str:

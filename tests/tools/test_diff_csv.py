@@ -12,8 +12,7 @@ from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import ChangeKind
-from gateway.tools.register_map import register_map
-from gateway.tools.register_map_text import csv_text
+from gateway.tools.register_map import csv_text, register_map
 
 if TYPE_CHECKING:
     from pathlib import Path

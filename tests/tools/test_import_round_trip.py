@@ -19,8 +19,7 @@ from gateway.errors import ConfigError
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
 from gateway.tools.import_table import import_points
-from gateway.tools.register_map import register_map
-from gateway.tools.register_map_text import csv_text
+from gateway.tools.register_map import csv_text, register_map
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
 TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}
+INPUTS = TableInputs(Path(), SINKS, topics=TOPICS)
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 cell_text = any_text.filter(lambda text: text == text.strip() and "\r" not in text and "\0" not in text)
@@ -253,7 +253,7 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     assume(rows)
     assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
-        imported = import_points(WAYS[way](rows), name="l.csv", sinks=SINKS, topics=TOPICS)
+        imported = import_points(WAYS[way](rows), name="l.csv", inputs=INPUTS)
     except ConfigError as error:  # a tab says nothing about decimal marks, so 1,125 alone may be a thousand
         assert way == "Excel's Unicode text"
         assert all("three decimals" in problem for problem in error.problems)  # noqa: PT017 - not always raised
@@ -266,6 +266,6 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
 def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
     """So do the shipped tables, with nothing to remark."""
     first = compiled(example.read_text(encoding="utf-8"))
-    imported = import_points(WAYS[way](register_map(first, topics=TOPICS)), name="l.csv", sinks=SINKS)
+    imported = import_points(WAYS[way](register_map(first, topics=TOPICS)), name="l.csv", inputs=INPUTS)
     assert imported.notes == ()
     compare(first, compiled(imported.text))

@@ -15,11 +15,12 @@ from gateway.mapping.topics import TopicScheme
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.settings import load_settings
 from gateway.tools.import_table import import_points
-from gateway.tools.register_map import COLUMNS, MapRow, register_map
-from gateway.tools.register_map_text import csv_text, json_text, screen_table
+from gateway.tools.register_map import COLUMNS, MapRow, csv_text, json_text, register_map, screen_table
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.mapping.plan import PointMap
 
 TABLE = f"""{HEAD}points:
   - {{tag: X, point: T, asset: a, from: t, unit: degC, range: [0, 50], description: "A | B, C"}}
@@ -36,14 +37,14 @@ TABLE = f"""{HEAD}points:
 MQTT = "sinks: {bms: {type: mqtt, url: 'mqtt://10.0.0.5:1883'"
 
 
-def document_of(folder: Path, rows: list[MapRow], *, mqtt: str = "") -> str:
+def document_of(folder: Path, point_map: PointMap, *, mqtt: str = "") -> str:
     """Return the document of a gateway with one server and one broker, which has the further keys `mqtt`."""
     file = folder / "settings"
     file.write_text(
         "name: edge_1\ninfodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\nmappings: .\n"
         f"{MQTT}{mqtt}}}, regs: {{type: modbus_server, listen: '10.0.0.2:502'}}}}\n"
     )
-    return handover_document(rows, gateway="edge_1", sinks=load_settings(file).require().sinks)
+    return handover_document(point_map, gateway="edge_1", sinks=load_settings(file).require().sinks)
 
 
 def rows_of(folder: Path, table: str = TABLE) -> list[MapRow]:
@@ -131,8 +132,8 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
     assert screen_table(rows).splitlines()[1].endswith("Room | 1     HQ / Level 3")
     lines = "| tag | asset | name | where |\n| --- | --- | --- | --- |\n"
     lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
-    assert f"## Assets in Infodeck\n\n{lines}" in document_of(tmp_path, rows)
-    assert "## Assets" not in document_of(tmp_path, rows_of(tmp_path))
+    assert f"## Assets in Infodeck\n\n{lines}" in document_of(tmp_path, point_map)
+    assert "## Assets" not in document_of(tmp_path, load_good_tables(tmp_path, TABLE))
     bare = import_points(csv_text(rows_of(tmp_path)).encode(), name="points.csv").text
     assert import_points(csv_text(rows).encode(), name="points.csv").text == bare
 
@@ -167,10 +168,10 @@ def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
 
 def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
     """It names gateway and site, explains numbers, sentinels, orders and qualities, and lists by sink."""
-    rows = rows_of(
+    points = load_good_tables(
         tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
     )
-    document = document_of(tmp_path, rows)
+    document = document_of(tmp_path, points)
     assert document.startswith(
         "# Points of gateway edge\\_1\n\nSite hq: 5 points under 1 tag, 5 Modbus registers.\n"
     )
@@ -221,10 +222,10 @@ def test_rows_have_the_topics_of_asset_messages(tmp_path: Path) -> None:
 
 def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
     """Each point has a line under its asset's topic, and the form of a message is shown."""
-    rows = register_map(load_good_tables(tmp_path, TABLE), topics={"bms": ASSETS})
+    points = load_good_tables(tmp_path, TABLE)
     for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
         keys = f", layout: asset, asset_topic: '{{prefix}}/{{tag}}', payload: {payload}"
-        document = document_of(tmp_path, rows, mqtt=keys)
+        document = document_of(tmp_path, points, mqtt=keys)
         assert form in document
         assert "| f | last value |" in document
         assert "| gw/v1/X | T | degC | null | A \\| B, C |" in document
@@ -234,6 +235,6 @@ def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path:
 def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
     """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
     keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
-    document = document_of(tmp_path, rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
+    document = document_of(tmp_path, load_good_tables(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
     (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
     assert line == ("| gw/v1/hq/X/T | null | a\\|b c \\`d\\` \\*e\\* \\<f\\>; 1 = \\|, 0 = on |")
