@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Coroutine, Iterator
 
-    from aiohttp import web
-
     from gateway.delivery.reload import TableFiles
+    from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
     from gateway.ports import Sink
     from gateway.settings import Secrets, Settings, SinkConfig
@@ -82,12 +81,13 @@ class App:
         self._settings = settings
         self._files = files
         self._stopping = asyncio.Event()
+        self._loops: list[SinkLoop] = []
+        self._status_line = ""  # as systemd shows it
         self.status = Status(name=settings.name, started_ms=now_ms())
         self.alarms = Alarms(clock_ms=now_ms)
         self.alarms.subscribe(self._show_alarms)
-        note_tables(
-            self.status.tables, points, files.warnings if files else (), loaded_ms=self.status.started_ms
-        )
+        warnings = files.warnings if files else ()
+        note_tables(self.status.tables, points, warnings, loaded_ms=self.status.started_ms)
         self._journal = SqliteJournal(
             settings.journal.path,
             sinks=settings.sinks,
@@ -106,68 +106,49 @@ class App:
             clock_ms=now_ms,
             steady_ms=steady_ms,
         )
-        self._infodeck = self._make_infodeck_service(secrets)
-        self._signing = self._make_signing(secrets)
-        self._intake = self._make_intake()
-        self._certificates = {
-            setting: ServerCertificate(setting, tls.certificate, tls.key)
-            for setting, tls in (("intake.tls", settings.intake.tls), ("admin.tls", settings.admin.tls))
-            if tls is not None
-        }
-        admin = settings.admin
-        self._admission = Admission(
-            secrets.admin_token, trusted_proxies=admin.trusted_proxies if admin.tls is None else None
-        )
-        self._requests = self._make_requests()
-        self._dashboard = self._make_dashboard()
-        self._own_alarms = GatewayAlarms(
-            status=self.status,
-            alarms=self.alarms,
-            certificates={pair.setting: pair.certificate for pair in settings.certificates()},
-            clock_ms=now_ms,
-            steady_ms=steady_ms,
-        )
-        self._loops: list[SinkLoop] = []
-        self._status_line = ""  # as systemd shows it
-        self._reloader = self._make_reloader(files) if files is not None else None
-
-    @property
-    def state(self) -> BuildingState:
-        """Every point's newest value. It knows the point table in force; after a reload it is another one."""
-        return self._pipeline.state
-
-    def _make_infodeck_service(self, secrets: Secrets) -> InfodeckService:
-        return InfodeckService(
-            settings=self._settings.infodeck,
+        self._infodeck = InfodeckService(
+            settings=settings.infodeck,
             secrets=secrets,
             event_log=self._journal,
             state_store=self._journal,
             pipeline=self._pipeline,
             status=self.status,
             alarms=self.alarms,
-            clock_skew_s=self._settings.intake.tolerance,
+            clock_skew_s=settings.intake.tolerance,
             clock_ms=now_ms,
             on_assets_changed=self._compile_again,
         )
+        self._reloader = Reloader(
+            read=self._read_tables,
+            pipeline=self._pipeline,
+            loops=self._loops,
+            status=self.status.tables,
+            clock_ms=now_ms,
+            on_done=self._infodeck.follow_tables,
+        )
+        self._build_servers(settings, secrets)
 
-    def _make_signing(self, secrets: Secrets) -> SigningSecrets:
-        return SigningSecrets(
+    def _build_servers(self, settings: Settings, secrets: Secrets) -> None:
+        intake, admin = settings.intake, settings.admin
+        self._certificates = {
+            setting: ServerCertificate(setting, tls.certificate, tls.key)
+            for setting, tls in (("intake.tls", intake.tls), ("admin.tls", admin.tls))
+            if tls is not None
+        }
+        self._signing = SigningSecrets(
             configured=secrets.signing_secrets,
-            read=partial(read_signing_secrets, self._settings),
-            file=self._settings.previous_secrets,
-            tolerance_s=self._settings.intake.tolerance,
+            read=partial(read_signing_secrets, settings),
+            file=settings.previous_secrets,
+            tolerance_s=intake.tolerance,
             status=self.status.intake,
             clock_ms=now_ms,
             steady_ms=steady_ms,
             alarms=self.alarms,
         )
-
-    def _make_intake(self) -> IntakeServer:
-        intake = self._settings.intake
-        return IntakeServer(
+        self._intake = IntakeServer(
             path=intake.path,
             max_body_bytes=intake.max_body,
-            organization=self._settings.infodeck.organization,
+            organization=settings.infodeck.organization,
             verifier=self._signing,
             event_log=self._journal,
             status=self.status.intake,
@@ -175,42 +156,35 @@ class App:
             trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
             on_assets_changed=self._infodeck.reconcile_soon,
         )
-
-    def _make_requests(self) -> BuildingRequests:
-        return BuildingRequests(
+        self._requests = BuildingRequests(
             pipeline=self._pipeline,
             state_store=self._journal,
             alarms=self.alarms,
             sinks=self.status.sinks,
-            topics=self._settings.mqtt_topics,
+            topics=settings.mqtt_topics,
             clock_ms=now_ms,
         )
-
-    def _make_dashboard(self) -> Dashboard:
-        return Dashboard(
+        trusted_proxies = admin.trusted_proxies if admin.tls is None else None
+        self._admission = Admission(secrets.admin_token, trusted_proxies=trusted_proxies)
+        self._dashboard = Dashboard(
             requests=self._requests,
             admission=self._admission,
             status=self.status,
             refresh=self._refresh_status,
-            read_dead_letters=partial(read_dead_letters, self._settings.journal.path),
+            read_dead_letters=partial(read_dead_letters, settings.journal.path),
         )
-
-    def _make_reloader(self, files: TableFiles) -> Reloader:
-        return Reloader(
-            read=lambda: files.read(self._infodeck.snapshot),
-            pipeline=self._pipeline,
-            loops=self._loops,
-            status=self.status.tables,
+        self._own_alarms = GatewayAlarms(
+            status=self.status,
+            alarms=self.alarms,
+            certificates={pair.setting: pair.certificate for pair in settings.certificates()},
             clock_ms=now_ms,
-            on_done=self._infodeck.follow_tables,
+            steady_ms=steady_ms,
         )
 
-    def _reload_tables(self) -> None:
-        if self._files is None or self._reloader is None:
-            self._notify_ready()
-            return
-        self._files.warn_of_changed_settings()
-        self._reloader.request(done=self._notify_ready)
+    @property
+    def state(self) -> BuildingState:
+        """Every point's newest value. It knows the point table in force; after a reload it is another one."""
+        return self._pipeline.state
 
     async def run(self) -> None:
         """Run until stopped: journal, sinks and ports start in this order and stop in the other."""
@@ -249,87 +223,18 @@ class App:
         notify_reloading()
         self._signing.request_reread(self._reload_tables)
 
-    def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-        """Yield what runs as long as the gateway does, each with the name of its task."""
-        for loop in self._loops:
-            yield f"sink {loop.name}", loop.run()
-        yield "clock", self._tick()
-        yield "infodeck", self._infodeck.run()
-        yield "signing secrets", self._signing.run()
-        yield "certificates", self._own_alarms.watch_certificates()
-        for setting, certificate in self._certificates.items():
-            yield setting, certificate.keep_current()
-
-    def _late_work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-        """Yield what runs only once the ports are open."""
-        if self._files is not None and self._reloader is not None:
-            yield "reload", self._reloader.run()
-            yield "watch point tables", self._files.watch(self._reloader.request)
-        yield "watchdog", self._feed_watchdog()
-
-    async def _open_ports(self, ports: AsyncExitStack) -> None:
-        """Serve the admin pages, the control socket and the webhooks until `ports` is closed."""
-        settings, no_http = self._settings, self.status.no_http
-        admin = admin_application(
-            status=self.status,
-            admission=self._admission,
-            dashboard=self._dashboard,
-            refresh=self._refresh_status,
-            problems=self._stuck_loops,
-        )
-        serving = serve_application(
-            admin,
-            "admin.listen",
-            settings.admin.listen,
-            listener="admin",
-            limit=ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus()),
-            no_http=no_http,
-            tls=self._tls_context("admin.tls"),
-            close_within_s=_CLOSE_ADMIN_WITHIN_S,
-        )
-        await ports.enter_async_context(serving)
-        await ports.enter_async_context(
-            control_socket(settings.control_socket, self._control_application(), no_http=no_http)
-        )
-        await ports.enter_async_context(
-            self._intake.listening(settings.intake.listen, tls=self._tls_context("intake.tls"))
-        )
-
-    async def _drain(self) -> None:
-        """Accept no more events, and give the sinks some time to write what is there."""
-        log.info("gateway.stopping")
-        notify(STOPPING="1")
-        self.status.ready = False
-        self._intake.stop()
-        with suppress(JournalError):
-            await self._journal.flush()
-        deadline = time.monotonic() + _DRAIN_WITHIN_S
-        while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
-            await asyncio.sleep(0.02)
-
-    def _show_alarms(self) -> None:
-        self.status.alarms = self.alarms.current()
-
-    def _save_alarm(self, alarm: Alarm) -> None:
-        self._journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
-
-    def _compile_again(self) -> None:
-        if self._reloader is not None:
-            self._reloader.request()
-        else:
-            self._infodeck.compare_tables()
+    # Starting and stopping.
 
     async def _start_delivery(self) -> None:
         feeds = await self._pipeline.start(list(self._settings.sinks))
         for name, config in self._settings.sinks.items():
             status = SinkStatus(type=config.type, cursor=self._journal.cursor(name))
             self.status.sinks[name] = status
+            retained = RetainedTopics(self._journal, sink=name)
             self._loops.append(
                 SinkLoop(
                     name=name,
-                    make_sink=partial(
-                        self._make_sink, name, config, status, RetainedTopics(self._journal, sink=name)
-                    ),
+                    make_sink=partial(self._make_sink, name, config, status, retained),
                     feed=feeds[name],
                     event_log=self._journal,
                     state_store=self._journal,
@@ -352,21 +257,66 @@ class App:
             alarms=self.alarms,
         )
 
-    def _tls_context(self, setting: str) -> ssl.SSLContext | None:
-        certificate = self._certificates.get(setting)
-        return None if certificate is None else certificate.lasting
+    def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what runs as long as the gateway does, each with the name of its task."""
+        for loop in self._loops:
+            yield f"sink {loop.name}", loop.run()
+        yield "clock", self._tick()
+        yield "infodeck", self._infodeck.run()
+        yield "signing secrets", self._signing.run()
+        yield "certificates", self._own_alarms.watch_certificates()
+        for setting, certificate in self._certificates.items():
+            yield setting, certificate.keep_current()
 
-    def _control_application(self) -> web.Application:
-        return control_application(
+    def _late_work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """Yield what runs only once the ports are open."""
+        if self._files is not None:
+            yield "reload", self._reloader.run()
+            yield "watch point tables", self._files.watch(self._reloader.request)
+        yield "watchdog", self._feed_watchdog()
+
+    async def _open_ports(self, ports: AsyncExitStack) -> None:
+        """Serve the admin pages, the control socket and the webhooks until `ports` is closed."""
+        settings, no_http = self._settings, self.status.no_http
+        admin = admin_application(
+            status=self.status,
+            admission=self._admission,
+            dashboard=self._dashboard,
+            refresh=self._refresh_status,
+            problems=self._stuck_loops,
+        )
+        control = control_application(
             {
                 **self._requests.by_route(),
                 **signing_secret_requests(self._signing),
                 **retained_topic_requests(self._journal, sinks=self.status.sinks),
             }
         )
+        for port in (
+            serve_application(
+                admin,
+                "admin.listen",
+                settings.admin.listen,
+                listener="admin",
+                limit=ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus()),
+                no_http=no_http,
+                tls=self._tls_context("admin.tls"),
+                close_within_s=_CLOSE_ADMIN_WITHIN_S,
+            ),
+            control_socket(settings.control_socket, control, no_http=no_http),
+            self._intake.listening(settings.intake.listen, tls=self._tls_context("intake.tls")),
+        ):
+            await ports.enter_async_context(port)
+
+    def _tls_context(self, setting: str) -> ssl.SSLContext | None:
+        certificate = self._certificates.get(setting)
+        return None if certificate is None else certificate.lasting
 
     def _announce_ready(self) -> None:
         settings = self._settings
+        reconciliation = f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}"
+        if not self._infodeck.has_api_key:
+            reconciliation = "off: no infodeck.api_key, so only the point tables' assets are known"
         self.status.ready = True
         log.info(
             "gateway.ready",
@@ -375,22 +325,43 @@ class App:
             points=self.status.tables.points,
             assets=self.status.tables.assets,
             sinks=list(settings.sinks),
-            reconciliation="off: no infodeck.api_key, so only the point tables' assets are known"
-            if not self._infodeck.has_api_key
-            else f"every {settings.infodeck.reconcile.every:.0f} s with {settings.infodeck.api}",
+            reconciliation=reconciliation,
         )
         freeze_objects()
         self._notify_ready()
 
-    def _notify_ready(self) -> None:
-        if self._signing.is_reread_pending:
-            return  # another reload was requested meanwhile, and reports
-        self._status_line = self._in_one_line()
-        notify(READY="1", STATUS=self._status_line)
+    async def _drain(self) -> None:
+        """Accept no more events, and give the sinks some time to write what is there."""
+        log.info("gateway.stopping")
+        notify(STOPPING="1")
+        self.status.ready = False
+        self._intake.stop()
+        with suppress(JournalError):
+            await self._journal.flush()
+        deadline = time.monotonic() + _DRAIN_WITHIN_S
+        while time.monotonic() < deadline and not all(loop.idle for loop in self._loops):  # noqa: ASYNC110 - several states
+            await asyncio.sleep(0.02)
 
-    def _in_one_line(self) -> str:
-        self._refresh_lags()
-        return in_one_line(self.status)
+    # Reloads.
+
+    def _read_tables(self) -> CompiledTables:
+        assert self._files is not None  # noqa: S101 - without files, the reloader does not run
+        return self._files.read(self._infodeck.snapshot)
+
+    def _reload_tables(self) -> None:
+        if self._files is None:
+            self._notify_ready()
+        else:
+            self._files.warn_of_changed_settings()
+            self._reloader.request(done=self._notify_ready)
+
+    def _compile_again(self) -> None:
+        if self._files is None:
+            self._infodeck.compare_tables()
+        else:
+            self._reloader.request()
+
+    # Status and alarms.
 
     async def _tick(self) -> None:
         while True:
@@ -402,17 +373,16 @@ class App:
                 await asyncio.sleep(0)
             self._refresh_lags()
             self._own_alarms.tick()
-            if (line := self._in_one_line()) != self._status_line:
+            if (line := in_one_line(self.status)) != self._status_line:
                 self._status_line = line
                 notify(STATUS=line)
 
-    async def _feed_watchdog(self) -> None:
-        """Tell systemd that the gateway is alive, but only while it makes progress."""
-        period_s = watchdog_period_s()
-        while period_s is not None:
-            if not self._stuck_loops() and await self._intake_answers():
-                notify(WATCHDOG="1")
-            await asyncio.sleep(period_s)
+    def _notify_ready(self) -> None:
+        if self._signing.is_reread_pending:
+            return  # another reload was requested meanwhile, and reports
+        self._refresh_lags()
+        self._status_line = in_one_line(self.status)
+        notify(READY="1", STATUS=self._status_line)
 
     def _refresh_status(self) -> None:
         self._refresh_lags()
@@ -422,11 +392,25 @@ class App:
         for loop in self._loops:
             loop.refresh()
 
+    def _show_alarms(self) -> None:
+        self.status.alarms = self.alarms.current()
+
+    def _save_alarm(self, alarm: Alarm) -> None:
+        self._journal.save(StateChanges(alarms={(alarm.name, alarm.since_ms): alarm}))
+
+    # Progress.
+
+    async def _feed_watchdog(self) -> None:
+        """Tell systemd that the gateway is alive, but only while it makes progress."""
+        period_s = watchdog_period_s()
+        intake = self._settings.intake
+        while period_s is not None:
+            if not self._stuck_loops() and await answers(
+                intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S
+            ):
+                notify(WATCHDOG="1")
+            await asyncio.sleep(period_s)
+
     def _stuck_loops(self) -> list[str]:
         latest_s = time.monotonic() - _STUCK_AFTER_S
         return [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_s < latest_s]
-
-    async def _intake_answers(self) -> bool:
-        """Ask the intake something over its own socket, as a sender would."""
-        intake = self._settings.intake
-        return await answers(intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S)
