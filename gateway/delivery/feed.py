@@ -16,8 +16,7 @@ from gateway.state.point_state import NO_EVENT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.delivery.recent_events import MappedEvent, RecentEvents
-    from gateway.delivery.replay import Replay
+    from gateway.delivery.stream import MappedEvent, RecentEvents, Replay
     from gateway.model import Update
     from gateway.records import StoredDeadLetter
 

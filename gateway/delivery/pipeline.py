@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.delivery.feed import Feed, Retry
 from gateway.delivery.mapper import Mapper
 from gateway.delivery.override_log import log_dropped, log_expired, log_restored
-from gateway.delivery.recent_events import MappedEvent, RecentEvents
-from gateway.delivery.replay import Replay
+from gateway.delivery.stream import MappedEvent, RecentEvents, Replay
 from gateway.errors import GatewayError
 from gateway.records import StateChanges
 

@@ -16,8 +16,7 @@ from gateway.errors import GatewayError
 from gateway.model import STAND_INS, Quality, Update
 from gateway.records import OnlineState, Override
 from gateway.state.overrides import can_show, check_override
-from gateway.state.point_state import NO_EVENT, ClockSteps, PointState
-from gateway.state.pseudo_points import PseudoPoints
+from gateway.state.point_state import NO_EVENT, ClockSteps, PointState, PseudoPoints
 from gateway.state.readings import map_saved_reading, rules_for
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.feed_parts import OTHER, POINT, Stream
 from support.mqtt_parts import make_point, make_update
 
-from gateway.delivery.recent_events import MappedEvent
+from gateway.delivery.stream import MappedEvent
 
 if TYPE_CHECKING:
     from gateway.delivery.feed import Batch

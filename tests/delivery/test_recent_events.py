@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.mqtt_parts import make_point, make_update
 
-from gateway.delivery.recent_events import MappedEvent, RecentEvents
+from gateway.delivery.stream import MappedEvent, RecentEvents
 
 UPDATE = make_update(make_point("R/T"), 1, seq=1)
 MOST_UPDATES = 10_000

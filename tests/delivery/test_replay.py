@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from support.delivery_parts import NOON, delivering, with_a_fault
 from support.recording_sink import Receiver
 
-from gateway.delivery.recent_events import RecentEvents
-from gateway.delivery.replay import Replay
+from gateway.delivery.stream import RecentEvents, Replay
 from gateway.model import Record
 
 if TYPE_CHECKING:

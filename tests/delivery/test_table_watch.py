@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.waiting import until
 
-from gateway.delivery.table_watch import watch_tables
+from gateway.delivery.reload import watch_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

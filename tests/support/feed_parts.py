@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from gateway.delivery.feed import Feed
-from gateway.delivery.recent_events import MappedEvent, RecentEvents
+from gateway.delivery.stream import MappedEvent, RecentEvents
 from support.mqtt_parts import make_point, make_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.delivery.feed import Batch
-    from gateway.delivery.replay import Replay
+    from gateway.delivery.stream import Replay
     from gateway.model import Point, Update
     from gateway.records import StoredDeadLetter
 

@@ -26,8 +26,8 @@ from gateway.clock import now_ms
 from gateway.errors import RefusedError, TransientError
 from gateway.sinks.connecting import ConnectingSink, ReceiverState
 from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
-from gateway.sinks.modbus_client.desired import DesiredState
 from gateway.sinks.modbus_client.link import NoAnswerError, open_link
+from gateway.sinks.modbus_client.registers import DesiredState
 from gateway.sinks.modbus_client.requests import BusyError, Writer
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
     from gateway.sinks.modbus_client.link import Link
-    from gateway.sinks.modbus_client.unit import Unit
+    from gateway.sinks.modbus_client.registers import Unit
     from gateway.status import SinkStatus
 
 __all__ = ["ModbusClientConfig", "ModbusClientSink", "Serial"]

@@ -23,8 +23,7 @@ from gateway.tls import ServerCertificate, alert_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.sinks.modbus_server.clients import Clients
-    from gateway.sinks.modbus_server.connection import AnswerAll
+    from gateway.sinks.modbus_server.connection import AnswerAll, Clients
 
 _HANDSHAKE_WITHIN_S: Final = 10.0
 _SEALED_BYTES: Final = 4096  # read from the socket at once

@@ -32,8 +32,7 @@ from gateway.config.decode import STRICT
 from gateway.config.value_types import Address, Network, Period
 from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_server.answers import Answers, ModbusIdentity
-from gateway.sinks.modbus_server.clients import Clients
-from gateway.sinks.modbus_server.connection import Connection
+from gateway.sinks.modbus_server.connection import Clients, Connection
 from gateway.sinks.modbus_server.register_image import RegisterImage
 from gateway.sinks.modbus_server.security import ModbusTls, TlsConnections
 from gateway.status import ClientsStatus

@@ -16,7 +16,7 @@ import uvloop
 from structlog.testing import capture_logs
 from support.modbus_fixtures import connect, make_sink, point, register
 
-from gateway.sinks.modbus_server.clients import Clients
+from gateway.sinks.modbus_server.connection import Clients
 from gateway.status import ClientsStatus, SinkStatus
 
 if TYPE_CHECKING:

@@ -1,22 +1,85 @@
-"""What one sink gets once more, mapped by the tables in force: events of the log, and dead letters."""
+"""The stream of mapped events: the newest in memory, older ones read from the event log again.
+
+What is in memory is shared by all sinks; what is mapped again is for one that is behind.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.delivery.recent_events import MappedEvent
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.delivery.mapper import Mapper
-    from gateway.delivery.recent_events import RecentEvents
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Update
     from gateway.ports import EventLog
     from gateway.records import StoredDeadLetter
+
+
+_MOST_UPDATES = 10_000
+_SEQ = itemgetter(0)
+
+
+class MappedEvent(NamedTuple):
+    """The updates that an event brings the sinks. `received_ms` is by the steady clock."""
+
+    seq: int
+    received_ms: int
+    updates: Sequence[Update]
+
+
+class RecentEvents:
+    """Has every event after number `start` that brings updates. `head` is the newest event of all."""
+
+    def __init__(self, head: int) -> None:
+        self.start = self.head = head
+        self._events: list[MappedEvent] = []
+        self._size = 0  # updates
+
+    def add(self, event: MappedEvent) -> None:
+        """Add the newest event; drop the older half if there are too many updates."""
+        self.head = event.seq
+        if event.updates:
+            self._events.append(event)
+            self._size += len(event.updates)
+            while self._size > _MOST_UPDATES:
+                self._drop((len(self._events) + 1) // 2)
+
+    def after(self, seq: int, *, at_least: int) -> list[MappedEvent]:
+        """Return the next events after number `seq`, as many as have `at_least` updates together."""
+        first = end = bisect_right(self._events, seq, key=_SEQ)
+        while end < len(self._events) and at_least > 0:
+            at_least -= len(self._events[end].updates)
+            end += 1
+        return self._events[first:end]
+
+    def updates_after(self, seq: int) -> int:
+        """Return how many updates there are after event `seq`."""
+        at = bisect_right(self._events, seq, key=_SEQ)
+        return sum(len(event.updates) for event in self._events[at:])
+
+    def drop_through(self, seq: int) -> None:
+        """Free the events up to number `seq`, which every sink has taken."""
+        self._drop(bisect_right(self._events, seq, key=_SEQ))
+        self.start = max(self.start, min(seq, self.head))
+
+    def clear(self) -> None:
+        """Free all events: they were mapped by a point table that is no longer in force."""
+        self._drop(len(self._events))
+        self.start = self.head
+
+    def _drop(self, count: int) -> None:
+        if count:
+            self.start = self._events[count - 1].seq
+            self._size -= sum(len(event.updates) for event in self._events[:count])
+            del self._events[:count]
+
 
 _READ_EVENTS = 250
 _TURN_EVENTS = 50  # mapped before the event loop goes on with other work
