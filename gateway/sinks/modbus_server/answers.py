@@ -1,4 +1,4 @@
-"""The answers of the Modbus server: reads, device identification, exceptions for all else. No I/O.
+"""The answers of the Modbus server: Modbus TCP frames, reads, device identification, exceptions. No I/O.
 
 Source of the identification: MODBUS Application Protocol Specification V1.1b3, 6.21.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic.dataclasses import dataclass
@@ -15,18 +15,17 @@ from pymodbus.constants import ExcCodes
 
 import gateway
 from gateway.config.decode import STRICT
-from gateway.sinks.modbus_server.connection import (
-    BODY,
-    FUNCTION,
-    UNIT,
-    answer_requests,
-    data_answer,
-    exception_answer,
-)
 
 if TYPE_CHECKING:
-    from gateway.sinks.modbus_server.connection import Answered
     from gateway.sinks.modbus_server.register_image import RegisterImage
+
+_HEADER = struct.Struct(">HHHBB")  # transaction, protocol (0), bytes from the unit on, unit, function
+_ANSWER = struct.Struct(">HHBB")  # the same without its transaction
+_ID_BYTES = 2  # the transaction id
+_COUNTED_FROM = 6  # the header's length counts the bytes from the unit on
+_SHORTEST, _LONGEST = 2, 254  # possible lengths
+_WHOLE_READ_BYTES: Final = 12  # with its transaction id
+_UNIT, _FUNCTION, _BODY = 4, 5, 6  # positions in a request without that id; the body follows the function
 
 _MOST: Final = {1: 2000, 2: 2000, 3: 125, 4: 125}  # bits or registers in one read, by function code
 _IDENTIFY: Final = 0x2B
@@ -73,6 +72,18 @@ class ModbusIdentity:
     """The name of this one (object 6); names of gateway and sink if not written."""
 
 
+class Answered(NamedTuple):
+    """The answers to received bytes, how many bytes the answered requests were, and how many requests.
+
+    `is_modbus` is false if something else follows them.
+    """
+
+    answers: bytes
+    used: int
+    requests: int
+    is_modbus: bool
+
+
 class Answers:
     """Answers requests from a register image. Answers to reads are cached until the registers change.
 
@@ -94,39 +105,58 @@ class Answers:
         """Forget cached answers: the registers have changed."""
         self._known.clear()
 
-    def answer_all(self, received: bytes) -> Answered:
-        """Answer all complete requests at the start of `received`."""
-        return answer_requests(received, self._answer, self._known)
+    def answer_all(self, received: bytes, *, may_read: bool = True) -> Answered:
+        """Answer all complete requests at the start of `received`, in order.
 
-    def _answer(self, request: bytes) -> bytes:
-        function = request[FUNCTION]
-        if function in _MOST:
+        A client that may not read gets exception 1. A request is looked up without its transaction id, which
+        only has to be returned: so the same question is the same bytes each time.
+        """
+        end, start = len(received), 0
+        parts: list[bytes] = []
+        is_modbus, known = True, self._known if may_read else {}
+        while end - start >= _HEADER.size:
+            stop = start + _WHOLE_READ_BYTES
+            answered = known.get(received[start + _ID_BYTES : stop])
+            if answered is None:
+                _, protocol, length, _, _ = _HEADER.unpack_from(received, start)
+                is_modbus = protocol == 0 and _SHORTEST <= length <= _LONGEST
+                stop = start + _COUNTED_FROM + length
+                if not is_modbus or stop > end:
+                    break
+                answered = self._answer(received[start + _ID_BYTES : stop], may_read=may_read)
+            parts += (received[start : start + _ID_BYTES], answered)
+            start = stop
+        return Answered(b"".join(parts), start, len(parts) // 2, is_modbus)
+
+    def _answer(self, request: bytes, *, may_read: bool) -> bytes:
+        function = request[_FUNCTION]
+        if may_read and function in _MOST:
             return self._read(request, _MOST[function])
-        if function == _IDENTIFY:
+        if may_read and function == _IDENTIFY:
             return self._identify(request)
-        return exception_answer(request, ExcCodes.ILLEGAL_FUNCTION)
+        return _exception_answer(request, ExcCodes.ILLEGAL_FUNCTION)
 
     def _read(self, request: bytes, most: int) -> bytes:
-        if len(request) != BODY + _RANGE.size:
-            return exception_answer(request, ExcCodes.ILLEGAL_VALUE)
-        address, count = _RANGE.unpack_from(request, BODY)
+        if len(request) != _BODY + _RANGE.size:
+            return _exception_answer(request, ExcCodes.ILLEGAL_VALUE)
+        address, count = _RANGE.unpack_from(request, _BODY)
         if not 1 <= count <= most:
-            return exception_answer(request, ExcCodes.ILLEGAL_VALUE)
-        data = self._image.read(request[UNIT], request[FUNCTION], address, count)
+            return _exception_answer(request, ExcCodes.ILLEGAL_VALUE)
+        data = self._image.read(request[_UNIT], request[_FUNCTION], address, count)
         if isinstance(data, ExcCodes):
-            return exception_answer(request, data)
-        answer = data_answer(request, bytes((len(data),)) + data)
+            return _exception_answer(request, data)
+        answer = _data_answer(request, bytes((len(data),)) + data)
         if len(self._known) >= _MOST_KNOWN:
             self.clear_cache()
         self._known[request] = answer
         return answer
 
     def _identify(self, request: bytes) -> bytes:
-        if not self._image.has_unit(request[UNIT]):
-            return exception_answer(request, ExcCodes.GATEWAY_NO_RESPONSE)
-        found = self._identification(request[BODY:])
+        if not self._image.has_unit(request[_UNIT]):
+            return _exception_answer(request, ExcCodes.GATEWAY_NO_RESPONSE)
+        found = self._identification(request[_BODY:])
         return (
-            exception_answer(request, found) if isinstance(found, ExcCodes) else data_answer(request, found)
+            _exception_answer(request, found) if isinstance(found, ExcCodes) else _data_answer(request, found)
         )
 
     def _identification(self, asked: bytes) -> bytes | ExcCodes:
@@ -179,3 +209,12 @@ def _identify_answer(what: int, objects: list[bytes], *, next_number: int | None
     more, following = (_NO_MORE, 0) if next_number is None else (_MORE, next_number)
     head = (_READ_DEVICE_IDENTIFICATION, what, _CONFORMITY, more, following, len(objects))
     return bytes(head) + b"".join(objects)
+
+
+def _data_answer(request: bytes, pdu_rest: bytes) -> bytes:
+    """Return the answer to a request: `pdu_rest` follows the function code."""
+    return _ANSWER.pack(0, len(pdu_rest) + 2, request[_UNIT], request[_FUNCTION]) + pdu_rest
+
+
+def _exception_answer(request: bytes, code: ExcCodes) -> bytes:
+    return _ANSWER.pack(0, 3, request[_UNIT], request[_FUNCTION] | 0x80) + bytes((code,))

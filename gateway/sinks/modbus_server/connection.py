@@ -1,43 +1,29 @@
-"""A connection of the Modbus server, and Modbus TCP framing: requests in a stream, each with its answer.
-
-A request is passed on without its transaction id, the first two bytes, which only has to be returned: so the
-same question is the same bytes each time.
-"""
+"""The connections of a Modbus server: who may connect, what each one receives and is answered."""
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
-from pymodbus.constants import ExcCodes
 
 from gateway.sinks.connecting import enable_keepalive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    AnswerAll = Callable[[bytes], "Answered"]
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
 
+    from gateway.sinks.modbus_server.answers import Answers
     from gateway.status import ClientsStatus
-
 
 _BUFFER_BYTES = 4096  # the most that is answered of one client before others get their turn
 _UNSENT_BYTES = 65536  # while more answers than this wait for a client, nothing is read from it
+_DROPPED_AFTER_S = 10.0
+_CALM_AFTER_S = 60.0
+_MOST_LOGGED = 100  # refusals, each host and reason once
 
-_HEADER = struct.Struct(">HHHBB")  # transaction, protocol (0), bytes from the unit on, unit, function
-_ANSWER = struct.Struct(">HHBB")  # the same without its transaction
-_ID_BYTES = 2  # the transaction id
-_COUNTED_FROM = 6  # the header's length counts the bytes from the unit on
-_SHORTEST, _LONGEST = 2, 254  # possible lengths
-_READ_BYTES: Final = 12  # a whole read, with its transaction id
-
-UNIT, FUNCTION, BODY = 4, 5, 6
-"""Positions in a request; the body is what follows the function code."""
+_log = structlog.get_logger()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -46,10 +32,10 @@ class Connection(asyncio.BufferedProtocol):
     Only complete requests count as activity: a client that sends byte by byte does not keep its place.
     """
 
-    def __init__(self, *, answer_all: AnswerAll, clients: Clients, idle_timeout_s: float) -> None:
-        """`answer_all` answers all complete requests at the start of what was received."""
+    def __init__(self, *, answers: Answers, clients: Clients, idle_timeout_s: float) -> None:
         self.has_asked = False
-        self._answer_all = answer_all
+        self._may_read = True
+        self._answers = answers
         self._clients = clients
         self._quiet_limit_s = idle_timeout_s
         self._loop = asyncio.get_running_loop()
@@ -96,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Answer all complete requests and keep the rest; what is not Modbus TCP ends the connection."""
         received = bytes(self._buffer[: self._filled + nbytes])
-        answers, used, requests, is_modbus = self._answer_all(received)
+        answers, used, requests, is_modbus = self._answers.answer_all(received, may_read=self._may_read)
         self._filled = len(received) - used
         if self._filled:
             self._buffer[: self._filled] = received[used:]
@@ -123,62 +109,6 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(quiet_until_s, self._close_if_quiet)
 
 
-class Answered(NamedTuple):
-    """The answers to received bytes, how many bytes the answered requests were, and how many requests.
-
-    `is_modbus` is false if something else follows them.
-    """
-
-    answers: bytes
-    used: int
-    requests: int
-    is_modbus: bool
-
-
-def answer_requests(
-    received: bytes, answer: Callable[[bytes], bytes], known: Mapping[bytes, bytes]
-) -> Answered:
-    """Answer all complete requests at the start of `received`, in order; `known` has some of the answers."""
-    end, start = len(received), 0
-    parts: list[bytes] = []
-    is_modbus = True
-    while end - start >= _HEADER.size:
-        stop = start + _READ_BYTES
-        answered = known.get(received[start + _ID_BYTES : stop])
-        if answered is None:
-            _, protocol, length, _, _ = _HEADER.unpack_from(received, start)
-            is_modbus = protocol == 0 and _SHORTEST <= length <= _LONGEST
-            stop = start + _COUNTED_FROM + length
-            if not is_modbus or stop > end:
-                break
-            answered = answer(received[start + _ID_BYTES : stop])
-        parts += (received[start : start + _ID_BYTES], answered)
-        start = stop
-    return Answered(b"".join(parts), start, len(parts) // 2, is_modbus)
-
-
-def refuse_all(received: bytes) -> Answered:
-    """Answer all complete requests with exception 1, for a client that may read nothing."""
-    return answer_requests(received, lambda request: exception_answer(request, ExcCodes.ILLEGAL_FUNCTION), {})
-
-
-def data_answer(request: bytes, pdu_rest: bytes) -> bytes:
-    """Return the answer to a request: `pdu_rest` follows the function code."""
-    return _ANSWER.pack(0, len(pdu_rest) + 2, request[UNIT], request[FUNCTION]) + pdu_rest
-
-
-def exception_answer(request: bytes, code: ExcCodes) -> bytes:
-    """Return the answer that refuses a request."""
-    return _ANSWER.pack(0, 3, request[UNIT], request[FUNCTION] | 0x80) + bytes((code,))
-
-
-_DROPPED_AFTER_S = 10.0
-_CALM_AFTER_S = 60.0
-_MOST_LOGGED = 100  # hosts for each kind of refusal, each once
-
-_log = structlog.get_logger()
-
-
 class Clients:
     """The connections of one server, `most` at a time.
 
@@ -202,7 +132,7 @@ class Clients:
         self._log = _log.bind(**log_fields)
         self._connected: dict[Connection, None] = {}  # in the order in which they came
         self._full_s: float | None = None  # when all places were last in use; None if that was logged as over
-        self._logged: dict[str, set[str]] = {}  # hosts by the reason that was logged
+        self._logged: set[tuple[str, str]] = set()
 
     def admit(self, client: Connection, host: str, *, now_s: float) -> bool:
         """Add a connection; return false if it must be dropped."""
@@ -221,9 +151,8 @@ class Clients:
     def refuse(self, host: str, reason: str) -> None:
         """Count a refused client, and log it if it is the first one of its host with this reason."""
         self._status.refused += 1
-        hosts = self._logged.setdefault(reason, set())
-        if host not in hosts and len(hosts) < _MOST_LOGGED:
-            hosts.add(host)
+        if (host, reason) not in self._logged and len(self._logged) < _MOST_LOGGED:
+            self._logged.add((host, reason))
             self._log.warning(f"Modbus client refused: {reason}", client=host)
 
     def count(self, requests: int) -> None:

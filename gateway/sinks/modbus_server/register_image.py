@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pymodbus.constants import ExcCodes
 
@@ -12,7 +11,7 @@ from gateway.mapping.registers import encoder, encoding_errors, sentinel
 from gateway.model import Quality, Refusal, RegisterTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from gateway.model import Point, Register, Scalar, Update
 
@@ -28,14 +27,18 @@ _DEVICE_UNITS = (0, 255)  # unit ids that Modbus TCP reserves for the connected 
 class _Words:
     """The holding or input registers of one unit: two bytes each, and which of them are mapped."""
 
-    def __init__(self, registers: Sequence[Register]) -> None:
-        size = max(register.address + register.words for register in registers)
-        self._data = bytearray(2 * size)
-        self._mapped = bytearray(size)
-        for register in registers:
-            end = register.address + register.words
-            self._mapped[register.address : end] = b"\1" * register.words
-            self._data[2 * register.address : 2 * end] = sentinel(register)
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._mapped = bytearray()
+
+    def add(self, register: Register) -> None:
+        """Map a register, which shows its sentinel at first."""
+        end = register.address + register.words
+        missing = max(0, end - len(self._mapped))
+        self._mapped += bytes(missing)
+        self._data += bytes(2 * missing)
+        self._mapped[register.address : end] = b"\1" * register.words
+        self._data[2 * register.address : 2 * end] = sentinel(register)
 
     def set(self, register: Register, raw: bytes) -> None:
         """Write a register's bytes; a bit leaves the others of its word alone."""
@@ -57,10 +60,13 @@ class _Words:
 class _Bits:
     """The coils or discrete inputs of one unit: the digit 0 or 1 for each, NUL for one that is not mapped."""
 
-    def __init__(self, registers: Sequence[Register]) -> None:
-        self._digits = bytearray(max(register.address for register in registers) + 1)
-        for register in registers:
-            self._digits[register.address] = ord("0")
+    def __init__(self) -> None:
+        self._digits = bytearray()
+
+    def add(self, register: Register) -> None:
+        """Map a bit, which is 0 at first."""
+        self._digits += bytes(max(0, register.address + 1 - len(self._digits)))
+        self._digits[register.address] = ord("0")
 
     def set(self, register: Register, raw: bytes) -> None:
         """Write one bit: 1 where anything is set in `raw`."""
@@ -75,13 +81,15 @@ class _Bits:
         return int(digits, 2).to_bytes((count + 7) // 8, "little")
 
 
-@dataclass(frozen=True, slots=True)
-class _TableCell:
-    """The table that a register of a point is written to, and its encoder."""
+class _Cell(NamedTuple):
+    """A register of a point, its encoder, and the table that it is written to."""
 
     register: Register
     encode: Callable[[Scalar], bytes]
     table: _Words | _Bits
+
+    def __str__(self) -> str:
+        return f"unit {self.register.unit}, {self.register.table} {self.register.address}"
 
 
 class RegisterImage:
@@ -91,30 +99,24 @@ class RegisterImage:
     several units are mapped, 0 and 255 answer but have no registers.
     """
 
-    def __init__(self, points: tuple[Point, ...], *, sink: str) -> None:
-        owned = [
-            (point, register) for point in points for register in point.registers if register.sink == sink
-        ]
-        grouped: dict[tuple[int, RegisterTable], list[Register]] = {}
-        for _, register in owned:
-            grouped.setdefault((register.unit, register.table), []).append(register)
+    def __init__(self, points: Iterable[Point], *, sink: str) -> None:
         self._tables: dict[int, dict[int, _Words | _Bits]] = {}  # by unit and function code
-        for (unit, table), registers in grouped.items():
-            is_bits = table in {RegisterTable.COIL, RegisterTable.DISCRETE}
-            values = _Bits(registers) if is_bits else _Words(registers)
-            self._tables.setdefault(unit, {})[_FUNCTION[table]] = values
-        self._cells: dict[Point, list[_TableCell]] = {}
-        for point, register in owned:
-            written = self._tables[register.unit][_FUNCTION[register.table]]
-            self._cells.setdefault(point, []).append(_TableCell(register, encoder(register), written))
-        self._add_device_units()
-
-    def _add_device_units(self) -> None:
+        self._cells: dict[Point, list[_Cell]] = {}
+        for point in points:
+            for register in point.registers:
+                if register.sink == sink:
+                    self._cells.setdefault(point, []).append(self._map(register))
         mapped = [self._tables[unit] for unit in _DEVICE_UNITS if unit in self._tables]
         candidates = mapped or list(self._tables.values())
-        device = candidates[0] if len(candidates) == 1 else {}
         for unit in _DEVICE_UNITS:
-            self._tables.setdefault(unit, device)
+            self._tables.setdefault(unit, candidates[0] if len(candidates) == 1 else {})
+
+    def _map(self, register: Register) -> _Cell:
+        tables, function = self._tables.setdefault(register.unit, {}), _FUNCTION[register.table]
+        if function not in tables:
+            tables[function] = _Bits() if function in {1, 2} else _Words()
+        tables[function].add(register)
+        return _Cell(register, encoder(register), tables[function])
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
         """Write the updates' safe values; return those that a register cannot hold, by register.
@@ -125,17 +127,18 @@ class RegisterImage:
         for update in updates:
             cells = self._cells.get(update.point, ())
             if cells and update.quality is Quality.BAD:
+                misfits = dict(encoding_errors(update.point, update.value))
                 refusals += [
-                    Refusal(update, f"{_place(register)}: {error}")
-                    for register, error in encoding_errors(update.point, update.value)
-                    if any(cell.register is register for cell in cells)
+                    Refusal(update, f"{cell}: {misfits[cell.register]}")
+                    for cell in cells
+                    if cell.register in misfits
                 ]
             for cell in cells:
                 try:
                     raw = cell.encode(update.safe_value)
                 except EncodingError as error:
                     raw = sentinel(cell.register)
-                    refusals.append(Refusal(update, f"{_place(cell.register)}: {error}"))
+                    refusals.append(Refusal(update, f"{cell}: {error}"))
                 cell.table.set(cell.register, raw)
         return refusals
 
@@ -151,7 +154,3 @@ class RegisterImage:
         table = tables.get(function)
         data = table.get(address, count) if table is not None else None
         return ExcCodes.ILLEGAL_ADDRESS if data is None else data
-
-
-def _place(register: Register) -> str:
-    return f"unit {register.unit}, {register.table} {register.address}"

@@ -1,8 +1,9 @@
 """Modbus/TCP Security for the Modbus server: TLS with certificates on both sides, and roles.
 
-TLS runs in memory between connection and requests, not in asyncio's transport, which would close a refused
-handshake without an alert: the client's log could not say why. Only so can a TCP probe be told from a client
-that gives up (test_clients_that_give_up), and a connection takes 4 KiB of buffer instead of 256.
+TLS runs in memory between connection and requests. asyncio's transport reports a connection only after its
+handshake, so that `allow` and `max_connections` could not stop an unfinished one; and it closes a refused
+handshake without an alert, and without a reason to log. See test_allow_comes_before_tls,
+test_an_unfinished_handshake_gives_way, test_who_is_not_served and test_clients_that_give_up.
 
 Source: MODBUS/TCP Security Protocol Specification, MB-TCP-Security-v21 (2018).
 """
@@ -11,19 +12,14 @@ from __future__ import annotations
 
 import ssl
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final, cast
+from typing import Annotated, Any, Final, cast
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, RelativePath
-from gateway.sinks.modbus_server.connection import Connection, refuse_all
+from gateway.sinks.modbus_server.connection import Connection
 from gateway.tls import ServerCertificate, alert_in
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.sinks.modbus_server.connection import AnswerAll, Clients
 
 _HANDSHAKE_WITHIN_S: Final = 10.0
 _SEALED_BYTES: Final = 4096  # read from the socket at once
@@ -44,61 +40,30 @@ class ModbusTls:
     roles: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Roles that may read, by the role in the client's certificate; without any, every client may."""
 
-
-class TlsConnections:
-    """Makes the connections of a server's TLS port."""
-
-    def __init__(self, config: ModbusTls, *, setting: str) -> None:
+    def load(self, setting: str) -> ServerCertificate:
         """Read the files; raises GatewayError, with the setting's name, if they cannot be used."""
-        self._certificate = ServerCertificate(
-            setting, config.certificate, config.key, client_authority=config.client_ca
-        )
-        self._roles = frozenset(config.roles)
-        if self._roles:
+        if self.roles:
             certificate_role(b"")  # loads what parses certificates, which takes a while, before clients come
-
-    def __call__(self, *, answer_all: AnswerAll, clients: Clients, idle_timeout_s: float) -> Connection:
-        """Return the connection of one client."""
-        return _TlsConnection(
-            context=self._certificate.current,
-            may_read=self._may_read,
-            answer_all=answer_all,
-            clients=clients,
-            idle_timeout_s=idle_timeout_s,
-        )
-
-    async def keep_current(self) -> None:
-        """Load the files again when they change, for new connections, until cancelled."""
-        await self._certificate.keep_current()
-
-    def _may_read(self, certificate: bytes) -> bool:
-        return not self._roles or certificate_role(certificate) in self._roles
+        return ServerCertificate(setting, self.certificate, self.key, client_authority=self.client_ca)
 
 
-class _TlsConnection(Connection):
+class TlsConnection(Connection):
     """One client on a TLS port: requests and answers pass through TLS."""
 
     def __init__(
-        self,
-        *,
-        context: ssl.SSLContext,
-        may_read: Callable[[bytes], bool],
-        answer_all: AnswerAll,
-        clients: Clients,
-        idle_timeout_s: float,
+        self, certificate: ServerCertificate, roles: tuple[str, ...], *, idle_timeout_s: float, **rest: Any
     ) -> None:
-        super().__init__(
-            answer_all=answer_all, clients=clients, idle_timeout_s=min(idle_timeout_s, _HANDSHAKE_WITHIN_S)
-        )
+        super().__init__(idle_timeout_s=min(idle_timeout_s, _HANDSHAKE_WITHIN_S), **rest)
         self._idle_timeout_s = idle_timeout_s
-        self._may_read = may_read
+        self._roles = roles
         self._sealed = bytearray(_SEALED_BYTES)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = certificate.current.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._in_handshake = True
         self._has_begun = False
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the buffer has a fixed size
+        """Return where the next sealed bytes go."""
         return memoryview(self._sealed)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -136,9 +101,12 @@ class _TlsConnection(Connection):
         self._tls.do_handshake()
         self._in_handshake = False
         self._quiet_limit_s = self._idle_timeout_s
-        if not self._may_read(self._tls.getpeercert(binary_form=True) or b""):
+        if (
+            self._roles
+            and certificate_role(self._tls.getpeercert(binary_form=True) or b"") not in self._roles
+        ):
             self._clients.refuse(self._host, "its certificate has none of the roles in `tls.roles`")
-            self._answer_all = refuse_all
+            self._may_read = False
 
     def _read_requests(self) -> None:
         """Answer the decrypted requests; raises SSLWantReadError when nothing is left."""

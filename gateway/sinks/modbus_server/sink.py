@@ -34,11 +34,11 @@ from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.modbus_server.answers import Answers, ModbusIdentity
 from gateway.sinks.modbus_server.connection import Clients, Connection
 from gateway.sinks.modbus_server.register_image import RegisterImage
-from gateway.sinks.modbus_server.security import ModbusTls, TlsConnections
+from gateway.sinks.modbus_server.security import ModbusTls, TlsConnection
 from gateway.status import ClientsStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from gateway.alarms import Alarms
@@ -124,15 +124,23 @@ class ModbusServerSink:
         image = await asyncio.to_thread(self._build_image, points, known)  # newer values are written later
         if self._points is points:  # no other table was adopted meanwhile
             self._use_image(image)
-        tls = self._config.tls
-        secured = TlsConnections(tls, setting=f"sinks.{self._name}.tls") if tls is not None else None
+        make_connection: Callable[..., Connection] = Connection
+        certificate = None
+        if (tls := self._config.tls) is not None:
+            certificate = tls.load(f"sinks.{self._name}.tls")
+            make_connection = partial(TlsConnection, certificate, tls.roles)
+        await self._listen(make_connection)
+        if certificate is not None:
+            keeping = certificate.keep_current()
+            self._keeping_current = asyncio.create_task(keeping, name=f"certificate of {self._name}")
+        self._status.state = "up"
+        return self
+
+    async def _listen(self, make_connection: Callable[..., Connection]) -> None:
+        listen, idle_timeout_s = self._config.listen, self._config.idle_timeout
         make_connection = partial(
-            secured or Connection,
-            answer_all=self._answers.answer_all,
-            clients=self._clients,
-            idle_timeout_s=self._config.idle_timeout,
+            make_connection, answers=self._answers, clients=self._clients, idle_timeout_s=idle_timeout_s
         )
-        listen = self._config.listen
         self._clients.is_open = True
         try:
             self._server = await asyncio.get_running_loop().create_server(
@@ -144,11 +152,6 @@ class ModbusServerSink:
                 " or change `listen`"
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
-        if secured is not None:
-            keeping = asyncio.create_task(secured.keep_current(), name=f"certificate of {self._name}")
-            self._keeping_current = keeping
-        self._status.state = "up"
-        return self
 
     async def __aexit__(
         self,
