@@ -189,8 +189,7 @@ def _bearer_token(settings: Settings) -> Secret:
     source = settings.infodeck.bearer_token
     if source is None:
         raise CommandError(
-            "infodeck.bearer_token is not set: webhooks are managed with a user's JWT, not with an API key;"
-            " put the token into a file (chmod 600) and set bearer_token: {file: PATH}"
+            "infodeck.bearer_token is not set: webhooks are managed with a user's JWT, not with an API key"
         )
     try:
         return source.resolve()
@@ -204,9 +203,8 @@ def _change(settings: Settings, name: _Call, given_id: str | None) -> tuple[Webh
     call: str | None = getattr(named, name, None)
     if call is None:
         raise CommandError(
-            f"infodeck.webhook.{name} is not set: Infodeck's documents, as we know them, do not say how the"
-            f" API is asked for it. If yours say it, set it, such as `{_EXAMPLES[name]}`; without it,"
-            " Infodeck's web page does it"
+            f"infodeck.webhook.{name} is not set, such as `{_EXAMPLES[name]}` if Infodeck's documents say so;"
+            " without it, Infodeck's web page does it"
         )
     method, path, document = parse_api_call(call)
 
@@ -250,18 +248,11 @@ def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) ->
 
 
 def _attempt_document(attempt: Attempt) -> dict[str, Any]:
+    document = asdict(attempt)
+    at_ms = document.pop("at_ms")
     kind = kind_of(attempt) if attempt.succeeded is False else None
-    return {
-        "time": None if attempt.at_ms is None else time_text(attempt.at_ms),
-        "event_id": attempt.event_id,
-        "event_type": attempt.event_type,
-        "succeeded": attempt.succeeded,
-        "code": attempt.code,
-        "took": attempt.took,
-        "reason": attempt.reason,
-        "failure": kind,
-        "advice": None if kind is None else advice_for(kind),
-    }
+    advice = None if kind is None else advice_for(kind)
+    return {"time": at_ms and time_text(at_ms)} | document | {"failure": kind, "advice": advice}
 
 
 def _print_table(headings: list[str], rows: Iterable[Iterable[str | None]]) -> None:

@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 _CONTROL_PATH = "/signing-secrets"
 _SOURCE = "intake.signing_secrets[0]"
 _NOT_USABLE = (
-    "Infodeck has answered, but not with a secret that can be used. If it signs with a new one by now,"
-    " deliveries are refused (401) until Infodeck's web page makes one that `gateway webhooks rotate"
-    " --from-stdin` is given"
+    "Infodeck has answered, but not with a secret that can be used: have its web page make one, and give it"
+    " to `gateway webhooks rotate --from-stdin`; until then deliveries may be refused (401)"
 )
 
 
@@ -64,29 +63,22 @@ def register(arguments: argparse.Namespace) -> int:
         file.rename_new()
     made = replace(webhook_of(item), url=url)
     print(f"Infodeck has the webhook {made.id or '?'} for {url}: {', '.join(arguments.events)}")
-    print(f"Its signing secret is in {path}, for its owner alone ({_owner(path)}).")
-    if source.kind == "file" and Path(source.name) == path:
-        print("Next: start the gateway (systemctl start gateway)")
-    else:
+    print(f"Its signing secret is in {path}, for its owner alone (user {path.stat().st_uid}).")
+    if source.kind != "file" or Path(source.name) != path:
         print(f"Next: set intake: {{signing_secrets: [{{file: {path.absolute()}}}]}}, or a credential with")
-        print(f"LoadCredential=NAME:{path.absolute()} in its unit, and restart the gateway")
+        print(f"LoadCredential=NAME:{path.absolute()} in the gateway's unit")
     if not leads_here(made, settings):
         named = url if made.id is None else f"{url}, id: {made.id}"
-        print(f"Then: set infodeck: {{webhook: {{url: {named}}}}} in {arguments.config}")
-    print(f"Then: gateway webhooks test -c {arguments.config}")
-    _print_remarks(arguments.events)
-    return 0
-
-
-def _print_remarks(events: Sequence[str]) -> None:
-    """Print what is notable about the event types; new ones appear, so none is refused."""
-    if unknown := [name for name in events if name not in ALL_DOCUMENTED_EVENTS]:
-        print(f"Infodeck's documents do not name {', '.join(unknown)}.")
-    known = [name for name in events if name in ALL_DOCUMENTED_EVENTS]
-    if dropped := [name for name in known if not name.startswith(ABOUT_ASSETS)]:
-        print(f"The gateway acknowledges {', '.join(dropped)} and has no use for them.")
-    if TELEMETRY not in events:
+        print(f"Next: set infodeck: {{webhook: {{url: {named}}}}} in {arguments.config}")
+    print(f"Next: start the gateway anew, then: gateway webhooks test -c {arguments.config}")
+    for name in arguments.events:  # new ones appear, so none is refused
+        if name not in ALL_DOCUMENTED_EVENTS:
+            print(f"Infodeck's documents do not name {name}.")
+        elif not name.startswith(ABOUT_ASSETS):
+            print(f"The gateway acknowledges {name} and has no use for it.")
+    if TELEMETRY not in arguments.events:
         print(f"Without {TELEMETRY} no reading arrives.")
+    return 0
 
 
 def _url(written: str | None, settings: Settings) -> str:
@@ -104,9 +96,8 @@ async def _refuse_second(api: InfodeckApi, url: str) -> None:
     for webhook in await list_webhooks(api):
         if leads_to(webhook, url=url, webhook_id=None):
             raise CommandError(
-                f"the webhook {webhook.id or '?'} has this URL already, and with a second one each event"
-                " would come twice; its secret is renewed with `gateway webhooks rotate`. --again makes a"
-                " second one all the same"
+                f"the webhook {webhook.id or '?'} has this URL already: `gateway webhooks rotate` renews its"
+                " secret; --again makes a second one, and each event comes twice"
             )
 
 
@@ -117,16 +108,9 @@ async def _make(api: InfodeckApi, url: str, events: Sequence[str], description: 
         raise CommandError(f"Infodeck has made no webhook: {error}") from error
     except GatewayError as error:
         raise CommandError(
-            f"whether Infodeck has made the webhook is not known: {error}. Look with `gateway webhooks list`;"
-            " if it is there, remove it, for nobody knows its secret, and try again"
+            f"whether Infodeck has made the webhook is not known: {error}. If `gateway webhooks list` shows"
+            " it, remove it, for nobody knows its secret, and try again"
         ) from error
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except KeyError:
-        return f"user {path.stat().st_uid}"
 
 
 def rotate(arguments: argparse.Namespace) -> int:
@@ -163,9 +147,8 @@ def _file_of(settings: Settings, named: Path | None) -> Path:
     source = settings.intake.signing_secrets[0]
     if source.kind == "env":
         raise CommandError(
-            f"{_SOURCE} is {source}, and no command can change a variable of the gateway's environment: write"
-            " the secret into a file (chmod 600) and set {file: PATH}, or {credential: NAME} with"
-            " LoadCredential=NAME:PATH in the unit"
+            f"{_SOURCE} is {source}, and no command can change a variable of the gateway's environment: use"
+            " {file: PATH}, or {credential: NAME}"
         )
     if source.kind == "file":
         if named is not None and os.path.realpath(named) != os.path.realpath(source.name):
@@ -176,8 +159,7 @@ def _file_of(settings: Settings, named: Path | None) -> Path:
     if named is None or not named.exists():
         raise CommandError(
             f"{_SOURCE} is {source}: name with --secret-file FILE the file that LoadCredential={source.name}:"
-            " names in the gateway's unit (`systemctl cat gateway` shows it), or a restart has the old secret"
-            " again"
+            " names in the gateway's unit (`systemctl cat gateway` shows it)"
         )
     return named
 
@@ -190,8 +172,7 @@ def _is_running(config: Path, *, required: bool) -> bool:
         if not required:
             return False
         raise CommandError(
-            f"{error}. Only a running gateway goes on accepting the old secret: start it first, or say"
-            " --forget-old if nothing that is signed with it is wanted any more"
+            f"{error}. Only a running gateway goes on accepting the old secret: start it, or say --forget-old"
         ) from error
     return True
 
@@ -221,16 +202,14 @@ def _api_path(settings: Settings, arguments: argparse.Namespace) -> str:
     named = settings.infodeck.webhook
     if named is None or named.rotate is None:
         raise CommandError(
-            "infodeck.webhook.rotate is not set: Infodeck's documents, as we know them, do not say where the"
-            " API makes a new secret. If yours say it, set it, such as /webhooks/{id}/rotate. Without it:"
-            " have Infodeck's web page make a new secret, then at once"
+            "infodeck.webhook.rotate is not set, such as /webhooks/{id}/rotate if Infodeck's documents say"
+            " so. Without it: have Infodeck's web page make a new secret, then at once"
             f" `gateway webhooks rotate -c {arguments.config} --from-stdin`, and paste it there"
         )
     webhook, webhook_id = manage(settings, lambda api: find_webhook(api, settings, arguments.id))
     if not (leads_here(webhook, settings) or leads_to(webhook, url=named.url, webhook_id=None)):
         raise CommandError(
-            f"the webhook {webhook_id} leads to {webhook.url or '?'}, not here: rotate on the gateway that it"
-            " leads to, or correct infodeck.webhook"
+            f"the webhook {webhook_id} leads to {webhook.url or '?'}, not here: correct infodeck.webhook"
         )
     return named.rotate.replace("{id}", quote(webhook_id, safe=""))
 
@@ -241,8 +220,7 @@ async def _ask_infodeck(api: InfodeckApi, path: str) -> bytes:
         secret = signing_secret_of(await api.rotate_secret(path))
     except ApiRefusalError as error:
         raise CommandError(
-            f"Infodeck has made no new secret, the old one stays: {error}. It was asked at {path}"
-            " (infodeck.webhook.rotate)"
+            f"Infodeck has made no new secret, the old one stays: {error} ({path}, infodeck.webhook.rotate)"
         ) from error
     except TransientError as error:
         raise CommandError(

@@ -76,11 +76,8 @@ def problems_of(error: ValidationError, adapter: TypeAdapter[Any], *, root: Node
 
 def _is_miscounted(finding: _Finding) -> bool:
     """Return whether a list is long enough: pydantic counts entries only as far as they are right."""
-    return (
-        finding.type == "too_short"
-        and isinstance(finding.value, list)
-        and len(finding.value) >= finding.context["min_length"]
-    )
+    entries = finding.value if isinstance(finding.value, list) else []
+    return finding.type == "too_short" and len(entries) >= finding.context["min_length"]
 
 
 def _finding(detail: Any, root: Node) -> _Finding:
@@ -131,7 +128,7 @@ def _merge(findings: Iterable[_Finding], depth: int = 0) -> Iterator[_Finding]:
 
 
 def _closest(path: Path, alternatives: list[list[_Finding]]) -> list[_Finding]:
-    """Return the findings of the alternative that the user most likely meant, or one about all."""
+    """Return the findings of the alternative that the user most likely meant, or one finding about all."""
     meant = [
         findings
         for findings in alternatives
@@ -199,18 +196,16 @@ def _message(finding: _Finding) -> str:
     return text if kind == "value_error" else text[:1].lower() + text[1:]
 
 
-class _QuietGenerator(GenerateJsonSchema):
-    """Generates without a word about defaults that JSON has no form for."""
-
+class _Generator(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own type
 
 
+@dataclass
 class _KnownKeys:
     """The keys that a shape knows at each place of a file, taken from its JSON Schema."""
 
-    def __init__(self, adapter: TypeAdapter[Any], root: Node) -> None:
-        self._adapter = adapter
-        self._root = root
+    _adapter: TypeAdapter[Any]
+    _root: Node
 
     def advice(self, path: Path) -> str:
         """Return what to write instead of the unknown key that `path` ends with."""
@@ -233,7 +228,7 @@ class _KnownKeys:
 
     @cached_property
     def _schema(self) -> dict[str, Any]:
-        return self._adapter.json_schema(schema_generator=_QuietGenerator)
+        return self._adapter.json_schema(schema_generator=_Generator)
 
     def _choices(self, schemas: list[dict[str, Any]], node: Node) -> list[dict[str, Any]]:
         """Return the schemas that can be meant by a node, without references and alternatives."""

@@ -16,14 +16,12 @@ _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+(?=@)|(?<=idt_live_)\w+|(?<=whsec_)\w
 
 
 class _Missing:
-    """The type of MISSING, which is no value that a file can hold; false, as None is."""
-
     def __bool__(self) -> bool:
         return False
 
 
 MISSING: Final = _Missing()
-"""Stands for "no value to show"."""
+"""Stands for "no value to show"; it is false, and no value that a file can hold."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -23,42 +23,32 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LARGEST_BYTES = 64 << 10
-LONGEST_SECRET = 1000
-"""How many characters a signing secret has at most that is handed over; Infodeck's documents do not say."""
-
-ROTATE_AFTER_S = 90 * 86_400
-"""How old a signing secret may become, by Infodeck's integration guide."""
-
+LONGEST_SECRET = 1000  # characters
+ROTATE_AFTER_S = 90 * 86_400  # by Infodeck's integration guide
 _BLANKS = b"\0 \t\r\n\v\f"
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FOR_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
-_NAMES = {"env": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), "credential": re.compile(r"(?!\.{1,2}$)[^/\s]+")}
 _A_SECRET_ITSELF = re.compile(r"idt_live_|whsec_")
 _ADVICE = "write {env: NAME}, {file: PATH} or {credential: NAME}, and keep the secret itself out of this file"
 
 
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Secret:
     """A secret that was read. Shows itself as `***` everywhere; `reveal` alone gives it away.
 
     `source` says where it is; `changed_ms` when it was last written there (Unix ms), None where nobody knows.
     """
 
-    __slots__ = ("_value", "changed_ms", "source")
-
-    def __init__(self, value: bytes, *, source: str = "", changed_ms: int | None = None) -> None:
-        self._value = value
-        self.source = source
-        self.changed_ms = changed_ms
+    _value: bytes
+    source: str = ""
+    changed_ms: int | None = None
 
     def reveal(self) -> bytes:
         """Return the secret itself, without the line ends behind it."""
         return self._value
 
     def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
         return "***"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -67,7 +57,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a secret is: `name` is a variable, an absolute path, or a credential's name."""
+    """Where a secret is: `name` is a variable, an absolute path, or a credential."""
 
     kind: Literal["env", "file", "credential"]
     name: str
@@ -80,12 +70,16 @@ class SecretSource:
         changed_ms = None
         if self.kind == "file":
             value, changed_ms = _from_file(Path(self.name), private=True)
-        elif self.kind == "credential":  # systemd itself keeps others out, and copies it at each start
-            value, _ = _from_file(_credential(self.name, environ), private=False)
-        elif self.name in environ:
+        elif self.kind == "env" and self.name in environ:
             value = os.fsencode(environ[self.name])
-        else:
+        elif self.kind == "env":
             raise ConfigError([f"the environment variable {self.name} is not set"])
+        elif folder := environ.get("CREDENTIALS_DIRECTORY"):
+            # systemd itself keeps others out, and copies it at each start
+            value, _ = _from_file(Path(folder, self.name), private=False)
+        else:
+            advice = f"the unit needs LoadCredential={self.name}:/path/to/it"
+            raise ConfigError([f"there are no systemd credentials here; {advice}"])
         value = value.rstrip(b"\r\n")
         # A power cut may leave null bytes; to HMAC, a key of them is the same as none: anybody could sign.
         if not value.strip(_BLANKS):
@@ -93,15 +87,6 @@ class SecretSource:
         if value.startswith(_BYTE_ORDER_MARKS):
             raise ConfigError([f"the secret {self} begins with a byte order mark: save it without one"])
         return Secret(value, source=str(self), changed_ms=changed_ms)
-
-
-def _credential(name: str, environ: Mapping[str, str]) -> Path:
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    if not folder:
-        raise ConfigError(
-            [f"there are no systemd credentials here; the unit needs LoadCredential={name}:/path/to/it"]
-        )
-    return Path(folder, name)
 
 
 def _from_file(path: Path, *, private: bool) -> tuple[bytes, int]:
@@ -136,8 +121,7 @@ def others_may_read(status: os.stat_result) -> bool:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file so that a pipe in its place does not hang the gateway."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | os.O_NONBLOCK)  # a pipe in its place must not hang the gateway
 
 
 def is_usable(secret: str) -> bool:
@@ -154,8 +138,9 @@ def parse_secret(written: object, info: ValidationInfo) -> SecretSource:
     match list(written.items()):
         case [(_, str(name))] if _A_SECRET_ITSELF.search(name) or not name.isprintable():
             pass
-        case [("env" | "credential" as kind, str(name))] if _NAMES[kind].fullmatch(name):
-            return SecretSource(kind, name)
+        case [("env" | "credential" as kind, str(name))] if re.fullmatch(_KINDS[kind]["pattern"], name):
+            if name not in {".", ".."}:
+                return SecretSource(kind, name)
         case [("file", str(name))] if name:
             folder: Path = (info.context or {}).get("folder", Path())
             return SecretSource("file", str(folder / name))
@@ -168,7 +153,7 @@ def _parse_secrets(written: object) -> tuple[object, ...]:
     return tuple(written)
 
 
-_KINDS = {
+_KINDS: dict[str, dict[str, Any]] = {
     "env": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "description": "The name of an environment variable."},
     "file": {"minLength": 1, "description": "A file of its own that nobody else may read (chmod 600)."},
     "credential": {

@@ -25,6 +25,7 @@ _NAME = "(?![$])[^/+# ]+"
 _SINK_NAME = "[a-z0-9_-]+"
 _ID = "[A-Za-z0-9_-]+"
 _PATH = "/[A-Za-z0-9_./~-]*"
+_JOURNAL = "sqlite:///+[^/?]([^?]*[^/?])?"
 DURATION_PATTERN, SIZE_PATTERN = f"^{_DURATION}$", f"^{_SIZE}$"
 
 
@@ -138,14 +139,16 @@ def parse_network(text: object) -> IPv4Network | IPv6Network:
     return interface.network
 
 
-def parse_url(text: str) -> SplitResult | None:
-    """Return the parts of a URL with a usable host and port and no fragment, None if it is none."""
+def parse_url(text: str, message: str) -> SplitResult:
+    """Return the parts of an http or https URL; raise ValueError with the message if it is none."""
     try:
         url = urlsplit(text)
-        is_usable = is_host(url.hostname or "") and url.port != 0 and not url.fragment
+        usable = is_host(url.hostname or "") and url.port != 0 and not url.query and not url.fragment
     except ValueError:
-        return None
-    return url if is_usable else None
+        usable = False
+    if not usable or url.scheme not in {"http", "https"}:
+        raise ValueError(message)
+    return url
 
 
 def pattern_hint(pattern: str) -> WithJsonSchema:
@@ -172,9 +175,7 @@ def _at_least(minimum: float, message: str) -> AfterValidator:
 
 
 def _check_api(text: str) -> str:
-    url = parse_url(text)
-    if url is None or url.scheme not in {"https", "http"} or url.query:
-        raise ValueError("a URL is expected, such as https://app.infodeck.io/api/v2")
+    url = parse_url(text, "a URL is expected, such as https://app.infodeck.io/api/v2")
     if "@" in url.netloc:
         raise FieldError("no user or password here: the API takes `api_key`", secret=True)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
@@ -187,19 +188,10 @@ def _check_proxy(text: str) -> str:
         raise FieldError(
             "no user or password here: give them with HTTPS_PROXY in the environment", secret=True
         )
-    url = parse_url(text)
-    if url is None or url.scheme not in {"http", "https"} or url.path.strip("/") or url.query:
-        raise ValueError("the address of an http proxy is expected, such as http://proxy.example.com:3128")
+    message = "the address of an http proxy is expected, such as http://proxy.example.com:3128"
+    if parse_url(text, message).path.strip("/"):
+        raise ValueError(message)
     return text.rstrip("/")
-
-
-def _check_journal_url(url: str) -> str:
-    path = url.removeprefix("sqlite:///")
-    if path == url or not path.strip("/") or path.endswith("/") or "?" in path or not path.isprintable():
-        raise ValueError(
-            "the journal is sqlite:/// and an absolute path, such as sqlite:///var/lib/gateway/journal.db"
-        )
-    return url
 
 
 def _check_host(text: str) -> str:
@@ -271,4 +263,11 @@ UrlPath = Annotated[
 ]
 ProxyUrl = Annotated[str, AfterValidator(_check_proxy), pattern_hint("https?://[^/@?#]+/?")]
 ApiUrl = Annotated[str, AfterValidator(_check_api), pattern_hint("https?://[^/@?#]+[^@?#]*")]
-JournalUrl = Annotated[str, AfterValidator(_check_journal_url), pattern_hint("sqlite:///+[^/?]([^?]*[^/?])?")]
+JournalUrl = Annotated[
+    str,
+    _must_match(
+        _JOURNAL,
+        "the journal is sqlite:/// and an absolute path, such as sqlite:///var/lib/gateway/journal.db",
+    ),
+    pattern_hint(_JOURNAL),
+]

@@ -23,14 +23,12 @@ class TinyChunksError(Exception):
 
 
 class BodyReader:
-    """Reads the bodies of one server, which may take `most_bytes` of memory together.
+    """Reads the bodies of one server, which may take `most_bytes` of memory together, each within `within_s`.
 
-    When they take more, the body that has been under way for longest is given up: an honest one arrives in a
-    moment, and its sender repeats it.
+    When they take more, the body that has been under way for longest is given up; its sender repeats it.
     """
 
     def __init__(self, *, most_bytes: int, within_s: float) -> None:
-        """`within_s` is how long one body may take."""
         self._most_bytes = most_bytes
         self._within_s = within_s
         self._bytes = 0

@@ -1,16 +1,9 @@
 """The signing secrets of the running gateway: current and previous ones, replaced while deliveries come in.
 
 A secret that another one replaces is accepted for 48 h more; Infodeck repeats a delivery for 24 h.
-
-`gateway webhooks rotate` has Infodeck make a secret, writes it to `FILE.new`, sends it to the gateway and
-renames `FILE.new` to the secret's file. No delivery is lost wherever it is killed:
-
-- before the secret is in `FILE.new`: deliveries are answered with 401, Infodeck repeats them for 24 h, and
-  the next rotation makes another secret;
-- before the gateway has it: the same command continues with `FILE.new`;
-- later: the gateway had both secrets on disk before it answered, so that no restart loses one.
-
-A secret's file that was edited by hand is read again on SIGHUP, with the same effect.
+`gateway webhooks rotate` has Infodeck make a secret, writes it to `FILE.new`, sends it to the gateway, which
+writes both to its own file before it answers, and renames `FILE.new`. Killed before the secret is in
+`FILE.new`, deliveries get 401 and come again; killed later, the same command continues with `FILE.new`.
 """
 
 from __future__ import annotations
@@ -44,9 +37,9 @@ REPEATED_FOR_MS = 25 * 3_600_000  # how long Infodeck repeats a delivery, and an
 _CHECK_EVERY_S = 60.0
 _ANNOUNCED = "sent by `gateway webhooks rotate`, not in the settings' sources yet"
 _LATE_USE = (
-    "deliveries are signed with a secret that was replaced more than a day ago, and are refused 48 h after it"
-    " was: Infodeck has another one than intake.signing_secrets, or somebody else has an old one; `gateway"
-    " webhooks rotate --forget-old` ends both"
+    "deliveries are signed with a secret that was replaced more than a day ago: Infodeck has another one"
+    " than intake.signing_secrets, or somebody else has an old one; `gateway webhooks rotate --forget-old`"
+    " ends both"
 )
 
 
@@ -91,14 +84,11 @@ class SigningSecrets:
         try:
             kept = self._memory.read()
         except GatewayError as error:
-            advice = "only the settings' secrets are accepted"
-            log.warning("signing_secrets.forgotten", reason=str(error), advice=advice)
+            log.warning("signing_secrets.forgotten", reason=str(error))
             kept = {}
         if any(ms is None and secret not in self._sources for secret, ms in kept.items()):
             log.warning(
-                "signing_secrets.not_in_settings",
-                reason="your settings contain an outdated secret; the newest one is accepted for 48 h more",
-                advice="check which secret intake.signing_secrets names, and rotate again",
+                "signing_secrets.not_in_settings", advice="the settings have an old secret: rotate again"
             )
         for secret, replaced_ms in kept.items():
             if replaced_ms is not None or secret not in self._sources:
@@ -168,8 +158,7 @@ class SigningSecrets:
         try:
             sources = _by_secret(await asyncio.to_thread(self.read))
         except GatewayError as error:
-            advice = "the secrets in force stay; SIGHUP tries again"
-            log.warning("signing_secrets.unreadable", reason=str(error), advice=advice)
+            log.warning("signing_secrets.unreadable", reason=str(error), advice="SIGHUP tries again")
             return
         changed = list(sources) != list(self._sources)
         self._sources = sources
@@ -178,7 +167,6 @@ class SigningSecrets:
             log.info("signing_secrets.reread", current=len(self.current), previous=len(self.previous))
 
     def _replace(self, current: tuple[bytes, ...]) -> None:
-        """Put these in force; accept those before them for 48 h."""
         for secret in self.current:
             if secret not in current:
                 self._mark_replaced(secret, self.clock_ms())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import orjson
 from pydantic import AfterValidator, Field
@@ -12,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.secrets import SecretReference
-from gateway.config.value_types import ApiUrl, HostPort, Organization, Period, ProxyUrl, is_host
+from gateway.config.value_types import ApiUrl, Organization, Period, ProxyUrl, is_loopback, parse_url
 from gateway.mapping.paths import compile_path
 
 _METHODS = frozenset({"DELETE", "POST", "PUT", "PATCH"})
@@ -30,17 +29,11 @@ def _check_item_path(path: str) -> str:
 
 def check_webhook_url(text: str) -> str:
     """Return the address of a webhook; raise ValueError if Infodeck would not post to it."""
-    try:
-        url = urlsplit(text)
-        is_loopback = HostPort(url.hostname or "", 0).is_loopback  # where only a simulation posts
-        is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback)
-        usable = is_safe and is_host(url.hostname or "") and url.port != 0 and not url.fragment
-    except ValueError:
-        usable = False
-    if not usable or "@" in text or " " in text or not text.isprintable():
-        raise ValueError(
-            "the public https address is expected, such as https://gateway.example.com/webhooks/infodeck"
-        )
+    message = "the public https address is expected, such as https://gateway.example.com/webhooks/infodeck"
+    url = parse_url(text.partition("?")[0], message)
+    is_safe = url.scheme == "https" or is_loopback(url.hostname or "")  # where only a simulation posts
+    if not is_safe or set(text) & set("@ #") or not text.isprintable():
+        raise ValueError(message)
     return text
 
 

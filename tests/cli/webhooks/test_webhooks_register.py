@@ -42,7 +42,7 @@ async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
             "asset.created",
             "asset.deleted",
         ]
-        assert "Next: start the gateway" in done.stdout
+        assert "Next: start the gateway anew" in done.stdout
         assert "gateway webhooks test -c" in done.stdout
         await asyncio.to_thread(daemon.start)
         body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
@@ -58,7 +58,7 @@ async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon
         done = await infodeck.run("register", "--secret-file", str(daemon.folder / "second"))
         new = infodeck.api.webhooks[0]["id"]
         assert (
-            f"Then: set infodeck: {{webhook: {{url: {PUBLIC_URL}, id: {new}}}}} in {daemon.config}"
+            f"Next: set infodeck: {{webhook: {{url: {PUBLIC_URL}, id: {new}}}}} in {daemon.config}"
             in done.stdout
         )
         done = await infodeck.run("list")
@@ -107,9 +107,10 @@ async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
             "asset.telemetry.update,workorder.created,visitor.checked_in,asset.created",
         )
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-3:] == [
+    assert done.stdout.splitlines()[-4:] == [
         "Infodeck's documents do not name asset.telemetry.update.",
-        "The gateway acknowledges workorder.created, visitor.checked_in and has no use for them.",
+        "The gateway acknowledges workorder.created and has no use for it.",
+        "The gateway acknowledges visitor.checked_in and has no use for it.",
         "Without asset.telemetry.updated no reading arrives.",
     ]
 
