@@ -31,7 +31,6 @@ log = structlog.get_logger()
 
 _HANDSHAKE_WITHIN_S = 10.0
 _CALM_AFTER_S = 60.0
-_MOST_VERIFIED_HOSTS = 1000
 _SHARE_OF_FILES = 4  # of the open files that the system allows; the journal and the sinks need some, too
 
 
@@ -108,7 +107,7 @@ class ConnectionLimit:
         self._status = status
         self._unverified: dict[ServedConnection, None] = {}  # the oldest first
         self._verified: dict[ServedConnection, None] = {}  # the one that is silent for longest first
-        self._verified_hosts: dict[str, None] = {}
+        self._verified_hosts: set[str] = set()
         self._full_s = -math.inf  # when the port was last full
 
     def add(self, connection: ServedConnection) -> None:
@@ -124,10 +123,7 @@ class ConnectionLimit:
         self._unverified.pop(connection, None)
         self._verified.pop(connection, None)
         self._verified[connection] = None
-        if connection.host not in self._verified_hosts:
-            if len(self._verified_hosts) >= _MOST_VERIFIED_HOSTS:
-                del self._verified_hosts[next(iter(self._verified_hosts))]
-            self._verified_hosts[connection.host] = None
+        self._verified_hosts.add(connection.host)
 
     def remove(self, connection: ServedConnection) -> None:
         """Stop counting a connection that has ended."""

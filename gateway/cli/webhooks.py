@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument
 from gateway.cli.terminal import HelpFormatter
-from gateway.cli.webhooks_list import enable, print_deliveries, print_list, remove
+from gateway.cli.webhooks_list import enable, print_deliveries, print_list, remove, test_webhook
 from gateway.cli.webhooks_secrets import register, rotate
-from gateway.cli.webhooks_test import test_webhook
 from gateway.infodeck.webhooks import DOCUMENTED_EVENTS
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Infodeck's webhooks through its API: `gateway webhooks list`, `deliveries`, `remove` and `enable`.
+"""Infodeck's webhooks through its API: `gateway webhooks list`, `deliveries`, `test`, `remove` and `enable`.
 
 Infodeck's documents do not say how the API removes or enables a webhook, so the settings do. What counts is
 what the list of webhooks shows afterwards.
@@ -7,12 +7,16 @@ what the list of webhooks shows afterwards.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
 
 import orjson
 
+from gateway.config.value_types import parse_duration
+from gateway.doctor.facts import ask_daemon
 from gateway.errors import ApiRefusalError, CommandError, ConfigError, GatewayError
 from gateway.events import TELEMETRY
 from gateway.infodeck.api_client import ApiAccess, connect
@@ -44,6 +48,21 @@ Result = TypeVar("Result")
 _Call = Literal["remove", "enable"]
 
 _MOST_ATTEMPTS = 1000  # of a log that has no end
+_LOOK_EVERY_S = 0.2
+_CLOCKS_DIFFER_MS = 60_000  # Infodeck's clock against ours, at most, for a log's entry to be taken for ours
+_PREVIOUS_USED = (
+    "the way is right. But something was signed with the previous secret meanwhile, which is accepted for"
+    " 48 h: try again. If that stays so, Infodeck has another secret than the gateway: renew it (`gateway"
+    " webhooks rotate`)"
+)
+_REFUSED = {
+    "mismatch": advice_for("401"),
+    "missing": "something without a signature was posted: a proxy that drops headers, or somebody else",
+    "malformed": "a signature could not be read: a proxy that changes headers, or somebody else",
+    "foreign": "the signature does not fit, nor does the body name the organization: somebody else, or"
+    " a proxy that changes or compresses bodies",
+    "outside tolerance": "this machine's clock is wrong: `timedatectl` shows whether it is synchronised",
+}
 _OUTCOMES = {True: "ok", False: "failed", None: "?"}
 _WEB_PAGE = "see the call in infodeck.webhook, and Infodeck's web page"
 _EXAMPLES: dict[_Call, str] = {"remove": "DELETE /webhooks/{id}", "enable": "POST /webhooks/{id}/enable"}
@@ -68,8 +87,7 @@ def print_list(arguments: argparse.Namespace) -> int:
             for one in webhooks
         ],
     )
-    for line in _remarks(webhooks, settings, config=str(arguments.config)):
-        print(line)
+    print(_remark(webhooks, settings, arguments))
     return 0
 
 
@@ -106,6 +124,86 @@ def print_deliveries(arguments: argparse.Namespace) -> int:
     for kind, count in failures_of(shown).most_common():
         print(f"{count} x {kind}: {advice_for(kind) or 'see the reason above, in the words of Infodeck'}")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What the running gateway has counted: test events, and refused deliveries by reason.
+
+    `previous_used_ms` is when a delivery was last signed with a secret that was replaced, None: never.
+    """
+
+    test_events: int
+    refused: Counter[str]
+    previous_used_ms: float | None
+
+
+def test_webhook(arguments: argparse.Namespace) -> int:
+    """Request a test event and print its outcome; return 0 once the running gateway has received it."""
+    settings = load_settings(arguments.config).require()
+    try:
+        wait_s = parse_duration(arguments.wait)
+    except ValueError as error:
+        raise CommandError(f"--wait {arguments.wait}: {error}") from error
+    return manage(settings, lambda api: _test(api, settings, arguments.id, wait_s=wait_s))
+
+
+async def _test(api: InfodeckApi, settings: Settings, given_id: str | None, *, wait_s: float) -> int:
+    before = now = await _counts(settings)
+    webhook, webhook_id = await find_webhook(api, settings, given_id)
+    began_ms = time.time() * 1000
+    await api.test_webhook(webhook_id)
+    print(f"Infodeck was asked to send a webhook.test to {webhook.url or webhook_id}.")
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + wait_s:
+        now = await _counts(settings)
+        if now.test_events > before.test_events:
+            is_current = now.previous_used_ms == before.previous_used_ms
+            right = "the way and the signing secret are right." if is_current else _PREVIOUS_USED
+            print(f"It arrived after {time.monotonic() - began_s:.1f} s: {right}")
+            return 0 if is_current else 1
+        await asyncio.sleep(_LOOK_EVERY_S)
+    print(f"The gateway has not seen it within {wait_s:g} s.")
+    for reason, count in (now.refused - before.refused).items():
+        print(f"The gateway refused {count} with 401 meanwhile ({reason}): {_REFUSED.get(reason)}")
+    print(await _logged(api, webhook_id, since_ms=began_ms))
+    return 1
+
+
+async def _counts(settings: Settings) -> _Counts:
+    """Return the counts of the running gateway; raise CommandError if none answers."""
+    daemon = await ask_daemon(settings.admin)
+    if daemon.status is None:
+        raise CommandError(f"no running gateway says what it has received: {daemon.reason}")
+    try:
+        intake = daemon.status["intake"]
+        previous_used_ms = intake["previous_secrets"]["last_used_ms"]
+        return _Counts(int(intake["test_events"]), Counter(intake["refused"]), previous_used_ms)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CommandError(f"what answers on {settings.admin.listen} is no gateway") from error
+
+
+async def _logged(api: InfodeckApi, webhook_id: str, *, since_ms: float) -> str:
+    """Return what Infodeck's log has about the newest attempt since then, test events first."""
+    try:
+        attempts = await newest_attempts(api, webhook_id)
+    except GatewayError as error:
+        return f"Infodeck's delivery log could not be read: {error}"
+    earliest_ms = since_ms - _CLOCKS_DIFFER_MS
+    ours = [one for one in attempts if one.at_ms is not None and one.at_ms >= earliest_ms]
+    ours.sort(key=lambda one: one.event_type != "webhook.test")
+    if not ours:
+        return (
+            "Infodeck's delivery log has no attempt since: look again in a while (`gateway webhooks"
+            " deliveries`); is the webhook switched off, or `Failing` (`gateway webhooks list`)?"
+        )
+    if ours[0].succeeded:
+        return (
+            "But Infodeck's log says that it was delivered: another gateway, or a proxy, answers at this URL"
+        )
+    kind = kind_of(ours[0])
+    advice = "" if kind == "401" else advice_for(kind)  # the gateway's own counts explain a 401
+    return f"Infodeck's log says: {kind} {ours[0].reason or ''}. {advice or ''}"
 
 
 def remove(arguments: argparse.Namespace) -> int:
@@ -172,11 +270,9 @@ async def find_webhook(api: InfodeckApi, settings: Settings, given_id: str | Non
         raise CommandError(
             f"{len(found)} webhooks lead here ({ids}): say --id ID, or set infodeck.webhook.id"
         )
-    named = settings.infodeck.webhook
-    wanted = f"--id {given_id}" if given_id else "infodeck.webhook" if named else "infodeck.webhook, not set"
+    wanted = "infodeck.webhook" if given_id is None else f"--id {given_id}"
     raise CommandError(
-        f"none of {len(every)} webhooks is the one of {wanted}: `gateway webhooks list` shows them,"
-        " `register` makes one"
+        f"none of {len(every)} webhooks is the one of {wanted}: `gateway webhooks list` shows them"
     )
 
 
@@ -227,24 +323,20 @@ def _change(settings: Settings, name: _Call, given_id: str | None) -> tuple[Webh
     return manage(settings, change)
 
 
-def _remarks(webhooks: Sequence[Webhook], settings: Settings, *, config: str) -> list[str]:
-    """Return remarks about the webhook that leads here, or about there being none."""
+def _remark(webhooks: Sequence[Webhook], settings: Settings, arguments: argparse.Namespace) -> str:
+    """Return what is notable about the webhook that leads here, or about there being none."""
     named = settings.infodeck.webhook
     here = [webhook for webhook in webhooks if leads_here(webhook, settings)]
     if named is None:
-        return ["Which of them leads here is not known: set infodeck.webhook.url."]
+        return "Which of them leads here is not known: set infodeck.webhook.url."
     if not here:
-        advice = id_to_correct(webhooks, url=named.url) or f"gateway webhooks register -c {config}"
-        return [f"None of them leads here ({named.id or named.url}): {advice}"]
-    remarks = ["* leads here"]
+        advice = id_to_correct(webhooks, url=named.url) or f"gateway webhooks register -c {arguments.config}"
+        return f"None of them leads here ({named.id or named.url}): {advice}"
     if not all(webhook.is_subscribed_to(TELEMETRY) for webhook in here):
-        remarks.append(f"It does not send {TELEMETRY}, so no reading arrives by it.")
+        return f"* leads here; it does not send {TELEMETRY}, so no reading arrives by it"
     if twins := twins_of(here[0], webhooks):
-        remarks.append(
-            f"{1 + len(twins)} of them have the URL of the one that leads here, so each event comes as often:"
-            " remove all but one"
-        )
-    return remarks
+        return f"* leads here; {len(twins)} more have its URL, so each event comes as often: remove them"
+    return "* leads here"
 
 
 def _attempt_document(attempt: Attempt) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from gateway.doctor.secret_checks import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
 from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS, leads_to, signing_secret_of, webhook_of
-from gateway.intake.secret_memory import remove_memory
+from gateway.intake.signing_secrets import remove_memory
 from gateway.settings import load_settings
 from gateway.settings.infodeck import check_webhook_url
 

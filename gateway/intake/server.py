@@ -21,7 +21,6 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
-from gateway.intake.request_bodies import BodyMemoryError, BodyReader, TinyChunksError
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
 from gateway.text import sanitise_line
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from gateway.config.value_types import HostPort, Network
-    from gateway.errors import GatewayError
     from gateway.intake.signature import Verifier
     from gateway.intake.signing_secrets import SigningSecrets
     from gateway.model import Event
@@ -52,17 +50,10 @@ _STOPPING_RETRY_AFTER_S = 5
 _NO_MEMORY_RETRY_AFTER_S = 10
 _READ_BYTES = 1 << 16  # of a request's body that aiohttp buffers before it is read
 _LONGEST_REQUEST_ID = 100
+_FREE_CHUNKS = 1000
+_LEAST_BYTES_PER_CHUNK = 64
 
 _RECEIVED_BODY = b'{"received":true}'
-_UNSIGNED = b'{"error":"the signature is missing, malformed, wrong or outside the tolerance"}'
-_NOT_FOUND = b'{"error":"no such path"}'
-_NOT_ALLOWED = b'{"error":"only POST"}'
-_FORBIDDEN = b'{"error":"plain HTTP is accepted from trusted proxies only"}'
-_TOO_LARGE = b'{"error":"the body is too large"}'
-_TOO_MANY = b'{"error":"too many requests have large bodies just now"}'
-_TOO_MANY_CHUNKS = b'{"error":"the chunks of the body are too small"}'
-_INCOMPLETE = b'{"error":"the body is incomplete"}'
-_FAILED = b'{"error":"an error of the gateway itself; its log says more"}'
 
 
 class _Received(web.StreamResponse):
@@ -158,17 +149,17 @@ class IntakeServer:
             response = await self._answer(request)
         except Exception:
             log.exception("intake.failed", request_id=_request_id(request), sender=request.remote)
-            response = _closing(_json(500, _FAILED))
+            response = _closing(_refusal(500, "an error of the gateway itself; its log says more"))
         self.status.answers[response.status] += 1
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.rel_url.raw_path != self.path:
-            return _json(404, _NOT_FOUND)
+            return _refusal(404, "no such path")
         if request.method != "POST":
-            return _json(405, _NOT_ALLOWED, Allow="POST")
+            return _refusal(405, "only POST", Allow="POST")
         if not self._is_trusted(request.remote):
-            return _closing(_json(403, _FORBIDDEN))
+            return _closing(_refusal(403, "plain HTTP is accepted from trusted proxies only"))
         return await self._receive(request)
 
     def _may_send(self, remote: str | None) -> bool:
@@ -178,29 +169,28 @@ class IntakeServer:
         address = ip_address(remote)
         return address.is_loopback or any(address in network for network in self.trusted_proxies)
 
-    async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:
-        response: web.StreamResponse
+    async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: PLR0911 - one per error
         try:
             event = await self._verified(request)
             await self._accept(event)
-            is_usual = request.keep_alive and request.version >= HttpVersion11
-            response = _RECEIVED if is_usual else _json(200, _RECEIVED_BODY)
         except SignatureError as error:
             self.status.count_refusal(str(error), age_s=error.age_s)
-            response = _json(401, _UNSIGNED)
+            return _refusal(401, "the signature is missing, malformed, wrong or outside the tolerance")
         except EventError as error:
-            response = _json(400, _error(error))
+            return _refusal(400, str(error))
         except JournalError as error:
-            response = _json(503, _error(error), **{"Retry-After": str(error.retry_after_s)})
+            return _refusal(503, str(error), **{"Retry-After": str(error.retry_after_s)})
         except BodyMemoryError:
-            response = _closing(_json(503, _TOO_MANY, **{"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}))
+            headers = {"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}
+            return _closing(_refusal(503, "too many requests have large bodies just now", **headers))
         except TinyChunksError:
-            response = _closing(_json(400, _TOO_MANY_CHUNKS))
+            return _closing(_refusal(400, "the chunks of the body are too small"))
         except web.HTTPRequestEntityTooLarge:
-            response = _closing(_json(413, _TOO_LARGE))
+            return _closing(_refusal(413, "the body is too large"))
         except (TimeoutError, RequestPayloadError, ConnectionError):
-            response = _closing(_json(400, _INCOMPLETE))
-        return response
+            return _closing(_refusal(400, "the body is incomplete"))
+        is_usual = request.keep_alive and request.version >= HttpVersion11
+        return _RECEIVED if is_usual else _json(200, _RECEIVED_BODY)
 
     async def _verified(self, request: web.BaseRequest) -> Event:
         headers = request.headers.getall(HEADER, None)
@@ -269,6 +259,71 @@ class IntakeServer:
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
+class BodyMemoryError(Exception):
+    """The memory for bodies is used up, and this body has been under way for longest."""
+
+
+class TinyChunksError(Exception):
+    """The body comes in chunks so small that reading them costs many times its worth."""
+
+
+class BodyReader:
+    """Reads the bodies of one server, which may take `most_bytes` of memory together, each within `within_s`.
+
+    When they take more, the body that has been under way for longest is given up; its sender repeats it.
+    """
+
+    def __init__(self, *, most_bytes: int, within_s: float) -> None:
+        self._most_bytes = most_bytes
+        self._within_s = within_s
+        self._bytes = 0
+        self._under_way: dict[asyncio.Timeout, int] = {}  # bytes by body, the oldest first
+
+    async def read(self, content: StreamReader, *, longest: int) -> bytes:
+        """Return a whole body; raise one of the errors above, TimeoutError or 413."""
+        body = asyncio.timeout(self._within_s)
+        try:
+            async with body:
+                self._under_way[body] = 0
+                return await self._read(content, body, longest)
+        except TimeoutError:
+            if body not in self._under_way:
+                raise BodyMemoryError from None
+            raise
+        finally:
+            self._bytes -= self._under_way.pop(body, 0)
+
+    async def _read(self, content: StreamReader, body: asyncio.Timeout, longest: int) -> bytes:
+        parts: list[bytes] = []
+        size = chunks = 0
+        while True:
+            part, ends_chunk = await content.readchunk()
+            if not part and not ends_chunk:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+            chunks += ends_chunk
+            if size > longest:
+                raise web.HTTPRequestEntityTooLarge(longest, size)
+            if chunks > _FREE_CHUNKS + size // _LEAST_BYTES_PER_CHUNK:
+                raise TinyChunksError
+            self._account(body, len(part))
+
+    def _account(self, body: asyncio.Timeout, size: int) -> None:
+        """Count `size` more bytes, and give up the oldest bodies until all fit."""
+        if body not in self._under_way:  # given up a moment ago
+            raise BodyMemoryError
+        self._under_way[body] += size
+        self._bytes += size
+        while self._bytes > self._most_bytes:
+            oldest = next(iter(self._under_way))
+            self._bytes -= self._under_way.pop(oldest)
+            if oldest is body:
+                raise BodyMemoryError
+            if not oldest.expired():
+                oldest.reschedule(asyncio.get_running_loop().time())
+
+
 def _request_id(request: web.BaseRequest) -> str | None:
     """Return the request's id in the log of a proxy in front, so that both logs can be compared."""
     given = request.headers.get("X-Request-Id")
@@ -279,8 +334,8 @@ def _json(code: int, body: bytes, **headers: str) -> web.Response:
     return web.Response(status=code, body=body, content_type="application/json", headers=headers or None)
 
 
-def _error(error: GatewayError) -> bytes:
-    return orjson.dumps({"error": str(error)})
+def _refusal(code: int, reason: str, **headers: str) -> web.Response:
+    return _json(code, orjson.dumps({"error": reason}), **headers)
 
 
 def _closing(response: web.Response) -> web.Response:

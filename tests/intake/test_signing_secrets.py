@@ -382,7 +382,7 @@ async def test_cancelled_writing_and_the_next_one_do_not_meet(
         write_private(path, content)
         writing.pop()
 
-    monkeypatch.setattr("gateway.intake.secret_memory.write_private", slowly)
+    monkeypatch.setattr("gateway.intake.signing_secrets.write_private", slowly)
     first = asyncio.create_task(gateway.signing.announce(b"new", keep_previous=True))
     await asyncio.to_thread(began.wait, 10)
     first.cancel()
