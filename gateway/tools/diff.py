@@ -203,15 +203,17 @@ def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
 
 
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
-    yield from (Change(kind=ChangeKind.SINK_GONE, subject=name) for name in old.sinks.keys() - new.sinks)
-    yield from (Change(kind=ChangeKind.NEW_SINK, subject=name) for name in new.sinks.keys() - old.sinks)
-    for name in old.sinks.keys() & new.sinks:
-        before, after = old.sinks[name], new.sinks[name]
-        for key in before.keys() & after:
-            if before[key] != after[key]:
-                yield Change(
-                    kind=ChangeKind.SINK_CHANGED, subject=name, old=before[key], new=after[key], what=key
-                )
+    for name, before in old.sinks.items():
+        if name not in new.sinks:
+            yield Change(kind=ChangeKind.SINK_GONE, subject=name)
+            continue
+        for key, was in before.items():
+            now = new.sinks[name].get(key, was)
+            if was != now:
+                yield Change(kind=ChangeKind.SINK_CHANGED, subject=name, old=was, new=now, what=key)
+    for name in new.sinks:
+        if name not in old.sinks:
+            yield Change(kind=ChangeKind.NEW_SINK, subject=name)
 
 
 def _reassigned_registers(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:

@@ -26,13 +26,13 @@ def edited(tmp_path: Path) -> Path:
 
 
 def test_the_same_tables_have_no_difference() -> None:
-    """Identical tables: one line, exit code 0; also as gateway.yaml against their folder."""
+    """Tables equal themselves, given as a folder or by gateway.yaml: one line, exit code 0."""
     done = gateway("diff", "mappings", "config/gateway.yaml")
     assert (done.returncode, done.stdout, done.stderr) == (0, "no difference\n", "")
 
 
 def test_a_moved_register_is_reported_side_by_side(edited: Path) -> None:
-    """Old and new address stand in one line, as PDU and 3xxxx numbers, and a script sees exit code 1."""
+    """Old and new address are on one line, as PDU and 3xxxx numbers; the exit code is 1."""
     done = gateway("diff", "mappings", edited)
     assert (done.returncode, done.stderr) == (1, "")
     line = next(line for line in done.stdout.splitlines() if line.startswith("  L03-RM316/ZN-T "))
@@ -45,7 +45,7 @@ def test_a_moved_register_is_reported_side_by_side(edited: Path) -> None:
 
 
 def test_a_harmless_change_exits_with_0(edited: Path) -> None:
-    """A new description breaks nothing."""
+    """A new description breaks nothing: the exit code is 0."""
     shutil.copytree(REPOSITORY / "mappings", edited, dirs_exist_ok=True)
     table = edited / "hq-iaq.yaml"
     table.write_text(table.read_text().replace("Zone temperature", "Room temperature"))
@@ -54,8 +54,8 @@ def test_a_harmless_change_exits_with_0(edited: Path) -> None:
     assert "nothing breaks an existing BMS database, 4 harmless" in done.stdout
 
 
-def test_the_csv_that_was_handed_out_is_compared(edited: Path, tmp_path: Path) -> None:
-    """What `gateway points --format csv` once printed is compared with the tables of now."""
+def test_a_csv_is_compared_with_tables(edited: Path, tmp_path: Path) -> None:
+    """A CSV that `gateway points` printed is compared with the present tables."""
     handed_out = tmp_path / "handed-out.csv"
     handed_out.write_text(gateway("points", "--format", "csv").stdout)
     assert gateway("diff", handed_out, "mappings").stdout == "no difference\n"
@@ -67,7 +67,7 @@ def test_the_csv_that_was_handed_out_is_compared(edited: Path, tmp_path: Path) -
 
 
 def test_another_prefix_moves_topics(tmp_path: Path) -> None:
-    """Settings are compared with settings: another prefix or port is reported, even if no table changed."""
+    """Two settings are compared: another prefix or port is reported although no table changed."""
     settings = (REPOSITORY / "config" / "gateway.yaml").read_text()
     changed = tmp_path / "gateway.yaml"
     changed.write_text(
@@ -84,7 +84,7 @@ def test_another_prefix_moves_topics(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["none", "none.csv", "LICENSE", "mappings/hq-iaq.yaml", "tests"])
 def test_what_cannot_be_compared_exits_with_2(name: str) -> None:
-    """A script can separate unusable input from a breaking change: exit code 2, and words on stderr."""
+    """Unusable input has the exit code 2, apart from that of a breaking change."""
     done = gateway("diff", name, "mappings")
     assert (done.returncode, done.stdout) == (2, "")
     assert name in done.stderr
@@ -92,7 +92,7 @@ def test_what_cannot_be_compared_exits_with_2(name: str) -> None:
 
 
 def test_broken_tables_are_reported_with_their_places(edited: Path) -> None:
-    """Problems of a table come as `gateway check` prints them, and the exit code is 2."""
+    """Problems of a table are printed as by `gateway check`; the exit code is 2."""
     (edited / "hq-iaq.yaml").write_text("schema: gateway.points/1\nsite: hq\nasets: []\n")
     done = gateway("diff", "mappings", edited)
     assert done.returncode == 2
@@ -100,6 +100,6 @@ def test_broken_tables_are_reported_with_their_places(edited: Path) -> None:
     assert f"1 problem in config/gateway.yaml and the point tables of {edited}" in done.stderr
 
 
-def test_help_tells_the_exit_codes() -> None:
-    """Scripts are written from `--help`."""
+def test_help_lists_the_exit_codes() -> None:
+    """`--help` lists the exit codes, for scripts."""
     assert "2: OLD or NEW" in " ".join(gateway("diff", "--help").stdout.split())

@@ -34,7 +34,7 @@ def event(asset: str = ROOM, **more: Any) -> str:
 
 
 def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
-    """An event in a file: container, readings, point, value, topic with payload, register with its words."""
+    """An event in a file is shown with its readings, points, values, topics, payloads and register words."""
     file = tmp_path / "event.json"
     file.write_text(event())
     done = gateway("explain", file)
@@ -55,8 +55,8 @@ def test_a_file_is_explained_from_reading_to_register(tmp_path: Path) -> None:
     assert "delivery" not in printed
 
 
-def test_what_the_api_supplied_is_reported(tmp_path: Path) -> None:
-    """Of an event that the gateway made itself, nobody looks for a webhook in vain."""
+def test_a_backfilled_event_names_its_source(tmp_path: Path) -> None:
+    """The source of an event that the gateway made is Infodeck's API."""
     file = tmp_path / "event.json"
     file.write_text(event(id="reconcile_0123456789abcdef", source="reconcile"))
     printed = " ".join(gateway("explain", file).stdout.split())
@@ -65,8 +65,8 @@ def test_what_the_api_supplied_is_reported(tmp_path: Path) -> None:
     assert "not a webhook" not in gateway("explain", file).stdout
 
 
-def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -> None:
-    """With `layout: asset` a point's line has the asset's topic and what the message says of the point."""
+def test_a_message_of_an_asset_is_shown_by_point(tmp_path: Path) -> None:
+    """With `layout: asset`, a point has its asset's topic and its part of the message."""
     folder = tmp_path / "config"
     folder.mkdir()
     text = (REPOSITORY / "config" / "gateway.yaml").read_text(encoding="utf-8")
@@ -104,15 +104,15 @@ def test_a_message_of_the_whole_asset_is_explained_by_its_part(tmp_path: Path) -
         (event(data={"object": {}}), "No asset id or no readings are found"),
     ],
 )
-def test_what_goes_nowhere_is_reported(body: str, expected: str) -> None:
-    """Unmapped assets, test events, other organizations and types, unreadable events."""
+def test_events_that_change_nothing_are_explained(body: str, expected: str) -> None:
+    """Unknown assets, test events, other organizations and types have a sentence each."""
     done = gateway("explain", "-", body=body)
     assert (done.returncode, done.stderr) == (0, "")
     assert expected in done.stdout
 
 
-def test_a_test_event_is_mapped_for_the_reader_all_the_same() -> None:
-    """Infodeck's test events show whether the tables would read a real one."""
+def test_a_test_event_is_mapped_on_paper() -> None:
+    """A test event is mapped on paper, to show whether the tables read a real one."""
     printed = gateway("explain", "-", body=event(isTest=True)).stdout
     assert printed.index("If it were processed") < printed.index("L03-RM312/ZN-T")
 
@@ -121,8 +121,8 @@ def test_a_test_event_is_mapped_for_the_reader_all_the_same() -> None:
     ("body", "expected"),
     [("{", "not JSON"), ('{"id": "e"}', "`type` is missing"), ("[]", "not a JSON object")],
 )
-def test_what_is_no_event_is_reported(body: str, expected: str) -> None:
-    """What the intake would answer with 400 is said, with the reason, and the exit code is 1."""
+def test_a_body_that_is_no_event_is_refused(body: str, expected: str) -> None:
+    """A body that the intake answers with 400 is refused with the reason and exit code 1."""
     done = gateway("explain", "-", body=body)
     assert done.returncode == 1
     assert "the intake answers 400" in done.stderr
@@ -130,7 +130,7 @@ def test_what_is_no_event_is_reported(body: str, expected: str) -> None:
 
 
 def test_missing_files_and_unknown_events_are_reported(tmp_path: Path) -> None:
-    """A file that is not there and an event that is not in the journal are one message each."""
+    """A missing file and an unknown event are one message each."""
     assert "cannot be read: No such file" in gateway("explain", tmp_path / "none.json").stderr
     done = gateway("explain", "evt_none")
     assert done.returncode == 1
@@ -141,7 +141,7 @@ def test_missing_files_and_unknown_events_are_reported(tmp_path: Path) -> None:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Mosquitto]]:
-    """Run a broker and the gateway with a table whose words cannot hold every value."""
+    """Run a broker and the gateway with a register that cannot hold every value."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(
@@ -160,7 +160,7 @@ def daemon(tmp_path: Path) -> Iterator[tuple[Daemon, Mosquitto]]:
 
 
 def explain_until(daemon: Daemon, expected: str) -> str:
-    """Explain evt_1 until the text is there: cursors are kept a moment after the delivery."""
+    """Explain evt_1 until the text is there: cursors are stored a moment after the delivery."""
     deadline = time.monotonic() + 15
     while expected not in (printed := gateway("explain", "-c", daemon.config, "evt_1").stdout):
         assert time.monotonic() < deadline, printed
@@ -169,7 +169,7 @@ def explain_until(daemon: Daemon, expected: str) -> str:
 
 
 def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> None:
-    """What is explained is what the broker and the poller got, and undelivered values are reported."""
+    """The explanation shows the payload that the broker got, and the dead letter of a refused value."""
     running, broker = daemon
     assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8, "n": 70000}))[0] == 200
     printed = explain_until(running, "dead letter 1: unit 1, input 4: 70000 is beyond uint16")
@@ -187,8 +187,8 @@ def test_an_event_of_the_running_daemon(daemon: tuple[Daemon, Mosquitto]) -> Non
     assert "number 1 of the journal" in explain_until(running, "  regs    ")
 
 
-def test_a_sink_that_is_behind_is_reported(daemon: tuple[Daemon, Mosquitto]) -> None:
-    """While the broker is away, the event waits for it, and the other sink is done."""
+def test_a_sink_that_is_behind_is_shown(daemon: tuple[Daemon, Mosquitto]) -> None:
+    """While the broker is away, its sink is behind, and the other sink is done."""
     running, broker = daemon
     broker.kill()
     assert running.post(telemetry("evt_1", "ast-1", {"t": 21.8}))[0] == 200

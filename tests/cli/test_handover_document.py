@@ -1,4 +1,4 @@
-"""`gateway points --format md`: what whoever subscribes or polls must know of each kind of sink."""
+"""`gateway points --format md`: each kind of sink as its reader needs it."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def printed(folder: Path, settings: str) -> dict[str, str]:
     return dict(part.split("\n", 1) for part in done.stdout.split("\n## "))
 
 
-def test_who_may_poll_and_how_is_said(sections: dict[str, str]) -> None:
-    """Port, networks, TLS and roles: without them, nobody gets a register."""
+def test_a_server_has_its_access(sections: dict[str, str]) -> None:
+    """The section of a server has port, networks, TLS and roles."""
     assert (
         "The gateway is a Modbus TCP server at port 802 of each of its addresses, for clients from 10.0.0.0/8"
         " and 192.0.2.7/32, with TLS (Modbus/TCP Security): a client needs a certificate with the role"
@@ -71,19 +71,19 @@ def test_who_may_poll_and_how_is_said(sections: dict[str, str]) -> None:
 
 
 def test_a_server_whose_clients_need_no_role(tmp_path: Path) -> None:
-    """They need a certificate all the same."""
+    """Without roles, a client needs any valid certificate."""
     found = printed(tmp_path, SETTINGS.replace(", roles: [operator, viewer]", ""))
     assert "a client needs a certificate. It can be read only" in found["Modbus: regs"]
 
 
-def test_what_stands_before_the_first_reading_is_true_of_each(sections: dict[str, str]) -> None:
-    """A register that is polled shows its sentinel; one that is written keeps what the controller has."""
+def test_registers_before_the_first_reading(sections: dict[str, str]) -> None:
+    """A polled register shows its sentinel; a written one keeps the controller's value."""
     assert "Before the first reading, where registers are polled, and where" in sections["How to read it"]
     assert "left alone until the first reading" in sections["Modbus: ahu"]
 
 
 def test_every_topic_is_named(sections: dict[str, str]) -> None:
-    """Values, descriptions, what came late, and all fields of a message."""
+    """The section of a broker has the form of a message, `$meta`, and `$history` unless it is off."""
     message = '`{"value": 21.5, "unit": "degC", "quality": "good", "ts": "…", "event": "…"}`'
     assert message in sections["MQTT: bms"]
     assert "`$meta` under each topic describes it." in sections["MQTT: bms"]
@@ -91,8 +91,8 @@ def test_every_topic_is_named(sections: dict[str, str]) -> None:
     assert [late in sections[f"MQTT: {name}"] for name in ("bms", "mute", "bare")] == [True, False, True]
 
 
-def test_what_a_sparkplug_host_must_know(sections: dict[str, str]) -> None:
-    """Which host everything waits for, and where the gateway's own word for the quality is."""
+def test_a_sparkplug_section(sections: dict[str, str]) -> None:
+    """The section of a Sparkplug sink has the primary host and the property of the quality."""
     scada = sections["Sparkplug B: scada"]
     assert "Published only while the host host-1 is online." in scada
     assert "the property GatewayQuality of a metric has its quality as a word" in scada

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_list_is_the_same_after_its_import(folder: Path) -> None:
-    """Import, check, list, import that list: it lists the same again."""
+    """A list that is imported again lists the same."""
     arguments = ("import", "sheet.csv", "-c", "gateway.yaml", "-o", "mappings/a.yaml")
     done = gateway(folder, *arguments, "--site", "hq")
     assert (done.returncode, done.stdout) == (0, "mappings/a.yaml: 1 point\n")
@@ -53,7 +53,7 @@ def test_a_list_is_the_same_after_its_import(folder: Path) -> None:
 
 
 def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
-    """A file that is there stays unless `--force` is given, and stays whatever is wrong with the sheet."""
+    """An existing file is replaced with `--force` only, and never by a sheet with problems."""
     table = folder / "mappings" / "a.yaml"
     table.write_text("mine", encoding="utf-8")
     arguments = ("import", "sheet.csv", "--site", "hq", "-o", "mappings/a.yaml")
@@ -79,8 +79,8 @@ def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
         (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "column sink: there is no sink"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done_is_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:
-    """Files that are missing or cannot be written, and sinks that do not exist, are one line each."""
+def test_unusable_arguments_are_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """Missing files, names that would not be read and unknown sinks are one message each."""
     (folder / "other.csv").write_text(
         SHEET.replace(",address\n", ",address,sink\n").replace(",4\n", ",4,regs\n")
     )
@@ -91,15 +91,15 @@ def test_what_cannot_be_done_is_reported(folder: Path, arguments: tuple[str, ...
 
 
 def test_the_document_names_the_gateways_sinks(folder: Path) -> None:
-    """`points --format md` says where broker and server are, as the settings have them."""
+    """`points --format md` names the addresses of broker and server."""
     gateway(folder, "import", "sheet.csv", "-c", "gateway.yaml", "--site", "hq", "-o", "mappings/a.yaml")
     document = gateway(folder, "points", "-c", "gateway.yaml", "--format", "md").stdout
     assert "The broker is mqtt://10.0.0.5:1883." in document
     assert "The gateway is a Modbus TCP server at 127.0.0.1:5020" in document
 
 
-def test_excel_is_about_csv(folder: Path) -> None:
-    """`--excel` with another format is refused rather than ignored."""
+def test_excel_needs_csv(folder: Path) -> None:
+    """`--excel` with another format than CSV is refused."""
     done = gateway(folder, "points", "-c", "gateway.yaml", "--excel", "comma")
     assert done.returncode == 1
     assert "--excel is about --format csv" in done.stderr

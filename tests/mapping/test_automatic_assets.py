@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import HEAD
-from support.registers_lock import assign, known, load, lock_up, write_tables
+from support.registers_lock import assign, known, load, write_slots, write_tables
 
 from gateway.records import AutoTag, KnownAsset
 
@@ -67,7 +67,7 @@ def test_lock_gives_slots_to_automatic_assets_after_the_listed(tmp_path: Path) -
     write_tables(tmp_path, TEMPLATE + listed)
     snapshot = known(OTHER, ROOM, PUMP)
     assert assign(tmp_path, snapshot=snapshot) == ({"z": 0, "ast-0001": 4, "ast-0002": 8}, [])
-    lock_up(tmp_path, snapshot=snapshot)
+    write_slots(tmp_path, snapshot=snapshot)
     assert (tmp_path / "registers.lock").read_text().splitlines()[-3:] == [
         "  - {asset: z, template: iaq, base: 0, stride: 4}",
         '  - {asset: ast-0001, template: iaq, base: 4, stride: 4, tag: "Room 1"}',
@@ -78,7 +78,7 @@ def test_lock_gives_slots_to_automatic_assets_after_the_listed(tmp_path: Path) -
 def test_a_kept_tag_survives_a_new_name(tmp_path: Path) -> None:
     """Renaming in Infodeck moves no topic of an asset that has a slot, nor does a namesake."""
     write_tables(tmp_path, TEMPLATE)
-    lock_up(tmp_path, snapshot=known(ROOM))
+    write_slots(tmp_path, snapshot=known(ROOM))
     renamed = KnownAsset(id=ROOM.id, name="Lobby", asset_type="at-iaq")
     namesake = KnownAsset(id="ast-0000", name="Room 1", asset_type="at-iaq")
     assert load(tmp_path, snapshot=known(renamed, namesake)).tags() == {
@@ -95,7 +95,7 @@ def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
     snapshot = replace(known(renamed, namesake), tags={ROOM.id: AutoTag("{name}", "Room 1")})
     kept = {"ast-0001": "Room 1", "ast-0000": "Room 1-0000"}
     assert load(tmp_path, snapshot=snapshot).tags() == kept
-    lock_up(tmp_path, snapshot=snapshot)
+    write_slots(tmp_path, snapshot=snapshot)
     (tmp_path / "a.yaml").write_text(TEMPLATE.replace("auto: true", 'auto: true\n    tag: "{id}"'))
     assert load(tmp_path, snapshot=snapshot).tags() == kept
     (tmp_path / "registers.lock").unlink()

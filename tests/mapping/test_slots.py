@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.point_tables import HEAD, table_of_points
-from support.registers_lock import assign, load, lock_up, write_tables
+from support.registers_lock import assign, load, write_slots, write_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,10 +215,10 @@ def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) ->
 def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path) -> None:
     """What counts is whether the points fit; new slots have the new stride."""
     write_tables(tmp_path, TEMPLATE)
-    lock_up(tmp_path)
+    write_slots(tmp_path)
     grown = TEMPLATE.replace("stride: 4", "stride: 8") + "  - {id: two, tag: X2, use: iaq}\n"
     write_tables(tmp_path, grown)
-    lock_up(tmp_path)
+    write_slots(tmp_path)
     found = load(tmp_path)
     assert (found.problems, found.bases()) == ([], {"one": 0, "two": 8})
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.point_tables import HEAD
-from support.registers_lock import assign, assign_files, load, lock_up, write_tables
+from support.registers_lock import assign, assign_files, load, write_slots, write_tables
 
 from gateway.mapping.compile.lock_file import add_slots
 
@@ -181,7 +181,7 @@ def test_lines_and_comments_stay_as_they_are(tmp_path: Path) -> None:
 # the end
 """
     write_tables(tmp_path, IAQ + assets("y iaq", "a iaq", "b iaq", "x iaq", "c iaq"), lock=lock)
-    lock_up(tmp_path)
+    write_slots(tmp_path)
     assert (tmp_path / "registers.lock").read_text() == (
         f"schema: gateway.registers/1\nslots:\n{lock}"
         "    - {asset: a, template: iaq, base: 0, stride: 4}\n"
@@ -196,7 +196,7 @@ def test_an_empty_file_is_filled(tmp_path: Path, empty: str) -> None:
     """All that an empty list can look like is understood."""
     write_tables(tmp_path, IAQ + assets("'1e3' iaq", "'null' iaq"))
     (tmp_path / "registers.lock").write_text(f"# mine\nschema: gateway.registers/1\n{empty}\n")
-    lock_up(tmp_path)
+    write_slots(tmp_path)
     assert load(tmp_path).problems == []
     assert (
         (tmp_path / "registers.lock").read_text().startswith("# mine\nschema: gateway.registers/1\nslots:\n")
@@ -222,7 +222,7 @@ def test_a_slot_never_moves(phases: list[list[str]]) -> None:
         folder, lines = Path(name), set[str]()
         for phase in phases:
             write_tables(folder, head + assets(*phase) if phase else head)
-            lock_up(folder)
+            write_slots(folder)
             file = folder / "registers.lock"
             found = load(folder)
             assert found.problems == []

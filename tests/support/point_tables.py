@@ -31,7 +31,7 @@ def load_tables(folder: Path, *tables: str) -> tuple[PointMap | None, list[str]]
 
 
 def load_good_tables(folder: Path, *tables: str) -> PointMap:
-    """Load tables that have no problems."""
+    """Load tables without problems."""
     point_map, problems = load_tables(folder, *tables)
     assert problems == []
     assert point_map is not None
@@ -39,12 +39,12 @@ def load_good_tables(folder: Path, *tables: str) -> PointMap:
 
 
 def table_of_points(*points: str) -> str:
-    """Return a table whose free-standing points start on line 5; each one reads `t` of asset `a`."""
+    """Return a table whose single points start on line 5; each one reads `t` of asset `a`."""
     return f"{HEAD}points:\n" + "".join(f"  - {{asset: a, from: t, {keys}}}\n" for keys in points)
 
 
 def warnings_of(folder: Path, *tables: str) -> list[str]:
-    """Load tables, and return their warnings in the form that problems have."""
+    """Load tables and return their warnings, as lines like problems."""
     load_tables(folder, *tables)
     compiled = load_point_map(TableInputs(folder, SINKS, topics=TOPICS))
     return [str(warning).replace(f"{folder}/", "") for warning in compiled.warnings]

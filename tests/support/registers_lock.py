@@ -22,7 +22,7 @@ AS_OF_MS = 1_795_507_200_000  # 2026-11-24 08:00 UTC
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What loading came to; problems and warnings as lines, with names of files in place of paths."""
+    """The result of loading; problems and warnings are lines, with names of files in place of paths."""
 
     point_map: PointMap | None
     problems: list[str]
@@ -61,18 +61,18 @@ def load(
 
 
 def assign(folder: Path, *, snapshot: AssetSnapshot | None = None) -> tuple[dict[str, int], list[str]]:
-    """Return the bases that would be assigned, in that order, and the problems that are in the way."""
+    """Return the bases that would be assigned, in order, and the problems."""
     found = assign_files(folder, snapshot=snapshot)
     return {slot.asset: slot.base for slot in found.added}, _lines(found.problems, folder)
 
 
 def assign_files(folder: Path, *, snapshot: AssetSnapshot | None = None) -> SlotAssignment:
-    """Return the assignment for the files as they are."""
+    """Return the assignment for the present files."""
     return assign_slots(TableInputs(folder, SINKS, topics=TOPICS, snapshot=snapshot))
 
 
-def lock_up(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:
-    """Write the slots that are lacking, as `gateway lock` does."""
+def write_slots(folder: Path, *, snapshot: AssetSnapshot | None = None) -> None:
+    """Write the missing slots, as `gateway lock` does."""
     file = folder / "registers.lock"
     found = assign_files(folder, snapshot=snapshot)
     assert found.problems == []

@@ -27,7 +27,7 @@ def listed_inventory(point_map: PointMap, topics: dict[str, TopicScheme]) -> Inv
 
 
 def test_a_csv_has_the_same_facts_as_the_tables() -> None:
-    """The CSV that was handed out has the registers, topics and meanings of the tables it was made from."""
+    """A CSV has the registers, topics and meanings of the tables that it was printed from."""
     compiled = load_point_map(TableInputs(EXAMPLES, SINKS, topics=TOPICS))
     assert compiled.point_map is not None
     rows = register_map(compiled.point_map, topics=TOPICS)
@@ -45,7 +45,7 @@ def test_a_csv_has_the_same_facts_as_the_tables() -> None:
 
 
 def test_messages_of_whole_assets_are_reported_by_point() -> None:
-    """Points that share a topic do not take it from each other; one that leaves the message is reported."""
+    """Points share the topic of their asset; one that leaves its messages is reported."""
     schemes = {"bms": TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")}
     compiled = load_point_map(TableInputs(EXAMPLES, SINKS, topics=schemes))
     assert compiled.point_map is not None
@@ -62,7 +62,7 @@ def test_messages_of_whole_assets_are_reported_by_point() -> None:
 
 
 def test_topics_of_several_sinks_are_separated_in_a_csv() -> None:
-    """A cell with two topics is two topics, also where a tag has spaces in it; one more is a new one."""
+    """A cell with two topics is two topics, also if the tag has spaces in it."""
     head = "tag,point,asset,from,site,topic,sink\n"
     first, second = "gw/v1/hq/Room 3/T", "site/hq/Room 3/T"
     one = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first},\n".encode(), file="x.csv")
@@ -71,8 +71,8 @@ def test_topics_of_several_sinks_are_separated_in_a_csv() -> None:
     assert (change.kind, change.new) == (ChangeKind.NEW_TOPIC, "site/hq/Room 3/T")
 
 
-def test_a_csv_without_a_column_does_not_state_it() -> None:
-    """What an older or shortened list does not say is not compared."""
+def test_columns_that_a_csv_lacks_are_not_compared() -> None:
+    """Facts that an older or shortened list lacks are not compared."""
     rows = "tag,point,asset,from,topic,sink,unit,table,address,type{}\nA,P,ast-1,t,,regs,1,input,0,int16{}\n"
     short = inventory_from_csv(rows.format("", "").encode(), file="x.csv")
     full = inventory_from_csv(rows.format(",description,gain", ",x,0.1").encode(), file="y.csv")
@@ -81,8 +81,8 @@ def test_a_csv_without_a_column_does_not_state_it() -> None:
     assert [change.kind for change in compare(full, other)] == [ChangeKind.MEANING]
 
 
-def test_a_csv_that_cannot_be_read_is_reported_by_row_and_column() -> None:
-    """Every unreadable cell is named, all at once; a file without the columns is reported as well."""
+def test_unusable_cells_are_reported_by_row_and_column() -> None:
+    """All unusable cells are reported at once, and so are missing columns."""
     rows = (
         "tag,point,asset,from,topic,sink,unit,table,address,type\n"
         "A,P,a,t,,regs,1,inputs,0,int16\nB,P,a,t,,regs,1,input,70000,int16\nC,P,a,t,,regs,1,input,0,int17\n"
@@ -99,7 +99,7 @@ def test_a_csv_that_cannot_be_read_is_reported_by_row_and_column() -> None:
 
 
 def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
-    """A cell with two topics of the point's own is compared as a whole; another prefix moves them."""
+    """A cell with two topics of the point's own is compared as a whole."""
     keys = '{tag: T, point: P, asset: a, from: t, mqtt: {topic: "{prefix}/own/{tag}"}}'
     schemes = {"bms": TopicScheme(prefix="gw/v1"), "cloud": TopicScheme(prefix="site")}
     (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
@@ -114,7 +114,7 @@ def test_own_topics_on_several_sinks_are_no_difference(tmp_path: Path) -> None:
 
 
 def test_spaces_around_texts_are_no_difference(tmp_path: Path) -> None:
-    """Cells have no spaces around them; tables with such texts are still the same as their own CSV."""
+    """Tables with spaces around texts equal their own CSV, whose cells have none."""
     keys = '{tag: T, point: P, asset: "a ", from: " t", unit: "kWh ", description: " "}'
     (tmp_path / "a.yaml").write_text(f"{HEAD}points:\n  - {keys}\n")
     compiled = load_point_map(TableInputs(tmp_path, SINKS, topics=TOPICS))

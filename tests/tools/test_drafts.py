@@ -287,7 +287,7 @@ def test_assets_without_a_type_share_a_template_if_they_report_the_same(tmp_path
 
 
 def test_a_draft_that_does_not_fit_the_tables_is_refused(tmp_path: Path) -> None:
-    """An id with a slash cannot be a level of a topic: the command says so, and drafts the others alone."""
+    """An id with a slash cannot be part of a topic; without that asset the draft compiles."""
     topics = {"bms": TopicScheme(prefix="p", points="{prefix}/{asset}/{point}")}
     odd = KnownAsset(id="ast/9", name="Odd", asset_type="at-iaq")
     found = evidence([*ROOMS, odd], seen=SEEN)
@@ -307,7 +307,7 @@ def test_only_chosen_assets_are_drafted(tmp_path: Path) -> None:
 
 
 def test_one_of_several_sites_must_be_chosen(tmp_path: Path) -> None:
-    """A topic under the wrong building is worse than a question."""
+    """Tables of several sites need --site, so that no topic is under the wrong building."""
     for name in "ab":
         (tmp_path / f"{name}.yaml").write_text(f"schema: gateway.points/1\nsite: {name}\n")
     found = evidence(ROOMS, seen=SEEN)

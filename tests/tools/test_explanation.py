@@ -1,4 +1,4 @@
-"""An event explained: the same results as in production, step by step, and nothing left out."""
+"""`explain`: the values of production, step by step, and every reading and point of the event."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ def event(readings: dict[str, Any], **more: Any) -> Event:
 
 
 def explained(points: PointMap, of: Event) -> Explanation:
-    """Explain the first event of a journal."""
+    """Explain an event as the first one of a journal."""
     return explain(points, of, seq=1)
 
 
-def way_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
+def steps_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
     """Return the steps of a point's only reading."""
     (way,) = (way for way in explanation.traces if way.point.name == name)
     (arrival,) = way.arrivals
     return [(step.what, step.value) for step in update_steps(arrival.update)]
 
 
-def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> None:
-    """It is explained as it is mapped: with its own time, and not as left over."""
+def test_a_backfilled_event_has_readings_by_path(tmp_path: Path) -> None:
+    """A backfilled reading is keyed by the path of its point, and has its own time."""
     path = "$.data.object.x.y"
     readings = [
         {"key": key, "value": value, "timestamp": CREATED_S - 60} for key, value in ((path, "on"), ("z", 1))
@@ -82,37 +82,37 @@ def test_a_refilled_event_has_a_paths_reading_by_the_path(tmp_path: Path) -> Non
     }
     refilled = parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
     explanation = explained(load_good_tables(tmp_path, TABLE), refilled)
-    assert way_of(explanation, "R/X") == [("map", 1)]
+    assert steps_of(explanation, "R/X") == [("map", 1)]
     (way,) = (way for way in explanation.traces if way.point.name == "R/X")
     assert way.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
     assert [reading.key for reading in explanation.unused] == ["z"]
 
 
 def test_each_step_that_does_something_is_reported(tmp_path: Path) -> None:
-    """Text to number, gain and offset, range, decimals: in this order, those that change something."""
+    """The steps that change the value are listed in their order."""
     points = load_good_tables(tmp_path, TABLE)
-    assert way_of(explained(points, event({"t": "218.55"})), "R/T") == [
+    assert steps_of(explained(points, event({"t": "218.55"})), "R/T") == [
         ("as a number", 218.55),
         ("value x 0.1 - 0.4", 21.455),
         ("to 1 decimal", 21.5),
     ]
-    assert way_of(explained(points, event({"t": 904})), "R/T") == [
+    assert steps_of(explained(points, event({"t": 904})), "R/T") == [
         ("value x 0.1 - 0.4", 90),
         ("outside 0 to 50", 90),
     ]
-    assert way_of(explained(points, event({"t": 1}, x={"y": "on"})), "R/X") == [("map", 1)]
-    assert way_of(explained(points, event({"t": 1}, x={"y": "?"})), "R/X") == [("map", None)]
-    assert way_of(explained(points, event({"t": 5})), "R/T2") == []
+    assert steps_of(explained(points, event({"t": 1}, x={"y": "on"})), "R/X") == [("map", 1)]
+    assert steps_of(explained(points, event({"t": 1}, x={"y": "?"})), "R/X") == [("map", None)]
+    assert steps_of(explained(points, event({"t": 5})), "R/T2") == []
 
 
-def test_one_unit_of_measure_to_another_is_a_step_of_its_own(tmp_path: Path) -> None:
+def test_the_conversion_of_units_is_a_step(tmp_path: Path) -> None:
     """The sensor's unit is converted before the point's own offset is added."""
     table = (
         HEAD
         + "points: [{tag: R, point: T, asset: ast-1, from: t, source_unit: degF, unit: degC, offset: 1}]\n"
     )
     points = load_good_tables(tmp_path, table)
-    assert way_of(explained(points, event({"t": 50})), "R/T") == [("from degF", 10), ("value + 1", 11)]
+    assert steps_of(explained(points, event({"t": 50})), "R/T") == [("from degF", 10), ("value + 1", 11)]
 
 
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8)
@@ -131,8 +131,8 @@ conversions = st.builds(
 
 
 @given(scalars | st.sampled_from(["on", "21.5", "1"]) | st.floats(-100, 100), conversions)
-def test_the_last_step_has_what_production_gives(raw: Scalar, conversion: Conversion) -> None:
-    """Whatever arrives: after the last step, value and quality are those of the compiled conversion."""
+def test_the_last_step_has_the_value_of_production(raw: Scalar, conversion: Conversion) -> None:
+    """After the last step, value and quality are those of the compiled conversion."""
     steps = conversion_steps(conversion, raw)
     value, quality = (steps[-1].value, steps[-1].quality) if steps else (raw, Quality.GOOD)
     expected = compile_conversion(conversion)(raw)
@@ -140,7 +140,7 @@ def test_the_last_step_has_what_production_gives(raw: Scalar, conversion: Conver
 
 
 def test_updates_are_those_of_production(tmp_path: Path) -> None:
-    """The points' values and qualities are the ones that the pipeline would map."""
+    """Values and qualities are those that the pipeline maps."""
     points = load_good_tables(tmp_path, TABLE)
     received = event({"t": "218.55", "h": "wet", "lux": 3}, x={"y": "off"})
     explanation = explained(points, received)
@@ -154,8 +154,8 @@ def test_updates_are_those_of_production(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_left_over_is_reported(tmp_path: Path) -> None:
-    """Readings that no point takes, points that got none, and what the gateway makes itself are all there."""
+def test_unused_readings_and_silent_points_are_listed(tmp_path: Path) -> None:
+    """Readings without a point, points without a reading and pseudo points are listed."""
     points = load_good_tables(tmp_path, TABLE)
     explanation = explained(points, event({"t": 904, "lux": 3}))
     assert [reading.key for reading in explanation.unused] == ["lux"]
@@ -165,16 +165,16 @@ def test_what_is_left_over_is_reported(tmp_path: Path) -> None:
     assert [output.update.value for output in quality.outputs] == [Quality.BAD.value]
 
 
-def test_an_asset_that_no_table_names_has_no_plan(tmp_path: Path) -> None:
-    """Nothing is mapped, and the readings are still reported."""
+def test_an_unknown_asset_has_no_plan(tmp_path: Path) -> None:
+    """The readings of an asset that no table names are listed, and nothing is mapped."""
     points = load_good_tables(tmp_path, TABLE)
     explanation = explained(points, event({"t": 1}, assetId="ast-9"))
     assert explanation.plan is None
     assert explanation.telemetry is not None
 
 
-def test_a_reading_that_came_too_late_goes_to_history(tmp_path: Path) -> None:
-    """What is older than `stale_after` when it comes is history, and the point shows that it is stale."""
+def test_a_late_reading_goes_to_history(tmp_path: Path) -> None:
+    """A reading older than `stale_after` at its receipt is history, and the point is stale."""
     points = load_good_tables(tmp_path, TABLE)
     late = {"value": 40, "timestamp": CREATED_S - 3600}
     (way,) = explained(points, event({"h": late})).traces[:1]
@@ -193,8 +193,8 @@ def register(kind: str, words: int, order: ByteOrder = ByteOrder.ABCD, scale: fl
 
 
 @pytest.mark.parametrize("order", ByteOrder)
-def test_every_order_is_shown_with_what_it_would_read(order: ByteOrder) -> None:
-    """Only the configured order reads the value; the others read what a wrong setting in the BMS shows."""
+def test_only_the_configured_order_reads_the_value(order: ByteOrder) -> None:
+    """The number in each other byte order is what a wrong setting in the BMS shows."""
     view = view_register(register("float32", 2, order), 21.5)
     assert {of for of, number in view.as_order.items() if number == 21.5} == {order}
     assert view.number == 21.5
@@ -202,7 +202,7 @@ def test_every_order_is_shown_with_what_it_would_read(order: ByteOrder) -> None:
 
 
 def test_register_words_are_those_of_the_wire() -> None:
-    """Scaled numbers are shown as they stand in the register; no value is shown as the sentinel."""
+    """Scaled numbers are shown as they are in the register, a missing value as the sentinel."""
     view = view_register(register("uint16", 1, scale=10), 48.2)
     assert (view.raw, view.number, view.as_order) == (b"\x01\xe2", 482, {})
     empty = view_register(register("uint16", 1, scale=10), None)
@@ -210,7 +210,7 @@ def test_register_words_are_those_of_the_wire() -> None:
 
 
 def test_the_report_marks_the_configured_order(tmp_path: Path) -> None:
-    """An integrator sees the four orders side by side, and which one the table says."""
+    """The numbers of all four byte orders are listed, and the configured order is marked."""
     points = load_good_tables(tmp_path, TABLE)
     text = traces_text(
         explained(points, event({"t": 219})), lambda output: [("bms", f"topic  {output.update.value}")]

@@ -46,8 +46,8 @@ def test_a_few_columns_are_enough(tmp_path: Path) -> None:
     assert place(points["CH-1/CHWS-T"]) == ("regs", "input", 40, "int16")
 
 
-def test_modicon_numbers_are_enough_too(tmp_path: Path) -> None:
-    """A modicon number states the table, too, also if the spreadsheet has dropped leading zeros."""
+def test_a_modicon_number_states_the_table(tmp_path: Path) -> None:
+    """A modicon number is read with and without the leading zeros that spreadsheets drop."""
     sheet = (
         "tag,point,asset,from,type,modicon,table\nA,1,a,t,int16,40011,\nA,2,a,t,,1,\nA,3,a,t,bit,10001,coil\n"
     )
@@ -57,7 +57,7 @@ def test_modicon_numbers_are_enough_too(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_no_register_at_all(tmp_path: Path) -> None:
+def test_a_point_without_address_has_no_register(tmp_path: Path) -> None:
     """A point without any address is on MQTT only."""
     points = imported(tmp_path, "tag,point,asset,from\nA,B,a,t\n")
     assert points["A/B"].registers == ()
@@ -118,11 +118,11 @@ def test_a_spreadsheet_reads_well(data: bytes, tmp_path: Path) -> None:
 
 def test_text_of_an_old_windows_is_read_with_a_note() -> None:
     """A file that is not UTF-8 is read as Windows-1252, with a note."""
-    made = import_points(
+    imported_table = import_points(
         "tag,point,asset,from,unit_of_measure\nA,B,a,t,°C\n".encode("cp1252"), name="a", site="s"
     )
-    assert "unit: °C" in made.text
-    assert "Windows-1252" in made.notes[0]
+    assert "unit: °C" in imported_table.text
+    assert "Windows-1252" in imported_table.notes[0]
 
 
 def test_words_of_other_languages(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_quotes_against_formulas_are_removed(tmp_path: Path) -> None:
     assert (point.source, point.description) == ("=t", "''=x")
 
 
-def test_the_gateways_own_readings(tmp_path: Path) -> None:
+def test_rows_of_pseudo_readings(tmp_path: Path) -> None:
     """Rows of age and quality become points; the heartbeat's row becomes the heartbeat, 10 s by default."""
     sheet = f"{MINIMAL[:-1]},every\nA,AGE,a,$age,uint32,4,\nA,Q,a,$quality,uint16,6,\n"
     sheet += ",,,$heartbeat,uint16,0,30s\n"
@@ -172,8 +172,8 @@ def test_one_site_of_several_is_chosen() -> None:
     assert problems_of(sheet, None) == [
         "there are rows of several sites: choose one with --site, one of s1, s2"
     ]
-    made = import_points(sheet.encode(), name="a", site="s2")
-    assert (made.points, made.notes) == (2, ("1 points of other sites are left out",))
+    imported_table = import_points(sheet.encode(), name="a", site="s2")
+    assert (imported_table.points, imported_table.notes) == (2, ("1 points of other sites are left out",))
     assert problems_of("tag,point,asset,from\nA,1,a,t\n", None) == [
         "the site is not known: add a column `site`, or say --site NAME"
     ]
@@ -228,7 +228,7 @@ def test_mistakes_are_reported_by_row_and_column(row: str, problem: str | None) 
 
 
 def test_the_column_that_is_in_the_sheet_is_named() -> None:
-    """If a sheet has 1-based or modicon numbers, mistakes are reported in that column."""
+    """A problem of an address names the column that the sheet has, such as the 1-based number."""
     by_number = "tag,point,asset,from,type,number\nA,B,a,t,int16,{}\nA,C,a,t,int16,1\n"
     assert problems_of(by_number.format(0)) == ["row 2, column number: must be at least 0 (-1)"]
     overlap = "input register 0 of unit 1 on regs for A/C overlaps A/B at row 2"
@@ -267,7 +267,7 @@ def test_unusable_files_are_explained(sheet: str | bytes, problem: str) -> None:
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    """Every cell that cannot be read is reported in one run."""
+    """All unusable cells are reported in one run."""
     problems = problems_of(f"{MINIMAL}A,B,a,t,int16,x\nA,C,a,t,int16,y\n,D,a,t,int16,4\n")
     assert [problem.partition(":")[0] for problem in problems] == [
         "row 2, column address", "row 3, column address", "row 4, column tag",

@@ -1,4 +1,4 @@
-"""The list that is handed to the BMS engineer, in its four forms."""
+"""The register map as rows, table, CSV, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MQTT = "sinks: {bms: {type: mqtt, url: 'mqtt://10.0.0.5:1883'"
 
 
 def document_of(folder: Path, point_map: PointMap, *, mqtt: str = "") -> str:
-    """Return the document of a gateway with one server and one broker, which has the further keys `mqtt`."""
+    """Return the document of a gateway with one server, and one broker with the further keys `mqtt`."""
     file = folder / "settings"
     file.write_text(
         "name: edge_1\ninfodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\nmappings: .\n"
@@ -53,7 +53,7 @@ def rows_of(folder: Path, table: str = TABLE) -> list[MapRow]:
 
 
 def test_every_register_has_a_row(tmp_path: Path) -> None:
-    """A row has the places of a point: topic with prefix, PDU address, 1-based number, five or six digits."""
+    """A row has a register's PDU address, 1-based number and modicon number, and the point's topic."""
     rows = rows_of(tmp_path)
     shown = [
         (row["name"], row["topic"], row["address"], row["number"], row["modicon"], row["type"], row["words"])
@@ -71,8 +71,8 @@ def test_every_register_has_a_row(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_row_has_what_is_done_with_readings(tmp_path: Path) -> None:
-    """Conversion, staleness, COV and MQTT stand in every row; what is not done is empty."""
+def test_a_row_has_the_keys_of_its_point(tmp_path: Path) -> None:
+    """A row has conversion, staleness, COV and MQTT; cells of unused keys are empty."""
     table = f"""{HEAD}points:
   - {{tag: X, point: M, asset: a, from: m, map: {{on: 1}}, on_stale: {{value: 0}}, stale_after: 48h,
      mqtt: {{to: [bms]}}}}
@@ -102,7 +102,7 @@ system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}
 
 
 def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
-    """Table, CSV, JSON and Markdown show every row; CSV and JSON with every column."""
+    """Table, CSV and JSON have every row; CSV and JSON have every column."""
     rows = rows_of(tmp_path)
     assert json.loads(json_text(rows)) == rows
     parsed = list(csv.DictReader(io.StringIO(csv_text(rows))))
@@ -117,8 +117,8 @@ def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
     assert "bit 4" in table[4]
 
 
-def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
-    """As `$meta` has them; import takes no notice of them, and where nobody asked they are not there."""
+def test_rows_have_names_and_places_of_infodeck(tmp_path: Path) -> None:
+    """Names and places are those that Infodeck's API listed; `import` ignores them."""
     (tmp_path / "a.yaml").write_text(TABLE)
     room = KnownAsset(id="a", name="Room | 1", location="Level 3", location_path=("HQ", "Level 3"))
     hall = KnownAsset(id="b", location="loc-9")
@@ -139,15 +139,15 @@ def test_infodecks_names_and_places_are_there(tmp_path: Path) -> None:
 
 
 def test_the_table_fits_a_screen() -> None:
-    """Everything but the topic, which is last, stays within 100 characters for the shipped tables."""
+    """All columns but the last, the topic, take at most 100 characters for the shipped tables."""
     point_map = load_point_map(TableInputs(EXAMPLES, SINKS)).point_map
     assert point_map is not None
     lines = screen_table(register_map(point_map, topics=TOPICS)).splitlines()
     assert lines[0].index("topic") <= 100
 
 
-def test_excel_gets_what_it_asks_for(tmp_path: Path) -> None:
-    """For Excel, CSV begins with a byte order mark; one with decimal commas parts cells by semicolons."""
+def test_csv_for_excel(tmp_path: Path) -> None:
+    """CSV for Excel has a byte order mark, and with decimal commas semicolons between cells."""
     rows = rows_of(tmp_path, f"{HEAD}points:\n  - {{tag: X, point: T, asset: a, from: t, gain: 0.5}}\n")
     assert csv_text(rows, excel="point").startswith("\ufefftag,point,")
     text = csv_text(rows, excel="comma")
@@ -157,7 +157,7 @@ def test_excel_gets_what_it_asks_for(tmp_path: Path) -> None:
 
 
 def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
-    """Text that a spreadsheet would take for a formula has ' before it; negative numbers are no text."""
+    """Text that a spreadsheet would run as a formula gets a ' in front; negative numbers do not."""
     keys = "tag: -X, point: '@P', asset: =a, from: '+t', description: \"=cmd|' /C calc'!A1\", offset: -5"
     (row,) = rows_of(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n")
     (parsed,) = csv.DictReader(io.StringIO(csv_text([row])))
@@ -166,8 +166,8 @@ def test_no_text_becomes_a_formula(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_document_says_how_to_read_it(tmp_path: Path) -> None:
-    """It names gateway and site, explains numbers, sentinels, orders and qualities, and lists by sink."""
+def test_the_document_explains_registers_and_topics(tmp_path: Path) -> None:
+    """The document explains numbers, sentinels, orders and qualities, and lists points by sink."""
     points = load_good_tables(
         tmp_path, f"{TABLE}system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}\n"
     )
@@ -196,7 +196,7 @@ ASSETS = TopicScheme(prefix="gw/v1", points=None, assets="{prefix}/{tag}")
 
 
 def test_rows_have_the_topics_of_asset_messages(tmp_path: Path) -> None:
-    """A row has its asset's topic beside its own; with assets only, `mqtt: {topic: …}` still has both."""
+    """A row has its asset's topic; with assets only, a point with an own topic has both."""
     point_map = load_good_tables(tmp_path, TABLE)
     found = {}
     for scheme in (BOTH, ASSETS):
@@ -220,7 +220,7 @@ def test_rows_have_the_topics_of_asset_messages(tmp_path: Path) -> None:
     ]
 
 
-def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path: Path) -> None:
+def test_the_document_lists_points_by_asset_topic(tmp_path: Path) -> None:
     """Each point has a line under its asset's topic, and the form of a message is shown."""
     points = load_good_tables(tmp_path, TABLE)
     for payload, form in (("json", '{"ts": "…", "event": "…", "points": {'), ("value", '{"ZN-T": 21.5}')):
@@ -232,8 +232,8 @@ def test_the_document_shows_what_messages_of_whole_assets_have_in_them(tmp_path:
         assert "| gw/v1/X | F |" in document
 
 
-def test_the_document_is_well_formed_tables(tmp_path: Path) -> None:
-    """Every row of a table has as many cells as its heading, whatever descriptions and maps hold."""
+def test_markdown_in_names_is_escaped(tmp_path: Path) -> None:
+    """Every row of a table has as many cells as its heading, whatever names contain."""
     keys = "tag: X, point: T, asset: a, from: t, description: \"a|b\\nc `d` *e* <f>\", map: {'|': 1, on: 0}"
     document = document_of(tmp_path, load_good_tables(tmp_path, f"{HEAD}points:\n  - {{{keys}}}\n"))
     (line,) = (line for line in document.splitlines() if "gw/v1/hq/X/T" in line)
