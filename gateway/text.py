@@ -59,17 +59,11 @@ def _common_ends(one: str, other: str) -> int:
     )
 
 
-def short_list(names: Sequence[str], *, conjunction: str | None = None) -> str:
-    """Return a few names for a sentence: `a, b and 3 more`.
-
-    A complete list has the `conjunction`, if given, before its last name: `a, b or c`.
-    """
+def short_list(names: Sequence[str]) -> str:
+    """Return a few names for a sentence: `a, b and 3 more`."""
+    listed = ", ".join(names[:_MOST_IN_A_SENTENCE])
     rest = len(names) - _MOST_IN_A_SENTENCE
-    if rest > 0:
-        return f"{', '.join(names[:_MOST_IN_A_SENTENCE])} {conjunction or 'and'} {rest} more"
-    if conjunction is not None and len(names) > 1:
-        return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"
-    return ", ".join(names)
+    return f"{listed} and {rest} more" if rest > 0 else listed
 
 
 def count_text(number: int, noun: str, *, plural: str | None = None, grouped: bool = False) -> str:

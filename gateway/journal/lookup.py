@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from gateway.errors import EventError, GatewayError
@@ -25,10 +26,13 @@ from gateway.journal.journal_file import decode_event, id_hash
 from gateway.model import BACKFILL_ID_PREFIX, Event, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from gateway.records import AssetSnapshot, DeadLetter, StoredDeadLetter, UnmappedAsset
+    from gateway.records import StoredDeadLetter
+
+_Rest = ParamSpec("_Rest")
+_Found = TypeVar("_Found")
 
 # Bodies of delivered events are freed first when the journal is full; a dead letter keeps its copy.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
@@ -36,84 +40,6 @@ _EVENT = """SELECT seq, received_ms, coalesce(body,
   FROM events WHERE id_hash = ?"""
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 _NEWEST_VALUE = "SELECT max(time_ms) FROM last_values WHERE instr(coalesce(event_id, ''), ?) != 1"
-
-
-def read_error(path: Path) -> tuple[str, str] | None:
-    """Return why the journal cannot be read and what to do; None if it can, or does not exist yet."""
-    try:
-        next(newest_events(path, limit=1), None)
-        read_assets(path)
-    except GatewayError as error:
-        found, _, remedy = str(error).rpartition("; ")
-        return found, remedy
-    return None
-
-
-def read_event(path: Path, event_id: str) -> Record | None:
-    """Return the event as it was received, None if it is not, or no longer, in the journal.
-
-    Type and body are empty if a full journal freed them after delivery, or if they are damaged.
-    """
-    with open_read_only(path) as database:
-        row = database.execute(_EVENT, (id_hash(event_id),)).fetchone()
-    if not row:
-        return None
-    seq, received_ms, body = row
-    event = Event(event_id, "", b"", {}, received_ms)
-    with suppress(EventError):
-        event = decode_event(id_hash(event_id), received_ms, body or b"")
-    return Record(seq, event)
-
-
-def read_dead_letters(path: Path, *, event_id: str | None = None) -> dict[int, DeadLetter]:
-    """Return all dead letters by number, or those of one event, without bodies, oldest first."""
-    with open_read_only(path) as database:
-        return state_tables.list_dead_letters(database, event_id=event_id)
-
-
-def read_dead_letter(path: Path, number: int) -> StoredDeadLetter | None:
-    """Return one dead letter with its event's body, None if the number does not exist, or no longer."""
-    with open_read_only(path) as database:
-        return next(iter(state_tables.read_dead_letters(database, [number])), None)
-
-
-def read_cursors(path: Path) -> dict[str, int]:
-    """Return the number of the last event that each sink completed; the last moments may be missing."""
-    with open_read_only(path) as database:
-        return dict(database.execute(SINK_CURSORS))
-
-
-def read_retained_topics(path: Path) -> dict[str, dict[str, bool]]:
-    """Return by sink the topics on which something may be retained, and whether that is a value."""
-    with open_read_only(path) as database:
-        return state_tables.read_retained(database)
-
-
-def read_assets(path: Path) -> AssetSnapshot | None:
-    """Return the assets as Infodeck's API last described them, None if it was never asked."""
-    with open_read_only(path) as database:
-        return state_tables.read_assets(database)
-
-
-def read_unmapped_assets(path: Path) -> list[UnmappedAsset]:
-    """Return the assets that reported while no point table named them, by id."""
-    with open_read_only(path) as database:
-        return state_tables.read_unmapped_assets(database)
-
-
-def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
-    """Yield the last `limit` events that still have their bodies, newest first."""
-    with open_read_only(path) as database:
-        for row in database.execute(_NEWEST, (limit,)):
-            with suppress(EventError):  # damaged; the gateway makes a dead letter of it
-                yield decode_event(*row)
-
-
-def newest_webhook_value_ms(path: Path) -> int | None:
-    """Return the time of the newest last value that a webhook delivered, None if there is none."""
-    with open_read_only(path) as database:
-        newest: int | None = database.execute(_NEWEST_VALUE, (BACKFILL_ID_PREFIX,)).fetchone()[0]
-        return newest
 
 
 @contextmanager
@@ -136,6 +62,79 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GatewayError(f"{path}: the journal can't be read: {reason}; {_remedy(error)}") from error
+
+
+def _offline(
+    query: Callable[Concatenate[sqlite3.Connection, _Rest], _Found],
+) -> Callable[Concatenate[Path, _Rest], _Found]:
+    """Make a query of a connection one of a journal's path."""
+
+    @wraps(query)
+    def read(path: Path, /, *arguments: _Rest.args, **named: _Rest.kwargs) -> _Found:
+        with open_read_only(path) as database:
+            return query(database, *arguments, **named)
+
+    return read
+
+
+read_assets = _offline(state_tables.read_assets)
+read_dead_letters = _offline(state_tables.list_dead_letters)
+read_retained_topics = _offline(state_tables.read_retained)
+read_unmapped_assets = _offline(state_tables.read_unmapped_assets)
+
+
+@_offline
+def read_dead_letter(database: sqlite3.Connection, number: int) -> StoredDeadLetter | None:
+    """Return one dead letter with its event's body, None if the number does not exist, or no longer."""
+    return next(iter(state_tables.read_dead_letters(database, [number])), None)
+
+
+@_offline
+def read_cursors(database: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of the last event that each sink completed; the last moments may be missing."""
+    return dict(database.execute(SINK_CURSORS))
+
+
+@_offline
+def read_event(database: sqlite3.Connection, event_id: str) -> Record | None:
+    """Return the event as it was received, None if it is not, or no longer, in the journal.
+
+    Type and body are empty if a full journal freed them after delivery, or if they are damaged.
+    """
+    row = database.execute(_EVENT, (id_hash(event_id),)).fetchone()
+    if not row:
+        return None
+    seq, received_ms, body = row
+    event = Event(event_id, "", b"", {}, received_ms)
+    with suppress(EventError):
+        event = decode_event(id_hash(event_id), received_ms, body or b"")
+    return Record(seq, event)
+
+
+@_offline
+def newest_webhook_value_ms(database: sqlite3.Connection) -> int | None:
+    """Return the time of the newest last value that a webhook delivered, None if there is none."""
+    newest: int | None = database.execute(_NEWEST_VALUE, (BACKFILL_ID_PREFIX,)).fetchone()[0]
+    return newest
+
+
+def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
+    """Yield the last `limit` events that still have their bodies, newest first."""
+    with open_read_only(path) as database:
+        for row in database.execute(_NEWEST, (limit,)):
+            with suppress(EventError):  # damaged; the gateway makes a dead letter of it
+                yield decode_event(*row)
+
+
+def read_error(path: Path) -> tuple[str, str] | None:
+    """Return why the journal cannot be read and what to do; None if it can, or does not exist yet."""
+    try:
+        next(newest_events(path, limit=1), None)
+        read_assets(path)
+    except GatewayError as error:
+        found, _, remedy = str(error).rpartition("; ")
+        return found, remedy
+    return None
 
 
 def _exists(path: Path) -> bool:

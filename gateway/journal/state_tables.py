@@ -234,11 +234,14 @@ def read_known_seconds(database: sqlite3.Connection, gap: Gap) -> set[int]:
 # a dead letter for each of its readings, so the copies are bounded. A dead letter without one has the body
 # of its event while that is stored.
 
-_INSERT_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body) VALUES (
-  :at_ms, :sink, :seq, :event_id, :point, :reason,
-  CASE WHEN :has_room THEN coalesce((SELECT body FROM events WHERE seq = :seq), :body) END)"""
-_SIZES = """SELECT seq, length(body) FROM events
-  WHERE body IS NOT NULL AND seq IN (SELECT value FROM json_each(?))"""
+_INSERT_LETTER = """INSERT INTO dead_letters(at_ms, sink, seq, event_id, point, reason, body)
+  VALUES (:at_ms, :sink, :seq, :event_id, :point, :reason, :body)"""
+_COPY_BODIES = """UPDATE dead_letters SET body = (SELECT body FROM events WHERE events.seq = dead_letters.seq)
+  WHERE id IN (SELECT id FROM (
+    SELECT id, sum(length(events.body)) OVER (ORDER BY id DESC) AS bytes
+      FROM dead_letters JOIN events USING (seq)
+      WHERE id > ? AND dead_letters.body IS NULL AND events.body IS NOT NULL) WHERE bytes <= ?)"""
+_REMOVE_LETTERS = "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))"
 _PRUNE_LETTERS = """DELETE FROM dead_letters
   WHERE id <= (SELECT id FROM dead_letters ORDER BY id DESC LIMIT 1 OFFSET ?)"""
 _DROP_COPIES = """UPDATE dead_letters SET body = NULL WHERE body IS NOT NULL AND id <= (SELECT max(id) FROM (
@@ -261,20 +264,12 @@ def write_dead_letters(
     """Insert and remove dead letters, within a transaction; copies of bodies have at most `most_bytes`.
 
     Of many, the newest get a copy of the body as far as there is room. The body that a dead letter brings
-    along was stored before, so it always has room.
+    along was stored before.
     """
-    sizes = dict(database.execute(_SIZES, (_json([letter.seq for letter in new]),)))
-    room_bytes = min(room_bytes, most_bytes)
-    rows = []
-    for letter in reversed(new):
-        size = sizes.get(letter.seq, 0)
-        has_room = letter.body is not None or size <= room_bytes
-        room_bytes -= size if has_room else 0
-        rows.append(asdict(letter) | {"has_room": has_room})
-    database.executemany(_INSERT_LETTER, reversed(rows))
-    database.execute(
-        "DELETE FROM dead_letters WHERE id IN (SELECT value FROM json_each(?))", (_json(removed),)
-    )
+    before = database.execute("SELECT max(id) FROM dead_letters").fetchone()[0] or 0
+    database.executemany(_INSERT_LETTER, [asdict(letter) for letter in new])
+    database.execute(_COPY_BODIES, (before, min(room_bytes, most_bytes)))
+    database.execute(_REMOVE_LETTERS, (_json(removed),))
     database.execute(_PRUNE_LETTERS, (MOST_DEAD_LETTERS,))
     database.execute(_DROP_COPIES, (most_bytes,))
 
@@ -297,7 +292,7 @@ def read_dead_letters(database: sqlite3.Connection, numbers: Sequence[int]) -> l
     return letters
 
 
-def list_dead_letters(database: sqlite3.Connection, *, event_id: str | None) -> dict[int, DeadLetter]:
+def list_dead_letters(database: sqlite3.Connection, *, event_id: str | None = None) -> dict[int, DeadLetter]:
     """Return by number all dead letters, or those of one event, without bodies, oldest first."""
     return {number: DeadLetter(*columns) for number, *columns in database.execute(_ALL_LETTERS, (event_id,))}
 
