@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 _MOST_UNMAPPED = 10_000  # assets remembered until they are saved
 _MOST_KEYS = 100
+_MOST_UNSHOWN = 1_000  # points; with more, something larger is wrong
 _UNREADABLE = "no asset id or no readings found in data.object; name an explicit path in the point table"
 
 
@@ -179,11 +180,6 @@ class Mapper:
             update.time_ms = min(update.time_ms, newest.time_ms)
 
 
-log = structlog.get_logger()
-
-_MOST = 1_000  # points; with more, something larger is wrong
-
-
 class UnshownPoints:
     """Keeps the reason of each point whose newest reading cannot be shown."""
 
@@ -215,7 +211,7 @@ class UnshownPoints:
         if reason is None:
             if self._reasons.pop(name, None) is not None:
                 log.info("point.shown", point=name)
-        elif name in self._reasons or len(self._reasons) < _MOST:
+        elif name in self._reasons or len(self._reasons) < _MOST_UNSHOWN:
             if name not in self._reasons:
                 log.warning("point.unshown", point=name, reason=reason, event_id=update.event_id)
             self._reasons[name] = reason

@@ -32,12 +32,9 @@ def log_expired(overrides: Iterable[Override]) -> None:
 def log_dropped(overrides: Iterable[Override], state: BuildingState) -> None:
     """Log the overrides that could not be restored, although their time is not over."""
     for override in overrides:
-        if state.has_expired(override):
-            reason = "the clock is behind its begin"
-        elif override.point in state.points.by_name:
-            reason = "its range, register, map or unit is another one now"
-        else:
-            reason = "no point of the tables any more"
+        reason = "no point of the tables any more"
+        if override.point in state.points.by_name:
+            reason = "its range, register, map or unit is another one now, or the clock is behind its begin"
         log.warning("point.released", **_described(override), reason=reason)
 
 

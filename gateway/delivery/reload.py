@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,6 +37,11 @@ log = structlog.get_logger()
 _MOST_SHOWN = 50
 _MOST_LOGGED = 3
 _SWITCH_INTERVAL_S = 0.0002  # Python's default is 5 ms, which would stall the event loop
+_LOOK_EVERY_S = 0.5
+_SLACK_NS = 1_000_000_000  # file times lag behind the clock by less than this
+_OTHER_NAMES = frozenset({"registers.lock", "..data"})  # Kubernetes swaps `..data` in a mounted folder
+
+_FolderState = dict[str, tuple[int, ...]]  # by file name: device, inode, size, time of change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,28 +77,21 @@ class TableFiles:
         await watch_tables(self.folder, changed, since_ns=self.read_ns)
 
 
+@dataclass(eq=False, kw_only=True)
 class Reloader:
-    """Reloads on request, one at a time. A request during a reload causes another one after it."""
+    """Reloads on request, one at a time. A request during a reload causes another one after it.
 
-    def __init__(
-        self,
-        *,
-        read: Callable[[], CompiledTables],
-        pipeline: Pipeline,
-        loops: Sequence[SinkLoop],
-        status: TablesStatus,
-        clock_ms: Callable[[], int],
-        on_done: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`read` reads all tables anew; it is called in a thread. `on_done` is called after each reload."""
-        self._read = read
-        self._pipeline = pipeline
-        self._loops = loops
-        self._status = status
-        self._clock_ms = clock_ms
-        self._on_done = on_done
-        self._requested = asyncio.Event()
-        self._waiting: list[Callable[[], None]] = []
+    `read` reads all tables anew; it is called in a thread. `on_done` is called after each reload.
+    """
+
+    read: Callable[[], CompiledTables]
+    pipeline: Pipeline
+    loops: Sequence[SinkLoop]
+    status: TablesStatus
+    clock_ms: Callable[[], int]
+    on_done: Callable[[], None] = lambda: None
+    _requested: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _waiting: list[Callable[[], None]] = field(default_factory=list, init=False)
 
     def request(self, done: Callable[[], None] | None = None) -> None:
         """Request a reload; `done` is called once a reload has ended that began after this request.
@@ -112,7 +110,7 @@ class Reloader:
             requested = len(self._waiting)
             with _short_thread_turns():
                 await self._reload()
-            self._on_done()
+            self.on_done()
             if len(self._waiting) == requested:
                 waiting, self._waiting = self._waiting, []
                 for done in waiting:
@@ -122,11 +120,11 @@ class Reloader:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
-            tables = await asyncio.to_thread(self._read)
+            tables = await asyncio.to_thread(self.read)
             if tables.point_map is None:
                 self._refuse(tables.problems)
                 return
-            changes = await asyncio.to_thread(compare_tables, self._pipeline.state.points, tables.point_map)
+            changes = await asyncio.to_thread(compare_tables, self.pipeline.state.points, tables.point_map)
             if not changes:
                 self._report_unchanged(tables.warnings)
                 return
@@ -135,7 +133,7 @@ class Reloader:
             self._refuse([f"internal error: {type(error).__name__}: {error}"])
             return
         await asyncio.sleep(0)
-        self._pipeline.tick()  # the new state is as of the last tick of the old one
+        self.pipeline.tick()  # the new state is as of the last tick of the old one
         self._report_reloaded(changes, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(free_in_slices, replaced)
         freeze_objects()
@@ -145,11 +143,11 @@ class Reloader:
 
         It is built as of the last tick: the next one sends what has aged since then to all sinks.
         """
-        before = self._pipeline.state
+        before = self.pipeline.state
         handover = Handover(before)
         built = await asyncio.to_thread(handover.build, points, now_ms=before.aged_ms)
-        prepared = {loop: await loop.prepare(points, built) for loop in self._loops}
-        while restarted := [loop for loop in self._loops if not loop.is_prepared(prepared[loop])]:
+        prepared = {loop: await loop.prepare(points, built) for loop in self.loops}
+        while restarted := [loop for loop in self.loops if not loop.is_prepared(prepared[loop])]:
             prepared[restarted[0]] = await restarted[0].prepare(points, built)
         self._swap(handover, prepared, changes.affected)
         return [before, *(sink.adopt for sink in prepared.values())]
@@ -158,32 +156,32 @@ class Reloader:
         self, handover: Handover, prepared: dict[SinkLoop, PreparedSink], affected: Sequence[str]
     ) -> None:
         """Put everything in place at once."""
-        self._pipeline.save()  # also the values of points that are removed: they may come back
-        self._pipeline.swap(handover.finish(now_ms=self._pipeline.state.aged_ms))
+        self.pipeline.save()  # also the values of points that are removed: they may come back
+        self.pipeline.swap(handover.finish(now_ms=self.pipeline.state.aged_ms))
         for loop, sink in prepared.items():
             loop.swap(sink, news=handover.news, changed=affected)
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
         """Keep the tables in force, and report what is wrong with the others."""
-        self._status.refused += 1
-        self._status.problems = _lines(problems)
+        self.status.refused += 1
+        self.status.problems = _lines(problems)
         log.error(
             "points.refused",
             problems=len(problems),
-            first=self._status.problems[:_MOST_LOGGED],
+            first=self.status.problems[:_MOST_LOGGED],
             in_force="the tables of before",
         )
 
     def _report_unchanged(self, warnings: Sequence[Problem]) -> None:
         """Report that the tables are the same as those in force."""
-        level = logging.INFO if self._status.problems else logging.DEBUG
-        self._status.problems = []
-        self._status.warnings = _lines(warnings)
-        log.log(level, "points.unchanged", points=self._status.points)
+        level = logging.INFO if self.status.problems else logging.DEBUG
+        self.status.problems = []
+        self.status.warnings = _lines(warnings)
+        log.log(level, "points.unchanged", points=self.status.points)
 
     def _report_reloaded(self, changes: TableChanges, warnings: Sequence[Problem], *, took_s: float) -> None:
-        self._status.reloads += 1
-        note_tables(self._status, self._pipeline.state.points, warnings, loaded_ms=self._clock_ms())
+        self.status.reloads += 1
+        note_tables(self.status, self.pipeline.state.points, warnings, loaded_ms=self.clock_ms())
         log.info(
             "points.reloaded",
             added=changes.added,
@@ -221,23 +219,18 @@ def _short_thread_turns() -> Iterator[None]:
         sys.setswitchinterval(switch_interval_s)
 
 
-_EVERY_S = 0.5
-_SLACK_NS = 1_000_000_000  # file times lag behind the clock by less than this
-_OTHER_NAMES = frozenset({"registers.lock", "..data"})  # Kubernetes swaps `..data` in a mounted folder
-
-_FolderState = dict[str, tuple[int, ...]]  # by file name: device, inode, size, time of change
-
-
 async def watch_tables(folder: Path, changed: Callable[[], None], *, since_ns: int) -> None:
     """Call `changed` after each change of a table in `folder` since `since_ns` (Unix), until cancelled.
 
-    A file that is being written counts as changed once nothing has changed for half a second.
+    A file that is being written counts as changed once nothing has changed for half a second. It compares
+    what stands there: notifications by the system would miss what is behind links, on network drives and in
+    the mounts of containers.
     """
     seen = now = await asyncio.to_thread(_folder_state, folder)
     if await asyncio.to_thread(_changed_ns, folder, seen) > since_ns - _SLACK_NS:
         changed()
     while True:
-        await asyncio.sleep(_EVERY_S)
+        await asyncio.sleep(_LOOK_EVERY_S)
         before, now = now, await asyncio.to_thread(_folder_state, folder)
         if now == before != seen:
             seen = now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,50 +86,44 @@ _READ_EVENTS = 250
 _TURN_EVENTS = 50  # mapped before the event loop goes on with other work
 
 
+@dataclass(eq=False, kw_only=True)
 class Replay:
-    """The event log as the feeds of all sinks read it again."""
+    """The event log as the feeds of all sinks read it again.
 
-    def __init__(
-        self,
-        *,
-        event_log: EventLog,
-        mapper: Mapper,
-        recent: RecentEvents,
-        push_changes: Callable[[Sequence[Update]], None],
-        now_ms: Callable[[], int],
-    ) -> None:
-        """`push_changes` sends changes of the state to all sinks; `now_ms` is by the steady clock."""
-        self._event_log = event_log
-        self._mapper = mapper
-        self._recent = recent
-        self._push_changes = push_changes
-        self._now_ms = now_ms
+    `push_changes` sends changes of the state to all sinks; `now_ms` is by the steady clock.
+    """
+
+    event_log: EventLog
+    mapper: Mapper
+    recent: RecentEvents
+    push_changes: Callable[[Sequence[Update]], None]
+    now_ms: Callable[[], int]
 
     async def read(self, after: int) -> tuple[Sequence[MappedEvent], int]:
         """Return the next events after number `after`, and the number up to which there are no others.
 
         It reads no further than the state is when this is called: later events are still to come.
         """
-        head = self._recent.head
-        records = [record for record in await self._event_log.read(after, _READ_EVENTS) if record.seq <= head]
+        head = self.recent.head
+        records = [record for record in await self.event_log.read(after, _READ_EVENTS) if record.seq <= head]
         events: list[MappedEvent] = []
         last_of: dict[str, tuple[int, AssetPlan]] = {}  # each asset's last event in `events`
         for number, record in enumerate(records):
             if number % _TURN_EVENTS == _TURN_EVENTS - 1:
                 await asyncio.sleep(0)
-            mapped = self._mapper.map_again(record)
+            mapped = self.mapper.map_again(record)
             updates = [] if mapped is None else self._as_shown(*mapped)
             if mapped is not None and updates:
                 last_of[updates[0].point.asset] = number, mapped[0]
-            events.append(MappedEvent(record.seq, self._mapper.state.received_ms(record), updates))
+            events.append(MappedEvent(record.seq, self.mapper.state.received_ms(record), updates))
         for number, plan in last_of.values():
-            shown = self._mapper.state.shown_without_event(plan)
+            shown = self.mapper.state.shown_without_event(plan)
             events[number] = events[number]._replace(updates=[*events[number].updates, *shown])
         return events, records[-1].seq if records else head
 
     def show(self, name: str) -> Update | None:
         """Return what the point of a name shows, None if there is no such point or value."""
-        state = self._mapper.state
+        state = self.mapper.state
         point = state.points.by_name.get(name)
         return state.latest(point) if point is not None else None
 
@@ -143,9 +138,9 @@ class Replay:
             if update is None:
                 raise GatewayError(f"{letter.point} shows nothing, or is not in the point tables any more")
             return [update]
-        plan, mapped = self._mapper.map_letter(stored)
+        plan, mapped = self.mapper.map_letter(stored)
         updates = self._as_shown(plan, mapped)
-        return updates if letter.point else [*updates, *self._mapper.state.shown_without_event(plan)]
+        return updates if letter.point else [*updates, *self.mapper.state.shown_without_event(plan)]
 
     def _as_shown(self, plan: AssetPlan, mapped: Sequence[Update]) -> list[Update]:
         """Return the state's own updates, which have the last good values, where they are the same.
@@ -153,10 +148,10 @@ class Replay:
         Readings that the state has not seen are applied first, as their point is newer than the event:
         otherwise they would have neither order nor age.
         """
-        state = self._mapper.state
+        state = self.mapper.state
         unseen = [update for update in mapped if state.known.is_unseen(update, update.point)]
         if unseen:
-            self._push_changes(state.apply_updates(plan, unseen, now_ms=self._now_ms()))
+            self.push_changes(state.apply_updates(plan, unseen, now_ms=self.now_ms()))
         shown = [(update, state.latest(update.point)) for update in mapped]
         return [
             latest

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NO_EVENT = 0  # the journal number of an update that no event caused
 _SMALLEST_STEP_MS = 1_000
 _CLOCK_LEAD_MS = 300_000  # Infodeck's clock may be ahead of ours by this much
+_HEARTBEAT_WRAPS_AT = 32_768  # fits every register type, and never equals a sentinel
 _TIME_MS = attrgetter("time_ms")
 
 
@@ -248,9 +249,6 @@ class PointState:
                 raw_unit=reading.raw_unit,
                 last_good_unit=good.raw_unit if good is not None else None,
             )
-
-
-_HEARTBEAT_WRAPS_AT = 32_768  # fits every register type, and never equals a sentinel
 
 
 class PseudoPoints:

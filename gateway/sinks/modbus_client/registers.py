@@ -22,6 +22,7 @@ WRITE_ONE: Final = {RegisterTable.HOLDING: 6, RegisterTable.COIL: 5}
 WRITE_SEVERAL: Final = {RegisterTable.HOLDING: 16, RegisterTable.COIL: 15}
 MOST: Final = {RegisterTable.HOLDING: 123, RegisterTable.COIL: 1968}
 """Registers or coils in one request, by the protocol."""
+_OFF, _ON = b"\0", b"\1"
 
 
 class Span(NamedTuple):
@@ -234,9 +235,6 @@ def can_write(table: RegisterTable, size: int, *, functions: Collection[int]) ->
     if table not in MOST:
         return False
     return WRITE_SEVERAL[table] in functions or (size == 1 and WRITE_ONE[table] in functions)
-
-
-_OFF, _ON = b"\0", b"\1"
 
 
 class DesiredState:

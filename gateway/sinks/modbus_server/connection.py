@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, cast
-
-import structlog
 
 from gateway.sinks.connecting import enable_keepalive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from ipaddress import IPv4Network, IPv6Network
+
+    import structlog
 
     from gateway.sinks.modbus_server.answers import Answers
     from gateway.status import ClientsStatus
@@ -22,8 +23,6 @@ _UNSENT_BYTES = 65536  # while more answers than this wait for a client, nothing
 _DROPPED_AFTER_S = 10.0
 _CALM_AFTER_S = 60.0
 _MOST_LOGGED = 100  # refusals, each host and reason once
-
-_log = structlog.get_logger()
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -109,6 +108,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_at(quiet_until_s, self._close_if_quiet)
 
 
+@dataclass(eq=False, kw_only=True)
 class Clients:
     """The connections of one server, `most` at a time.
 
@@ -117,22 +117,14 @@ class Clients:
     must get in again. Active connections are never dropped for a new one.
     """
 
-    def __init__(
-        self,
-        *,
-        allow: Sequence[IPv4Network | IPv6Network],
-        most: int,
-        status: ClientsStatus,
-        log_fields: dict[str, str],
-    ) -> None:
-        self.is_open = False
-        self._allow = allow
-        self._most = most
-        self._status = status
-        self._log = _log.bind(**log_fields)
-        self._connected: dict[Connection, None] = {}  # in the order in which they came
-        self._full_s: float | None = None  # when all places were last in use; None if that was logged as over
-        self._logged: set[tuple[str, str]] = set()
+    allow: Sequence[IPv4Network | IPv6Network]
+    most: int
+    status: ClientsStatus
+    bound_log: structlog.BoundLogger
+    is_open: bool = False
+    _connected: dict[Connection, None] = field(default_factory=dict, init=False)  # in the order they came
+    _full_s: float | None = field(default=None, init=False)  # when all places were last in use; until logged
+    _logged: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def admit(self, client: Connection, host: str, *, now_s: float) -> bool:
         """Add a connection; return false if it must be dropped."""
@@ -141,8 +133,8 @@ class Clients:
         if not self._is_allowed(host):
             self.refuse(host, "its address is not in `allow`")
             return False
-        if len(self._connected) >= self._most and not self._drop_quietest(host, now_s):
-            self._status.refused += 1
+        if len(self._connected) >= self.most and not self._drop_quietest(host, now_s):
+            self.status.refused += 1
             return False
         self._connected[client] = None
         self._update_status(now_s)
@@ -150,14 +142,14 @@ class Clients:
 
     def refuse(self, host: str, reason: str) -> None:
         """Count a refused client, and log it if it is the first one of its host with this reason."""
-        self._status.refused += 1
+        self.status.refused += 1
         if (host, reason) not in self._logged and len(self._logged) < _MOST_LOGGED:
             self._logged.add((host, reason))
-            self._log.warning(f"Modbus client refused: {reason}", client=host)
+            self.bound_log.warning(f"Modbus client refused: {reason}", client=host)
 
     def count(self, requests: int) -> None:
         """Count answered requests."""
-        self._status.requests += requests
+        self.status.requests += requests
 
     def remove(self, client: Connection, *, now_s: float) -> None:
         """Free the place of a closed connection."""
@@ -170,12 +162,12 @@ class Clients:
         for client in tuple(self._connected):
             client.abort()
         self._connected.clear()
-        self._status.connected = 0
+        self.status.connected = 0
 
     def _drop_quietest(self, host: str, now_s: float) -> bool:
         """Free a place; return false if all connections are active."""
         if self._full_s is None:
-            self._log.warning(
+            self.bound_log.warning(
                 "Modbus connections used up (`max_connections`): quiet ones or newcomers are dropped",
                 client=host,
             )
@@ -189,13 +181,13 @@ class Clients:
 
     def _update_status(self, now_s: float) -> None:
         """Count the connections; log once that places are free, after a minute: clients come and go."""
-        self._status.connected = len(self._connected)
+        self.status.connected = len(self._connected)
         if self._full_s is not None and now_s - self._full_s >= _CALM_AFTER_S:
             self._full_s = None
-            self._log.info("Modbus clients have places again")
+            self.bound_log.info("Modbus clients have places again")
 
     def _is_allowed(self, host: str) -> bool:
         address = ip_address(host)
         if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        return any(address in network for network in self._allow)
+        return any(address in network for network in self.allow)

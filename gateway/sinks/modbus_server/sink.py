@@ -25,6 +25,7 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
+import structlog
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -113,7 +114,7 @@ class ModbusServerSink:
             allow=config.allow,
             most=config.max_connections,
             status=status.clients,
-            log_fields={"gateway": gateway, "sink": name},
+            bound_log=structlog.get_logger().bind(gateway=gateway, sink=name),
         )
         self._server: asyncio.Server | None = None
         self._keeping_current: asyncio.Task[None] | None = None  # the certificate, with `tls`

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
+import structlog
 import support.hostile_modbus
 import uvloop
 from structlog.testing import capture_logs
@@ -98,9 +99,10 @@ def connection(client: Quiet) -> Connection:
 
 def admitting(most: int) -> Clients:
     """Make an open door with so many places."""
-    clients = Clients(allow=[ip_network("127.0.0.1")], most=most, status=ClientsStatus(), log_fields={})
-    clients.is_open = True
-    return clients
+    allow = [ip_network("127.0.0.1")]
+    return Clients(
+        allow=allow, most=most, status=ClientsStatus(), bound_log=structlog.get_logger(), is_open=True
+    )
 
 
 def test_the_quietest_gives_way_after_ten_seconds() -> None:
@@ -142,8 +144,7 @@ def test_a_flood_is_logged_once() -> None:
 def test_strangers_are_logged_once_each_and_not_without_end() -> None:
     """Hosts outside of `allow` are logged once, a hundred of them; all are counted."""
     status = ClientsStatus()
-    clients = Clients(allow=[], most=8, status=status, log_fields={})
-    clients.is_open = True
+    clients = Clients(allow=[], most=8, status=status, bound_log=structlog.get_logger(), is_open=True)
     with capture_logs() as logs:
         for number in range(1000):
             assert not clients.admit(connection(Quiet(0.0)), f"10.0.{number % 4}.{number % 250}", now_s=0.0)
