@@ -16,6 +16,8 @@ from gateway.sinks.broker.skipped_topics import SkippedTopics
 from gateway.sinks.connecting import ConnectingSink, ReceiverState
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from gateway.model import Cov, Scalar, Update
     from gateway.sinks.broker.config import BrokerConfig
     from gateway.sinks.broker.mqtt_connection import MqttConnection
@@ -79,6 +81,20 @@ class BrokerSink(ConnectingSink):
         self.connection = None
         self._up.clear()
 
+    async def run_until(
+        self, ends: set[asyncio.Future[str]], publishers: dict[str, Coroutine[None, None, None]]
+    ) -> str:
+        """Run publishers until one of `ends` is done; return its result. The next connection starts anew."""
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(_until_lost(each), name=f"mqtt {what} {self.name}")
+                for what, each in publishers.items()
+            ]
+            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            for task in running:
+                task.cancel()
+        return done.pop().result()
+
     async def _stay_connected(self) -> None:
         backoff, loop = Backoff(), asyncio.get_running_loop()
         while True:
@@ -92,6 +108,11 @@ class BrokerSink(ConnectingSink):
             if loop.time() - began_s > _STABLE_S or self.skipped_topics.alone_count > alone_count:
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
+
+
+async def _until_lost(publisher: Coroutine[None, None, None]) -> None:
+    with suppress(TransientError):
+        await publisher
 
 
 def is_small_change(cov: Cov | None, last: Update, update: Update) -> bool:

@@ -1,21 +1,16 @@
 """Home Assistant's MQTT discovery: one retained message per point that makes it an entity. Pure.
 
-What this relies on, from https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery and the pages
-sensor.mqtt and binary_sensor.mqtt beside it, looked up in the code (homeassistant/components/mqtt, 2025.12
-and 2026.11) where they are silent:
+What this relies on is at https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery, or else in the code
+(homeassistant/components/mqtt, sensor/const.py, const.py; 2025.12 and 2026.11):
 
-- The topic is `<prefix>/<component>/<node_id>/<object_id>/config`, ids of letters, digits, `_` and `-` only;
-  an empty retained message there removes the entity.
+- Ids have letters, digits, `_` and `-` only; an empty retained message removes the entity.
 - `unique_id` makes an entity known again; `default_entity_id` proposes its name in automations.
 - A template sees the payload as `value`, and as `value_json` only where it is JSON. A template that fails
   leaves an entity as available as it was: none here may fail, on no payload.
-- With `availability_mode: all`, each topic of `availability` must have made the entity available.
 - `expire_after` (s) counts from when a message is received, not from when a value was measured. It is the
   last resort, for a broker that was cut off from this one: a stale value is marked by its quality before.
 - The state `None` is "unknown". Numbers are expected where there is a unit or a device class.
-- An entity whose device class and unit are no pair in `DEVICE_CLASS_UNITS` is refused whole. That and
-  `DEVICE_CLASS_STATE_CLASSES` are in homeassistant/components/sensor/const.py, units in
-  homeassistant/const.py; https://www.home-assistant.io/integrations/sensor/#device-class has the same.
+- An entity whose device class and unit are no pair in `DEVICE_CLASS_UNITS` is refused whole.
 """
 
 from __future__ import annotations
@@ -23,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -135,7 +130,7 @@ class HomeAssistantDiscovery:
             "qos": 1,
             "entity_category": "diagnostic" if point.is_pseudo else None,
             **_traits(point),
-            **self._state(point, topic=topic, found=_find_value(point, bare=self.bare, in_asset=in_asset)),
+            **self._state(point, topic=topic, in_asset=in_asset),
         }
         return f"{self.prefix}/{component}/{node}/{item}/config", orjson.dumps(_without_none(config))
 
@@ -153,49 +148,42 @@ class HomeAssistantDiscovery:
             }
         )
 
-    def _state(self, point: Point, *, topic: str, found: _FoundValue) -> dict[str, Any]:
+    def _state(self, point: Point, *, topic: str, in_asset: bool) -> dict[str, Any]:
         """Return the topic of the state, and the templates for value, availability and attributes."""
-        value = f"('ON' if {found.truth} else 'OFF')" if _is_binary(point) else found.value
-        availability = f"{{{{ 'online' if {found.is_available} else 'offline' }}}}"
+        value, is_available, quality = _expressions(point, bare=self.bare, in_asset=in_asset)
+        if _is_binary(point):
+            value = f"('ON' if {'value_json' if value == 'value' else value} else 'OFF')"
+        availability = f"{{{{ 'online' if {is_available} else 'offline' }}}}"
         state: dict[str, Any] = {
             "state_topic": topic,
             # The state is applied before the availability: a bad value must not show even briefly.
-            "value_template": f"{{{{ {value} if {found.is_available} else None }}}}",
+            "value_template": f"{{{{ {value} if {is_available} else None }}}}",
             "availability_mode": "all",
             "availability": [{"topic": self.status_topic}, {"topic": topic, "value_template": availability}],
             "expire_after": _expire_after_s(point),
         }
-        if found.attributes is not None:
+        if quality is not None:
             state["json_attributes_topic"] = topic
-            state["json_attributes_template"] = f"{{{{ ({found.attributes}) | tojson }}}}"
+            state["json_attributes_template"] = f"{{{{ ({quality}) | tojson }}}}"
         return state
 
 
-class _FoundValue(NamedTuple):
-    """Template expressions that find a value in a message; `truth` is the value as a condition."""
-
-    value: str
-    truth: str
-    is_available: str
-    attributes: str | None = None
-
-
-def _find_value(point: Point, *, bare: bool, in_asset: bool) -> _FoundValue:
+def _expressions(point: Point, *, bare: bool, in_asset: bool) -> tuple[str, str, str | None]:
+    """Return expressions of templates: value, whether it is available, and quality if messages have one."""
     key = ascii(point.point)  # which templates read as Python does
     if bare and in_asset:
         entry = f"value_json[{key}]"
-        is_available = f"value_json is mapping and {key} in value_json and {entry} is not none"
-        return _FoundValue(entry, entry, is_available)
+        return entry, f"value_json is mapping and {key} in value_json and {entry} is not none", None
     if bare:
-        return _FoundValue("value", "value_json", "value not in ['', 'null']")
+        return "value", "value not in ['', 'null']", None
     entry, has_quality = "value_json", "value_json is mapping"
     if in_asset:
         entry = f"value_json.points[{key}]"
         has_quality += f" and value_json.points is mapping and {entry} is mapping"
-    value, quality = f"{entry}.value", f"{entry}.quality"
+    quality = f"{entry}.quality"
     has_quality += f" and {quality} is string"
     is_available = f"{has_quality} and {quality} in ['good', 'forced']"  # a held value is not fresh either
-    return _FoundValue(value, value, is_available, f"{{'quality': {quality}}} if {has_quality} else {{}}")
+    return f"{entry}.value", is_available, f"{{'quality': {quality}}} if {has_quality} else {{}}"
 
 
 def _traits(point: Point) -> dict[str, Any]:

@@ -47,8 +47,8 @@ class MessageBuilder:
             if self.topics is not topics:
                 return
             news = {update.point: update for update in newest if not topic.is_published(update)}
-            if news:
-                yield from self.state(topic, news)
+            if news and (message := self.state(topic, news)) is not None:
+                yield message
 
     def all_state(self) -> Iterator[Message]:
         """Yield the latest values of all points and assets, for a broker that may have lost everything."""
@@ -58,15 +58,15 @@ class MessageBuilder:
         for topic in topics.by_topic.values():
             if topics is not self.topics:
                 return  # a reload: the caller starts again
-            yield from self.state(topic, {})
+            if (message := self.state(topic, {})) is not None:
+                yield message
 
-    def state(self, topic: ValueTopic, news: Mapping[Point, Update]) -> Iterator[Message]:
-        """Yield the present state of a topic, if there is any; `news` are the updates it is sent for."""
+    def state(self, topic: ValueTopic, news: Mapping[Point, Update]) -> Message | None:
+        """Return the present state of a topic, if there is any; `news` are the updates it is sent for."""
         message = topic.live(self.latest, news)
-        if message is not None:
-            if not self._retained.get(topic.topic):
-                self._retained[topic.topic] = True
-            yield message
+        if message is not None and not self._retained.get(topic.topic):
+            self._retained[topic.topic] = True
+        return message
 
     def refused_updates(self, rejections: Iterable[Rejection]) -> list[Refusal]:
         """Return the updates in rejected messages, and reset the deadbands that held them."""

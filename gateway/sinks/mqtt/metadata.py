@@ -99,8 +99,8 @@ class MetadataPublisher:
                 yield Message(name, b"", retain=True)
             if topic is None:
                 continue
-            if topic.is_outdated:
-                yield from self._builder.state(topic, {})
+            if topic.is_outdated and (state := self._builder.state(topic, {})) is not None:
+                yield state
             for each in topics.describe(topic):
                 if self._retained.get(each.topic) is not False:
                     self._retained[each.topic] = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import RefusedError, TransientError
@@ -16,7 +15,7 @@ from gateway.sinks.mqtt.metadata import MetadataPublisher, log_rejected, publish
 from gateway.sinks.mqtt.topics import TopicMap, has_value
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
@@ -158,15 +157,7 @@ class MqttSink(BrokerSink):
             publishers["alarms"] = publish_alarms(
                 self._alarms, publish, topic=self._alarms_topic, sink=self.name, retained=self._retained
             )
-        async with asyncio.TaskGroup() as tasks:
-            running = [
-                tasks.create_task(_until_lost(each), name=f"mqtt {what} {self.name}")
-                for what, each in publishers.items()
-            ]
-            await asyncio.wait([connection.lost])
-            for task in running:
-                task.cancel()
-        return connection.lost.result()
+        return await self.run_until({connection.lost}, publishers)
 
     async def _publish_patiently(
         self, connection: MqttConnection, messages: Iterable[Message]
@@ -204,8 +195,3 @@ class MqttSink(BrokerSink):
 
     def _status(self, *, is_online: bool) -> Message:
         return Message(self._status_topic, b"online" if is_online else b"offline", retain=True)
-
-
-async def _until_lost(publisher: Coroutine[None, None, None]) -> None:
-    with suppress(TransientError):
-        await publisher  # the next connection publishes everything again

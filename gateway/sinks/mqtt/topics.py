@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -25,7 +25,8 @@ META = "/$meta"
 """The end of the topic that describes another one."""
 
 _MESSAGE_EXPIRY = b"\x02"  # MQTT 5 property identifiers
-_USER_PROPERTY = b"\x26"
+_EVENT_PROPERTY = b"\x26\x00\x05event"  # user properties without their value
+_ASSET_PROPERTY = b"\x26\x00\x05asset"
 _SEVEN_BITS = 0x7F
 _LONGEST_EXPIRY_S = 0xFFFFFFFF
 _shown = attrgetter("point", "asset", "source", "unit_of_measure")
@@ -65,16 +66,20 @@ class ValueTopic:
 
         It expires when the first of its good values is no longer fresh. `news` are those it is sent for.
         """
-        found = [latest.latest(point) or news.get(point) for point in self.points]
-        shown = [update for update in found if update is not None]
+        shown: list[Update] = []
+        expires_s: int | None = None
+        for point in self.points:
+            update = latest.latest(point) or news.get(point)
+            if update is not None and (point in news or is_json(update)):
+                shown.append(update)
+                seconds = fresh_s(update, age_ms=latest.age_ms(update))
+                if seconds is not None and (expires_s is None or seconds < expires_s):
+                    expires_s = seconds
         self._published = (*shown,)
         self.is_outdated = False
-        readings = [update for update in shown if is_json(update)]
-        if not readings:
+        if not shown:
             return None
-        fresh = [fresh_s(update, age_ms=latest.age_ms(update)) for update in shown]
-        expires_s = min((seconds for seconds in fresh if seconds is not None), default=None)
-        return self._message(self.topic, readings, (*news.values(),), expires_s=expires_s, retain=True)
+        return self._message(self.topic, shown, (*news.values(),), expires_s=expires_s, retain=True)
 
     def history(self, updates: Sequence[Update]) -> Message:
         """Return the message for readings of one event that are not the newest: on `$history`."""
@@ -105,19 +110,19 @@ class ValueTopic:
         retain: bool,
     ) -> Message:
         newest = shown[0] if len(shown) == 1 else _newest_of(shown)
-        event = event_parts(newest.event_id)
-        packed = properties(newest.point.asset, event, expires_s=expires_s)
-        return Message(topic, self._payload(shown, newest, event), retain, packed, updates)
+        packed = _properties(newest, expires_s=expires_s)
+        return Message(topic, self._payload(shown, newest), retain, packed, updates)
 
-    def _payload(self, shown: Sequence[Update], newest: Update, event: EventParts) -> bytes:
+    def _payload(self, shown: Sequence[Update], newest: Update) -> bytes:
         if not self.is_asset:
             if self._bare:
                 return bare_value(newest.safe_value)
-            return b'%b,"event":%b}' % (reading_json(newest), event.json)
+            return b'%b,"event":%b}' % (reading_json(newest), orjson.dumps(newest.event_id))
         points = b"{%b}" % b",".join(member_json(update, bare=self._bare) for update in shown)
         if self._bare:
             return points
-        return b'{"ts":"%b,"event":%b,"points":%b}' % (time_json(newest), event.json, points)
+        event = orjson.dumps(newest.event_id)
+        return b'{"ts":"%b,"event":%b,"points":%b}' % (time_json(newest), event, points)
 
 
 class TopicMap:
@@ -194,7 +199,8 @@ def is_json(update: Update) -> bool:
     """Return whether JSON can hold the value."""
     try:
         orjson.dumps(update.value)
-        orjson.dumps(update.safe_value)
+        if update.safe_value is not update.value:
+            orjson.dumps(update.safe_value)
     except (TypeError, ValueError, OverflowError):
         return False
     return True
@@ -229,19 +235,6 @@ def _description(point: Point) -> dict[str, Any]:
 
 def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if value}
-
-
-class EventParts(NamedTuple):
-    """An event's id as JSON and as user property."""
-
-    json: bytes
-    user_property: bytes
-
-
-@lru_cache(maxsize=256)  # an event has several readings, which come together
-def event_parts(event_id: str | None) -> EventParts:
-    """Return how a message names its event; None: no event caused it."""
-    return EventParts(orjson.dumps(event_id), _user_property("event", event_id or ""))
 
 
 def reading_json(update: Update) -> bytes:
@@ -287,17 +280,22 @@ def fresh_s(update: Update, *, age_ms: int) -> int | None:
     return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
 
 
-def properties(asset: str, event: EventParts, *, expires_s: int | None) -> PackedProperties:
+def _properties(update: Update, *, expires_s: int | None) -> PackedProperties:
     """Return the properties of one PUBLISH. `expires_s`: when the broker drops it; None: never."""
-    packed = event.user_property + _asset_property(asset)
+    packed = _event_property(update.event_id) + _asset_property(update.point.asset)
     if expires_s is not None:
         packed = _MESSAGE_EXPIRY + expires_s.to_bytes(4, "big") + packed
     return PackedProperties(_variable_length(len(packed)) + packed)
 
 
+@lru_cache(maxsize=256)  # an event has several readings, which come together
+def _event_property(event_id: str | None) -> bytes:
+    return _user_property(_EVENT_PROPERTY, event_id or "")
+
+
 @lru_cache(maxsize=1024)  # points of one asset are built and sent together
 def _asset_property(asset: str) -> bytes:
-    return _user_property("asset", asset)
+    return _user_property(_ASSET_PROPERTY, asset)
 
 
 @lru_cache(maxsize=1024)  # the readings of an event, and many events, share their second
@@ -305,13 +303,12 @@ def _iso_second(second: int) -> bytes:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19].encode()
 
 
-def _user_property(name: str, value: str) -> bytes:
+def _user_property(name: bytes, value: str) -> bytes:
     """Return a user property; none without value or with control characters: brokers disconnect at those."""
     if not value or not value.isprintable():
         return b""
-    return _USER_PROPERTY + b"".join(
-        len(text.encode()).to_bytes(2, "big") + text.encode() for text in (name, value)
-    )
+    encoded = value.encode()
+    return name + len(encoded).to_bytes(2, "big") + encoded
 
 
 def _variable_length(length: int) -> bytes:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway.clock import now_ms
 from gateway.model import Quality, Refusal, ValueKind
 from gateway.sinks.broker.broker_sink import is_small_change
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 _MOST_VALUES = 100  # in one message: some kilobytes, less than any broker's limit
 _NOT_ENCODABLE = (TypeError, ValueError, OverflowError)
 
-_log = structlog.get_logger()
-
 
 class EdgeNode:
     """Builds the messages of one node, to be sent in their order, on one connection at a time.
@@ -44,7 +40,6 @@ class EdgeNode:
     def __init__(
         self,
         *,
-        sink: str,
         name: NodeName,
         config: MqttSparkplugConfig,
         devices: DeviceMap,
@@ -53,7 +48,6 @@ class EdgeNode:
         clock: Callable[[], int] = now_ms,
     ) -> None:
         """`is_skipped` returns whether a topic is skipped, since the broker disconnects at it."""
-        self._sink = sink
         self._name = name
         self._config = config
         self._devices = devices
@@ -65,14 +59,12 @@ class EdgeNode:
         self._largest_bytes = 0
         self._born: set[str] = set()  # devices that are alive for hosts
         self._due: list[str] = []  # those that may need a birth or a death, the next one last
-        self._refused: set[str] = set()  # those whose birth the broker does not accept
 
     def begin_session(self, *, bd_seq: int, largest_bytes: int) -> None:
         """Begin a session, in which hosts have no births yet."""
         self._bd_seq = bd_seq
         self._largest_bytes = largest_bytes
         self._born.clear()
-        self._refused.clear()
         self.request_rebirth()
 
     def request_rebirth(self) -> None:
@@ -119,8 +111,7 @@ class EdgeNode:
         if name not in self._born:
             return None
         self._born.remove(name)
-        is_known = name not in self._refused  # DDEATH (section 6.4.26) needs a birth
-        return self._message("DEATH", name, [], self._clock()) if is_known else None
+        return self._message("DEATH", name, [], self._clock())  # section 6.4.26
 
     def _birth(self, device: Device) -> Message | None:
         """Return NBIRTH or DBIRTH with all metrics; None where the broker does not accept it."""
@@ -131,17 +122,9 @@ class EdgeNode:
             values.append(MetricValue(REBIRTH, DataType.BOOLEAN, value=False, time_ms=time_ms))
         values += [self._birth_value(metric, time_ms) for metric in device.metrics]
         message = self._message("BIRTH", device.id, values, time_ms)
-        self._born.add(device.id)  # also where the broker does not accept it: one attempt is enough
         if message is not None:
-            self._refused.discard(device.id)
-            return message
-        for metric in device.metrics:
-            metric.published = None
-        if device.id not in self._refused:
-            self._refused.add(device.id)
-            topic = self._topic("BIRTH", device.id)
-            _log.warning("sink.refused", sink=self._sink, first=topic, reason=self._refusal_reason(topic))
-        return None
+            self._born.add(device.id)
+        return message
 
     def _birth_value(self, metric: Metric, time_ms: int) -> MetricValue:
         metric.published = update = self._latest.latest(metric.point)
@@ -170,6 +153,10 @@ class EdgeNode:
             yield from self.births_and_deaths()
         elif device.id not in self._born and (message := self._birth(device)) is not None:
             yield message
+        if device.id not in self._born:  # the broker does not accept its birth
+            reason = self._refusal_reason("BIRTH", device.id)
+            refusals += [Refusal(update, reason) for _, update in pending]
+            return
         values = self._values(pending, refusals)
         while some := list(islice(values, _MOST_VALUES)):
             yield from self._data_messages(device, some, refusals)
@@ -202,9 +189,7 @@ class EdgeNode:
         self, device: Device, values: list[tuple[MetricValue, Metric, Update]], refusals: list[Refusal]
     ) -> Iterator[Message]:
         """Yield NDATA or DDATA, in halves if one message is too large; refuse a value that fits in none."""
-        message = None
-        if device.id not in self._refused:
-            message = self._message("DATA", device.id, [value for value, *_ in values], self._clock())
+        message = self._message("DATA", device.id, [value for value, *_ in values], self._clock())
         if message is not None:
             yield message
         elif len(values) > 1:
@@ -214,8 +199,7 @@ class EdgeNode:
         else:
             ((_, metric, update),) = values
             metric.published = None  # or its repetition would be unchanged
-            topic = self._topic("DATA" if device.id not in self._refused else "BIRTH", device.id)
-            refusals.append(Refusal(update, self._refusal_reason(topic)))
+            refusals.append(Refusal(update, self._refusal_reason("DATA", device.id)))
 
     def _message(self, verb: str, device: str, values: list[MetricValue], time_ms: int) -> Message | None:
         """Return a message with the next number, None where the broker does not accept it.
@@ -235,8 +219,9 @@ class EdgeNode:
     def _topic(self, verb: str, device: str) -> str:
         return self._name.topic(f"{'N' if device == NODE else 'D'}{verb}", device)
 
-    def _refusal_reason(self, topic: str) -> str:
-        return SKIPPED if self._is_skipped(topic) else too_large_text(self._largest_bytes)
+    def _refusal_reason(self, verb: str, device: str) -> str:
+        is_skipped = self._is_skipped(self._topic(verb, device))
+        return SKIPPED if is_skipped else too_large_text(self._largest_bytes)
 
 
 class DeviceMap:

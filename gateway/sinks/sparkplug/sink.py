@@ -7,7 +7,6 @@ the broker has it. Births are published on every connection, and the broker reta
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,6 @@ class MqttSparkplugSink(BrokerSink):
         self._rebirth_pause_s = rebirth_pause_s
         self._node_name = config.node_name(gateway)
         self._node = EdgeNode(
-            sink=name,
             name=self._node_name,
             config=config,
             devices=DeviceMap(points.points, sink=name),
@@ -137,26 +135,21 @@ class MqttSparkplugSink(BrokerSink):
 
     async def _publish_until_end(self, connection: MqttConnection) -> str:
         """Publish births and deaths that become due; return why the session has to end."""
-        async with asyncio.TaskGroup() as tasks:
-            births = tasks.create_task(self._publish_births(connection), name=f"births {self.name}")
-            ends = {connection.lost} if self._host is None else {connection.lost, self._host.is_gone}
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            births.cancel()
-        return done.pop().result()
+        ends = {connection.lost} if self._host is None else {connection.lost, self._host.is_gone}
+        return await self.run_until(ends, {"births": self._publish_births(connection)})
 
     async def _publish_births(self, connection: MqttConnection) -> None:
         """Publish what a reload has changed, and all births where a host asks for them, but not too often."""
-        with suppress(TransientError):
-            while True:
-                await self._has_births.wait()
-                self._has_births.clear()
-                is_rebirth, self._is_rebirth_requested = self._is_rebirth_requested, False
-                async with self.publishing:
-                    if is_rebirth:
-                        self._node.request_rebirth()
-                    await self._publish(connection, self._node.births_and_deaths())
+        while True:
+            await self._has_births.wait()
+            self._has_births.clear()
+            is_rebirth, self._is_rebirth_requested = self._is_rebirth_requested, False
+            async with self.publishing:
                 if is_rebirth:
-                    await asyncio.sleep(self._rebirth_pause_s)
+                    self._node.request_rebirth()
+                await self._publish(connection, self._node.births_and_deaths())
+            if is_rebirth:
+                await asyncio.sleep(self._rebirth_pause_s)
 
     async def _publish(self, connection: MqttConnection, messages: Iterator[Message]) -> None:
         """Publish, and return when the broker has everything; at once where there is nothing."""

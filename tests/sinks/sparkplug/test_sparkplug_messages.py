@@ -247,7 +247,7 @@ async def test_a_value_that_no_type_holds_is_refused_alone(broker: Mosquitto) ->
 async def test_what_is_larger_than_the_broker_takes_is_refused_without_a_gap(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A device whose birth is too large is told in the log and refused; all others go on in sequence."""
+    """A device whose birth is too large is refused; the sequence of all others has no gap."""
     folder = tmp_path_factory.mktemp("broker")
     large = [any_kind(f"HALL/P{number}") for number in range(40)]
     text = any_kind(f"{ROOM}/X", conversion=Conversion(map={"1": "x"}))

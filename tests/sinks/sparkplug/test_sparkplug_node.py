@@ -54,7 +54,6 @@ class Day:
         self.reloads = 0
         self.bd_seq = 0
         self.node = EdgeNode(
-            sink="scada",
             name=NodeName(GROUP, NODE),
             config=CONFIG,
             devices=self._devices(),
