@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 run = run_action
 
 _MAPPING = "mapping"  # in the place of a sink: the event could not be mapped, and so reached no sink
+_COLUMNS = ("number", "when", "sink", "point", "event", "reason")
 _NO_BODY = "it has no body: no event caused it, or the journal was full (journal.max_size)"
 _DELIVERED = "is delivered to"
 _MOST_LISTED = 50
@@ -86,7 +87,8 @@ def _list(arguments: argparse.Namespace) -> int:
         document = {"kept": len(stored), "letters": [_document(*each) for each in shown.items()]}
         print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     elif stored:
-        print(_table(shown), end="")
+        rows = [_cells(*each) for each in shown.items()]
+        print(align_columns([_COLUMNS, *rows], indent="") if rows else "", end="")
         only = "" if len(shown) == len(stored) else f"{len(shown)} of "
         print(f"{only}{count_text(len(stored), 'dead letter')}. The newest {MOST_DEAD_LETTERS:,} are kept.")
     else:
@@ -105,16 +107,8 @@ def _show(arguments: argparse.Namespace) -> int:
             raise CommandError(f"{number}: {_NO_BODY}")
         print(body.decode(errors="replace"))
         return 0
-    event = f"{_line(letter.event_id)}  (number {letter.seq} of the journal)"
-    rows = [
-        ("dead letter", str(number)),
-        ("when", time_text(letter.at_ms)),
-        ("sink", letter.sink or "none: the event could not be mapped"),
-        ("point", letter.point or "none"),
-        ("reason", _line(letter.reason)),
-        ("event", event if letter.seq else "none: the gateway made the value itself, such as an age"),
-        ("body", _NO_BODY if body is None else f"{len(body)} bytes:\n{_indented(body)}"),
-    ]
+    rows = [*zip(_COLUMNS, _cells(number, letter), strict=True)]
+    rows.append(("body", _NO_BODY if body is None else f"{len(body)} bytes:\n{_indented(body)}"))
     here = f"-c {arguments.config}"
     if body is not None:
         explain = f"gateway deadletters show {here} {number} --body | gateway explain {here} -"
@@ -185,9 +179,8 @@ def _drop(arguments: argparse.Namespace) -> int:
     for some in _batches(_selected(arguments)):
         unknown = ask(arguments.config, "/deadletters/drop", {"numbers": some})["unknown"]
         for number in some:
-            print(
-                f"{number}: {'there is no dead letter of this number' if number in unknown else 'forgotten'}"
-            )
+            gone = number in unknown
+            print(f"{number}: {'there is no dead letter of this number' if gone else 'forgotten'}")
         code = code or int(bool(unknown))
     return code
 
@@ -226,20 +219,15 @@ def _of_sink(letters: dict[int, DeadLetter], arguments: argparse.Namespace) -> d
     return found
 
 
-def _table(letters: dict[int, DeadLetter]) -> str:
-    rows = [["number", "when", "sink", "point", "event", "reason"]]
-    rows += [
-        [
-            str(number),
-            second_text(letter.at_ms),
-            letter.sink or _MAPPING,
-            letter.point or "-",
-            _line(letter.event_id) or "-",
-            _line(letter.reason),
-        ]
-        for number, letter in letters.items()
+def _cells(number: int, letter: DeadLetter) -> list[str]:
+    return [
+        str(number),
+        second_text(letter.at_ms),
+        letter.sink or _MAPPING,
+        letter.point or "-",
+        _line(letter.event_id) or "-",
+        _line(letter.reason),
     ]
-    return align_columns(rows, indent="") if letters else ""
 
 
 def _document(number: int, letter: DeadLetter) -> dict[str, Any]:

@@ -127,8 +127,8 @@ async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     printed = " ".join(done.stdout.split())
     for expected in (
-        "dead letter 2 when 2027-01-15T08:02:00Z sink regs point R/N reason 80000 is beyond uint16",
-        "event evt_2 (number 2 of the journal) body ",
+        "number 2 when 2027-01-15T08:02:00Z sink regs point R/N event evt_2 reason 80000 is beyond uint16",
+        "body ",
         f"its way: gateway deadletters show -c {config} 2 --body | gateway explain -c {config} -",
         f"deliver it again: gateway deadletters retry -c {config} 2",
         f"forget it: gateway deadletters drop -c {config} 2",
@@ -142,7 +142,7 @@ async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
 async def test_show_of_what_no_event_caused(tmp_path: Path) -> None:
     """There is nothing to explain, but it can be handed out again."""
     printed = gateway("deadletters", "show", "-c", await filled(tmp_path), "5").stdout
-    assert "none: the gateway made the value itself" in printed
+    assert "event - reason" in " ".join(printed.split())
     assert "explain" not in printed
     assert "retry" in printed
 
@@ -150,7 +150,7 @@ async def test_show_of_what_no_event_caused(tmp_path: Path) -> None:
 async def test_show_of_an_event_that_could_not_be_mapped(tmp_path: Path) -> None:
     """No sink and no point was reached."""
     printed = " ".join(gateway("deadletters", "show", "-c", await filled(tmp_path), "4").stdout.split())
-    assert "sink none: the event could not be mapped point none" in printed
+    assert "sink mapping point - event evt_3" in printed
 
 
 async def test_body_alone_can_be_explained_when_the_event_is_given_up(tmp_path: Path) -> None:
