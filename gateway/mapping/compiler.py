@@ -207,7 +207,7 @@ class Compiler:
         used = self.templates.get(entry.use)
         if used is None:
             self._is_incomplete = True
-            if not self._missing.may_have(entry.use):
+            if not self._missing.templates:
                 place.report(unknown_name("template", entry.use, self.templates), "use")
             return
         drafts = draft_asset(entry, place, used, inputs=self._inputs, missing=self._missing)
@@ -358,21 +358,20 @@ class Compiler:
         warn_of_mismatches(self.templates, snapshot, ids=self.listed, uses=self._uses)
         tags = {*self._tags, *(point.tag for point in self._points)}
         named = {*self.listed, *self._singles}
-        for automatic in find_automatic(
+        for asset, used, auto_tag in find_automatic(
             self.templates.values(), snapshot, named=named, slots=self.slots, tags=tags
         ):
-            used, asset, tag = automatic.used, automatic.known.id, automatic.auto_tag.tag
             self._read.append((asset, used.drafts))
             drafts, entry = used.drafts, used.place.at()  # an object of its own
-            base = self._slot_base(asset, used, used.footprint, place=None, tag=tag)
+            base = self._slot_base(asset, used, used.footprint, place=None, tag=auto_tag.tag)
             if base is None:
                 drafts = {name: draft for name, draft in drafts.items() if draft.mqtt}
-            owner = _Owner(used.site, tag, asset, base, entry)
+            owner = _Owner(used.site, auto_tag.tag, asset, base, entry)
             obstacles = map(self.claims.topic_obstacle, self._claimants(owner, drafts))
             if obstacle := next(filter(None, obstacles), None):
                 entry.warn(f"{asset} is left out: {obstacle}")
                 continue
-            self._auto_tags[asset] = automatic.auto_tag
+            self._auto_tags[asset] = auto_tag
             self._add(owner, drafts)
         warn_of_types(self._read, snapshot)
 

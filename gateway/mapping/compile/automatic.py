@@ -19,28 +19,19 @@ from gateway.records import AutoTag
 from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from gateway.mapping.compile.drafts import PointDraft
     from gateway.mapping.compile.sources import Place, SlotEntry
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.table import Match
-    from gateway.records import AssetProperty, AssetSnapshot, KnownAsset
+    from gateway.records import AssetSnapshot, AssetType, KnownAsset
 
 _CRITERIA = ("asset_type", "model", "manufacturer", "name")
 _DEFAULT_TAG = "{name}"
 _LONGEST_TAG = 100
 _ENDS_OF_IDS = (4, 8, _LONGEST_TAG)
 _MOST_WARNINGS = 20  # of one kind; more have one larger cause
-
-
-@dataclass(frozen=True, slots=True)
-class AutomaticAsset:
-    """An asset with the template that matches it, and its tag."""
-
-    known: KnownAsset
-    used: CompiledTemplate
-    auto_tag: AutoTag
 
 
 def find_automatic(
@@ -50,7 +41,7 @@ def find_automatic(
     named: Container[str],
     slots: Mapping[str, SlotEntry],
     tags: Iterable[str],
-) -> list[AutomaticAsset]:
+) -> list[tuple[str, CompiledTemplate, AutoTag]]:
     """Return the assets that templates with `auto` match, by id. `named`, `tags`: those in tables already.
 
     An asset that two templates match is left out with a warning.
@@ -63,7 +54,7 @@ def find_automatic(
         if entry is not None and entry.slot.tag not in {None, tag}:
             entry.place.warn(f"another asset has this tag, so {request.asset} has the tag {tag} now", "tag")
     return [
-        AutomaticAsset(known, used, AutoTag(_tag_pattern(used), assigned[known.id]))
+        (known.id, used, AutoTag(_tag_pattern(used), assigned[known.id]))
         for known, used in matches
         if known.id in assigned
     ]
@@ -226,55 +217,39 @@ def warn_of_mismatches(
 
 def warn_of_types(read: Iterable[tuple[str, Mapping[str, PointDraft]]], snapshot: AssetSnapshot) -> None:
     """Warn of keys and units that asset types do not have. `read`: each asset with its drafts."""
+    types = {asset: known.asset_type or "" for asset, known in snapshot.assets.items()}
+    # Thousands of assets share the drafts of a template.
+    pairs = {(id(draft), types.get(asset, "")): draft for asset, drafts in read for draft in drafts.values()}
     found = (
-        (draft, name, listed)
-        for draft, name in _typed_drafts(read, snapshot)
-        if (listed := _properties(snapshot, name).get(draft.source)) is None or _has_other_unit(draft, listed)
+        (draft, *disagreement)
+        for (_, name), draft in pairs.items()
+        if (known := snapshot.types.get(name)) and (disagreement := _type_disagreement(draft, known))
     )
-    for draft, name, listed in islice(found, _MOST_WARNINGS):
-        of_type = f"the asset type {snapshot.types[name].name or name}"
-        if listed is None:
-            known = unknown_name("reading", draft.source, _properties(snapshot, name))
-            draft.place.warn(f"{known} ({of_type} in Infodeck)", "from")
-        else:
-            key = "unit" if draft.conversion.source_unit is None else "source_unit"
-            unit = f"{of_type} has this reading in {listed.unit_of_measure} in Infodeck"
-            draft.place.warn(f"{unit}; if that is right, write it as `source_unit`", key)
+    for draft, message, key in islice(found, _MOST_WARNINGS):
+        draft.place.warn(message, key)
 
 
-def _typed_drafts(
-    read: Iterable[tuple[str, Mapping[str, PointDraft]]], snapshot: AssetSnapshot
-) -> Iterator[tuple[PointDraft, str]]:
-    """Yield the drafts of telemetry keys with the types that have properties, each pair once.
-
-    Thousands of assets share the drafts of a template.
-    """
-    seen: set[tuple[int, str]] = set()  # of drafts, and of whole templates' drafts
-    for asset, drafts in read:
-        known = snapshot.assets.get(asset)
-        name = (known and known.asset_type) or ""
-        if (id(drafts), name) in seen or not _properties(snapshot, name):
-            continue
-        seen.add((id(drafts), name))
-        for draft in drafts.values():
-            is_top_level = bool(draft.source) and not draft.source.startswith("$") and "." not in draft.source
-            if is_top_level and (id(draft), name) not in seen:
-                seen.add((id(draft), name))
-                yield draft, name
+def _type_disagreement(draft: PointDraft, asset_type: AssetType) -> tuple[str, str] | None:
+    """Return what is wrong about a draft for assets of a type, and the key that is; None if nothing is."""
+    listed = {one.key: one for one in asset_type.properties}
+    source, name = draft.source, f"the asset type {asset_type.name or asset_type.id}"
+    if not listed or not source or source[0] == "$" or "." in source:
+        return None
+    if source not in listed:
+        return f"{unknown_name('reading', source, listed)} ({name} in Infodeck)", "from"
+    unit = listed[source].unit_of_measure
+    if unit is None or not _is_other_unit(draft, unit):
+        return None
+    key = "unit" if draft.conversion.source_unit is None else "source_unit"
+    return f"{name} has this reading in {unit} in Infodeck; if that is right, write it as `source_unit`", key
 
 
-def _properties(snapshot: AssetSnapshot, asset_type: str) -> dict[str, AssetProperty]:
-    known = snapshot.types.get(asset_type)
-    return {} if known is None else {one.key: one for one in known.properties}
-
-
-def _has_other_unit(draft: PointDraft, listed: AssetProperty) -> bool:
+def _is_other_unit(draft: PointDraft, reported: str) -> bool:
     """Return whether the units certainly differ. A gain or a map converts by itself."""
-    conversion, reported = draft.conversion, listed.unit_of_measure
+    conversion = draft.conversion
     written = conversion.source_unit or draft.unit_of_measure
-    if written is None or reported is None or conversion.map is not None:
-        return False
-    if conversion.source_unit is None and conversion.gain != 1:
+    converts = conversion.source_unit is None and conversion.gain != 1
+    if written is None or conversion.map is not None or converts:
         return False
     found = stated_unit_conversion(reported, written)
     return is_known_unit(reported) if isinstance(found, UnitProblem) else found != (1, 0)

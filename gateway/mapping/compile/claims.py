@@ -72,7 +72,7 @@ class Claims:
         other = self._names.setdefault(point.name, claimant)
         if other is not claimant:
             why = ONE_NAME if point.site != other.point.site else ""
-            self._report(claimant, other, f"{why}a point named {point.name} is already at", ("point",))
+            self._report(claimant, other, f"{why}a point named {point.name} is already at", "point")
             return
         self._claim_topics(claimant)
         self._claim_registers(claimant)
@@ -89,26 +89,17 @@ class Claims:
     def _claim_topics(self, claimant: Claimant) -> None:
         if (problem := self._asset_id_problem(claimant.point)) is not None:
             place, step = (claimant.entry, "id") if claimant.entry else (claimant.draft.place, "asset")
-            self._report_once((str(place),), place, problem, (step,))
+            self._report_once((str(place), step), place, problem, step)
             return
         for key, claim in self._topic_claims(claimant):
             first = self._topics.setdefault(key, claim)
-            if first.owner != claim.owner:
-                self._report_topic(key[1], claim, first)
-
-    def _report_topic(self, topic: str, claim: _TopicClaim, first: _TopicClaim) -> None:
-        sink, other_sink = claim.owner[0], first.owner[0]
-        holder = f"{first.label} on {other_sink}"
-        is_written = claim.claimant.draft.place.owner(*_TOPIC).has(*_TOPIC)
-        self._report(
-            claim.claimant,
-            first.claimant,
-            f"the topic {topic} of {claim.label} on {sink} already belongs to {holder} at",
-            _TOPIC,
-            is_shared=_is_shared(claim.claimant, first.claimant, _TOPIC),
-            # The sinks' own templates are one mistake, however many points there are.
-            clash=None if is_written or sink == other_sink else (sink, other_sink),
-        )
+            if first.owner == claim.owner:
+                continue
+            sink, other_sink = claim.owner[0], first.owner[0]
+            message = f"the topic {key[1]} of {claim.label} on {sink} already belongs to {first.label} on"
+            # Two sinks that meet on a topic are one mistake, however many points there are.
+            clash = () if sink == other_sink else (sink, other_sink)
+            self._report(claimant, first.claimant, f"{message} {other_sink} at", *_TOPIC, clash=clash)
 
     def _topic_claims(self, claimant: Claimant) -> Iterator[tuple[tuple[str, str], _TopicClaim]]:
         """Yield the topics of a point, and of the messages of its asset, on each broker."""
@@ -138,11 +129,9 @@ class Claims:
             first = self._claim_register(register, (claimant, block))
             if first is None:
                 continue
-            other, other_block = first
-            key = (*block.steps, "modicon")
-            is_shared = block.steps == other_block.steps and _is_shared(claimant, other, key)
+            other, _ = first
             message = f"{register_text(register)} for {claimant.point.name} overlaps {other.point.name} at"
-            self._report(claimant, other, message, key if is_shared else block.steps, is_shared=is_shared)
+            self._report(claimant, other, message, *block.steps, "modicon")
 
     def _claim_register(self, register: Register, holder: _Holder) -> _Holder | None:
         """Claim the register, or return the first holder of a part of it."""
@@ -195,52 +184,49 @@ class Claims:
         message = f"{register_text(register)} for {point.name} is inside {reserved}"
         if entry is None:
             place = claimant.draft.place
-            self._report_once((str(place), str(reserved)), place, message, block.steps)
+            self._report_once((str(place), "reserved"), place, message, *block.steps)
             return
         if reserved.asset:
             message += (
                 f"; if it takes the place of {reserved.asset}, leave `base` out and run"
                 f" `gateway lock -c … --replace {reserved.asset}={point.asset}`"
             )
-        self._report_once((str(entry), str(reserved)), entry, message, ("base",) if entry.has("base") else ())
+        self._report_once((str(entry), "reserved"), entry, message, *(("base",) if entry.has("base") else ()))
 
     def _report(
         self,
         claimant: Claimant,
         other: Claimant,
         message: str,
-        steps: Steps,
-        *,
-        is_shared: bool = False,
-        clash: tuple[str, ...] | None = None,
+        *steps: str | int,
+        clash: tuple[str, ...] = (),
     ) -> None:
-        """Report a clash of two points, once per pair of places or per `clash`.
+        """Report a clash of two points, once per place or per `clash`.
 
         Inside one asset the template is at fault, between assets their entries are, unless a key of the
         template is the same for all of them.
         """
         self._clashing.add(frozenset((claimant.point.asset, other.point.asset)))
-        place, other_place = claimant.draft.place, other.draft.place
+        place, other_place = claimant.draft.place.owner(*steps[:1]), other.draft.place
+        is_shared = _is_shared(claimant, other, place, steps)
         if claimant.entry is not other.entry:
             place = place if is_shared else claimant.entry or place
             other_place = other.entry or other_place
-        key = steps if place.owner(*steps).has(*steps) else ()
-        places = (str(place.owner(*key)), *map(str, key), "" if is_shared else f"{other_place} {steps[0]}")
-        suffix = _SAME_FOR_ALL if is_shared else ""
-        self._report_once(clash or places, place, f"{message} {other_place}{suffix}", key)
+        key = next((steps[:end] for end in (len(steps), len(steps) - 1) if place.has(*steps[:end])), ())
+        message = f"{message} {other_place}{_SAME_FOR_ALL if is_shared else ''}"
+        self._report_once(clash or (str(place), *map(str, steps)), place, message, *key)
 
-    def _report_once(self, clash: tuple[str, ...], place: Place, message: str, steps: Steps) -> None:
+    def _report_once(self, clash: tuple[str, ...], place: Place, message: str, *steps: str | int) -> None:
         if clash not in self._reported:
             self._reported.add(clash)
             place.report(message, *steps)
 
 
-def _is_shared(claimant: Claimant, other: Claimant, steps: Steps) -> bool:
-    """Return whether two assets have the same key at `steps` through their template."""
-    if claimant.entry is None or other.entry is None or claimant.entry is other.entry:
-        return False
-    place = claimant.draft.place.owner(*steps)
-    return place.has(*steps) and place == other.draft.place.owner(*steps)
+def _is_shared(claimant: Claimant, other: Claimant, place: Place, steps: Steps) -> bool:
+    """Return whether a key at `steps` of this place, a template's, holds for both assets."""
+    are_assets = claimant.entry is not None and other.entry is not None
+    is_same = place.has(*steps) and place == other.draft.place.owner(*steps)
+    return are_assets and claimant.entry is not other.entry and is_same
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,17 +43,7 @@ if TYPE_CHECKING:
     from gateway.model import Register
 
 _STALE_AFTER_S = 90 * 60.0
-_MEASURING_KEYS = (
-    "source_unit",
-    "gain",
-    "offset",
-    "map",
-    "range",
-    "clamp",
-    "decimals",
-    "stale_after",
-    "on_stale",
-)
+_CALCULATING_KEYS = ("source_unit", "gain", "offset", "map", "range", "clamp", "decimals")
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
 
@@ -104,7 +94,7 @@ def draft_point(
         backfill=_backfill(keys, place, defaults),
     )
     if is_pseudo:
-        for name in _MEASURING_KEYS:
+        for name in (*_CALCULATING_KEYS, "stale_after", "on_stale"):
             if getattr(keys, name) is not None:
                 place.report(f"does not apply to {source}, which the gateway makes itself", name)
         check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")

@@ -217,10 +217,9 @@ def _in_reading_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 class MissingParts:
-    """The parts of tables that were left out because of problems.
+    """What may have been left out of tables because of problems: names that refer to it are no mistakes.
 
-    A name that refers to one of them is no mistake: only causes are reported, not consequences. `points` is
-    whether any point or asset may be missing.
+    Only causes are reported, not consequences. `points`: whether any point or asset may be missing.
     """
 
     def __init__(self, documents: Iterable[Document[Table]]) -> None:
@@ -228,11 +227,6 @@ class MissingParts:
         dropped = [path for remains in all_remains for path in remains.dropped]
         is_unreadable = any(remains.value is None for remains in all_remains)
         self.points = is_unreadable or any(path[0] not in {"cases", "defaults"} for path in dropped)
-        self._any_template = is_unreadable or any(
-            len(path) == 1 and path[0] not in _WITHOUT_TEMPLATES for path in dropped
-        )
-        self.dropped = frozenset(dropped)
-
-    def may_have(self, template: str) -> bool:
-        """Return whether a template of this name may be among the missing parts."""
-        return self._any_template or ("templates", template) in self.dropped
+        depths = {len(path) for path in dropped if path[0] not in _WITHOUT_TEMPLATES}
+        self.templates = is_unreadable or bool(depths & {1, 2})  # all of them, or one
+        self.template_points = 4 in depths  # noqa: PLR2004 - templates, name, points, name

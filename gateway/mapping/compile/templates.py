@@ -100,7 +100,7 @@ def draft_asset(
     for name, override in entry.points.items():
         point = used.template.points.get(name)
         if point is None:
-            if ("templates", used.name, "points", name) not in missing.dropped:
+            if not missing.template_points:
                 message = unknown_name("point", name, drafts)
                 place.report(f"{message} (template {used.name})", "points", name)
             continue
