@@ -176,15 +176,21 @@ RefillKeys = Literal["newest", "history"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Defaults:
-    """`defaults` of a file apply to its templates and single points, those of a template to its points."""
+class _Freshness:
+    """What defaults and points have in common."""
 
     stale_after: StaleAfter | None = None
-    """A value is stale after this time without a reading; 90m if written nowhere."""
+    """A value is stale after this time without a reading; 90m if written nowhere; never: it never is."""
     on_stale: OnStaleKeys | None = None
     """Shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
     refill: RefillKeys | None = None
     """What is fetched from Infodeck's API if webhooks were missed: the newest value, or history as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Defaults(_Freshness):
+    """`defaults` of a file apply to its templates and single points, those of a template to its points."""
+
     modbus: ModbusDefaults = Field(default_factory=ModbusDefaults)
     """Defaults of the register blocks."""
     mqtt: bool | MqttDefaults | None = None
@@ -192,7 +198,7 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class PointKeys:
+class PointKeys(_Freshness):
     """A point of a template, or the keys of it that one asset overrides."""
 
     source: Source | None = Field(default=None, alias="from")
@@ -215,12 +221,6 @@ class PointKeys:
     """Round to this many decimals."""
     cov: Annotated[Number, Field(ge=0)] | CovKeys | None = None
     """Deadband: smaller changes are not sent to event sinks such as MQTT."""
-    stale_after: StaleAfter | None = None
-    """The value is stale after this time without a reading; never: it never is."""
-    on_stale: OnStaleKeys | None = None
-    """Shown then: the last value, no value (NaN, 0x8000…, 0xFFFF…), or one that you choose."""
-    refill: RefillKeys | None = None
-    """What is fetched from Infodeck's API if webhooks were missed: the newest value, or history as well."""
     description: Text | None = None
     """What the point is, for people."""
     tags: dict[Text, Tag] | None = Field(default=None, min_length=1)
@@ -259,11 +259,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Template:
-    """The points of one type of device. Each asset gets `stride` registers.
-
-    `reserve` is the first and last register for assets without `base`. With `auto`, every asset in Infodeck
-    that matches has these points, under a tag made by the pattern `tag`.
-    """
+    """The points of one type of device."""
 
     match: Match | None = None
     """Which devices the template is made for."""
@@ -283,10 +279,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AssetEntry:
-    """One asset that uses a template. `base` is added to the template's registers.
-
-    Without `base`, its slot in registers.lock says where they are.
-    """
+    """One asset that uses a template. Without `base`, it has a slot in registers.lock."""
 
     id: Text
     """The asset's id in Infodeck."""

@@ -68,26 +68,14 @@ class TopicScheme:
         by_asset = self.assets is not None and "{asset}" in self.assets
         return (point.site, point.tag, point.asset) if by_asset else (point.site, point.tag)
 
-    def asset_id_problem(self, point: Point, *, own: str | None) -> str | None:
-        """Return why the id of the point's asset cannot be part of its topics, or None if it can."""
-        templates = (own or self.points or "", self.assets or "")
-        if not any("{asset}" in template for template in templates):
-            return None
-        try:
-            check_level(point.asset)
-        except ValueError as error:
-            return str(error)
-        return None
+    def names_asset_id(self, point: Point) -> bool:
+        """Return whether the id of the point's asset is part of its topics."""
+        own = point.mqtt.topic if point.mqtt is not None else None
+        return "{asset}" in f"{own or self.points}{self.assets}"
 
     def _fill(self, template: str, point: Point) -> str:
-        return template.format(
-            prefix=self.prefix,
-            gateway=self.gateway,
-            site=point.site,
-            tag=point.tag,
-            point=point.point,
-            asset=point.asset,
-        )
+        names = {"site": point.site, "tag": point.tag, "point": point.point, "asset": point.asset}
+        return template.format(prefix=self.prefix, gateway=self.gateway, **names)
 
 
 def sparkplug_scheme(node: str) -> TopicScheme:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.registers import register_text
+from gateway.mapping.topics import check_level
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.mapping.compile.sources import Place, SlotEntry, Steps
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point, Register
+    from gateway.model import Mqtt, Point, Register
 
 ONE_NAME = "names are unique in the whole gateway, not only in a site; put the site into the tag: "
 """Starts a message about a name that is used in two sites."""
@@ -104,23 +105,26 @@ class Claims:
     def _topic_claims(self, claimant: Claimant) -> Iterator[tuple[tuple[str, str], _TopicClaim]]:
         """Yield the topics of a point, and of the messages of its asset, on each broker."""
         point = claimant.point
-        for sink, scheme in self._schemes.items():
-            if point.mqtt is None or not point.mqtt.goes_to(sink):
-                continue
+        for sink, scheme, mqtt in self._sinks_of(point):
             broker = scheme.broker or sink
-            if (topic := scheme.point_topic(point, own=point.mqtt.topic)) is not None:
+            if (topic := scheme.point_topic(point, own=mqtt.topic)) is not None:
                 yield (broker, topic), _TopicClaim((sink, point.name), claimant, point.name)
             if (topic := scheme.asset_topic(point)) is not None:
                 owner = (sink, *scheme.asset_key(point))
                 yield (broker, topic), _TopicClaim(owner, claimant, f"the asset {point.tag}")
 
+    def _sinks_of(self, point: Point) -> Iterator[tuple[str, TopicScheme, Mqtt]]:
+        for sink, scheme in self._schemes.items():
+            if point.mqtt is not None and point.mqtt.goes_to(sink):
+                yield sink, scheme, point.mqtt
+
     def _asset_id_problem(self, point: Point) -> str | None:
         """Return why the id of the point's asset cannot be in its topics, or None if it can."""
-        for sink, scheme in self._schemes.items():
-            if point.mqtt is None or not point.mqtt.goes_to(sink):
-                continue
-            if (problem := scheme.asset_id_problem(point, own=point.mqtt.topic)) is not None:
-                return f"{problem} ({{asset}} in the topics of {sink})"
+        sinks = [sink for sink, scheme, _ in self._sinks_of(point) if scheme.names_asset_id(point)]
+        try:
+            check_level(point.asset if sinks else "-")
+        except ValueError as error:
+            return f"{error} ({{asset}} in the topics of {', '.join(sinks)})"
         return None
 
     def _claim_registers(self, claimant: Claimant) -> None:
