@@ -19,7 +19,7 @@ from gateway.errors import TransientError
 from gateway.mapping.registers import modicon_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
@@ -31,8 +31,7 @@ _MOST_QUEUED = 30  # messages of one page: half a minute
 _MOST_RECENT = 48  # numbers of a point
 _LEAST_RECENT = 8
 _RECENT_IN_ALL = 480_000  # with many points, fewer of each
-_COMPARED_PER_TICK = 20_000  # points, 2 ms; more of them have their turns
-_COMPARED_WITHOUT_PAGES = 5_000
+_COMPARED_PER_TICK = 20_000  # points; all have changed after a reload, and would hold up the event loop
 _POINTS_PER_MESSAGE = 5_000  # 5 ms
 _DESCRIBED_AT_ONCE = 500  # points, half a millisecond
 _EXACT_IN_BROWSERS = 2**53  # all their numbers are floats
@@ -50,19 +49,17 @@ class LivePoints:
         self._status = status
         self._points: PointMap | None = None
         self._shown: list[Update | None] = []  # by number of the point
-        self._next = 0  # the number at which the next comparison begins
         self._recent: dict[str, array[float]] = {}  # by point: times (Unix s) and values in turns
+        self._next = 0  # the number at which the next comparison begins
         self._most_recent = _MOST_RECENT
         self._pages: set[asyncio.Queue[Message | None]] = set()
         self._generation = 0  # of the point tables, which give points their numbers
 
     def tick(self) -> None:
         """Compare values, and send open pages what has changed."""
-        changed = self._compare(_COMPARED_PER_TICK if self._pages else _COMPARED_WITHOUT_PAGES)
-        if not self._pages:
-            return
-        self._send_values(changed)
-        self._send("status", orjson.dumps(self._status()))
+        self._send_changes(most=_COMPARED_PER_TICK)
+        if self._pages:
+            self._send("status", orjson.dumps(self._status()))
 
     @contextmanager
     def watch(self) -> Iterator[asyncio.Queue[Message | None]]:
@@ -72,7 +69,8 @@ class LivePoints:
         """
         if len(self._pages) >= _MOST_PAGES:
             raise TransientError(f"{_MOST_PAGES} pages are open already: close one")
-        self._send_values(self._compare(sys.maxsize))  # to the other pages; the new one gets everything
+        self._next = 0
+        self._send_changes(most=sys.maxsize)  # to the other pages; the new one gets everything
         queue: asyncio.Queue[Message | None] = asyncio.Queue(_MOST_QUEUED)
         self._pages.add(queue)
         try:
@@ -114,32 +112,27 @@ class LivePoints:
         """Return the last numbers of points by name, oldest first: time (Unix s) and value in turns."""
         return {name: list(self._recent[name]) for name in names if name in self._recent}
 
-    def _compare(self, most: int) -> list[tuple[int, Update]]:
-        """Compare up to `most` points; return what has changed, with the point's number."""
+    def _send_changes(self, *, most: int) -> None:
+        """Compare the next `most` points, and send open pages those that have changed."""
         state = self._state()
         if state.points is not self._points:
             self._begin(state.points)
-        changed = []
-        shown, points = self._shown, state.points.points
-        for number in self._turn(min(most, len(points))):
+        points, shown, changed = state.points.points, self._shown, []
+        first = self._next if self._next < len(points) else 0
+        self._next = first + most
+        for number in range(first, min(self._next, len(points))):
             update = state.latest(points[number])
             if update is not None and update is not shown[number]:
                 shown[number] = update
                 changed.append((number, update))
                 self._add_recent(update)
-        return changed
-
-    def _turn(self, count: int) -> Iterable[int]:
-        """Return the next `count` numbers of points, beginning where the last turn ended."""
-        begin, all_points = self._next, len(self._shown)
-        self._next = (begin + count) % max(1, all_points)
-        return (number % all_points for number in range(begin, begin + count))
+        if changed and self._pages:
+            self._send("values", orjson.dumps([_row(number, update) for number, update in changed]))
 
     def _begin(self, points: PointMap) -> PointMap:
         """Begin with other point tables; points of the same name keep their last numbers."""
         self._points = points
         self._shown = [None] * len(points.points)
-        self._next = 0
         self._recent = {name: found for name, found in self._recent.items() if name in points.by_name}
         room = _RECENT_IN_ALL // max(1, len(points.points))
         self._most_recent = max(_LEAST_RECENT, min(_MOST_RECENT, room))
@@ -156,10 +149,6 @@ class LivePoints:
             return  # late
         recent.extend((update.time_ms / 1000, float(value)))
         del recent[: -2 * self._most_recent]
-
-    def _send_values(self, changed: Sequence[tuple[int, Update]]) -> None:
-        if changed and self._pages:
-            self._send("values", orjson.dumps([_row(number, update) for number, update in changed]))
 
     def _send(self, name: str, document: bytes) -> None:
         for queue in list(self._pages):

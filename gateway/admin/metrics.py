@@ -20,11 +20,11 @@ from gateway.alarms import NAMES
 from gateway.status import COMMIT_BOUNDS_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
-    from gateway.status import CommitTimes, Status
+    from gateway.status import CommitTimes, SecretStatus, SinkStatus, Status
 
     Family = type[GaugeMetricFamily | CounterMetricFamily]
 
@@ -154,34 +154,44 @@ class _StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
         status = self._status
-        yield InfoMetricFamily("gateway_build", "Which gateway this is.", value={"version": __version__})
         is_up, in_force = status.journal.state == "ok", not status.tables.problems
+        raised = {alarm.name for alarm in status.alarms}
+        alarms = {name: float(name in raised) for name in sorted({*NAMES, *raised})}
+        yield InfoMetricFamily("gateway_build", "Which gateway this is.", value={"version": __version__})
         yield _GAUGE("gateway_journal_up", "Whether events can be written.", float(is_up))
         yield _GAUGE("gateway_tables_up", "Whether the point tables on disk are in force.", float(in_force))
         for kind, rows in _SINGLE.items():
             for name, text, path in rows:
                 if (value := _number(status, path)) is not None:
                     yield kind(f"gateway_{name}", text, value)
-        for kind, sink_rows in _OF_SINKS.items():
-            for name, text, path in sink_rows:
-                by_sink = {sink: _number(of_sink, path) for sink, of_sink in status.sinks.items()}
-                yield _labelled(kind, f"sink_{name}", text, "sink", by_sink)
         for kind, labelled_rows in _LABELLED.items():
             for name, text, label, place in labelled_rows:
-                if isinstance(place, str):
-                    found = attrgetter(place)(status)
-                else:
-                    found = {key: _number(status, path) for key, path in place.items()}
-                yield _labelled(kind, name, text, label, found)
-        secrets = status.intake.secrets
-        used = {each.source: _number(each, "last_used_ms") for each in secrets}
-        yield _labelled(_GAUGE, "signing_secret_last_used_seconds", _USED, "source", used)
-        changed = {each.source: _number(each, "changed_ms") for each in secrets}
-        yield _labelled(_GAUGE, "signing_secret_changed_seconds", _CHANGED, "source", changed)
-        raised = {alarm.name for alarm in status.alarms}
-        alarms = {name: float(name in raised) for name in sorted({*NAMES, *raised})}
+                yield _labelled(kind, name, text, label, _mapping(status, place))
+        yield from _sinks(status.sinks)
+        yield from _secrets(status.intake.secrets)
         yield _labelled(_GAUGE, "alarm", "1 while an alarm holds.", "alarm", alarms)
         yield _commits(status.journal.commits)
+
+
+def _sinks(sinks: Mapping[str, SinkStatus]) -> Iterator[Metric]:
+    for kind, rows in _OF_SINKS.items():
+        for name, text, path in rows:
+            values = {sink: _number(status, path) for sink, status in sinks.items()}
+            yield _labelled(kind, f"sink_{name}", text, "sink", values)
+
+
+def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
+    used = {each.source: _number(each, "last_used_ms") for each in secrets}
+    changed = {each.source: _number(each, "changed_ms") for each in secrets}
+    yield _labelled(_GAUGE, "signing_secret_last_used_seconds", _USED, "source", used)
+    yield _labelled(_GAUGE, "signing_secret_changed_seconds", _CHANGED, "source", changed)
+
+
+def _mapping(status: Status, place: str | dict[str, str]) -> Mapping[Any, float | None]:
+    if isinstance(place, dict):
+        return {key: _number(status, path) for key, path in place.items()}
+    found: Mapping[Any, float | None] = attrgetter(place)(status)
+    return found
 
 
 def _number(section: object, path: str) -> float | None:

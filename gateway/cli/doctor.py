@@ -11,14 +11,12 @@ Exit code 0: no problem, though there may be warnings; 1: at least one problem.
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, read_config
 from gateway.doctor.checks import CHECKS, DaemonThreads, examine
+from gateway.doctor.diagnosis import Level, Results, count_levels, render_json, render_text
 from gateway.doctor.facts import Facts
-from gateway.doctor.findings import Level, Results, count_levels, render_json, render_text
 from gateway.doctor.machine_checks import settings_findings
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.doctor.checks import Check
-
-_UNBOUNDED = 10_000  # characters a line, where no terminal limits it: one finding, one line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,12 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
             results |= runner.run(_examine(facts, chosen, is_offline=arguments.offline))
-    offline = len(possible) - len(chosen)
-    if arguments.format == "json":
-        print(render_json(results, left_out=offline))
-    else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
-        print(render_text(results, left_out=offline, width=width))
+    render = render_json if arguments.format == "json" else render_text
+    print(render(results, left_out=len(possible) - len(chosen)))
     return 1 if count_levels(results)[Level.PROBLEM] else 0
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gateway.doctor import daemon_checks, infodeck_checks, machine_checks, secret_checks
-from gateway.doctor.findings import Finding, Results, problem
+from gateway.doctor.diagnosis import Finding, Results, problem
 from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gateway.config.value_types import duration_text, rounded_size_text, size_text
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.doctor.facts import value_at
-from gateway.doctor.findings import Finding, ok, problem, warning
 from gateway.errors import GatewayError
 from gateway.journal.database import corrupt_files
 from gateway.journal.lookup import newest_events, newest_webhook_value_ms, read_error

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.value_types import duration_text
+from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
 from gateway.doctor.facts import MOST_ASSETS, MOST_ATTEMPTS, HttpAnswer, get
-from gateway.doctor.findings import Finding, Level, ok, problem, warning
 from gateway.doctor.machine_checks import check_validity
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY

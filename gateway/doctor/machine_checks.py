@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.value_types import rounded_size_text, size_text
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.errors import ConfigError, GatewayError, TransientError, system_reason
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.journal.journal_file import disk_reserve

@@ -15,7 +15,7 @@ import orjson
 
 from gateway.config.problems import path_text
 from gateway.config.secrets import ROTATE_AFTER_S
-from gateway.doctor.findings import Finding, ok, problem, warning
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.errors import ConfigError
 from gateway.settings.settings_file import secret_sources
 from gateway.text import count_text, span_text
@@ -80,8 +80,9 @@ def check_signing_secrets(facts: Facts) -> Iterator[Finding]:
         if secret is not None and (flaw := signing_secret_flaw(secret.reveal())) is not None:
             yield problem(f"{source} {flaw.found}", flaw.remedy)
             continue
-        since_ms = None if secret is None else secret.changed_ms
-        yield _age(facts, source, since_ms or known_ms.get(str(source)))
+        since_ms = (secret and secret.changed_ms) or known_ms.get(str(source))
+        if secret is not None or since_ms is not None:  # otherwise reported by the check of all secrets
+            yield _age(facts, source, since_ms)
     if count := facts.daemon.at("intake.previous_secrets.number", 0):
         yield ok(f"{count_text(count, 'previous one')} accepted for 48 h after it was replaced")
 

@@ -36,13 +36,13 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def rows(text: str) -> dict[str, str]:
-    """Return the printed lines by what they are about."""
+    """Return the printed lines by their first column."""
     cells = [re.split(r" {2,}", line, maxsplit=1) for line in text.splitlines()]
     return {cell[0]: cell[-1] for cell in cells}
 
 
-def test_a_gateway_at_work_is_shown_and_counts_as_well(daemon: Daemon) -> None:
-    """What came in, what the points show, and what each sink has, one line each; the exit code is 0."""
+def test_a_healthy_gateway_is_shown(daemon: Daemon) -> None:
+    """Events, points and sinks have a line each, and the exit code is 0."""
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(b"{}", "t=1")[0] == 401
@@ -61,8 +61,8 @@ def test_a_gateway_at_work_is_shown_and_counts_as_well(daemon: Daemon) -> None:
     assert shown["alarms"] == "none"
 
 
-def test_what_was_acknowledged_and_went_nowhere_is_counted(daemon: Daemon) -> None:
-    """By its reason; of a gateway where there is nothing of it, no line speaks."""
+def test_events_that_reach_no_point_are_counted(daemon: Daemon) -> None:
+    """They are counted by reason; without any, there is no line."""
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
     assert "went nowhere" not in rows(gateway("status", "-c", daemon.config).stdout)
     event = json.loads(telemetry("evt_1", ROOM, {"temperature": 21.5}))
@@ -85,17 +85,17 @@ def test_what_was_acknowledged_and_went_nowhere_is_counted(daemon: Daemon) -> No
 
 
 def test_a_broker_that_is_away_is_named_with_the_reason(daemon: Daemon, broker: Mosquitto) -> None:
-    """The exit code is 1, and what waits is counted."""
+    """The exit code is 1, and waiting events are counted."""
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
     broker.kill()
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 1)
-    told = rows(gateway("status", "-c", daemon.config).stdout)["sink bms"]
-    assert re.match(r"mqtt, away, 1 event behind \(.+\), \d+ written; .+", told), told
+    sink = rows(gateway("status", "-c", daemon.config).stdout)["sink bms"]
+    assert re.match(r"mqtt, away, 1 event behind \(.+\), \d+ written; .+", sink), sink
 
 
 def test_without_a_gateway_it_says_where_to_look(daemon: Daemon) -> None:
-    """The address that was asked, and what systemd knows; exit code 1."""
+    """The message has the address and a command; the exit code is 1."""
     daemon.stop()
     asked = gateway("status", "-c", daemon.config)
     assert (asked.returncode, asked.stdout) == (1, "")
@@ -105,8 +105,8 @@ def test_without_a_gateway_it_says_where_to_look(daemon: Daemon) -> None:
     assert asked.stderr.endswith("`systemctl status gateway` says more\n")
 
 
-def test_programs_get_all_of_it(daemon: Daemon) -> None:
-    """As JSON, with the same exit code."""
+def test_json_is_the_whole_status(daemon: Daemon) -> None:
+    """The exit code is the same."""
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
     asked = gateway("status", "-c", daemon.config, "--format", "json")
     assert asked.returncode == 0

@@ -1,4 +1,4 @@
-"""`gateway status` where the daemon that runs is of another version than the command."""
+"""`gateway status` with a running daemon of another version."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gateway.doctor.facts import DaemonStatus
 
 
 @pytest.mark.parametrize("odd", [None, 7, "text", ["text"], {"key": 7}])
-def test_what_another_version_tells_otherwise_is_passed_over(odd: Any) -> None:
-    """Every line is there, and no part that has another shape ends the command."""
+def test_values_of_other_types_are_ignored(odd: Any) -> None:
+    """Every line is printed, and no value ends the command."""
     document = {
         "name": "edge-1",
         "intake": {"secrets": odd, "refused": odd},
@@ -22,5 +22,5 @@ def test_what_another_version_tells_otherwise_is_passed_over(odd: Any) -> None:
         "reconcile": odd,
         "alarms": odd,
     }
-    told = [name for name, _ in _rows(DaemonStatus(document), 0) if name != "secret"]
-    assert told[:-1] == ["edge-1", "intake", "journal", "tables", "points", "sink bms", "Infodeck"]
+    printed = [name for name, _ in _rows(DaemonStatus(document), 0) if name != "secret"]
+    assert printed[:-1] == ["edge-1", "intake", "journal", "tables", "points", "sink bms", "Infodeck"]

@@ -29,7 +29,7 @@ except RuntimeError:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_tracebacks_show_no_values(form: str) -> None:
-    """A bug's traceback says where it happened, and not what the variables held: that may be a secret."""
+    """A traceback names places and no values of variables, which may be secrets."""
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, form], capture_output=True, text=True, check=True, timeout=30
     )
@@ -40,12 +40,12 @@ def test_tracebacks_show_no_values(form: str) -> None:
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_names_from_elsewhere_steer_no_terminal(form: str) -> None:
-    """Control characters in what is told are shown, not sent to whoever looks at the log."""
+    """Control characters in logged texts are escaped."""
     program = """
 import sys, structlog
 from gateway.logs import configure_logging
 configure_logging(level="info", form=sys.argv[1])
-structlog.get_logger().info("told", name="a" + chr(27) + "[2J" + chr(0x9b) + "b", many=[chr(27)])
+structlog.get_logger().info("started", name="a" + chr(27) + "[2J" + chr(0x9b) + "b", many=[chr(27)])
 """
     done = subprocess.run(
         [sys.executable, "-c", program, form], capture_output=True, text=True, check=True, timeout=30
@@ -55,18 +55,18 @@ structlog.get_logger().info("told", name="a" + chr(27) + "[2J" + chr(0x9b) + "b"
     assert "\x9b" not in done.stderr
 
 
-def test_a_terminal_is_written_for_people_and_all_else_for_machines() -> None:
-    """Unless the settings say which: journald gets JSON, whoever starts it by hand reads lines."""
+def test_terminals_get_lines_and_everything_else_json() -> None:
+    """Unless the settings name a format."""
     program = """
 import structlog
 from gateway.logs import configure_logging
 configure_logging(level="info", form=None)
-structlog.get_logger().info("told", name="a")
+structlog.get_logger().info("started", name="a")
 """
     piped = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
     )
-    assert json.loads(piped.stderr)["event"] == "told"
+    assert json.loads(piped.stderr)["event"] == "started"
     terminal, theirs = pty.openpty()
     try:
         subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=30)
@@ -74,13 +74,13 @@ structlog.get_logger().info("told", name="a")
     finally:
         os.close(terminal)
         os.close(theirs)
-    assert "told" in shown
+    assert "started" in shown
     assert not shown.startswith("{")
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_the_journal_of_the_system_gets_priorities(form: str) -> None:
-    """Where systemd's mark says that journald reads, each line begins with its level; elsewhere none does."""
+    """Lines for journald begin with their priority, others do not."""
     program = """
 import logging, sys, structlog
 from gateway.logs import configure_logging

@@ -1,4 +1,4 @@
-"""Large structures that are let go of: piece by piece, and only what nobody else holds."""
+"""Large structures are freed in slices, and only what nothing else refers to."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MANY = 20_000
 
 
 class Piece:
-    """Something that can be seen to be gone."""
+    """Something whose end can be observed."""
 
     def __init__(self, *holds: object) -> None:
         self.holds = holds
 
 
 def holder(*things: object) -> UnmappedAsset:
-    """Return an object of the gateway that holds things."""
+    """Return an object of the gateway that refers to these things."""
     return UnmappedAsset("a", 0, 0, 0, things)  # type: ignore[arg-type]  # any object with a field will do
 
 
-def test_what_only_the_roots_led_to_is_freed() -> None:
-    """Through objects, small collections, closures and large collections, as keys and as values."""
+def test_objects_that_only_the_roots_refer_to_are_freed() -> None:
+    """Through objects, collections of any size, and closures, as keys and as values."""
     keys, values, captured = ([Piece() for _ in range(MANY)] for _ in range(3))
     gone = [weakref.ref(each[-1]) for each in (keys, values, captured)]
 
@@ -41,16 +41,16 @@ def test_what_only_the_roots_led_to_is_freed() -> None:
     assert [reference() for reference in gone] == [None, None, None]
 
 
-def test_what_others_hold_stays_as_it_is() -> None:
-    """A collection that is still in use keeps all its elements."""
+def test_collections_in_use_keep_their_elements() -> None:
+    """A collection that is referred to from elsewhere is unchanged."""
     kept = {number: Piece() for number in range(MANY)}
     free_in_slices([holder(kept), holder(list(kept.values()))])
     assert len(kept) == MANY
     assert all(isinstance(piece, Piece) for piece in kept.values())
 
 
-def test_what_leads_to_another_large_collection_goes_first() -> None:
-    """Where elements of one collection hold another, its pieces go one by one too: the last one last."""
+def test_a_collection_within_another_is_freed_in_slices() -> None:
+    """Its elements are freed one by one, too, and it is the last."""
     order: list[int] = []
 
     class Line(Piece):

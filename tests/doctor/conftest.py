@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.authority import Authority
-from support.doctored import Doctored
+from support.installation import Installation
 from support.libmodbus_controller import LibmodbusController
 from support.mosquitto import Mosquitto
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder on a disk, as a journal wants it: the usual one for tests may be in memory."""
+    """Return a folder on a disk: pytest's own temporary folder may be in memory."""
     path = Path(tempfile.mkdtemp(prefix="gateway-doctor-", dir="/var/tmp"))
     yield path
     shutil.rmtree(path)
@@ -28,14 +28,14 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def only_controller() -> Iterator[LibmodbusController]:
-    """Start a controller for all tests: that takes longer than all else that they need."""
+    """Start one controller for all tests: its start takes longer than a test."""
     with LibmodbusController() as started:
         yield started
 
 
 @pytest.fixture
 def controller(only_controller: LibmodbusController) -> Iterator[LibmodbusController]:
-    """Return a controller that runs, holds nothing and was asked nothing."""
+    """Return the running controller, without values or recorded requests."""
     yield only_controller
     if not only_controller.is_running or only_controller.requests():
         only_controller.kill()
@@ -43,15 +43,15 @@ def controller(only_controller: LibmodbusController) -> Iterator[LibmodbusContro
 
 
 @pytest.fixture
-async def patient(
+async def installation(
     folder: Path, controller: LibmodbusController, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Doctored]:
-    """Run everything but the daemon: API, broker, controller; trust the authority."""
+) -> AsyncIterator[Installation]:
+    """Run API, broker and controller, but not the daemon; trust the test's authority."""
     authority = Authority(folder)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     with ExitStack() as stack:
         broker = stack.enter_context(Mosquitto(folder))
-        setup = Doctored(folder, broker.port, authority=authority, broker=broker, controller=controller)
+        setup = Installation(folder, broker.port, authority=authority, broker=broker, controller=controller)
         stack.callback(setup.kill)
         async with setup.api:
             yield setup

@@ -1,4 +1,4 @@
-"""The daemon: down, another one, refusing, behind, alarmed."""
+"""Findings about the daemon: not running, hanging, refusing, behind, with alarms."""
 
 from __future__ import annotations
 
@@ -20,90 +20,90 @@ from gateway.model import Event
 from gateway.records import LastValue, StateChanges
 
 if TYPE_CHECKING:
-    from support.doctored import Doctored
+    from support.installation import Installation
 
 
-async def test_a_gateway_that_does_not_run(patient: Doctored) -> None:
-    """A warning: the examination of the files is worth something before it runs."""
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("gateway")
-    assert seen.level == "warning"
-    assert seen.found.startswith("the gateway is not running")
-    assert "systemctl start gateway" in (seen.remedy or "")
+async def test_a_gateway_that_does_not_run(installation: Installation) -> None:
+    """It is a warning: the settings may be examined before the first start."""
+    diagnosis = await installation.diagnose("--offline")
+    finding = diagnosis.finding("gateway")
+    assert finding.level == "warning"
+    assert finding.found.startswith("the gateway is not running")
+    assert "systemctl start gateway" in (finding.remedy or "")
 
 
-async def test_something_else_on_the_admin_port(patient: Doctored) -> None:
-    """Told apart from a gateway that is down."""
-    async with answering(body="hello", port=patient.admin_port):
-        seen = (await patient.diagnose()).of("gateway")
-    assert seen.level == "problem"
-    assert "is no gateway (200)" in seen.found
+async def test_something_else_on_the_admin_port(installation: Installation) -> None:
+    """It is a problem, unlike a gateway that is down."""
+    async with answering(body="hello", port=installation.admin_port):
+        finding = (await installation.diagnose("--offline")).finding("gateway")
+    assert finding.level == "problem"
+    assert "is no gateway (200)" in finding.found
 
 
-async def test_a_gateway_that_hangs(patient: Doctored) -> None:
-    """It is not taken for one that is down, and its ports not for those of somebody else."""
-    await asyncio.to_thread(patient.start)
-    assert patient.process is not None
-    patient.process.send_signal(signal.SIGSTOP)
-    diagnosis = await patient.diagnose()
-    patient.process.send_signal(signal.SIGCONT)
-    seen = diagnosis.of("gateway")
-    assert seen.level == "problem"
-    assert seen.found.startswith("it hangs, or another program has its port")
-    assert "systemctl restart gateway" in (seen.remedy or "")
+async def test_a_gateway_that_hangs(installation: Installation) -> None:
+    """It is a problem, and its ports are not reported as used by others."""
+    await asyncio.to_thread(installation.start)
+    assert installation.process is not None
+    installation.process.send_signal(signal.SIGSTOP)
+    diagnosis = await installation.diagnose("--offline")
+    installation.process.send_signal(signal.SIGCONT)
+    finding = diagnosis.finding("gateway")
+    assert finding.level == "problem"
+    assert finding.found.startswith("it hangs, or another program has its port")
+    assert "systemctl restart gateway" in (finding.remedy or "")
     assert "ports" not in {one.check for one in diagnosis.findings}
 
 
-async def test_deliveries_that_are_signed_with_another_secret(patient: Doctored) -> None:
-    """Counted by the daemon, explained here; nothing was accepted, so it is a problem."""
-    await asyncio.to_thread(patient.start)
+async def test_deliveries_that_are_signed_with_another_secret(installation: Installation) -> None:
+    """They are problems while nothing was accepted."""
+    await asyncio.to_thread(installation.start)
     body = telemetry("evt_1", "ast-0", {"temperature": 21})
     header = sign(body).replace("v1=", "v1=ffff")[: len(sign(body))]
-    assert (await asyncio.to_thread(patient.post, body, header))[0] == 401
+    assert (await asyncio.to_thread(installation.post, body, header))[0] == 401
     late = sign(body, int(time.time()) - 900)
-    assert (await asyncio.to_thread(patient.post, body, late))[0] == 401
-    found = [one for one in (await patient.diagnose()).findings if one.check == "intake"]
+    assert (await asyncio.to_thread(installation.post, body, late))[0] == 401
+    found = [one for one in (await installation.diagnose("--offline")).findings if one.check == "intake"]
     assert [one.level for one in found] == ["problem", "problem", "warning"]
     assert found[0].found.startswith("1 delivery not signed with our secret")
     assert found[1].found.startswith("1 delivery correctly signed, but more than 5m ago or ahead")
     assert "clock" in (found[1].remedy or "")
 
 
-async def test_a_gateway_that_no_event_has_ever_reached(patient: Doctored) -> None:
-    """The worst that can happen quietly."""
-    await asyncio.to_thread(patient.start)
-    seen = (await patient.diagnose()).of("intake")
-    assert (seen.level, seen.found) == ("warning", "no event has arrived yet")
-    assert "gateway webhooks test" in (seen.remedy or "")
+async def test_a_gateway_that_no_event_has_ever_reached(installation: Installation) -> None:
+    """It is a warning that names the command for a test event."""
+    await asyncio.to_thread(installation.start)
+    finding = (await installation.diagnose("--offline")).finding("intake")
+    assert (finding.level, finding.found) == ("warning", "no event has arrived yet")
+    assert "gateway webhooks test" in (finding.remedy or "")
 
 
-async def test_events_that_ceased_to_come(patient: Doctored) -> None:
-    """After `infodeck.silence`."""
-    patient.change("infodeck.silence", "1ms")
-    await asyncio.to_thread(patient.start)
+async def test_events_that_ceased_to_come(installation: Installation) -> None:
+    """After `infodeck.silence` without an event there is a warning."""
+    installation.change("infodeck.silence", "1ms")
+    await asyncio.to_thread(installation.start)
     body = telemetry("evt_1", "ast-0", {"temperature": 21})
-    assert (await asyncio.to_thread(patient.post, body))[0] == 200
-    seen = (await patient.diagnose()).of("intake")
-    assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+    assert (await asyncio.to_thread(installation.post, body))[0] == 200
+    finding = (await installation.diagnose("--offline")).finding("intake")
+    assert (finding.level, finding.found.startswith("the last event arrived ")) == ("warning", True)
 
 
-async def test_what_the_api_supplies_is_no_event_that_came(patient: Doctored) -> None:
-    """While webhooks are dead, the gateway makes events itself of what the API has."""
-    async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
+async def test_backfilled_events_do_not_count_as_arrivals(installation: Installation) -> None:
+    """Only events that webhooks delivered end the silence."""
+    async with sqlite_journal(installation.folder, sinks=["bms", "regs"]) as journal:
         for event_id, received_ms in (("evt_1", 0), ("reconcile_1", round(time.time() * 1000))):
             document = {"id": event_id, "type": TELEMETRY, "data": {"object": {}}}
             body = json.dumps(document).encode()
             journal.append(Event(event_id, TELEMETRY, body, document, received_ms))
         await journal.flush()
-    await asyncio.to_thread(patient.start)
-    seen = (await patient.diagnose()).of("intake")
-    assert (seen.level, seen.found.startswith("the last event arrived ")) == ("warning", True)
+    await asyncio.to_thread(installation.start)
+    finding = (await installation.diagnose("--offline")).finding("intake")
+    assert (finding.level, finding.found.startswith("the last event arrived ")) == ("warning", True)
 
 
-async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient: Doctored) -> None:
-    """After `journal.retention` the values remember it, but for those that the API supplied."""
+async def test_the_last_arrival_is_known_after_the_retention(installation: Installation) -> None:
+    """It is the time of the newest last value that a webhook delivered."""
     two_days_ago_ms = round(time.time() * 1000) - 50 * 3_600_000
-    async with sqlite_journal(patient.folder, sinks=["bms", "regs"]) as journal:
+    async with sqlite_journal(installation.folder, sinks=["bms", "regs"]) as journal:
         journal.save(
             StateChanges(
                 last_values={
@@ -117,89 +117,89 @@ async def test_an_event_that_is_no_longer_kept_has_arrived_all_the_same(patient:
             )
         )
         await journal.flush()
-    patient.api.items = []
-    await asyncio.to_thread(patient.start)
-    seen = (await patient.diagnose()).of("intake")
-    assert (seen.level, seen.found) == ("warning", "the last event arrived 2 days ago")
+    installation.api.items = []
+    await asyncio.to_thread(installation.start)
+    finding = (await installation.diagnose("--offline")).finding("intake")
+    assert (finding.level, finding.found) == ("warning", "the last event arrived 2 days ago")
 
 
-async def test_duplicates_are_normal(patient: Doctored) -> None:
-    """And said to be."""
-    await asyncio.to_thread(patient.start)
+async def test_duplicates_are_normal(installation: Installation) -> None:
+    """Duplicates are counted in an ok finding that calls them normal."""
+    await asyncio.to_thread(installation.start)
     body = telemetry("evt_1", "ast-0", {"temperature": 21})
     for _ in range(2):
-        assert (await asyncio.to_thread(patient.post, body))[0] == 200
-    seen = (await patient.diagnose()).of("intake")
-    assert seen.level == "ok"
-    assert seen.found.startswith(
+        assert (await asyncio.to_thread(installation.post, body))[0] == 200
+    finding = (await installation.diagnose("--offline")).finding("intake")
+    assert finding.level == "ok"
+    assert finding.found.startswith(
         "1 event since the start; 1 came twice, which is normal: each counts once; the last one "
     )
 
 
-async def test_receivers_that_are_away_are_told_by_the_daemon_too(patient: Doctored) -> None:
-    """With what waits for them."""
-    assert patient.controller is not None
-    patient.controller.kill()
-    await asyncio.to_thread(patient.start)
-    await until(lambda: patient.status()["sinks"]["ahu"]["state"] == "away")
-    diagnosis = await patient.diagnose()
-    assert diagnosis.of("sinks").found.startswith("ahu is away: ")
-    assert diagnosis.of("controllers").level == "problem"
+async def test_absent_receivers_are_findings_of_two_checks(installation: Installation) -> None:
+    """The check of sinks reports the daemon's view, the check of controllers its own."""
+    assert installation.controller is not None
+    installation.controller.kill()
+    await asyncio.to_thread(installation.start)
+    await until(lambda: installation.status()["sinks"]["ahu"]["state"] == "away")
+    diagnosis = await installation.diagnose("--offline")
+    assert diagnosis.finding("sinks").found.startswith("ahu is away: ")
+    assert diagnosis.finding("controllers").level == "problem"
 
 
-async def test_a_full_journal_names_the_sink_that_fills_it(patient: Doctored) -> None:
-    """It takes no events, and no line says that it does; the remedy is at the sink, or more room."""
-    assert patient.broker is not None
-    patient.change("journal.max_size", "16MiB")
-    await asyncio.to_thread(patient.start)
-    await until(patient.is_settled)
-    patient.broker.kill()
-    codes = await asyncio.to_thread(_fill, patient)
+async def test_a_full_journal_names_the_sink_that_fills_it(installation: Installation) -> None:
+    """The alarm names the sink; no finding claims that events are accepted."""
+    assert installation.broker is not None
+    installation.change("journal.max_size", "16MiB")
+    await asyncio.to_thread(installation.start)
+    await until(installation.is_settled)
+    installation.broker.kill()
+    codes = await asyncio.to_thread(_fill, installation)
     assert codes == {200, 503}
-    await until(lambda: "bms is away" in json.dumps(patient.status()["alarms"]))
-    diagnosis = await patient.diagnose()
+    await until(lambda: "bms is away" in json.dumps(installation.status()["alarms"]))
+    diagnosis = await installation.diagnose("--offline")
     assert not [one for one in diagnosis.findings if "takes events" in one.found], diagnosis.printed
-    seen = diagnosis.of("journal")
-    assert (seen.level, seen.found[:21]) == ("problem", "it takes no events: t")
-    assert "see the checks of sinks and disk here" in (seen.remedy or "")
-    alarm = diagnosis.of("alarms").found
+    finding = diagnosis.finding("journal")
+    assert (finding.level, finding.found[:21]) == ("problem", "it takes no events: t")
+    assert "see the checks of sinks and disk here" in (finding.remedy or "")
+    alarm = diagnosis.finding("alarms").found
     assert re.search(r"bms is away and \d+ events behind, which are kept for it", alarm), alarm
 
 
-def _fill(patient: Doctored) -> set[int]:
+def _fill(installation: Installation) -> set[int]:
     """Post large events until one is refused; return the answers."""
     codes: set[int] = set()
     for number in range(400):
         body = telemetry(f"evt_{number}", "ast-0", {"temperature": number, "padding": "x" * 200_000})
-        codes.add(patient.post(body)[0])
+        codes.add(installation.post(body)[0])
         if 503 in codes:
             break
     return codes
 
 
-async def test_settings_that_the_daemon_does_not_run_with(patient: Doctored) -> None:
-    """Another name, another sink: it was not restarted."""
-    await asyncio.to_thread(patient.start)
-    patient.change("name", "other-box")
+async def test_settings_that_the_daemon_does_not_run_with(installation: Installation) -> None:
+    """Another name and sinks that do not run are warnings."""
+    await asyncio.to_thread(installation.start)
+    installation.change("name", "other-box")
     for name in ("more", "most"):
-        patient.change(f"sinks.{name}", patient.settings["sinks"]["bms"] | {"prefix": name})
-    diagnosis = await patient.diagnose()
-    assert diagnosis.of("gateway").found == (
+        installation.change(f"sinks.{name}", installation.settings["sinks"]["bms"] | {"prefix": name})
+    diagnosis = await installation.diagnose("--offline")
+    assert diagnosis.finding("gateway").found == (
         "the gateway that runs here is test-box, these settings are of other-box"
     )
     missing = [one.found for one in diagnosis.findings if one.check == "sinks"]
     assert missing == [f"{name} is in the settings, but does not run" for name in ("more", "most")]
 
 
-async def test_a_table_that_the_daemon_refused(patient: Doctored) -> None:
-    """It goes on with the former one, and raises an alarm."""
-    await asyncio.to_thread(patient.start)
-    table = patient.tables / "hq.yaml"
+async def test_a_table_that_the_daemon_refused(installation: Installation) -> None:
+    """The daemon keeps the former table, and its alarm is a problem."""
+    await asyncio.to_thread(installation.start)
+    table = installation.tables / "hq.yaml"
     table.write_text(table.read_text().replace("from:", "form:"))
-    await until(lambda: patient.status()["alarms"] != [])
-    seen = (await patient.diagnose()).of("alarms")
-    assert seen.level == "problem"
-    assert seen.found.startswith("tables-refused since ")
+    await until(lambda: installation.status()["alarms"] != [])
+    finding = (await installation.diagnose("--offline")).finding("alarms")
+    assert finding.level == "problem"
+    assert finding.found.startswith("tables-refused since ")
 
 
 def _status(**sections: Any) -> str:
@@ -288,24 +288,24 @@ def _status(**sections: Any) -> str:
         ({"ready": False}, ("gateway", "problem", "it runs, but takes no events"), "journalctl"),
     ],
 )
-async def test_what_the_daemon_says_of_itself(
-    patient: Doctored, sections: dict[str, Any], line: tuple[str, str, str], remedy: str
+async def test_findings_about_the_daemon_s_status(
+    installation: Installation, sections: dict[str, Any], line: tuple[str, str, str], remedy: str
 ) -> None:
-    """By its status: states that are hard to bring about from outside."""
+    """Each state in `/api/status` gives its finding."""
     check, level, found = line
-    async with answering(body=_status(**sections), port=patient.admin_port):
-        diagnosis = await patient.diagnose("--offline")
-    seen = [
+    async with answering(body=_status(**sections), port=installation.admin_port):
+        diagnosis = await installation.diagnose("--offline")
+    finding = [
         one for one in diagnosis.findings if (one.check, one.level) == (check, level) and found in one.found
     ]
-    assert len(seen) == 1, diagnosis.printed
-    assert remedy in (seen[0].remedy or "")
+    assert len(finding) == 1, diagnosis.printed
+    assert remedy in (finding[0].remedy or "")
 
 
-async def test_a_status_of_another_version(patient: Doctored) -> None:
-    """Sections that are missing, and values of other types, are passed over."""
+async def test_a_status_of_another_version(installation: Installation) -> None:
+    """Missing sections and values of other types cause no error."""
     body = json.dumps({"name": "test-box", "ready": True, "intake": 3, "alarms": "none", "sinks": [1]})
-    async with answering(body=body, port=patient.admin_port):
-        diagnosis = await patient.diagnose("--offline")
-    assert diagnosis.of("gateway").level == "ok"
+    async with answering(body=body, port=installation.admin_port):
+        diagnosis = await installation.diagnose("--offline")
+    assert diagnosis.finding("gateway").level == "ok"
     assert not [one for one in diagnosis.findings if "the check itself failed" in one.found]

@@ -1,4 +1,4 @@
-"""Each row of the troubleshooting table about the API, and what lies on the way to it."""
+"""Findings about the API: each row of the troubleshooting table, and how requests can fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.ports import free_port
 from gateway.demo.simulated_answers import Answer
 
 if TYPE_CHECKING:
-    from support.doctored import Doctored
+    from support.installation import Installation
 
 _REFUSED = [
     (
@@ -58,107 +58,109 @@ _REFUSED = [
 
 
 @pytest.mark.parametrize(("fault", "found", "remedy"), _REFUSED)
-async def test_what_the_api_answers(patient: Doctored, fault: Answer, found: str, remedy: str) -> None:
-    """The key was taken to be well; the API's own words are repeated, and what to do is said once."""
-    patient.api.path_faults["/assets"] = type(patient.api.faults)([fault])
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("organization")
-    assert seen.level == "problem"
-    assert found in seen.found
-    assert remedy in (seen.remedy or "")
-    assert remedy not in seen.found
-    assert diagnosis.of("API").level == "ok"
+async def test_what_the_api_answers(
+    installation: Installation, fault: Answer, found: str, remedy: str
+) -> None:
+    """The finding quotes the API's answer; the remedy does not repeat it."""
+    installation.api.path_faults["/assets"] = type(installation.api.faults)([fault])
+    diagnosis = await installation.diagnose()
+    finding = diagnosis.finding("organization")
+    assert finding.level == "problem"
+    assert found in finding.found
+    assert remedy in (finding.remedy or "")
+    assert remedy not in finding.found
+    assert diagnosis.finding("API").level == "ok"
 
 
-async def test_another_organization(patient: Doctored) -> None:
-    """As the API itself refuses an id that it does not know. Of webhooks it says the same, once."""
-    patient.change("infodeck.organization", "o-other")
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("organization")
-    assert seen.found == "the API answered 404 (Organization not found)"
+async def test_another_organization(installation: Installation) -> None:
+    """The same refusal of two requests is reported once."""
+    installation.change("infodeck.organization", "o-other")
+    diagnosis = await installation.diagnose()
+    finding = diagnosis.finding("organization")
+    assert finding.found == "the API answered 404 (Organization not found)"
     assert diagnosis.levels["problem"] == ["organization"]
-    assert (seen.remedy or "").startswith("check infodeck.organization")
+    assert (finding.remedy or "").startswith("check infodeck.organization")
 
 
 @pytest.mark.parametrize(("count", "shown"), [(1, "1 asset"), (2, "2 assets"), (250, "250 assets")])
-async def test_how_many_assets_there_are(patient: Doctored, count: int, shown: str) -> None:
-    """The number that Infodeck's own page shows, in words that fit it."""
-    patient.api.items = items(count)
-    assert (await patient.diagnose()).of("organization").found == f"o-test is known, with {shown}"
+async def test_how_many_assets_there_are(installation: Installation, count: int, shown: str) -> None:
+    """The number of assets is shown."""
+    installation.api.items = items(count)
+    assert (await installation.diagnose()).finding("organization").found == f"o-test is known, with {shown}"
 
 
-async def test_key_and_token_are_refused_each_for_itself(patient: Doctored) -> None:
-    """The same answer to two secrets has two causes."""
+async def test_key_and_token_are_refused_each_for_itself(installation: Installation) -> None:
+    """A refused key and a refused token are two problems."""
     for path in ("/assets", "/webhooks"):
-        patient.api.path_faults[path] = type(patient.api.faults)([Answer(status=401)])
-    assert (await patient.diagnose()).levels["problem"] == ["organization", "webhook"]
+        installation.api.path_faults[path] = type(installation.api.faults)([Answer(status=401)])
+    assert (await installation.diagnose()).levels["problem"] == ["organization", "webhook"]
 
 
-async def test_something_else_answers_in_place_of_the_api(patient: Doctored) -> None:
-    """A sign-in page of the network: one line, not one for each question."""
+async def test_something_else_answers_in_place_of_the_api(installation: Installation) -> None:
+    """An answer that is not JSON is reported once for all requests."""
     async with answering(body="<html>Sign in</html>") as port:
-        patient.change("infodeck.api", f"http://127.0.0.1:{port}")
-        diagnosis = await patient.diagnose()
+        installation.change("infodeck.api", f"http://127.0.0.1:{port}")
+        diagnosis = await installation.diagnose()
     assert diagnosis.levels["problem"] == ["organization"]
-    assert "the answer is not JSON" in diagnosis.of("organization").found
+    assert "the answer is not JSON" in diagnosis.finding("organization").found
 
 
-async def test_an_organization_without_assets(patient: Doctored) -> None:
-    """Not wrong in itself, but hardly what was meant."""
-    patient.api.items = []
-    seen = (await patient.diagnose()).of("organization")
-    assert (seen.level, seen.found) == ("warning", "o-test has no assets")
+async def test_an_organization_without_assets(installation: Installation) -> None:
+    """It is a warning."""
+    installation.api.items = []
+    finding = (await installation.diagnose()).finding("organization")
+    assert (finding.level, finding.found) == ("warning", "o-test has no assets")
 
 
-async def test_an_api_that_nobody_listens_for(patient: Doctored) -> None:
-    """One line says it; whatever would follow from it is not told."""
-    patient.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("API")
-    assert (seen.level, seen.found) == (
+async def test_an_api_that_cannot_be_reached(installation: Installation) -> None:
+    """It is the only problem; checks that depend on it report nothing."""
+    installation.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
+    diagnosis = await installation.diagnose()
+    finding = diagnosis.finding("API")
+    assert (finding.level, finding.found) == (
         "problem",
         "127.0.0.1 can't be reached: Connection refused",
     )
-    assert (seen.remedy or "").startswith("let this machine out to 127.0.0.1")
+    assert (finding.remedy or "").startswith("let this machine out to 127.0.0.1")
     assert diagnosis.levels["problem"] == ["API"]
 
 
-async def test_an_api_that_nobody_needs(patient: Doctored) -> None:
-    """Without key and token only the clock is compared with it: no problem where it is not reached."""
-    patient.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
-    patient.change("infodeck.api_key", None)
-    patient.change("infodeck.bearer_token", None)
-    diagnosis = await patient.diagnose()
-    assert (diagnosis.of("API").level, diagnosis.code) == ("warning", 0)
+async def test_an_api_that_nobody_needs(installation: Installation) -> None:
+    """Without key and token, an unreachable API is only a warning."""
+    installation.change("infodeck.api", f"http://127.0.0.1:{free_port()}")
+    installation.change("infodeck.api_key", None)
+    installation.change("infodeck.bearer_token", None)
+    diagnosis = await installation.diagnose()
+    assert (diagnosis.finding("API").level, diagnosis.code) == ("warning", 0)
 
 
-async def test_an_api_whose_name_is_unknown(patient: Doctored) -> None:
-    """Told apart from one that is away."""
-    patient.change("infodeck.api", "https://api.infodeck.invalid/api/v2")
-    seen = (await patient.diagnose()).of("API")
-    assert seen.found.startswith("api.infodeck.invalid can't be reached: its name is not found")
-    assert "getent hosts api.infodeck.invalid" in (seen.remedy or "")
+async def test_an_api_whose_name_is_unknown(installation: Installation) -> None:
+    """The remedy has the command that resolves the name."""
+    installation.change("infodeck.api", "https://api.infodeck.invalid/api/v2")
+    finding = (await installation.diagnose()).finding("API")
+    assert finding.found.startswith("api.infodeck.invalid can't be reached: its name is not found")
+    assert "getent hosts api.infodeck.invalid" in (finding.remedy or "")
 
 
 async def test_an_api_behind_a_certificate_that_is_not_trusted(
-    patient: Doctored, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a firewall that looks into TLS shows it."""
+    """The remedy mentions firewalls that intercept TLS."""
     monkeypatch.delenv("SSL_CERT_FILE")
-    async with answering(tls=patient.server_tls()) as port:
-        patient.change("infodeck.api", f"https://127.0.0.1:{port}")
-        seen = (await patient.diagnose()).of("API")
-    assert seen.found == (
+    async with answering(tls=installation.server_tls()) as port:
+        installation.change("infodeck.api", f"https://127.0.0.1:{port}")
+        finding = (await installation.diagnose()).finding("API")
+    assert finding.found == (
         "127.0.0.1 shows a certificate of an authority that is not known here, or without the chain to one"
     )
-    assert (seen.remedy or "").startswith("where a firewall or proxy looks into TLS")
+    assert (finding.remedy or "").startswith("where a firewall or proxy looks into TLS")
 
 
-async def test_plain_http_where_tls_is_expected(patient: Doctored) -> None:
-    """Another port than was meant."""
-    patient.change("infodeck.api", patient.api.url.replace("http:", "https:"))
-    seen = (await patient.diagnose()).of("API")
-    assert seen.found == "127.0.0.1 does not speak TLS"
+async def test_plain_http_where_tls_is_expected(installation: Installation) -> None:
+    """The finding says that the server does not speak TLS."""
+    installation.change("infodeck.api", installation.api.url.replace("http:", "https:"))
+    finding = (await installation.diagnose()).finding("API")
+    assert finding.found == "127.0.0.1 does not speak TLS"
 
 
 @pytest.mark.parametrize(
@@ -170,42 +172,47 @@ async def test_plain_http_where_tls_is_expected(patient: Doctored) -> None:
         (0, "ok", "right to the second"),
     ],
 )
-async def test_the_clock_against_the_api_s(patient: Doctored, offset_s: int, level: str, found: str) -> None:
-    """Ten minutes off, every signature is refused; a minute off, that is on its way."""
+async def test_the_clock_against_the_api_s(
+    installation: Installation, offset_s: int, level: str, found: str
+) -> None:
+    """A difference beyond intake.tolerance is a problem, above 30 s a warning."""
     date = formatdate(time.time() + offset_s, usegmt=True)
     async with answering(status=401, headers={"Date": date}) as port:
-        patient.change("infodeck.api", f"http://127.0.0.1:{port}")
-        seen = (await patient.diagnose()).of("clock")
-    assert seen.level == level
-    assert found in seen.found
-    assert level != "problem" or "every delivery is refused with 401" in seen.found
-    assert level == "ok" or seen.remedy == "have it set by a time service: timedatectl set-ntp true"
+        installation.change("infodeck.api", f"http://127.0.0.1:{port}")
+        finding = (await installation.diagnose()).finding("clock")
+    assert finding.level == level
+    assert found in finding.found
+    assert level != "problem" or "every delivery is refused with 401" in finding.found
+    assert level == "ok" or finding.remedy == "have it set by a time service: timedatectl set-ntp true"
 
 
-async def test_mapped_assets_that_infodeck_does_not_know(patient: Doctored) -> None:
-    """And those online that no table names; more than one page of them."""
-    patient.api.items = items(250)[1:]
-    diagnosis = await patient.diagnose()
-    gone, left_out = diagnosis.of("inventory", "problem"), diagnosis.of("inventory", "warning")
+async def test_mapped_assets_that_infodeck_does_not_know(installation: Installation) -> None:
+    """Unknown assets of tables and online assets in no table are findings."""
+    installation.api.items = items(250)[1:]
+    diagnosis = await installation.diagnose()
+    gone, left_out = diagnosis.finding("inventory", "problem"), diagnosis.finding("inventory", "warning")
     assert gone.found == "Infodeck does not know 1 asset of the tables: ast-0"
     assert left_out.found.startswith("124 online assets in no table: ast-10, ast-100, ast-102, ")
     assert "gateway discover" in (left_out.remedy or "")
 
 
-async def test_one_asset_less(patient: Doctored) -> None:
-    """While others are known, that is a warning: a device was taken out, say."""
-    table = patient.tables / "hq.yaml"
+async def test_one_asset_less(installation: Installation) -> None:
+    """An unknown asset among known ones is a warning, not a problem."""
+    table = installation.tables / "hq.yaml"
     row = table.read_text().splitlines()[-1].replace("-0", "-7").replace("register: 0", "register: 2")
     table.write_text(f"{table.read_text()}{row}\n")
-    seen = (await patient.diagnose()).of("inventory")
-    assert (seen.level, seen.found) == ("warning", "Infodeck does not know 1 asset of the tables: ast-7")
-    assert (seen.remedy or "").startswith("correct their ids, or take them out")
+    finding = (await installation.diagnose()).finding("inventory")
+    assert (finding.level, finding.found) == (
+        "warning",
+        "Infodeck does not know 1 asset of the tables: ast-7",
+    )
+    assert (finding.remedy or "").startswith("correct their ids, or take them out")
 
 
-async def test_offline_asks_nobody_on_the_internet(patient: Doctored) -> None:
-    """Neither the API nor the public address."""
-    diagnosis = await patient.diagnose("--offline")
-    assert patient.api.asked == []
+async def test_offline_asks_nobody_on_the_internet(installation: Installation) -> None:
+    """With `--offline`, neither the API nor the public address gets a request."""
+    diagnosis = await installation.diagnose("--offline")
+    assert installation.api.asked == []
     checks = {one.check for one in diagnosis.findings}
     assert checks.isdisjoint({"API", "organization", "webhook", "deliveries", "public address"})
     assert {"clock", "brokers", "controllers", "disk"} <= checks

@@ -1,4 +1,4 @@
-"""Secrets that are missing, open to others, mixed up, incomplete or old: each is told with its remedy."""
+"""Findings about secrets that are missing, readable by others, mixed up, incomplete or old."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support.asset_lists import API_KEY
 from support.daemon import SECRET
-from support.doctored import DAY_S, TOKEN
+from support.installation import DAY_S, TOKEN
 from support.odd_server import answering
 from support.tokens import json_web_token
 
 if TYPE_CHECKING:
-    from support.doctored import Doctored
+    from support.installation import Installation
 
 
 @pytest.mark.parametrize(
@@ -28,110 +28,112 @@ if TYPE_CHECKING:
         (API_KEY[:-1] + "\x7f", "has characters that no secret has", "copy it once more"),
     ],
 )
-async def test_a_wrong_api_key(patient: Doctored, key: str, found: str, remedy: str) -> None:
-    """It is told once: that the API refuses it, too, follows from that."""
-    patient.secret("api-key", key.encode())
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("API key")
-    assert (seen.level, found in seen.found) == ("problem", True)
-    assert seen.remedy is not None
-    assert seen.remedy.startswith(remedy)
+async def test_a_wrong_api_key(installation: Installation, key: str, found: str, remedy: str) -> None:
+    """A key with a visible flaw is the only problem: it is not sent to the API."""
+    installation.secret("api-key", key.encode())
+    diagnosis = await installation.diagnose()
+    finding = diagnosis.finding("API key")
+    assert (finding.level, found in finding.found) == ("problem", True)
+    assert finding.remedy is not None
+    assert finding.remedy.startswith(remedy)
     assert diagnosis.levels["problem"] == ["API key"]
 
 
-async def test_an_api_key_that_looks_well_and_is_refused(patient: Doctored) -> None:
-    """Revoked, or of somebody else: only the API can tell, and what to do is told once."""
-    patient.secret("api-key", API_KEY[::-1][:32].join(["idt_live_", ""]).encode())
-    seen = (await patient.diagnose()).of("organization")
-    assert (seen.level, seen.found) == ("problem", "the API answered 401 (Invalid API key)")
-    assert (seen.remedy or "").startswith("check infodeck.api_key")
+async def test_an_api_key_that_looks_well_and_is_refused(installation: Installation) -> None:
+    """The finding is the API's refusal."""
+    installation.secret("api-key", API_KEY[::-1][:32].join(["idt_live_", ""]).encode())
+    finding = (await installation.diagnose()).finding("organization")
+    assert (finding.level, finding.found) == ("problem", "the API answered 401 (Invalid API key)")
+    assert (finding.remedy or "").startswith("check infodeck.api_key")
 
 
-async def test_a_folder_in_the_place_of_a_secret(patient: Doctored) -> None:
-    """Nobody is told to take the rights of a folder away, which might be `/tmp`."""
-    patient.change("infodeck.api_key", {"file": str(patient.folder)})
-    seen = (await patient.diagnose()).of("secrets")
-    assert (seen.level, seen.found.endswith("Is a directory")) == ("problem", True)
-    assert "chmod" not in (seen.remedy or "")
+async def test_a_folder_in_the_place_of_a_secret(installation: Installation) -> None:
+    """The remedy has no `chmod`: the folder may be `/tmp`."""
+    installation.change("infodeck.api_key", {"file": str(installation.folder)})
+    finding = (await installation.diagnose()).finding("secrets")
+    assert (finding.level, finding.found.endswith("Is a directory")) == ("problem", True)
+    assert "chmod" not in (finding.remedy or "")
 
 
-async def test_a_secret_file_that_others_may_read(patient: Doctored) -> None:
-    """With the command that mends it."""
-    (patient.folder / "secret").chmod(0o644)
-    seen = (await patient.diagnose()).of("secrets")
-    assert seen.level == "problem"
-    assert seen.found == (
-        f"intake.signing_secrets[0]: others may read the secret file {patient.folder}/secret (0644):"
-        f" chmod 600 {patient.folder}/secret"
+async def test_a_secret_file_that_others_may_read(installation: Installation) -> None:
+    """The finding has the command that corrects it."""
+    (installation.folder / "secret").chmod(0o644)
+    finding = (await installation.diagnose()).finding("secrets")
+    assert finding.level == "problem"
+    assert finding.found == (
+        f"intake.signing_secrets[0]: others may read the secret file {installation.folder}/secret (0644):"
+        f" chmod 600 {installation.folder}/secret"
     )
 
 
-async def test_a_secret_file_that_is_not_there(patient: Doctored) -> None:
-    """By the setting that names it."""
-    (patient.folder / "api-key").unlink()
-    seen = (await patient.diagnose()).of("secrets")
-    assert seen.found.startswith("infodeck.api_key: the secret file")
-    assert seen.found.endswith("cannot be read: No such file or directory")
+async def test_a_secret_file_that_is_not_there(installation: Installation) -> None:
+    """The finding names the setting and the file."""
+    (installation.folder / "api-key").unlink()
+    finding = (await installation.diagnose()).finding("secrets")
+    assert finding.found.startswith("infodeck.api_key: the secret file")
+    assert finding.found.endswith("cannot be read: No such file or directory")
 
 
-async def test_a_systemd_credential_is_beyond_a_command(patient: Doctored) -> None:
-    """No problem, but nothing that could be looked at from here: how to do that is told."""
-    patient.change("intake.signing_secrets", [{"credential": "signing-secret"}])
-    seen = (await patient.diagnose()).of("secrets")
-    assert seen.level == "warning"
-    assert "sudo CREDENTIALS_DIRECTORY=/run/credentials/gateway.service gateway doctor" in (seen.remedy or "")
+async def test_a_systemd_credential_cannot_be_read_by_a_command(installation: Installation) -> None:
+    """It is a warning with the command that reads it."""
+    installation.change("intake.signing_secrets", [{"credential": "signing-secret"}])
+    finding = (await installation.diagnose()).finding("secrets")
+    assert finding.level == "warning"
+    assert "sudo CREDENTIALS_DIRECTORY=/run/credentials/gateway.service gateway doctor" in (
+        finding.remedy or ""
+    )
 
 
-async def test_an_environment_variable_that_is_not_set(patient: Doctored) -> None:
-    """While no gateway runs that may have it, it is missing."""
-    patient.change("intake.signing_secrets", [{"env": "NO_SUCH_SECRET"}])
-    seen = (await patient.diagnose()).of("secrets")
-    assert seen.level == "problem"
-    assert seen.found.endswith("the environment variable NO_SUCH_SECRET is not set")
-    assert "EnvironmentFile=" in (seen.remedy or "")
+async def test_an_environment_variable_that_is_not_set(installation: Installation) -> None:
+    """It is a problem while no gateway runs that may have it."""
+    installation.change("intake.signing_secrets", [{"env": "NO_SUCH_SECRET"}])
+    finding = (await installation.diagnose()).finding("secrets")
+    assert finding.level == "problem"
+    assert finding.found.endswith("the environment variable NO_SUCH_SECRET is not set")
+    assert "EnvironmentFile=" in (finding.remedy or "")
 
 
 async def test_the_age_of_a_secret_from_the_environment_is_unknown(
-    patient: Doctored, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And that is said, not passed over."""
+    """The finding says that the age is unknown."""
     monkeypatch.setenv("SIGNING", SECRET)
-    patient.change("intake.signing_secrets", [{"env": "SIGNING"}])
-    seen = (await patient.diagnose()).of("signing secret")
-    assert seen.level == "ok"
-    assert "its age is unknown here" in seen.found
+    installation.change("intake.signing_secrets", [{"env": "SIGNING"}])
+    finding = (await installation.diagnose()).finding("signing secret")
+    assert finding.level == "ok"
+    assert "its age is unknown here" in finding.found
 
 
 @pytest.mark.parametrize(("days", "level"), [(89, "ok"), (100, "warning")])
 async def test_the_age_of_a_credential_as_the_gateway_knows_it(
-    *, patient: Doctored, days: int, level: str
+    *, installation: Installation, days: int, level: str
 ) -> None:
-    """The service alone is given it, so it is the service that remembers since when."""
-    patient.change("intake.signing_secrets", [{"credential": "signing"}])
+    """The age is counted from when the gateway first had the credential."""
+    installation.change("intake.signing_secrets", [{"credential": "signing"}])
     known_ms = round((time.time() - days * DAY_S - 60) * 1000)
     secrets = [{"source": "{credential: signing}", "changed_ms": known_ms, "last_used_ms": None}]
     body = json.dumps({"name": "test-box", "ready": True, "intake": {"secrets": secrets}})
-    async with answering(body=body, port=patient.admin_port):
-        seen = (await patient.diagnose("--offline")).of("signing secret")
-    assert (seen.level, seen.found) == (level, f"{{credential: signing}} is known for {days} days")
+    async with answering(body=body, port=installation.admin_port):
+        finding = (await installation.diagnose("--offline")).finding("signing secret")
+    assert (finding.level, finding.found) == (level, f"{{credential: signing}} is known for {days} days")
 
 
-async def test_a_signing_secret_of_100_days(patient: Doctored) -> None:
-    """The guide recommends a new one every 90 days."""
+async def test_a_signing_secret_of_100_days(installation: Installation) -> None:
+    """A secret older than 90 days is a warning."""
     moment = time.time() - 100 * DAY_S
-    os.utime(patient.folder / "secret", (moment, moment))
-    seen = (await patient.diagnose()).of("signing secret")
-    assert seen.level == "warning"
-    assert seen.found.endswith("secret} is known for 100 days")
-    assert "gateway webhooks rotate" in (seen.remedy or "")
+    os.utime(installation.folder / "secret", (moment, moment))
+    finding = (await installation.diagnose()).finding("signing secret")
+    assert finding.level == "warning"
+    assert finding.found.endswith("secret} is known for 100 days")
+    assert "gateway webhooks rotate" in (finding.remedy or "")
 
 
-async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) -> None:
-    """The two secrets go in two directions, and are easily mixed up."""
-    patient.secret("secret", API_KEY.encode())
-    seen = (await patient.diagnose()).of("signing secret")
-    assert seen.level == "problem"
-    assert seen.found.endswith("is an API key")
+async def test_an_api_key_in_the_place_of_the_signing_secret(installation: Installation) -> None:
+    """It is recognised as an API key."""
+    installation.secret("secret", API_KEY.encode())
+    finding = (await installation.diagnose()).finding("signing secret")
+    assert finding.level == "problem"
+    assert finding.found.endswith("is an API key")
 
 
 @pytest.mark.parametrize(
@@ -145,26 +147,26 @@ async def test_an_api_key_in_the_place_of_the_signing_secret(patient: Doctored) 
     ids=["expired", "expires soon", "an API key", "no JWT"],
 )
 async def test_a_bearer_token_that_is_of_no_use(
-    patient: Doctored, token: bytes, level: str, found: str
+    installation: Installation, token: bytes, level: str, found: str
 ) -> None:
-    """Expired, about to expire, or another secret: told once, unless Infodeck alone knows why it refuses."""
-    patient.secret("token", token)
-    diagnosis = await patient.diagnose()
-    seen = diagnosis.of("bearer token")
-    assert seen.level == level
-    assert found in seen.found
-    assert (seen.remedy or "").startswith("put a JWT there of a user who may manage webhooks")
+    """A visibly unusable token is reported once; a valid one may still be refused."""
+    installation.secret("token", token)
+    diagnosis = await installation.diagnose()
+    finding = diagnosis.finding("bearer token")
+    assert finding.level == level
+    assert found in finding.found
+    assert (finding.remedy or "").startswith("put a JWT there of a user who may manage webhooks")
     refused = [one for one in diagnosis.findings if one.check == "webhook"]
     known = ["the API answered 401 (Invalid token)"]
     assert [one.found for one in refused] == ([] if level == "problem" else known)
     assert all((one.remedy or "").startswith("check infodeck.bearer_token") for one in refused)
 
 
-async def test_without_key_and_token_it_is_said_what_is_missed(patient: Doctored) -> None:
-    """Both are optional, so both are warnings."""
-    patient.change("infodeck.api_key", None)
-    patient.change("infodeck.bearer_token", None)
-    diagnosis = await patient.diagnose()
+async def test_missing_key_and_token_are_warnings(installation: Installation) -> None:
+    """Both are optional; the remedies show how to set them."""
+    installation.change("infodeck.api_key", None)
+    installation.change("infodeck.bearer_token", None)
+    diagnosis = await installation.diagnose()
     assert diagnosis.code == 0
-    assert "api_key: {file: PATH}" in (diagnosis.of("API key").remedy or "")
-    assert "bearer_token: {file: PATH}" in (diagnosis.of("bearer token").remedy or "")
+    assert "api_key: {file: PATH}" in (diagnosis.finding("API key").remedy or "")
+    assert "bearer_token: {file: PATH}" in (diagnosis.finding("bearer token").remedy or "")

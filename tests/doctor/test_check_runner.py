@@ -1,4 +1,4 @@
-"""How checks are run: side by side, each within its time, and none of them brings the others down."""
+"""Checks run side by side, each with a time limit, and a failing check does not end the others."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.doctor.checks import Check, DaemonThreads, examine
+from gateway.doctor.diagnosis import Level, ok, problem
 from gateway.doctor.facts import Facts
-from gateway.doctor.findings import Level, ok, problem
 from gateway.settings import load_settings
 
 if TYPE_CHECKING:
-    from support.doctored import Doctored
+    from support.installation import Installation
 
-    from gateway.doctor.findings import Finding
+    from gateway.doctor.diagnosis import Finding
 
 
 @pytest.fixture
-def facts(patient: Doctored) -> Facts:
+def facts(installation: Installation) -> Facts:
     """Return the facts that checks get; nothing is asked."""
-    return Facts(settings=load_settings(patient.config).require(), point_map=None)
+    return Facts(settings=load_settings(installation.config).require(), point_map=None)
 
 
 async def _hang(_: Facts) -> list[Finding]:
@@ -36,13 +36,13 @@ async def _fail(_: Facts) -> list[Finding]:
     raise ZeroDivisionError("by zero")
 
 
-def _well(_: Facts) -> list[Finding]:
+def _pass(_: Facts) -> list[Finding]:
     return [ok("well")]
 
 
-async def test_a_check_that_fails_is_a_finding_by_its_name(facts: Facts) -> None:
-    """Neither a traceback nor the end of the others."""
-    results = await examine(facts, [Check("bad", _fail), Check("good", _well)])
+async def test_a_check_that_raises_is_a_problem(facts: Facts) -> None:
+    """The finding names the error and its line; the other checks report as usual."""
+    results = await examine(facts, [Check("bad", _fail), Check("good", _pass)])
     (failed,) = results["bad"]
     assert failed.level is Level.PROBLEM
     assert failed.found.startswith("the check itself failed: ZeroDivisionError: by zero (line ")
@@ -50,9 +50,9 @@ async def test_a_check_that_fails_is_a_finding_by_its_name(facts: Facts) -> None
 
 
 async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
-    """Fifty of them end within the time for one; others are not held up."""
+    """Fifty hanging checks end together after the limit of one."""
     began_s = time.monotonic()
-    checks = [Check("good", _well), *(Check(f"slow {number}", _hang) for number in range(50))]
+    checks = [Check("good", _pass), *(Check(f"slow {number}", _hang) for number in range(50))]
     results = await examine(facts, checks, within_s=0.2)
     assert time.monotonic() - began_s < 5
     assert list(results) == [check.name for check in checks]
@@ -60,22 +60,22 @@ async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
     assert all(one.found.startswith("not finished within") for found in results.values() for one in found)
 
 
-async def test_secrets_are_taken_out_of_whatever_is_found(patient: Doctored, facts: Facts) -> None:
-    """The last line of defence: what a check shows by mistake is shown as `***`."""
-    secret = (patient.folder / "secret").read_text()
+async def test_secrets_are_removed_from_findings(installation: Installation, facts: Facts) -> None:
+    """A secret that a check shows by mistake becomes `***`."""
+    secret = (installation.folder / "secret").read_text()
 
     def show(_: Facts) -> list[Finding]:
         return [problem(f"it is {secret}", f"forget {secret}")]
 
-    results = await examine(facts, [Check("chatty", show)])
-    assert results == {"chatty": [problem("it is ***", "forget ***")]}
+    results = await examine(facts, [Check("leaking", show)])
+    assert results == {"leaking": [problem("it is ***", "forget ***")]}
 
 
-def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
-    """Such as a name server that never answers: Python's own executor would wait for it."""
+def test_a_hanging_thread_does_not_delay_the_end() -> None:
+    """Python's own executor would wait for it."""
     release = threading.Event()
 
-    async def look() -> None:
+    async def wait_for_thread() -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(0.05):
                 await asyncio.to_thread(release.wait, 30)
@@ -83,19 +83,19 @@ def test_a_thread_that_hangs_keeps_nobody_from_ending() -> None:
     began_s = time.monotonic()
     with asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(DaemonThreads())
-        runner.run(look())
+        runner.run(wait_for_thread())
     assert time.monotonic() - began_s < 10
     release.set()
 
 
-async def test_an_endless_silence_everywhere_ends_in_time(patient: Doctored) -> None:
-    """API, public address, broker, controller and admin port take connections and never say a word."""
+async def test_silent_servers_everywhere_end_in_time(installation: Installation) -> None:
+    """API, public address, broker and admin port accept connections and answer nothing."""
 
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         for path, value in {
             "infodeck.api": f"http://127.0.0.1:{port}",
@@ -103,10 +103,10 @@ async def test_an_endless_silence_everywhere_ends_in_time(patient: Doctored) -> 
             "sinks.bms.url": f"mqtt://127.0.0.1:{port}",
             "admin.listen": f"127.0.0.1:{port}",
         }.items():
-            patient.change(path, value)
+            installation.change(path, value)
         began_s = time.monotonic()
-        diagnosis = await patient.diagnose()
+        diagnosis = await installation.diagnose()
         assert time.monotonic() - began_s < 20
-    assert diagnosis.of("API").found == "127.0.0.1 did not answer within 6 s"
-    assert "does not answer within 6 s" in diagnosis.of("brokers").found
-    assert diagnosis.of("public address").found == "127.0.0.1 did not answer within 4 s, from here"
+    assert diagnosis.finding("API").found == "127.0.0.1 did not answer within 6 s"
+    assert "does not answer within 6 s" in diagnosis.finding("brokers").found
+    assert diagnosis.finding("public address").found == "127.0.0.1 did not answer within 4 s, from here"

@@ -1,4 +1,4 @@
-"""`gateway doctor` on a set-up where all is well."""
+"""`gateway doctor` on a healthy installation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from support.waiting import until
 from gateway.doctor.checks import CHECKS
 
 if TYPE_CHECKING:
-    from support.doctored import Doctored
+    from support.installation import Installation
 
 
-async def test_every_line_of_a_healthy_set_up_is_ok(patient: Doctored) -> None:
-    """With the real daemon, broker, controller, API, certificate: nothing but ok, and exit code 0."""
-    await asyncio.to_thread(patient.start)
-    sent = await asyncio.to_thread(gateway, patient, "send", "--asset", "ast-0", "temperature=21.5")
+async def test_every_line_of_a_healthy_set_up_is_ok(installation: Installation) -> None:
+    """Every check has a finding, all are ok, and the exit code is 0."""
+    await asyncio.to_thread(installation.start)
+    sent = await asyncio.to_thread(gateway, installation, "send", "--asset", "ast-0", "temperature=21.5")
     assert sent.returncode == 0, sent.stderr
-    await until(patient.is_settled)
-    diagnosis = await patient.diagnose()
+    await until(installation.is_settled)
+    diagnosis = await installation.diagnose()
     assert diagnosis.levels == {"warning": [], "problem": []}, diagnosis.printed
     silent = {"examples"}  # they speak only of what is wrong
     assert {one.check for one in diagnosis.findings} == {
@@ -31,10 +31,10 @@ async def test_every_line_of_a_healthy_set_up_is_ok(patient: Doctored) -> None:
     } - silent
 
 
-async def test_text_has_one_line_per_check_and_a_summary(patient: Doctored) -> None:
-    """For people: level, check, what was found; where something is wrong, the remedy below it."""
-    patient.change("infodeck.bearer_token", None)
-    done = await asyncio.to_thread(run_here, "doctor", "-c", os.fspath(patient.config))
+async def test_text_has_one_line_per_check_and_a_summary(installation: Installation) -> None:
+    """The text has level, check and finding, remedies below, and a summary."""
+    installation.change("infodeck.bearer_token", None)
+    done = await asyncio.to_thread(run_here, "doctor", "-c", os.fspath(installation.config))
     lines = done.stdout.splitlines()
     assert done.returncode == 0
     assert lines[0].startswith("ok       settings        ")

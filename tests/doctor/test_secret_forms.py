@@ -1,4 +1,4 @@
-"""What the doctor sees of secrets before it asks anybody."""
+"""Flaws of secrets that can be finding without asking Infodeck."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from gateway.doctor.secret_checks import api_key_flaw, jwt_expiry_s, signing_sec
 _KEY = b"idt_live_0123456789abcdef0123456789abcdef"
 
 
-def test_an_api_key_as_the_guide_describes_it_is_well() -> None:
-    """The prefix and 32 characters; blanks around it do no harm, for they are never sent."""
+def test_an_api_key_as_the_guide_describes_it_is_pass() -> None:
+    """The prefix and 32 characters are no flaw; blanks around them are never sent."""
     assert api_key_flaw(_KEY) is None
     assert api_key_flaw(b" " + _KEY + b"\n") is None
 
@@ -30,7 +30,7 @@ def test_an_api_key_as_the_guide_describes_it_is_well() -> None:
     ],
 )
 def test_a_wrong_api_key_is_recognised(key: bytes, found: str) -> None:
-    """Whatever else stands in its place is told, and never repeated."""
+    """The flaw is named without quoting the key."""
     flaw = api_key_flaw(key)
     assert flaw is not None
     assert flaw.found == found
@@ -48,7 +48,7 @@ def test_a_wrong_api_key_is_recognised(key: bytes, found: str) -> None:
     ],
 )
 def test_a_wrong_signing_secret_is_recognised(secret: bytes, found: str) -> None:
-    """Blanks count here: the secret is a key of HMAC, byte for byte."""
+    """Blanks are a flaw: the secret is an HMAC key, byte for byte."""
     flaw = signing_secret_flaw(secret)
     assert flaw is not None
     assert flaw.found == found
@@ -68,8 +68,8 @@ def test_a_wrong_signing_secret_is_recognised(secret: bytes, found: str) -> None
         (b"export SECRET=whsec_0123456789abcdef", "has a name and `=` before it"),
     ],
 )
-def test_a_signing_secret_that_is_none_is_recognised(secret: bytes, found: str) -> None:
-    """Whoever guesses it can have the building show any value; none of it is repeated."""
+def test_a_guessable_signing_secret_is_recognised(secret: bytes, found: str) -> None:
+    """Short texts, placeholders and assignments are flaws; none is quoted."""
     flaw = signing_secret_flaw(secret)
     assert flaw is not None
     assert flaw.found == found
@@ -79,19 +79,19 @@ def test_a_signing_secret_that_is_none_is_recognised(secret: bytes, found: str) 
 @pytest.mark.parametrize(
     "secret", [b"whsec_x/y+z=", b"dGhpcyBpcyBubyBzZWNyZXQ=", b"0123456789abcdef0123456789abcdef"]
 )
-def test_an_opaque_signing_secret_is_well(secret: bytes) -> None:
-    """Little is known of its form, so little is said of it."""
+def test_an_opaque_signing_secret_is_pass(secret: bytes) -> None:
+    """Infodeck does not document a form, so none is required."""
     assert signing_secret_flaw(secret) is None
 
 
 def test_the_expiry_of_a_jwt_is_read_without_verifying_it() -> None:
-    """The claim `exp`, where there is one."""
+    """It is the claim `exp`, None without one."""
     assert jwt_expiry_s(json_web_token(exp=1_800_000_000)) == 1_800_000_000
     assert jwt_expiry_s(json_web_token(sub="me")) is None
 
 
 @pytest.mark.parametrize("token", [b"", b"opaque", _KEY, b"a.b.c", b"eyJh.e30x.x", b"a.b"])
-def test_what_is_no_jwt_is_told(token: bytes) -> None:
-    """An API key in its place, or half of one."""
+def test_other_texts_are_no_jwt(token: bytes) -> None:
+    """An API key or an incomplete token raises ValueError."""
     with pytest.raises(ValueError, match=r"."):
         jwt_expiry_s(token)

@@ -1,4 +1,4 @@
-"""How alarms begin and end: once in the log, steady where their cause is not."""
+"""How alarms begin and end, and that one that comes and goes lasts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "webhook-missed"
 
 
 class Course:
-    """Alarms whose clock is moved by the test, set again and again as the watch does."""
+    """Alarms with a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now_ms = NOW_MS
@@ -25,7 +25,7 @@ class Course:
         self.changes += 1
 
     def for_(self, ms: int, reason: str | None) -> str | None:
-        """Let it be so for a while; return the reason that is shown at the end."""
+        """Let time pass with a state; return the reason at the end."""
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
             self.now_ms += MINUTE_MS
@@ -34,12 +34,12 @@ class Course:
 
     @property
     def reason(self) -> str | None:
-        """What is shown."""
+        """The current reason."""
         return next((alarm.reason for alarm in self.alarms.current()), None)
 
 
-def test_one_that_ends_is_gone_at_once() -> None:
-    """Once up and once down, and a later one is another one."""
+def test_an_alarm_ends_at_once() -> None:
+    """It is logged once up and once down."""
     course = Course()
     with capture_logs() as logs:
         for _ in range(2):
@@ -50,8 +50,8 @@ def test_one_that_ends_is_gone_at_once() -> None:
     assert course.changes == 4
 
 
-def test_one_that_comes_and_goes_holds_until_it_stays_away() -> None:
-    """Every half hour for a day: two alarms in the log, and a reason that says how it is just now."""
+def test_an_alarm_that_comes_and_goes_lasts() -> None:
+    """Every half hour for a day, it is two alarms in the log."""
     course = Course()
     with capture_logs() as logs:
         for _ in range(48):
@@ -66,7 +66,7 @@ def test_one_that_comes_and_goes_holds_until_it_stays_away() -> None:
 
 
 def test_a_clock_that_is_set_back_ends_it() -> None:
-    """Nobody waits until an old time comes again."""
+    """It does not wait for a time that has passed already."""
     course = Course()
     for reason in ("why", None, "why", None):
         course.for_(MINUTE_MS, reason)
@@ -76,8 +76,8 @@ def test_a_clock_that_is_set_back_ends_it() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=30))
-def test_it_is_shown_whenever_it_holds_and_not_for_ever(course_of: list[tuple[bool, int]]) -> None:
-    """Whatever comes and goes, an alarm that holds is shown as such; three quiet hours end any."""
+def test_three_quiet_hours_end_any_alarm(course_of: list[tuple[bool, int]]) -> None:
+    """Until then it is shown, with a reason that says whether it holds."""
     course = Course()
     for holds, minutes in course_of:
         shown = course.for_(minutes * MINUTE_MS, "why" if holds else None)

@@ -1,4 +1,4 @@
-"""The real Chromium, and what it complains of."""
+"""A real Chromium, and the errors on its console."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESK, PHONE = (1280, 800), (390, 800)
 
 @dataclass
 class Watched:
-    """A page, and everything that its console said of errors."""
+    """A page and its console errors."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Watched:
         return float(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
     def clipped(self) -> list[str]:
-        """Return texts that do not fit their boxes, but for those that end in an ellipsis by intention."""
+        """Return texts that are cut off, except by an intended ellipsis."""
         found: list[str] = self.page.evaluate(
             """() => [...document.querySelectorAll("h1, h2, h3, button, a, dt, dd, th, .pill, .axis span")]
                 .filter((node) => node.offsetParent !== null && node.scrollWidth > node.clientWidth + 1
@@ -70,7 +70,7 @@ def opened(
     size: tuple[int, int] = DESK,
     scheme: Literal["light", "dark"] = "light",
 ) -> Iterator[Watched]:
-    """Open a page in a fresh profile; at the end it must have had nothing to complain of."""
+    """Open a page in a fresh profile; at the end it must have had no errors."""
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale="en-GB"
     )

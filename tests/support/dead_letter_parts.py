@@ -1,4 +1,4 @@
-"""A journal with dead letters, and the control socket's answers about them, as the gateway composes them."""
+"""A journal with dead letters, and the control socket over it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MINUTE_MS = 60_000
 
 
 def letter(point: str, *, seq: int = 0, sink: str = "regs", reason: str = "no such register") -> DeadLetter:
-    """Make a letter about the journal's event `seq`, 0 for none, written as many minutes after the start."""
+    """Return a dead letter of event `seq` (0: none), written as many minutes after the start."""
     return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, reason, START_MS + seq * MINUTE_MS)
 
 
 async def write_letters(journal: Journal, letters: Sequence[DeadLetter], *, padding: int = 0) -> None:
-    """Write events 1, 2, …, as many as the letters speak of, and then the letters."""
+    """Append the events of the letters, then save the letters."""
     for seq in range(journal.head + 1, max(each.seq for each in letters) + 1):
         readings = {"t": seq} | ({"padding": "x" * padding} if padding else {})
         body = telemetry(f"evt_{seq}", "ast-1", readings)
@@ -61,18 +61,18 @@ def write_settings(folder: Path) -> Path:
 
 @dataclass
 class RecordingRetries:
-    """Stands in for the delivery pipeline: records what is queued, and does what the test wants."""
+    """Replaces the pipeline: records retried letters and saves the outcome that the test sets."""
 
     journal: Journal
-    handed: list[list[int]] = field(default_factory=list)
+    retried: list[list[int]] = field(default_factory=list)
     left: dict[int, str] = field(default_factory=dict)
     outcome: Callable[[StoredDeadLetter], StateChanges] = lambda stored: StateChanges(
         removed_dead_letters=[stored.number]
     )
 
     def retry(self, letters: Sequence[StoredDeadLetter]) -> dict[int, str]:
-        """Queue the letters, and save what the test wants to come of them."""
-        self.handed.append([each.number for each in letters])
+        """Queue the letters, and save the outcome that the test sets."""
+        self.retried.append([each.number for each in letters])
         for each in letters:
             if each.number not in self.left:
                 self.journal.save(self.outcome(each))
@@ -81,7 +81,7 @@ class RecordingRetries:
 
 @dataclass
 class ServedDeadLetters:
-    """The control socket with its journal; `sinks` are their states."""
+    """The served journal, the recorded retries, and the states of the sinks."""
 
     journal: Journal
     retries: RecordingRetries
@@ -92,7 +92,7 @@ class ServedDeadLetters:
 async def serve_dead_letters(
     folder: Path, letters: Sequence[DeadLetter], *, padding: int = 0
 ) -> AsyncIterator[ServedDeadLetters]:
-    """Serve the control socket where `write_settings` has it, over a journal with these letters."""
+    """Serve a control socket over a journal with these letters."""
     async with sqlite_journal(folder) as journal:
         await write_letters(journal, letters, padding=padding)
         served = ServedDeadLetters(

@@ -1,4 +1,4 @@
-"""What a browser's EventSource hears, as Python."""
+"""A client for server-sent events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EventStream:
         self._response = response
 
     async def next(self, name: str) -> Any:
-        """Return the data of the next message of that name; others are passed over."""
+        """Return the data of the next message of this name."""
         while True:
             heard, data = "", ""
             while line := (await self._response.content.readline()).decode().rstrip("\n"):
@@ -31,7 +31,7 @@ class EventStream:
                 raise EOFError
 
     async def until(self, name: str, holds: Callable[[Any], bool]) -> Any:
-        """Return the data of the first message of that name for which something holds."""
+        """Return the data of the first message of this name that fulfils a condition."""
         while not holds(data := await self.next(name)):
             pass
         return data
@@ -39,7 +39,7 @@ class EventStream:
 
 @asynccontextmanager
 async def event_stream(url: str) -> AsyncIterator[EventStream]:
-    """Listen to a stream."""
+    """Open a stream."""
     timeout = aiohttp.ClientTimeout(total=60)
     async with (
         aiohttp.ClientSession(timeout=timeout, read_bufsize=1 << 24) as session,

@@ -1,4 +1,4 @@
-"""systemd's end of the notification socket."""
+"""The receiving end of systemd's notification socket."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _HEARD_WITHIN_S = 30.0
 
 
 class Notified:
-    """What a daemon has told, message by message."""
+    """The messages of a daemon, in order."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
 
     def next(self) -> str:
-        """Return the next message that is more than a line of status, which may come at any time."""
+        """Return the next message other than a line of status."""
         while (message := self.next_of_all()).startswith("STATUS="):
             pass
         return message
@@ -32,14 +32,14 @@ class Notified:
         return self._listener.recv(1000).decode()
 
     def status(self, wanted: str) -> None:
-        """Wait until a line of status begins with `wanted`; whatever comes before is passed over."""
+        """Wait for a line of status that begins with `wanted`."""
         while f"STATUS={wanted}" not in self.next_of_all():
             pass
 
 
 @contextmanager
 def notification_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notified]:
-    """Have daemons that are started from now on tell how they are."""
+    """Receive the notifications of daemons that are started from now on."""
     path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))

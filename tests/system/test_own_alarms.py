@@ -1,4 +1,4 @@
-"""The alarms that follow from the gateway's own state: receivers, certificates, tables, journal."""
+"""Alarms about the gateway itself: sinks, certificates, tables, journal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAY_S = 86_400
 
 
 class Watched:
-    """A gateway's status, judged once a second by a clock that the test moves."""
+    """A status that is checked once a second, by a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now_ms = START_MS
@@ -43,7 +43,7 @@ class Watched:
         )
 
     def for_(self, seconds: int) -> dict[str, str]:
-        """Let it be so for a while; return the alarms that hold at the end, with their reasons."""
+        """Let seconds pass; return the current alarms with their reasons."""
         for _ in range(seconds):
             self.now_ms += 1000
             self._gateway_alarms.tick()
@@ -51,7 +51,7 @@ class Watched:
 
 
 def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
-    """With the last error; none for a restart of the broker, and cleared a minute after it is back."""
+    """It is raised after five minutes, and ends once the sink is up for one."""
     watched = Watched()
     assert watched.for_(10 * MINUTE_S) == {}
     watched.sink.state = "away"
@@ -65,7 +65,7 @@ def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
 
 
 async def test_a_receiver_that_stays_away_has_one_reason(tmp_path: Path) -> None:
-    """Whether it is dialled or a value waits for it: otherwise the alarm would change with each attempt."""
+    """The reason does not change with each attempt to connect."""
     daemon = Daemon(tmp_path, free_port())
     daemon.start()
     try:
@@ -80,7 +80,7 @@ async def test_a_receiver_that_stays_away_has_one_reason(tmp_path: Path) -> None
 
 
 def test_a_mistake_that_is_corrected_is_no_alarm_any_more() -> None:
-    """However often one is made within an hour: the state is known, and need not prove itself."""
+    """The alarm of refused tables ends at once, however often it occurs."""
     watched = Watched()
     for _ in range(3):
         watched.status.tables.problems = ["a.yaml:1:1: mistake"]
@@ -90,7 +90,7 @@ def test_a_mistake_that_is_corrected_is_no_alarm_any_more() -> None:
 
 
 def test_a_receiver_that_is_there_for_moments_is_away() -> None:
-    """Who takes a connection every 30 s and drops it has not come back: that is one alarm."""
+    """A sink that is up for a second every 30 s has one lasting alarm."""
     watched = Watched()
     for number in range(30):
         watched.sink.state = "failed"
@@ -102,7 +102,7 @@ def test_a_receiver_that_is_there_for_moments_is_away() -> None:
 
 
 def test_a_journal_that_fills_up_behind_a_sink_is_an_alarm() -> None:
-    """With what every sink has in it, it is no matter: room is made when it is needed."""
+    """A full journal without waiting events is none."""
     watched = Watched()
     watched.status.journal.bytes_used, watched.status.journal.bytes_room = 0, 0
     watched.sink.lag_s = 3600.0
@@ -130,14 +130,14 @@ def test_a_journal_that_fills_up_behind_a_sink_is_an_alarm() -> None:
     ],
 )
 def test_a_certificate_ends_soon_by_its_own_life(life_days: int, left_days: int, is_soon: bool) -> None:  # noqa: FBT001 - a case
-    """Two weeks before its end, or a fifth of its life where that is shorter."""
+    """It ends soon two weeks before its end, or in the last fifth of a shorter life."""
     now_s = START_MS / 1000
     validity = Validity(now_s + (left_days - life_days) * DAY_S, now_s + left_days * DAY_S, (), False)  # noqa: FBT003
     assert ends_soon(validity, now_s=now_s) == is_soon
 
 
 async def test_a_certificate_that_ends_soon_is_an_alarm_of_the_daemon(tmp_path: Path) -> None:
-    """From the start on, with the file and its end; it ends soon after the certificate is renewed."""
+    """The alarm names file and end, and ends after the renewal."""
     make_authority(tmp_path)
     certificate, key = issue_dated(tmp_path, days=3)
     key.chmod(0o600)

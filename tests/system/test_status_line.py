@@ -1,4 +1,4 @@
-"""What `systemctl status` shows of the gateway in one line."""
+"""The line that `systemctl status` shows."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def well() -> Status:
     return status
 
 
-def test_a_healthy_gateway_says_how_much_goes_through() -> None:
-    """Points, sinks, and how far the slowest is behind."""
+def test_a_healthy_gateway_shows_its_numbers() -> None:
+    """Points, sinks, and how far the slowest sink is behind."""
     status = well()
     assert in_one_line(status) == "1,240 points, 2 sinks up, nothing waits"
     status.sinks["bms"].lag, status.sinks["regs"].lag = 1, 1200
@@ -39,7 +39,7 @@ def test_a_healthy_gateway_says_how_much_goes_through() -> None:
 
 
 def test_every_trouble_is_named() -> None:
-    """Whatever is wrong takes the line: sinks, alarms, refused tables, a journal that takes nothing."""
+    """The line names absent sinks, alarms, refused tables and a journal that is full."""
     status = well()
     status.sinks["bms"].state, status.sinks["bms"].lag = "away", 3
     status.alarms = (Alarm("webhook-silent", "no telemetry", 0), Alarm("reconcile-failing", "401", 0))
@@ -54,17 +54,17 @@ def test_every_trouble_is_named() -> None:
 
 
 def test_a_line_break_adds_nothing_to_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reason of several lines stays one value: what stands behind a line break would be another key."""
+    """A text of several lines cannot add another key."""
     with notification_socket(tmp_path, monkeypatch) as notified:
         notify(STATUS="full\nSTOPPING=1")
         assert notified.next_of_all() == "STATUS=full STOPPING=1"
 
 
 @pytest.mark.timeout(180)
-def test_systemd_hears_how_the_gateway_is(
+def test_systemd_gets_every_change(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each change is told without being asked, up to the end, so that nothing outdated is left standing."""
+    """Each change is sent, up to the stop."""
     with notification_socket(tmp_path, monkeypatch) as notified:
         daemon = Daemon(tmp_path, broker.port)
         daemon.start()

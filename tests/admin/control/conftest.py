@@ -1,4 +1,4 @@
-"""The real daemon on rooms of its own, one for a whole module: each test uses another room."""
+"""One daemon for a whole module; each test uses a room of its own."""
 
 from __future__ import annotations
 

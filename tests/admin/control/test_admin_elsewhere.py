@@ -1,4 +1,4 @@
-"""The admin port beyond this machine: over TLS or behind a proxy, and with the token alone."""
+"""The admin port for other machines: over TLS or behind a proxy, and only with the token."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PATHS = ("/", "/static/main.js", "/metrics", "/api/status", "/api/points", "/hea
 
 
 def basic(token: str) -> dict[str, str]:
-    """Return what a browser sends."""
+    """Return the header that a browser sends."""
     return {"Authorization": "Basic " + base64.b64encode(f"anybody:{token}".encode()).decode()}
 
 
 class AdminDaemon(Daemon):
-    """A daemon whose admin settings end with `admin`, and that is asked over TLS where `tls` is."""
+    """A daemon with these admin settings; `ask` sends requests over HTTPS or HTTP."""
 
     def prepare(self, admin: str, *, token: str = TOKEN) -> None:
         """Write the settings, and the token."""
@@ -63,7 +63,7 @@ class AdminDaemon(Daemon):
 
 @pytest.fixture(scope="module")
 def open_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminDaemon]:
-    """Run a daemon whose admin port is open to all, over TLS."""
+    """Run a daemon whose admin port listens on all addresses, with TLS."""
     folder = make_authority(tmp_path_factory.mktemp("gw"))
     (folder / "broker.key").chmod(0o600)
     daemon = AdminDaemon(folder, free_port(), REPOSITORY / "mappings")
@@ -83,7 +83,7 @@ def open_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdminDaemo
 
 @pytest.mark.parametrize("path", PATHS)
 def test_from_elsewhere_the_token_is_needed(open_daemon: AdminDaemon, path: str) -> None:
-    """For everything; as a Bearer or, as browsers send it, as a password, which they ask for."""
+    """Other machines need the token for every path, as a Bearer or as a Basic password."""
     code, headers = open_daemon.ask(path, ELSEWHERE)
     assert (code, headers["WWW-Authenticate"].partition(" ")[0]) == (401, "Basic")
     for wrong in ({"Authorization": "Bearer wrong"}, basic("wrong"), {"Authorization": "Basic ?"}):
@@ -92,41 +92,41 @@ def test_from_elsewhere_the_token_is_needed(open_daemon: AdminDaemon, path: str)
         assert open_daemon.ask(path, ELSEWHERE | right | {"Host": "gateway.example.com"})[0] == 200
 
 
-def test_what_changes_something_needs_more_than_a_browsers_password(open_daemon: AdminDaemon) -> None:
-    """Browsers send that for any page's requests; and they are not asked for it then."""
+def test_actions_need_a_bearer(open_daemon: AdminDaemon) -> None:
+    """A Basic password is not enough, because browsers send it for requests of any page."""
     code, headers = open_daemon.ask("/api/actions/token", ELSEWHERE | basic(TOKEN))
     assert (code, "WWW-Authenticate" in headers) == (401, False)
     assert open_daemon.ask("/api/actions/token", ELSEWHERE | {"Authorization": f"Bearer {TOKEN}"})[0] == 200
 
 
-def test_this_machine_looks_without_a_token(open_daemon: AdminDaemon) -> None:
-    """Its commands, too, whatever name the certificate has; but not by a name that a page gave itself."""
+def test_this_machine_needs_no_token(open_daemon: AdminDaemon) -> None:
+    """Requests to a foreign host name are refused all the same."""
     assert open_daemon.ask("/healthz", {})[0] == 200
     assert open_daemon.ask("/healthz", {"Host": "evil.example.com"})[0] == 403
     shown = run_gateway("status", "-c", open_daemon.config)
     assert "test-box" in shown.stdout, shown.stderr
 
 
-def test_an_open_dashboard_keeps_its_place(open_daemon: AdminDaemon) -> None:
-    """Its stream outlasts more silent strangers than there are places."""
-    strangers = 200
+def test_an_open_dashboard_keeps_its_connection(open_daemon: AdminDaemon) -> None:
+    """Its stream outlasts more silent connections than the port allows."""
+    connections = 200
     context = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is does not matter here
     url = f"https://127.0.0.1:{open_daemon.admin_port}/api/stream"
     page = urllib.request.Request(url, headers=ELSEWHERE | basic(TOKEN))
     with urllib.request.urlopen(page, timeout=30, context=context) as stream, ExitStack() as stack:
         assert stream.readline() == b"event: tables\n"
-        for _ in range(strangers):
-            stranger = socket.create_connection(
+        for _ in range(connections):
+            silent = socket.create_connection(
                 ("127.0.0.1", open_daemon.admin_port), timeout=20, source_address=("127.0.0.2", 0)
             )
-            stack.enter_context(stranger)
+            stack.enter_context(silent)
         assert open_daemon.ask("/readyz", ELSEWHERE | basic(TOKEN))[0] == 200
         lines = [stream.readline() for _ in range(40)]
     assert all(lines), "the page was cut off"
 
 
 async def test_behind_a_proxy_on_this_machine(tmp_path: Path) -> None:
-    """Who comes through it has the token; plain HTTP is taken from it, and from nobody else."""
+    """Requests through the proxy need the token; plain HTTP is accepted from it."""
     daemon = AdminDaemon(tmp_path, free_port(), REPOSITORY / "mappings")
     daemon.prepare(
         f'listen: "0.0.0.0:{daemon.admin_port}", token: {{file: token}}, trusted_proxies: [192.0.2.0/24]'
@@ -144,14 +144,14 @@ async def test_behind_a_proxy_on_this_machine(tmp_path: Path) -> None:
     ("peer", "may"),
     [("127.0.0.1", True), ("198.51.100.9", True), ("192.0.2.7", True), ("192.0.3.7", False), ("::1", True)],
 )
-def test_plain_http_is_taken_from_trusted_proxies_alone(peer: str, may: bool) -> None:  # noqa: FBT001 - a case
-    """And from this machine, at whichever of its addresses."""
+def test_plain_http_is_accepted_from_trusted_proxies_only(peer: str, may: bool) -> None:  # noqa: FBT001 - a case
+    """And from this machine, at any of its addresses."""
     admission = Admission(Secret(TOKEN.encode()), trusted_proxies=[ip_network("192.0.2.0/24")])
     assert admission.may_connect(peer, own="198.51.100.9") == may
 
 
 def test_a_short_token_is_refused(tmp_path: Path) -> None:
-    """Before the gateway starts, with what to do."""
+    """The gateway does not start, and the message says what to do."""
     daemon = AdminDaemon(tmp_path, free_port(), REPOSITORY / "mappings")
     daemon.prepare(f'listen: "127.0.0.1:{daemon.admin_port}", token: {{file: token}}', token="a" * 19)
     done = run_gateway("run", "-c", daemon.config)

@@ -1,4 +1,4 @@
-"""`gateway alarms`: what holds, what did, and that somebody has seen it; over restarts, too."""
+"""`gateway alarms`: current and past alarms, and acknowledging, also over restarts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 
 @pytest.fixture
 def gateway(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Run a gateway of one test's own, with tables of its own."""
+    """Run a gateway with its own tables for one test."""
     (tmp_path / "mappings").mkdir()
     (tmp_path / "mappings" / "rooms.yaml").write_text(TABLE)
     daemon = Daemon(tmp_path, broker.port, tables=tmp_path / "mappings")
@@ -45,21 +45,21 @@ def gateway(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def recorded(daemon: Daemon) -> dict[str, list[dict[str, Any]]]:
-    """Return what the page of the dashboard gets."""
+    """Return the alarms that the dashboard gets."""
     with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/api/alarms", timeout=10) as answer:
         found: dict[str, list[dict[str, Any]]] = json.load(answer)
     return found
 
 
 def alarms(daemon: Daemon, *arguments: str) -> list[str]:
-    """Run the command; return its lines, without times."""
+    """Run the command; return its lines."""
     done = run_gateway("alarms", *arguments, "-c", daemon.config)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
 async def test_an_alarm_is_acknowledged_and_stays_in_the_history(gateway: Daemon) -> None:
-    """By a user of this box, whose name is kept; one that clears by itself goes on holding until then."""
+    """The user's name is stored; the alarm lasts until its cause is gone."""
     assert alarms(gateway) == ["No alarm holds."]
     (gateway.tables / "rooms.yaml").write_text(TABLE.replace("points:", "pionts:"))
     await until(lambda: bool(recorded(gateway)["current"]), within_s=60)
@@ -86,8 +86,8 @@ async def test_an_alarm_is_acknowledged_and_stays_in_the_history(gateway: Daemon
     assert past["cleared_ms"] is not None
 
 
-def test_what_does_not_hold_cannot_be_acknowledged(gateway: Daemon) -> None:
-    """The names of those that do are in the message."""
+def test_an_unknown_alarm_cannot_be_acknowledged(gateway: Daemon) -> None:
+    """The message lists the current alarms."""
     done = run_gateway("alarms", "ack", "-c", gateway.config, "journal-full")
     assert done.returncode == 1
     assert "no alarm `journal-full` holds (those that do: none)" in done.stderr
@@ -101,7 +101,7 @@ class Run:
         self.alarms = Alarms(clock_ms=lambda: now_ms)
 
     def start(self) -> None:
-        """Take over what former runs have left."""
+        """Restore the alarms of former runs."""
         self.alarms.start(self.journal.at_start.alarms, save=self._save)
 
     def _save(self, alarm: Alarm) -> None:
@@ -109,7 +109,7 @@ class Run:
 
 
 async def test_a_latched_alarm_holds_until_acknowledged_over_restarts(tmp_path: Path) -> None:
-    """Raised before the journal is open; its time is the first one, its reason the newest."""
+    """It keeps its first time and shows its newest reason."""
     async with sqlite_journal(tmp_path) as journal:
         run = Run(journal, START_MS)
         run.alarms.latch("latched", "first")

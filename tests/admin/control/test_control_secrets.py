@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def accepted(daemon: Daemon, secret: str) -> bool:
-    """Say whether an event that is signed with `secret` gets its 200."""
+    """Return whether an event signed with `secret` is answered with 200."""
     body = telemetry("evt_1", "ast-3", {"temperature": 21.5})
     status, _ = daemon.post(body, sign(body, secret=secret))
     assert status in {200, 401}
     return status == 200
 
 
-def tell(daemon: Daemon, **document: Any) -> dict[str, Any]:
-    """Tell the gateway of a secret; return its answer."""
+def send_secret(daemon: Daemon, **document: Any) -> dict[str, Any]:
+    """Send a new secret to the gateway; return its answer."""
     status, answer = ask_control(daemon, "/signing-secrets", json.dumps(document).encode())
     assert status == 200, answer
     return answer
@@ -41,10 +41,10 @@ def tell(daemon: Daemon, **document: Any) -> dict[str, Any]:
         ({"secret": "hidden", "keep_previous": "no"}, "`keep_previous` is true or false"),
     ],
 )
-def test_what_is_no_secret_is_refused_and_not_quoted(
+def test_an_unusable_secret_is_refused_and_not_quoted(
     daemon: Daemon, document: dict[str, Any], error: str
 ) -> None:
-    """The answer says what is expected, and neither it nor the log has what was sent."""
+    """The answer names what is expected; neither answer nor log has the text."""
     status, answer = ask_control(daemon, "/signing-secrets", json.dumps(document).encode())
     assert status == 400
     assert error in answer["error"]
@@ -58,7 +58,7 @@ def test_rotation_and_what_is_kept_of_it(daemon: Daemon) -> None:
     """
     memory = daemon.folder / "signing-secrets.previous"
     assert not accepted(daemon, "made-up-2")
-    answer = tell(daemon, secret="made-up-2")
+    answer = send_secret(daemon, secret="made-up-2")
     assert (answer["current"], len(answer["previous"]), answer["problem"]) == (1, 1, None)
     assert stat.S_IMODE(memory.stat().st_mode) == 0o600
     assert accepted(daemon, "made-up-2")
@@ -75,7 +75,7 @@ def test_rotation_and_what_is_kept_of_it(daemon: Daemon) -> None:
     assert accepted(daemon, "made-up-2")
     assert accepted(daemon, SECRET)
 
-    assert tell(daemon, secret="made-up-4", keep_previous=False)["previous"] == []
+    assert send_secret(daemon, secret="made-up-4", keep_previous=False)["previous"] == []
     known = [secret for secret in (SECRET, "made-up-2", "made-up-3", "made-up-4") if accepted(daemon, secret)]
     assert known == ["made-up-4"]
     shown = daemon.log + json.dumps(daemon.status()) + str(answer)

@@ -1,4 +1,4 @@
-"""The control socket itself: who may use it, when it is replaced, how it answers to bad requests."""
+"""The control socket: who may connect, when it is replaced, how bad requests are answered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_only_the_gateways_user_may_connect(daemon: Daemon) -> None:
-    """The socket is beside the journal, and neither group nor others have any right to it."""
+    """The socket is beside the journal, with mode 0600."""
     mode = (daemon.folder / "control.sock").stat().st_mode
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
@@ -68,13 +68,13 @@ def test_bad_requests_are_explained(daemon: Daemon, path: str, body: bytes, stat
 
 
 async def _serve(path: Path) -> None:
-    """Serve at `path` and leave at once."""
+    """Serve at `path` and stop at once."""
     async with control_socket(path, web.Application(), no_http=Counter()):
         pass
 
 
 async def test_a_socket_that_cannot_be_removed_is_left(tmp_path: Path) -> None:
-    """A disk that became read-only, say, is no reason to end with an error; the next start replaces it."""
+    """The stop does not fail; the next start replaces the socket."""
     folder = tmp_path / "state"
     folder.mkdir()
     async with control_socket(folder / "control.sock", web.Application(), no_http=Counter()):
@@ -85,7 +85,7 @@ async def test_a_socket_that_cannot_be_removed_is_left(tmp_path: Path) -> None:
 
 
 async def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
-    """What a power cut left behind does not stop the next start; an orderly stop leaves nothing behind."""
+    """An orderly stop removes the socket."""
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
@@ -97,7 +97,7 @@ async def test_socket_of_a_killed_gateway_is_replaced(tmp_path: Path) -> None:
 
 
 async def test_socket_of_a_running_gateway_stays(tmp_path: Path) -> None:
-    """A second gateway does not take the socket away from the first."""
+    """A second gateway cannot listen on it."""
     path = tmp_path / "control.sock"
     async with control_socket(path, web.Application(), no_http=Counter()):
         with pytest.raises(GatewayError, match=r"control\.sock already$"):
@@ -108,7 +108,7 @@ async def test_socket_of_a_running_gateway_stays(tmp_path: Path) -> None:
 
 
 async def test_path_that_cannot_be_a_socket(tmp_path: Path) -> None:
-    """A file of another program is not removed, and a folder that is missing is named."""
+    """Another file is kept, and a missing folder is named."""
     file = tmp_path / "notes.txt"
     file.write_text("keep me")
     with pytest.raises(GatewayError, match=r"admin\.socket: .*notes\.txt: Address already in use"):
@@ -118,8 +118,8 @@ async def test_path_that_cannot_be_a_socket(tmp_path: Path) -> None:
         await _serve(tmp_path / "none" / "control.sock")
 
 
-def test_command_without_a_gateway_says_how_to_see_that(tmp_path: Path) -> None:
-    """Nobody listening, or a socket left behind: one message with the path and what to look at."""
+def test_a_command_without_a_gateway_names_the_socket(tmp_path: Path) -> None:
+    """The message is the same for a missing and a stale socket."""
     settings = "infodeck: {organization: o-1}\nintake: {signing_secrets: [{env: S}]}\n"
     config = write(tmp_path, settings + "admin: {socket: control.sock}\n", "gateway.yaml")
     for leave_a_socket in (False, True):
@@ -134,6 +134,6 @@ def test_command_without_a_gateway_says_how_to_see_that(tmp_path: Path) -> None:
 
 
 def test_second_gateway_leaves_the_socket_alone(daemon: Daemon) -> None:
-    """A start that fails on the journal's lock takes nothing from the running gateway."""
+    """A start that fails on the journal's lock does not touch the socket."""
     assert gateway(daemon, "run").returncode == 1
     assert gateway(daemon, "force", "--list").returncode == 0

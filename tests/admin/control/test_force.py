@@ -1,4 +1,4 @@
-"""`gateway force` and `gateway release`, as an engineer in the building uses and sees them."""
+"""`gateway force` and `gateway release`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORCED = 4
 
 
 def shown_on_mqtt(daemon: Daemon, name: str) -> Callable[[], tuple[Any, str]]:
-    """Return a look at value and quality of a point's retained message."""
+    """Return a function that returns value and quality of a point's retained message."""
 
     def look() -> tuple[Any, str]:
         message = retained(daemon.broker_port, f"gw/v1/hq/{name}")
@@ -36,23 +36,23 @@ def shown_on_mqtt(daemon: Daemon, name: str) -> Callable[[], tuple[Any, str]]:
 
 
 def shown_in_register(daemon: Daemon, address: int, kind: str = FLOAT) -> Callable[[], str]:
-    """Return a look at a register."""
+    """Return a function that returns a register."""
     return lambda: polled(daemon.modbus_port, address, kind)
 
 
 def logged(daemon: Daemon, event: str, point: str) -> list[dict[str, Any]]:
-    """Return the daemon's log lines of one kind about one point."""
+    """Return the log lines of one event about one point."""
     lines = [json.loads(line) for line in daemon.log.splitlines() if line.startswith("{")]
     return [line for line in lines if line.get("event") == event and line.get("point") == point]
 
 
 def forced_points(daemon: Daemon) -> dict[str, Any]:
-    """Return what `/api/status` has of one room's forced points."""
+    """Return a room's forced points in `/api/status`."""
     return dict(daemon.status()["mapping"]["forced"])
 
 
 def test_forced_value_is_shown_until_released(daemon: Daemon) -> None:
-    """MQTT says forced, the register has the value, no event replaces it; released, the newest shows."""
+    """MQTT and the register show it, events do not replace it; after release, the newest reading shows."""
     assert daemon.post(telemetry("evt_0a", "ast-0", {"temperature": 20}))[0] == 200
     eventually(shown_in_register(daemon, 0), "20")
     done = gateway(daemon, "force", "R0/ZN-T", "55.5", "--for", "10m")
@@ -73,8 +73,8 @@ def test_forced_value_is_shown_until_released(daemon: Daemon) -> None:
     assert [line["reason"] for line in logged(daemon, "point.released", "R0/ZN-T")] == ["asked"]
 
 
-def test_command_says_what_holds_until_when_and_where(daemon: Daemon) -> None:
-    """The answer names value, end in local time and UTC, topic and registers; log and status have it too."""
+def test_the_answer_names_value_end_topic_and_register(daemon: Daemon) -> None:
+    """The end is in local time and UTC; log and status have the override, too."""
     before = time.time()
     done = gateway(daemon, "force", "R1/ZN-T", "-5.5", "--for", "90s")
     assert done.returncode == 0
@@ -92,7 +92,7 @@ def test_command_says_what_holds_until_when_and_where(daemon: Daemon) -> None:
 
 
 def test_override_ends_by_itself(daemon: Daemon) -> None:
-    """When its time is over, the measured value is shown again, and the log says that it expired."""
+    """After its time, the reading is shown again, and the log says that it expired."""
     assert daemon.post(telemetry("evt_2", "ast-2", {"temperature": 21}))[0] == 200
     assert gateway(daemon, "force", "R2/ZN-T", "50", "--for", "1s").returncode == 0
     eventually(shown_in_register(daemon, 20), "50")
@@ -103,7 +103,7 @@ def test_override_ends_by_itself(daemon: Daemon) -> None:
 
 
 def test_never_measured_point_has_no_value_again(daemon: Daemon) -> None:
-    """A point that was forced before any reading shows no value once released, and never 0."""
+    """Released, a point without a reading shows no value, and never 0."""
     assert gateway(daemon, "force", "R3/ZN-T", "50", "--for", "1h").returncode == 0
     eventually(shown_in_register(daemon, 30), "50")
     assert gateway(daemon, "release", "R3/ZN-T").returncode == 0
@@ -131,7 +131,7 @@ def test_list_and_release_all(daemon: Daemon) -> None:
 
 
 def test_refusal_of_the_gateway_is_one_line(daemon: Daemon) -> None:
-    """What the running gateway refuses is told in its words, and nothing is forced."""
+    """The command prints the gateway's reason, and nothing is forced."""
     done = gateway(daemon, "force", "R5/ZNT", "20", "--for", "1m")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "gateway: R5/ZNT: there is no point of this name, did you mean `R5/ZN-T`?\n"
@@ -153,15 +153,15 @@ def test_refusal_of_the_gateway_is_one_line(daemon: Daemon) -> None:
     ],
 )
 def test_incomplete_command_says_what_is_missing(command: str, message: str) -> None:
-    """Nobody has to be asked for this: no gateway runs here."""
+    """The message needs no running gateway."""
     arguments = parser().parse_args(command.split())
     with pytest.raises(CommandError) as refusal:
         arguments.run(arguments)
     assert message in str(refusal.value)
 
 
-def test_killed_gateway_forces_on(daemon: Daemon, broker: Mosquitto) -> None:
-    """After a power cut, a point is still forced, with the same end; one whose time is over is not."""
+def test_overrides_outlive_a_kill(daemon: Daemon, broker: Mosquitto) -> None:
+    """A point stays forced until the same end; an expired override ends."""
     for event, asset in (("evt_6", "ast-6"), ("evt_7", "ast-7")):
         assert daemon.post(telemetry(event, asset, {"temperature": 22}))[0] == 200
     eventually(shown_in_register(daemon, 70), "22")

@@ -1,4 +1,4 @@
-"""Which values a point may be forced to, and what is said about the others."""
+"""Which values a point may be forced to, and the reasons for refusing others."""
 
 from __future__ import annotations
 
@@ -62,8 +62,10 @@ def accepted(points: PointMap, point: Point, asked: object) -> Scalar:
         ("TWICE", 327, 327),
     ],
 )
-def test_what_a_point_can_show_is_taken(points: PointMap, point: str, value: Scalar, shown: Scalar) -> None:
-    """The value is the one that the building sees: no gain, offset or map is applied to it."""
+def test_a_value_that_the_point_can_show_is_accepted(
+    points: PointMap, point: str, value: Scalar, shown: Scalar
+) -> None:
+    """Gain, offset and map are not applied to it."""
     taken = accepted(points, points.by_name[f"R/{point}"], value)
     assert (taken, type(taken)) == (shown, type(shown))
 
@@ -88,7 +90,7 @@ def test_what_a_point_can_show_is_taken(points: PointMap, point: str, value: Sca
         ("QUAL", 0, "shows $quality, which the gateway makes itself"),
     ],
 )
-def test_what_a_point_cannot_show_is_refused(
+def test_a_value_that_the_point_cannot_show_is_refused(
     points: PointMap, point: str, value: object, reason: str
 ) -> None:
     """The reason names the point, the value and the limit."""
@@ -98,8 +100,8 @@ def test_what_a_point_cannot_show_is_refused(
 
 
 @given(value=st.none() | st.booleans() | st.integers() | st.floats() | st.text(), index=st.integers(0, 8))
-def test_what_is_taken_can_be_shown_everywhere(points: PointMap, value: Scalar, index: int) -> None:
-    """No value that was taken fails in a register or looks like "no value" there, nor is it out of range."""
+def test_accepted_values_fit_every_register(points: PointMap, value: Scalar, index: int) -> None:
+    """No accepted value fails in a register, equals its sentinel, or is out of range."""
     point = points.points[index]
     try:
         taken = accepted(points, point, value)

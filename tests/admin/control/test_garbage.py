@@ -1,4 +1,4 @@
-"""What is no HTTP at the admin port and the control socket: counted, answered, and no line in the log."""
+"""Input that is not HTTP, at the admin port and the control socket: counted, answered, not logged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 def throw(daemon: Daemon, listener: str, data: bytes) -> bytes:
-    """Send it, hang up; return the beginning of the answer."""
+    """Send bytes and hang up; return the beginning of the answer."""
     if listener == "admin":
         connection = socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=20)
     else:
@@ -80,7 +80,7 @@ def throw(daemon: Daemon, listener: str, data: bytes) -> bytes:
 
 
 def lines_since(daemon: Daemon, length: int) -> list[str]:
-    """Return what was logged meanwhile; the daemon has answered another request by then."""
+    """Return the lines logged since then, once the daemon has answered another request."""
     assert daemon.status()["ready"]
     return daemon.log[length:].splitlines()
 
@@ -88,7 +88,7 @@ def lines_since(daemon: Daemon, length: int) -> list[str]:
 @pytest.mark.parametrize("listener", ["admin", "control"])
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_answered_and_not_logged(quiet: Daemon, listener: str, data: bytes) -> None:
-    """Never with an error of the gateway's own, whatever it is."""
+    """No input causes an error of the gateway's own."""
     before = len(quiet.log)
     answer = throw(quiet, listener, data)
     assert b" 500 " not in answer.partition(b"\r\n")[0]
@@ -96,8 +96,8 @@ def test_garbage_is_answered_and_not_logged(quiet: Daemon, listener: str, data: 
 
 
 @pytest.mark.parametrize("listener", ["admin", "control"])
-def test_what_is_no_http_is_counted(quiet: Daemon, listener: str) -> None:
-    """Each time, by where it came; the metrics have it, too."""
+def test_requests_that_are_not_http_are_counted(quiet: Daemon, listener: str) -> None:
+    """They are counted by listener, in status and metrics."""
     before = quiet.status()["no_http"].get(listener, 0)
     for _ in range(5):
         throw(quiet, listener, GARBAGE["a long header"])
@@ -107,7 +107,7 @@ def test_what_is_no_http_is_counted(quiet: Daemon, listener: str) -> None:
 
 @pytest.mark.parametrize("listener", ["admin", "control"])
 def test_hundreds_of_odd_requests_leave_no_line(quiet: Daemon, listener: str) -> None:
-    """Good requests with some bytes changed, left out or added, by a generator with a fixed seed."""
+    """Requests with changed, missing or additional bytes cause no log line."""
     chance = Random(7)
     before = len(quiet.log)
     for _ in range(400):

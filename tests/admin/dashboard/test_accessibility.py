@@ -1,4 +1,4 @@
-"""The dashboard for everybody: axe-core finds nothing, and a keyboard alone reaches and reads all of it."""
+"""The dashboard is accessible: axe-core reports nothing, and a keyboard reaches everything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def url(daemon: Daemon) -> str:
 
 
 def violations(page: Page) -> str:
-    """Return all that axe-core reports, "" where there is nothing."""
+    """Return axe-core's report, "" if it is empty."""
     found = Axe().run(page)
     return "" if found.violations_count == 0 else found.generate_report()
 
@@ -52,7 +52,7 @@ def contrast(page: Page, selector: str, colour: str, *, against: str = "backgrou
 def test_axe_reports_nothing_anywhere(
     daemon: Daemon, browser: Browser, scheme: Literal["light", "dark"], size: tuple[int, int]
 ) -> None:
-    """On every tab, in the dialogs of a point and of the token, with dead letters and events to show."""
+    """On every tab and in each dialog, with dead letters and events."""
     assert daemon.post(telemetry(f"evt_axe_{scheme}_{size[0]}", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry(f"evt_odd_{scheme}_{size[0]}", ROOM, {}))[0] == 200
     with opened(browser, url(daemon), size=size, scheme=scheme) as watched:
@@ -78,7 +78,7 @@ def test_axe_reports_nothing_anywhere(
 def test_fields_and_their_hints_are_seen(
     daemon: Daemon, browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
-    """Borders of fields have 3:1 against what is in and around them, the hint in a field has 4.5:1."""
+    """Borders of fields have a contrast of 3:1, hints one of 4.5:1."""
     with opened(browser, url(daemon), scheme=scheme) as watched:
         page = watched.page
         expect(page.locator(".filters input")).to_be_visible()
@@ -89,7 +89,7 @@ def test_fields_and_their_hints_are_seen(
 
 @pytest.mark.parametrize("part", ["intake", "infodeck", "sinks"])
 def test_a_long_page_is_scrolled_by_keyboard(daemon: Daemon, browser: Browser, part: str) -> None:
-    """Behind the tabs comes the page itself, and the keys that scroll do."""
+    """The page itself gets the focus after the tabs."""
     with opened(browser, f"{url(daemon)}#{part}", size=(900, 300)) as watched:
         page = watched.page
         expect(page.locator(f"#view-{part} .card").first).to_be_visible()
@@ -100,7 +100,7 @@ def test_a_long_page_is_scrolled_by_keyboard(daemon: Daemon, browser: Browser, p
 
 
 def test_the_skip_link_stays_on_the_tab(daemon: Daemon, browser: Browser) -> None:
-    """It leads to the content of the tab that is open."""
+    """It leads to the content of the open tab."""
     with opened(browser, f"{url(daemon)}#intake") as watched:
         page = watched.page
         expect(page.locator("#view-intake")).to_be_visible()
@@ -112,7 +112,7 @@ def test_the_skip_link_stays_on_the_tab(daemon: Daemon, browser: Browser) -> Non
 
 
 def test_dead_letters_fit_a_phone(daemon: Daemon, browser: Browser) -> None:
-    """Every cell is in the window, each with its title; nothing is scrolled sideways."""
+    """Every cell is inside the window, with its title."""
     assert daemon.post(telemetry("evt_narrow", ROOM, {}))[0] == 200
     with opened(browser, f"{url(daemon)}#letters", size=PHONE) as watched:
         letter = watched.page.locator("#view-letters tr", has_text="evt_narrow")

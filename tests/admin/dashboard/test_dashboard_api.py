@@ -1,4 +1,4 @@
-"""What the dashboard's page is told by the real daemon, and what it may do."""
+"""The requests of the dashboard's page, to the real daemon."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_points_are_described_with_all_their_places(daemon: Daemon) -> None:
 
 
 async def test_a_value_reaches_the_page_as_it_happens(daemon: Daemon) -> None:
-    """At first everything, then what changes; by the point's number, with its quality and event."""
+    """The stream has everything first, then changes by the point's number."""
     number = number_of(daemon, POINT)
     async with event_stream(f"http://127.0.0.1:{daemon.admin_port}/api/stream") as stream:
         assert await stream.next("tables") == ask(daemon, "/api/points")[1]["generation"]
@@ -77,8 +77,8 @@ async def test_a_value_reaches_the_page_as_it_happens(daemon: Daemon) -> None:
         assert (row[1], row[2], row[4]) == (22.25, "good", "evt_live")
 
 
-async def test_who_comes_later_sees_where_a_value_comes_from(daemon: Daemon) -> None:
-    """The last numbers of a point are remembered, with nobody watching."""
+async def test_recent_numbers_are_kept_without_a_page(daemon: Daemon) -> None:
+    """A page that opens later gets them."""
     for step in range(3):
         assert daemon.post(telemetry(f"evt_r{step}", ROOM, {"temperature": 20 + step}))[0] == 200
         eventually(lambda: recent(daemon)[-1:], [20 + step])
@@ -92,7 +92,7 @@ def recent(daemon: Daemon) -> list[float]:
 
 
 def test_the_last_events_say_how_far_they_are(daemon: Daemon) -> None:
-    """Which asset, which tag, whether a table names it, and which sink has it."""
+    """Each has its asset, tag, whether it is mapped, and the sinks that have it."""
     assert daemon.post(telemetry("evt_way", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_lost", "ast-unknown", {"temperature": 1}))[0] == 200
     eventually(lambda: ask(daemon, "/api/events")[1][0]["sinks"], {"bms": True, "regs": True})
@@ -101,8 +101,8 @@ def test_the_last_events_say_how_far_they_are(daemon: Daemon) -> None:
     assert (lost["id"], lost["asset"], lost["tags"], lost["mapped"]) == ("evt_lost", "ast-unknown", [], False)
 
 
-def test_an_event_without_readings_is_not_told_as_mapped(daemon: Daemon) -> None:
-    """A table names its asset, but nothing of it reached a point: it is a dead letter."""
+def test_an_event_without_readings_is_not_shown_as_mapped(daemon: Daemon) -> None:
+    """It is a dead letter, although a table names its asset."""
     assert daemon.post(telemetry("evt_none", ROOM, {}))[0] == 200
     assert daemon.post(telemetry("evt_some", ROOM, {"temperature": 21.5}))[0] == 200
     some, none = ask(daemon, "/api/events")[1][:2]
@@ -118,30 +118,30 @@ def test_an_event_without_readings_is_not_told_as_mapped(daemon: Daemon) -> None
 
 
 def test_nothing_is_changed_without_the_token(daemon: Daemon) -> None:
-    """Missing, wrong, or by another scheme: 401, and the point stays as it is."""
-    wanted = {"point": POINT, "value": 30, "for_s": 60}
+    """A missing or wrong token or scheme is answered with 401."""
+    override = {"point": POINT, "value": 30, "for_s": 60}
     for token in (None, "wrong", ""):
-        code, said = ask(daemon, "/api/actions/force", wanted, token=token)
-        assert (code, said) == (401, {"error": "the admin token is missing or wrong"})
+        code, answer = ask(daemon, "/api/actions/force", override, token=token)
+        assert (code, answer) == (401, {"error": "the admin token is missing or wrong"})
     assert daemon.status()["mapping"]["forced"] == {}
     assert TOKEN not in daemon.log
 
 
 def test_a_point_is_forced_and_released_with_the_token(daemon: Daemon) -> None:
-    """As by `gateway force`: for a time, in range, and shown everywhere."""
-    wanted = {"point": POINT, "value": 30, "for_s": 60}
-    code, said = ask(daemon, "/api/actions/force", wanted, token=TOKEN)
-    assert (code, said["point"], said["value"]) == (200, POINT, 30)
+    """As with `gateway force`."""
+    override = {"point": POINT, "value": 30, "for_s": 60}
+    code, answer = ask(daemon, "/api/actions/force", override, token=TOKEN)
+    assert (code, answer["point"], answer["value"]) == (200, POINT, 30)
     assert daemon.status()["mapping"]["forced"].keys() == {POINT}
-    code, said = ask(daemon, "/api/actions/force", wanted | {"value": 1000}, token=TOKEN)
+    code, answer = ask(daemon, "/api/actions/force", override | {"value": 1000}, token=TOKEN)
     assert code == 400
-    assert "1000" in said["error"]
+    assert "1000" in answer["error"]
     assert ask(daemon, "/api/actions/release", {"point": POINT}, token=TOKEN) == (200, {"released": [POINT]})
     assert daemon.status()["mapping"]["forced"] == {}
 
 
-def test_dead_letters_are_listed_and_handed_out_again(daemon: Daemon) -> None:
-    """With the reason; `retry` needs the token."""
+def test_dead_letters_are_listed_and_retried(daemon: Daemon) -> None:
+    """They are listed with the reason; `retry` needs the token."""
     assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
     eventually(lambda: ask(daemon, "/api/deadletters")[1]["total"], 1)
     (letter,) = ask(daemon, "/api/deadletters")[1]["letters"]
@@ -155,8 +155,8 @@ def test_dead_letters_are_listed_and_handed_out_again(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com", "localhost.evil.example"])
-def test_a_page_of_the_internet_cannot_ask_by_another_name(daemon: Daemon, host: str) -> None:
-    """A name that leads to 127.0.0.1 would make the browser take that page for ours."""
+def test_dns_rebinding_is_refused(daemon: Daemon, host: str) -> None:
+    """A foreign host name that leads to 127.0.0.1 is answered with 403."""
     assert ask(daemon, "/api/status", host=host)[0] == 403
     assert ask(daemon, "/api/status", host=f"localhost:{daemon.admin_port}")[0] == 200
 
@@ -164,16 +164,16 @@ def test_a_page_of_the_internet_cannot_ask_by_another_name(daemon: Daemon, host:
 @pytest.mark.parametrize(
     "host", [b"localhost:abc", b"localhost:99999999", b"evil.example:80:90", b"\xff", b""]
 )
-def test_a_host_that_is_no_name_is_refused_and_not_our_fault(daemon: Daemon, host: bytes) -> None:
-    """It is answered with 403, and the log has no word of it."""
+def test_an_invalid_host_header_is_refused(daemon: Daemon, host: bytes) -> None:
+    """It is answered with 403, and nothing is logged."""
     assert raw_status(daemon, b"GET /api/status", b"Host: " + host) == 403
     assert "Traceback" not in daemon.log
 
 
 def test_a_token_in_another_encoding_is_a_wrong_one(daemon: Daemon) -> None:
-    """Browsers send Latin-1, where we read UTF-8: 401, and the log has no word of it."""
-    said = b"Host: localhost\r\nAuthorization: Bearer gr\xfcn"
-    assert raw_status(daemon, b"GET /api/actions/token", said) == 401
+    """Latin-1 where UTF-8 is expected is answered with 401, and nothing is logged."""
+    header = b"Host: localhost\r\nAuthorization: Bearer gr\xfcn"
+    assert raw_status(daemon, b"GET /api/actions/token", header) == 401
     assert "Traceback" not in daemon.log
 
 
@@ -185,7 +185,7 @@ def raw_status(daemon: Daemon, asked: bytes, headers: bytes) -> int:
 
 
 def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> None:
-    """A strict policy, no inline script or style, and all that the page names is served here."""
+    """The policy is strict, no script or style is inline, and all files are served."""
     address = f"http://127.0.0.1:{daemon.admin_port}"
     with urllib.request.urlopen(f"{address}/", timeout=5) as answer:
         page, headers = answer.read().decode(), answer.headers
@@ -201,21 +201,21 @@ def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> No
         urllib.request.urlopen(request, timeout=5)
 
 
-def test_without_a_token_in_the_settings_nothing_can_be_done(tmp_path: Path) -> None:
+def test_actions_without_a_token_in_the_settings_are_refused(tmp_path: Path) -> None:
     """The answer says what to set."""
     with Mosquitto(tmp_path) as broker:
         gateway = Daemon(tmp_path, broker.port)
         gateway.start()
         try:
-            code, said = ask(gateway, "/api/actions/release", {"all": True}, token="")
+            code, answer = ask(gateway, "/api/actions/release", {"all": True}, token="")
         finally:
             gateway.kill()
     assert code == 403
-    assert said["error"].startswith("no admin.token is set in gateway.yaml")
+    assert answer["error"].startswith("no admin.token is set in gateway.yaml")
 
 
-async def test_the_gateway_stops_while_somebody_watches(tmp_path: Path) -> None:
-    """An open page holds nothing up: the stream ends, and the exit code is 0."""
+async def test_an_open_stream_does_not_delay_the_stop(tmp_path: Path) -> None:
+    """The stream ends, and the exit code is 0."""
     with Mosquitto(tmp_path) as broker:
         gateway = Daemon(tmp_path, broker.port)
         gateway.start()

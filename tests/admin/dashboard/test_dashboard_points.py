@@ -1,4 +1,4 @@
-"""The dashboard's points without a daemon: what each page is sent, and how many numbers are kept."""
+"""The dashboard's points without a daemon: the messages of each page, and the numbers that are kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def room(tmp_path: Path) -> Room:
-    """Begin with one room without values."""
+    """Return one room without values."""
     points = load_good_tables(tmp_path, TABLE)
     return Room(points, BuildingState(points))
 
@@ -30,7 +30,7 @@ def make_live_points(room: Room) -> LivePoints:
 
 
 def sent(queue: Any) -> list[tuple[str, Any]]:
-    """Return what waits in a queue."""
+    """Return the messages in a queue."""
     found = []
     while not queue.empty():
         message = queue.get_nowait()
@@ -44,7 +44,7 @@ def values(messages: list[tuple[str, Any]]) -> list[Any]:
 
 
 async def test_a_page_that_opens_takes_no_change_from_another(room: Room) -> None:
-    """What is compared for one page is sent to the other, and nothing twice as a change."""
+    """Changes found for a new page are sent to the others, and only once."""
     live = make_live_points(room)
     with live.watch() as first:
         list(live.everything())
@@ -60,7 +60,7 @@ async def test_a_page_that_opens_takes_no_change_from_another(room: Room) -> Non
 
 
 async def test_the_last_numbers_are_kept_without_a_page(room: Room) -> None:
-    """Oldest first, at most 48; a late reading is not among them, nor is what stands in for one."""
+    """At most 48, oldest first, without late readings and substitute values."""
     live = make_live_points(room)
     for number in range(60):
         room.read(at_ms=NOON + 1000 * number, value=number % 50)
@@ -75,7 +75,7 @@ async def test_the_last_numbers_are_kept_without_a_page(room: Room) -> None:
 
 
 async def test_the_stream_of_a_page_that_sleeps_ends(room: Room) -> None:
-    """It gets the end of its stream, and requests everything again when it wakes up."""
+    """A page that reads nothing gets the end of its stream."""
     live = make_live_points(room)
     with live.watch() as asleep, live.watch() as awake:
         for _ in range(40):
@@ -87,8 +87,8 @@ async def test_the_stream_of_a_page_that_sleeps_ends(room: Room) -> None:
         assert [name for name, _ in sent(awake)] == ["status"]
 
 
-async def test_there_is_room_for_so_many_pages(room: Room) -> None:
-    """The next one is refused; a page that is closed makes room."""
+async def test_at_most_20_pages_are_open(room: Room) -> None:
+    """The next one is refused until one is closed."""
     live = make_live_points(room)
     opened = [live.watch() for _ in range(20)]
     for each in opened:
@@ -103,7 +103,7 @@ async def test_there_is_room_for_so_many_pages(room: Room) -> None:
 
 
 async def test_other_tables_begin_anew(room: Room, tmp_path: Path) -> None:
-    """Open pages learn that numbers mean other points; the last numbers of a name stay."""
+    """Open pages get a new generation; the last numbers of a name stay."""
     live = make_live_points(room)
     with live.watch() as queue:
         list(live.everything())
@@ -122,7 +122,7 @@ async def test_other_tables_begin_anew(room: Room, tmp_path: Path) -> None:
 
 
 async def test_points_have_the_numbers_that_were_sent_last(room: Room, tmp_path: Path) -> None:
-    """Tables that are in force and not sent yet would put values to other points' names."""
+    """Tables not sent yet do not change the points' numbers."""
     live = make_live_points(room)
     before = live.tables()
     (tmp_path / "other").mkdir()
@@ -135,7 +135,7 @@ async def test_points_have_the_numbers_that_were_sent_last(room: Room, tmp_path:
 async def test_other_tables_end_what_is_being_sent(
     room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Values of the new tables are never sent under numbers of the old ones."""
+    """Values of new tables are never sent under numbers of old ones."""
     monkeypatch.setattr("gateway.admin.dashboard_points._POINTS_PER_MESSAGE", 1)
     live = make_live_points(room)
     room.read(at_ms=NOON, value=21)
@@ -147,17 +147,3 @@ async def test_other_tables_end_what_is_being_sent(
         live.tick()
         assert list(everything) == []
         assert [name for name, _ in sent(queue)] == ["tables", "status"]
-
-
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 30])
-def test_every_point_has_its_turn(room: Room, count: int) -> None:
-    """However few are compared at once, each is after some turns, and none twice within one."""
-    live = make_live_points(room)
-    live.tick()
-    all_points = len(room.points.points)
-    seen: list[int] = []
-    for _ in range(all_points):
-        turn = list(live._turn(min(count, all_points)))
-        assert len(set(turn)) == len(turn) == min(count, all_points)
-        seen += turn
-    assert set(seen) == (set(range(all_points)) if count else set())

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser: what is shown, moved through and done; on a desk and on a phone."""
+"""The dashboard in a real browser, on a desktop and on a phone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def row(page: Page, name: str) -> Any:
 
 
 def go(page: Page, part: str) -> Any:
-    """Choose a part; return its section."""
+    """Open a tab; return its section."""
     page.click(f'nav a[href="#{part}"]')
     section = page.locator(f"#view-{part}")
     expect(section).to_be_visible()
@@ -45,7 +45,7 @@ def go(page: Page, part: str) -> Any:
 
 
 def test_a_value_appears_as_it_is_received(daemon: Daemon, browser: Browser) -> None:
-    """Value, unit, quality, age, topic and register stand in the point's row, without a reload."""
+    """The point's row shows value, unit, quality, age, topic and register without a reload."""
     with opened(browser, url(daemon)) as watched:
         found = row(watched.page, POINT)
         expect(found).to_contain_text("gw/v1/hq-tower/L03-RM312/ZN-T")
@@ -111,7 +111,7 @@ def test_a_point_is_forced_by_keyboard_alone(daemon: Daemon, browser: Browser) -
 
 
 def test_what_was_typed_outlives_the_question_for_the_token(daemon: Daemon, browser: Browser) -> None:
-    """The point stays open beneath it, with value and duration, and can be forced then."""
+    """The point stays open with value and duration, and can then be forced."""
     with opened(browser, url(daemon)) as watched:
         page = watched.page
         row(page, POINT).click()
@@ -134,7 +134,7 @@ def test_what_was_typed_outlives_the_question_for_the_token(daemon: Daemon, brow
 def test_the_alarms_tab_lists_what_the_banner_says(
     browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> None:
-    """Refused tables are an alarm; acknowledged, it leaves the banner; over, it is history."""
+    """An acknowledged alarm leaves the banner; a past one is in the history."""
     tables = tmp_path / "tables"
     tables.mkdir()
     good = "schema: gateway.points/1\nsite: hq\npoints:\n  - {tag: A, point: T, asset: a, from: t}\n"
@@ -164,7 +164,7 @@ def test_the_alarms_tab_lists_what_the_banner_says(
 def test_a_sink_that_has_just_gone_is_in_banner_and_tab(
     browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> None:
-    """It is no alarm yet, and there is nothing to acknowledge; still both say the same."""
+    """Before it is an alarm, both show it without a way to acknowledge it."""
     with run_daemon(tmp_path) as daemon:
         settings = daemon.config.read_text()
         daemon.stop()
@@ -179,7 +179,7 @@ def test_a_sink_that_has_just_gone_is_in_banner_and_tab(
 
 
 def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) -> None:
-    """On a phone the banner begins each reason, and says how many more there are; the tab has all of it."""
+    """On a phone the banner shows the beginning of each reason; the tab has all."""
     status = daemon.status()
     status["sinks"]["bms"] |= {"lag": 1, "lag_s": 90.0}
     status["alarms"] = [
@@ -187,13 +187,13 @@ def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) 
         | {"latched": False, "acknowledged_ms": None, "acknowledged_by": None, "cleared_ms": None}
         for number in range(6)
     ]
-    said = {"tables": 0, "status": {"now_ms": status["started_ms"], **status}}
+    messages = {"tables": 0, "status": {"now_ms": status["started_ms"], **status}}
     with opened(browser, "about:blank", size=PHONE) as watched:
         page = watched.page
         page.route("**/api/points", lambda route: route.fulfill(json={"generation": 0, "points": []}))
         page.add_init_script(
             "window.EventSource = class extends EventTarget { close() {} constructor() { super();"
-            f" for (const [name, data] of Object.entries({json.dumps(said)})) setTimeout(() =>"
+            f" for (const [name, data] of Object.entries({json.dumps(messages)})) setTimeout(() =>"
             " this.dispatchEvent(new MessageEvent(name, {data: JSON.stringify(data)}))); } };"
         )
         page.goto(f"{url(daemon)}#sinks")
@@ -208,7 +208,7 @@ def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) 
 
 
 def test_times_and_names_are_whole_beside_a_long_reason(daemon: Daemon, browser: Browser) -> None:
-    """In the history of alarms: the reason takes the room that is left, and no date is broken in two."""
+    """In the history, a long reason does not break dates and names."""
     over = {"name": "certificate-ends:intake.tls", "reason": "a-very-long-word " * 40, "since_ms": 1.7e12}
     over |= {"cleared_ms": 1.7e12, "acknowledged_ms": 1.7e12, "acknowledged_by": "dashboard from 127.0.0.1"}
     with opened(browser, "about:blank") as watched:
@@ -232,7 +232,7 @@ def test_times_and_names_are_whole_beside_a_long_reason(daemon: Daemon, browser:
 
 
 def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser) -> None:
-    """One request between two states that are milliseconds apart is not hundreds a second."""
+    """Two states milliseconds apart do not make a rate of hundreds a second."""
     status = daemon.status()
     before = status["intake"]["answers"].get("200", 0)
     states = []
@@ -250,7 +250,7 @@ def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser)
 
 
 def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> None:
-    """On disk, mapped, and written by each sink; what no table names says so."""
+    """It is shown as stored, mapped, and written by each sink; unmapped ones say so."""
     assert daemon.post(telemetry("evt_followed", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_unknown", "ast-unknown", {"temperature": 1}))[0] == 200
     assert daemon.post(telemetry("evt_unreadable", "ast-unknown", {}))[0] == 200
@@ -270,7 +270,7 @@ def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> No
 
 
 def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -> None:
-    """The reason stands there; without the token the page asks for it, and it asks before it forgets."""
+    """Dropping needs the token and a confirmation."""
     assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon)) as watched:
         page = watched.page
@@ -292,10 +292,10 @@ def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -
         assert watched.complaints == []
 
 
-def test_what_sensors_and_people_named_is_text(
+def test_foreign_texts_are_shown_as_text(
     browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> None:
-    """Markup in a description, an asset's id and an event's id is shown, never run."""
+    """Markup in descriptions and ids is shown, never run."""
     tables = tmp_path / "tables"
     tables.mkdir()
     markup = "<img src=x onerror=alert(1)>"
@@ -327,7 +327,7 @@ def test_what_sensors_and_people_named_is_text(
 def test_a_value_is_shown_with_all_its_digits(
     plain: Daemon, browser: Browser, value: object, text: str
 ) -> None:
-    """What receivers get of a meter's counter or a number of 64 bits is not rounded on the page."""
+    """Counters and 64-bit numbers are not rounded."""
     with opened(browser, url(plain)) as watched:
         assert plain.post(telemetry(f"evt_{text}", "a", {"t": value}))[0] == 200
         expect(row(watched.page, "A/T").locator(".value")).to_have_text(text)
@@ -338,7 +338,7 @@ def test_a_value_is_shown_with_all_its_digits(
 def plain(
     run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
-    """Run the daemon with one point that takes whatever comes."""
+    """Run the daemon with one point that accepts any reading."""
     folder = tmp_path_factory.mktemp("plain")
     tables = folder / "tables"
     tables.mkdir()
@@ -352,7 +352,7 @@ def plain(
 def test_a_gateway_that_is_gone_is_not_taken_for_a_quiet_one(
     browser: Browser, run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> None:
-    """The page says that what it shows is old; when the gateway is back, it goes on by itself."""
+    """The page says that its values are old, and continues when the gateway is back."""
     with run_daemon(tmp_path) as daemon, opened(browser, url(daemon)) as watched:
         page = watched.page
         expect(page.locator("#state")).to_contain_text("takes events")
@@ -385,7 +385,7 @@ def large(
 
 
 def test_ten_thousand_points_are_a_short_list(large: Daemon, browser: Browser) -> None:
-    """Only what is in sight is in the page; the last point is reached by key, and found by search."""
+    """Only visible rows are in the page; the last point is found by key and by search."""
     with opened(browser, url(large)) as watched:
         page = watched.page
         expect(page.locator(".filters")).to_contain_text("10,000 points")
@@ -403,7 +403,7 @@ def test_ten_thousand_points_are_a_short_list(large: Daemon, browser: Browser) -
 def test_nothing_is_cut_off_anywhere(
     daemon: Daemon, browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"], tmp_path: Path
 ) -> None:
-    """Each part fits the window's width, nothing in it is clipped or squeezed, and every line has a plot."""
+    """Each tab fits the window's width, and every line has a plot."""
     assert daemon.post(telemetry("evt_fit", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_fit_and_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon), size=size, scheme=scheme) as watched:
@@ -424,7 +424,7 @@ def test_nothing_is_cut_off_anywhere(
 
 
 def test_a_click_is_not_lost_where_a_value_comes_meanwhile(daemon: Daemon, browser: Browser) -> None:
-    """What is under the pointer is drawn anew between press and release, and the point opens all the same."""
+    """A redraw between press and release does not lose the click."""
     assert daemon.post(telemetry("evt_pressed_1", ROOM, {"temperature": 21.25}))[0] == 200
     with opened(browser, url(daemon)) as watched:
         page = watched.page

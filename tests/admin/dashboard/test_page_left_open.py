@@ -1,4 +1,4 @@
-"""A page left open: the gateway stalls, refuses it, loads other tables; the browser's clock is wrong."""
+"""A page that stays open while the gateway stalls, refuses it or loads other tables."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def row(page: Page, name: str) -> Locator:
 
 
 def expect_alive(page: Page) -> None:
-    """Wait until the page is connected, and says nothing of old values."""
+    """Wait until the page is connected and shows no warning."""
     expect(page.locator("#state")).to_contain_text("takes events", timeout=LONG_MS)
     expect(page.locator("main.old")).to_have_count(0)
 
 
 def test_a_gateway_that_stalls_is_not_taken_for_a_quiet_one(daemon: Daemon, browser: Browser) -> None:
-    """A connection may be dead without an error: where nothing is heard, the page says that it is old."""
+    """Without messages, the page says that its values are old."""
     with opened(browser, url(daemon)) as watched:
         expect_alive(watched.page)
         assert daemon.process is not None
@@ -59,7 +59,7 @@ def test_a_gateway_that_stalls_is_not_taken_for_a_quiet_one(daemon: Daemon, brow
 def test_an_open_point_does_not_stay_good_when_the_gateway_is_gone(
     run_daemon: Callable[..., AbstractContextManager[Daemon]], browser: Browser, tmp_path: Path
 ) -> None:
-    """Its dialog is in front of the banner: it says by itself that its value is old, as long as it is."""
+    """Its dialog says that its value is old."""
     with run_daemon(tmp_path) as daemon, opened(browser, url(daemon)) as watched:
         page = watched.page
         assert daemon.post(telemetry("evt_open", ROOM, {"temperature": 21.5}))[0] == 200
@@ -78,7 +78,7 @@ def test_an_open_point_does_not_stay_good_when_the_gateway_is_gone(
 def test_a_page_too_many_says_so_and_goes_on_when_there_is_room(
     run_daemon: Callable[..., AbstractContextManager[Daemon]], browser: Browser, tmp_path: Path
 ) -> None:
-    """A browser gives up where it is refused; the page does not."""
+    """A refused page says so and tries again."""
     with run_daemon(tmp_path) as daemon, ExitStack() as others:
         while watch(daemon, others):
             pass
@@ -91,7 +91,7 @@ def test_a_page_too_many_says_so_and_goes_on_when_there_is_room(
 
 
 def watch(daemon: Daemon, until_left: ExitStack) -> bool:
-    """Open a stream; return whether there was room for it."""
+    """Open a stream; return whether it was accepted."""
     connection = until_left.enter_context(
         socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=20)
     )
@@ -100,7 +100,7 @@ def watch(daemon: Daemon, until_left: ExitStack) -> bool:
 
 
 def test_points_that_could_not_be_loaded_are_loaded_later(daemon: Daemon, browser: Browser) -> None:
-    """The page says why there are none, and tries again by itself."""
+    """The page shows the reason and tries again."""
     with opened(browser, "about:blank") as watched:
         page = watched.page
         refused: list[str] = []
@@ -121,7 +121,7 @@ def test_points_that_could_not_be_loaded_are_loaded_later(daemon: Daemon, browse
 
 @pytest.mark.parametrize("wrong_by_s", [-7200, 7200])
 def test_ages_are_of_the_gateways_clock(daemon: Daemon, browser: Browser, wrong_by_s: int) -> None:
-    """A browser whose clock is two hours wrong shows a fresh value as fresh, and an old one as old."""
+    """A browser whose clock is two hours wrong shows the right ages."""
     old_ms = int(time.time() * 1000) - 1_800_000
     readings = {"evt_fresh": ("ast-a1b2c3d4", None), "evt_old": ("ast-b7c8d9e0", old_ms)}
     for event, (asset, time_ms) in readings.items():
@@ -140,7 +140,7 @@ def test_ages_are_of_the_gateways_clock(daemon: Daemon, browser: Browser, wrong_
 def changing(
     run_daemon: Callable[..., AbstractContextManager[Daemon]], tmp_path: Path
 ) -> Iterator[tuple[Daemon, Path]]:
-    """Run the daemon on a table that is going to be changed."""
+    """Run the daemon on a table that the test changes."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(table("T", "U"))
@@ -157,7 +157,7 @@ def table(*points: str) -> str:
 def test_an_open_point_stays_the_same_when_other_tables_come_into_force(
     changing: tuple[Daemon, Path], browser: Browser
 ) -> None:
-    """Its number is another one then: never is another point's value shown under its name."""
+    """Another point's value is never shown under its name."""
     daemon, file = changing
     assert daemon.post(telemetry("evt_1", "a", {"T": 21, "U": 77}))[0] == 200
     with opened(browser, url(daemon)) as watched:

@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard that are handed to the operator: valid, and about metrics that exist."""
+"""The shipped alert rules and Grafana dashboard are valid and query existing metrics."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def alerts() -> list[dict[str, object]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def told() -> set[str]:
-    """Return the names of all samples of a gateway that has everything there is to tell of."""
+def exposed() -> set[str]:
+    """Return the names of all samples of a gateway that has every metric."""
     status = Status(name="gw", started_ms=0)
     status.sinks["regs"] = SinkStatus(type="modbus_server", clients=ClientsStatus(), last_success_ms=1)
     status.reconcile.last_success_ms = 1
@@ -45,7 +45,7 @@ def told() -> set[str]:
 
 
 def queries(document: object) -> Iterator[str]:
-    """Yield every query of a dashboard, wherever in it."""
+    """Yield every query of a dashboard."""
     if isinstance(document, dict):
         for key, value in document.items():
             if key in ("expr", "query") and isinstance(value, str):
@@ -58,15 +58,15 @@ def queries(document: object) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", [ALERTS, DASHBOARD], ids=["alerts", "dashboard"])
-def test_every_metric_that_is_asked_for_exists(file: Path) -> None:
-    """A query for a misspelt name is silent for ever."""
+def test_every_queried_metric_exists(file: Path) -> None:
+    """A query for a misspelt name would be silent for ever."""
     document = yaml.safe_load(file.read_text())
     asked = {name for query in queries(document) for name in NAME.findall(query)}
     assert len(asked) > 5
-    assert asked - told() == set()
+    assert asked - exposed() == set()
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_prometheus_accepts_the_rules() -> None:
     """`promtool check rules` has no objection."""
     checked = subprocess.run(
         ["promtool", "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False
@@ -75,8 +75,8 @@ def test_prometheus_takes_the_rules() -> None:
     assert f"{len(alerts())} rules found" in checked.stdout
 
 
-def test_prometheus_takes_the_settings_that_the_guide_shows(tmp_path: Path) -> None:
-    """`promtool check config` has no objection to them, and finds the rules where they say."""
+def test_prometheus_accepts_the_settings_of_the_guide(tmp_path: Path) -> None:
+    """`promtool check config` has no objection, and finds the rules."""
     guide = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
     (settings,) = re.findall(r"^```yaml\n(rule_files.*?)^```$", guide, flags=re.DOTALL | re.MULTILINE)
     (tmp_path / "prometheus.yml").write_text(settings)
@@ -94,7 +94,7 @@ def test_prometheus_takes_the_settings_that_the_guide_shows(tmp_path: Path) -> N
 
 
 def test_each_fault_raises_its_alert_and_health_raises_none(tmp_path: Path) -> None:
-    """By Prometheus's own evaluation, over hours of made-up series; there is a case for every rule."""
+    """Prometheus evaluates every rule over made-up series."""
     shutil.copy(ALERTS, tmp_path)
     shutil.copy(CASES, tmp_path)
     tested = subprocess.run(
@@ -105,7 +105,7 @@ def test_each_fault_raises_its_alert_and_health_raises_none(tmp_path: Path) -> N
 
 
 def test_every_alert_says_what_to_do() -> None:
-    """Each has how bad it is, what is wrong, and what to do about it."""
+    """Each has a severity, a summary and a remedy."""
     for rule in alerts():
         assert rule.keys() >= {"alert", "expr", "labels", "annotations"}
         annotations = rule["annotations"]
@@ -114,7 +114,7 @@ def test_every_alert_says_what_to_do() -> None:
 
 
 def test_the_dashboard_has_no_panel_without_a_query() -> None:
-    """Each panel has a title, asks for something, and stands where no other one stands."""
+    """Each panel has a title and a query, and none overlaps another."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     taken: set[tuple[int, int]] = set()
     for panel in panels:

@@ -40,7 +40,7 @@ def scrape(daemon: Daemon, accept: str = "") -> tuple[str, str]:
 
 
 def samples(daemon: Daemon) -> dict[str, float]:
-    """Return every sample, named as in a query without quotes: `gateway_sink_up{sink=bms}`."""
+    """Return every sample, named like `gateway_sink_up{sink=bms}`."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(scrape(daemon)[0]):
         for sample in family.samples:
@@ -50,14 +50,14 @@ def samples(daemon: Daemon) -> dict[str, float]:
 
 
 async def test_what_happens_to_events_is_counted(daemon: Daemon) -> None:
-    """Answers, refusals, duplicates, what is mapped and what is not, and what each sink has written."""
+    """Answers, refusals, duplicates, mapped and unmapped events, and updates written by each sink."""
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_2", "ast-unknown", {"temperature": 1}))[0] == 200
     assert daemon.post(telemetry("evt_3", ROOM, {"temperature": 9}), "t=1,v1=00")[0] == 401
     await until(lambda: samples(daemon)["gateway_sink_written_updates_total{sink=bms}"] > 0)
     await until(lambda: samples(daemon)["gateway_sink_lag_events{sink=regs}"] == 0)
-    told = samples(daemon)
+    samples_now = samples(daemon)
     expected = {
         "gateway_ready": 1,
         "gateway_intake_requests_total{code=200}": 3,
@@ -68,33 +68,33 @@ async def test_what_happens_to_events_is_counted(daemon: Daemon) -> None:
         "gateway_journal_duplicates_total": 1,
         "gateway_mapping_events_total{outcome=mapped}": 1,
         "gateway_mapping_events_total{outcome=unmapped}": 1,
-        "gateway_points{quality=good}": told["gateway_points{quality=good}"],
+        "gateway_points{quality=good}": samples_now["gateway_points{quality=good}"],
         "gateway_sink_up{sink=bms}": 1,
         "gateway_sink_up{sink=regs}": 1,
         "gateway_tables_up": 1,
         "gateway_alarm{alarm=webhook-missed}": 0,
     }
-    assert {name: told.get(name) for name in expected} == expected
-    assert told["gateway_points{quality=good}"] >= 1
-    assert told["gateway_journal_limit_bytes"] == 2 << 30
-    shown = sum(value for name, value in told.items() if name.startswith("gateway_points{"))
+    assert {name: samples_now.get(name) for name in expected} == expected
+    assert samples_now["gateway_points{quality=good}"] >= 1
+    assert samples_now["gateway_journal_limit_bytes"] == 2 << 30
+    shown = sum(value for name, value in samples_now.items() if name.startswith("gateway_points{"))
     assert shown == daemon.status()["tables"]["points"]
 
 
 async def test_commits_are_timed(daemon: Daemon) -> None:
-    """Each is in one of the steps, and the steps add up; the time of all of them is told as well."""
+    """The buckets of the histogram add up to its count."""
     for number in range(5):
         assert daemon.post(telemetry(f"evt_{number}", ROOM, {"temperature": 20 + number}))[0] == 200
-    told = samples(daemon)
+    samples_now = samples(daemon)
     name = "gateway_journal_commit_seconds"
-    buckets = [value for sample, value in told.items() if sample.startswith(f"{name}_bucket")]
+    buckets = [value for sample, value in samples_now.items() if sample.startswith(f"{name}_bucket")]
     assert buckets == sorted(buckets)
-    assert buckets[-1] == told[f"{name}_count"] >= 5
-    assert 0 < told[f"{name}_sum"] < 60
+    assert buckets[-1] == samples_now[f"{name}_count"] >= 5
+    assert 0 < samples_now[f"{name}_sum"] < 60
 
 
-def test_prometheus_finds_nothing_to_criticise(daemon: Daemon) -> None:
-    """Names, units and types follow its conventions: `promtool check metrics` is silent."""
+def test_names_follow_prometheus_conventions(daemon: Daemon) -> None:
+    """`promtool check metrics` has no objection."""
     text, content_type = scrape(daemon)
     assert content_type.startswith("text/plain")
     checked = subprocess.run(
@@ -103,15 +103,15 @@ def test_prometheus_finds_nothing_to_criticise(daemon: Daemon) -> None:
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
-def test_the_newer_format_is_spoken_to_who_asks_for_it(daemon: Daemon) -> None:
-    """A Prometheus of today asks for OpenMetrics, which has an end: half an answer is noticed."""
+def test_open_metrics_is_available(daemon: Daemon) -> None:
+    """It has an end mark, so that half an answer is noticed."""
     text, content_type = scrape(daemon, "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
 
 
-async def test_an_alarm_and_a_sink_that_is_away_are_told(tmp_path: Path) -> None:
-    """What needs a person stands there as a number that an alert can watch."""
+async def test_alarms_and_absent_sinks_have_metrics(tmp_path: Path) -> None:
+    """Alerts can watch both."""
     broker = Mosquitto(tmp_path)
     daemon = Daemon(tmp_path, broker.port)
     daemon.start()
@@ -129,8 +129,8 @@ async def test_an_alarm_and_a_sink_that_is_away_are_told(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "accept", ["application/openmetrics-text; version=new", "text/plain; version=;", "-"]
 )
-def test_whatever_format_is_asked_for_there_are_metrics(daemon: Daemon, accept: str) -> None:
-    """A version that is no version gets the oldest format; the log has no word of it."""
+def test_an_invalid_accept_header_gets_the_oldest_format(daemon: Daemon, accept: str) -> None:
+    """It is answered with 200, and nothing is logged."""
     text, content_type = scrape(daemon, accept)
     assert "gateway_ready 1.0" in text
     assert content_type.startswith("text/plain")

@@ -1,4 +1,4 @@
-"""A whole set-up for `gateway doctor`: healthy as it begins, and tests break one thing of it at a time."""
+"""An installation for `gateway doctor`: healthy at first, and each test breaks one thing of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ points:
 
 
 @dataclass(frozen=True)
-class Seen:
+class DoctorFinding:
     """One finding of the doctor."""
 
     check: str
@@ -52,13 +52,13 @@ class Seen:
 
 @dataclass
 class Diagnosis:
-    """What the doctor said."""
+    """The doctor's findings and exit code."""
 
     code: int
-    findings: list[Seen]
+    findings: list[DoctorFinding]
     printed: str
 
-    def of(self, check: str, level: str | None = None) -> Seen:
+    def finding(self, check: str, level: str | None = None) -> DoctorFinding:
         """Return the only finding of a check, or its only one of a level."""
         found = [one for one in self.findings if one.check == check and level in (None, one.level)]
         assert len(found) == 1, self.printed
@@ -80,8 +80,8 @@ def delivery(code: int | None = 200, reason: str | None = None, *, age_s: float 
 
 
 @dataclass
-class Doctored(Daemon):
-    """A daemon with certificate, API key and token, one broker, one controller; `settings` can be changed."""
+class Installation(Daemon):
+    """A daemon with certificate, API key, token, one broker and one controller; tests change `settings`."""
 
     authority: Authority | None = None
     broker: Mosquitto | None = None
@@ -114,7 +114,7 @@ class Doctored(Daemon):
         self.write_settings()
 
     def secret(self, name: str, value: bytes) -> Path:
-        """Write a secret as it should be."""
+        """Write a secret with the right permissions."""
         file = self.folder / name
         file.touch(mode=0o600)
         file.write_bytes(value)
@@ -122,7 +122,7 @@ class Doctored(Daemon):
 
     @property
     def public_url(self) -> str:
-        """Where the webhook leads."""
+        """The URL of the webhook."""
         return f"https://127.0.0.1:{self.intake_port}/webhooks/infodeck"
 
     def write_settings(self) -> None:
@@ -130,18 +130,18 @@ class Doctored(Daemon):
         self.config.write_text(json.dumps(self.settings))
 
     def server_tls(self) -> ssl.SSLContext:
-        """Return what another server shows the same certificate with."""
+        """Return a server's TLS context with the gateway's certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.certificate, self.key)
         return context
 
     def new_certificate(self, *, days: float) -> None:
-        """Have the gateway show a certificate that is valid for so long."""
+        """Serve a certificate that is valid for so many days."""
         self.certificate, self.key = issue_dated(self.folder, days=days)
         self.change("intake.tls", {"certificate": str(self.certificate), "key": str(self.key)})
 
     def post(self, body: bytes, header: str | None = None) -> tuple[int, str]:
-        """Post one event as the daemon's own `post` does, with TLS."""
+        """Post one event over TLS."""
         signature = sign(body) if header is None else header
         request = urllib.request.Request(self.public_url, body, {"x-infodeck-signature": signature})
         try:
@@ -157,7 +157,7 @@ class Doctored(Daemon):
         return context
 
     def is_settled(self) -> bool:
-        """Say whether the daemon has reached everybody, and delivered all that it has."""
+        """Return whether all sinks are connected, nothing waits, and the API was asked."""
         status = self.status()
         sinks = status["sinks"].values()
         return status["reconcile"]["state"] == "ok" and all(
@@ -165,7 +165,7 @@ class Doctored(Daemon):
         )
 
     def change(self, path: str, value: Any) -> None:
-        """Set one key, `intake.listen`, and write the settings; None takes it out."""
+        """Set one key, such as `intake.listen`, and write the settings; None removes it."""
         *above, last = path.split(".")
         section = self.settings
         for key in above:
@@ -202,7 +202,7 @@ class Doctored(Daemon):
         }
 
     async def diagnose(self, *arguments: str) -> Diagnosis:
-        """Run the doctor, while the servers of the test's own loop go on; no secret is ever printed."""
+        """Run the doctor while the test's own servers run; no secret is ever printed."""
         done = await asyncio.to_thread(
             gateway, "doctor", "-c", os.fspath(self.config), "--format", "json", *arguments
         )
@@ -210,7 +210,7 @@ class Doctored(Daemon):
         assert "Traceback" not in printed
         for secret in (SECRET, API_KEY, TOKEN.decode()):
             assert secret not in printed
-        findings = [Seen(**finding) for finding in json.loads(done.stdout)["findings"]]
+        findings = [DoctorFinding(**finding) for finding in json.loads(done.stdout)["findings"]]
         assert all(finding.remedy for finding in findings if finding.level != "ok"), printed
         diagnosis = Diagnosis(done.returncode, findings, printed)
         assert diagnosis.code == (1 if diagnosis.levels["problem"] else 0), printed

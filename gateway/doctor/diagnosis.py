@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from textwrap import TextWrapper
 
 import orjson
 
-from gateway.text import count_text, sanitise_line
+from gateway.text import align_columns, count_text, sanitise_line
 
 _LONGEST = 10_000
 
@@ -20,9 +19,6 @@ class Level(StrEnum):
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
-
-
-_LEVEL_WIDTH = len(Level.PROBLEM) + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +54,19 @@ def count_levels(results: Results) -> Counter[Level]:
     return Counter(finding.level for findings in results.values() for finding in findings)
 
 
-def render_text(results: Results, *, left_out: int, width: int) -> str:
-    """Return a line for each finding, its remedy below it, and a summary. `width` is in characters."""
-    names = max(map(len, results)) + 2
-    margin = " " * (_LEVEL_WIDTH + names)
-    lines: list[str] = []
+def render_text(results: Results, *, left_out: int) -> str:
+    """Return a line for each finding, its remedy below it, and a summary."""
+    rows = []
     for check, findings in results.items():
         for finding in findings:
-            head = f"{finding.level:<{_LEVEL_WIDTH}}{check:<{names}}"
-            lines += _wrapped(finding.found, first=head, others=margin, width=width)
+            rows.append((f"{finding.level:<7}", check, sanitise_line(finding.found, longest=_LONGEST)))
             if finding.remedy is not None:
-                lines += _wrapped(finding.remedy, first=f"{margin}-> ", others=f"{margin}   ", width=width)
+                rows.append(("", "", f"-> {sanitise_line(finding.remedy, longest=_LONGEST)}"))
     counts = count_levels(results)
     offline = f"; {left_out} checks left out: --offline" if left_out else ""
     problems = count_text(counts[Level.PROBLEM], "problem")
     warnings = count_text(counts[Level.WARNING], "warning")
-    return "\n".join([*lines, "", f"{problems}, {warnings}, {counts[Level.OK]} ok{offline}"])
+    return f"{align_columns(rows, indent='')}\n{problems}, {warnings}, {counts[Level.OK]} ok{offline}"
 
 
 def render_json(results: Results, *, left_out: int) -> str:
@@ -89,15 +82,3 @@ def render_json(results: Results, *, left_out: int) -> str:
         "left_out": left_out,
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
-
-
-def _wrapped(text: str, *, first: str, others: str, width: int) -> list[str]:
-    """Return a text as lines; a word longer than a line, such as a path, is never cut."""
-    wrapper = TextWrapper(
-        width=max(width, len(others) + 20),
-        initial_indent=first,
-        subsequent_indent=others,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return wrapper.wrap(sanitise_line(text, longest=_LONGEST))
