@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.discover_sources import DiscoverSources
+from gateway.cli.discover_sources import gather_evidence
 from gateway.cli.loading import add_config_argument, inputs_of
 from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError
@@ -27,11 +27,11 @@ from gateway.tools.discover import discover
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
+    from gateway.records import KnownAsset
     from gateway.settings import Settings
     from gateway.tools.discover import Draft
-    from gateway.tools.draft_points import Evidence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,23 +62,19 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.config).require()
     output: Path | None = arguments.output
     _check_options(arguments, settings)
-    sources = DiscoverSources()
-    sources.read_journal(settings)
-    if not arguments.offline:
-        sources.ask_infodeck(settings.infodeck)
-    for note in sources.notes:
+    evidence, notes = gather_evidence(settings, is_offline=arguments.offline)
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    evidence = sources.evidence()
-    if not evidence.assets and not evidence.unlisted:
+    if not evidence.snapshot.assets:
         raise CommandError(
             f"no asset of {settings.infodeck.organization} is known: check infodeck.organization and"
             " infodeck.api_key, or let the gateway run until some have reported"
         )
     draft = discover(
         evidence,
-        inputs_of(settings, sources.snapshot),
+        inputs_of(settings, evidence.snapshot),
         organization=settings.infodeck.organization,
-        assets=_chosen_assets(arguments, evidence),
+        assets=_chosen_assets(arguments, evidence.snapshot.assets),
         site=arguments.site,
         ignore_tables=arguments.all,
     )
@@ -111,17 +107,14 @@ def _check_options(arguments: argparse.Namespace, settings: Settings) -> None:
         raise CommandError(f"{output}: with --all the draft repeats the tables there: take another folder")
 
 
-def _chosen_assets(arguments: argparse.Namespace, evidence: Evidence) -> set[str] | None:
+def _chosen_assets(arguments: argparse.Namespace, assets: Mapping[str, KnownAsset]) -> set[str] | None:
     """Return the ids of the assets that --type and --asset select, None without these."""
-    assets = evidence.assets
     types = {one.asset_type for one in assets.values() if one.asset_type is not None}
-    for option, names, known in (
-        ("type", arguments.type, types),
-        ("asset", arguments.asset, {*assets, *evidence.unlisted}),
-    ):
+    known: dict[str, Collection[str]] = {"type": types, "asset": assets}
+    for option, names in (("type", arguments.type), ("asset", arguments.asset)):
         for name in names:
-            if name not in known:
-                raise CommandError(f"--{option} {name}: {unknown_name(option, name, known)}")
+            if name not in known[option]:
+                raise CommandError(f"--{option} {name}: {unknown_name(option, name, known[option])}")
     if not arguments.asset and not arguments.type:
         return None
     return {*arguments.asset, *(one.id for one in assets.values() if one.asset_type in arguments.type)}

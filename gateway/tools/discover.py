@@ -72,15 +72,10 @@ def discover(
     """
     compiler, point_map = _compile(inputs, ignore_tables=ignore_tables)
     site = site or _site_of(compiler, organization)
-    chosen = [one for one in evidence.assets.values() if assets is None or one.id in assets]
+    chosen = [one for one in evidence.snapshot.assets.values() if assets is None or one.id in assets]
     unmapped = [one for one in chosen if one.id not in point_map.by_asset]
     drafter = _Drafter(compiler, sinks=inputs.sinks)
     drafter.draft_assets(unmapped, evidence, used_tags={point.tag for point in point_map.points})
-    drafter.left_out |= {
-        asset: reason
-        for asset, reason in evidence.unlisted.items()
-        if (assets is None or asset in assets) and asset not in point_map.by_asset
-    }
     text = drafter.text(source=evidence.source, site=site) if drafter.count else None
     if text is not None:
         _compile(inputs, text, ignore_tables=ignore_tables)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from gateway.model import Scalar
-    from gateway.records import AssetProperty, AssetType, KnownAsset
+    from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset
 
 _STRIDE_STEP = 8
 _MOST_WORDS = 5
@@ -67,18 +67,13 @@ Samples = dict[str, KeySample]
 """What was received of one asset or type, by telemetry key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything to draft from. `source`: its origin in words; `samples`: those of each asset.
-
-    `unlisted`: assets that report although Infodeck does not list them, each with a remark.
-    """
+    """Everything to draft from. `source`: its origin in words; `samples`: those of each asset."""
 
     source: str
-    assets: Mapping[str, KnownAsset]
-    types: Mapping[str, AssetType]
+    snapshot: AssetSnapshot
     samples: Mapping[str, Samples]
-    unlisted: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -105,10 +100,10 @@ def group_assets(assets: Iterable[KnownAsset], evidence: Evidence) -> list[Asset
     for asset in assets:
         group = groups.setdefault(
             _group_key(asset, evidence),
-            AssetGroup(asset.asset_type, evidence.types.get(asset.asset_type or "")),
+            AssetGroup(asset.asset_type, evidence.snapshot.types.get(asset.asset_type or "")),
         )
         group.assets.append(asset)
-    for asset in evidence.assets.values():
+    for asset in evidence.snapshot.assets.values():
         if found := groups.get(_group_key(asset, evidence)):
             for key, sample in evidence.samples.get(asset.id, {}).items():
                 found.samples.setdefault(key, KeySample()).merge(sample)

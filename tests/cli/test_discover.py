@@ -238,7 +238,7 @@ async def test_an_existing_file_is_never_overwritten(config: Path) -> None:
         (
             "{env: NONE}",
             (),
-            "note: drafted from the journal alone: Infodeck could not be asked: the environment variable",
+            "note: drafted from the journal alone: the environment variable NONE is not set",
         ),
         ("{env: KEY}", ("--offline",), None),
     ],
@@ -262,7 +262,7 @@ async def test_the_journal_is_enough(
         StateChanges(assets=snapshot, unmapped_assets={one.asset: one for one in unmapped_assets}),
         *events,
     )
-    done = gateway("discover", "-c", config, *arguments)
+    done = await asyncio.to_thread(gateway, "discover", "-c", config, *arguments)
     assert done.returncode == 0
     assert done.stderr == "" if note is None else done.stderr.startswith(note)
     assert "from the journal and received telemetry as of 2027-01-15T08:00:00Z." in done.stdout
@@ -299,7 +299,7 @@ async def test_a_refusing_api_is_reported_without_the_key(config: Path) -> None:
     refused = answer({"message": "Invalid API key"}, status=401)
     done = await discover(folder, simulated(ITEMS, faults=[refused]))
     assert done.returncode == 0
-    assert "Infodeck could not be asked: the API answered 401 (Invalid API key): check" in done.stderr
+    assert "drafted from the journal alone: the API answered 401 (Invalid API key): check" in done.stderr
     assert API_KEY not in done.stderr
     assert "POWER: {from: power, modbus:" in done.stdout
     assert "from the journal and received telemetry as of " in done.stdout
@@ -318,11 +318,12 @@ async def test_missing_parts_of_the_api_are_reported(config: Path) -> None:
 
 
 async def test_a_reporting_asset_that_infodeck_does_not_list(config: Path) -> None:
-    """A device that was deleted in Infodeck is left out, with the time of its last report."""
+    """A device that was deleted in Infodeck is not drafted, and a note names it."""
     unmapped = UnmappedAsset("ast-7", 2, START_MS, START_MS, ("power",))
     await store_in_journal(config.parent, StateChanges(unmapped_assets={"ast-7": unmapped}))
     done = await discover(config.parent, simulated(ITEMS))
-    assert "#   ast-7: Infodeck does not list it; last received 2027-01-15T08:00:00Z" in done.stdout
+    assert "Infodeck does not list them, so none is drafted: ast-7\n" in done.stderr
+    assert "ast-7" not in done.stdout
 
 
 async def test_an_organization_without_assets(config: Path) -> None:

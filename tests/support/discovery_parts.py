@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compiler import TableInputs, load_point_map
-from gateway.records import AssetProperty, AssetType, KnownAsset
+from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset
 from gateway.tools.discover import Draft, discover
 from gateway.tools.draft_points import Evidence, Samples, add_value
 from support.point_tables import SINKS, TOPICS
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
     from gateway.model import Scalar
-    from gateway.records import AssetSnapshot
 
 
 def asset_type(name: str, *properties: tuple[str, str | None, str | None, str | None]) -> AssetType:
@@ -36,12 +35,8 @@ def evidence(
     for asset, readings in (seen or {}).items():
         for key, value in readings.items():
             add_value(samples, asset, key, value)
-    return Evidence(
-        source="a test",
-        assets={one.id: one for one in assets},
-        types={one.id: one for one in types},
-        samples=samples,
-    )
+    snapshot = AssetSnapshot(1, {one.id: one for one in assets}, {one.id: one for one in types})
+    return Evidence("a test", snapshot, samples)
 
 
 def draft(

@@ -11,7 +11,7 @@ from support.point_tables import EXAMPLES, HEAD, SINKS
 
 from gateway.errors import CommandError
 from gateway.mapping.topics import TopicScheme
-from gateway.records import AssetSnapshot, KnownAsset
+from gateway.records import KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -238,7 +238,7 @@ def test_automatic_assets_are_mapped_already(tmp_path: Path) -> None:
         f"{HEAD}templates:\n  x: {{match: {{asset_type: at-iaq}}, auto: true, points: {{T: {{from: t}}}}}}\n"
     )
     found = evidence(ROOMS, seen=SEEN)
-    drafted = draft(tmp_path, found, snapshot=AssetSnapshot(1, found.assets))
+    drafted = draft(tmp_path, found, snapshot=found.snapshot)
     assert (drafted.text, drafted.mapped) == (None, 3)
 
 
