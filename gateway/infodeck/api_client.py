@@ -48,7 +48,6 @@ _LONGEST_PATIENCE_S = 60.0  # a request that the API asks to wait longer fails f
 _PAGE_SIZE = "100"  # the most that the API allows
 _MOST_PAGES = 10_000
 _MOST_MANAGED_PAGES = 100  # of webhooks or delivery attempts
-_MOST_WEBHOOKS = 10_000
 _LONGEST_CURSOR = 4096  # it becomes part of a URL
 _CURSORS = {"lastEvaluatedKey": "limit", "nextToken": "maxResults"}
 """The two documented conventions: the cursor's name in answer and request, and the page size's beside it."""
@@ -157,19 +156,14 @@ class InfodeckApi:
         attempts: int = _ATTEMPTS,
         first_pause_s: float = 1.0,
         answer_within_s: float = _ANSWER_WITHIN_S,
-        most_pages: int = _MOST_PAGES,
     ) -> None:
-        """Use a session without cookies. A list of more than `most_pages` counts as endless.
-
-        `answer_within_s` limits the whole exchange, from the connection to the answer's last byte.
-        """
+        """Use a session without cookies. `answer_within_s` limits the whole exchange."""
         self._session = session
         self._access = access
         self._limiter = limiter
         self._attempts = attempts
         self._first_pause_s = first_pause_s
         self._answer_within_s = answer_within_s
-        self._most_pages = most_pages
         self._paused_until_s = 0.0  # by the event loop's clock, because the API asked for a pause
         self._sent_s: list[float] = []  # when requests were sent that have no answer yet, by the same clock
         self._failed: str | None = None  # why the last attempt failed, while it is going to be repeated
@@ -204,12 +198,7 @@ class InfodeckApi:
 
     async def webhooks(self) -> list[Item]:
         """Return every webhook of the organization (Bearer)."""
-        items: list[Item] = []
-        async for page in self._pages("/webhooks", bearer=True):
-            items += page
-            if len(items) > _MOST_WEBHOOKS:
-                raise GatewayError(f"the API lists more than {_MOST_WEBHOOKS} webhooks: check infodeck.api")
-        return items
+        return [item async for page in self._pages("/webhooks", bearer=True) for item in page]
 
     async def register_webhook(self, *, url: str, events: Sequence[str], description: str) -> Item:
         """Create a webhook (Bearer); only this answer has its `signingSecret`."""
@@ -238,7 +227,7 @@ class InfodeckApi:
         """Yield the pages of a list, in either convention; raise GatewayError if the list does not end."""
         page_query = [*query, (size, _PAGE_SIZE)]
         seen: set[int] = set()  # hashes: cursors are long, and there may be many
-        most_pages = min(self._most_pages, _MOST_MANAGED_PAGES) if bearer else self._most_pages
+        most_pages = _MOST_MANAGED_PAGES if bearer else _MOST_PAGES
         for _ in range(most_pages):
             document = await self.request("GET", path, query=page_query, bearer=bearer)
             items, cursor = page_of(document, path)
@@ -372,18 +361,11 @@ def page_of(document: Any, path: str) -> tuple[list[Item], tuple[str, str] | Non
     items = document.get("data") if isinstance(document, dict) else None
     if not isinstance(items, list):
         raise GatewayError(f"the answer is JSON, but no list (`data`, {path}): check infodeck.api")
-    return [item for item in items if isinstance(item, dict)], _cursor(document)
-
-
-def _cursor(document: Item) -> tuple[str, str] | None:
-    for name in _CURSORS:
-        value = document.get(name)
-        if value is None or value == "":
-            continue
+    cursors = [(name, value) for name in _CURSORS if (value := document.get(name)) not in (None, "")]
+    for name, value in cursors:
         if not isinstance(value, str) or len(value) > _LONGEST_CURSOR:
             raise GatewayError(f"`{name}` is no cursor: a short text is expected")
-        return name, value
-    return None
+    return [item for item in items if isinstance(item, dict)], cursors[0] if cursors else None
 
 
 def _as_object(document: Any, path: str) -> Item:

@@ -316,7 +316,6 @@ class HistoryBackfill:
         values: dict[int, Scalar] = {}
         unreadable: Item | None = None
         is_readable = False
-        left_out = 0
         async for page in api.metrics(gap.asset, metric=gap.key, days=days):
             for item in page:
                 time_ms, value = parse_time(item.get(time_name)), item.get(value_name)
@@ -325,20 +324,16 @@ class HistoryBackfill:
                     continue
                 is_readable = True
                 if gap.since_ms < time_ms < (gap.until_ms or 0) and isinstance(value, str | int | float):
-                    if len(values) < _MOST_READINGS:
-                        values[time_ms] = value
-                    else:
-                        left_out += 1
+                    values[time_ms] = value
+            if len(values) >= _MOST_READINGS:
+                log.warning("history.cut_short", asset=gap.asset, key=gap.key, kept=len(values))
+                break
         if unreadable is not None and not is_readable:
             names = ", ".join(sorted(unreadable)[:_MOST_NAMES])
             raise GatewayError(
                 f"no item of Infodeck's history of {gap.key} of {gap.asset} has a time as `{time_name}` and a"
                 f" value as `{value_name}`, but {names or 'nothing'}: name them in"
                 " infodeck.refill.metric_time and metric_value"
-            )
-        if left_out:
-            log.warning(
-                "history.cut_short", asset=gap.asset, key=gap.key, kept=_MOST_READINGS, left_out=left_out
             )
         return values
 

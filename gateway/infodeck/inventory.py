@@ -70,8 +70,7 @@ class InventoryReader:
         self._clock_ms = clock_ms
         self._on_items = on_items
         self._shadows = shadows
-        self._fetches = 0
-        self._type_fetched: dict[str, int] = {}  # the number of the fetch that last answered for a type
+        self._no_types: set[str] = set()  # ids of types that the API does not know
         self._unlisted: set[str] = set()  # locations of assets that the list of locations does not have
         self._missing: dict[str, str] = {}
         self._retry_after_s = 0.0
@@ -84,7 +83,6 @@ class InventoryReader:
         Types and locations are requested if they are unknown, with `thorough` also if they are known.
         """
         before = before or AssetSnapshot(0, {})
-        self._fetches += 1
         self._missing, self._retry_after_s = dict(self._missing), 0.0  # what is not requested stays missing
         at_ms = self._clock_ms()  # of the request: the answer may lack what changes meanwhile
         assets = await _listed(self._pages_of_assets(api), known_asset, what="assets", most=_MOST_ASSETS)
@@ -138,32 +136,29 @@ class InventoryReader:
         thorough: bool,
     ) -> Mapping[str, AssetType]:
         used = {asset.asset_type: None for asset in assets.values() if asset.asset_type is not None}
-        self._type_fetched = {name: fetch for name, fetch in self._type_fetched.items() if name in used}
-        types = {name: before[name] for name in used if name in before}
-        requested = [
-            name for name in used if name not in types and (thorough or name not in self._type_fetched)
-        ]
-        if thorough:  # those whose answer is the oldest
-            by_age = sorted(types, key=lambda name: self._type_fetched.get(name, 0))
-            requested += by_age[:_TYPES_REFRESHED]
+        types = {name: one for name, one in before.items() if name in used}  # the oldest answer first
+        requested = [name for name in used if name not in types and (thorough or name not in self._no_types)]
+        if thorough:
+            requested += [*types][:_TYPES_REFRESHED]
         if thorough or requested:
             self._missing.pop("asset types", None)
-        gone: list[str] = []
         for name in requested:
             try:
-                types[name] = asset_type(await api.asset_type(name), asked=name)
+                found = asset_type(await api.asset_type(name), asked=name)
             except GatewayError as error:
                 if isinstance(error, ApiRefusalError) and error.status == HTTPStatus.NOT_FOUND:
-                    gone.append(name)
-                else:
-                    self._mark_missing("asset types", error)
-                    if isinstance(error, TransientError | ApiRefusalError):
-                        break  # the next request would fail in the same way
+                    self._no_types.add(name)
                     continue
-            self._type_fetched[name] = self._fetches
-        left = {name: one for name, one in types.items() if name not in gone}
-        if gone and not left:
-            self._missing["asset types"] = f"the API knows none of them, such as {gone[0]}"
+                self._mark_missing("asset types", error)
+                if isinstance(error, TransientError | ApiRefusalError):
+                    break  # the next request would fail in the same way
+                continue
+            types.pop(name, None)
+            types[name] = found
+            self._no_types.discard(name)
+        left = {name: one for name, one in types.items() if name not in self._no_types}
+        if types and not left:
+            self._missing["asset types"] = f"the API knows none of them, such as {next(iter(types))}"
             return types
         return left
 

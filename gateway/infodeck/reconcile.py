@@ -155,7 +155,6 @@ class Reconciler:
         return replace(found, assets={**found.assets, **kept}, types={**types, **found.types})
 
     def _show_missing(self, missing: dict[str, str]) -> None:
-        """Show which parts the API refused, and log it where they are others than before."""
         before, self._status.missing = self._status.missing, missing
         if missing and missing.keys() != before.keys():
             log.warning("assets.incomplete", missing=missing, advice="what was known of it before stays")
@@ -196,21 +195,18 @@ class ConnectionDoubts:
         before = self._reported.get(state.asset)
         if before is None or before.at_ms <= state.at_ms:
             self._reported[state.asset] = state
-        return snapshot is not None and self._contradicts(snapshot, state, older_by_ms=1)
+        return snapshot is not None and self._contradicts(snapshot, state)
 
     def accept_list(self, snapshot: AssetSnapshot) -> bool:
-        """Return whether a new list contradicts a webhook since the one before.
-
-        Of events that came while the list was fetched, the list overrides those of its own second.
-        """
+        """Return whether a new list contradicts a webhook since the one before."""
         states, self._reported = self._reported, {}
-        return any(self._contradicts(snapshot, state, older_by_ms=0) for state in states.values())
+        return any(self._contradicts(snapshot, state) for state in states.values())
 
-    def _contradicts(self, snapshot: AssetSnapshot, state: OnlineState, *, older_by_ms: int) -> bool:
+    def _contradicts(self, snapshot: AssetSnapshot, state: OnlineState) -> bool:
         known = snapshot.assets.get(state.asset)
         if known is None or known.online is None or known.online is state.online:
             return False
-        return older_by_ms <= second_of(snapshot) - state.at_ms <= self._skew_ms
+        return 0 <= second_of(snapshot) - state.at_ms <= self._skew_ms
 
 
 def second_of(snapshot: AssetSnapshot) -> int:

@@ -144,8 +144,7 @@ _CODES = range(100, 600)
 
 _WHEN = ("createdat", "timestamp", "attemptedat", "deliveredat", "sentat", "time", "date", "created")
 _CODE = ("statuscode", "responsestatuscode", "responsestatus", "responsecode", "httpstatus", "code", "status")
-_TOOK_MS = ("responsetimems", "durationms", "latencyms")
-_TOOK = ("responsetime", "duration", "latency")
+_TOOK = ("responsetimems", "durationms", "latencyms", "responsetime", "duration", "latency")
 _REASON = ("failurereason", "reason", "errormessage", "error", "failure", "message")
 _OUTCOME = ("status", "state", "outcome", "result", "success", "succeeded", "delivered")
 _SUCCEEDED = frozenset({"success", "successful", "succeeded", "delivered", "ok", "true"})
@@ -347,12 +346,10 @@ def _code(value: Any) -> int | None:
 
 
 def _took(fields: dict[str, Any]) -> str | None:
-    if (took_ms := _first(_duration, fields, *_TOOK_MS)) is not None:
-        return f"{took_ms} ms" if took_ms[-1].isdigit() else took_ms
-    return _first(_duration, fields, *_TOOK)
-
-
-def _duration(value: Any) -> str | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return f"{value:.6g}"
-    return _line(value) if isinstance(value, str) else None
+    for name in _TOOK:
+        value = fields.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return f"{value:.6g} ms" if name.endswith("ms") else f"{value:.6g}"
+        if isinstance(value, str) and value.strip():
+            return _line(value)
+    return None

@@ -44,21 +44,18 @@ async def told(
 
 
 async def test_lists_of_a_hostile_api_have_an_end() -> None:
-    """Ever new cursors, or more webhooks than anybody has, cost neither hours nor memory."""
+    """Ever new cursors cost neither hours nor memory."""
     endless = [Answer(body=orjson.dumps({"data": [], "nextToken": str(number)})) for number in range(100)]
-    huge = Answer(body=orjson.dumps({"data": [{}] * 10_001}))
     async with SimulatedApi(
         organization=ORGANIZATION,
         api_key="made-up-key",
         items=[],
         bearer_token=TOKEN,
-        faults=deque([*endless, huge]),
+        faults=deque(endless),
     ) as api:
         access = ApiAccess(api=api.url, organization=ORGANIZATION, bearer_token=Secret(TOKEN.encode()))
         async with connect(access, share=1) as infodeck:
             with pytest.raises(GatewayError, match=r"does not end after 100 pages \(/webhooks\)"):
-                await infodeck.webhooks()
-            with pytest.raises(GatewayError, match="more than 10000 webhooks"):
                 await infodeck.webhooks()
 
 

@@ -150,7 +150,7 @@ async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
 @pytest.mark.parametrize(
     ("after_ms", "is_online", "asked"),
     [
-        (0, False, 0),  # in the second of the question, of which Infodeck tells no part
+        (0, False, 1),  # in the second of the question, of which Infodeck tells no part
         (1000, False, 0),
         (-1000, True, 1),  # its clock may be behind ours, or its list behind its events
         (-299_000, True, 1),

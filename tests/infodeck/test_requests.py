@@ -41,7 +41,6 @@ async def connected_to(
     limiter: AsyncLimiter | None = None,
     tls: ssl.SSLContext | None = None,
     first_pause_s: float = 0.01,
-    most_pages: int = 10_000,
 ) -> AsyncIterator[InfodeckApi]:
     """Open a way to an API at an address or port, with pauses that a test can wait for."""
     url = f"http://127.0.0.1:{api}/api/v2" if isinstance(api, int) else api
@@ -54,7 +53,6 @@ async def connected_to(
             attempts=attempts,
             first_pause_s=first_pause_s,
             answer_within_s=answer_within_s,
-            most_pages=most_pages,
         )
 
 
@@ -307,15 +305,16 @@ async def test_json_that_is_none_is_told(body: bytes) -> None:
             await infodeck.request("GET", "/assets")
 
 
-async def test_a_list_of_endless_pages_is_left() -> None:
+async def test_a_list_of_endless_pages_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """New cursors for ever end at the most pages that a list may have."""
+    monkeypatch.setattr("gateway.infodeck.api_client._MOST_PAGES", 50)
 
     async def page(writer: asyncio.StreamWriter) -> None:
         writer.write(http("200 OK", b'{"data": [], "nextToken": "%d"}' % len(server.heads)))
 
     async with (
         raw_server(iter(lambda: page, None)) as server,
-        connected_to(server.port, most_pages=50) as infodeck,
+        connected_to(server.port) as infodeck,
     ):
         with pytest.raises(GatewayError, match="does not end after 50 pages"):
             async for _ in infodeck.assets():
