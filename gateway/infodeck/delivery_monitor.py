@@ -167,7 +167,6 @@ class DeliveryMonitor:
             self.arrivals, mapping=status.mapping, silence_ms=times.silence_ms, started_ms=now_ms
         )
         self._refused = RefusedDeliveries(status.intake)
-        self._judge_list_at_ms: int | None = None
         self._api_success_ms: int | None = None
         self._api_silent_ms = 0
         self._explanation = ""  # what Infodeck says of the webhook, while an alarm about it holds
@@ -175,18 +174,16 @@ class DeliveryMonitor:
     def accept_page(self, items: list[Item]) -> None:
         """Compare a page of assets, as the API lists them, with what webhooks brought."""
         for asset, time_ms in self._reports.newest_in_api(items):
-            self._missed.compare(asset, time_ms)
+            self._missed.compare(asset, time_ms, now_ms=self._clock_ms())
 
-    def finish_list(self, *, at_ms: int) -> None:
-        """End a list that was requested at `at_ms`. It is judged later, for webhooks may be on their way."""
-        is_quiet = self._missed.finish_list(at_ms=at_ms, mapped=len(self._reports.mapped()))
+    def finish_list(self) -> None:
+        """End the API's list."""
+        is_quiet = self._missed.finish_list(mapped=len(self._reports.mapped()))
         if is_quiet is not None:
             self._silence.accept_answer(is_quiet=is_quiet)
         self._silence.limit_ms = min(
             self._times.silence_ms, self._reports.promised_ms() or self._times.silence_ms
         )
-        if self._judge_list_at_ms is None:
-            self._judge_list_at_ms = self._clock_ms() + self._times.delivery_ms
 
     async def run(self, explain: Callable[[], Awaitable[str]] | None = None) -> None:
         """Monitor until cancelled.
@@ -233,7 +230,6 @@ class DeliveryMonitor:
         if abs(off_ms) <= _JUMP_MS:
             return max(0, elapsed_ms)
         log.warning("watch.jumped", seconds=off_ms // 1000)
-        self._judge_list_at_ms = None
         self._missed.begin(now_ms)
         return self._times.tick_ms
 
@@ -268,9 +264,6 @@ class DeliveryMonitor:
 
     def _missed_reason(self, now_ms: int, _: int) -> str | None:
         self._missed.drop_recovered(now_ms)
-        if self._judge_list_at_ms is not None and now_ms >= self._judge_list_at_ms:
-            self._judge_list_at_ms = None
-            self._missed.judge(self._reports.mapped())
         reason = self._missed.reason(are_refused=self._refused.is_failing)
         return None if reason is None else reason + self._why()
 

@@ -15,7 +15,7 @@ from gateway.events import TELEMETRY, read_telemetry
 from gateway.text import second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from gateway.model import Event, Record
     from gateway.status import IntakeStatus, MappingStatus
@@ -25,7 +25,6 @@ _DAY_MS = 24 * 3_600_000
 _LATEST_LEAD_MS = 5 * _MINUTE_MS  # an event further ahead of us than this has a wrong clock
 _LATE_MS = 3_600_000
 _GIVEN_UP_MS = _DAY_MS  # Infodeck repeats a delivery for a day
-_REPEATED_WITHIN_MS = 30 * _MINUTE_MS  # by then, Infodeck has repeated most of what failed for a moment
 _SEVERAL = 3
 _SAMPLE = 3
 _IS_IT_THERE = "is the webhook there, active, and its URL this gateway's?"
@@ -77,11 +76,10 @@ def _made_ms(event: Event) -> int:
 
 
 class MissedDeliveries:
-    """Compares each list of the API with what webhooks brought since `begin`.
+    """Compares the API's list with what webhooks brought since `begin`.
 
-    Newer data in a list make an asset a suspect, since its webhook may be on its way; the list is judged a
-    delivery's time later. A suspect is missed if the asset has reported again since, or if no webhook comes
-    at all. A single lost event is for the backfill, not for a person.
+    Newer data make an asset a suspect, since its webhook may be on its way. It is missed once it has reported
+    again, and no webhook has brought either. A single lost event is for the backfill, not for a person.
     """
 
     def __init__(
@@ -99,59 +97,41 @@ class MissedDeliveries:
         """
         self.missed: dict[str, int] = {}
         """The assets of which data are missed, and since when."""
-        self.is_total = False
-        """Whether no webhook of any asset had come when this was last judged."""
         self._arrivals = arrivals
         self._delivery_ms = delivery_ms
         self._skew_ms = skew_ms
         self._newest_by_webhook = newest_by_webhook
         self._begin_ms = 0
-        self._listed: dict[str, int | None] = {}  # in the list that is arriving: the time if it is newer
-        self._unjudged: dict[str, int] | None = None  # what was newer in the last whole list
-        self._suspects: dict[str, int] = {}  # of the last judgement, with the time of the first suspicion
-        self._list_ms = 0
+        self._listed: dict[str, bool] = {}  # in the list that is arriving: whether its data are newer
+        self._suspects: dict[str, int] = {}  # the time of the first data that no webhook has brought
 
     def begin(self, at_ms: int) -> None:
         """Count only data from now on: older data may have been refused, and come again."""
         self._begin_ms = at_ms
 
-    def compare(self, asset: str, time_ms: int) -> None:
+    def compare(self, asset: str, time_ms: int, *, now_ms: int) -> None:
         """Take in the time of an asset's newest data in the list that is arriving."""
-        self._listed[asset] = time_ms if self._is_newer(asset, time_ms) else None
+        brought_ms = max(self._arrivals.made_ms(asset), self._newest_by_webhook(asset))
+        known_ms = max(brought_ms, self._begin_ms + self._skew_ms, now_ms - _GIVEN_UP_MS)
+        self._listed[asset] = time_ms > known_ms + self._delivery_ms
+        if not self._listed[asset]:
+            self._drop(asset)
+            return
+        since_ms = self._suspects.get(asset, 0)
+        if since_ms <= brought_ms:
+            since_ms = self._suspects[asset] = time_ms
+        if time_ms > since_ms + self._delivery_ms:
+            self.missed.setdefault(asset, since_ms)
 
-    def finish_list(self, *, at_ms: int, mapped: int) -> bool | None:
-        """End the list that was requested at `at_ms`; return whether it has nothing newer.
+    def finish_list(self, *, mapped: int) -> bool | None:
+        """End the list; return whether it has nothing newer.
 
         None if it says too little: it must have the times of at least half of the `mapped` assets.
         """
         listed, self._listed = self._listed, {}
-        newer = {asset: time_ms for asset, time_ms in listed.items() if time_ms is not None}
-        if self._unjudged is None:  # lists in quick succession must not put off the judgement
-            self._unjudged, self._list_ms = newer, at_ms
-        return not newer if listed and 2 * len(listed) >= mapped else None
-
-    def judge(self, mapped: Collection[str]) -> None:
-        """Decide about the last list, a delivery's time after it."""
-        listed, self._unjudged = self._unjudged or {}, None
-        suspects = {
-            asset: time_ms
-            for asset, time_ms in listed.items()
-            if asset in mapped and time_ms >= self._list_ms - _GIVEN_UP_MS and self._is_newer(asset, time_ms)
-        }
-        newest_ms = max(suspects.values(), default=0)
-        self.is_total = (self._arrivals.received_ms or 0) <= min(newest_ms, self._list_ms)
-        self._suspects = {asset: self._suspects.get(asset, time_ms) for asset, time_ms in suspects.items()}
-        self.missed = {
-            asset: self.missed.get(asset, since_ms)
-            for asset, since_ms in self._suspects.items()
-            if asset in self.missed
-            or suspects[asset] > since_ms + self._delivery_ms
-            or (self.is_total and self._is_final(suspects, asset))
-        }
-
-    def _is_final(self, suspects: dict[str, int], asset: str) -> bool:
-        """Whether data will not come by themselves: they are of many assets, or old."""
-        return len(suspects) >= _SEVERAL or self._list_ms - suspects[asset] >= _REPEATED_WITHIN_MS
+        for asset in self._suspects.keys() - listed.keys():
+            self._drop(asset)
+        return not any(listed.values()) if listed and 2 * len(listed) >= mapped else None
 
     def drop_recovered(self, now_ms: int) -> None:
         """Drop the assets whose webhooks come again; the others may be slow, and count from now on."""
@@ -159,27 +139,25 @@ class MissedDeliveries:
         if came:
             self.begin(now_ms)
         for asset in came:
-            del self.missed[asset]
-            self._suspects.pop(asset, None)
+            self._drop(asset)
+
+    def _drop(self, asset: str) -> None:
+        self._suspects.pop(asset, None)
+        self.missed.pop(asset, None)
 
     def reason(self, *, are_refused: bool) -> str | None:
         """Return what is missed, None if nothing is. `are_refused`: signatures fail."""
         if not self.missed:
             return None
         number, sample = len(self.missed), ", ".join(islice(self.missed, _SAMPLE))
+        since_ms = min(self.missed.values())
         found = (
             f"Infodeck's API has newer data of {number} asset{'' if number == 1 else 's'} than any webhook"
-            f" brought ({sample}{', …' if number > _SAMPLE else ''}), since"
-            f" {second_text(min(self.missed.values()))}"
+            f" brought ({sample}{', …' if number > _SAMPLE else ''}), since {second_text(since_ms)}"
         )
-        if not self.is_total:
+        if (self._arrivals.received_ms or 0) > since_ms:
             return f"{found}, while those of others come: do its event filters leave these out?"
         return f"{found}: {_REFUSED if are_refused else _IS_IT_THERE}"
-
-    def _is_newer(self, asset: str, time_ms: int) -> bool:
-        """Whether the API's data are newer than what webhooks brought, or could have brought."""
-        known_ms = max(self._arrivals.made_ms(asset), self._begin_ms + self._skew_ms)
-        return time_ms > max(known_ms, self._newest_by_webhook(asset)) + self._delivery_ms
 
 
 _SHORTEST_MS = 5 * _MINUTE_MS  # webhooks need some time to come again after a start

@@ -211,7 +211,7 @@ class InfodeckService:
             self.compare_tables()
         else:
             self.on_assets_changed()
-        self._monitor.finish_list(at_ms=snapshot.at_ms)
+        self._monitor.finish_list()
         if self._backfill is not None:
             self._backfill.finish_list()
 

@@ -177,7 +177,7 @@ class Fleet:
         shown = {asset: self.api_tells(time_ms) for asset, time_ms in self._in_api.items()}
         self.monitor.accept_page(MadeUpReports.page(shown))
         reconcile.state, reconcile.last_success_ms = "ok", self.now_ms
-        self.monitor.finish_list(at_ms=self.now_ms)
+        self.monitor.finish_list()
 
     def _note(self, current: tuple[Alarm, ...]) -> None:
         names = {alarm.name for alarm in current}
