@@ -25,8 +25,8 @@ from gateway.sinks.connecting import enable_keepalive
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
     from gateway.sinks.modbus_client.registers import Block
+    from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard
