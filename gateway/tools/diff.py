@@ -5,7 +5,6 @@ Both sides become an inventory: every point with its topics, registers and facts
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,12 @@ from gateway.tools.sheet_points import read_points
 from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
     from gateway.model import Point, Register
-    from gateway.tools.spreadsheet import Sheet, SheetRow
+    from gateway.tools.spreadsheet import Sheet
 
     Word = tuple[str, int, str, int]
 
@@ -100,19 +99,22 @@ def _in_message(asset_topic: str, point: str) -> str:
 def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
     """Return the inventory of a CSV that `gateway points` printed; columns that it lacks are unknown facts.
 
-    The rows are compiled as `gateway import` does it. Raises ConfigError with every unusable cell,
-    `file: row 7, column type: …`.
+    The rows are compiled as `gateway import` does it. A cell with the topics of several sinks counts as one
+    topic. Raises ConfigError with every unusable cell, `file: row 7, column type: …`.
     """
     try:
         sheet, point_map = _compiled(data)
     except ConfigError as error:
         raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from error
-    topics = {(row.cells.get("tag"), row.cells.get("point")): _row_topics(row) for row in sheet.rows[::-1]}
+    cells = {f"{row.cells.get('tag')}/{row.cells.get('point')}": row.cells for row in sheet.rows[::-1]}
     points = {}
     for name, point in inventory_of(point_map, topics={}, sinks={}).points.items():
         facts = {fact: value for fact, value in point.facts.items() if fact in sheet.columns}
-        tag_and_point = (point_map.by_name[name].tag, point_map.by_name[name].point)
-        points[name] = replace(point, topics=topics.get(tag_and_point, frozenset()), facts=facts)
+        listed = cells.get(name, {})
+        topics = {("", listed["topic"])} if "topic" in listed else set()
+        if "asset_topic" in listed:
+            topics.add(("", _in_message(listed["asset_topic"], listed["point"])))
+        points[name] = replace(point, topics=frozenset(topics), facts=facts)
     sinks: dict[str, dict[str, str]] = {
         register.sink: {} for point in points.values() for register in point.registers
     }
@@ -130,24 +132,6 @@ def _compiled(data: bytes) -> tuple[Sheet, PointMap]:
     sheet.raise_problems()
     assert point_map is not None  # noqa: S101 - there are no problems
     return sheet, point_map
-
-
-def _row_topics(row: SheetRow) -> frozenset[SinkTopic]:
-    """Return the topics of a row. Unusual topics of several sinks in one cell are compared as one."""
-    cells = row.cells
-    asset_end = f"/{cells.get('site')}/{cells.get('tag')}"
-    topics = _split(cells.get("topic"), f"{asset_end}/{cells.get('point')}")
-    of_asset = _split(cells.get("asset_topic"), asset_end)
-    return frozenset(
-        ("", topic) for topic in (*topics, *(_in_message(one, cells["point"]) for one in of_asset))
-    )
-
-
-def _split(cell: str | None, usual_end: str) -> list[str]:
-    """Split a cell behind the usual end of each topic, because names may contain spaces."""
-    if cell is None or not cell.endswith(usual_end):
-        return [cell] if cell else []
-    return [f"{start.strip()}{usual_end}" for start in cell.split(usual_end)[:-1]]
 
 
 def compare(old: Inventory, new: Inventory) -> list[Change]:
@@ -183,23 +167,16 @@ def _new_names(old: Inventory, new: Inventory) -> dict[str, str]:
     reading of the same asset.
     """
     names = {name: name for name in old.points if name in new.points}
-    gone = _by_identity(point for name, point in old.points.items() if name not in names)
-    added = _by_identity(point for name, point in new.points.items() if name not in names)
-    return names | {gone[identity]: added[identity] for identity in gone if identity in added}
+    gone, added = (
+        {_identity(point): name for name, point in side.points.items() if name not in names}
+        for side in (old, new)
+    )
+    return names | {gone[one]: added[one] for one in gone if one in added and one[0]}
 
 
-def _by_identity(points: Iterable[PointEntry]) -> dict[Hashable, str]:
-    """Return the names of points by what identifies them, without points that have no place or share it."""
-    keyed = [
-        (
-            (frozenset(point.registers or point.topics), point.facts.get("asset"), point.facts.get("from")),
-            point,
-        )
-        for point in points
-        if point.registers or point.topics
-    ]
-    counts = Counter(key for key, _ in keyed)
-    return {key: point.name for key, point in keyed if counts[key] == 1}
+def _identity(point: PointEntry) -> tuple[frozenset[Hashable], str | None, str | None]:
+    """Return what no two points of an inventory share, if they have a register or a topic."""
+    return frozenset(point.registers or point.topics), point.facts.get("asset"), point.facts.get("from")
 
 
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:

@@ -61,16 +61,6 @@ def test_messages_of_whole_assets_are_reported_by_point() -> None:
     assert {change.kind for change in compare(full, by_point)} == {ChangeKind.TOPIC_GONE}
 
 
-def test_topics_of_several_sinks_are_separated_in_a_csv() -> None:
-    """A cell with two topics is two topics, also if the tag has spaces in it."""
-    head = "tag,point,asset,from,site,topic,sink\n"
-    first, second = "gw/v1/hq/Room 3/T", "site/hq/Room 3/T"
-    one = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first},\n".encode(), file="x.csv")
-    two = inventory_from_csv(f"{head}Room 3,T,a,t,hq,{first} {second},\n".encode(), file="y.csv")
-    (change,) = compare(one, two)
-    assert (change.kind, change.new) == (ChangeKind.NEW_TOPIC, "site/hq/Room 3/T")
-
-
 def test_columns_that_a_csv_lacks_are_not_compared() -> None:
     """Facts that an older or shortened list lacks are not compared."""
     rows = "tag,point,asset,from,topic,sink,unit,table,address,type{}\nA,P,ast-1,t,,regs,1,input,0,int16{}\n"
