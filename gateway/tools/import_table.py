@@ -162,7 +162,7 @@ def _table_lines(points: Sequence[SheetPoint], *, site: str) -> tuple[list[str],
     if single:
         add(["", "points:"])
     for tag, group in groupby(single, key=lambda point: str(point.keys["tag"])):
-        add([f"  # {tag}"])
+        add([f"  # {string_text(tag)}"])
         for point in group:
             add(wrapped_mapping("  - ", point.keys), point.rows[0])
     for point in points:
