@@ -9,22 +9,22 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.errors import JournalError
-from gateway.infodeck.backfill_events import newest_event
-from gateway.infodeck.history import HistoryBackfill, HistoryGaps
-from gateway.infodeck.shadows import find_missed, read_shadows
+from gateway.infodeck.history import HistoryBackfill, HistoryGaps, backfilled_event
+from gateway.infodeck.shadows import find_missed
 from gateway.logs import internal_error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Mapping
 
-    from gateway.infodeck.api_client import InfodeckApi, Item
+    from gateway.infodeck.api_client import InfodeckApi
     from gateway.infodeck.history import BackfillContext
-    from gateway.infodeck.shadows import MissedReadings
+    from gateway.infodeck.shadows import MissedReadings, ShadowReadings
+    from gateway.model import Event, Reading
 
 log = structlog.get_logger()
 
@@ -51,10 +51,9 @@ class _ListOutcome:
 class Backfill:
     """`accept_page` is awaited with each page of the API's list, `finish_list` called after the last one."""
 
-    def __init__(self, context: BackfillContext, *, item_time: Callable[[Any], Any] | None) -> None:
-        """`item_time` returns the time of a whole item, see `read_shadows`. Pages wait until `run` runs."""
+    def __init__(self, context: BackfillContext) -> None:
+        """Pages wait until `run` runs."""
         self._context = context
-        self._item_time = item_time
         self._tables_id = token_hex(8)  # of the tables in force
         self._outcome = _ListOutcome()
         self._logged: str | None = None
@@ -71,22 +70,21 @@ class Backfill:
         """Follow a reload: its points may not have readings that points of other tables had."""
         self._tables_id = token_hex(8)
 
-    async def accept_page(self, items: list[Item]) -> None:
+    async def accept_page(self, listed: Mapping[str, ShadowReadings]) -> None:
         """Return once the missed readings of a page are durable. Whatever fails with it, the list goes on."""
         await self._gaps.opened.wait()
         try:
-            await self._append_missed(items)
+            await self._append_missed(listed)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not end the gateway
             self._outcome.problem = internal_error_text(error)
 
-    async def _append_missed(self, items: list[Item]) -> None:
+    async def _append_missed(self, listed: Mapping[str, ShadowReadings]) -> None:
         appended: list[tuple[int, asyncio.Future[None]]] = []
-        for number, item in enumerate(items):
+        for number, (asset, found) in enumerate(listed.items()):
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-            asset = item.get("id")
-            missed = self._find_missed(asset, item) if isinstance(asset, str) else None
-            if isinstance(asset, str) and missed is not None and missed.readings:
+            missed = self._find_missed(asset, found)
+            if missed is not None and missed.readings:
                 self._gaps.accept_backfill(asset, missed)
                 appended.append((len(missed.readings), self._append(asset, missed)))
         for readings, durable in appended:
@@ -97,16 +95,14 @@ class Backfill:
             else:
                 self._count(readings)
 
-    def _find_missed(self, asset: str, item: Item) -> MissedReadings | None:
-        state = self._context.state()
+    def _find_missed(self, asset: str, found: ShadowReadings) -> MissedReadings | None:
+        self._outcome.without_time[asset] = found.without_time
+        self._outcome.clock_ahead[asset] = found.clock_ahead
+        context, state = self._context, self._context.state()
         plan = state.points.by_asset.get(asset)
         if plan is None:
             return None
-        now_ms = self._context.clock_ms()
-        found = read_shadows(item, plan, now_ms=now_ms, item_time=self._item_time)
-        self._outcome.without_time[asset] = found.without_time
-        self._outcome.clock_ahead[asset] = found.clock_ahead
-        tolerance_ms = round(self._context.settings.tolerance * 1000)
+        tolerance_ms, now_ms = round(context.settings.tolerance * 1000), context.clock_ms()
         return find_missed(found, plan, state.measured, tolerance_ms=tolerance_ms, now_ms=now_ms)
 
     def _append(self, asset: str, missed: MissedReadings) -> asyncio.Future[None]:
@@ -148,3 +144,14 @@ class Backfill:
             else:
                 log.warning("refill.incomplete", reason=problem)
         self._gaps.requested.set()
+
+
+def newest_event(
+    asset: str, readings: Iterable[Reading], *, tables_id: str, organization: str, now_ms: int
+) -> Event:
+    """Return an event with missed readings of an asset. Their keys are telemetry keys, or points' paths.
+
+    `tables_id` stands for the tables in force: for the points of other tables, it is no duplicate.
+    """
+    in_order = sorted(readings, key=lambda each: each.key)
+    return backfilled_event("reconcile", asset, in_order, tables_id, organization=organization, now_ms=now_ms)

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
 from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
 from gateway.infodeck.missing_webhooks import MissedDeliveries, RefusedDeliveries, Silence, WebhookArrivals
-from gateway.infodeck.shadows import read_shadows
 from gateway.logs import error_text
 from gateway.model import BACKFILL_ID_PREFIX
 from gateway.text import count_text, second_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from gateway.alarms import Alarms
-    from gateway.infodeck.api_client import Item
     from gateway.model import Update
     from gateway.records import AssetSnapshot
     from gateway.settings import InfodeckSettings
@@ -72,33 +70,18 @@ class MonitorTimes:
 
 @dataclass(kw_only=True)
 class AssetReports:
-    """What webhooks and the API reported of the assets in the tables in force. Unix milliseconds.
+    """What is known of the reports of the assets in the tables in force. Unix milliseconds.
 
-    `state` and `snapshot` return what is in force. `item_time` returns the time of an item's shadows, see
-    `read_shadows`; `keep_alive_unit` is s, min, h, or None: the unit of `keepAlive` is not known.
+    `state` and `snapshot` return what is in force; `keep_alive_unit` is s, min, h, or None: it is not known.
     """
 
     state: Callable[[], BuildingState]
     snapshot: Callable[[], AssetSnapshot | None]
-    clock_ms: Callable[[], int]
-    item_time: Callable[[Any], Any] | None = None
     keep_alive_unit: str | None = None
 
     def mapped(self) -> Collection[str]:
         """Return the assets of the tables."""
         return self.state().points.by_asset.keys()
-
-    def newest_in_api(self, items: Iterable[Item]) -> Iterator[tuple[str, int]]:
-        """Yield each listed asset that has points, and the time of its newest reading for them."""
-        by_asset, now_ms = self.state().points.by_asset, self.clock_ms()
-        for item in items:
-            asset = item.get("id")
-            plan = by_asset.get(asset) if isinstance(asset, str) else None
-            if asset is None or plan is None:
-                continue
-            found = read_shadows(item, plan, now_ms=now_ms, item_time=self.item_time)
-            if found.readings:
-                yield asset, max(reading.time_ms for reading in found.readings.values())
 
     def newest_by_webhook(self, asset: str) -> int:
         """Return the time of the newest reading that a webhook brought and a point shows, 0 if none."""
@@ -171,9 +154,9 @@ class DeliveryMonitor:
         self._api_silent_ms = 0
         self._explanation = ""  # what Infodeck says of the webhook, while an alarm about it holds
 
-    def accept_page(self, items: list[Item]) -> None:
-        """Compare a page of assets, as the API lists them, with what webhooks brought."""
-        for asset, time_ms in self._reports.newest_in_api(items):
+    def accept_page(self, newest_ms: Mapping[str, int]) -> None:
+        """Compare a page of assets, with the times of their newest readings in the API's list."""
+        for asset, time_ms in newest_ms.items():
             self._missed.compare(asset, time_ms, now_ms=self._clock_ms())
 
     def finish_list(self) -> None:

@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import structlog
 
 from gateway.errors import ApiRefusalError, GatewayError, JournalError, TransientError
 from gateway.events import TELEMETRY, parse_time, read_telemetry
-from gateway.infodeck.backfill_events import history_events, is_history
 from gateway.logs import error_text
-from gateway.model import Reading
+from gateway.model import BACKFILL_ID_PREFIX, Event, Reading
 from gateway.records import Gap, StateChanges
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.infodeck.api_client import InfodeckApi, Item
     from gateway.infodeck.shadows import MissedReadings
-    from gateway.model import Event, Record, Scalar, Telemetry
+    from gateway.model import Record, Scalar, Telemetry
     from gateway.ports import EventLog, StateStore
     from gateway.records import GapId
     from gateway.settings import RefillSettings
@@ -386,3 +388,55 @@ async def _until_durable(group: set[asyncio.Future[None]]) -> None:
     for future in group:
         await asyncio.shield(future)  # shared with others' events
     group.clear()
+
+
+_HISTORY = "history"
+_ID_DIGITS = 32
+_MOST_IN_EVENT = 100
+_HOUR_MS = 3_600_000
+
+
+def history_events(
+    asset: str, readings: Iterable[Reading], *, organization: str, now_ms: int
+) -> Iterator[Event]:
+    """Yield events with an asset's history, each of at most 100 readings, all of one hour.
+
+    `readings` are in order of time. An hour has the same ids if more of the history is fetched later.
+    """
+    for _, group in groupby(readings, key=lambda each: each.time_ms // _HOUR_MS):
+        hour = list(group)
+        for start in range(0, len(hour), _MOST_IN_EVENT):
+            part = hour[start : start + _MOST_IN_EVENT]
+            yield backfilled_event(_HISTORY, asset, part, "", organization=organization, now_ms=now_ms)
+
+
+def is_history(event: Event) -> bool:
+    """Whether the gateway made an event of the API's history."""
+    return event.is_backfilled and event.document.get("source") == _HISTORY
+
+
+def backfilled_event(
+    source: str, asset: str, readings: list[Reading], tables_id: str, *, organization: str, now_ms: int
+) -> Event:
+    """Return an event that the gateway makes of readings from the API; it goes the same way as a webhook.
+
+    `source` is `reconcile` for newest values, `history` for what was between them. The id is made of the
+    contents, so that the same again is a duplicate.
+    """
+    resource = {"id": asset, "readings": [_written(each) for each in readings]}
+    digest = sha256(orjson.dumps([resource, tables_id], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    event_id = BACKFILL_ID_PREFIX + digest[:_ID_DIGITS]
+    document: dict[str, Any] = {
+        "id": event_id,
+        "type": TELEMETRY,
+        "source": source,
+        "organizationId": organization,
+        "created": now_ms // 1000,
+        "data": {"object": resource},
+    }
+    return Event(event_id, TELEMETRY, orjson.dumps(document), document, now_ms)
+
+
+def _written(reading: Reading) -> dict[str, Any]:
+    written = {"key": reading.key, "value": reading.value, "timestamp": reading.time_ms}
+    return written if reading.unit_of_measure is None else written | {"unit": reading.unit_of_measure}

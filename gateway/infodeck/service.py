@@ -17,6 +17,7 @@ from gateway.infodeck.delivery_monitor import AssetReports, DeliveryMonitor, Mon
 from gateway.infodeck.history import BackfillContext
 from gateway.infodeck.inventory import InventoryReader, compare_with_tables
 from gateway.infodeck.reconcile import ConnectionDoubts, Reconciler, second_of
+from gateway.infodeck.shadows import read_page
 from gateway.infodeck.webhooks import summarise_deliveries
 from gateway.logs import error_text, internal_error_text
 from gateway.mapping.paths import compile_path
@@ -77,7 +78,7 @@ class InfodeckService:
             api_key=self.secrets.api_key,
             bearer_token=self.secrets.bearer_token,
         )
-        item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
+        self._item_time = None if settings.refill.time is None else compile_path(settings.refill.time)
         skew_ms = round(self.clock_skew_s * 1000)
         self._doubts = ConnectionDoubts(skew_ms=skew_ms)
         self._journal_was_ok = True
@@ -107,15 +108,13 @@ class InfodeckService:
                 status=self.status.refill,
                 clock_ms=self.clock_ms,
             )
-            self._backfill = Backfill(context, item_time=item_time)
+            self._backfill = Backfill(context)
         self._monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
             reports=AssetReports(
                 state=lambda: self.pipeline.state,
                 snapshot=lambda: self.snapshot,
-                clock_ms=self.clock_ms,
-                item_time=item_time,
                 keep_alive_unit=settings.keep_alive_unit,
             ),
             times=MonitorTimes.from_settings(settings, skew_ms=skew_ms),
@@ -196,10 +195,12 @@ class InfodeckService:
         return {} if self.snapshot is None else self.snapshot.tags
 
     async def _accept_page(self, items: list[Item]) -> None:
-        """Hand a page of the API's list of assets to what uses more of it than the assets."""
-        self._monitor.accept_page(items)
+        """Hand the readings in a page of the API's list of assets to what uses them."""
+        plans = self.pipeline.state.points.by_asset
+        listed = read_page(items, plans, now_ms=self.clock_ms(), item_time=self._item_time)
+        self._monitor.accept_page({asset: one.newest_ms for asset, one in listed.items() if one.readings})
         if self._backfill is not None:
-            await self._backfill.accept_page(items)
+            await self._backfill.accept_page(listed)
 
     async def _accept_snapshot(self, snapshot: AssetSnapshot) -> None:
         """Replace the inventory; have the tables compiled anew if it describes any asset otherwise."""

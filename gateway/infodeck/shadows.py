@@ -16,8 +16,9 @@ from gateway.mapping.paths import NOT_FOUND, split_path
 from gateway.model import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from gateway.infodeck.api_client import Item
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Point, Scalar, Update
 
@@ -38,6 +39,26 @@ class ShadowReadings:
     readings: dict[str, Reading] = field(default_factory=dict)
     without_time: int = 0
     clock_ahead: int = 0
+
+    @property
+    def newest_ms(self) -> int:
+        """The time of the newest reading, 0 if there is none."""
+        return max((reading.time_ms for reading in self.readings.values()), default=0)
+
+
+def read_page(
+    items: Iterable[Item],
+    plans: Mapping[str, AssetPlan],
+    *,
+    now_ms: int,
+    item_time: Callable[[Any], Any] | None,
+) -> dict[str, ShadowReadings]:
+    """Return the readings in a page of the API's list, by asset, of those that have points."""
+    return {
+        asset: read_shadows(item, plans[asset], now_ms=now_ms, item_time=item_time)
+        for item in items
+        if isinstance(asset := item.get("id"), str) and asset in plans
+    }
 
 
 def read_shadows(

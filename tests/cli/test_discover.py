@@ -14,7 +14,7 @@ from support.commands import gateway
 from support.journal_parts import START_MS, sqlite_journal
 
 from gateway.demo.simulated_api import SimulatedApi
-from gateway.infodeck.backfill_events import newest_event
+from gateway.infodeck.backfill import newest_event
 from gateway.model import Event, Reading
 from gateway.records import AssetProperty, AssetSnapshot, AssetType, KnownAsset, StateChanges, UnmappedAsset
 

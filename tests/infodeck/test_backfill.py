@@ -18,20 +18,12 @@ from support.delivery_parts import NOON, Clock
 from support.point_tables import load_good_tables
 from support.waiting import until
 
-from gateway.infodeck.delivery_monitor import AssetReports
+from gateway.infodeck.shadows import read_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.backfill_parts import BackfillRig
-
     from gateway.mapping.plan import PointMap
-
-
-def newest_in_api(run: BackfillRig, listed: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Return what the alarms about webhooks see of an asset that the API lists."""
-    reports = AssetReports(state=lambda: run.rig.state, snapshot=lambda: None, clock_ms=run.rig.clock)
-    return reports.newest_in_api([listed])
 
 
 TABLE = """\
@@ -78,7 +70,13 @@ async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
             assert run.newest("R/H") is None
             assert run.status.without_time == 2
         assert await run.backfills() == []
-        assert [*newest_in_api(run, {"id": "a", "shadows": {"Up": moved}})] == []
+        listed = read_page(
+            [{"id": "a", "shadows": {"Up": moved}}],
+            run.rig.state.points.by_asset,
+            now_ms=NOON,
+            item_time=None,
+        )
+        assert listed["a"].readings == {}
 
 
 async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: PointMap) -> None:
@@ -201,7 +199,7 @@ async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: P
     ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
     async with backfilling(file, points) as run:
         for _ in range(3):
-            await run.backfill.accept_page([item("a", at_ms=None, t=1, h=2), ahead])  # the rest never comes
+            await run.list_page(item("a", at_ms=None, t=1, h=2), ahead)  # the rest never comes
         await run.reconcile(item("a", at_ms=None, t=1), ahead)
         assert (run.status.without_time, run.status.clock_ahead) == (1, 1)
         assert "no time (1)" in str(run.status.last_error)

@@ -188,7 +188,7 @@ async def take(step: Step, run: BackfillRig, world: World) -> None:
         case Repeat(which) if world.sent:
             await send(run, world, world.sent[which % len(world.sent)])
         case Reconcile("away") if world.measured:
-            await run.backfill.accept_page([world.listed("right")])  # and the rest of the list never comes
+            await run.list_page(world.listed("right"))  # and the rest of the list never comes
         case Reconcile(how) if world.measured:
             await run.reconcile(world.listed(how))
             if how == "right":

@@ -53,9 +53,7 @@ class Watched:
         """Have the API tell how long ago each asset's data are from."""
         self.status.reconcile.state = "ok"
         self.status.reconcile.last_success_ms = self.now_ms
-        self.monitor.accept_page(
-            MadeUpReports.page({asset: self.now_ms - age_ms for asset, age_ms in ages_ms.items()})
-        )
+        self.monitor.accept_page({asset: self.now_ms - age_ms for asset, age_ms in ages_ms.items()})
         self.monitor.finish_list()
 
     def webhook(self, asset: str) -> None:

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from gateway.events import asset_of, parse_event, read_telemetry
-from gateway.infodeck.backfill_events import history_events, newest_event
+from gateway.infodeck.backfill import newest_event
+from gateway.infodeck.history import history_events
 from gateway.infodeck.shadows import ShadowReadings, find_missed, read_shadows
 from gateway.model import Event, Reading, Telemetry
 from gateway.state.building_state import BuildingState

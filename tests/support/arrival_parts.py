@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.events import TELEMETRY
 from gateway.infodeck.delivery_monitor import AssetReports
@@ -10,7 +10,7 @@ from gateway.infodeck.missing_webhooks import WebhookArrivals
 from gateway.model import BACKFILL_ID_PREFIX, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
 NOW_MS = 1_795_507_200_000  # 2026-11-24T08:00:00Z
 MINUTE_MS = 60_000
@@ -51,7 +51,7 @@ def arrivals_of(*times_ms: tuple[str, int]) -> WebhookArrivals:
 
 
 class MadeUpReports(AssetReports):
-    """Reports of assets without tables: `page` makes a page of the API's list."""
+    """Reports of assets without tables."""
 
     def __init__(
         self, assets: Collection[str], read_ms: Mapping[str, int] | None = None, *, promise: int | None = None
@@ -61,18 +61,9 @@ class MadeUpReports(AssetReports):
         self._read_ms = {} if read_ms is None else read_ms
         self._promise = promise
 
-    @staticmethod
-    def page(times_ms: Mapping[str, int]) -> list[dict[str, Any]]:
-        """Return these assets, each with the time of its newest reading."""
-        return [{"id": asset, "time_ms": time_ms} for asset, time_ms in times_ms.items()]
-
     def mapped(self) -> Collection[str]:
         """Return the assets."""
         return self._assets
-
-    def newest_in_api(self, items: Iterable[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-        """Yield what `page` made."""
-        return ((item["id"], item["time_ms"]) for item in items)
 
     def newest_by_webhook(self, asset: str) -> int:
         """Return what was given."""

@@ -11,6 +11,7 @@ import orjson
 
 from gateway.infodeck.backfill import Backfill
 from gateway.infodeck.history import BackfillContext
+from gateway.infodeck.shadows import read_page
 from gateway.mapping.paths import compile_path
 from gateway.settings import RefillSettings
 from gateway.status import RefillStatus
@@ -20,7 +21,7 @@ from support.recording_sink import Receiver
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from gateway.demo.simulated_api import SimulatedApi
@@ -49,6 +50,7 @@ class BackfillRig:
     backfill: Backfill
     status: RefillStatus
     receiver: Receiver
+    item_time: Callable[[Any], Any] | None
 
     async def webhook(self, number: int | str, *, at_ms: int, asset: str = "a", **readings: Any) -> None:
         """Return once a webhook's event is durable and mapped."""
@@ -66,8 +68,14 @@ class BackfillRig:
     async def list_assets(self, *items: dict[str, Any]) -> None:
         """Let the API list these assets, a page of 100 at a time; return once that is worked through."""
         for start in range(0, len(items), 100):
-            await self.backfill.accept_page(list(items[start : start + 100]))
+            await self.list_page(*items[start : start + 100])
         self.backfill.finish_list()
+
+    async def list_page(self, *items: dict[str, Any]) -> None:
+        """Have one page of a list backfilled."""
+        plans, now_ms = self.rig.state.points.by_asset, self.rig.clock()
+        listed = read_page(items, plans, now_ms=now_ms, item_time=self.item_time)
+        await self.backfill.accept_page(listed)
 
     async def until_filled(self) -> None:
         """Wait until no gap is open any more, and every sink has what came of it."""
@@ -120,14 +128,15 @@ async def backfilling(
             status=status,
             clock_ms=clock,
         )
-        made = Backfill(context, item_time=None if time is None else compile_path(time))
+        made = Backfill(context)
         async with AsyncExitStack() as stack:
             asked = await stack.enter_async_context(simulated_api(0)) if api is None else api
             infodeck = await stack.enter_async_context(connected(asked))
             running = asyncio.create_task(made.run(infodeck), name="backfilling")
             stack.push_async_callback(_ended, running)
             await made._gaps.opened.wait()
-            yield BackfillRig(rig, made, status, next(iter(all_receivers.values())))
+            item_time = None if time is None else compile_path(time)
+            yield BackfillRig(rig, made, status, next(iter(all_receivers.values())), item_time)
 
 
 async def _ended(running: asyncio.Task[None]) -> None:

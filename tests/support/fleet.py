@@ -175,7 +175,7 @@ class Fleet:
             reconcile.state, reconcile.last_error = "failing", "the API answered 503"
             return
         shown = {asset: self.api_tells(time_ms) for asset, time_ms in self._in_api.items()}
-        self.monitor.accept_page(MadeUpReports.page(shown))
+        self.monitor.accept_page(shown)
         reconcile.state, reconcile.last_success_ms = "ok", self.now_ms
         self.monitor.finish_list()
 
