@@ -246,24 +246,23 @@ def connection_of(transport: asyncio.BaseTransport | None) -> ServedConnection |
     return protocol if isinstance(protocol, ServedConnection) else None
 
 
+@dataclass
 class ConnectionLog:
     """The logger that aiohttp gets: counts requests that are not HTTP, which aiohttp answers by itself.
 
     Anyone may send garbage, so it costs a debug line without any of its content.
     """
 
-    def __init__(self, listener: str, *, on_garbage: Callable[[], None]) -> None:
-        """Prefix log events with `listener`; call `on_garbage` for each bad request."""
-        self._no_http, self._failed = f"{listener}.no_http", f"{listener}.failed"
-        self._on_garbage = on_garbage
+    listener: str
+    on_garbage: Callable[[], None]
 
     def debug(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
         """Count a request that is not HTTP or ended early; log anything else as a bug."""
         if isinstance(exc_info, HttpProcessingError | RequestPayloadError | ConnectionError):
-            self._on_garbage()
-            log.debug(self._no_http, reason=type(exc_info).__name__)
+            self.on_garbage()
+            log.debug(f"{self.listener}.no_http", reason=type(exc_info).__name__)
         else:
-            log.error(self._failed, reason=message % arguments, exc_info=exc_info)
+            log.error(f"{self.listener}.failed", reason=message % arguments, exc_info=exc_info)
 
     exception = debug
 

@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +25,17 @@ _ROOM_BYTES = 4096
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@dataclass
 class SecretFile:
     """A signing secret's file and its draft, `FILE.new`; made by `open_secret_file`.
 
     `pending` is the secret that a killed command left in the draft, b"" if there is none.
     """
 
-    def __init__(self, path: Path, draft: int, pending: bytes) -> None:
-        self.path = path
-        self.new = draft_of(path)
-        self.pending = pending
-        self._draft = draft
+    path: Path
+    new: Path
+    pending: bytes
+    _draft: int
 
     def write_new(self, secret: bytes) -> None:
         """Write the secret into `FILE.new`, durably; raise CommandError if that fails."""
@@ -86,7 +87,7 @@ def open_secret_file(path: Path, *, may_replace: bool) -> Iterator[SecretFile]:
         pending = os.pread(draft, _ROOM_BYTES, 0).strip()
         if pending and not may_replace:
             raise CommandError(f"{new} holds a secret already: move it to {target}, or remove it")
-        yield SecretFile(target, draft, pending)
+        yield SecretFile(target, new, pending, draft)
     finally:
         _close_draft(draft, new)
 
@@ -104,7 +105,10 @@ def uninterrupted() -> Iterator[None]:
 
 def _open_draft(new: Path, like: os.stat_result, mode: int) -> int:
     """Return the draft, locked, with owner, mode and room for a secret; it may hold one already."""
-    _check_draft(new, like)
+    if os.path.lexists(new):
+        status = new.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), like.st_uid}:
+            raise CommandError(f"{new} is no draft of a secret, whoever has put it there: remove it")
     draft = os.open(new, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, PRIVATE)
     try:
         fcntl.flock(draft, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,29 +139,18 @@ def _is_blank(draft: int) -> bool:
     return not os.pread(draft, _ROOM_BYTES, 0).strip()
 
 
-def _check_draft(new: Path, like: os.stat_result) -> None:
-    """Raise CommandError if something else than a command like this has put the draft there."""
-    if os.path.lexists(new):
-        status = new.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {os.geteuid(), like.st_uid}:
-            raise CommandError(f"{new} is no draft of a secret, whoever has put it there: remove it")
-
-
 def _status_of(target: Path) -> os.stat_result | None:
     """Return the status of the file, None if it is missing; raise CommandError if it must not be replaced."""
     try:
         status = target.stat()
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(status.st_mode):
-        raise CommandError(f"{target} is not a regular file: name the secret's file")
+    if not stat.S_ISREG(status.st_mode) or os.path.ismount(target):
+        raise CommandError(
+            f"{target} is not a regular file in its folder, or mounted by itself: name the secret's file, and"
+            " have a container mount its folder"
+        )
     if status.st_mode & stat.S_IRWXO:
         mode = stat.S_IMODE(status.st_mode)
-        raise CommandError(
-            f"others may use {target} ({mode:04o}), and would know the new secret as well: chmod 600 {target}"
-        )
-    if os.path.ismount(target):
-        raise CommandError(
-            f"{target} is mounted by itself, so no other file can take its place: mount its folder"
-        )
+        raise CommandError(f"others may use {target} ({mode:04o}): chmod 600 {target}")
     return status

@@ -25,62 +25,6 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 1000
 
-_LIST = """\
-Shows every webhook of the organization, with its state, and marks the one that leads here
-(infodeck.webhook).
-
-    gateway webhooks list -c config/gateway.yaml
-
-Exit code 0: Infodeck has answered, also if there are none; 1: it has not.
-"""
-_REGISTER = """\
-Has Infodeck make a webhook that leads here. Its signing secret, which Infodeck gives away this once, goes
-into a new file.
-
-    gateway webhooks register -c config/gateway.yaml --url https://gateway.example.com/webhooks/infodeck
-
-Exit code 0: the webhook is there and its secret in the file; 1: not so, and what is the case.
-"""
-_TEST = """\
-Has Infodeck send a webhook.test, and sees whether the running gateway gets it. Nothing reaches the
-building.
-
-    gateway webhooks test -c config/gateway.yaml
-
-Exit code 0: it has arrived, signed with the current secret; 1: not so, and why.
-"""
-_DELIVERIES = """\
-Shows Infodeck's log of attempts, the newest first, with advice for each kind of failure.
-
-    gateway webhooks deliveries -c config/gateway.yaml --failed
-
-Exit code 0: Infodeck has answered, whatever became of the attempts; 1: it has not.
-"""
-_REMOVE = """\
-Has Infodeck remove a webhook by the API call in infodeck.webhook.remove; Infodeck's documents do not name it.
-
-    gateway webhooks remove -c config/gateway.yaml --id wh-1234
-
-Exit code 0: Infodeck does not list it any more; 1: not so, and what is the case.
-"""
-_ENABLE = """\
-Has Infodeck enable a webhook again by the API call in infodeck.webhook.enable, once the reason for its
-failures is gone.
-
-    gateway webhooks enable -c config/gateway.yaml
-
-Exit code 0: Infodeck says that it is enabled; 1: not so, and what is the case.
-"""
-_ROTATE = """\
-Replaces the signing secret, in its file and in the running gateway, without losing a delivery: the old one is
-accepted for 48 h more. The API makes the new one (infodeck.webhook.rotate says where), or Infodeck's web page
-(--from-stdin).
-
-    gateway webhooks rotate -c config/gateway.yaml --from-stdin
-
-Exit code 0: file and gateway have the new secret; 1: not so, and what is the case.
-"""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their arguments."""
@@ -88,24 +32,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     def add_action(
-        name: str, act: Callable[[argparse.Namespace], int], description: str, summary: str
+        act: Callable[[argparse.Namespace], int], example: str, summary: str, description: str
     ) -> argparse.ArgumentParser:
+        name, _, options = example.partition(" ")
+        command = f"gateway webhooks {name} -c config/gateway.yaml {options}"
         action = actions.add_parser(
-            name, help=summary, description=description, formatter_class=HelpFormatter
+            name,
+            help=summary,
+            description=f"{description}\n\n    {command}\n\nExit code 0: done; 1: not done, and why.\n",
+            formatter_class=HelpFormatter,
         )
         add_config_argument(action, default=argparse.SUPPRESS)
         action.set_defaults(act=act)
         return action
 
-    _add_format(add_action("list", print_list, _LIST, "all of the organization, and which leads here"))
-    _add_register(add_action("register", register, _REGISTER, "have Infodeck post to this gateway"))
-    action = add_action("test", test_webhook, _TEST, "have a test event sent, and see whether it arrives")
+    action = add_action(
+        print_list,
+        "list",
+        "all of the organization, and which leads here",
+        "Shows every webhook of the organization, with its state, and marks the one that leads here"
+        " (infodeck.webhook).",
+    )
+    _add_format(action)
+    action = add_action(
+        register,
+        "register --url https://gateway.example.com/webhooks/infodeck",
+        "have Infodeck post to this gateway",
+        "Has Infodeck make a webhook that leads here. Its signing secret, which Infodeck gives away this"
+        " once, goes into a new file.",
+    )
+    _add_register(action)
+    action = add_action(
+        test_webhook,
+        "test",
+        "have a test event sent, and see whether it arrives",
+        "Has Infodeck send a webhook.test, and sees whether the running gateway gets it, signed with the"
+        " current secret. Nothing reaches the building.",
+    )
     _add_id(action)
     action.add_argument(
         "--wait", metavar="DURATION", default="15s", help="for the event to arrive (default: %(default)s)"
     )
     action = add_action(
-        "deliveries", print_deliveries, _DELIVERIES, "Infodeck's log of attempts, with advice on failures"
+        print_deliveries,
+        "deliveries --failed",
+        "Infodeck's log of attempts, with advice on failures",
+        "Shows Infodeck's log of attempts, the newest first, with advice for each kind of failure.",
     )
     _add_id(action)
     action.add_argument("--failed", action="store_true", help="only failed deliveries")
@@ -113,12 +85,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=_number, default=20, metavar="N", help="the newest N (default: %(default)s)"
     )
     _add_format(action)
-    _add_rotate(
-        add_action("rotate", rotate, _ROTATE, "a new signing secret; the old one counts for 48 h more")
+    action = add_action(
+        rotate,
+        "rotate --from-stdin",
+        "a new signing secret; the old one counts for 48 h more",
+        "Replaces the signing secret, in its file and in the running gateway, without losing a delivery: the"
+        " old one is accepted for 48 h more. The API makes the new one (infodeck.webhook.rotate), or"
+        " Infodeck's web page (--from-stdin).",
     )
-    action = add_action("remove", remove, _REMOVE, "have Infodeck remove a webhook")
+    _add_id(action)
+    _add_rotate(action)
+    action = add_action(
+        remove,
+        "remove --id wh-1234",
+        "have Infodeck remove a webhook",
+        "Has Infodeck remove a webhook by the API call in infodeck.webhook.remove.",
+    )
     action.add_argument("--id", metavar="ID", required=True, help="the webhook's id, see `list`")
-    _add_id(add_action("enable", enable, _ENABLE, "have Infodeck enable a webhook again"))
+    action = add_action(
+        enable,
+        "enable",
+        "have Infodeck enable a webhook again",
+        "Has Infodeck enable a webhook again by the API call in infodeck.webhook.enable.",
+    )
+    _add_id(action)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -146,7 +136,6 @@ def _add_register(action: argparse.ArgumentParser) -> None:
 
 
 def _add_rotate(action: argparse.ArgumentParser) -> None:
-    _add_id(action)
     action.add_argument(
         "--from-stdin",
         action="store_true",

@@ -7,7 +7,6 @@ where strict refuses lists for tuples, and dicts for dataclasses: use a `PlainVa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import reduce
 from os.path import normpath
 from pathlib import Path
@@ -17,12 +16,10 @@ import orjson
 from pydantic import (
     AfterValidator,
     ConfigDict,
-    GetCoreSchemaHandler,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
 )
-from pydantic_core import core_schema
 
 from gateway.config.findings import problems_of
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
@@ -31,12 +28,11 @@ from gateway.config.yaml_tree import Node, child, compose, nulls_in, place_of
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable
 
 __all__ = [
     "MISSING",
     "STRICT",
-    "ByType",
     "Document",
     "FieldError",
     "Location",
@@ -60,22 +56,6 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 
 RelativePath = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path, relative to the folder of the file that names it."""
-
-
-@dataclass(frozen=True)
-class ByType:
-    """Annotates a value whose key `type` chooses its shape: `Annotated[Base, ByType(shapes)]`.
-
-    Every shape has a field `type: Literal["its name in shapes"]`.
-    """
-
-    shapes: Mapping[str, type]
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
-        choices = {name: handler.generate_schema(shape) for name, shape in self.shapes.items()}
-        return core_schema.tagged_union_schema(choices, discriminator="type")
 
 
 class Document(Generic[T]):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, ByType, RelativePath
+from gateway.config.decode import STRICT, RelativePath
 from gateway.config.salvage import ANY, Parts
 from gateway.config.secrets import SecretReference, SecretReferences
 from gateway.config.value_types import (
@@ -46,14 +46,6 @@ DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
 
 
-class SinkConfig(Protocol):
-    """Common to the config classes of all sinks."""
-
-    @property
-    def type(self) -> str:
-        """Return its name in SINK_TYPES."""
-
-
 class SinkType(NamedTuple):
     """What a sink's `type` stands for; all constructors take the same arguments, see `App`."""
 
@@ -67,9 +59,7 @@ SINK_TYPES = {
     "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
     "modbus_client": SinkType(ModbusClientConfig, ModbusClientSink),
 }
-AnySinkConfig = Annotated[
-    SinkConfig, ByType({name: sink_type.config for name, sink_type in SINK_TYPES.items()})
-]
+SinkConfig = MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig
 
 
 class CertificateFiles(NamedTuple):
@@ -170,7 +160,7 @@ class Settings:
     """This gateway, in topics and status; the host's name if not written."""
     journal: JournalSettings = Field(default_factory=JournalSettings)
     """Where events are kept."""
-    sinks: dict[SinkName, AnySinkConfig] = Field(default_factory=dict)
+    sinks: dict[SinkName, Annotated[SinkConfig, Field(discriminator="type")]] = Field(default_factory=dict)
     """Where values go, by the names that point tables use."""
     mappings: RelativePath = Field(default="../mappings", validate_default=True)
     """The folder of the point tables."""

@@ -43,7 +43,7 @@ def test_text_is_filled_and_commands_are_not(monkeypatch: pytest.MonkeyPatch) ->
     prose, _, _ = shown[shown.index("Has Infodeck") :].partition("\noptions:")
     long = [line for line in prose.splitlines() if len(line) > 60]
     assert long == [line for line in prose.splitlines() if line.startswith("    gateway ")]
-    assert [len(part.splitlines()) for part in prose.strip().split("\n\n")] == [3, 1, 2]
+    assert [len(part.splitlines()) for part in prose.strip().split("\n\n")] == [3, 1, 1]
 
 
 def test_exit_codes_of_all_commands() -> None:

@@ -17,7 +17,6 @@ from support.config_files import complaints, write
 from gateway.config.decode import (
     MISSING,
     STRICT,
-    ByType,
     FieldError,
     Location,
     RelativePath,
@@ -220,7 +219,7 @@ class Square:
 class Drawing:
     """Holds both."""
 
-    shapes: dict[str, Annotated[Circle | Square, ByType({"circle": Circle, "square": Square})]]
+    shapes: dict[str, Annotated[Circle | Square, Field(discriminator="type")]]
 
 
 def test_chosen_by_type(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, monkeypatch: 
     """Such as a container's single file: nothing can be renamed to it."""
     file = existing(tmp_path)
     monkeypatch.setattr("os.path.ismount", file.__eq__)
-    with pytest.raises(CommandError, match=r"mounted by itself.* mount its folder"):
+    with pytest.raises(CommandError, match=r"mounted by itself"):
         replaced(file, b"new")
     assert not left_behind(tmp_path)
 
