@@ -258,11 +258,12 @@ class ConnectionLog:
 
     def debug(self, message: str, *arguments: object, exc_info: BaseException | None = None) -> None:
         """Count a request that is not HTTP or ended early; log anything else as a bug."""
+        no_http, failed = f"{self.listener}.no_http", f"{self.listener}.failed"
         if isinstance(exc_info, HttpProcessingError | RequestPayloadError | ConnectionError):
             self.on_garbage()
-            log.debug(f"{self.listener}.no_http", reason=type(exc_info).__name__)
+            log.debug(no_http, reason=type(exc_info).__name__)
         else:
-            log.error(f"{self.listener}.failed", reason=message % arguments, exc_info=exc_info)
+            log.error(failed, reason=message % arguments, exc_info=exc_info)
 
     exception = debug
 

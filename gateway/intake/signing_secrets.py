@@ -106,8 +106,6 @@ class SigningSecrets:
                 self._mark_replaced(secret, replaced_ms)
         self._drop_ended()
         self._accept(tuple(self._sources))
-        if self.previous:
-            log.info("signing_secrets.previous", accepted=len(self.previous))
         self._write(self.current, self._kept())
 
     def verify(self, raw: bytes, header: str | None, *, now_s: float) -> int:
@@ -268,23 +266,21 @@ class SecretMemory:
         self.file = file
         self._key = token_bytes(32)
         self._first_seen: dict[str, int] = {}  # Unix ms by fingerprint
-        self._written = b""
         self._writing = threading.Lock()  # not asyncio's: a thread goes on when its task is cancelled
 
     def read(self) -> Kept:
         """Return the kept secrets; raise GatewayError, which quotes nothing, if the file can't be used."""
         if not self.file.exists():
             return {}
-        content = SecretSource("file", str(self.file)).resolve().reveal()
         try:
-            document = orjson.loads(content)
+            document = orjson.loads(SecretSource("file", str(self.file)).resolve().reveal())
             kept = {base64.b64decode(secret): ms for secret, ms in document["accepted"].items()}
             first_seen, key = dict(document["first_seen"]), bytes.fromhex(document["key"])
         except (ValueError, KeyError, TypeError, AttributeError):
             document = kept = {}
         if document.get("form") != _FORM or b"" in kept:
             raise GatewayError(f"{self.file} was not written by this version of the gateway")
-        self._first_seen, self._key, self._written = first_seen, key, content
+        self._first_seen, self._key = first_seen, key
         return kept
 
     def first_seen_ms(self, secret: bytes, *, now_ms: int) -> int:
@@ -292,17 +288,13 @@ class SecretMemory:
         return self._first_seen.setdefault(self._fingerprint(secret), now_ms)
 
     def write(self, *, current: Iterable[bytes], kept: Kept) -> None:
-        """Write what has changed, durably; raise OSError. Ages are kept of `current` secrets only."""
+        """Write the file, durably; raise OSError. Ages are kept of `current` secrets only."""
         with self._writing:
             names = [self._fingerprint(secret) for secret in current]
             accepted = {base64.b64encode(secret).decode(): ms for secret, ms in kept.items()}
             first_seen = {name: self._first_seen[name] for name in names}
-            document = orjson.dumps(
-                {"form": _FORM, "key": self._key.hex(), "first_seen": first_seen, "accepted": accepted}
-            )
-            if document != self._written:
-                write_private(self.file, document)
-                self._written = document
+            document = {"form": _FORM, "key": self._key.hex(), "first_seen": first_seen, "accepted": accepted}
+            write_private(self.file, orjson.dumps(document))
 
     def _fingerprint(self, secret: bytes) -> str:
         return hmac.digest(self._key, secret, "sha256").hex()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import os
 import stat
 import tempfile
 import threading
@@ -511,12 +510,3 @@ def test_ages_that_cannot_be_read_begin_anew(tmp_path: Path, content: str) -> No
     file.chmod(0o600)
     assert Known(file, now_ms=NOW_MS, secrets=[b"a"]).since_ms == [NOW_MS]
     assert Known(file, now_ms=NOW_MS + 1, secrets=[b"a"]).since_ms == [NOW_MS]
-
-
-def test_nothing_is_written_where_nothing_is_new(tmp_path: Path) -> None:
-    """A gateway that starts often wears no SD card out."""
-    file = tmp_path / "ages"
-    Known(file, now_ms=NOW_MS, secrets=[b"a"])
-    os.utime(file, (1, 1))
-    Known(file, now_ms=NOW_MS + 86_400_000, secrets=[b"a"])
-    assert file.stat().st_mtime == 1
