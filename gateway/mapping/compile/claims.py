@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.registers import register_text
@@ -31,7 +32,8 @@ _SAME_FOR_ALL = "; this key is the same for every asset of the template"
 _TOPIC = ("mqtt", "topic")
 
 
-class Claimant(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Claimant:
     """A point that claims a name, topics and registers, one for each of the blocks.
 
     `entry`: the asset that uses a template, None for any other point.
@@ -43,12 +45,23 @@ class Claimant(NamedTuple):
     entry: Place | None
 
 
-class _TopicClaim(NamedTuple):
-    """A claimed topic. `owner`: the sink and what all points with this topic share."""
+@dataclass(slots=True, eq=False)
+class _TopicClaim:
+    """A point that claims a topic on a sink, by its name or as one of those with this `asset_key`."""
 
-    owner: tuple[str, ...]
+    sink: str
     claimant: Claimant
-    label: str
+    asset_key: tuple[str, ...] | None = None
+
+    def has_owner_of(self, other: _TopicClaim) -> bool:
+        """Return whether both claim the topic for the same point or asset on the same sink."""
+        own, others = self.asset_key, other.asset_key
+        is_same_point = own is None and others is None and self.claimant.point is other.claimant.point
+        return self.sink == other.sink and (is_same_point or (own is not None and own == others))
+
+    def __str__(self) -> str:
+        point = self.claimant.point
+        return point.name if self.asset_key is None else f"the asset {point.tag}"
 
 
 _Holder = tuple[Claimant, "RegisterBlock"]
@@ -83,8 +96,9 @@ class Claims:
         if (problem := self._asset_id_problem(claimant.point)) is not None:
             return f"its id {problem}"
         for key, claim in self._topic_claims(claimant):
-            if self._topics.get(key, claim).owner != claim.owner:
-                return f"{self._topics[key].label} has the topic of {claimant.point.name}"
+            first = self._topics.get(key, claim)
+            if first is not claim and not first.has_owner_of(claim):
+                return f"{first} has the topic of {claimant.point.name}"
         return None
 
     def _claim_topics(self, claimant: Claimant) -> None:
@@ -94,13 +108,13 @@ class Claims:
             return
         for key, claim in self._topic_claims(claimant):
             first = self._topics.setdefault(key, claim)
-            if first.owner == claim.owner:
+            if first is claim or first.has_owner_of(claim):
                 continue
-            sink, other_sink = claim.owner[0], first.owner[0]
-            message = f"the topic {key[1]} of {claim.label} on {sink} already belongs to {first.label} on"
+            holder = f"{first} on {first.sink}"
+            message = f"the topic {key[1]} of {claim} on {claim.sink} already belongs to {holder} at"
             # Two sinks that meet on a topic are one mistake, however many points there are.
-            clash = () if sink == other_sink else (sink, other_sink)
-            self._report(claimant, first.claimant, f"{message} {other_sink} at", *_TOPIC, clash=clash)
+            clash = () if claim.sink == first.sink else (claim.sink, first.sink)
+            self._report(claimant, first.claimant, message, *_TOPIC, clash=clash)
 
     def _topic_claims(self, claimant: Claimant) -> Iterator[tuple[tuple[str, str], _TopicClaim]]:
         """Yield the topics of a point, and of the messages of its asset, on each broker."""
@@ -108,10 +122,9 @@ class Claims:
         for sink, scheme, mqtt in self._sinks_of(point):
             broker = scheme.broker or sink
             if (topic := scheme.point_topic(point, own=mqtt.topic)) is not None:
-                yield (broker, topic), _TopicClaim((sink, point.name), claimant, point.name)
+                yield (broker, topic), _TopicClaim(sink, claimant)
             if (topic := scheme.asset_topic(point)) is not None:
-                owner = (sink, *scheme.asset_key(point))
-                yield (broker, topic), _TopicClaim(owner, claimant, f"the asset {point.tag}")
+                yield (broker, topic), _TopicClaim(sink, claimant, scheme.asset_key(point))
 
     def _sinks_of(self, point: Point) -> Iterator[tuple[str, TopicScheme, Mqtt]]:
         for sink, scheme in self._schemes.items():
@@ -120,12 +133,10 @@ class Claims:
 
     def _asset_id_problem(self, point: Point) -> str | None:
         """Return why the id of the point's asset cannot be in its topics, or None if it can."""
+        if (problem := _level_problem(point.asset)) is None:
+            return None
         sinks = [sink for sink, scheme, _ in self._sinks_of(point) if scheme.names_asset_id(point)]
-        try:
-            check_level(point.asset if sinks else "-")
-        except ValueError as error:
-            return f"{error} ({{asset}} in the topics of {', '.join(sinks)})"
-        return None
+        return f"{problem} ({{asset}} in the topics of {', '.join(sinks)})" if sinks else None
 
     def _claim_registers(self, claimant: Claimant) -> None:
         """Claim the point's registers. Two blocks of one point must not overlap either."""
@@ -224,6 +235,15 @@ class Claims:
         if clash not in self._reported:
             self._reported.add(clash)
             place.report(message, *steps)
+
+
+@lru_cache(maxsize=1)  # the points of an asset come one after the other
+def _level_problem(text: str) -> str | None:
+    try:
+        check_level(text)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _is_shared(claimant: Claimant, other: Claimant, place: Place, steps: Steps) -> bool:

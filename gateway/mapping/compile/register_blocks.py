@@ -100,6 +100,11 @@ class _BlockCompiler:
         if address + words - 1 > HIGHEST_ADDRESS:
             self._report(f"{kind} needs {words} registers, the last one is {HIGHEST_ADDRESS}", "register")
             return None
+        if self.keys.order is not None and not is_orderable(kind):
+            self._report(f"{kind} has no order, only numbers wider than one register have one", "order")
+        if self.keys.scale is not None and not is_scalable(kind):
+            self._report(f"{kind} has no scale, only numbers have one", "scale")
+        order = (self.keys.order or self.defaults.order) if is_orderable(kind) else None
         register = Register(
             sink=sink,
             unit=1 if unit is None else unit,
@@ -107,8 +112,8 @@ class _BlockCompiler:
             address=address,
             type=kind,
             words=words,
-            order=self._order(kind),
-            scale=float(self._scale(kind)),
+            order=order or ByteOrder.ABCD,
+            scale=float(self.keys.scale or 1),
             bit=self.keys.bit,
         )
         if inputs.is_controller(sink):
@@ -160,27 +165,13 @@ class _BlockCompiler:
         if table in BIT_TABLES:
             if bit is None and kind in {None, "bit"}:
                 return "bit", 1
-            self._report(
-                f"a {table} is one bit by itself: leave out `type` and `bit`",
-                "type" if bit is None else "bit",
-            )
+            key = "type" if bit is None else "bit"
+            self._report(f"a {table} is one bit by itself: leave out `type` and `bit`", key)
             return None
         if (bit is None) is (kind in {None, "bit"}):
             self._report(_NEEDS_TYPE, *(() if kind is None else ("type",)))
             return None
         return parse_type(kind or "bit")
-
-    def _order(self, kind: str) -> ByteOrder:
-        if is_orderable(kind):
-            return self.keys.order or self.defaults.order or ByteOrder.ABCD
-        if self.keys.order is not None:
-            self._report(f"{kind} has no order, only numbers wider than one register have one", "order")
-        return ByteOrder.ABCD
-
-    def _scale(self, kind: str) -> float:
-        if self.keys.scale is not None and not is_scalable(kind):
-            self._report(f"{kind} has no scale, only numbers have one", "scale")
-        return self.keys.scale or 1.0
 
     def _check_writable(self, register: Register, inputs: TableInputs) -> None:
         """Report a register that cannot be written into its controller."""
@@ -193,9 +184,8 @@ class _BlockCompiler:
             return
         if not limits.allow_unit(register.unit):
             allowed = "1 to 255" if limits.units is None else ", ".join(map(str, sorted(limits.units)))
-            self._report(
-                f"unit {register.unit} may not be written to; {register.sink} allows {allowed}", "unit"
-            )
+            message = f"unit {register.unit} may not be written to; {register.sink} allows {allowed}"
+            self._report(message, "unit")
         one, several = (5, 15) if register.table in BIT_TABLES else (6, 16)
         needed = {several} if register.words > 1 else {one, several}
         if not limits.functions & needed:
